@@ -1,0 +1,91 @@
+//! Time and chance as parameters, so that tests decide them and signatures are reproducible.
+//!
+//! Only `app` makes these from the real world; `.clippy.toml` forbids the short cuts elsewhere.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::{Timestamp, civil::Date, tz::Offset};
+use uuid::Uuid;
+
+/// China has one civil time, eight hours ahead of UTC, without daylight saving.
+const CHINA: Offset = Offset::constant(8);
+
+/// Tells the wall-clock time. Durations are measured with monotonic instants, never with this.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    /// A clock that asks `now` each time.
+    pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// A clock that stands still, for tests.
+    pub fn fixed(at: Timestamp) -> Self {
+        Self::new(move || at)
+    }
+
+    /// The present instant.
+    pub fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+
+    /// Today's date in China (UTC+8), the one that ages and birth dates are judged by.
+    pub fn today_in_china(&self) -> Date {
+        CHINA.to_datetime(self.now()).date()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+/// Makes identifiers: nonces (random, version 4) and verification ids (time-ordered, version 7).
+#[derive(Clone)]
+pub struct Ids {
+    nonce: Arc<dyn Fn() -> Uuid + Send + Sync>,
+    ordered: Arc<dyn Fn() -> Uuid + Send + Sync>,
+}
+
+impl Ids {
+    /// Identifiers from two sources: `nonce` unpredictable, `ordered` sortable by time.
+    pub fn new(
+        nonce: impl Fn() -> Uuid + Send + Sync + 'static,
+        ordered: impl Fn() -> Uuid + Send + Sync + 'static,
+    ) -> Self {
+        Self { nonce: Arc::new(nonce), ordered: Arc::new(ordered) }
+    }
+
+    /// A fresh nonce; never repeats.
+    pub fn nonce(&self) -> Uuid {
+        (self.nonce)()
+    }
+
+    /// A fresh identifier that sorts by the time it was made.
+    pub fn ordered(&self) -> Uuid {
+        (self.ordered)()
+    }
+}
+
+impl fmt::Debug for Ids {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ids")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_in_china_begins_at_sixteen_hours_utc() -> Result<(), jiff::Error> {
+        let before = Clock::fixed("2026-11-21T15:59:59Z".parse()?);
+        let after = Clock::fixed("2026-11-21T16:00:00Z".parse()?);
+        assert_eq!(before.today_in_china(), jiff::civil::date(2026, 11, 21));
+        assert_eq!(after.today_in_china(), jiff::civil::date(2026, 11, 22));
+        Ok(())
+    }
+}

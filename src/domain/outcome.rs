@@ -1,0 +1,286 @@
+//! What an attempt can come to, and the one table of what follows from it.
+//!
+//! The chain, the breaker, the problem documents and the metrics all read [`Outcome::rule`]; no other
+//! file decides what a fault does.
+
+use std::time::Duration;
+
+use crate::domain::money::Billed;
+use crate::domain::verdict::RequestId;
+
+/// What one attempt at one provider's endpoint came to, or why no call was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The provider's documented verdict field spoke.
+    Verdict,
+    /// The provider calls the pair invalid although it passed our own rules.
+    InputRefused,
+    /// The provider refuses this person for now ("403 异常重复调用").
+    SubjectThrottled,
+    /// The provider refuses our account for going too fast.
+    RateLimited,
+    /// Arrears, quota, activation, key, signature, clock: nothing works until somebody acts.
+    AccountFault,
+    /// The authoritative source behind the provider is out.
+    SourceDown,
+    /// The provider failed inside.
+    ProviderError,
+    /// Nothing was sent: DNS, connect or TLS failed.
+    Unreachable,
+    /// Sent, and no answer in time.
+    Timeout,
+    /// Sent, and the connection broke.
+    Interrupted,
+    /// An answer that means nothing we can trust.
+    Unreadable,
+    /// Not called: the endpoint's breaker is open, or the provider is set aside or isolated.
+    SkippedOpen,
+    /// Not called: as many calls as allowed are in flight.
+    SkippedFull,
+    /// Not called: our own outbound rate, or a pause the provider asked for.
+    SkippedRate,
+    /// Not called: this person is held off this provider.
+    SkippedHold,
+    /// Not called: the provider does not take this kind of document or a name this long.
+    SkippedUnsupported,
+    /// Not called: too little of the time budget, or no budget for another billed attempt, is left.
+    SkippedDeadline,
+}
+
+/// What an outcome does to the breaker of its endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BreakerEffect {
+    /// Counts as a success.
+    Success,
+    /// Counts as a failure.
+    Failure,
+    /// Says nothing about the endpoint's health.
+    Neutral,
+}
+
+/// Whether to go on after an outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Go on.
+    Yes,
+    /// Do not go on.
+    No,
+    /// Go on, once per question.
+    Once,
+    /// As the policy `on_unknown` says.
+    ByPolicy,
+}
+
+/// One row of the table: what follows from an outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rule {
+    /// Is the next endpoint of the same provider asked?
+    pub next_endpoint: Next,
+    /// Is the next provider asked?
+    pub next_provider: Next,
+    /// What the endpoint's breaker learns.
+    pub breaker: BreakerEffect,
+    /// Whether it was paid for, unless the driver knows better.
+    pub billed: Billed,
+}
+
+impl Outcome {
+    /// Every outcome, in the order of the documentation.
+    pub const ALL: [Outcome; 17] = [
+        Outcome::Verdict,
+        Outcome::InputRefused,
+        Outcome::SubjectThrottled,
+        Outcome::RateLimited,
+        Outcome::AccountFault,
+        Outcome::SourceDown,
+        Outcome::ProviderError,
+        Outcome::Unreachable,
+        Outcome::Timeout,
+        Outcome::Interrupted,
+        Outcome::Unreadable,
+        Outcome::SkippedOpen,
+        Outcome::SkippedFull,
+        Outcome::SkippedRate,
+        Outcome::SkippedHold,
+        Outcome::SkippedUnsupported,
+        Outcome::SkippedDeadline,
+    ];
+
+    /// The word used in the API and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Verdict => "verdict",
+            Outcome::InputRefused => "input_refused",
+            Outcome::SubjectThrottled => "subject_throttled",
+            Outcome::RateLimited => "rate_limited",
+            Outcome::AccountFault => "account_fault",
+            Outcome::SourceDown => "source_down",
+            Outcome::ProviderError => "provider_error",
+            Outcome::Unreachable => "unreachable",
+            Outcome::Timeout => "timeout",
+            Outcome::Interrupted => "interrupted",
+            Outcome::Unreadable => "unreadable",
+            Outcome::SkippedOpen => "skipped_open",
+            Outcome::SkippedFull => "skipped_full",
+            Outcome::SkippedRate => "skipped_rate",
+            Outcome::SkippedHold => "skipped_hold",
+            Outcome::SkippedUnsupported => "skipped_unsupported",
+            Outcome::SkippedDeadline => "skipped_deadline",
+        }
+    }
+
+    /// The table. The column `billed` of `Verdict` is a placeholder: the provider's prices decide.
+    pub const fn rule(self) -> Rule {
+        use BreakerEffect::{Failure, Neutral, Success};
+        use Next::{ByPolicy, No, Once, Yes};
+        let (next_endpoint, next_provider, breaker, billed) = match self {
+            Outcome::Verdict => (No, No, Success, Billed::Yes),
+            Outcome::InputRefused => (No, Yes, Neutral, Billed::No),
+            Outcome::SubjectThrottled => (No, Yes, Neutral, Billed::Unknown),
+            Outcome::RateLimited => (No, Yes, Neutral, Billed::No),
+            Outcome::AccountFault => (No, Yes, Neutral, Billed::No),
+            Outcome::SourceDown => (No, Yes, Failure, Billed::Unknown),
+            Outcome::ProviderError => (Once, Yes, Failure, Billed::Unknown),
+            Outcome::Unreachable => (Yes, Yes, Failure, Billed::No),
+            Outcome::Timeout | Outcome::Interrupted => (No, ByPolicy, Failure, Billed::Unknown),
+            Outcome::Unreadable => (No, Yes, Failure, Billed::Unknown),
+            // An endpoint that was not called leaves the question where it was. What the whole account
+            // shares (slots, rate, hold, kind) is the same at the next endpoint, so only `SkippedOpen` moves.
+            Outcome::SkippedOpen => (Yes, Yes, Neutral, Billed::No),
+            Outcome::SkippedFull | Outcome::SkippedRate => (No, Yes, Neutral, Billed::No),
+            Outcome::SkippedHold | Outcome::SkippedUnsupported => (No, Yes, Neutral, Billed::No),
+            Outcome::SkippedDeadline => (No, No, Neutral, Billed::No),
+        };
+        Rule { next_endpoint, next_provider, breaker, billed }
+    }
+
+    /// Whether a request left for the provider.
+    pub const fn was_sent(self) -> bool {
+        !self.is_skip() && !matches!(self, Outcome::Unreachable)
+    }
+
+    /// Whether no call was even tried.
+    pub const fn is_skip(self) -> bool {
+        matches!(
+            self,
+            Outcome::SkippedOpen
+                | Outcome::SkippedFull
+                | Outcome::SkippedRate
+                | Outcome::SkippedHold
+                | Outcome::SkippedUnsupported
+                | Outcome::SkippedDeadline
+        )
+    }
+}
+
+/// The finer cause of a fault: a closed set, fit for metrics, alerts and the status page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    // --- account faults: each is somebody's task ---
+    /// The account owes money.
+    Arrears,
+    /// The prepaid package is used up.
+    QuotaUsedUp,
+    /// The subscription or authorization has ended.
+    SubscriptionExpired,
+    /// The product is not activated, or not subscribed to.
+    NotActivated,
+    /// The key exists and lacks the permission, or a security policy blocks it.
+    NoPermission,
+    /// The key, AppCode or AppKey is unknown, disabled or expired.
+    KeyRefused,
+    /// The key is known and the signature is wrong: the secret is.
+    SignatureRefused,
+    /// The clock of this machine is off.
+    Clock,
+    /// Wrong host, action, version or API: a mistake of the configuration.
+    Misconfigured,
+    // --- unreadable answers: each is an alert ---
+    /// Not the document the protocol promises: bad JSON, wrong type, empty, truncated.
+    Garbage,
+    /// Fields that contradict each other.
+    Contradiction,
+    /// A code, text or verdict value that no document lists.
+    UnknownCode,
+    /// The answer speaks of another person.
+    WrongEcho,
+    /// A redirect; none is ever followed.
+    Redirect,
+    /// A body over the cap.
+    TooBig,
+    /// The provider calls our request malformed: a defect of ours, or of something in between.
+    RequestForm,
+    // --- the rest ---
+    /// The nonce was seen before: something repeated the request behind our back, the first may have been served.
+    NonceReused,
+    /// Nothing finer is known.
+    Unspecified,
+}
+
+impl Reason {
+    /// The reasons of an account fault, for metrics that exist at zero.
+    pub const ACCOUNT: [Reason; 9] = [
+        Reason::Arrears,
+        Reason::QuotaUsedUp,
+        Reason::SubscriptionExpired,
+        Reason::NotActivated,
+        Reason::NoPermission,
+        Reason::KeyRefused,
+        Reason::SignatureRefused,
+        Reason::Clock,
+        Reason::Misconfigured,
+    ];
+
+    /// The word used in logs, metrics and the status page.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Reason::Arrears => "arrears",
+            Reason::QuotaUsedUp => "quota_used_up",
+            Reason::SubscriptionExpired => "subscription_expired",
+            Reason::NotActivated => "not_activated",
+            Reason::NoPermission => "no_permission",
+            Reason::KeyRefused => "key_refused",
+            Reason::SignatureRefused => "signature_refused",
+            Reason::Clock => "clock",
+            Reason::Misconfigured => "misconfigured",
+            Reason::Garbage => "garbage",
+            Reason::Contradiction => "contradiction",
+            Reason::UnknownCode => "unknown_code",
+            Reason::WrongEcho => "wrong_echo",
+            Reason::Redirect => "redirect",
+            Reason::TooBig => "too_big",
+            Reason::RequestForm => "request_form",
+            Reason::NonceReused => "nonce_reused",
+            Reason::Unspecified => "unspecified",
+        }
+    }
+}
+
+/// A provider could not answer. Holds no text of the provider's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// What it came to; never [`Outcome::Verdict`], never a skip.
+    pub outcome: Outcome,
+    /// The finer cause.
+    pub reason: Reason,
+    /// The documented code that said so, if one did (from the driver's own table, never from the wire).
+    pub code: Option<&'static str>,
+    /// Whether it was paid for.
+    pub billed: Billed,
+    /// How long the provider asks to be left alone.
+    pub retry_after: Option<Duration>,
+    /// The provider's reference for the call.
+    pub request_id: Option<RequestId>,
+}
+
+impl Fault {
+    /// A fault of this kind, billed as the table says.
+    pub const fn new(outcome: Outcome, reason: Reason) -> Self {
+        Self { outcome, reason, code: None, billed: outcome.rule().billed, retry_after: None, request_id: None }
+    }
+
+    /// An answer that cannot be trusted, and why.
+    pub const fn unreadable(reason: Reason) -> Self {
+        Self::new(Outcome::Unreadable, reason)
+    }
+}

@@ -1,0 +1,72 @@
+//! What a provider's documented verdict field can say. Nothing else is a verdict.
+
+/// The answer to a question. A mismatch is an answer like any other, not an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Verdict {
+    /// Name and number belong together.
+    Match,
+    /// The number exists, and belongs to another name.
+    Mismatch,
+    /// The authoritative source does not know the number.
+    NoRecord,
+}
+
+impl Verdict {
+    /// All three, for tables and metrics.
+    pub const ALL: [Verdict; 3] = [Verdict::Match, Verdict::Mismatch, Verdict::NoRecord];
+
+    /// The word used in the API and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Match => "match",
+            Verdict::Mismatch => "mismatch",
+            Verdict::NoRecord => "no_record",
+        }
+    }
+}
+
+/// A verdict with what the provider said about its own answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The provider's reference for the call, if it gave a well-formed one.
+    pub request_id: Option<RequestId>,
+}
+
+/// A provider's reference for one call: at most 64 of `A-Z a-z 0-9 - _ .`, so it can hold no name, and
+/// never the number that was asked about (see [`RequestId::parse`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestId(Box<str>);
+
+impl RequestId {
+    /// Takes a reference as the provider sent it, or nothing when it is malformed.
+    ///
+    /// A reference with 15 or more consecutive digits is dropped: an upstream that echoes the ID number
+    /// there would otherwise carry it into logs.
+    pub fn parse(text: &str) -> Option<Self> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        let longest_digits = text.split(|c: char| !c.is_ascii_digit()).map(str::len).max().unwrap_or(0);
+        let sound = !text.is_empty() && text.len() <= 64 && text.bytes().all(plain) && longest_digits < 15;
+        sound.then(|| Self(text.into()))
+    }
+
+    /// The reference as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_id_cannot_carry_a_person() {
+        assert!(RequestId::parse("130A2C10-B9EE-4D84-88E3-5384FF039795").is_some());
+        for bad in ["", "张三", "11010519491231002X", "a b", "x\n", &"a".repeat(65)] {
+            assert_eq!(RequestId::parse(bad), None, "{bad:?}");
+        }
+    }
+}

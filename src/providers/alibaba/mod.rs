@@ -1,0 +1,9 @@
+//! What the drivers share because their upstreams live on one cloud: ways to sign, and the errors of its gateways.
+
+pub mod acs3;
+pub mod form;
+pub mod market;
+pub mod market_error;
+pub mod pop_error;
+pub mod rpc_v1;
+pub mod x_ca;

@@ -1,0 +1,16 @@
+//! Everything that is tested from outside, in one binary.
+//!
+//! Folders mirror the modules. The gateway under test is the real one on port 0, its upstreams the real sandbox.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on should say so and stop; tests are the outside world"
+)]
+
+mod domain;
+mod layering;
+mod providers;
+mod server;

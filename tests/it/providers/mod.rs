@@ -1,0 +1,4 @@
+//! (stub)
+mod laws;
+mod market;
+mod rpc;
