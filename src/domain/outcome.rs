@@ -231,6 +231,11 @@ impl Reason {
         Reason::Misconfigured,
     ];
 
+    /// Whether it says more than the outcome does.
+    pub const fn is_specific(self) -> bool {
+        !matches!(self, Reason::Unspecified)
+    }
+
     /// The word used in logs, metrics and the status page.
     pub const fn as_str(self) -> &'static str {
         match self {

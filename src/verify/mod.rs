@@ -1,1 +1,83 @@
-//! (stub)
+//! The product: question in, verdict out.
+//!
+//! The trip of a question, outside in (each step has a file of that name):
+//! 1. `recall`: remembered? in flight? else a flight is started, in a task of its own;
+//! 2. `chain`: the providers in order; the table in `domain::outcome` decides what is next;
+//! 3. `link`: what may refuse (slot, account, breaker, hold, rate), then the attempt timeout;
+//! 4. `exchange`: encode, send, decode; the only place that talks to a provider.
+//!
+//! `record` counts on the way, `live` holds the running graph, `status` shows it. No HTTP document of ours is known here.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::money::Prices;
+use crate::providers::{Configured, Driver, Endpoint};
+use crate::resilience::{account, breaker};
+use crate::storage::Sharing;
+
+mod chain;
+mod ending;
+mod exchange;
+pub mod hold;
+mod link;
+mod live;
+pub mod policy;
+mod provider;
+mod question;
+mod recall;
+mod record;
+mod status;
+
+pub use live::{BuildError, Current, Ground, Live, Switch, place};
+pub use question::{Answer, Attempt, Failure, FailureKind, Freshness, Question, Source};
+pub use record::{Avoided, Metrics};
+pub use status::{AccountStatus, EndpointStatus, ProviderStatus};
+
+/// Everything a graph is built from, read and validated.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The providers that have a section.
+    pub providers: Vec<ProviderConfig>,
+    /// Section `[chain]`.
+    pub chain: policy::Config,
+    /// Sections `[purposes.NAME]`.
+    pub purposes: BTreeMap<String, policy::Purpose>,
+    /// Section `[breaker]`, for every endpoint.
+    pub breaker: breaker::Config,
+    /// Section `[account]`, for every provider.
+    pub account: account::Config,
+    /// Section `[holds]`, for every provider.
+    pub holds: hold::Config,
+    /// Attempts per minute that may follow one that may have been billed.
+    pub extra_attempts_per_minute: u32,
+    /// Whether clients share answers.
+    pub sharing: Sharing,
+}
+
+/// One provider, read and validated.
+#[derive(Debug, Clone)]
+pub struct ProviderConfig {
+    /// Its name: the end of `[providers.NAME]`.
+    pub name: Arc<str>,
+    /// The driver that speaks its protocol.
+    pub driver: &'static Driver,
+    /// The driver with its own settings and secrets.
+    pub configured: Configured,
+    /// Where it is reached, first asked first.
+    pub endpoints: Vec<Endpoint>,
+    /// DNS, TCP and TLS must be done by then.
+    pub connect_timeout: Duration,
+    /// After this the chain moves on.
+    pub attempt_timeout: Duration,
+    /// After this the call itself is given up; until then a late answer is still kept.
+    pub call_limit: Duration,
+    /// Calls in flight at once.
+    pub max_concurrency: usize,
+    /// Calls per second, for the whole account.
+    pub rate_limit: NonZeroU32,
+    /// What it charges.
+    pub prices: Prices,
+}

@@ -1,0 +1,160 @@
+//! A verdict as a document.
+
+use jiff::civil::Date;
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::domain::region::{Region, Regions};
+use crate::domain::subject::Subject;
+use crate::verify::{Answer, Attempt};
+
+/// The answer to a question.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct VerifyReply {
+    /// This answer's own id (UUID version 7), to be kept by the caller.
+    pub verification_id: Uuid,
+    /// `match`, `mismatch` or `no_record`.
+    #[schema(value_type = VerdictWord)]
+    pub verdict: &'static str,
+    /// Where the verdict comes from.
+    pub provenance: Provenance,
+    /// What a person should know before drawing conclusions.
+    #[schema(example = json!(["converted_15_digit"]))]
+    pub warnings: Vec<&'static str>,
+    /// What the number itself tells; only with `include_person`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub person: Option<Person>,
+}
+
+/// The three verdicts.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "documentation of a closed set of words")]
+enum VerdictWord {
+    Match,
+    Mismatch,
+    NoRecord,
+}
+
+/// Where a verdict comes from.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Provenance {
+    /// The provider that gave it.
+    #[schema(example = "aliyun")]
+    pub provider: String,
+    /// The provider's reference for its call.
+    pub provider_request_id: Option<String>,
+    /// `provider` (this request led the call), `shared` (it joined one in flight), `cache` (remembered).
+    #[schema(example = "provider")]
+    pub source: &'static str,
+    /// When the provider answered (RFC 3339, UTC).
+    #[schema(format = DateTime)]
+    pub verified_at: String,
+    /// The attempts made for this request; empty unless it led the call.
+    pub attempts: Vec<AttemptDocument>,
+}
+
+/// One try at a provider, or the reason why there was none.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct AttemptDocument {
+    /// The provider.
+    pub provider: String,
+    /// Its endpoint; empty where the provider as a whole was passed over.
+    pub endpoint: String,
+    /// What it came to.
+    #[schema(example = "verdict")]
+    pub outcome: &'static str,
+    /// The finer cause, where one is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub reason: Option<&'static str>,
+    /// Whether it is charged for: `yes`, `no` or `unknown`.
+    #[schema(example = "yes")]
+    pub billed: &'static str,
+    /// Milliseconds.
+    pub duration_ms: u64,
+}
+
+/// What the number itself tells, derived locally and never by a provider.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Person {
+    /// ISO date.
+    #[schema(example = "1949-12-31")]
+    pub birth_date: Option<String>,
+    /// Completed years, today in China.
+    pub age: Option<u16>,
+    /// `female` or `male`.
+    #[schema(example = "female")]
+    pub sex: Option<&'static str>,
+    /// Region of first registration: neither birthplace nor residence.
+    pub region: RegionDocument,
+}
+
+/// Region of first registration, with the names of that time.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct RegionDocument {
+    /// Six digits.
+    #[schema(example = "110105")]
+    pub code: Option<String>,
+    /// Province level.
+    pub province: Option<String>,
+    /// Prefecture level; municipalities have none.
+    pub city: Option<String>,
+    /// County level.
+    pub county: Option<String>,
+    /// `exact`, `partial` or `unknown`.
+    #[schema(example = "exact")]
+    pub status: &'static str,
+}
+
+impl From<&Attempt> for AttemptDocument {
+    fn from(attempt: &Attempt) -> Self {
+        Self {
+            provider: attempt.provider.to_string(),
+            endpoint: attempt.endpoint.to_string(),
+            outcome: attempt.outcome.as_str(),
+            reason: attempt.reason.is_specific().then(|| attempt.reason.as_str()),
+            billed: attempt.billed.as_str(),
+            duration_ms: u64::try_from(attempt.duration.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+impl From<&Answer> for Provenance {
+    fn from(answer: &Answer) -> Self {
+        Self {
+            provider: answer.provider.to_string(),
+            provider_request_id: answer.provider_request_id.as_ref().map(|id| id.as_str().to_owned()),
+            source: answer.source.as_str(),
+            verified_at: format!("{:.3}", answer.verified_at),
+            attempts: answer.attempts.iter().map(AttemptDocument::from).collect(),
+        }
+    }
+}
+
+impl Person {
+    /// What `subject`'s number tells on the day `today`.
+    pub fn of(subject: &Subject, regions: &Regions, today: Date) -> Self {
+        let number = subject.number();
+        Self {
+            birth_date: number.birth_date().map(|date| date.to_string()),
+            age: number.age_on(today),
+            sex: number.sex().map(|sex| sex.as_str()),
+            region: regions.of(number).into(),
+        }
+    }
+}
+
+impl From<Region> for RegionDocument {
+    fn from(region: Region) -> Self {
+        Self {
+            code: region.code,
+            province: region.province,
+            city: region.city,
+            county: region.county,
+            status: region.status.as_str(),
+        }
+    }
+}

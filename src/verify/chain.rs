@@ -1,0 +1,242 @@
+//! The primary, then the fallbacks: a plain loop. What is next after an outcome is [`Outcome::rule`]'s to say.
+//!
+//! Invariants: a mismatch ends the loop (nobody shops for a better answer); no endpoint is asked twice; the first
+//! verdict wins, also when it comes late from a call that the loop has given up waiting for; while a call is pending
+//! the loop does not end without a verdict, so that whoever asks again joins it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::ending;
+use super::link::{Ask, Late, Tried};
+use super::policy::{OnNoRecord, OnUnknown, Policy};
+use super::provider::Provider;
+use super::question::{Attempt, FailureKind};
+use super::record::ChainMeter;
+use crate::domain::money::Billed;
+use crate::domain::outcome::{Next, Outcome};
+use crate::domain::verdict::{Finding, Verdict};
+use crate::resilience::budget::Budget;
+
+/// What a chain run came to.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// A verdict, and who gave it.
+    Found(Arc<Provider>, Finding),
+    /// None, why, and when another try can help.
+    Failed(FailureKind, Option<Duration>),
+}
+
+/// What a run has done so far; whoever waits for it may look.
+#[derive(Debug, Default)]
+pub struct Progress(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    attempts: Vec<Attempt>,
+    /// Where a call is under way, since when.
+    current: Option<(Arc<str>, Arc<str>, Instant)>,
+}
+
+/// The chain of one policy.
+#[derive(Debug)]
+pub(super) struct Chain<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) budget: &'a Budget,
+    pub(super) meter: &'a ChainMeter,
+}
+
+/// How the loop over one provider's endpoints ended.
+enum Left {
+    /// A verdict, not always this provider's: it may have come late from one asked before.
+    Found(Arc<Provider>, Finding),
+    /// Go on with the next provider; the outcome that made us leave.
+    Next(Outcome),
+    /// Ask nobody else.
+    Stop,
+}
+
+struct Run<'a> {
+    chain: &'a Chain<'a>,
+    ask: &'a Ask,
+    late: mpsc::UnboundedReceiver<Late>,
+    progress: &'a Progress,
+    /// No attempt begins after this.
+    last_start: Instant,
+    /// Calls that outlived their attempt and have not been heard of.
+    pending: usize,
+}
+
+impl Chain<'_> {
+    /// Asks until there is a verdict or nobody is left.
+    pub(super) async fn run(&self, ask: &Ask, late: mpsc::UnboundedReceiver<Late>, progress: &Progress) -> Ended {
+        let last_start = Instant::now() + self.policy.budget;
+        let mut run = Run { chain: self, ask, late, progress, last_start, pending: 0 };
+        let ended = run.providers().await;
+        // What comes from now on is kept by its own task; what came in this instant is kept here.
+        run.late.close();
+        while let Ok(late) = run.late.try_recv() {
+            if let Late { provider, result: Ok(finding) } = late {
+                ask.keep.late(&provider, finding).await;
+            }
+        }
+        ended
+    }
+}
+
+impl Run<'_> {
+    async fn providers(&mut self) -> Ended {
+        let mut unconfirmed: Option<(Arc<Provider>, Finding)> = None;
+        let mut left: Option<(&Arc<Provider>, Outcome)> = None;
+        for provider in &self.chain.policy.order {
+            if let Some(outcome) = provider.unfit(&self.ask.subject) {
+                self.chain.meter.skipped(&provider.name, outcome);
+                self.progress.add(Attempt::skipped(&provider.name, &Arc::default(), outcome, None));
+                continue;
+            }
+            if let Some((from, outcome)) = left {
+                self.chain.meter.fallback(&from.name, &provider.name, outcome);
+            }
+            match self.endpoints(provider).await {
+                // Once somebody has to confirm it, a missing record stays an answer, whatever the others say or fail to.
+                Left::Found(by, finding) if self.wants_second_opinion(&finding) => {
+                    unconfirmed.get_or_insert((by, finding));
+                    left = Some((provider, Outcome::Verdict));
+                }
+                Left::Found(by, finding) => return Ended::Found(by, finding),
+                Left::Next(outcome) => left = Some((provider, outcome)),
+                Left::Stop => break,
+            }
+        }
+        if let Some((by, finding)) = unconfirmed {
+            return Ended::Found(by, finding);
+        }
+        while self.pending > 0 {
+            let Some(late) = self.late.recv().await else { break };
+            self.pending -= 1;
+            if let Late { provider, result: Ok(finding) } = late {
+                return Ended::Found(provider, finding);
+            }
+        }
+        let (kind, retry_after) = ending::of(&self.progress.attempts());
+        Ended::Failed(kind, retry_after)
+    }
+
+    async fn endpoints(&mut self, provider: &Arc<Provider>) -> Left {
+        let mut left = Outcome::SkippedOpen;
+        let mut asked_again = false;
+        for index in 0..provider.links.len() {
+            if !self.may_start() {
+                self.chain.meter.skipped(&provider.name, Outcome::SkippedDeadline);
+                self.progress.add(Attempt::skipped(&provider.name, &Arc::default(), Outcome::SkippedDeadline, None));
+                return Left::Stop;
+            }
+            let tried = match self.attempt(provider, index).await {
+                Ok(tried) => tried,
+                Err((by, finding)) => return Left::Found(by, finding),
+            };
+            self.pending += usize::from(tried.pending);
+            left = tried.attempt.outcome;
+            self.progress.add(tried.attempt);
+            if let Some(finding) = tried.finding {
+                return Left::Found(Arc::clone(provider), finding);
+            }
+            let go_on = match left.rule().next_endpoint {
+                Next::Yes => true,
+                Next::Once => !std::mem::replace(&mut asked_again, true),
+                Next::No | Next::ByPolicy => false,
+            };
+            if !go_on {
+                break;
+            }
+        }
+        let go_on = match left.rule().next_provider {
+            Next::Yes | Next::Once => true,
+            Next::ByPolicy => self.chain.policy.on_unknown == OnUnknown::AskNext,
+            Next::No => false,
+        };
+        if go_on { Left::Next(left) } else { Left::Stop }
+    }
+
+    /// One attempt; or the verdict of an earlier call, if that comes first.
+    async fn attempt(&mut self, provider: &Arc<Provider>, index: usize) -> Result<Tried, (Arc<Provider>, Finding)> {
+        self.progress.begin(provider, index);
+        if self.pending == 0 {
+            return Ok(provider.attempt(index, self.ask).await);
+        }
+        // In a task of its own, because an earlier call's verdict may end this wait, and must not end the call.
+        let (done, mut tried) = oneshot::channel();
+        let (owner, ask) = (Arc::clone(provider), self.ask.clone());
+        self.ask.tasks.spawn(async move {
+            let tried = owner.attempt(index, &ask).await;
+            if let Err(Tried { finding: Some(finding), .. }) = done.send(tried) {
+                ask.keep.late(&owner, finding).await;
+            }
+        });
+        loop {
+            tokio::select! {
+                biased;
+                tried = &mut tried => return Ok(tried.unwrap_or_else(|_| provider.lost(index))),
+                Some(Late { provider: by, result }) = self.late.recv() => {
+                    self.pending -= 1;
+                    if let Ok(finding) = result {
+                        return Err((by, finding));
+                    }
+                }
+            }
+        }
+    }
+
+    fn wants_second_opinion(&self, finding: &Finding) -> bool {
+        finding.verdict == Verdict::NoRecord && self.chain.policy.on_no_record == OnNoRecord::AskNext
+    }
+
+    /// Whether another attempt may begin: in time, and within the budget where one may already have been billed.
+    fn may_start(&self) -> bool {
+        let now = Instant::now();
+        now < self.last_start && (!self.progress.may_have_been_billed() || self.chain.budget.try_take(now))
+    }
+}
+
+impl Progress {
+    /// What was tried so far. A call under way counts as one that has not answered in time.
+    pub fn attempts_until(&self, now: Instant) -> Vec<Attempt> {
+        let state = self.lock();
+        let mut attempts = state.attempts.clone();
+        if let Some((provider, endpoint, began)) = &state.current {
+            attempts.push(Attempt {
+                billed: Billed::Unknown,
+                duration: now.duration_since(*began),
+                ..Attempt::skipped(provider, endpoint, Outcome::Timeout, None)
+            });
+        }
+        attempts
+    }
+
+    fn attempts(&self) -> Vec<Attempt> {
+        self.lock().attempts.clone()
+    }
+
+    fn begin(&self, provider: &Provider, index: usize) {
+        let endpoint = provider.links.get(index).map(|link| Arc::clone(&link.endpoint)).unwrap_or_default();
+        self.lock().current = Some((Arc::clone(&provider.name), endpoint, Instant::now()));
+    }
+
+    fn add(&self, attempt: Attempt) {
+        let mut state = self.lock();
+        state.current = None;
+        state.attempts.push(attempt);
+    }
+
+    fn may_have_been_billed(&self) -> bool {
+        self.lock().attempts.iter().any(|attempt| attempt.billed != Billed::No)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change is a single push or assignment, so a panicking holder leaves nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

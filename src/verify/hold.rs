@@ -1,0 +1,152 @@
+//! Who is kept off which provider, until when.
+//!
+//! A provider that has called a person "repeated" would only do so again, and for longer. And because nobody knows
+//! its threshold, a limit of our own stops us before it does. Keys are keyed digests: no person is kept here.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use crate::domain::subject::Digest;
+
+/// Bounds the memory of both tables, some 100 bytes an entry.
+const MOST_ENTRIES: usize = 200_000;
+
+/// Section `[holds]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The first hold after a provider says "repeated"; each further one is twice as long.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub first: Duration,
+    /// The longest hold.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub longest: Duration,
+    /// So many calls per person and provider …
+    pub calls: usize,
+    /// … in this window, and no more.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub window: Duration,
+}
+
+/// The holds of one provider.
+#[derive(Debug)]
+pub(super) struct Holds {
+    config: Config,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    held: HashMap<Digest, Held>,
+    calls: HashMap<Digest, VecDeque<Instant>>,
+    /// The order in which `calls` entries were last touched, for cheap removal; may hold stale pairs.
+    touched: VecDeque<(Instant, Digest)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    until: Instant,
+    length: Duration,
+}
+
+impl Config {
+    /// All mistakes, as (key, what is wrong and what to write).
+    pub fn validate(&self) -> Vec<(&'static str, String)> {
+        let mut mistakes = Vec::new();
+        if self.first.is_zero() {
+            mistakes.push(("first", "is zero, so a refused person would be sent again at once; write \"10m\"".to_owned()));
+        }
+        if self.longest < self.first {
+            mistakes.push(("longest", "is shorter than holds.first; write \"24h\"".to_owned()));
+        }
+        if self.calls == 0 {
+            mistakes.push(("calls", "is 0, so nobody could ever be asked about; write 5".to_owned()));
+        }
+        mistakes
+    }
+}
+
+impl Holds {
+    pub(super) fn new(config: Config) -> Self {
+        Self { config, state: Mutex::default() }
+    }
+
+    /// Books a call about `person`, or says for how long it must not be made.
+    pub(super) fn book_call(&self, person: Digest, now: Instant) -> Result<(), Duration> {
+        let mut state = self.lock();
+        if let Some(held) = state.held.get(&person).filter(|held| held.until > now) {
+            return Err(held.until - now);
+        }
+        state.forget_calls_before(now, self.config.window);
+        let recent = state.calls.entry(person).or_default();
+        while recent.front().is_some_and(|at| now.duration_since(*at) >= self.config.window) {
+            recent.pop_front();
+        }
+        if let (true, Some(oldest)) = (recent.len() >= self.config.calls, recent.front()) {
+            return Err(self.config.window.saturating_sub(now.duration_since(*oldest)));
+        }
+        recent.push_back(now);
+        state.touched.push_back((now, person));
+        Ok(())
+    }
+
+    /// Takes a booking back: the call was not made after all.
+    pub(super) fn unbook(&self, person: Digest) {
+        if let Some(recent) = self.lock().calls.get_mut(&person) {
+            recent.pop_back();
+        }
+    }
+
+    /// The provider refuses `person`: holds it, longer each time. Returns the length of the hold.
+    pub(super) fn hold(&self, person: Digest, now: Instant) -> Duration {
+        let mut state = self.lock();
+        let longest = self.config.longest;
+        // A hold is remembered for the longest hold after its end, so that the next one can be longer.
+        state.held.retain(|_, held| now < held.until + longest);
+        if state.held.len() >= MOST_ENTRIES
+            && let Some(first_to_end) = state.held.iter().min_by_key(|(_, held)| held.until).map(|(key, _)| *key)
+        {
+            state.held.remove(&first_to_end);
+        }
+        let length = match state.held.get(&person) {
+            Some(held) if held.until > now => held.length,
+            Some(held) => (held.length * 2).min(longest),
+            None => self.config.first,
+        };
+        state.held.insert(person, Held { until: now + length, length });
+        length
+    }
+
+    /// How many persons are held now.
+    pub(super) fn active(&self, now: Instant) -> usize {
+        self.lock().held.values().filter(|held| held.until > now).count()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        // A panic while the lock was held leaves whole entries behind: every change here is a single insert or remove.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn forget_calls_before(&mut self, now: Instant, window: Duration) {
+        while let Some((at, person)) = self.touched.front().copied() {
+            if now.duration_since(at) < window && self.touched.len() < MOST_ENTRIES {
+                break;
+            }
+            self.touched.pop_front();
+            if let Some(recent) = self.calls.get_mut(&person) {
+                while recent.front().is_some_and(|first| *first <= at) {
+                    recent.pop_front();
+                }
+                if recent.is_empty() {
+                    self.calls.remove(&person);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! One endpoint's stack, as one plain function: what may refuse, then the timeout, then the exchange.
+//!
+//! The order, and why:
+//! 1. **slot** (bulkhead of the provider): refuses at once; it goes with the call, not with the wait for it;
+//! 2. **account** and **breaker**: before anything is used up for a call that they refuse;
+//! 3. **hold** of the person at the provider: books the call;
+//! 4. **rate** of the account: last, so that a token taken is a call made;
+//! 5. **attempt timeout**, inside the breaker's permit, so that slowness counts as failure;
+//! 6. **exchange** with its own, longer limit: when the attempt has timed out the call runs on in a task of its own
+//!    and its answer is harvested, because it is paid for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use super::exchange::Exchange;
+use super::provider::Provider;
+use super::question::Attempt;
+use super::recall::Keep;
+use super::record::LinkMeter;
+use crate::domain::money::Billed;
+use crate::domain::outcome::{BreakerEffect, Fault, Outcome, Reason};
+use crate::domain::subject::{Digest, Subject};
+use crate::domain::verdict::Finding;
+use crate::resilience::account::Admission;
+use crate::resilience::breaker::{Breaker, Permit};
+use crate::resilience::bulkhead::Slot;
+
+/// One endpoint with what guards it.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) endpoint: Arc<str>,
+    pub(super) breaker: Breaker,
+    meter: LinkMeter,
+    exchange: Exchange,
+}
+
+/// What a flight gives each of its attempts.
+#[derive(Debug, Clone)]
+pub(super) struct Ask {
+    /// Whom the call is about, for the wire.
+    pub(super) subject: Arc<Subject>,
+    /// The same for tables that must not know.
+    pub(super) person: Digest,
+    /// Hears of calls that outlived their attempt.
+    pub(super) late: mpsc::UnboundedSender<Late>,
+    /// Keeps a verdict that comes when the flight has ended.
+    pub(super) keep: Keep,
+    /// Owns the calls that outlive their attempt, so that shutdown waits for them.
+    pub(super) tasks: TaskTracker,
+}
+
+/// The answer of a call that outlived its attempt.
+#[derive(Debug)]
+pub(super) struct Late {
+    pub(super) provider: Arc<Provider>,
+    pub(super) result: Result<Finding, Fault>,
+}
+
+/// What an attempt came to.
+#[derive(Debug)]
+pub(super) struct Tried {
+    pub(super) attempt: Attempt,
+    pub(super) finding: Option<Finding>,
+    /// Whether the call runs on and will be heard of as [`Late`].
+    pub(super) pending: bool,
+}
+
+struct Admitted {
+    slot: Slot,
+    trial: Admission<Reason>,
+    permit: Permit,
+}
+
+impl Link {
+    pub(super) fn new(exchange: Exchange, breaker: Breaker, meter: LinkMeter) -> Self {
+        Self { endpoint: Arc::from(exchange.endpoint().authority()), breaker, meter, exchange }
+    }
+
+    /// Tries to get an answer here, or says why no call was made.
+    pub(super) async fn attempt(&self, provider: &Arc<Provider>, ask: &Ask) -> Tried {
+        let began = Instant::now();
+        let Admitted { slot, trial, permit } = match self.admit(provider, ask, began) {
+            Ok(admitted) => admitted,
+            Err((outcome, retry_after)) => return self.skipped(provider, outcome, retry_after),
+        };
+        let mut call = Box::pin(self.exchange.call(Arc::clone(&ask.subject)));
+        let in_time = tokio::time::timeout(provider.attempt_timeout, &mut call).await;
+        let now = Instant::now();
+        let duration = now.duration_since(began);
+        let pending = in_time.is_err();
+        let result = in_time.unwrap_or(Err(Fault::new(Outcome::Timeout, Reason::Unspecified)));
+        settle(permit, &result, now, duration);
+        if pending {
+            trial.release();
+            self.harvest(call, slot, Arc::clone(provider), ask);
+        } else {
+            conclude(trial, &result, now);
+            provider.learn(&result, ask.person, now);
+            self.meter.answered(provider.prices, &result);
+        }
+        let attempt = self.report(provider, &result, duration);
+        self.meter.attempted(attempt.outcome, duration);
+        Tried { attempt, finding: result.ok(), pending }
+    }
+
+    fn admit(
+        &self,
+        provider: &Provider,
+        ask: &Ask,
+        now: Instant,
+    ) -> Result<Admitted, (Outcome, Option<Duration>)> {
+        let slot = provider.bulkhead.try_enter().map_err(|_| (Outcome::SkippedFull, None))?;
+        let trial = provider
+            .account
+            .try_enter(now)
+            .map_err(|refused| (Outcome::SkippedOpen, Some(refused.retry_after)))?;
+        let permit =
+            self.breaker.try_acquire(now).map_err(|refused| (Outcome::SkippedOpen, Some(refused.retry_after)))?;
+        provider.holds.book_call(ask.person, now).map_err(|left| (Outcome::SkippedHold, Some(left)))?;
+        if let Err(wait) = provider.limiter.try_take(now) {
+            provider.holds.unbook(ask.person);
+            return Err((Outcome::SkippedRate, Some(wait.0)));
+        }
+        Ok(Admitted { slot, trial, permit })
+    }
+
+    /// Lets `call` run on to its own limit, and hands its answer to the flight, or keeps it if that has ended.
+    fn harvest<F>(&self, call: F, slot: Slot, provider: Arc<Provider>, ask: &Ask)
+    where
+        F: Future<Output = Result<Finding, Fault>> + Send + 'static,
+    {
+        let (late, keep, person, meter) = (ask.late.clone(), ask.keep.clone(), ask.person, self.meter.clone());
+        ask.tasks.spawn(async move {
+            let result = call.await;
+            drop(slot);
+            provider.learn(&result, person, Instant::now());
+            meter.answered(provider.prices, &result);
+            if let Err(mpsc::error::SendError(Late { provider, result: Ok(finding) })) =
+                late.send(Late { provider, result })
+            {
+                keep.late(&provider, finding).await;
+            }
+        });
+    }
+
+    fn skipped(&self, provider: &Provider, outcome: Outcome, retry_after: Option<Duration>) -> Tried {
+        self.meter.attempted(outcome, Duration::ZERO);
+        let attempt = Attempt::skipped(&provider.name, &self.endpoint, outcome, retry_after);
+        Tried { attempt, finding: None, pending: false }
+    }
+
+    fn report(&self, provider: &Provider, result: &Result<Finding, Fault>, duration: Duration) -> Attempt {
+        let (outcome, reason, code, billed, retry_after) = match result {
+            Ok(finding) => {
+                (Outcome::Verdict, Reason::Unspecified, None, provider.prices.billed(finding.verdict), None)
+            }
+            Err(fault) => (fault.outcome, fault.reason, fault.code, fault.billed, fault.retry_after),
+        };
+        Attempt {
+            provider: Arc::clone(&provider.name),
+            endpoint: Arc::clone(&self.endpoint),
+            outcome,
+            reason,
+            code,
+            billed,
+            duration,
+            retry_after,
+        }
+    }
+}
+
+/// Tells the breaker what the outcome table says.
+fn settle(permit: Permit, result: &Result<Finding, Fault>, now: Instant, latency: Duration) {
+    let (outcome, hint) = match result {
+        Ok(_) => (Outcome::Verdict, None),
+        Err(fault) => (fault.outcome, fault.retry_after),
+    };
+    match outcome.rule().breaker {
+        BreakerEffect::Success => permit.success(now, latency),
+        BreakerEffect::Failure => permit.failure(now, hint),
+        BreakerEffect::Neutral => permit.neutral(),
+    }
+}
+
+/// Tells the account whether it is in order. Only an answer from beyond the account's door shows that it is.
+fn conclude(trial: Admission<Reason>, result: &Result<Finding, Fault>, now: Instant) {
+    match result {
+        Ok(_) => trial.recovered(now),
+        Err(fault) => match fault.outcome {
+            Outcome::AccountFault => trial.fault(now, fault.reason, fault.retry_after),
+            Outcome::InputRefused | Outcome::SubjectThrottled => trial.recovered(now),
+            _ => trial.release(),
+        },
+    }
+}

@@ -1,0 +1,259 @@
+//! The running graph of one configuration, and the two halves of the place where it is kept.
+//!
+//! [`Live`] is built whole (all that can fail happens then) and replaced in one store, which cannot fail. Handlers
+//! hold a [`Current`], which can only load; the [`Switch`] belongs to `app`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use super::exchange::{self, Exchange};
+use super::hold::Holds;
+use super::link::Link;
+use super::policy::Policy;
+use super::provider::Provider;
+use super::question::{Answer, Failure, Question, Source};
+use super::recall::{Recall, Shelf};
+use super::record::{Avoided, Metrics};
+use super::status::{self, ProviderStatus};
+use super::{Config, ProviderConfig};
+use crate::domain::clock::{Clock, Ids};
+use crate::domain::subject::DigestKey;
+use crate::resilience::account::SetAside;
+use crate::resilience::breaker::Breaker;
+use crate::resilience::budget::Budget;
+use crate::resilience::bulkhead::Bulkhead;
+use crate::resilience::flight::Flights;
+use crate::resilience::limiter::Limiter;
+use crate::storage::Cache;
+
+/// What a graph is built on and what outlives it.
+#[derive(Debug, Clone)]
+pub struct Ground {
+    /// Remembered verdicts.
+    pub cache: Arc<Cache>,
+    /// The secret of all digests.
+    pub digest_key: DigestKey,
+    /// Where to count.
+    pub metrics: Metrics,
+    /// Owns every piece of paid work, so that shutdown waits for it.
+    pub tasks: TaskTracker,
+    /// Wall-clock time.
+    pub clock: Clock,
+    /// Nonces.
+    pub ids: Ids,
+}
+
+/// The running graph of one configuration.
+#[derive(Debug)]
+pub struct Live {
+    recall: Recall,
+    providers: Vec<Arc<Provider>>,
+    policy: Arc<Policy>,
+    purposes: BTreeMap<String, Arc<Policy>>,
+    metrics: Metrics,
+}
+
+/// Reads the running graph.
+#[derive(Debug, Clone)]
+pub struct Current(Arc<ArcSwap<Live>>);
+
+/// Replaces the running graph.
+#[derive(Debug)]
+pub struct Switch(Arc<ArcSwap<Live>>);
+
+/// Why a graph could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The HTTP client of a provider.
+    #[error("the HTTP client of provider {0} cannot be built: the TLS roots or the TLS library are unusable")]
+    Client(String),
+    /// A name in an order that no section defines.
+    #[error("provider {0} is in an order but has no section [providers.{0}]")]
+    UnknownProvider(String),
+}
+
+/// Puts a graph into its place and gives out both halves.
+pub fn place(live: Live) -> (Current, Switch) {
+    let place = Arc::new(ArcSwap::from_pointee(live));
+    (Current(Arc::clone(&place)), Switch(place))
+}
+
+impl Current {
+    /// The graph of this moment; keep it for the whole request.
+    pub fn load(&self) -> Arc<Live> {
+        self.0.load_full()
+    }
+}
+
+impl Switch {
+    /// Puts `live` into the place; requests under way finish on the old one.
+    pub fn replace(&self, live: Live) {
+        self.0.store(Arc::new(live));
+    }
+}
+
+impl Live {
+    /// Builds the graph.
+    ///
+    /// # Errors
+    /// When a client cannot be made, or an order names a provider that does not exist.
+    pub fn build(config: &Config, ground: &Ground) -> Result<Self, BuildError> {
+        let providers =
+            config.providers.iter().map(|one| build_provider(one, config, ground)).collect::<Result<Vec<_>, _>>()?;
+        let policy_of = |chain: &super::policy::Config, key: &str| -> Result<Arc<Policy>, BuildError> {
+            let find = |name: &String| {
+                let found = providers.iter().find(|provider| *provider.name == **name);
+                found.cloned().ok_or_else(|| BuildError::UnknownProvider(name.clone()))
+            };
+            Ok(Arc::new(Policy {
+                order: chain.order.iter().map(find).collect::<Result<_, _>>()?,
+                on_no_record: chain.on_no_record,
+                on_unknown: chain.on_unknown,
+                budget: chain.budget,
+                key: Arc::from(key),
+            }))
+        };
+        let mut purposes = BTreeMap::new();
+        for (name, purpose) in &config.purposes {
+            let adapted = config.chain.adapted(purpose);
+            // A purpose that changes nothing shares its verdicts with the others.
+            let key = if adapted == config.chain { "" } else { name };
+            purposes.insert(name.clone(), policy_of(&adapted, key)?);
+        }
+        let names = providers.iter().map(|provider| Arc::clone(&provider.name));
+        let shelf = Shelf {
+            cache: Arc::clone(&ground.cache),
+            clock: ground.clock.clone(),
+            meter: ground.metrics.recall(names),
+        };
+        Ok(Self {
+            recall: Recall {
+                flights: Flights::new(),
+                shelf: Arc::new(shelf),
+                digest_key: ground.digest_key.clone(),
+                sharing: config.sharing,
+                budget: Arc::new(Budget::new(config.extra_attempts_per_minute)),
+                tasks: ground.tasks.clone(),
+            },
+            policy: policy_of(&config.chain, "")?,
+            purposes,
+            providers,
+            metrics: ground.metrics.clone(),
+        })
+    }
+
+    /// Answers a question within its patience. The work it starts goes on when the caller has left.
+    ///
+    /// # Errors
+    /// When there is no verdict in time; says why, and what was tried.
+    pub async fn ask(&self, question: &Question) -> Result<Answer, Failure> {
+        let policy = self.purposes.get(&*question.purpose).unwrap_or(&self.policy);
+        let answer = self.recall.ask(question, policy).await;
+        match &answer {
+            Ok(Answer { source: Source::Cache, .. }) => self.metrics.avoided(Avoided::Cache),
+            Ok(Answer { source: Source::Shared, .. }) => self.metrics.avoided(Avoided::Shared),
+            _ => {}
+        }
+        answer
+    }
+
+    /// What an operator wants to know about every provider.
+    pub fn status(&self) -> Vec<ProviderStatus> {
+        let now = Instant::now();
+        self.providers.iter().map(|provider| status::of(provider, now)).collect()
+    }
+
+    /// Keeps the named provider out of the chain until [`Live::restore`]; false if there is none of that name.
+    pub fn isolate(&self, provider: &str) -> bool {
+        self.with_provider(provider, |provider| provider.isolated.store(true, Ordering::Relaxed))
+    }
+
+    /// Ends an isolation, an account fault's interval and open breakers of the named provider.
+    pub fn restore(&self, provider: &str) -> bool {
+        let now = Instant::now();
+        self.with_provider(provider, |provider| {
+            provider.isolated.store(false, Ordering::Relaxed);
+            provider.account.restore();
+            provider.links.iter().for_each(|link| link.breaker.restore(now));
+        })
+    }
+
+    /// Calls and waits under way, one per question.
+    pub fn flights(&self) -> usize {
+        self.recall.flights.len()
+    }
+
+    /// Brings the gauges up to date; called before they are read.
+    pub fn refresh_metrics(&self) {
+        let now = Instant::now();
+        for provider in &self.providers {
+            let seen = status::of(provider, now);
+            for (link, endpoint) in provider.links.iter().zip(&seen.endpoints) {
+                self.metrics.breaker(&provider.name, &link.endpoint).set(i64::from(endpoint.state.number()));
+            }
+            provider.meter.available.set(i64::from(seen.available));
+            provider.meter.account(seen.account_fault.map(|fault| fault.reason));
+            provider.meter.in_flight.set(i64::try_from(seen.in_flight).unwrap_or(i64::MAX));
+            provider.meter.holds.set(i64::try_from(seen.holds).unwrap_or(i64::MAX));
+        }
+        self.metrics.cache_entries(self.recall.shelf.cache.entries());
+    }
+
+    /// Whether some provider of the chain could be asked now.
+    pub fn has_available_provider(&self) -> bool {
+        self.status().iter().any(|provider| provider.available)
+    }
+
+    fn with_provider(&self, name: &str, then: impl FnOnce(&Provider)) -> bool {
+        self.providers.iter().find(|provider| *provider.name == *name).map(|found| then(found)).is_some()
+    }
+}
+
+fn build_provider(one: &ProviderConfig, config: &Config, ground: &Ground) -> Result<Arc<Provider>, BuildError> {
+    let client =
+        exchange::client(one.connect_timeout).map_err(|_| BuildError::Client(one.name.to_string()))?;
+    let links = one.endpoints.iter().enumerate().map(|(index, endpoint)| {
+        let exchange = Exchange::new(
+            client.clone(),
+            endpoint.clone(),
+            one.configured.clone(),
+            one.call_limit,
+            ground.clock.clone(),
+            ground.ids.clone(),
+        );
+        let (provider, authority) = (one.name.clone(), endpoint.authority().to_owned());
+        let metrics = ground.metrics.clone();
+        metrics.breaker(&provider, &authority).set(0);
+        let meter = metrics.link(&provider, &authority);
+        let breaker = Breaker::new(
+            config.breaker.clone(),
+            seed(ground, index),
+            Box::new(move |transition| metrics.transition(&provider, &authority, transition)),
+        );
+        Link::new(exchange, breaker, meter)
+    });
+    Ok(Arc::new(Provider {
+        name: one.name.clone(),
+        driver: one.driver,
+        prices: one.prices,
+        attempt_timeout: one.attempt_timeout,
+        links: links.collect(),
+        bulkhead: Bulkhead::new(one.max_concurrency),
+        limiter: Limiter::new(one.rate_limit),
+        account: SetAside::new(config.account.clone(), seed(ground, usize::MAX)),
+        holds: Holds::new(config.holds.clone()),
+        meter: ground.metrics.provider(&one.name),
+        isolated: AtomicBool::new(false),
+    }))
+}
+
+/// Jitter differs from replica to replica and from endpoint to endpoint.
+fn seed(ground: &Ground, index: usize) -> u64 {
+    let (high, low) = ground.ids.nonce().as_u64_pair();
+    high ^ low.rotate_left(17) ^ index as u64
+}

@@ -1,0 +1,78 @@
+//! Which providers are asked, in which order, and what happens after a missing record or an unknown outcome.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::provider::Provider;
+
+/// Section `[chain]`, and in part `[purposes.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The providers, first asked first.
+    pub order: Vec<String>,
+    /// After a `no_record`.
+    pub on_no_record: OnNoRecord,
+    /// After a call whose outcome is unknown.
+    pub on_unknown: OnUnknown,
+    /// No attempt for a question begins later than this after its first.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub budget: Duration,
+}
+
+/// Section `[purposes.NAME]`: what differs from `[chain]` for this purpose.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Purpose {
+    /// The providers of this purpose.
+    pub order: Option<Vec<String>>,
+    /// After a `no_record`.
+    pub on_no_record: Option<OnNoRecord>,
+    /// After a call whose outcome is unknown.
+    pub on_unknown: Option<OnUnknown>,
+}
+
+/// Whether a missing record is the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnNoRecord {
+    /// It is.
+    Final,
+    /// The next provider is asked for a second opinion, which is billed.
+    AskNext,
+}
+
+/// Whether a call that may have been billed is followed by another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnUnknown {
+    /// The next provider is asked; both may bill.
+    AskNext,
+    /// Nobody else is asked; the caller may come back for the late answer.
+    Stop,
+}
+
+/// A policy at work.
+#[derive(Debug, Clone)]
+pub(super) struct Policy {
+    pub(super) order: Vec<Arc<Provider>>,
+    pub(super) on_no_record: OnNoRecord,
+    pub(super) on_unknown: OnUnknown,
+    pub(super) budget: Duration,
+    /// Tells apart policies whose verdicts must not be mixed: empty for `[chain]` itself.
+    pub(super) key: Arc<str>,
+}
+
+impl Config {
+    /// This policy with what `purpose` changes.
+    pub fn adapted(&self, purpose: &Purpose) -> Self {
+        Self {
+            order: purpose.order.clone().unwrap_or_else(|| self.order.clone()),
+            on_no_record: purpose.on_no_record.unwrap_or(self.on_no_record),
+            on_unknown: purpose.on_unknown.unwrap_or(self.on_unknown),
+            budget: self.budget,
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What is asked of us, and what we say: a question, an answer or a failure, and the attempts between them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::domain::money::Billed;
+use crate::domain::outcome::{Outcome, Reason};
+use crate::domain::subject::Subject;
+use crate::domain::verdict::{RequestId, Verdict};
+
+/// One caller's question, validated.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// Whom it is about.
+    pub subject: Arc<Subject>,
+    /// The client that asks.
+    pub client: Arc<str>,
+    /// What it asks for; selects the policy.
+    pub purpose: Arc<str>,
+    /// How fresh the answer must be.
+    pub freshness: Freshness,
+    /// How long the caller waits. The work goes on when it is over.
+    pub patience: Duration,
+}
+
+/// The caller's `Cache-Control`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Freshness {
+    /// Ask again even if the verdict is remembered. A call in flight is still joined.
+    pub no_cache: bool,
+    /// Take a remembered verdict no older than this.
+    pub max_age: Option<Duration>,
+    /// Answer from memory or not at all.
+    pub only_if_cached: bool,
+}
+
+impl Freshness {
+    /// Whether a verdict of this age will do.
+    pub fn accepts(self, age: Duration) -> bool {
+        !self.no_cache && self.max_age.is_none_or(|most| age <= most)
+    }
+}
+
+/// How a verdict came to this caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// This request led the call.
+    Provider,
+    /// It joined a call in flight.
+    Shared,
+    /// It was remembered.
+    Cache,
+}
+
+impl Source {
+    /// The word used in the API and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Source::Provider => "provider",
+            Source::Shared => "shared",
+            Source::Cache => "cache",
+        }
+    }
+}
+
+/// A verdict for a caller, with where it came from.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The provider that gave it.
+    pub provider: Arc<str>,
+    /// The provider's reference.
+    pub provider_request_id: Option<RequestId>,
+    /// When the provider answered.
+    pub verified_at: Timestamp,
+    /// How it came to this caller.
+    pub source: Source,
+    /// The attempts made for this very request: none unless it led the call.
+    pub attempts: Vec<Attempt>,
+    /// How long ago the provider answered; zero unless remembered.
+    pub age: Duration,
+    /// For how much longer it is remembered, if it was.
+    pub left: Option<Duration>,
+}
+
+/// One try at one endpoint, or the reason why there was none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// The provider.
+    pub provider: Arc<str>,
+    /// Its endpoint; empty where the provider as a whole was skipped.
+    pub endpoint: Arc<str>,
+    /// What it came to.
+    pub outcome: Outcome,
+    /// The finer cause.
+    pub reason: Reason,
+    /// The documented code that said so.
+    pub code: Option<&'static str>,
+    /// Whether it was paid for.
+    pub billed: Billed,
+    /// How long it took.
+    pub duration: Duration,
+    /// When another try can help, as far as it is known.
+    pub retry_after: Option<Duration>,
+}
+
+/// Why there is no verdict for the caller.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// What kind.
+    pub kind: FailureKind,
+    /// The earliest time that helps.
+    pub retry_after: Option<Duration>,
+    /// What was tried.
+    pub attempts: Vec<Attempt>,
+}
+
+/// The kinds of failure, each with a problem code of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailureKind {
+    /// No provider of the chain takes this kind of document, or a name this long.
+    UnsupportedDocument,
+    /// Every provider asked called the input invalid.
+    RejectedByProvider,
+    /// Every provider refuses this person for now.
+    SubjectThrottled,
+    /// Nothing could be asked: all open, full, paused or set aside.
+    NoProviderAvailable,
+    /// All failed, and nothing is pending.
+    ProviderFailure,
+    /// A call was sent and no answer came in time.
+    OutcomeUnknown,
+    /// Only memory was to be asked, and it knows nothing.
+    NotCached,
+    /// A defect of ours.
+    Internal,
+}
+
+impl Attempt {
+    /// An attempt that made no call.
+    pub(super) fn skipped(
+        provider: &Arc<str>,
+        endpoint: &Arc<str>,
+        outcome: Outcome,
+        retry_after: Option<Duration>,
+    ) -> Self {
+        Self {
+            provider: Arc::clone(provider),
+            endpoint: Arc::clone(endpoint),
+            outcome,
+            reason: Reason::Unspecified,
+            code: None,
+            billed: Billed::No,
+            duration: Duration::ZERO,
+            retry_after,
+        }
+    }
+}
+
+impl Failure {
+    /// A failure before anything was tried.
+    pub const fn bare(kind: FailureKind) -> Self {
+        Self { kind, retry_after: None, attempts: Vec::new() }
+    }
+
+    /// Whether money may have been spent.
+    pub fn may_have_been_billed(&self) -> bool {
+        self.attempts.iter().any(|attempt| attempt.billed != Billed::No)
+    }
+}

@@ -1,0 +1,226 @@
+//! Remembered, or in flight, or go and ask: one question, one bill.
+//!
+//! Invariants: a flight's work runs in a task of its own and ends by its own limits, whoever leaves; its verdict is
+//! remembered before its waiters hear it and before the flight can be missed; only a verdict is ever remembered. The
+//! race between a look into memory and the end of a flight is closed by a second look inside the new flight.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use super::chain::{Chain, Ended, Progress};
+use super::link::Ask;
+use super::policy::Policy;
+use super::provider::Provider;
+use super::question::{Answer, Attempt, Failure, FailureKind, Question, Source};
+use super::record::RecallMeter;
+use crate::domain::clock::Clock;
+use crate::domain::money::Billed;
+use crate::domain::subject::{Digest, DigestKey};
+use crate::domain::verdict::Finding;
+use crate::resilience::budget::Budget;
+use crate::resilience::flight::{Flights, Role};
+use crate::storage::{Cache, Remembered, Sharing};
+
+/// Retrying an unknown outcome joins its call, so soon is fine.
+const COME_BACK: Duration = Duration::from_secs(1);
+
+/// Memory and flights.
+#[derive(Debug)]
+pub(super) struct Recall {
+    pub(super) flights: Flights<Digest, Arc<Progress>, Arc<Flown>>,
+    pub(super) shelf: Arc<Shelf>,
+    pub(super) digest_key: DigestKey,
+    pub(super) sharing: Sharing,
+    pub(super) budget: Arc<Budget>,
+    pub(super) tasks: TaskTracker,
+}
+
+/// Where verdicts are put.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    pub(super) cache: Arc<Cache>,
+    pub(super) clock: Clock,
+    pub(super) meter: RecallMeter,
+}
+
+/// The place of one question on the shelf.
+#[derive(Debug, Clone)]
+pub(super) struct Keep {
+    shelf: Arc<Shelf>,
+    key: Digest,
+}
+
+/// What a flight came to, for all who waited.
+#[derive(Debug)]
+pub(super) struct Flown {
+    result: Result<Landed, (FailureKind, Option<Duration>)>,
+    attempts: Vec<Attempt>,
+}
+
+#[derive(Debug)]
+enum Landed {
+    /// A provider answered.
+    Answered(Remembered),
+    /// Another flight had just answered.
+    Recalled(Remembered, Duration),
+}
+
+impl Recall {
+    /// The answer to `question`, within its patience.
+    pub(super) async fn ask(&self, question: &Question, policy: &Arc<Policy>) -> Result<Answer, Failure> {
+        let key = self.key_of(question, policy);
+        if let Some((remembered, left)) = self.shelf.recall(&key, question).await {
+            return Ok(Answer::recalled(remembered, left, &self.shelf.clock));
+        }
+        if question.freshness.only_if_cached {
+            return Err(Failure::bare(FailureKind::NotCached));
+        }
+        let (role, flight) = self.flights.join_or_start(
+            key,
+            Arc::<Progress>::default,
+            |work| drop(self.tasks.spawn(work)),
+            |progress| self.fly(key, question, policy, progress),
+        );
+        match tokio::time::timeout(question.patience, flight.wait()).await {
+            Ok(Ok(flown)) => flown.tell(role, &self.shelf),
+            Ok(Err(_lost)) => Err(Failure::bare(FailureKind::Internal)),
+            Err(_impatient) => Err(Failure {
+                kind: FailureKind::OutcomeUnknown,
+                retry_after: Some(COME_BACK),
+                attempts: flight.context().attempts_until(Instant::now()),
+            }),
+        }
+    }
+
+    /// The work of a flight. Owns all it needs: it outlives every caller.
+    fn fly(
+        &self,
+        key: Digest,
+        question: &Question,
+        policy: &Arc<Policy>,
+        progress: Arc<Progress>,
+    ) -> impl Future<Output = Arc<Flown>> + Send + 'static + use<> {
+        let keep = Keep { shelf: Arc::clone(&self.shelf), key };
+        let (question, policy, budget) = (question.clone(), Arc::clone(policy), Arc::clone(&self.budget));
+        let (late, late_answers) = mpsc::unbounded_channel();
+        let ask = Ask {
+            person: self.digest_key.person(&question.subject),
+            subject: Arc::clone(&question.subject),
+            late,
+            keep: keep.clone(),
+            tasks: self.tasks.clone(),
+        };
+        async move {
+            if let Some((remembered, left)) = keep.shelf.recall(&key, &question).await {
+                return Arc::new(Flown { result: Ok(Landed::Recalled(remembered, left)), attempts: Vec::new() });
+            }
+            let chain = Chain { policy: &policy, budget: &budget, meter: &keep.shelf.meter.chain };
+            let result = match chain.run(&ask, late_answers, &progress).await {
+                Ended::Found(provider, finding) => Ok(Landed::Answered(keep.verdict(&provider, finding).await)),
+                Ended::Failed(kind, retry_after) => Err((kind, retry_after)),
+            };
+            Arc::new(Flown { result, attempts: progress.attempts_until(Instant::now()) })
+        }
+    }
+
+    /// The key of a question: everything that could change its answer, each part with its length.
+    ///
+    /// A new field of [`Question`] does not compile here until it is keyed or named as left out.
+    fn key_of(&self, question: &Question, policy: &Policy) -> Digest {
+        let Question { subject, client, purpose: _selects_the_policy, freshness: _, patience: _ } = question;
+        let owner = match self.sharing {
+            Sharing::Shared => "",
+            Sharing::PerClient => client,
+        };
+        let parts = [subject.id_number(), subject.name(), &policy.key, owner].map(str::as_bytes);
+        self.digest_key.digest("question/v1", &parts)
+    }
+}
+
+impl Shelf {
+    async fn recall(&self, key: &Digest, question: &Question) -> Option<(Remembered, Duration)> {
+        if question.freshness.no_cache {
+            return None;
+        }
+        let now = self.clock.now();
+        let found = self.cache.get(key, now).await?;
+        question.freshness.accepts(found.0.age(now)).then_some(found)
+    }
+}
+
+impl Keep {
+    /// Remembers the verdict that the flight ends with.
+    async fn verdict(&self, provider: &Provider, finding: Finding) -> Remembered {
+        let remembered = Remembered {
+            verdict: finding.verdict,
+            provider: Arc::clone(&provider.name),
+            request_id: finding.request_id,
+            verified_at: self.shelf.clock.now(),
+        };
+        self.shelf.meter.verdict(&provider.name, finding.verdict);
+        self.shelf.cache.put(self.key, remembered.clone()).await;
+        remembered
+    }
+
+    /// Remembers a verdict that came after its flight had ended, unless another is there already.
+    pub(super) async fn late(&self, provider: &Provider, finding: Finding) {
+        let Some((known, _)) = self.shelf.cache.get(&self.key, self.shelf.clock.now()).await else {
+            self.verdict(provider, finding).await;
+            return;
+        };
+        if provider.prices.billed(finding.verdict) == Billed::Yes {
+            self.shelf.meter.duplicate_bill(&provider.name);
+        }
+        let agrees = known.verdict == finding.verdict;
+        tracing::warn!(
+            provider = &*provider.name,
+            answered_by = &*known.provider,
+            agrees,
+            "a late verdict: this question was answered, and perhaps billed, twice"
+        );
+    }
+}
+
+impl Flown {
+    fn tell(&self, role: Role, shelf: &Shelf) -> Result<Answer, Failure> {
+        let leader = role == Role::Leader;
+        match &self.result {
+            Ok(Landed::Recalled(remembered, left)) => {
+                Ok(Answer::recalled(remembered.clone(), *left, &shelf.clock))
+            }
+            Ok(Landed::Answered(remembered)) => Ok(Answer {
+                verdict: remembered.verdict,
+                provider: Arc::clone(&remembered.provider),
+                provider_request_id: remembered.request_id.clone(),
+                verified_at: remembered.verified_at,
+                source: if leader { Source::Provider } else { Source::Shared },
+                // Whoever adds up what was billed must find each call once.
+                attempts: if leader { self.attempts.clone() } else { Vec::new() },
+                age: Duration::ZERO,
+                left: None,
+            }),
+            Err((kind, retry_after)) => {
+                Err(Failure { kind: *kind, retry_after: *retry_after, attempts: self.attempts.clone() })
+            }
+        }
+    }
+}
+
+impl Answer {
+    fn recalled(remembered: Remembered, left: Duration, clock: &Clock) -> Self {
+        Self {
+            age: remembered.age(clock.now()),
+            verdict: remembered.verdict,
+            provider: remembered.provider,
+            provider_request_id: remembered.request_id,
+            verified_at: remembered.verified_at,
+            source: Source::Cache,
+            attempts: Vec::new(),
+            left: Some(left),
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Every attempt and verdict is counted. Metrics that concern an HTTP request are in `server`.
+//!
+//! Invariants: label values come from closed sets (configured names and our own words); error counters exist at zero
+//! from the start, so that an alert works before the first error; nothing here knows a person.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+use crate::domain::money::{Billed, Prices};
+use crate::domain::outcome::{Fault, Outcome, Reason};
+use crate::domain::verdict::{Finding, Verdict};
+use crate::resilience::breaker::{State, Transition};
+
+/// Seconds. Providers answer in some 80 ms; the attempt timeout is some seconds.
+const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0];
+
+/// Why a call did not have to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Avoided {
+    /// It was remembered.
+    Cache,
+    /// One was in flight.
+    Shared,
+    /// Our own rules refused the input.
+    InvalidInput,
+    /// The person is held off a provider.
+    Hold,
+    /// The same idempotency key had been answered.
+    Idempotent,
+}
+
+/// All metric families of this module.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    verdicts: IntCounterVec,
+    attempts: IntCounterVec,
+    attempt_duration: HistogramVec,
+    breaker_state: IntGaugeVec,
+    breaker_transitions: IntCounterVec,
+    provider_available: IntGaugeVec,
+    account_fault: IntGaugeVec,
+    fallbacks: IntCounterVec,
+    calls_avoided: IntCounterVec,
+    billed_calls: IntCounterVec,
+    duplicate_bills: IntCounterVec,
+    in_flight: IntGaugeVec,
+    subject_holds: IntGaugeVec,
+    cache_entries: IntGauge,
+}
+
+/// What a link counts.
+#[derive(Debug, Clone)]
+pub(super) struct LinkMeter {
+    attempts: Arc<[IntCounter]>,
+    duration: Histogram,
+    billed: Arc<[IntCounter]>,
+    held: IntCounter,
+}
+
+/// What a provider shows.
+#[derive(Debug, Clone)]
+pub(super) struct ProviderMeter {
+    pub(super) available: IntGauge,
+    pub(super) in_flight: IntGauge,
+    pub(super) holds: IntGauge,
+    account_faults: Vec<(Reason, IntGauge)>,
+}
+
+/// What a chain counts.
+#[derive(Debug, Clone)]
+pub(super) struct ChainMeter {
+    fallbacks: IntCounterVec,
+    attempts: IntCounterVec,
+}
+
+/// What memory counts.
+#[derive(Debug, Clone)]
+pub(super) struct RecallMeter {
+    pub(super) chain: ChainMeter,
+    verdicts: IntCounterVec,
+    duplicate_bills: IntCounterVec,
+}
+
+impl Avoided {
+    const ALL: [Avoided; 5] =
+        [Avoided::Cache, Avoided::Shared, Avoided::InvalidInput, Avoided::Hold, Avoided::Idempotent];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Avoided::Cache => "cache",
+            Avoided::Shared => "shared",
+            Avoided::InvalidInput => "invalid_input",
+            Avoided::Hold => "hold",
+            Avoided::Idempotent => "idempotent",
+        }
+    }
+}
+
+impl Metrics {
+    /// Declares the families and registers them.
+    ///
+    /// # Errors
+    /// When `registry` has them already.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counter = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+            let family = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(family.clone()))?;
+            Ok(family)
+        };
+        let gauge = |name: &str, help: &str, labels: &[&str]| -> Result<IntGaugeVec, prometheus::Error> {
+            let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(family.clone()))?;
+            Ok(family)
+        };
+        let attempt_duration = HistogramVec::new(
+            HistogramOpts::new("idgate_attempt_duration_seconds", "How long an attempt at an endpoint took.")
+                .buckets(BUCKETS.to_vec()),
+            &["provider", "endpoint"],
+        )?;
+        registry.register(Box::new(attempt_duration.clone()))?;
+        let cache_entries = IntGauge::new("idgate_cache_entries", "Verdicts remembered now.")?;
+        registry.register(Box::new(cache_entries.clone()))?;
+        let metrics = Self {
+            verdicts: counter("idgate_verdicts_total", "Verdicts that providers gave.", &["provider", "verdict"])?,
+            attempts: counter(
+                "idgate_attempts_total",
+                "Attempts at an endpoint, and calls not made, by what they came to.",
+                &["provider", "endpoint", "outcome"],
+            )?,
+            attempt_duration,
+            breaker_state: gauge(
+                "idgate_breaker_state",
+                "0 closed (flowing), 1 half-open (probing), 2 open (refusing).",
+                &["provider", "endpoint"],
+            )?,
+            breaker_transitions: counter(
+                "idgate_breaker_transitions_total",
+                "Changes of a breaker's state.",
+                &["provider", "endpoint", "to", "reason"],
+            )?,
+            provider_available: gauge(
+                "idgate_provider_available",
+                "1 if the provider can be asked: not isolated, not set aside, an endpoint not open.",
+                &["provider"],
+            )?,
+            account_fault: gauge(
+                "idgate_account_fault",
+                "1 while the provider is set aside because of its account.",
+                &["provider", "reason"],
+            )?,
+            fallbacks: counter(
+                "idgate_fallbacks_total",
+                "Questions that went on from one provider to the next.",
+                &["from", "to", "reason"],
+            )?,
+            calls_avoided: counter("idgate_calls_avoided_total", "Provider calls that were not needed.", &["reason"])?,
+            billed_calls: counter(
+                "idgate_billed_calls_total",
+                "Calls that reached a provider, by whether it bills them.",
+                &["provider", "billed"],
+            )?,
+            duplicate_bills: counter(
+                "idgate_duplicate_bills_total",
+                "Billed calls about a person whose verdict was already remembered.",
+                &["provider"],
+            )?,
+            in_flight: gauge("idgate_in_flight", "Calls in flight.", &["provider"])?,
+            subject_holds: gauge("idgate_subject_holds", "Persons held off the provider now.", &["provider"])?,
+            cache_entries,
+        };
+        Avoided::ALL.iter().for_each(|reason| drop(metrics.avoided_counter(*reason)));
+        Ok(metrics)
+    }
+
+    /// Counts a call that was not needed.
+    pub fn avoided(&self, reason: Avoided) {
+        self.avoided_counter(reason).inc();
+    }
+
+    fn avoided_counter(&self, reason: Avoided) -> IntCounter {
+        self.calls_avoided.with_label_values(&[reason.as_str()])
+    }
+
+    pub(super) fn cache_entries(&self, entries: u64) {
+        self.cache_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn link(&self, provider: &str, endpoint: &str) -> LinkMeter {
+        let attempts = |outcome: Outcome| self.attempts.with_label_values(&[provider, endpoint, outcome.as_str()]);
+        let billed = |billed: Billed| self.billed_calls.with_label_values(&[provider, billed.as_str()]);
+        LinkMeter {
+            attempts: Outcome::ALL.into_iter().map(attempts).collect(),
+            duration: self.attempt_duration.with_label_values(&[provider, endpoint]),
+            billed: Billed::ALL.into_iter().map(billed).collect(),
+            held: self.avoided_counter(Avoided::Hold),
+        }
+    }
+
+    pub(super) fn provider(&self, provider: &str) -> ProviderMeter {
+        let fault = |reason: Reason| {
+            (reason, self.account_fault.with_label_values(&[provider, reason.as_str()]))
+        };
+        for verdict in Verdict::ALL {
+            self.verdicts.with_label_values(&[provider, verdict.as_str()]);
+        }
+        self.duplicate_bills.with_label_values(&[provider]);
+        ProviderMeter {
+            available: self.provider_available.with_label_values(&[provider]),
+            in_flight: self.in_flight.with_label_values(&[provider]),
+            holds: self.subject_holds.with_label_values(&[provider]),
+            account_faults: Reason::ACCOUNT.into_iter().map(fault).collect(),
+        }
+    }
+
+    pub(super) fn breaker(&self, provider: &str, endpoint: &str) -> IntGauge {
+        self.breaker_state.with_label_values(&[provider, endpoint])
+    }
+
+    pub(super) fn transition(&self, provider: &str, endpoint: &str, transition: Transition) {
+        let to = transition.to.as_str();
+        let reason = transition.reason.map_or("recovered", |reason| reason.as_str());
+        self.breaker_transitions.with_label_values(&[provider, endpoint, to, reason]).inc();
+        self.breaker(provider, endpoint).set(i64::from(transition.to.number()));
+        let level_up = transition.to == State::Open;
+        if level_up {
+            tracing::warn!(provider, endpoint, to, reason, "breaker");
+        } else {
+            tracing::info!(provider, endpoint, to, reason, "breaker");
+        }
+    }
+
+    pub(super) fn recall(&self, providers: impl Iterator<Item = Arc<str>>) -> RecallMeter {
+        let names: Vec<_> = providers.collect();
+        // The usual reasons exist at zero for each pair, so that the share of fallbacks can be computed at once.
+        for from in &names {
+            for to in names.iter().filter(|to| *to != from) {
+                self.fallbacks.with_label_values(&[from, to, Outcome::ProviderError.as_str()]);
+            }
+        }
+        RecallMeter {
+            chain: ChainMeter { fallbacks: self.fallbacks.clone(), attempts: self.attempts.clone() },
+            verdicts: self.verdicts.clone(),
+            duplicate_bills: self.duplicate_bills.clone(),
+        }
+    }
+}
+
+impl LinkMeter {
+    pub(super) fn attempted(&self, outcome: Outcome, duration: Duration) {
+        if let Some(counter) = self.attempts.get(outcome as usize) {
+            counter.inc();
+        }
+        if !outcome.is_skip() {
+            self.duration.observe(duration.as_secs_f64());
+        }
+        if outcome == Outcome::SkippedHold {
+            self.held.inc();
+        }
+    }
+
+    /// A call has ended, in time or late: what it cost.
+    pub(super) fn answered(&self, prices: Prices, result: &Result<Finding, Fault>) {
+        let billed = match result {
+            Ok(finding) => prices.billed(finding.verdict),
+            Err(fault) if fault.outcome == Outcome::Unreachable => return,
+            Err(fault) => fault.billed,
+        };
+        if let Some(counter) = self.billed.get(billed as usize) {
+            counter.inc();
+        }
+    }
+}
+
+impl ProviderMeter {
+    /// Shows which account fault is on, if any.
+    pub(super) fn account(&self, fault: Option<Reason>) {
+        for (reason, gauge) in &self.account_faults {
+            gauge.set(i64::from(fault == Some(*reason)));
+        }
+    }
+}
+
+impl ChainMeter {
+    pub(super) fn fallback(&self, from: &str, to: &str, why: Outcome) {
+        self.fallbacks.with_label_values(&[from, to, why.as_str()]).inc();
+    }
+
+    /// A provider as a whole was passed over.
+    pub(super) fn skipped(&self, provider: &str, why: Outcome) {
+        self.attempts.with_label_values(&[provider, "", why.as_str()]).inc();
+    }
+}
+
+impl RecallMeter {
+    pub(super) fn verdict(&self, provider: &str, verdict: Verdict) {
+        self.verdicts.with_label_values(&[provider, verdict.as_str()]).inc();
+    }
+
+    pub(super) fn duplicate_bill(&self, provider: &str) {
+        self.duplicate_bills.with_label_values(&[provider]).inc();
+    }
+}

@@ -1,0 +1,95 @@
+//! Why is this provider out? One explicit, redacted view, for the operator and for the gauges.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::provider::Provider;
+use crate::domain::outcome::Reason;
+use crate::resilience::breaker::{State, TripReason};
+
+/// One provider as it stands.
+#[derive(Debug, Clone)]
+pub struct ProviderStatus {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// The driver that speaks its protocol.
+    pub driver: &'static str,
+    /// Whether it could be asked now.
+    pub available: bool,
+    /// Whether an operator has set it aside.
+    pub isolated: bool,
+    /// The account fault that sets it aside, if one does.
+    pub account_fault: Option<AccountStatus>,
+    /// How much longer it asked us to pause.
+    pub paused_for: Option<Duration>,
+    /// Calls in flight.
+    pub in_flight: usize,
+    /// Persons held off it.
+    pub holds: usize,
+    /// Its endpoints in order.
+    pub endpoints: Vec<EndpointStatus>,
+}
+
+/// An account fault as it stands.
+#[derive(Debug, Clone, Copy)]
+pub struct AccountStatus {
+    /// What is wrong.
+    pub reason: Reason,
+    /// Since when.
+    pub since: Duration,
+    /// When the next trial is allowed.
+    pub retry_after: Duration,
+}
+
+/// One endpoint's breaker as it stands.
+#[derive(Debug, Clone)]
+pub struct EndpointStatus {
+    /// Host and port.
+    pub endpoint: Arc<str>,
+    /// Flowing, probing or refusing.
+    pub state: State,
+    /// How long in this state.
+    pub since: Duration,
+    /// Why it left the closed state.
+    pub reason: Option<TripReason>,
+    /// When it lets the next call through, if it refuses now.
+    pub retry_after: Option<Duration>,
+}
+
+pub(super) fn of(provider: &Provider, now: Instant) -> ProviderStatus {
+    let endpoints: Vec<_> = provider
+        .links
+        .iter()
+        .map(|link| {
+            let seen = link.breaker.snapshot(now);
+            EndpointStatus {
+                endpoint: Arc::clone(&link.endpoint),
+                state: seen.state,
+                since: now.saturating_duration_since(seen.since),
+                reason: seen.reason,
+                retry_after: seen.retry_after,
+            }
+        })
+        .collect();
+    let account_fault = provider.account.snapshot(now).map(|fault| AccountStatus {
+        reason: fault.reason,
+        since: now.saturating_duration_since(fault.since),
+        retry_after: fault.retry_after,
+    });
+    let isolated = provider.is_isolated();
+    ProviderStatus {
+        name: Arc::clone(&provider.name),
+        driver: provider.driver.name,
+        available: !isolated
+            && account_fault.is_none()
+            && endpoints.iter().any(|endpoint| endpoint.state != State::Open),
+        isolated,
+        account_fault,
+        paused_for: provider.limiter.paused_for(now),
+        in_flight: provider.bulkhead.in_use(),
+        holds: provider.holds.active(now),
+        endpoints,
+    }
+}
