@@ -340,11 +340,11 @@ impl Problem {
     }
 
     /// The answer that carries this problem.
-    pub fn into_response(mut self, request_id: &str) -> Response<Body> {
-        request_id.clone_into(&mut self.request_id);
+    pub fn to_response(&self, request_id: &str) -> Response<Body> {
+        let document = Self { request_id: request_id.to_owned(), ..self.clone() };
         let status = self.code.status();
         // Serializing a struct of strings and numbers cannot fail; an empty body is still a valid answer.
-        let mut response = Response::new(Body::from(serde_json::to_vec(&self).unwrap_or_default()));
+        let mut response = Response::new(Body::from(serde_json::to_vec(&document).unwrap_or_default()));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

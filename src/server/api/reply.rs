@@ -1,5 +1,7 @@
 //! A verdict as a document.
 
+use axum::body::Body;
+use http::{HeaderValue, Response, header};
 use jiff::civil::Date;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -107,6 +109,26 @@ pub struct RegionDocument {
     /// `exact`, `partial` or `unknown`.
     #[schema(example = "exact")]
     pub status: &'static str,
+}
+
+impl VerifyReply {
+    /// The answer that carries this reply.
+    pub fn to_response(&self) -> Response<Body> {
+        // Serializing a struct of strings and numbers cannot fail; an empty body is still a valid answer.
+        let mut response = Response::new(Body::from(serde_json::to_vec(self).unwrap_or_default()));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        // Nobody between us and the caller is to keep answers about people.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+}
+
+impl AttemptDocument {
+    /// One word for the log line: `provider/endpoint=outcome(billed)`.
+    pub(super) fn in_short(&self) -> String {
+        format!("{}/{}={}({})", self.provider, self.endpoint, self.outcome, self.billed)
+    }
 }
 
 impl From<&Attempt> for AttemptDocument {

@@ -1,0 +1,207 @@
+//! For operators, on a listener of its own: alive, ready, metrics, status, isolate and restore, the API's page.
+//!
+//! Invariant: nothing here ever calls a provider. Ready means "this process takes requests"; a provider or a store that is
+//! down is in `/v1/status` and in metrics, and does not take the instance out of the load balancer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http::{StatusCode, header};
+use prometheus::{Encoder, Registry, TextEncoder};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
+
+use super::api::problem::{Code, Problem};
+use crate::verify::{Current, EndpointStatus, ProviderStatus};
+
+/// What the admin listener is built on.
+#[derive(Debug)]
+pub struct Admin {
+    /// The running graph.
+    pub current: Current,
+    /// All metrics of this gateway.
+    pub registry: Registry,
+    /// Cancelled when the process begins to go down.
+    pub draining: CancellationToken,
+}
+
+/// Whether this process is alive, or takes requests.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Health {
+    /// `live`, `ready` or `draining`.
+    #[schema(example = "ready")]
+    status: &'static str,
+}
+
+/// Everything that answers "why is this provider out?".
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Status {
+    /// `ready` or `draining`.
+    status: &'static str,
+    /// The version of this build.
+    version: &'static str,
+    /// Questions being worked on.
+    flights: usize,
+    /// The providers that have a section.
+    providers: Vec<ProviderDocument>,
+}
+
+/// One provider as it stands.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ProviderDocument {
+    name: String,
+    driver: &'static str,
+    /// Whether it could be asked now.
+    available: bool,
+    /// Whether an operator has set it aside.
+    isolated: bool,
+    /// The account fault that sets it aside.
+    account_fault: Option<AccountFaultDocument>,
+    /// Seconds for which it asked us to pause.
+    paused_seconds: Option<f64>,
+    /// Calls in flight.
+    in_flight: usize,
+    /// Persons held off it.
+    holds: usize,
+    endpoints: Vec<EndpointDocument>,
+}
+
+/// An account fault as it stands.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AccountFaultDocument {
+    /// What is wrong, such as `arrears` or `key_refused`.
+    reason: &'static str,
+    since_seconds: f64,
+    /// Seconds until the next trial.
+    retry_after_seconds: f64,
+}
+
+/// One endpoint's breaker as it stands.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EndpointDocument {
+    endpoint: String,
+    /// `closed` (flowing), `half_open` (probing) or `open` (refusing).
+    breaker: &'static str,
+    since_seconds: f64,
+    /// Why it left the closed state.
+    reason: Option<&'static str>,
+    /// Seconds until it lets the next call through.
+    retry_after_seconds: Option<f64>,
+}
+
+/// The admin routes.
+pub fn router(admin: Arc<Admin>) -> Router {
+    Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/v1/status", get(status))
+        .route("/v1/providers/{provider}/isolate", post(isolate))
+        .route("/v1/providers/{provider}/restore", post(restore))
+        .with_state(admin)
+        .merge(super::openapi::page())
+        .fallback(|| async { Problem::new(Code::NotFound).to_response("") })
+        .method_not_allowed_fallback(|| async { Problem::new(Code::MethodNotAllowed).to_response("") })
+}
+
+async fn livez() -> Json<Health> {
+    Json(Health { status: "live" })
+}
+
+async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
+    let status = admin.word();
+    let code = if status == "ready" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(Health { status })).into_response()
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+    admin.current.load().refresh_metrics();
+    let encoder = TextEncoder::new();
+    let mut text = Vec::with_capacity(16 * 1024);
+    match encoder.encode(&admin.registry.gather(), &mut text) {
+        Ok(()) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(_) => Problem::new(Code::Internal).to_response(""),
+    }
+}
+
+async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
+    let live = admin.current.load();
+    Json(Status {
+        status: admin.word(),
+        version: env!("CARGO_PKG_VERSION"),
+        flights: live.flights(),
+        providers: live.status().iter().map(ProviderDocument::from).collect(),
+    })
+}
+
+async fn isolate(State(admin): State<Arc<Admin>>, Path(provider): Path<String>) -> Response {
+    let live = admin.current.load();
+    if !live.isolate(&provider) {
+        return unknown_provider(&live.status());
+    }
+    tracing::warn!(provider, "isolated by an operator");
+    StatusCode::NO_CONTENT.into_response()
+}
+
+async fn restore(State(admin): State<Arc<Admin>>, Path(provider): Path<String>) -> Response {
+    let live = admin.current.load();
+    if !live.restore(&provider) {
+        return unknown_provider(&live.status());
+    }
+    tracing::warn!(provider, "restored by an operator");
+    StatusCode::NO_CONTENT.into_response()
+}
+
+fn unknown_provider(known: &[ProviderStatus]) -> Response {
+    let names: Vec<_> = known.iter().map(|provider| &*provider.name).collect();
+    let detail = format!("there is no such provider; configured are: {}", names.join(", "));
+    Problem::new(Code::NotFound).with_error("", "unknown_provider", &detail).to_response("")
+}
+
+impl Admin {
+    fn word(&self) -> &'static str {
+        if self.draining.is_cancelled() { "draining" } else { "ready" }
+    }
+}
+
+impl From<&ProviderStatus> for ProviderDocument {
+    fn from(status: &ProviderStatus) -> Self {
+        Self {
+            name: status.name.to_string(),
+            driver: status.driver,
+            available: status.available,
+            isolated: status.isolated,
+            account_fault: status.account_fault.map(|fault| AccountFaultDocument {
+                reason: fault.reason.as_str(),
+                since_seconds: seconds(fault.since),
+                retry_after_seconds: seconds(fault.retry_after),
+            }),
+            paused_seconds: status.paused_for.map(seconds),
+            in_flight: status.in_flight,
+            holds: status.holds,
+            endpoints: status.endpoints.iter().map(EndpointDocument::from).collect(),
+        }
+    }
+}
+
+impl From<&EndpointStatus> for EndpointDocument {
+    fn from(status: &EndpointStatus) -> Self {
+        Self {
+            endpoint: status.endpoint.to_string(),
+            breaker: status.state.as_str(),
+            since_seconds: seconds(status.since),
+            reason: status.reason.map(|reason| reason.as_str()),
+            retry_after_seconds: status.retry_after.map(seconds),
+        }
+    }
+}
+
+/// To the millisecond, which is all that anybody wants to read.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e3).round() / 1e3
+}

@@ -1,0 +1,309 @@
+//! Who asks: clients, their keys, their purposes, their rate.
+//!
+//! Keys are kept as SHA-256 only. A presented key is hashed and looked up by its hash, so neither the lookup nor the
+//! comparison depends on how much of a key is right.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::clock::{Clock as _, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use http::{HeaderMap, header};
+use jiff::Timestamp;
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::problem::{Code, Problem};
+
+/// The purpose of a question that names none.
+pub const DEFAULT_PURPOSE: &str = "default";
+
+/// Section `[clients.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientConfig {
+    /// Its keys; two at a time allow rotation.
+    pub keys: Vec<KeyConfig>,
+    /// What it may ask for.
+    #[serde(default = "default_purposes")]
+    pub purposes: Vec<String>,
+    /// Requests per second, on average.
+    #[serde(default = "default_rate")]
+    pub rate_limit: NonZeroU32,
+    /// Requests at once, after a pause.
+    #[serde(default)]
+    pub burst: Option<NonZeroU32>,
+}
+
+/// One key of a client.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyConfig {
+    /// Public: it stands in logs.
+    pub id: String,
+    /// SHA-256 of the key, 64 hexadecimal digits.
+    pub sha256: String,
+    /// From then on it is refused (RFC 3339).
+    #[serde(default)]
+    pub expires: Option<Timestamp>,
+}
+
+/// Everyone who may ask.
+#[derive(Debug)]
+pub struct Clients {
+    by_hash: HashMap<[u8; 32], Key>,
+    /// Who asks when no client is configured (loopback only).
+    anonymous: Option<Arc<Client>>,
+}
+
+/// A client at work.
+pub struct Client {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    purposes: Vec<Arc<str>>,
+    limiter: RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>,
+    clock: DefaultClock,
+    burst: NonZeroU32,
+    refill: Duration,
+}
+
+#[derive(Debug)]
+struct Key {
+    id: Arc<str>,
+    hash: [u8; 32],
+    expires: Option<Timestamp>,
+    client: Arc<Client>,
+}
+
+/// The caller of one request.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The client.
+    pub client: Arc<Client>,
+    /// The public id of the key it used; empty if none was needed.
+    pub key_id: Arc<str>,
+}
+
+/// What is left of a client's rate after a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Allowance {
+    burst: u32,
+    remaining: u32,
+    refill: Duration,
+}
+
+fn default_purposes() -> Vec<String> {
+    vec![DEFAULT_PURPOSE.to_owned()]
+}
+
+const fn default_rate() -> NonZeroU32 {
+    match NonZeroU32::new(1000) {
+        Some(rate) => rate,
+        None => NonZeroU32::MIN,
+    }
+}
+
+impl ClientConfig {
+    /// All mistakes, as (key, what is wrong and what to write).
+    pub fn validate(&self) -> Vec<(String, String)> {
+        let mut mistakes = Vec::new();
+        if self.keys.is_empty() {
+            mistakes.push(("keys".to_owned(), "is empty; `idgate key new CLIENT` prints a line for it".to_owned()));
+        }
+        for (index, key) in self.keys.iter().enumerate() {
+            if parse_hash(&key.sha256).is_none() {
+                let text = "is not a SHA-256 in 64 hexadecimal digits; `idgate key new CLIENT` prints one".to_owned();
+                mistakes.push((format!("keys[{index}].sha256"), text));
+            }
+            if key.id.is_empty() || key.id.len() > 64 || !key.id.bytes().all(|byte| byte.is_ascii_graphic()) {
+                let text = "must be 1 to 64 visible ASCII characters; it stands in logs".to_owned();
+                mistakes.push((format!("keys[{index}].id"), text));
+            }
+        }
+        if self.purposes.is_empty() {
+            mistakes.push(("purposes".to_owned(), "is empty; write [\"default\"] or leave it out".to_owned()));
+        }
+        mistakes
+    }
+}
+
+impl Clients {
+    /// The clients of the configuration; with none, everyone is `anonymous` with the purposes given.
+    ///
+    /// Keys whose hash cannot be read are left out; `ClientConfig::validate` has reported them.
+    pub fn new(configured: &BTreeMap<String, ClientConfig>, all_purposes: &[String]) -> Self {
+        let mut by_hash = HashMap::new();
+        for (name, config) in configured {
+            let client = Arc::new(Client::new(name, config.purposes.iter(), config.rate_limit, config.burst));
+            for key in &config.keys {
+                if let Some(hash) = parse_hash(&key.sha256) {
+                    let client = Arc::clone(&client);
+                    by_hash.insert(hash, Key { id: Arc::from(&*key.id), hash, expires: key.expires, client });
+                }
+            }
+        }
+        let anonymous =
+            || Arc::new(Client::new("anonymous", all_purposes.iter(), NonZeroU32::MAX, None));
+        Self { anonymous: configured.is_empty().then(anonymous), by_hash }
+    }
+
+    /// Who sent these headers.
+    ///
+    /// # Errors
+    /// `unauthenticated` without a valid key.
+    pub fn caller(&self, headers: &HeaderMap, now: Timestamp) -> Result<Caller, Box<Problem>> {
+        if let Some(client) = &self.anonymous {
+            return Ok(Caller { client: Arc::clone(client), key_id: Arc::default() });
+        }
+        let presented = headers.get(header::AUTHORIZATION).and_then(bearer);
+        // A request without a key takes the same path: the hash of nothing is nobody's.
+        let hash: [u8; 32] = Sha256::digest(presented.unwrap_or_default()).into();
+        let known = self.by_hash.get(&hash).filter(|key| key.hash.ct_eq(&hash).into());
+        match known.filter(|key| key.expires.is_none_or(|end| now < end)) {
+            Some(key) => Ok(Caller { client: Arc::clone(&key.client), key_id: Arc::clone(&key.id) }),
+            None => Err(Box::new(Problem::new(Code::Unauthenticated))),
+        }
+    }
+}
+
+/// The key of `Authorization: Bearer <key>`.
+fn bearer(value: &http::HeaderValue) -> Option<&[u8]> {
+    let (scheme, key) = value.as_bytes().split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii()).filter(|key| !key.is_empty())
+}
+
+fn parse_hash(hex: &str) -> Option<[u8; 32]> {
+    let mut hash = [0; 32];
+    if hex.len() != 64 || !hex.is_ascii() {
+        return None;
+    }
+    for (byte, digits) in hash.iter_mut().zip(hex.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(hash)
+}
+
+impl Client {
+    fn new<'a>(
+        name: &str,
+        purposes: impl Iterator<Item = &'a String>,
+        rate: NonZeroU32,
+        burst: Option<NonZeroU32>,
+    ) -> Self {
+        let burst = burst.unwrap_or(rate);
+        let quota = Quota::per_second(rate).allow_burst(burst);
+        let limiter = RateLimiter::direct(quota).with_middleware();
+        let refill = Duration::from_secs_f64(f64::from(burst.get()) / f64::from(rate.get()));
+        let purposes = purposes.map(|purpose| Arc::from(&**purpose)).collect();
+        Self { name: Arc::from(name), purposes, limiter, clock: DefaultClock::default(), burst, refill }
+    }
+
+    /// The purpose that a question of this client has.
+    ///
+    /// # Errors
+    /// `forbidden` if the client may not use it. One that names none gets `default`, or the client's only purpose.
+    pub fn purpose(&self, named: Option<&str>) -> Result<Arc<str>, Box<Problem>> {
+        let only = || if let [only] = &*self.purposes { Some(Arc::clone(only)) } else { None };
+        let find = |wanted: &str| self.purposes.iter().find(|purpose| &***purpose == wanted).cloned();
+        let found = match named {
+            Some(named) => find(named),
+            None => find(DEFAULT_PURPOSE).or_else(only),
+        };
+        found.ok_or_else(|| {
+            let detail = "is not one of this client's purposes";
+            Box::new(Problem::new(Code::Forbidden).with_error("/purpose", "not_allowed", detail))
+        })
+    }
+
+    /// Counts a request against the client's rate.
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub fn admit(&self) -> Result<Allowance, (Allowance, Duration)> {
+        let allowance = |remaining| Allowance { burst: self.burst.get(), remaining, refill: self.refill };
+        match self.limiter.check() {
+            Ok(state) => Ok(allowance(state.remaining_burst_capacity())),
+            Err(early) => Err((allowance(0), early.wait_time_from(self.clock.now()))),
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Allowance {
+    /// `RateLimit-Policy`: the quota, and the seconds in which all of it comes back.
+    pub fn policy(&self) -> String {
+        format!("\"client\";q={};w={}", self.burst, self.window())
+    }
+
+    /// `RateLimit`: what is left, and the seconds until all of it is back.
+    pub fn state(&self) -> String {
+        let used = f64::from(self.burst - self.remaining.min(self.burst)) / f64::from(self.burst);
+        let reset = (self.refill.as_secs_f64() * used).ceil();
+        format!("\"client\";r={};t={reset:.0}", self.remaining)
+    }
+
+    fn window(&self) -> u64 {
+        self.refill.as_secs() + u64::from(self.refill.subsec_nanos() > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clients(expires: Option<&str>) -> Clients {
+        let hash = Sha256::digest(b"k-1").iter().map(|byte| format!("{byte:02x}")).collect();
+        let expires = expires.map(|text| text.parse().unwrap());
+        let config = ClientConfig {
+            keys: vec![KeyConfig { id: "w1".to_owned(), sha256: hash, expires }],
+            purposes: vec!["withdrawal".to_owned()],
+            rate_limit: NonZeroU32::new(2).unwrap(),
+            burst: None,
+        };
+        Clients::new(&BTreeMap::from([("payout".to_owned(), config)]), &[])
+    }
+
+    fn with(authorization: &str) -> HeaderMap {
+        HeaderMap::from_iter([(header::AUTHORIZATION, authorization.parse().unwrap())])
+    }
+
+    #[test]
+    fn only_the_whole_key_opens() {
+        let (clients, now) = (clients(None), Timestamp::UNIX_EPOCH);
+        assert_eq!(&*clients.caller(&with("Bearer k-1"), now).unwrap().key_id, "w1");
+        assert!(clients.caller(&with("bearer  k-1 "), now).is_ok());
+        for wrong in ["Bearer k-", "Bearer k-12", "Bearer ", "Basic k-1", "k-1", "Bearer"] {
+            assert!(clients.caller(&with(wrong), now).is_err(), "{wrong}");
+        }
+        assert!(clients.caller(&HeaderMap::new(), now).is_err());
+    }
+
+    #[test]
+    fn a_key_ends_at_its_expiry() {
+        let clients = clients(Some("2027-01-01T00:00:00Z"));
+        let at = |text: &str| clients.caller(&with("Bearer k-1"), text.parse().unwrap()).is_ok();
+        assert!(at("2026-12-31T23:59:59Z"));
+        assert!(!at("2027-01-01T00:00:00Z"));
+    }
+
+    #[test]
+    fn a_client_has_its_own_purposes_and_rate() {
+        let client = clients(None).caller(&with("Bearer k-1"), Timestamp::UNIX_EPOCH).unwrap().client;
+        assert_eq!(&*client.purpose(None).unwrap(), "withdrawal");
+        assert!(client.purpose(Some("marketing")).is_err());
+        assert_eq!(client.admit().unwrap().state(), "\"client\";r=1;t=1");
+        assert_eq!(client.admit().unwrap().policy(), "\"client\";q=2;w=1");
+        assert!(client.admit().is_err());
+    }
+}

@@ -1,0 +1,167 @@
+//! What the standard request headers ask for. Unknown directives are ignored, as their RFCs want; what is broken is
+//! refused where ignoring it could cost money.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::problem::{Code, Problem};
+use crate::verify::Freshness;
+
+/// `Idempotency-Key` (IETF draft).
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// `X-Request-Id`.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// What is left of the client's rate (IETF draft).
+pub const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+/// The client's rate (IETF draft).
+pub const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// How memory took part (RFC 9211).
+pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+/// Which preference was honoured (RFC 7240).
+pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+/// That an answer is a replay.
+pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// The directives of `Cache-Control` (RFC 9111) that a question can have.
+pub fn freshness(headers: &HeaderMap) -> Freshness {
+    let mut freshness = Freshness::default();
+    for directive in directives(headers, &header::CACHE_CONTROL, ',') {
+        let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
+        match name.trim().to_ascii_lowercase().as_str() {
+            "no-cache" => freshness.no_cache = true,
+            "only-if-cached" => freshness.only_if_cached = true,
+            "max-age" => {
+                // A value that cannot be read asks for the freshest answer, not for the stalest (RFC 9111, 4.2.1).
+                let age = value.trim().trim_matches('"').parse().map_or(Duration::ZERO, Duration::from_secs);
+                freshness.max_age = Some(freshness.max_age.map_or(age, |known: Duration| known.min(age)));
+            }
+            _ => {}
+        }
+    }
+    freshness
+}
+
+/// `Prefer: wait=N` (RFC 7240): how many seconds the caller waits.
+pub fn patience(headers: &HeaderMap) -> Option<Duration> {
+    directives(headers, &PREFER, ',').flat_map(|preference| preference.split(';')).find_map(|preference| {
+        let (name, value) = preference.split_once('=')?;
+        let wanted = name.trim().eq_ignore_ascii_case("wait");
+        wanted.then(|| value.trim().trim_matches('"').parse().ok().map(Duration::from_secs)).flatten()
+    })
+}
+
+/// The idempotency key, if the caller sent one.
+///
+/// # Errors
+/// When it is empty, longer than 255, or not visible ASCII: ignoring it would break the caller's promise to itself.
+pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Box<Problem>> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let (first, second) = (values.next(), values.next());
+    let Some(value) = first else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default().trim().trim_matches('"');
+    let sound = second.is_none() && !text.is_empty() && text.len() <= 255;
+    if sound && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(Some(text.to_owned()));
+    }
+    let detail = "the header Idempotency-Key must be sent once, with 1 to 255 visible ASCII characters, such as a UUID";
+    Err(Box::new(Problem::new(Code::MalformedRequest).with_error("", "bad_idempotency_key", detail)))
+}
+
+/// The caller's own request id, if it is fit for logs: at most 128 of `A-Z a-z 0-9 - _ . :`, and no run of 15 or more
+/// digits, which could be an ID number.
+pub fn request_id(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(X_REQUEST_ID)?.to_str().ok()?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
+    let longest_digits = text.split(|c: char| !c.is_ascii_digit()).map(str::len).max().unwrap_or(0);
+    let sound = (1..=128).contains(&text.len()) && text.bytes().all(plain) && longest_digits < 15;
+    sound.then(|| text.to_owned())
+}
+
+/// The trace id of a well-formed `traceparent` (W3C Trace Context).
+pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
+    let mut parts = headers.get(TRACEPARENT)?.to_str().ok()?.split('-');
+    let (_version, trace) = (parts.next()?, parts.next()?);
+    let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    (trace.len() == 32 && trace.bytes().all(hex) && trace.bytes().any(|byte| byte != b'0')).then_some(trace)
+}
+
+/// Whether the caller takes JSON.
+pub fn accepts_json(headers: &HeaderMap) -> bool {
+    let mut ranges = directives(headers, &header::ACCEPT, ',').peekable();
+    ranges.peek().is_none()
+        || ranges.any(|range| {
+            let mut parts = range.split(';').map(str::trim);
+            let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
+            let refused = parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
+            !refused && matches!(kind.as_str(), "*/*" | "application/*" | "application/json")
+        })
+}
+
+/// Whether the body claims to be JSON.
+pub fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// A header value made of our own text.
+pub fn value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
+}
+
+fn directives<'a>(headers: &'a HeaderMap, name: &HeaderName, by: char) -> impl Iterator<Item = &'a str> {
+    headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(move |value| value.split(by))
+        .map(str::trim)
+        .filter(|directive| !directive.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, value.parse().unwrap())])
+    }
+
+    #[test]
+    fn cache_control_is_read_as_its_rfc_says() {
+        let of = |text: &str| freshness(&with(header::CACHE_CONTROL, text));
+        assert_eq!(of("no-store, foo=1"), Freshness::default());
+        assert!(of("No-Cache").no_cache);
+        assert!(of("only-if-cached").only_if_cached);
+        assert_eq!(of("max-age=60").max_age, Some(Duration::from_secs(60)));
+        assert_eq!(of("max-age=60, max-age=5").max_age, Some(Duration::from_secs(5)));
+        assert_eq!(of("max-age=soon").max_age, Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn prefer_wait_is_found_among_others() {
+        let of = |text: &str| patience(&with(PREFER, text));
+        assert_eq!(of("respond-async, wait=3"), Some(Duration::from_secs(3)));
+        assert_eq!(of("respond-async; wait=10"), Some(Duration::from_secs(10)));
+        assert_eq!(of("wait=soon"), None);
+    }
+
+    #[test]
+    fn a_request_id_cannot_carry_a_number_into_logs() {
+        assert!(request_id(&with(X_REQUEST_ID, "a1b2-c3.d4:e5")).is_some());
+        assert!(request_id(&with(X_REQUEST_ID, "11010519491231002X")).is_none());
+        assert!(request_id(&with(X_REQUEST_ID, "a b")).is_none());
+    }
+
+    #[test]
+    fn json_is_accepted_unless_it_is_refused() {
+        let of = |text: &str| accepts_json(&with(header::ACCEPT, text));
+        assert!(accepts_json(&HeaderMap::new()));
+        assert!(of("text/html, application/json;q=0.5"));
+        assert!(of("*/*"));
+        assert!(!of("text/html"));
+        assert!(!of("application/json;q=0"));
+    }
+}
