@@ -17,6 +17,7 @@ pub struct Ticket {
     probe: Option<u64>,
 }
 
+/// One breaker, as seen by one thread at a time. Its methods are those of [`super::Breaker`] and [`super::Permit`].
 pub struct Machine {
     config: Arc<Config>,
     phase: Phase,
@@ -80,7 +81,7 @@ impl Machine {
         match &self.phase {
             Phase::Closed => Some(Duration::ZERO),
             Phase::Open { .. } if self.forced.is_some() => None,
-            Phase::Open { stay } => Some(stay.saturating_sub(now.saturating_duration_since(self.since))),
+            Phase::Open { stay } => Some(left(self.since, *stay, now)),
             Phase::HalfOpen(probing) => {
                 let leases = probing.leases(now, self.config.probe_lease);
                 let room = leases.clone().count() < self.config.probes as usize;
