@@ -1,0 +1,77 @@
+//! How long to stay away from what has failed: doubling from round to round, spread by chance so that
+//! replicas do not come back together, and never longer than its ceiling.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+/// Counts the rounds and draws the times.
+pub struct Backoff {
+    rounds: u32,
+    chance: Rng,
+}
+
+impl Backoff {
+    /// No round yet; equal seeds draw equal times.
+    pub fn new(seed: u64) -> Self {
+        Self { rounds: 0, chance: Rng::with_seed(seed) }
+    }
+
+    /// The next time to stay away: `first`, doubled for each round before, less up to a fifth by chance;
+    /// at least `floor` (what the other side asked for), at most `max`.
+    ///
+    /// The ceiling is stronger than the floor: a wrong hint must not put anything out for a day.
+    pub fn next(&mut self, first: Duration, max: Duration, floor: Option<Duration>) -> Duration {
+        let doubled = first.saturating_mul(2_u32.saturating_pow(self.rounds)).min(max);
+        self.rounds = self.rounds.saturating_add(1);
+        let fifth = u64::try_from(doubled.as_nanos() / 5).unwrap_or(u64::MAX);
+        let spread = doubled.saturating_sub(Duration::from_nanos(self.chance.u64(0..=fifth)));
+        spread.max(floor.unwrap_or_default()).min(max)
+    }
+
+    /// Starts again with the first time.
+    pub fn reset(&mut self) {
+        self.rounds = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Duration = Duration::from_secs(5);
+    const MAX: Duration = Duration::from_mins(5);
+
+    #[test]
+    fn each_time_is_twice_the_last_give_or_take_a_fifth_up_to_the_ceiling() {
+        let mut backoff = Backoff::new(7);
+        for seconds in [5, 10, 20, 40, 80, 160, 300, 300] {
+            let time = backoff.next(FIRST, MAX, None).as_secs_f64();
+            assert!((0.8 * f64::from(seconds)..=f64::from(seconds)).contains(&time), "{seconds} s: {time}");
+        }
+        backoff.reset();
+        assert!(backoff.next(FIRST, MAX, None) <= FIRST);
+    }
+
+    #[test]
+    fn replicas_with_different_seeds_come_back_at_different_times() {
+        let times: std::collections::HashSet<_> =
+            (0..32).map(|seed| Backoff::new(seed).next(FIRST, MAX, None)).collect();
+        assert!(times.len() > 30);
+    }
+
+    #[test]
+    fn a_hint_raises_the_time_and_the_ceiling_lowers_it() {
+        let hint = |seconds| Backoff::new(7).next(FIRST, MAX, Some(Duration::from_secs(seconds)));
+        assert_eq!(hint(30), Duration::from_secs(30));
+        assert!(hint(1) >= FIRST * 4 / 5);
+        assert_eq!(hint(86_400), MAX);
+    }
+
+    #[test]
+    fn the_longest_of_durations_and_endless_rounds_overflow_nothing() {
+        let mut backoff = Backoff { rounds: u32::MAX, chance: Rng::with_seed(7) };
+        assert!(backoff.next(Duration::MAX, Duration::MAX, None) > Duration::ZERO);
+        assert_eq!(backoff.next(Duration::ZERO, MAX, None), Duration::ZERO);
+    }
+}

@@ -1,0 +1,255 @@
+//! The machine: what each event does in each state. Pure: no lock, no clock, nobody is told from here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::config::Config;
+use super::report::{Forced, Reason, Refused, Snapshot, State, Transition};
+use super::window::{End, Window};
+use crate::resilience::backoff::Backoff;
+
+/// What a permit remembers: under which epoch it was admitted, and which probe it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Ticket {
+    epoch: u64,
+    probe: Option<u64>,
+}
+
+/// One breaker, as seen by one thread at a time. Its methods are those of [`super::Breaker`] and [`super::Permit`].
+pub struct Machine {
+    config: Arc<Config>,
+    phase: Phase,
+    since: Instant,
+    /// Counts the changes of state; results of an earlier epoch are ignored.
+    epoch: u64,
+    forced: Option<Forced>,
+    opened_by: Option<Reason>,
+    failures_in_a_row: u32,
+    window: Window,
+    backoff: Backoff,
+    moved: Option<Transition>,
+}
+
+enum Phase {
+    Closed,
+    Open { stay: Duration },
+    HalfOpen(Probing),
+}
+
+#[derive(Default)]
+struct Probing {
+    /// Who is out, and since when.
+    out: Vec<(u64, Instant)>,
+    sent: u64,
+    passed: u32,
+}
+
+impl Machine {
+    pub fn new(config: Arc<Config>, seed: u64, now: Instant) -> Self {
+        Self {
+            phase: Phase::Closed,
+            since: now,
+            epoch: 0,
+            forced: None,
+            opened_by: None,
+            failures_in_a_row: 0,
+            window: Window::new(config.window, now),
+            backoff: Backoff::new(seed),
+            moved: None,
+            config,
+        }
+    }
+
+    pub fn admit(&mut self, now: Instant) -> Result<Ticket, Refused> {
+        match self.next_admission(now) {
+            Some(Duration::ZERO) => {}
+            retry_after => return Err(Refused { retry_after }),
+        }
+        if let Phase::Open { .. } = self.phase {
+            self.shift(now, Phase::HalfOpen(Probing::default()), Reason::TimeOver);
+        }
+        let probe = match &mut self.phase {
+            Phase::HalfOpen(probing) => Some(probing.send(now, self.config.probe_lease)),
+            Phase::Closed | Phase::Open { .. } => None,
+        };
+        Ok(Ticket { epoch: self.epoch, probe })
+    }
+
+    pub fn next_admission(&self, now: Instant) -> Option<Duration> {
+        match &self.phase {
+            Phase::Closed => Some(Duration::ZERO),
+            Phase::Open { .. } if self.forced.is_some() => None,
+            Phase::Open { stay } => Some(left(self.since, *stay, now)),
+            Phase::HalfOpen(probing) => {
+                let leases = probing.leases(now, self.config.probe_lease);
+                let room = leases.clone().count() < self.config.probes as usize;
+                // When a probe will be back is not known, only that most are long before their lease ends.
+                let guess = leases.min().unwrap_or_default().min(self.config.open_for);
+                Some(if room { Duration::ZERO } else { guess })
+            }
+        }
+    }
+
+    pub fn success(&mut self, ticket: Ticket, now: Instant, latency: Duration) {
+        if ticket.epoch != self.epoch {
+            return;
+        }
+        let slow = latency >= self.config.slow_call;
+        match &mut self.phase {
+            Phase::Closed => {
+                self.failures_in_a_row = 0;
+                self.window.record(now, if slow { End::Slow } else { End::Good });
+                let Config { slow_ratio, minimum_calls, .. } = *self.config;
+                if slow && self.window.counts(now).slow_share_reaches(slow_ratio, minimum_calls) {
+                    self.trip(now, Reason::SlowRatio, None);
+                }
+            }
+            Phase::HalfOpen(_) if slow => self.trip(now, Reason::ProbeFailed, None),
+            Phase::HalfOpen(probing) => {
+                probing.passed += 1;
+                if probing.passed >= self.config.successes_to_close {
+                    self.shift(now, Phase::Closed, Reason::ProbesPassed);
+                }
+            }
+            Phase::Open { .. } => {}
+        }
+    }
+
+    pub fn failure(&mut self, ticket: Ticket, now: Instant, retry_after: Option<Duration>) {
+        if ticket.epoch != self.epoch {
+            return;
+        }
+        match self.phase {
+            Phase::Closed => {
+                self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+                self.window.record(now, End::Failed);
+                let Config { consecutive_failures, failure_ratio, minimum_calls, .. } = *self.config;
+                if self.failures_in_a_row >= consecutive_failures {
+                    self.trip(now, Reason::ConsecutiveFailures, retry_after);
+                } else if self.window.counts(now).failed_share_reaches(failure_ratio, minimum_calls) {
+                    self.trip(now, Reason::FailureRatio, retry_after);
+                }
+            }
+            Phase::HalfOpen(_) => self.trip(now, Reason::ProbeFailed, retry_after),
+            Phase::Open { .. } => {}
+        }
+    }
+
+    pub fn give_back(&mut self, ticket: Ticket) {
+        if let Phase::HalfOpen(probing) = &mut self.phase
+            && ticket.epoch == self.epoch
+        {
+            probing.out.retain(|&(probe, _)| Some(probe) != ticket.probe);
+        }
+    }
+
+    pub fn force(&mut self, now: Instant, forced: Option<Forced>) {
+        let before = std::mem::replace(&mut self.forced, forced);
+        match (before, forced) {
+            (before, after) if before == after => {}
+            (_, Some(Forced::Open)) => self.shift(now, Phase::Open { stay: Duration::MAX }, Reason::Forced),
+            (_, Some(Forced::Closed)) => self.shift(now, Phase::Closed, Reason::Forced),
+            (Some(Forced::Open), None) => self.shift(now, Phase::HalfOpen(Probing::default()), Reason::Forced),
+            (_, None) => {}
+        }
+    }
+
+    pub fn reconfigure(&mut self, now: Instant, config: Arc<Config>) {
+        if config.window != self.window.length() {
+            self.window = Window::new(config.window, now);
+        }
+        self.config = config;
+    }
+
+    pub fn snapshot(&self, now: Instant) -> Snapshot {
+        let probes_out = match &self.phase {
+            Phase::HalfOpen(probing) => probing.leases(now, self.config.probe_lease).count(),
+            Phase::Closed | Phase::Open { .. } => 0,
+        };
+        Snapshot {
+            state: self.state(),
+            forced: self.forced,
+            since: self.since,
+            reason: self.opened_by,
+            next_admission: self.next_admission(now),
+            counts: self.window.counts(now),
+            failures_in_a_row: self.failures_in_a_row,
+            probes_out: u32::try_from(probes_out).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// The change of state since the last look; no event makes more than one.
+    pub fn take_transition(&mut self) -> Option<Transition> {
+        self.moved.take()
+    }
+
+    fn trip(&mut self, now: Instant, reason: Reason, retry_after: Option<Duration>) {
+        if self.forced == Some(Forced::Closed) {
+            return;
+        }
+        let closed = matches!(self.phase, Phase::Closed);
+        if closed && now.saturating_duration_since(self.since) >= self.config.stable_after {
+            self.backoff.reset();
+        }
+        let stay = self.backoff.next(self.config.open_for, self.config.open_max, retry_after);
+        self.shift(now, Phase::Open { stay }, reason);
+    }
+
+    /// Enters a state: a new epoch, and for a closed one a clean slate.
+    fn shift(&mut self, now: Instant, phase: Phase, reason: Reason) {
+        let from = self.state();
+        self.phase = phase;
+        self.since = now;
+        self.epoch += 1;
+        match self.state() {
+            State::Closed => {
+                self.opened_by = None;
+                self.failures_in_a_row = 0;
+                self.window = Window::new(self.config.window, now);
+            }
+            State::Open => self.opened_by = Some(reason),
+            State::HalfOpen => {}
+        }
+        let to = self.state();
+        if from != to {
+            self.moved = Some(Transition { from, to, reason });
+        }
+    }
+
+    fn state(&self) -> State {
+        match self.phase {
+            Phase::Closed => State::Closed,
+            Phase::Open { .. } => State::Open,
+            Phase::HalfOpen(_) => State::HalfOpen,
+        }
+    }
+}
+
+impl Probing {
+    /// What is left of each lease that has not ended.
+    fn leases(&self, now: Instant, lease: Duration) -> impl Iterator<Item = Duration> + Clone {
+        self.out.iter().map(move |&(_, since)| left(since, lease, now)).filter(|left| !left.is_zero())
+    }
+
+    /// Writes off whose lease has ended, and sends another.
+    fn send(&mut self, now: Instant, lease: Duration) -> u64 {
+        self.out.retain(|&(_, since)| !left(since, lease, now).is_zero());
+        self.sent += 1;
+        self.out.push((self.sent, now));
+        self.sent
+    }
+}
+
+impl Ticket {
+    /// Whether it holds a probe's place.
+    pub fn is_probe(self) -> bool {
+        self.probe.is_some()
+    }
+}
+
+/// What is left at `now` of a `time` that began at `since`.
+fn left(since: Instant, time: Duration, now: Instant) -> Duration {
+    time.saturating_sub(now.saturating_duration_since(since))
+}
