@@ -11,5 +11,6 @@ pub mod name;
 pub mod outcome;
 pub mod personal;
 pub mod region;
+mod script;
 pub mod subject;
 pub mod verdict;

@@ -1,9 +1,129 @@
-//! (stub)
-use crate::domain::id_number::Kind;
+//! The one a question is about: a name with a number, the rules about the pair, and its keyed digest.
+//!
+//! Invariant: a [`Subject`] is sound, and nothing that outlives the request holds it: caches, holds and the ledger know
+//! its [`Digest`] only. Numbers are few enough to try them all, so that a digest without a secret key would hide nothing.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::domain::id_number::{IdNumber, Kind};
+use crate::domain::name::{InvalidName, Name};
+
+#[cfg(test)]
+mod tests;
+
+/// Which rules about the pair are on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PairRules {
+    /// Refuse a name without any Han or private-use character for the number of a mainland citizen: by law such a card
+    /// always shows a Han name.
+    pub name_script: bool,
+}
+
+/// A name and a number of which we ask whether they belong together; wiped on drop.
 #[derive(Debug, Clone)]
-pub struct Subject { name: crate::domain::personal::Personal, id_number: crate::domain::personal::Personal }
+pub struct Subject {
+    name: Name,
+    id_number: IdNumber,
+}
+
+/// The secret that makes digests; wiped on drop.
+#[derive(Clone)]
+pub struct DigestKey(Hmac<Sha256>);
+
+/// A keyed digest: equal for equal subjects, and of no use without the key. Still personal data; never shown to callers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest([u8; 32]);
+
+impl Default for PairRules {
+    fn default() -> Self {
+        Self { name_script: true }
+    }
+}
+
 impl Subject {
-    pub fn name(&self) -> &str { self.name.expose() }
-    pub fn id_number(&self) -> &str { self.id_number.expose() }
-    pub fn kind(&self) -> Kind { Kind::Resident }
+    /// Joins a name and a number, unless a rule about the pair forbids it.
+    pub fn new(name: Name, id_number: IdNumber, rules: PairRules) -> Result<Self, InvalidName> {
+        if rules.name_script && id_number.is_of_mainland_citizen() && !name.has_han_or_private_use() {
+            return Err(InvalidName::NameScript);
+        }
+        Ok(Self { name, id_number })
+    }
+
+    /// The name as it is sent.
+    pub fn name(&self) -> &str {
+        self.name.expose()
+    }
+
+    /// The number as it is sent.
+    pub fn id_number(&self) -> &str {
+        self.id_number.expose()
+    }
+
+    /// What kind of document the number belongs to.
+    pub const fn kind(&self) -> Kind {
+        self.id_number.kind()
+    }
+
+    /// The name with what parsing found out about it.
+    pub const fn parsed_name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The number with what it tells.
+    pub const fn number(&self) -> &IdNumber {
+        &self.id_number
+    }
+}
+
+impl DigestKey {
+    /// Takes 32 random bytes from a secret store, one key per purpose.
+    pub fn new(key: [u8; 32]) -> Self {
+        let key = Zeroizing::new(key);
+        // HMAC fills a short key up with zeros; a whole block is the form that cannot fail.
+        let mut block = Zeroizing::new([0; 64]);
+        for (place, byte) in block.iter_mut().zip(*key) {
+            *place = byte;
+        }
+        Self(Hmac::new((&*block).into()))
+    }
+
+    /// HMAC-SHA256 over `context` and `parts`, each behind its length (four bytes, big-endian), so that no two lists of
+    /// parts look alike. The context (`"person/v1"`) keeps the digests of one use from meaning anything in another.
+    pub fn digest(&self, context: &str, parts: &[&[u8]]) -> Digest {
+        let mut mac = self.0.clone();
+        for part in std::iter::once(context.as_bytes()).chain(parts.iter().copied()) {
+            let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
+            mac.update(&length.to_be_bytes());
+            mac.update(part);
+        }
+        Digest(mac.finalize().into_bytes().into())
+    }
+
+    /// The digest of a person: number and name in their normal forms.
+    pub fn person(&self, subject: &Subject) -> Digest {
+        self.digest("person/v1", &[subject.id_number().as_bytes(), subject.name().as_bytes()])
+    }
+}
+
+impl fmt::Debug for DigestKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DigestKey(…)")
+    }
+}
+
+impl Digest {
+    /// The bytes, to key a store with.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Digest(…)")
+    }
 }

@@ -1,1 +1,230 @@
-//! (stub)
+//! What the drivers of cloud-market APIs share: settings, sealing a request, opening one, and the frame of an answer.
+//!
+//! Invariants: the AppCode and every signature are marked sensitive; `Accept` is set explicitly, because a client that
+//! adds its own breaks the signature; the gateway's word about an answer comes before the backend's; a redirect is
+//! never a verdict. The only text that is taken from a body is what [`echo`] compares.
+//!
+//! A driver of another market API brings its [`Route`], its documents and its codes, and calls these functions.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use jiff::Timestamp;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::x_ca::{self, Algorithm, Broken};
+use super::{form, market_error};
+use crate::domain::outcome::Fault;
+use crate::domain::personal::Personal;
+use crate::domain::verdict::{Finding, Verdict};
+use crate::providers::{
+    Asked, Claim, Code, Configured, Credential, Keyring, Protocol, Refusal, ReplyTo, Settings, Stamp, is_redirect,
+};
+
+pub mod echo;
+
+/// The settings that hold secrets.
+pub const SECRETS: &[&str] = &["app_code", "app_secret"];
+
+/// The settings that do not.
+const PLAIN: &[&str] = &["app_key", "signature_method"];
+
+/// The one operation of a market API.
+#[derive(Debug)]
+pub struct Route {
+    /// Its method.
+    pub method: Method,
+    /// Its path, without a query.
+    pub path: &'static str,
+}
+
+/// Reads the settings that every market API has: `app_code`, or `app_key` and `app_secret` with `signature_method`.
+///
+/// # Errors
+/// Every mistake, as (key, what to do).
+pub fn configure(
+    settings: &Settings,
+    protocol: impl FnOnce(Algorithm) -> Arc<dyn Protocol>,
+) -> Result<Configured, Vec<(&'static str, String)>> {
+    let mut mistakes = Vec::new();
+    let unknown_plain = settings.plain.keys().filter(|key| !PLAIN.contains(&key.as_str()));
+    let unknown_secret = settings.secret.keys().filter(|key| !SECRETS.contains(&key.as_str()));
+    for key in unknown_plain.chain(unknown_secret) {
+        mistakes.push(("driver", format!("takes no `{key}`; it takes app_code, or app_key and app_secret")));
+    }
+    let method = settings.plain.get("signature_method").map(String::as_str);
+    let algorithm = method.map_or(Some(Algorithm::default()), Algorithm::parse);
+    if algorithm.is_none() {
+        mistakes.push(("signature_method", "must be \"HmacSHA256\" or \"HmacSHA1\"".to_owned()));
+    }
+    let app_code = settings.secret.get("app_code");
+    let app_key = settings.plain.get("app_key");
+    let app_secret = settings.secret.get("app_secret");
+    for (key, value) in [
+        ("app_code", app_code.map(|secret| secret.expose())),
+        ("app_key", app_key.map(String::as_str)),
+        ("app_secret", app_secret.map(|secret| secret.expose())),
+    ] {
+        if value.is_some_and(|text| text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic())) {
+            mistakes.push((key, "must be visible ASCII characters, without spaces".to_owned()));
+        }
+    }
+    let credential = match (app_code, app_key, app_secret) {
+        (Some(code), None, None) => Some(Credential::AppCode(code.clone())),
+        (None, Some(key), Some(secret)) => Some(Credential::AppKey { key: key.clone(), secret: secret.clone() }),
+        (Some(_), _, _) => {
+            mistakes.push(("app_code", "excludes app_key and app_secret; remove one or the other".to_owned()));
+            None
+        }
+        (None, None, None) => {
+            mistakes.push(("app_code", "is missing; set it, or app_key and app_secret".to_owned()));
+            None
+        }
+        (None, None, Some(_)) => {
+            mistakes.push(("app_key", "is missing; app_secret needs it".to_owned()));
+            None
+        }
+        (None, Some(_), None) => {
+            mistakes.push(("app_secret", "is missing; app_key needs it".to_owned()));
+            None
+        }
+    };
+    match (algorithm, credential) {
+        (Some(algorithm), Some(credential)) if mistakes.is_empty() => {
+            Ok(Configured { protocol: protocol(algorithm), credential })
+        }
+        _ => Err(mistakes),
+    }
+}
+
+/// Proves who asks: the last step of a request, which must not change afterwards.
+///
+/// # Errors
+/// When the credential is not one of the market's, or cannot be a header.
+pub fn seal(
+    mut request: Request<Bytes>,
+    algorithm: Algorithm,
+    credential: &Credential,
+    stamp: &Stamp,
+) -> Result<Request<Bytes>, http::Error> {
+    request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+    match credential {
+        Credential::AppCode(code) => {
+            let text = Zeroizing::new(format!("APPCODE {}", code.expose()));
+            let mut value = HeaderValue::from_str(&text)?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+        Credential::AppKey { key, secret } => x_ca::sign(&mut request, key, secret, algorithm, stamp)?,
+        Credential::AccessKey { .. } => {
+            // `http::Error` has no word for "not a credential of mine"; a line feed is what no header can carry.
+            request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_str("\n")?);
+        }
+    }
+    Ok(request)
+}
+
+/// Lets a request in as the gateway does: the path, the method, then who asks.
+///
+/// # Errors
+/// The row of the gateway's own table that says why not.
+pub fn open(request: &Request<Bytes>, route: &Route, keys: &dyn Keyring, now: Timestamp) -> Result<(), &'static Code> {
+    if request.uri().path() != route.path {
+        return Err(&market_error::NO_SUCH_API);
+    }
+    if request.method() != route.method {
+        return Err(&market_error::NO_SUCH_METHOD);
+    }
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    if let Some(code) = header(AUTHORIZATION).and_then(|text| text.strip_prefix("APPCODE ")) {
+        return match keys.find(Claim::AppCode(code)) {
+            Some(Credential::AppCode(_)) => Ok(()),
+            _ => Err(&market_error::UNKNOWN_APP_CODE),
+        };
+    }
+    let key = header(x_ca::KEY).ok_or(&market_error::NO_CREDENTIAL)?;
+    let Some(Credential::AppKey { secret, .. }) = keys.find(Claim::AppKey(key)) else {
+        return Err(&market_error::UNKNOWN_APP_KEY);
+    };
+    x_ca::verify(request, secret, now).map_err(|broken| match broken {
+        Broken::InvalidTimestamp => &market_error::INVALID_TIMESTAMP,
+        Broken::Expired => &market_error::TIMESTAMP_EXPIRED,
+        Broken::EmptySignature => &market_error::EMPTY_SIGNATURE,
+        Broken::WrongSignature => &market_error::WRONG_SIGNATURE,
+        Broken::WrongContentMd5 => &market_error::WRONG_CONTENT_MD5,
+    })
+}
+
+/// The pair among the `parameters` of a query or form; what is missing is empty, as for the providers themselves.
+pub fn asked(parameters: &[u8], name: &str, id_number: &str) -> Asked {
+    let pairs = form::decode_pairs(parameters);
+    let value = |wanted: &str| {
+        let found = pairs.iter().find(|(name, _)| name == wanted);
+        Personal::new(found.map(|(_, value)| value.as_str()).unwrap_or_default())
+    };
+    Asked { name: value(name), id_number: value(id_number) }
+}
+
+/// What the answer to `request` repeats.
+pub fn reply_to(request: &Request<Bytes>, asked: Asked, stamp: &Stamp) -> ReplyTo {
+    let header = request.headers().get(HOST).and_then(|value| value.to_str().ok());
+    let host = request.uri().authority().map(|authority| authority.as_str()).or(header).unwrap_or_default();
+    ReplyTo { request_id: stamp.nonce.to_uppercase(), host: host.to_owned(), xml: false, asked: Some(asked) }
+}
+
+/// A refusal by the row `code`, without a pause.
+pub fn refuse(code: &'static Code) -> Refusal {
+    Refusal { code, retry_after: None }
+}
+
+/// Reads an answer: the gateway's word first, then no redirect, then what `read` makes of the backend's status and body.
+///
+/// # Errors
+/// The fault, with the gateway's reference for the call.
+pub fn decode(
+    response: &Response<Bytes>,
+    read: impl FnOnce(StatusCode, &[u8]) -> Result<Verdict, Fault>,
+) -> Result<Finding, Fault> {
+    let status = response.status();
+    let request_id = market_error::request_id(response.headers());
+    let verdict = match market_error::fault(response) {
+        Some(fault) => Err(fault),
+        None if is_redirect(status) => Err(market_error::by_status(status)),
+        None => read(status, response.body()),
+    };
+    match verdict {
+        Ok(verdict) => Ok(Finding { verdict, request_id }),
+        Err(fault) => {
+            let retry_after = fault.retry_after.or_else(|| market_error::retry_after(response.headers()));
+            Err(Fault { request_id, retry_after, ..fault })
+        }
+    }
+}
+
+/// A document of the backend, through the gateway.
+pub fn document(status: u16, reply: &impl Serialize, reply_to: &ReplyTo) -> Response<Bytes> {
+    // Serialising plain fields into memory cannot fail.
+    let mut response = Response::new(Bytes::from(serde_json::to_vec(reply).unwrap_or_default()));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    market_error::finish(headers, reply_to, None);
+    response
+}
+
+/// Whether a backend would take `name` for one: not an empty or lost one, no digits and no signs but those of names.
+pub fn looks_like_a_name(name: &str) -> bool {
+    let odd = |c: char| {
+        c.is_control() || c == '\u{FFFD}' || c.is_ascii_digit() || (c.is_ascii_punctuation() && !"'-.,".contains(c))
+    };
+    !name.trim().is_empty() && !name.contains(odd)
+}
+
+/// Whether `number` has the shape of an ID number: 18 characters, the last one perhaps `X`, or 15 digits.
+pub fn looks_like_a_number(number: &str) -> bool {
+    let digits = number.strip_suffix(['X', 'x']).filter(|_| number.len() == 18).unwrap_or(number);
+    matches!(number.len(), 15 | 18) && digits.bytes().all(|byte| byte.is_ascii_digit())
+}

@@ -1,1 +1,241 @@
-//! (stub)
+//! How an AppKey pair signs for the API gateway (`X-Ca-*` headers), and how the gateway checks that.
+//!
+//! Invariant: [`string_to_sign`] is the one recipe for both directions. It signs the names as they are listed and the
+//! values as they are sent; parameters enter decoded. Whatever adds or rewrites `Accept`, `Content-Type`, `Content-MD5`
+//! or `Date` after signing breaks the signature.
+//!
+//! A new algorithm is a variant of [`Algorithm`] and a line in its `mac`.
+
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use bytes::Bytes;
+use hmac::digest::block_api::EagerHash;
+use hmac::{Hmac, KeyInit, Mac};
+use http::header::{ACCEPT, CONTENT_TYPE, DATE, HeaderMap, HeaderName};
+use http::{HeaderValue, Request};
+use jiff::{SignedDuration, Timestamp};
+use md5::{Digest, Md5};
+use sha1::Sha1;
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::form;
+use crate::domain::personal::Secret;
+use crate::providers::Stamp;
+
+/// The AppKey of the caller.
+pub const KEY: HeaderName = HeaderName::from_static("x-ca-key");
+/// When the request was signed, in milliseconds since 1970.
+pub const TIMESTAMP: HeaderName = HeaderName::from_static("x-ca-timestamp");
+/// Unique per request.
+pub const NONCE: HeaderName = HeaderName::from_static("x-ca-nonce");
+/// The [`Algorithm`]; absent means HmacSHA256.
+pub const SIGNATURE_METHOD: HeaderName = HeaderName::from_static("x-ca-signature-method");
+/// The names that are signed, separated by commas.
+pub const SIGNATURE_HEADERS: HeaderName = HeaderName::from_static("x-ca-signature-headers");
+/// The signature, in Base64.
+pub const SIGNATURE: HeaderName = HeaderName::from_static("x-ca-signature");
+
+const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
+
+/// What [`sign`] lists.
+const LISTED: [&str; 4] = ["x-ca-key", "x-ca-nonce", "x-ca-signature-method", "x-ca-timestamp"];
+
+/// These take part by position or not at all, even when a caller lists them.
+const NEVER_LISTED: [&str; 6] =
+    ["x-ca-signature", "x-ca-signature-headers", "accept", "content-md5", "content-type", "date"];
+
+/// How far a signed time may be from the checking clock, either way.
+const WINDOW: SignedDuration = SignedDuration::from_mins(15);
+
+/// The hash inside the HMAC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Algorithm {
+    /// `HmacSHA256`, the gateway's default.
+    #[default]
+    HmacSha256,
+    /// `HmacSHA1`, for old instances.
+    HmacSha1,
+}
+
+/// Why a signed request is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broken {
+    /// The time of signing is missing, unreadable or not among the signed headers.
+    InvalidTimestamp,
+    /// It is more than 15 minutes away from now.
+    Expired,
+    /// There is no signature.
+    EmptySignature,
+    /// The signature, its algorithm or its list of headers is wrong.
+    WrongSignature,
+    /// The body is not the one that was signed.
+    WrongContentMd5,
+}
+
+impl Algorithm {
+    /// The name on the wire and in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Algorithm::HmacSha256 => "HmacSHA256",
+            Algorithm::HmacSha1 => "HmacSHA1",
+        }
+    }
+
+    /// The algorithm of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Algorithm::HmacSha256, Algorithm::HmacSha1].into_iter().find(|algorithm| algorithm.as_str() == name)
+    }
+
+    /// The signature in Base64. HMAC takes keys of any length, so that `None` does not happen.
+    fn mac(self, secret: &Secret, text: &[u8]) -> Option<String> {
+        fn with<D: EagerHash>(secret: &Secret, text: &[u8]) -> Option<String>
+        where
+            Hmac<D>: KeyInit + Mac,
+        {
+            let mac = <Hmac<D> as KeyInit>::new_from_slice(secret.expose().as_bytes()).ok()?;
+            Some(BASE64.encode(mac.chain_update(text).finalize().into_bytes()))
+        }
+        match self {
+            Algorithm::HmacSha256 => with::<Sha256>(secret, text),
+            Algorithm::HmacSha1 => with::<Sha1>(secret, text),
+        }
+    }
+}
+
+/// Signs a finished `request` as `key`: adds who, when and the nonce, and the digest of a body that is no form.
+///
+/// # Errors
+/// When `key` or the nonce cannot be a header.
+pub fn sign(
+    request: &mut Request<Bytes>,
+    key: &str,
+    secret: &Secret,
+    algorithm: Algorithm,
+    stamp: &Stamp,
+) -> Result<(), http::Error> {
+    if let Some(digest) = content_md5(request) {
+        request.headers_mut().insert(CONTENT_MD5, HeaderValue::from_str(&digest)?);
+    }
+    let headers = request.headers_mut();
+    headers.insert(KEY, HeaderValue::from_str(key)?);
+    headers.insert(TIMESTAMP, HeaderValue::from(stamp.now.as_millisecond()));
+    headers.insert(NONCE, HeaderValue::from_str(&stamp.nonce)?);
+    headers.insert(SIGNATURE_METHOD, HeaderValue::from_static(algorithm.as_str()));
+    sign_listed(request, secret, algorithm, &LISTED)
+}
+
+/// Signs what the request carries already, with the header names spelled and listed as given.
+///
+/// # Errors
+/// When a name cannot be part of a header.
+pub fn sign_listed(
+    request: &mut Request<Bytes>,
+    secret: &Secret,
+    algorithm: Algorithm,
+    listed: &[&str],
+) -> Result<(), http::Error> {
+    let signature = algorithm.mac(secret, &string_to_sign(request, listed)).unwrap_or_default();
+    let mut signature = HeaderValue::from_str(&signature)?;
+    signature.set_sensitive(true);
+    request.headers_mut().insert(SIGNATURE_HEADERS, HeaderValue::from_str(&listed.join(","))?);
+    request.headers_mut().insert(SIGNATURE, signature);
+    Ok(())
+}
+
+/// Checks the signature of `request` in constant time. Finding `secret` by [`KEY`] and refusing a repeated nonce is up
+/// to the caller.
+///
+/// Stricter than the gateway in one point: who and when must be among the signed headers, and a body must be signed.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn verify(request: &Request<Bytes>, secret: &Secret, now: Timestamp) -> Result<(), Broken> {
+    let headers = request.headers();
+    let listed = text(headers, &SIGNATURE_HEADERS).ok_or(Broken::WrongSignature)?;
+    let listed: Vec<&str> = listed.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+    let signed = |header: HeaderName| listed.iter().any(|name| name.eq_ignore_ascii_case(header.as_str()));
+
+    let at = text(headers, &TIMESTAMP).and_then(|millis| millis.parse().ok());
+    let at = at.and_then(|millis| Timestamp::from_millisecond(millis).ok()).filter(|_| signed(TIMESTAMP));
+    if now.duration_since(at.ok_or(Broken::InvalidTimestamp)?).abs() > WINDOW {
+        return Err(Broken::Expired);
+    }
+    if content_md5(request).as_deref().unwrap_or_default() != text(headers, &CONTENT_MD5).unwrap_or_default() {
+        return Err(Broken::WrongContentMd5);
+    }
+    let presented = headers.get(&SIGNATURE).filter(|value| !value.is_empty()).ok_or(Broken::EmptySignature)?;
+    let algorithm = headers
+        .get(&SIGNATURE_METHOD)
+        .map_or(Some(Algorithm::default()), |value| Algorithm::parse(value.to_str().unwrap_or_default()));
+    let algorithm = algorithm.filter(|_| signed(KEY)).ok_or(Broken::WrongSignature)?;
+    let expected = algorithm.mac(secret, &string_to_sign(request, &listed)).ok_or(Broken::WrongSignature)?;
+    if expected.as_bytes().ct_eq(presented.as_bytes()).into() { Ok(()) } else { Err(Broken::WrongSignature) }
+}
+
+/// What is signed: five positions, the listed headers by name, and the path with the parameters of query and form.
+///
+/// Holds the person that is asked about, hence wiped after use.
+pub fn string_to_sign(request: &Request<Bytes>, listed: &[&str]) -> Zeroizing<Vec<u8>> {
+    let headers = request.headers();
+    let value = |name: &str| headers.get(name).map(HeaderValue::as_bytes).unwrap_or_default();
+    // Large enough for every request of ours: growing would leave copies behind.
+    let mut out = Zeroizing::new(Vec::with_capacity(1024 + request.body().len()));
+    for line in [
+        request.method().as_str().as_bytes(),
+        value(ACCEPT.as_str()),
+        value(CONTENT_MD5.as_str()),
+        value(CONTENT_TYPE.as_str()),
+        value(DATE.as_str()),
+    ] {
+        out.extend_from_slice(line);
+        out.push(b'\n');
+    }
+    let mut names: Vec<&str> = listed.iter().copied().filter(|name| !is_never_listed(name)).collect();
+    names.sort_unstable();
+    for name in names {
+        out.extend_from_slice(name.as_bytes());
+        out.push(b':');
+        out.extend_from_slice(value(name));
+        out.push(b'\n');
+    }
+    out.extend_from_slice(request.uri().path().as_bytes());
+    for (index, (name, value)) in parameters(request).iter().enumerate() {
+        out.push(if index == 0 { b'?' } else { b'&' });
+        out.extend_from_slice(name.as_bytes());
+        if !value.is_empty() {
+            out.push(b'=');
+            out.extend_from_slice(value.as_bytes());
+        }
+    }
+    out
+}
+
+/// The parameters of query and form together, sorted by name.
+fn parameters(request: &Request<Bytes>) -> Vec<(String, String)> {
+    let mut pairs = form::decode_pairs(request.uri().query().unwrap_or_default().as_bytes());
+    if is_form(request.headers()) {
+        pairs.extend(form::decode_pairs(request.body()));
+    }
+    pairs.sort_by(|(one, _), (other, _)| one.cmp(other));
+    pairs
+}
+
+/// The digest that stands for a body the signature does not reach otherwise.
+fn content_md5(request: &Request<Bytes>) -> Option<String> {
+    let needed = !request.body().is_empty() && !is_form(request.headers());
+    needed.then(|| BASE64.encode(Md5::digest(request.body())))
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let essence = text(headers, &CONTENT_TYPE).and_then(|value| value.split(';').next()).unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
+}
+
+fn is_never_listed(name: &str) -> bool {
+    NEVER_LISTED.iter().any(|never| never.eq_ignore_ascii_case(name))
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}

@@ -1,8 +1,132 @@
-//! (stub)
-use super::Driver;
-use crate::domain::money::{MicroYuan, Prices};
+//! 拇指云, `GET /idcard` on the cloud market: is this the name of this number?
+//!
+//! Invariants: a result needs HTTP 200 and `ok: 1`; a match needs `match: true`, and nothing in the answer that says
+//! otherwise; mismatch and no record are told apart by their documented texts, and an unknown text is never either of
+//! them. HTTP 666 is a failure and never billed. Name and number are in the URL: keep it out of logs.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+
+use super::alibaba::market::{self, Route, echo};
+use super::alibaba::x_ca::Algorithm;
+use super::alibaba::{form, market_error};
+use super::{Asked, Credential, Driver, Endpoint, Keyring, Protocol, Refusal, ReplyTo, Stamp};
+use crate::domain::id_number::Kind;
+use crate::domain::money::{Billed, MicroYuan, Prices};
+use crate::domain::outcome::{Fault, Reason};
+use crate::domain::subject::Subject;
+use crate::domain::verdict::{Finding, Verdict};
+
+mod codes;
+mod wire;
+
+/// The package of 2,500 calls for 100 yuan: 4 fen each. Every HTTP 2xx counts, `no_record` included.
+const PRICE: MicroYuan = MicroYuan(40_000);
+
+/// The driver `muzhiyun`.
 pub static DRIVER: Driver = Driver {
-    name: "muzhiyun", title: "", secrets: &[], sandbox_settings: &[], kinds: &[], name_limit: 50,
-    prices: Prices { on_match: MicroYuan(0), on_mismatch: MicroYuan(0), on_no_record: MicroYuan(0) },
-    codes: &[], configure: |_| Err(Vec::new()),
+    name: "muzhiyun",
+    title: "拇指云 身份证二要素 (cloud market)",
+    secrets: market::SECRETS,
+    sandbox_settings: &[("app_code", "sandbox0muzhiyun0appcode00000001")],
+    kinds: &[Kind::Resident, Kind::Resident15, Kind::HmtResidence, Kind::ForeignerPr],
+    name_limit: codes::NAME_LIMIT,
+    prices: Prices { on_match: PRICE, on_mismatch: PRICE, on_no_record: PRICE },
+    codes: &[codes::FAILURES, market_error::CODES, market_error::TEXTS],
+    configure: |settings| market::configure(settings, |algorithm| Arc::new(Muzhiyun { algorithm })),
 };
+
+const ROUTE: Route = Route { method: Method::GET, path: "/idcard" };
+
+#[derive(Debug)]
+struct Muzhiyun {
+    algorithm: Algorithm,
+}
+
+impl Protocol for Muzhiyun {
+    fn encode_request(
+        &self,
+        subject: &Subject,
+        endpoint: &Endpoint,
+        credential: &Credential,
+        stamp: &Stamp,
+    ) -> Result<Request<Bytes>, http::Error> {
+        let query = form::encode_pairs([("xm", subject.name()), ("sfz", subject.id_number())]);
+        let uri = endpoint.uri(&format!("{}?{query}", ROUTE.path))?;
+        let request = Request::builder().method(ROUTE.method).uri(uri).body(Bytes::new())?;
+        market::seal(request, self.algorithm, credential, stamp)
+    }
+
+    fn decode_response(&self, subject: &Subject, response: &Response<Bytes>) -> Result<Finding, Fault> {
+        market::decode(response, |status, body| match status.as_u16() {
+            200 => {
+                let reply = wire::Reply::parse(body)?;
+                let verdict = verdict(&reply)?;
+                if is_about(&reply, subject) { Ok(verdict) } else { Err(Fault::unreadable(Reason::WrongEcho)) }
+            }
+            codes::FAILED => {
+                let fault = wire::Reply::parse(body).map_or_else(|fault| fault, |reply| failure(&reply));
+                Err(Fault { billed: Billed::No, ..fault })
+            }
+            _ => Err(market_error::by_status(status)),
+        })
+    }
+
+    fn decode_request(
+        &self,
+        request: &Request<Bytes>,
+        keys: &dyn Keyring,
+        stamp: &Stamp,
+    ) -> (Result<Asked, Refusal>, ReplyTo) {
+        let asked = market::asked(request.uri().query().unwrap_or_default().as_bytes(), "xm", "sfz");
+        let served = market::open(request, &ROUTE, keys, stamp.now).and_then(|()| codes::objection(&asked));
+        let reply_to = market::reply_to(request, asked.clone(), stamp);
+        (served.map(|()| asked).map_err(market::refuse), reply_to)
+    }
+
+    fn encode_response(&self, answer: Result<Verdict, Refusal>, reply_to: &ReplyTo) -> Response<Bytes> {
+        match answer {
+            Ok(verdict) => {
+                let reply = wire::Reply::result(verdict, reply_to.asked.as_ref());
+                market::document(200, &reply, reply_to)
+            }
+            Err(refusal) => market_error::encode(&refusal, reply_to).unwrap_or_else(|| {
+                market::document(refusal.code.status, &wire::Reply::failure(refusal.code.message), reply_to)
+            }),
+        }
+    }
+
+    fn encode_wrong_echo(&self, verdict: Verdict, reply_to: &ReplyTo, other: &Asked) -> Option<Response<Bytes>> {
+        Some(market::document(200, &wire::Reply::result(verdict, Some(other)), reply_to))
+    }
+}
+
+/// What a reply under HTTP 200 says: `ok`, `match` and `msg` together, or nothing.
+fn verdict(reply: &wire::Reply) -> Result<Verdict, Fault> {
+    match (reply.ok, reply.matched, codes::result(&reply.msg)) {
+        (1, Some(true), Some(Verdict::Match)) => Ok(Verdict::Match),
+        // The documented field says so, and the text, though reworded, does not speak of a failure.
+        (1, Some(true), None) if !codes::speaks_of_failure(&reply.msg) => Ok(Verdict::Match),
+        (1, None | Some(false), Some(verdict @ (Verdict::Mismatch | Verdict::NoRecord))) => Ok(verdict),
+        (1, None | Some(false), None) => Err(Fault::unreadable(Reason::UnknownCode)),
+        _ => Err(Fault::unreadable(Reason::Contradiction)),
+    }
+}
+
+/// What a reply under HTTP 666 says. "0 or anything but 1" is how the document describes `ok` here.
+fn failure(reply: &wire::Reply) -> Fault {
+    if reply.ok == 1 || reply.matched == Some(true) {
+        return Fault::unreadable(Reason::Contradiction);
+    }
+    codes::failure(&reply.msg).map_or(Fault::unreadable(Reason::UnknownCode), super::Code::fault)
+}
+
+/// Whether name and number, as far as the reply shows them, are those of `subject`. The document shows them masked, and
+/// does not promise them: an absent echo speaks of nobody else.
+fn is_about(reply: &wire::Reply, subject: &Subject) -> bool {
+    let name = reply.xm.as_ref().is_none_or(|xm| echo::is_mask_of(xm.expose(), subject.name()));
+    let number = |sfz: &str| echo::is_mask_of(&sfz.to_ascii_uppercase(), subject.id_number());
+    name && reply.sfz.as_ref().is_none_or(|sfz| number(sfz.expose()))
+}

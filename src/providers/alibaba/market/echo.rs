@@ -1,0 +1,84 @@
+//! The person whom an answer speaks of, to be compared with the person who was asked about.
+//!
+//! Invariant: an echo is compared and forgotten. The two `serde` functions make a member of a document both readable
+//! and writable (`#[serde(with = "echo")]`) without making [`Personal`] itself writable.
+
+use serde::{Deserialize, Deserializer, Serializer};
+
+use crate::domain::personal::Personal;
+
+/// A text, or a whole number as its digits: the type of an echo decides nothing. Null and `""` say nothing.
+///
+/// # Errors
+/// For every other type.
+pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Personal>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Scalar {
+        Text(String),
+        Number(u64),
+    }
+    let text = match Option::<Scalar>::deserialize(deserializer)? {
+        Some(Scalar::Text(text)) => text,
+        Some(Scalar::Number(number)) => number.to_string(),
+        None => String::new(),
+    };
+    Ok((!text.is_empty()).then(|| Personal::new(text)))
+}
+
+/// The bare text.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn serialize<S: Serializer>(echo: &Option<Personal>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(echo.as_ref().map(Personal::expose).unwrap_or_default())
+}
+
+/// Whether `shown` can be a mask of `text`: each run of asterisks stands for any characters, the rest must agree.
+pub fn is_mask_of(shown: &str, text: &str) -> bool {
+    let shown = shown.replace('＊', "*");
+    let Some((head, rest)) = shown.split_once('*') else { return shown == text };
+    let (middle, tail) = rest.rsplit_once('*').unwrap_or(("", rest));
+    let Some(mut left) = text.strip_prefix(head).and_then(|text| text.strip_suffix(tail)) else { return false };
+    middle.split('*').all(|part| match left.split_once(part) {
+        Some((_, after)) => {
+            left = after;
+            true
+        }
+        None => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_fits_whoever_agrees_with_what_it_shows() {
+        for (shown, text) in [
+            ("庆**", "庆小满"),
+            ("庆**", "庆满"),
+            ("3505*****12", "350521199003071012"),
+            ("张*三*四", "张一三二四"),
+            ("***", "张三"),
+            ("＊满", "庆满"),
+            ("张三", "张三"),
+        ] {
+            assert!(is_mask_of(shown, text), "{shown} {text}");
+        }
+    }
+
+    #[test]
+    fn a_mask_does_not_fit_whoever_differs() {
+        for (shown, text) in [
+            ("庆**", "张小满"),
+            ("3505*****12", "350521199003071013"),
+            ("张*三*四", "张四三"),
+            ("张三", "张三丰"),
+            ("1*1", "1"),
+            ("", "张三"),
+        ] {
+            assert!(!is_mask_of(shown, text), "{shown} {text}");
+        }
+    }
+}

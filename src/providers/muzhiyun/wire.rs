@@ -1,0 +1,78 @@
+//! The reply of `GET /idcard`, both ways. The request has no document: `xm` and `sfz` in the query.
+
+use serde::{Deserialize, Serialize};
+
+use super::codes;
+use crate::domain::outcome::{Fault, Reason};
+use crate::domain::personal::Personal;
+use crate::domain::verdict::Verdict;
+use crate::providers::Asked;
+use crate::providers::alibaba::market::echo;
+
+/// The reply. A member that decides something is never taken twice: `serde` refuses the document.
+#[derive(Serialize, Deserialize)]
+pub struct Reply {
+    /// 1 is a result, anything else a failure.
+    pub ok: i64,
+    /// The result or failure in words, possibly with more behind them.
+    pub msg: String,
+    /// The name, masked.
+    #[serde(default, with = "echo", skip_serializing_if = "Option::is_none")]
+    pub xm: Option<Personal>,
+    /// The number, masked.
+    #[serde(default, with = "echo", skip_serializing_if = "Option::is_none")]
+    pub sfz: Option<Personal>,
+    /// Whether they belong together; absent or false for every other result.
+    #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    pub matched: Option<bool>,
+    /// Year and day of birth, masked. Only written: we derive it ourselves.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    birthday: Option<String>,
+    /// 男 or 女. Only written.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    sex: Option<&'static str>,
+}
+
+impl Reply {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// [`Reason::Garbage`] for whatever is not the document.
+    pub fn parse(body: &[u8]) -> Result<Self, Fault> {
+        serde_json::from_slice(body).map_err(|_| Fault::unreadable(Reason::Garbage))
+    }
+
+    /// A result about `asked`, masked as in the document's sample. The address is left out: it takes a region table.
+    pub fn result(verdict: Verdict, asked: Option<&Asked>) -> Self {
+        let number = asked.map(|asked| asked.id_number.expose()).unwrap_or_default();
+        Self {
+            ok: 1,
+            msg: codes::result_text(verdict).to_owned(),
+            xm: asked.and_then(|asked| masked_name(asked.name.expose())).map(Personal::new),
+            sfz: mask(number, 4, "*****", 2).map(Personal::new),
+            matched: Some(verdict == Verdict::Match),
+            birthday: number.get(6..14).and_then(|date| mask(date, 2, "****", 2)),
+            sex: number.get(16..17).and_then(|digit| digit.parse::<u8>().ok()).map(sex),
+        }
+    }
+
+    /// A failure in words.
+    pub fn failure(msg: &str) -> Self {
+        Self { ok: 0, msg: msg.to_owned(), xm: None, sfz: None, matched: None, birthday: None, sex: None }
+    }
+}
+
+/// The first character, then two asterisks whatever the length.
+fn masked_name(name: &str) -> Option<String> {
+    name.chars().next().map(|first| format!("{first}**"))
+}
+
+/// The first `head` and the last `tail` characters of `text` around `stars`, if it is longer than both.
+fn mask(text: &str, head: usize, stars: &str, tail: usize) -> Option<String> {
+    let shown = text.get(..head).zip(text.get(text.len().checked_sub(tail)?..));
+    shown.filter(|_| text.len() > head + tail).map(|(head, tail)| format!("{head}{stars}{tail}"))
+}
+
+fn sex(digit: u8) -> &'static str {
+    if digit % 2 == 1 { "男" } else { "女" }
+}

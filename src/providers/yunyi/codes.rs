@@ -1,0 +1,69 @@
+//! Its codes and ours. 0005, 0006 and 0009 are not documented, and so unknown like any other.
+//!
+//! Invariant: only the three codes of [`VERDICTS`] are verdicts, and none whose message belongs to another code.
+
+use crate::domain::money::Billed;
+use crate::domain::outcome::{Fault, Outcome, Reason};
+use crate::domain::verdict::Verdict;
+use crate::providers::alibaba::market;
+use crate::providers::{Asked, Code};
+
+/// The results: verdict, code and message.
+const VERDICTS: [(Verdict, &str, &str); 3] = [
+    (Verdict::Match, "0000", "身份证信息匹配"),
+    (Verdict::Mismatch, "0008", "身份证信息不匹配"),
+    (Verdict::NoRecord, "0007", "无此身份证号码"),
+];
+
+const NO_NAME: Code = row("0001", "开户名不能为空", Outcome::InputRefused);
+const BAD_NAME: Code = row("0002", "开户名不能包含特殊字符", Outcome::InputRefused);
+const NO_NUMBER: Code = row("0003", "身份证号不能为空", Outcome::InputRefused);
+const BAD_NUMBER: Code = row("0004", "身份证号格式错误", Outcome::InputRefused);
+
+/// The failures.
+pub static FAILURES: &[Code] =
+    &[NO_NAME, BAD_NAME, NO_NUMBER, BAD_NUMBER, row("0010", "系统维护，请稍后再试", Outcome::SourceDown)];
+
+/// The market counts every HTTP 2xx, and no document says under which status the failures come.
+const fn row(code: &'static str, message: &'static str, outcome: Outcome) -> Code {
+    Code { billed: Some(Billed::Unknown), ..Code::new(code, 200, message, outcome, Reason::Unspecified) }
+}
+
+/// The verdict of `code`, unless `message` contradicts it.
+///
+/// # Errors
+/// An unknown code, or the message of another one.
+pub fn verdict(code: &str, message: Option<&str>) -> Result<Verdict, Fault> {
+    let (verdict, ..) = VERDICTS.iter().find(|row| row.1 == code).ok_or(Fault::unreadable(Reason::UnknownCode))?;
+    let messages = VERDICTS.iter().map(|row| (row.1, row.2)).chain(FAILURES.iter().map(|row| (row.code, row.message)));
+    let belongs_to_another = |message: &str| messages.clone().any(|row| row.1 == message.trim() && row.0 != code);
+    if message.is_some_and(belongs_to_another) {
+        return Err(Fault::unreadable(Reason::Contradiction));
+    }
+    Ok(*verdict)
+}
+
+/// Code and message of a verdict.
+pub fn of(verdict: Verdict) -> (&'static str, &'static str) {
+    VERDICTS.iter().find(|row| row.0 == verdict).map(|row| (row.1, row.2)).unwrap_or_default()
+}
+
+/// The failure of that code.
+pub fn failure(code: &str) -> Option<&'static Code> {
+    FAILURES.iter().find(|row| row.code == code)
+}
+
+/// What the provider objects to in a pair, in the order of its codes.
+///
+/// # Errors
+/// The row that says so.
+pub fn objection(asked: &Asked) -> Result<(), &'static Code> {
+    let (name, number) = (asked.name.expose(), asked.id_number.expose());
+    match () {
+        () if name.is_empty() => Err(&NO_NAME),
+        () if !market::looks_like_a_name(name) => Err(&BAD_NAME),
+        () if number.is_empty() => Err(&NO_NUMBER),
+        () if !market::looks_like_a_number(number) => Err(&BAD_NUMBER),
+        () => Ok(()),
+    }
+}
