@@ -72,7 +72,7 @@ impl SandboxHandle {
         self.simulator(provider)?.set_fault(None)
     }
 
-    /// How many requests `provider` read completely and accepted, whatever became of the answers.
+    /// How many requests `provider` read completely, whatever became of the answers.
     pub fn calls(&self, provider: &str) -> u64 {
         self.count(provider, |simulator| simulator.tally().calls)
     }
@@ -82,7 +82,7 @@ impl SandboxHandle {
         self.count(provider, |simulator| simulator.tally().calls_of(id_number))
     }
 
-    /// How many requests `provider` did not accept: malformed, or wrongly signed.
+    /// How many of the calls `provider` refused by its own rules: wrongly signed, or a pair of the wrong form.
     pub fn refused(&self, provider: &str) -> u64 {
         self.count(provider, |simulator| simulator.tally().refused)
     }

@@ -4,7 +4,7 @@
 //! [`People`], encode the answer, and spoil it if a [`Fault`] is set. It knows no provider by name.
 //!
 //! Invariants: it binds loopback addresses only; a wrongly signed request is refused as the provider would, whatever
-//! fault is set; a call is counted once its request was read and accepted, whatever becomes of the answer.
+//! fault is set; a call is counted once its request was read, whatever becomes of the answer.
 //!
 //! To add a provider: nothing, a [`Driver`] is enough. To add a fault: one variant in `fault.rs`, one arm in
 //! `simulator.rs`.

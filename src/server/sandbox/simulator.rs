@@ -147,6 +147,7 @@ impl Simulator {
 
         let stamp = Stamp { now: self.scenario.clock.now(), nonce: self.scenario.ids.nonce().to_string() };
         let (decoded, reply_to) = self.spec.protocol.decode_request(&request, &self.spec.credential, &stamp);
+        self.tally().call(reply_to.asked.as_ref().map(|asked| &asked.id_number));
         let asked = match decoded {
             Ok(asked) => asked,
             Err(refusal) => {
@@ -154,7 +155,6 @@ impl Simulator {
                 return Ok(self.spec.protocol.encode_response(Err(refusal), &reply_to).map(Body::from));
             }
         };
-        self.tally().call(&asked.id_number);
         let call = Call { simulator: self, asked, reply_to };
         match self.take_fault(endpoint, &call.asked) {
             None => Ok(call.right().map(Body::from)),

@@ -22,9 +22,10 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// A request was read completely and its signature is right.
-    pub(super) fn call(&mut self, id_number: &Personal) {
+    /// A request was read completely; about whom, if that could be read too.
+    pub(super) fn call(&mut self, id_number: Option<&Personal>) {
         self.calls += 1;
+        let Some(id_number) = id_number else { return };
         let person = digest(id_number.expose());
         if self.people.len() < MOST_PEOPLE || self.people.contains_key(&person) {
             *self.people.entry(person).or_default() += 1;
