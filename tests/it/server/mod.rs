@@ -1,1 +1,4 @@
-//! (stub)
+//! The edges, over real sockets.
+
+mod listener;
+mod sandbox;

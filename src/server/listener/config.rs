@@ -1,0 +1,91 @@
+//! The limits of a listener, as the configuration gives them.
+
+use std::time::Duration;
+
+use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
+use serde::Deserialize;
+
+/// The smallest header limit: below it the HTTP parser has no room to work.
+pub(super) const MIN_HEADER_BYTES: usize = 8 * 1024;
+const MAX_HEADER_BYTES: usize = 1024 * 1024;
+
+/// The limits of one listener. Durations are written like `"10s"`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// A connection whose first request head is not complete by then is closed.
+    #[serde(with = "friendly")]
+    pub first_request_timeout: Duration,
+    /// How long a connection may wait for, or dribble, the head of a later request. Keep it above the idle time of the
+    /// load balancer in front, so that it is never us who closes under a request.
+    #[serde(with = "friendly")]
+    pub keep_alive_timeout: Duration,
+    /// As many connections may be open; the next one is told `503 overloaded`.
+    pub max_connections: usize,
+    /// The longest request head in bytes; a longer one is answered 431. It also bounds what a connection buffers.
+    pub max_header_bytes: usize,
+    /// How long requests in flight may take after a stop.
+    #[serde(with = "friendly")]
+    pub drain_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            first_request_timeout: Duration::from_secs(10),
+            keep_alive_timeout: Duration::from_secs(75),
+            max_connections: 10_000,
+            max_header_bytes: 16 * 1024,
+            drain_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Config {
+    /// All mistakes, as (key, what to write instead).
+    pub fn validate(&self) -> Vec<(&'static str, String)> {
+        let mut mistakes = Vec::new();
+        for (key, value) in
+            [("first_request_timeout", self.first_request_timeout), ("keep_alive_timeout", self.keep_alive_timeout)]
+        {
+            if value.is_zero() {
+                mistakes.push((key, "would close every connection at once; write for example \"10s\"".to_owned()));
+            }
+        }
+        if self.max_connections == 0 {
+            mistakes.push(("max_connections", "would refuse everybody; write at least 1".to_owned()));
+        }
+        if !(MIN_HEADER_BYTES..=MAX_HEADER_BYTES).contains(&self.max_header_bytes) {
+            mistakes.push(("max_header_bytes", format!("must be {MIN_HEADER_BYTES} to {MAX_HEADER_BYTES}")));
+        }
+        mistakes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_for_people_and_unknown_keys_refused() {
+        let config: Config =
+            serde_json::from_str(r#"{"first_request_timeout": "200ms", "keep_alive_timeout": "1m 15s"}"#).unwrap();
+        assert_eq!(config.first_request_timeout, Duration::from_millis(200));
+        assert_eq!(config, Config { first_request_timeout: Duration::from_millis(200), ..Config::default() });
+        assert!(serde_json::from_str::<Config>(r#"{"first_request": "1s"}"#).is_err());
+    }
+
+    #[test]
+    fn every_mistake_is_named_with_its_key() {
+        assert_eq!(Config::default().validate(), []);
+        let wrong = Config {
+            first_request_timeout: Duration::ZERO,
+            keep_alive_timeout: Duration::ZERO,
+            max_connections: 0,
+            max_header_bytes: 100,
+            drain_timeout: Duration::ZERO,
+        };
+        let keys: Vec<_> = wrong.validate().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["first_request_timeout", "keep_alive_timeout", "max_connections", "max_header_bytes"]);
+    }
+}

@@ -1,0 +1,121 @@
+//! One connection from its first byte to its close.
+//!
+//! Invariant: at every moment some clock is running against a client that owes us a request head: our own until the
+//! first one, hyper's before each later one. (Request bodies are limited by whoever reads them.)
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tower::util::Oneshot;
+use tower::{Service, ServiceExt};
+
+use super::config::{Config, MIN_HEADER_BYTES};
+
+/// How every connection of a listener speaks HTTP/1.1.
+#[derive(Debug)]
+pub(super) struct Http1 {
+    builder: http1::Builder,
+    first_request_timeout: Duration,
+}
+
+impl Http1 {
+    pub(super) fn new(config: &Config) -> Self {
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(config.keep_alive_timeout)
+            .max_header_size(config.max_header_bytes)
+            // hyper would let a connection buffer 400 KiB; a head is the most that must fit.
+            .max_buf_size(config.max_header_bytes.max(MIN_HEADER_BYTES));
+        Self { builder, first_request_timeout: config.first_request_timeout }
+    }
+}
+
+/// Why a connection is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// Either side was done, or the client broke it off.
+    Closed,
+    /// The client owed a request head for too long.
+    Cut,
+}
+
+impl End {
+    pub(super) fn is_cut(self) -> bool {
+        self == End::Cut
+    }
+}
+
+/// Serves `stream` until either side is done; after `stop` it finishes the request in flight and closes.
+pub(super) async fn drive<S>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: S,
+    http1: Arc<Http1>,
+    stop: CancellationToken,
+) -> End
+where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    let heard = Arc::new(AtomicBool::new(false));
+    let service = Greeted { service, peer, heard: heard.clone() };
+    let mut connection = pin!(http1.builder.serve_connection(TokioIo::new(stream), service));
+    let mut first_request_deadline = pin!(sleep(http1.first_request_timeout));
+    let (mut greeted, mut stopping) = (false, false);
+    loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => {
+                return if ended.is_err_and(|error| error.is_timeout()) { End::Cut } else { End::Closed };
+            }
+            // Looked at when the time is up and not before: the condition of a branch is read before the poll that
+            // hears the request.
+            () = first_request_deadline.as_mut(), if !greeted => {
+                if !heard.load(Relaxed) {
+                    return End::Cut;
+                }
+                greeted = true;
+            }
+            () = stop.cancelled(), if !stopping => {
+                stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// The service as one connection sees it: it tells each request where it came from, and notes that one came at all.
+struct Greeted<S> {
+    service: S,
+    peer: SocketAddr,
+    heard: Arc<AtomicBool>,
+}
+
+impl<S> hyper::service::Service<Request<Incoming>> for Greeted<S>
+where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Oneshot<S, Request<Incoming>>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        self.heard.store(true, Relaxed);
+        request.extensions_mut().insert(ConnectInfo(self.peer));
+        self.service.clone().oneshot(request)
+    }
+}

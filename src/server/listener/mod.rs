@@ -1,0 +1,161 @@
+//! Our own accept loop, because the ready-made ones never close a client that connects and says nothing.
+//!
+//! Invariants: a connection is cut when its first request head is late, when it idles too long and when the drain is
+//! over; at most [`Config::max_connections`] are open; the loop waits for nothing but the next connection; every task
+//! belongs to [`Listener::serve`] and ends with it.
+//!
+//! To add TLS and HTTP/2: they belong between `accept` and `connection::drive`, inside the connection's task (a
+//! handshake must never hold up the loop) and under the same first-request deadline; ALPN then picks `http1` or
+//! `http2`, never the detecting builder, which waits without limit for the first bytes.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tower::Service;
+
+mod config;
+mod connection;
+mod connections;
+mod refusal;
+
+pub use self::config::Config;
+pub use self::connections::Connections;
+
+use self::connection::Http1;
+use self::refusal::Refuser;
+
+/// How many connections the kernel may hold for us before we accept them.
+const BACKLOG: u32 = 4096;
+
+/// The first and the longest pause after the system had no file descriptor or memory for another connection.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// A bound socket that is not served yet: the kernel already queues connections.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    local_addr: SocketAddr,
+    config: Config,
+    connections: Connections,
+}
+
+impl Listener {
+    /// Binds `addr` (port 0 picks a free one). Needs a tokio runtime around it.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub fn bind(addr: SocketAddr, config: Config) -> io::Result<Self> {
+        let socket = match addr {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        // A restart must not wait for the connections of the process before it.
+        socket.set_reuseaddr(true)?;
+        socket.bind(addr)?;
+        let socket = socket.listen(BACKLOG)?;
+        let local_addr = socket.local_addr()?;
+        Ok(Self { socket, local_addr, config, connections: Connections::default() })
+    }
+
+    /// The address that was really bound.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// The counters of this listener, for metrics; they live on while it is served.
+    pub fn connections(&self) -> Connections {
+        self.connections.clone()
+    }
+
+    /// Serves until `stop`, then drains: no new connections, idle ones closed, requests in flight finished within
+    /// [`Config::drain_timeout`], the rest cut. Each request carries `ConnectInfo<SocketAddr>` in its extensions.
+    ///
+    /// Dropping the future cuts every connection at once.
+    pub async fn serve<S>(self, service: S, stop: CancellationToken)
+    where
+        S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send,
+    {
+        let Self { socket, config, connections, .. } = self;
+        let http1 = Arc::new(Http1::new(&config));
+        let refuser = Refuser::default();
+        let mut tasks = JoinSet::new();
+        loop {
+            let (stream, peer) = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(_) = tasks.join_next() => continue,
+                accepted = accept(&socket) => accepted,
+            };
+            match connections.admit(config.max_connections) {
+                Some(slot) => {
+                    let served = connection::drive(stream, peer, service.clone(), http1.clone(), stop.clone());
+                    tasks.spawn(async move {
+                        if served.await.is_cut() {
+                            slot.timed_out();
+                        }
+                    });
+                }
+                None => {
+                    if let Some(farewell) = refuser.refuse(stream) {
+                        tasks.spawn(farewell);
+                    }
+                }
+            }
+        }
+        drop(socket);
+        let drained = timeout(config.drain_timeout, async { while tasks.join_next().await.is_some() {} }).await;
+        if drained.is_err() {
+            tracing::warn!(cut = connections.open(), "the drain is over, cutting the remaining connections");
+            tasks.shutdown().await;
+        }
+    }
+}
+
+/// The next connection. Errors of one client are passed over; errors of the system are waited out, because retrying
+/// at once would spin until somebody closes a file.
+async fn accept(socket: &TcpListener) -> (TcpStream, SocketAddr) {
+    let (mut pause, longest) = BACKOFF;
+    loop {
+        match socket.accept().await {
+            Ok((stream, peer)) => {
+                // Small answers must not wait for the acknowledgement of the one before; without it they are only slower.
+                let _ = stream.set_nodelay(true);
+                return (stream, peer);
+            }
+            Err(error) if is_about_one_client(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, pause_ms = pause.as_millis(), "cannot accept connections");
+                sleep(pause).await;
+                pause = (pause * 2).min(longest);
+            }
+        }
+    }
+}
+
+fn is_about_one_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn running_out_of_files_is_waited_out_and_a_lost_client_is_not() {
+        const EMFILE: i32 = 24;
+        assert!(!is_about_one_client(&io::Error::from_raw_os_error(EMFILE)));
+        assert!(is_about_one_client(&io::ErrorKind::ConnectionAborted.into()));
+    }
+}

@@ -1,0 +1,74 @@
+//! What the connection too many is told.
+//!
+//! Invariant: a refusal costs one write that cannot block and a bounded goodbye; nothing the client sends is looked at.
+
+use std::io::Write;
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+/// The whole answer, headers and problem document.
+const OVERLOADED: &str = concat!(
+    "HTTP/1.1 503 Service Unavailable\r\n",
+    "content-type: application/problem+json\r\n",
+    "content-length: 201\r\n",
+    "connection: close\r\n",
+    "retry-after: 1\r\n",
+    "\r\n",
+    r#"{"type":"about:blank","title":"Too many connections","status":503,"code":"overloaded","retryable":true,"#,
+    r#""retry_after_seconds":1,"detail":"Nothing was done. Reuse connections, or try again in a second."}"#
+);
+
+/// As many refused connections may linger at a time; beyond that they are closed without a goodbye.
+const LINGERING: usize = 256;
+
+/// How long, and for how many bytes, a refused connection lingers.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: u64 = 64 * 1024;
+
+/// Turns connections away.
+#[derive(Debug)]
+pub(super) struct Refuser(Arc<Semaphore>);
+
+impl Default for Refuser {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(LINGERING)))
+    }
+}
+
+impl Refuser {
+    /// Answers and closes `stream`; the future, if any, is the goodbye.
+    ///
+    /// Closing a socket with unread bytes resets it, and the reset may overtake the answer. So the client's bytes are
+    /// thrown away until it has read ours and closes too.
+    pub(super) fn refuse(&self, stream: TcpStream) -> Option<impl Future<Output = ()> + Send + 'static> {
+        // Through std, because tokio would first wait to hear that a fresh socket can be written to.
+        let mut stream = stream.into_std().ok()?;
+        stream.write_all(OVERLOADED.as_bytes()).ok()?;
+        stream.shutdown(Shutdown::Write).ok()?;
+        let permit = self.0.clone().try_acquire_owned().ok()?;
+        Some(linger(TcpStream::from_std(stream).ok()?, permit))
+    }
+}
+
+async fn linger(stream: TcpStream, _permit: OwnedSemaphorePermit) {
+    let _ = timeout(LINGER, tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink())).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_refusal_is_as_long_as_it_says_and_is_a_problem_document() {
+        let (head, body) = OVERLOADED.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
+        let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(problem["code"], "overloaded");
+    }
+}

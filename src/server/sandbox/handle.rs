@@ -1,0 +1,127 @@
+//! The remote control of a running sandbox: set faults, read counters.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+
+use super::control;
+use super::fault::Fault;
+use super::people::People;
+use super::simulator::{Scenario, Simulator};
+
+/// Sets faults and reads counters; clones control the same sandbox.
+///
+/// Counting for a provider that is not simulated is a mistake of the test that does it: the count is 0, and a debug
+/// build stops.
+#[derive(Debug, Clone)]
+pub struct SandboxHandle {
+    simulators: Arc<[Arc<Simulator>]>,
+    scenario: Arc<Scenario>,
+}
+
+/// Why a fault was not set. Each text says what to do instead.
+#[derive(Debug, thiserror::Error)]
+pub enum NotSet {
+    /// No such provider; the text lists those that there are.
+    #[error("No provider of this name is simulated. There are: {0}.")]
+    NoProvider(String),
+    /// The JSON is not a fault; the text says why.
+    #[error("{0}")]
+    NotUnderstood(String),
+    /// `wrong_echo` for a protocol without an echo.
+    #[error("This provider does not echo the person, so its echo cannot be wrong; use the kind `garbage`.")]
+    NoEcho,
+    /// An endpoint that is not there, of so many.
+    #[error("This `endpoint` does not exist: they are counted from 0, and this provider has {0}.")]
+    NoEndpoint(usize),
+    /// An earlier `refuse_connections` gave up the port and somebody else has it now.
+    #[error("A closed port could not be opened again, because somebody took it; restart the sandbox.")]
+    PortLost(#[from] io::Error),
+}
+
+impl SandboxHandle {
+    pub(super) fn new(simulators: Vec<Arc<Simulator>>, scenario: Arc<Scenario>) -> Self {
+        Self { simulators: simulators.into(), scenario }
+    }
+
+    /// Spoils the answers of `provider`, instead of whatever spoilt them before.
+    ///
+    /// # Errors
+    /// When there is no such provider, or it cannot fail like that; nothing has changed then.
+    pub fn set_fault(&self, provider: &str, fault: Fault) -> Result<(), NotSet> {
+        self.simulator(provider)?.set_fault(Some(fault))
+    }
+
+    /// The same for a fault as people type it, see [`Fault::parse`].
+    ///
+    /// # Errors
+    /// When the JSON is not a fault of this provider, and as [`set_fault`](Self::set_fault).
+    pub fn set_fault_json(&self, provider: &str, json: &[u8]) -> Result<(), NotSet> {
+        let simulator = self.simulator(provider)?;
+        let fault = Fault::parse(json, simulator.spec().codes).map_err(NotSet::NotUnderstood)?;
+        simulator.set_fault(Some(fault))
+    }
+
+    /// Lets `provider` answer rightly again.
+    ///
+    /// # Errors
+    /// When there is no such provider, or a closed port is lost.
+    pub fn clear_fault(&self, provider: &str) -> Result<(), NotSet> {
+        self.simulator(provider)?.set_fault(None)
+    }
+
+    /// How many requests `provider` read completely, whatever became of the answers.
+    pub fn calls(&self, provider: &str) -> u64 {
+        self.count(provider, |simulator| simulator.tally().calls)
+    }
+
+    /// How many of the calls were about the person with this number.
+    pub fn calls_of(&self, provider: &str, id_number: &str) -> u64 {
+        self.count(provider, |simulator| simulator.tally().calls_of(id_number))
+    }
+
+    /// How many of the calls `provider` refused by its own rules: wrongly signed, or a pair of the wrong form.
+    pub fn refused(&self, provider: &str) -> u64 {
+        self.count(provider, |simulator| simulator.tally().refused)
+    }
+
+    /// How many verdicts `provider` worked out, those included that a fault kept from arriving whole.
+    pub fn verdicts(&self, provider: &str) -> u64 {
+        self.count(provider, |simulator| simulator.tally().verdicts)
+    }
+
+    /// How many of the verdicts its price list charges for: the bill at its worst, since nobody can tell whether a
+    /// real provider charges for an answer that did not arrive.
+    pub fn billed(&self, provider: &str) -> u64 {
+        self.count(provider, |simulator| simulator.tally().billed)
+    }
+
+    /// The routes under `/sandbox`, for the admin listener.
+    pub fn router(&self) -> Router {
+        control::router(self.clone())
+    }
+
+    pub(super) fn people(&self) -> &People {
+        &self.scenario.people
+    }
+
+    pub(super) fn addresses(&self, provider: &str) -> &[SocketAddr] {
+        self.simulators.iter().find(|simulator| simulator.spec().provider == provider).map_or(&[], |it| it.addresses())
+    }
+
+    pub(super) fn simulator(&self, provider: &str) -> Result<&Simulator, NotSet> {
+        let found = self.simulators.iter().find(|simulator| simulator.spec().provider == provider);
+        found.map(Arc::as_ref).ok_or_else(|| {
+            let names: Vec<_> = self.simulators.iter().map(|simulator| simulator.spec().provider.as_str()).collect();
+            NotSet::NoProvider(names.join(", "))
+        })
+    }
+
+    fn count(&self, provider: &str, read: impl FnOnce(&Simulator) -> u64) -> u64 {
+        let simulator = self.simulator(provider);
+        debug_assert!(simulator.is_ok(), "the sandbox does not simulate {provider}");
+        simulator.map_or(0, read)
+    }
+}

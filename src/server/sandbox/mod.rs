@@ -1,0 +1,129 @@
+//! Every provider's own protocol on loopback sockets, answered by a scenario instead of a register of people.
+//!
+//! One generic piece over [`Protocol`]: decode the request and check its signature, look the person up in
+//! [`People`], encode the answer, and spoil it if a [`Fault`] is set. It knows no provider by name.
+//!
+//! Invariants: it binds loopback addresses only; a wrongly signed request is refused as the provider would, whatever
+//! fault is set; a call is counted once its request was read, whatever becomes of the answer.
+//!
+//! To add a provider: nothing, a [`Driver`] is enough. To add a fault: one variant in `fault.rs`, one arm in
+//! `simulator.rs`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::clock::{Clock, Ids};
+use crate::domain::money::Prices;
+use crate::domain::personal::Secret;
+use crate::domain::verdict::Verdict;
+use crate::providers::{Code, Configured, Credential, Driver, Protocol, Settings};
+
+mod control;
+mod door;
+mod fault;
+mod handle;
+mod people;
+mod simulator;
+mod spoil;
+mod tally;
+
+pub use self::fault::{Fault, Kind};
+pub use self::handle::{NotSet, SandboxHandle};
+pub use self::people::{People, Person};
+
+use self::simulator::{Scenario, Simulator};
+
+/// One provider to simulate.
+#[derive(Debug, Clone)]
+pub struct Simulated {
+    /// Its name in the configuration and on the control routes.
+    pub provider: String,
+    /// How it talks.
+    pub protocol: Arc<dyn Protocol>,
+    /// Its documented codes, which faults choose from.
+    pub codes: &'static [&'static [Code]],
+    /// What it charges, to count the calls that a real one would bill.
+    pub prices: Prices,
+    /// The only credential it accepts.
+    pub credential: Credential,
+    /// On how many sockets it listens.
+    pub endpoints: usize,
+}
+
+impl Simulated {
+    /// A simulated `provider` that talks like `driver` and accepts the driver's sandbox credential.
+    ///
+    /// # Errors
+    /// When the driver does not take its own sandbox settings: (key, what is wrong), a defect of the driver's.
+    pub fn of(
+        provider: impl Into<String>,
+        driver: &Driver,
+        endpoints: usize,
+    ) -> Result<Self, Vec<(&'static str, String)>> {
+        let mut settings = Settings::default();
+        for &(key, value) in driver.sandbox_settings {
+            if driver.secrets.contains(&key) {
+                settings.secret.insert(key.to_owned(), Secret::new(value));
+            } else {
+                settings.plain.insert(key.to_owned(), value.to_owned());
+            }
+        }
+        let Configured { protocol, credential } = (driver.configure)(&settings)?;
+        let Driver { codes, prices, .. } = *driver;
+        Ok(Self { provider: provider.into(), protocol, codes, prices, credential, endpoints })
+    }
+}
+
+/// The running simulators. They end when the stop token is cancelled or this is dropped.
+#[derive(Debug)]
+pub struct Sandbox {
+    handle: SandboxHandle,
+    tasks: JoinSet<()>,
+}
+
+impl Sandbox {
+    /// Starts a simulator for each of `specs` on free loopback ports. A number that is not among `people` is answered
+    /// with `default`. `clock` judges signatures; `ids` makes the references of the answers.
+    ///
+    /// # Errors
+    /// When a loopback port cannot be bound.
+    pub fn start(
+        specs: Vec<Simulated>,
+        people: People,
+        default: Verdict,
+        clock: Clock,
+        ids: Ids,
+        stop: CancellationToken,
+    ) -> io::Result<Self> {
+        let scenario = Arc::new(Scenario { people, default, clock, ids });
+        let mut tasks = JoinSet::new();
+        let mut simulators = Vec::with_capacity(specs.len());
+        for spec in specs {
+            let simulator = Arc::new(Simulator::bind(spec, scenario.clone())?);
+            for endpoint in 0..simulator.doors().len() {
+                tasks.spawn(door::serve(simulator.clone(), endpoint, stop.clone()));
+            }
+            simulators.push(simulator);
+        }
+        Ok(Self { handle: SandboxHandle::new(simulators, scenario), tasks })
+    }
+
+    /// Where `provider` listens, in the order of its endpoints; empty if it is not simulated.
+    pub fn addresses(&self, provider: &str) -> &[SocketAddr] {
+        self.handle.addresses(provider)
+    }
+
+    /// Sets faults and reads counters, from anywhere.
+    pub fn handle(&self) -> SandboxHandle {
+        self.handle.clone()
+    }
+
+    /// Waits until every socket is closed, after a stop.
+    pub async fn closed(mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+}

@@ -1,0 +1,225 @@
+//! One provider, simulated: a request in, an answer out, spoiled if a fault is set.
+
+use std::future::pending;
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use tokio::time::sleep;
+
+use super::door::{Cut, Door};
+use super::fault::{Fault, Kind};
+use super::handle::NotSet;
+use super::people::People;
+use super::tally::Tally;
+use super::{Simulated, spoil};
+use crate::domain::clock::{Clock, Ids};
+use crate::domain::verdict::Verdict;
+use crate::providers::{Asked, ReplyTo, Stamp};
+
+/// The longest request body in bytes; the drivers send a few hundred.
+const MAX_REQUEST: usize = 64 * 1024;
+
+/// What all simulators of a sandbox share: whom they know, and where time and references come from.
+#[derive(Debug)]
+pub(super) struct Scenario {
+    pub(super) people: People,
+    pub(super) default: Verdict,
+    pub(super) clock: Clock,
+    pub(super) ids: Ids,
+}
+
+/// One provider with its sockets, its fault and its counters.
+#[derive(Debug)]
+pub(super) struct Simulator {
+    spec: Simulated,
+    /// The endpoints, and behind them one more door: where a redirect leads. It always tells the truth, so that a
+    /// client that follows is tempted, and counted.
+    doors: Vec<Door>,
+    /// Of the endpoints only.
+    addresses: Vec<SocketAddr>,
+    scenario: Arc<Scenario>,
+    fault: Mutex<Option<Fault>>,
+    tally: Mutex<Tally>,
+}
+
+impl Simulator {
+    /// Binds the sockets of `spec`; [`door::serve`](super::door::serve) serves them.
+    pub(super) fn bind(spec: Simulated, scenario: Arc<Scenario>) -> io::Result<Self> {
+        let doors = (0..=spec.endpoints).map(|_| Door::bind()).collect::<io::Result<Vec<_>>>()?;
+        let addresses = doors.iter().take(spec.endpoints).map(Door::addr).collect();
+        Ok(Self { spec, doors, addresses, scenario, fault: Mutex::default(), tally: Mutex::default() })
+    }
+
+    pub(super) fn spec(&self) -> &Simulated {
+        &self.spec
+    }
+
+    pub(super) fn doors(&self) -> &[Door] {
+        &self.doors
+    }
+
+    pub(super) fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    pub(super) fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replaces the fault that is set.
+    pub(super) fn set_fault(&self, fault: Option<Fault>) -> Result<(), NotSet> {
+        if let Some(fault) = &fault {
+            self.check(fault)?;
+        }
+        let shut = |endpoint| {
+            fault.as_ref().is_some_and(|fault| {
+                matches!(fault.kind, Kind::RefuseConnections) && fault.endpoint.is_none_or(|only| only == endpoint)
+            })
+        };
+        for (endpoint, door) in self.doors.iter().enumerate() {
+            if shut(endpoint) {
+                door.shut();
+            } else {
+                door.open()?;
+            }
+        }
+        *self.fault() = fault;
+        Ok(())
+    }
+
+    fn check(&self, fault: &Fault) -> Result<(), NotSet> {
+        if fault.endpoint.is_some_and(|endpoint| endpoint >= self.addresses.len()) {
+            return Err(NotSet::NoEndpoint(self.addresses.len()));
+        }
+        if matches!(fault.kind, Kind::WrongEcho) {
+            let somebody = self
+                .scenario
+                .people
+                .iter()
+                .next()
+                .map(|person| Asked { name: person.name.clone(), id_number: person.id_number.clone() });
+            let reply_to =
+                ReplyTo { request_id: String::new(), host: String::new(), xml: false, asked: somebody.clone() };
+            let echoed =
+                somebody.and_then(|other| self.spec.protocol.encode_wrong_echo(Verdict::Match, &reply_to, &other));
+            echoed.ok_or(NotSet::NoEcho)?;
+        }
+        Ok(())
+    }
+
+    fn fault(&self) -> MutexGuard<'_, Option<Fault>> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What spoils this call, if anything; a fault that was set for so many calls ends with the last of them.
+    fn take_fault(&self, endpoint: usize, asked: &Asked) -> Option<Kind> {
+        let mut set = self.fault();
+        let fault = set.as_mut()?;
+        let here = endpoint < self.addresses.len() && fault.endpoint.is_none_or(|only| only == endpoint);
+        let theirs = fault.id_number.as_ref().is_none_or(|only| *only == asked.id_number);
+        if !here || !theirs {
+            return None;
+        }
+        let kind = fault.kind.clone();
+        if let Some(times) = fault.times {
+            fault.times = NonZeroU32::new(times.get() - 1);
+            if fault.times.is_none() {
+                *set = None;
+            }
+        }
+        Some(kind)
+    }
+
+    /// Answers one request that came in at `endpoint`.
+    pub(super) async fn answer(&self, endpoint: usize, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
+        let (parts, body) = request.into_parts();
+        let body = Limited::new(body, MAX_REQUEST).collect().await.map_err(|_| Cut::Close)?.to_bytes();
+        let request = Request::from_parts(parts, body);
+
+        let stamp = Stamp { now: self.scenario.clock.now(), nonce: self.scenario.ids.nonce().to_string() };
+        let (decoded, reply_to) = self.spec.protocol.decode_request(&request, &self.spec.credential, &stamp);
+        self.tally().call(reply_to.asked.as_ref().map(|asked| &asked.id_number));
+        let asked = match decoded {
+            Ok(asked) => asked,
+            Err(refusal) => {
+                self.tally().refused += 1;
+                return Ok(self.spec.protocol.encode_response(Err(refusal), &reply_to).map(Body::from));
+            }
+        };
+        let call = Call { simulator: self, asked, reply_to };
+        match self.take_fault(endpoint, &call.asked) {
+            None => Ok(call.right().map(Body::from)),
+            Some(kind) => call.spoiled(kind, request.uri().path_and_query()).await,
+        }
+    }
+}
+
+/// A call that was accepted.
+struct Call<'a> {
+    simulator: &'a Simulator,
+    asked: Asked,
+    reply_to: ReplyTo,
+}
+
+impl Call<'_> {
+    /// The right answer. Making it is what a real provider would bill.
+    fn right(&self) -> Response<Bytes> {
+        let Simulator { spec, scenario, .. } = self.simulator;
+        let verdict = scenario.people.verdict(&self.asked).unwrap_or(scenario.default);
+        self.simulator.tally().verdict(spec.prices.billed(verdict));
+        spec.protocol.encode_response(Ok(verdict), &self.reply_to)
+    }
+
+    async fn spoiled(&self, kind: Kind, path: Option<&PathAndQuery>) -> Result<Response<Body>, Cut> {
+        let Simulator { spec, scenario, .. } = self.simulator;
+        Ok(match kind {
+            Kind::Refuse(refusal) => spec.protocol.encode_response(Err(refusal), &self.reply_to).map(Body::from),
+            Kind::Hang => {
+                self.right();
+                pending().await
+            }
+            Kind::Slow { delay } => {
+                let right = self.right();
+                sleep(delay).await;
+                right.map(Body::from)
+            }
+            Kind::Drip { interval } => spoil::dripped(self.right(), interval),
+            Kind::Reset => {
+                self.right();
+                return Err(Cut::Reset);
+            }
+            Kind::Close => {
+                self.right();
+                return Err(Cut::Close);
+            }
+            Kind::Truncated => spoil::truncated(self.right()),
+            Kind::Garbage => spoil::garbage(self.right()),
+            Kind::Empty => spoil::empty(self.right()),
+            Kind::Big => spoil::big(self.right()),
+            Kind::Html502 => spoil::html_502(),
+            Kind::Status(status) => spoil::status(status),
+            Kind::Redirect => {
+                let elsewhere = self.simulator.doors.last().ok_or(Cut::Close)?;
+                spoil::redirect(elsewhere.addr(), path.map_or("/", PathAndQuery::as_str))
+            }
+            Kind::WrongEcho => {
+                let right = self.right();
+                let other = scenario.people.other_than(&self.asked);
+                let wrong =
+                    other.and_then(|other| spec.protocol.encode_wrong_echo(Verdict::Match, &self.reply_to, &other));
+                wrong.unwrap_or(right).map(Body::from)
+            }
+            // The door is shut; this connection came in just before.
+            Kind::RefuseConnections => return Err(Cut::Reset),
+        })
+    }
+}

@@ -1,0 +1,256 @@
+//! Silent, slow, idle and too many clients, and a stop in the middle. Deadlines are short and real, because sockets do
+//! not follow a paused clock; no test asserts how soon something happens, only that it does.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use idgate::server::listener::{Config, Connections, Listener};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const SOON: Duration = Duration::from_millis(200);
+const NEVER: Duration = Duration::from_secs(600);
+
+/// Deadlines so long that a test ends by the one it shortens.
+fn patient() -> Config {
+    Config { first_request_timeout: NEVER, keep_alive_timeout: NEVER, drain_timeout: NEVER, ..Config::default() }
+}
+
+struct Server {
+    addr: SocketAddr,
+    connections: Connections,
+    stop: CancellationToken,
+    /// Answers to `/held` wait for a permit.
+    release: Arc<Semaphore>,
+    /// A permit for each `/held` that has arrived.
+    arrived: Arc<Semaphore>,
+    served: JoinHandle<()>,
+}
+
+fn serve(config: Config) -> Server {
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), config).unwrap();
+    let (addr, connections) = (listener.local_addr(), listener.connections());
+    let (release, arrived) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let stop = CancellationToken::new();
+    let gates = (release.clone(), arrived.clone());
+    let service = tower::service_fn(move |request: Request<Incoming>| answer(request, gates.clone()));
+    let served = tokio::spawn(listener.serve(service, stop.clone()));
+    Server { addr, connections, stop, release, arrived, served }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    (release, arrived): (Arc<Semaphore>, Arc<Semaphore>),
+) -> Result<Response<Body>, Infallible> {
+    if request.uri().path() == "/held" {
+        arrived.add_permits(1);
+        release.acquire().await.unwrap().forget();
+    }
+    let ConnectInfo(peer) = *request.extensions().get::<ConnectInfo<SocketAddr>>().unwrap();
+    Ok(Response::new(Body::from(peer.to_string())))
+}
+
+async fn connect(addr: SocketAddr) -> TcpStream {
+    TcpStream::connect(addr).await.unwrap()
+}
+
+async fn send(stream: &mut TcpStream, path: &str) {
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n").as_bytes()).await.unwrap();
+}
+
+/// One answer of the test service, which ends with the port of `stream`.
+async fn one_answer(stream: &mut TcpStream) -> String {
+    let end = stream.local_addr().unwrap().to_string();
+    let mut got = Vec::new();
+    while !got.ends_with(end.as_bytes()) {
+        assert_ne!(stream.read_buf(&mut got).await.unwrap(), 0, "closed before the answer was complete");
+    }
+    String::from_utf8(got).unwrap()
+}
+
+/// Everything until the server closes or resets.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut got = Vec::new();
+    let _ = stream.read_to_end(&mut got).await;
+    String::from_utf8(got).unwrap()
+}
+
+/// Waits until a condition that another task brings about holds.
+async fn eventually(condition: impl Fn() -> bool) {
+    while !condition() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_answered_and_knows_its_peer() {
+    let server = serve(patient());
+    let mut client = connect(server.addr).await;
+    send(&mut client, "/").await;
+    assert!(one_answer(&mut client).await.starts_with("HTTP/1.1 200 OK\r\n"));
+    send(&mut client, "/").await;
+    one_answer(&mut client).await;
+    assert_eq!(server.connections.open(), 1, "the connection is kept alive");
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_cut() {
+    let server = serve(Config { first_request_timeout: SOON, ..patient() });
+    assert_eq!(rest(&mut connect(server.addr).await).await, "");
+    eventually(|| server.connections.open() == 0 && server.connections.timed_out_total() == 1).await;
+}
+
+#[tokio::test]
+async fn a_client_that_sends_half_a_request_line_is_cut() {
+    let server = serve(Config { first_request_timeout: SOON, ..patient() });
+    for half in ["GET / HT", "PRI * HT"] {
+        let mut client = connect(server.addr).await;
+        client.write_all(half.as_bytes()).await.unwrap();
+        assert_eq!(rest(&mut client).await, "");
+    }
+    eventually(|| server.connections.timed_out_total() == 2).await;
+}
+
+#[tokio::test]
+async fn a_client_that_drips_its_headers_is_cut() {
+    let server = serve(Config { first_request_timeout: SOON, ..patient() });
+    let mut client = connect(server.addr).await;
+    client.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    let (mut read, mut write) = client.split();
+    let mut got = Vec::new();
+    let mut drops = tokio::time::interval(Duration::from_millis(20));
+    tokio::select! {
+        _ = read.read_to_end(&mut got) => {}
+        () = async { loop { drops.tick().await; if write.write_all(b"a: b\r\n").await.is_err() { break } } } => {}
+    }
+    eventually(|| server.connections.timed_out_total() == 1).await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_cut_and_a_dripped_second_head_too() {
+    let server = serve(Config { keep_alive_timeout: SOON, ..patient() });
+    for second in ["", "GET / HTTP/1.1\r\nhos"] {
+        let mut client = connect(server.addr).await;
+        send(&mut client, "/").await;
+        one_answer(&mut client).await;
+        client.write_all(second.as_bytes()).await.unwrap();
+        assert_eq!(rest(&mut client).await, "");
+    }
+    eventually(|| server.connections.timed_out_total() == 2).await;
+}
+
+#[tokio::test]
+async fn a_slow_answer_is_not_cut_by_the_deadlines_for_heads() {
+    let server = serve(Config { first_request_timeout: SOON, keep_alive_timeout: SOON, ..patient() });
+    let mut client = connect(server.addr).await;
+    send(&mut client, "/held").await;
+    server.arrived.acquire().await.unwrap().forget();
+    // The silent neighbour is the clock: it came later and is cut by the same deadlines.
+    rest(&mut connect(server.addr).await).await;
+    server.release.add_permits(1);
+    assert!(one_answer(&mut client).await.contains("200 OK"));
+}
+
+#[tokio::test]
+async fn a_head_over_the_limit_is_answered_431() {
+    let server = serve(Config { max_header_bytes: 8192, ..patient() });
+    let mut client = connect(server.addr).await;
+    let head = format!("GET / HTTP/1.1\r\nlong: {}\r\n\r\n", "a".repeat(9000));
+    client.write_all(head.as_bytes()).await.unwrap();
+    assert!(rest(&mut client).await.starts_with("HTTP/1.1 431 "));
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_refused_cleanly_and_its_place_is_used_again() {
+    let server = serve(Config { max_connections: 2, ..patient() });
+    let mut first = connect(server.addr).await;
+    let second = connect(server.addr).await;
+    eventually(|| server.connections.open() == 2).await;
+
+    for _ in 0..3 {
+        let mut third = connect(server.addr).await;
+        send(&mut third, "/").await;
+        let mut refusal = Vec::new();
+        third.read_to_end(&mut refusal).await.expect("a refusal is no reset");
+        let refusal = String::from_utf8(refusal).unwrap();
+        assert!(refusal.starts_with("HTTP/1.1 503 ") && refusal.contains(r#""code":"overloaded""#), "{refusal}");
+    }
+    assert_eq!(server.connections.refused_total(), 3);
+
+    send(&mut first, "/").await;
+    one_answer(&mut first).await;
+    drop(second);
+    eventually(|| server.connections.open() == 1).await;
+    let mut fourth = connect(server.addr).await;
+    send(&mut fourth, "/").await;
+    one_answer(&mut fourth).await;
+}
+
+#[tokio::test]
+async fn refused_clients_that_stay_silent_do_not_block_the_loop() {
+    let server = serve(Config { max_connections: 1, ..patient() });
+    let _only = connect(server.addr).await;
+    eventually(|| server.connections.open() == 1).await;
+    let mut silent = Vec::new();
+    for _ in 0..400 {
+        silent.push(connect(server.addr).await);
+    }
+    for client in &mut silent {
+        assert!(rest(client).await.starts_with("HTTP/1.1 503 "));
+    }
+    assert_eq!(server.connections.refused_total(), 400);
+}
+
+#[tokio::test]
+async fn a_stop_closes_idle_connections_and_finishes_requests_in_flight() {
+    let server = serve(patient());
+    let mut unused = connect(server.addr).await;
+    let mut idle = connect(server.addr).await;
+    send(&mut idle, "/").await;
+    one_answer(&mut idle).await;
+    let mut busy = connect(server.addr).await;
+    send(&mut busy, "/held").await;
+    server.arrived.acquire().await.unwrap().forget();
+
+    server.stop.cancel();
+    assert_eq!(rest(&mut idle).await, "");
+    assert_eq!(rest(&mut unused).await, "");
+    assert!(TcpStream::connect(server.addr).await.is_err(), "nothing new is accepted");
+    server.release.add_permits(1);
+    let answer = rest(&mut busy).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("connection: close"), "{answer}");
+    server.served.await.unwrap();
+    assert_eq!(server.connections.open(), 0);
+}
+
+#[tokio::test]
+async fn a_drain_that_takes_too_long_is_cut() {
+    let server = serve(Config { drain_timeout: SOON, ..patient() });
+    let mut busy = connect(server.addr).await;
+    send(&mut busy, "/held").await;
+    server.arrived.acquire().await.unwrap().forget();
+    server.stop.cancel();
+    server.served.await.unwrap();
+    assert_eq!(rest(&mut busy).await, "");
+    assert_eq!(server.connections.open(), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_ends_its_request() {
+    let server = serve(patient());
+    let mut client = connect(server.addr).await;
+    send(&mut client, "/held").await;
+    server.arrived.acquire().await.unwrap().forget();
+    drop(client);
+    eventually(|| server.connections.open() == 0).await;
+    assert_eq!(server.connections.timed_out_total(), 0);
+}
