@@ -326,10 +326,12 @@ mod tests {
 
     #[test]
     fn plain_http_is_for_loopback_only() {
-        for good in ["https://cloudauth.aliyuncs.com", "http://127.0.0.1:8080", "http://localhost:1/", "http://[::1]:1"] {
+        for good in ["https://cloudauth.aliyuncs.com", "http://127.0.0.1:8080", "http://localhost:1/", "http://[::1]:1"]
+        {
             assert!(Endpoint::parse(good).is_ok(), "{good}");
         }
-        for bad in ["http://10.0.0.1", "ftp://127.0.0.1", "cloudauth.aliyuncs.com", "https://h/path", "https://u@h", ""] {
+        for bad in ["http://10.0.0.1", "ftp://127.0.0.1", "cloudauth.aliyuncs.com", "https://h/path", "https://u@h", ""]
+        {
             assert!(Endpoint::parse(bad).is_err(), "{bad}");
         }
     }

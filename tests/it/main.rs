@@ -14,3 +14,4 @@ mod domain;
 mod layering;
 mod providers;
 mod server;
+mod shell;

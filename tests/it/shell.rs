@@ -1,0 +1,89 @@
+//! What stands around the binary: the dashboard and the alerts name only series that exist, and the alerts do what they say.
+//!
+//! Invariant: a series is renamed in one place and its users fail here, not at 3 a.m.
+//! To add a series: its name in [`SERIES`], as in the README; use it in `config/` as you like.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+/// Every series that the service promises, as its `# TYPE` lines name them.
+const SERIES: &[&str] = &[
+    "idgate_account_fault",
+    "idgate_attempt_duration_seconds",
+    "idgate_attempts_total",
+    "idgate_billed_calls_total",
+    "idgate_breaker_state",
+    "idgate_breaker_transitions_total",
+    "idgate_build_info",
+    "idgate_cache_entries",
+    "idgate_calls_avoided_total",
+    "idgate_config_reloads_total",
+    "idgate_duplicate_bills_total",
+    "idgate_fallbacks_total",
+    "idgate_in_flight",
+    "idgate_overhead_seconds",
+    "idgate_provider_available",
+    "idgate_request_duration_seconds",
+    "idgate_requests_total",
+    "idgate_subject_holds",
+    "idgate_verdicts_total",
+    "process_cpu_seconds_total",
+    "process_resident_memory_bytes",
+];
+
+/// The files that name series.
+const FILES: &[&str] =
+    &["config/grafana/dashboards/idgate.json", "config/prometheus/alerts.yml", "config/prometheus/alerts.test.yml"];
+
+/// Every series that the dashboard, the alerts and their tests name, as the `# TYPE` lines of `/metrics` do.
+pub fn series_named_in_shell_files() -> BTreeSet<String> {
+    FILES.iter().flat_map(|file| series_named_in(&std::fs::read_to_string(in_repository(file)).unwrap())).collect()
+}
+
+/// The words of `text` that begin like a series, the parts of a histogram under the histogram's own name.
+fn series_named_in(text: &str) -> BTreeSet<String> {
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .filter(|word| word.starts_with("idgate_") || word.starts_with("process_"))
+        .map(|word| ["_bucket", "_sum", "_count"].iter().find_map(|part| word.strip_suffix(part)).unwrap_or(word))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn in_repository(file: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
+}
+
+#[test]
+fn a_series_is_found_wherever_a_query_can_have_it() {
+    let text = r#"sum(rate(idgate_overhead_seconds_bucket{a="b"}[5m])) / (idgate_overhead_seconds_count+process_x) "idgate" my_idgate_no"#;
+    let expected = ["idgate_overhead_seconds", "process_x"].map(str::to_owned);
+    assert_eq!(series_named_in(text), BTreeSet::from(expected));
+}
+
+#[test]
+fn dashboard_and_alerts_name_only_series_that_exist() {
+    let named = series_named_in_shell_files();
+    let promised: BTreeSet<String> = SERIES.iter().map(|&name| name.to_owned()).collect();
+    let invented: Vec<_> = named.difference(&promised).collect();
+    assert!(invented.is_empty(), "no such series: {invented:?}");
+    let unseen: Vec<_> = promised.difference(&named).collect();
+    assert!(unseen.is_empty(), "neither on the dashboard nor in an alert: {unseen:?}");
+}
+
+#[test]
+fn the_rules_of_prometheus_are_valid_and_fire_as_tested() {
+    if Command::new("promtool").arg("--version").output().is_err() {
+        eprintln!(
+            "SKIPPED: promtool is not on PATH (Debian's package prometheus has it), so the alerts were NOT tested"
+        );
+        return;
+    }
+    for task in
+        [["check", "config", "prometheus.yml"], ["check", "rules", "alerts.yml"], ["test", "rules", "alerts.test.yml"]]
+    {
+        let run = Command::new("promtool").args(task).current_dir(in_repository("config/prometheus")).output().unwrap();
+        let said = [run.stdout, run.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        assert!(run.status.success(), "promtool {}: {said}", task.join(" "));
+    }
+}
