@@ -24,14 +24,14 @@ use futures_util::future::BoxFuture;
 use tokio::sync::SetOnce;
 
 /// The flights under way, by key. Clones share them.
-pub struct Flights<K, V> {
-    table: Arc<Table<K, V>>,
+pub struct Flights<K, C, V> {
+    table: Arc<Table<K, C, V>>,
 }
 
 /// A share in the result of one flight. Dropping it changes nothing for anybody.
 #[must_use = "a flight is waited on"]
-pub struct Flight<V> {
-    result: Arc<Landing<V>>,
+pub struct Flight<C, V> {
+    landing: Arc<Landing<C, V>>,
 }
 
 /// Whether a caller started the work.
@@ -48,18 +48,21 @@ pub enum Role {
 #[error("the work ended without a result")]
 pub struct Lost;
 
-type Landing<V> = SetOnce<Result<V, Lost>>;
-
-struct Table<K, V>(Mutex<HashMap<K, Arc<Landing<V>>>>);
-
-/// Owned by the task: whatever becomes of it, the flight lands.
-struct Pilot<K: Eq + Hash, V> {
-    key: K,
-    result: Arc<Landing<V>>,
-    table: Arc<Table<K, V>>,
+struct Landing<C, V> {
+    context: C,
+    result: SetOnce<Result<V, Lost>>,
 }
 
-impl<K, V> Flights<K, V> {
+struct Table<K, C, V>(Mutex<HashMap<K, Arc<Landing<C, V>>>>);
+
+/// Owned by the task: whatever becomes of it, the flight lands.
+struct Pilot<K: Eq + Hash, C, V> {
+    key: K,
+    landing: Arc<Landing<C, V>>,
+    table: Arc<Table<K, C, V>>,
+}
+
+impl<K, C, V> Flights<K, C, V> {
     /// No flight yet.
     pub fn new() -> Self {
         Self { table: Arc::new(Table(Mutex::default())) }
@@ -76,32 +79,34 @@ impl<K, V> Flights<K, V> {
     }
 }
 
-impl<K, V> Flights<K, V>
+impl<K, C, V> Flights<K, C, V>
 where
     K: Clone + Eq + Hash + Send + 'static,
+    C: Default + Clone + Send + Sync + 'static,
     V: Send + Sync + 'static,
 {
-    /// Joins the flight of `key`, or starts one: `work` is made and given to `spawn`, which must run it in a
-    /// task of its own. Neither is called for a joiner.
+    /// Joins the flight of `key`, or starts one: `work` is made, with the flight's context, and given to `spawn`,
+    /// which must run it in a task of its own. Neither is called for a joiner.
     pub fn join_or_start<W>(
         &self,
         key: K,
         spawn: impl FnOnce(BoxFuture<'static, ()>),
-        work: impl FnOnce() -> W,
-    ) -> (Role, Flight<V>)
+        work: impl FnOnce(C) -> W,
+    ) -> (Role, Flight<C, V>)
     where
         W: Future<Output = V> + Send + 'static,
     {
         let pilot = match self.table.lock().entry(key) {
-            Entry::Occupied(flight) => return (Role::Joined, Flight { result: Arc::clone(flight.get()) }),
+            Entry::Occupied(flight) => return (Role::Joined, Flight { landing: Arc::clone(flight.get()) }),
             Entry::Vacant(seat) => {
-                let (key, result) = (seat.key().clone(), Arc::default());
-                seat.insert(Arc::clone(&result));
-                Pilot { key, result, table: Arc::clone(&self.table) }
+                let landing = Arc::new(Landing { context: C::default(), result: SetOnce::new() });
+                let key = seat.key().clone();
+                seat.insert(Arc::clone(&landing));
+                Pilot { key, landing, table: Arc::clone(&self.table) }
             }
         };
-        let flight = Flight { result: Arc::clone(&pilot.result) };
-        let work = work();
+        let flight = Flight { landing: Arc::clone(&pilot.landing) };
+        let work = work(pilot.landing.context.clone());
         spawn(Box::pin(async move {
             let value = work.await;
             pilot.land(value);
@@ -110,48 +115,53 @@ where
     }
 }
 
-impl<V: Clone> Flight<V> {
+impl<C, V: Clone> Flight<C, V> {
     /// The result, when it is there. Waiting may be given up at any time.
-    pub async fn wait(self) -> Result<V, Lost> {
-        self.result.wait().await.clone()
+    pub async fn wait(&self) -> Result<V, Lost> {
+        self.landing.result.wait().await.clone()
+    }
+
+    /// What the work shares with those who wait for it.
+    pub fn context(&self) -> &C {
+        &self.landing.context
     }
 }
 
-impl<K: Eq + Hash, V> Pilot<K, V> {
+impl<K: Eq + Hash, C, V> Pilot<K, C, V> {
     /// Publishes; the entry goes when `self` does, right after.
     fn land(self, value: V) {
         // Refused only if a result is there already, and nobody else sets one.
-        let _ = self.result.set(Ok(value));
+        let _ = self.landing.result.set(Ok(value));
     }
 }
 
-impl<K: Eq + Hash, V> Drop for Pilot<K, V> {
+impl<K: Eq + Hash, C, V> Drop for Pilot<K, C, V> {
     fn drop(&mut self) {
         // Refused after a landing; otherwise the task is gone and whoever waits must hear of it.
-        let _ = self.result.set(Err(Lost));
+        let _ = self.landing.result.set(Err(Lost));
         self.table.lock().remove(&self.key);
     }
 }
 
-impl<K, V> Table<K, V> {
-    fn lock(&self) -> MutexGuard<'_, HashMap<K, Arc<Landing<V>>>> {
+impl<K, C, V> Table<K, C, V> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, Arc<Landing<C, V>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<K, V> Clone for Flights<K, V> {
+impl<K, C, V> Clone for Flights<K, C, V> {
     fn clone(&self) -> Self {
         Self { table: Arc::clone(&self.table) }
     }
 }
 
-impl<K, V> Default for Flights<K, V> {
+impl<K, C, V> Default for Flights<K, C, V> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<K, V> fmt::Debug for Flights<K, V> {
+impl<K, C, V> fmt::Debug for Flights<K, C, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Flights({})", self.len())
     }

@@ -6,6 +6,7 @@
 //! Two clocks meet: the rate runs on governor's own (which a paused tokio clock does not move, so tests
 //! inject one), the pause on the caller's.
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -30,6 +31,12 @@ pub struct Limiter<C: Clock = DefaultClock> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the outbound rate allows no call for {0:?}")]
 pub struct Wait(pub Duration);
+
+impl<C: Clock> fmt::Debug for Limiter<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limiter").field("paused_until", &self.paused_until).finish_non_exhaustive()
+    }
+}
 
 impl Limiter {
     /// Evenly `per_second` calls, of which `burst` may come at once after a quiet time.

@@ -1,7 +1,17 @@
 //! The edges: bytes in, bytes out.
 //!
+//! | edge | listener | what |
+//! | --- | --- | --- |
+//! | [`api`] | public | `POST /v1/verify` |
+//! | [`admin`] | admin | alive, ready, metrics, status, isolate and restore, the API's page |
+//! | [`sandbox`] | loopback | every provider's own protocol, answered by a scenario |
+//!
 //! Invariant: whatever comes in through a socket is bounded here, in time, size and number, before anything else
 //! sees it. To add an edge: a folder with its own router, served by [`listener::Listener`].
 
+pub mod access_log;
+pub mod admin;
+pub mod api;
 pub mod listener;
+pub mod openapi;
 pub mod sandbox;

@@ -24,7 +24,7 @@ const BODY_CAP: usize = 64 * 1024;
 const IDLE_CONNECTION: Duration = Duration::from_secs(20);
 
 /// One endpoint as a place to send questions to.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Exchange {
     client: reqwest::Client,
     endpoint: Endpoint,
@@ -79,7 +79,7 @@ impl Exchange {
     ///
     /// # Errors
     /// Whatever is not a documented verdict.
-    pub(super) async fn call(&self, subject: Arc<Subject>) -> Result<Finding, Fault> {
+    pub(super) async fn call(self: Arc<Self>, subject: Arc<Subject>) -> Result<Finding, Fault> {
         match tokio::time::timeout(self.call_limit, self.send(&subject)).await {
             Ok(answer) => answer,
             Err(_) => Err(Fault::new(Outcome::Timeout, Reason::Unspecified)),

@@ -21,7 +21,6 @@ use super::provider::Provider;
 use super::question::Attempt;
 use super::recall::Keep;
 use super::record::LinkMeter;
-use crate::domain::money::Billed;
 use crate::domain::outcome::{BreakerEffect, Fault, Outcome, Reason};
 use crate::domain::subject::{Digest, Subject};
 use crate::domain::verdict::Finding;
@@ -35,7 +34,7 @@ pub(super) struct Link {
     pub(super) endpoint: Arc<str>,
     pub(super) breaker: Breaker,
     meter: LinkMeter,
-    exchange: Exchange,
+    exchange: Arc<Exchange>,
 }
 
 /// What a flight gives each of its attempts.
@@ -77,7 +76,7 @@ struct Admitted {
 
 impl Link {
     pub(super) fn new(exchange: Exchange, breaker: Breaker, meter: LinkMeter) -> Self {
-        Self { endpoint: Arc::from(exchange.endpoint().authority()), breaker, meter, exchange }
+        Self { endpoint: Arc::from(exchange.endpoint().authority()), breaker, meter, exchange: Arc::new(exchange) }
     }
 
     /// Tries to get an answer here, or says why no call was made.
@@ -87,7 +86,7 @@ impl Link {
             Ok(admitted) => admitted,
             Err((outcome, retry_after)) => return self.skipped(provider, outcome, retry_after),
         };
-        let mut call = Box::pin(self.exchange.call(Arc::clone(&ask.subject)));
+        let mut call = Box::pin(Arc::clone(&self.exchange).call(Arc::clone(&ask.subject)));
         let in_time = tokio::time::timeout(provider.attempt_timeout, &mut call).await;
         let now = Instant::now();
         let duration = now.duration_since(began);
@@ -95,14 +94,14 @@ impl Link {
         let result = in_time.unwrap_or(Err(Fault::new(Outcome::Timeout, Reason::Unspecified)));
         settle(permit, &result, now, duration);
         if pending {
-            trial.release();
+            drop(trial);
             self.harvest(call, slot, Arc::clone(provider), ask);
         } else {
             conclude(trial, &result, now);
-            provider.learn(&result, ask.person, now);
             self.meter.answered(provider.prices, &result);
         }
-        let attempt = self.report(provider, &result, duration);
+        let helps = if pending { None } else { provider.learn(&result, ask.person, now) };
+        let attempt = self.report(provider, &result, duration, helps);
         self.meter.attempted(attempt.outcome, duration);
         Tried { attempt, finding: result.ok(), pending }
     }
@@ -119,7 +118,7 @@ impl Link {
             .try_enter(now)
             .map_err(|refused| (Outcome::SkippedOpen, Some(refused.retry_after)))?;
         let permit =
-            self.breaker.try_acquire(now).map_err(|refused| (Outcome::SkippedOpen, Some(refused.retry_after)))?;
+            self.breaker.try_acquire(now).map_err(|refused| (Outcome::SkippedOpen, refused.retry_after))?;
         provider.holds.book_call(ask.person, now).map_err(|left| (Outcome::SkippedHold, Some(left)))?;
         if let Err(wait) = provider.limiter.try_take(now) {
             provider.holds.unbook(ask.person);
@@ -153,23 +152,19 @@ impl Link {
         Tried { attempt, finding: None, pending: false }
     }
 
-    fn report(&self, provider: &Provider, result: &Result<Finding, Fault>, duration: Duration) -> Attempt {
-        let (outcome, reason, code, billed, retry_after) = match result {
-            Ok(finding) => {
-                (Outcome::Verdict, Reason::Unspecified, None, provider.prices.billed(finding.verdict), None)
-            }
-            Err(fault) => (fault.outcome, fault.reason, fault.code, fault.billed, fault.retry_after),
+    fn report(
+        &self,
+        provider: &Provider,
+        result: &Result<Finding, Fault>,
+        duration: Duration,
+        retry_after: Option<Duration>,
+    ) -> Attempt {
+        let (outcome, reason, code, billed) = match result {
+            Ok(finding) => (Outcome::Verdict, Reason::Unspecified, None, provider.prices.billed(finding.verdict)),
+            Err(fault) => (fault.outcome, fault.reason, fault.code, fault.billed),
         };
-        Attempt {
-            provider: Arc::clone(&provider.name),
-            endpoint: Arc::clone(&self.endpoint),
-            outcome,
-            reason,
-            code,
-            billed,
-            duration,
-            retry_after,
-        }
+        let plain = Attempt::skipped(&provider.name, &self.endpoint, outcome, retry_after);
+        Attempt { reason, code, billed, duration, ..plain }
     }
 }
 
@@ -189,11 +184,11 @@ fn settle(permit: Permit, result: &Result<Finding, Fault>, now: Instant, latency
 /// Tells the account whether it is in order. Only an answer from beyond the account's door shows that it is.
 fn conclude(trial: Admission<Reason>, result: &Result<Finding, Fault>, now: Instant) {
     match result {
-        Ok(_) => trial.recovered(now),
+        Ok(_) => trial.recovered(),
         Err(fault) => match fault.outcome {
             Outcome::AccountFault => trial.fault(now, fault.reason, fault.retry_after),
-            Outcome::InputRefused | Outcome::SubjectThrottled => trial.recovered(now),
-            _ => trial.release(),
+            Outcome::InputRefused | Outcome::SubjectThrottled => trial.recovered(),
+            _ => drop(trial),
         },
     }
 }

@@ -179,7 +179,11 @@ impl Live {
         self.with_provider(provider, |provider| {
             provider.isolated.store(false, Ordering::Relaxed);
             provider.account.restore();
-            provider.links.iter().for_each(|link| link.breaker.restore(now));
+            // Forced closed and let go again: closed, with a clean slate, and judged by itself from now on.
+            for link in &provider.links {
+                link.breaker.force_closed(now);
+                link.breaker.clear_force(now);
+            }
         })
     }
 
@@ -231,9 +235,10 @@ fn build_provider(one: &ProviderConfig, config: &Config, ground: &Ground) -> Res
         metrics.breaker(&provider, &authority).set(0);
         let meter = metrics.link(&provider, &authority);
         let breaker = Breaker::new(
-            config.breaker.clone(),
+            Arc::clone(&config.breaker),
             seed(ground, index),
-            Box::new(move |transition| metrics.transition(&provider, &authority, transition)),
+            Instant::now(),
+            move |transition| metrics.transition(&provider, &authority, transition),
         );
         Link::new(exchange, breaker, meter)
     });
@@ -244,7 +249,7 @@ fn build_provider(one: &ProviderConfig, config: &Config, ground: &Ground) -> Res
         attempt_timeout: one.attempt_timeout,
         links: links.collect(),
         bulkhead: Bulkhead::new(one.max_concurrency),
-        limiter: Limiter::new(one.rate_limit),
+        limiter: Limiter::new(one.rate_limit, one.rate_limit),
         account: SetAside::new(config.account.clone(), seed(ground, usize::MAX)),
         holds: Holds::new(config.holds.clone()),
         meter: ground.metrics.provider(&one.name),

@@ -46,7 +46,7 @@ pub struct Config {
     /// Sections `[purposes.NAME]`.
     pub purposes: BTreeMap<String, policy::Purpose>,
     /// Section `[breaker]`, for every endpoint.
-    pub breaker: breaker::Config,
+    pub breaker: Arc<breaker::Config>,
     /// Section `[account]`, for every provider.
     pub account: account::Config,
     /// Section `[holds]`, for every provider.

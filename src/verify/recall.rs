@@ -81,7 +81,6 @@ impl Recall {
         }
         let (role, flight) = self.flights.join_or_start(
             key,
-            Arc::<Progress>::default,
             |work| drop(self.tasks.spawn(work)),
             |progress| self.fly(key, question, policy, progress),
         );

@@ -13,7 +13,7 @@ use prometheus::{
 use crate::domain::money::{Billed, Prices};
 use crate::domain::outcome::{Fault, Outcome, Reason};
 use crate::domain::verdict::{Finding, Verdict};
-use crate::resilience::breaker::{State, Transition};
+use crate::resilience::breaker::{Reason as BreakerReason, State, Transition};
 
 /// Seconds. Providers answer in some 80 ms; the attempt timeout is some seconds.
 const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0];
@@ -216,13 +216,17 @@ impl Metrics {
         }
     }
 
+    /// The gauge of a breaker's state; its transitions exist at zero from then on.
     pub(super) fn breaker(&self, provider: &str, endpoint: &str) -> IntGauge {
+        for (to, reason) in BreakerReason::ALL {
+            self.breaker_transitions.with_label_values(&[provider, endpoint, to.as_str(), reason.as_str()]);
+        }
         self.breaker_state.with_label_values(&[provider, endpoint])
     }
 
     pub(super) fn transition(&self, provider: &str, endpoint: &str, transition: Transition) {
         let to = transition.to.as_str();
-        let reason = transition.reason.map_or("recovered", |reason| reason.as_str());
+        let reason = transition.reason.as_str();
         self.breaker_transitions.with_label_values(&[provider, endpoint, to, reason]).inc();
         self.breaker(provider, endpoint).set(i64::from(transition.to.number()));
         let level_up = transition.to == State::Open;

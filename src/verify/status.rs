@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::provider::Provider;
 use crate::domain::outcome::Reason;
-use crate::resilience::breaker::{State, TripReason};
+use crate::resilience::breaker::{self, State};
 
 /// One provider as it stands.
 #[derive(Debug, Clone)]
@@ -53,7 +53,7 @@ pub struct EndpointStatus {
     /// How long in this state.
     pub since: Duration,
     /// Why it left the closed state.
-    pub reason: Option<TripReason>,
+    pub reason: Option<breaker::Reason>,
     /// When it lets the next call through, if it refuses now.
     pub retry_after: Option<Duration>,
 }
@@ -69,7 +69,7 @@ pub(super) fn of(provider: &Provider, now: Instant) -> ProviderStatus {
                 state: seen.state,
                 since: now.saturating_duration_since(seen.since),
                 reason: seen.reason,
-                retry_after: seen.retry_after,
+                retry_after: seen.next_admission.filter(|wait| !wait.is_zero()),
             }
         })
         .collect();

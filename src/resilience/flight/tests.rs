@@ -14,14 +14,14 @@ use super::*;
 /// Flights whose tasks a test can abort, and how often work was started.
 #[derive(Default)]
 struct Tower {
-    flights: Flights<u8, u32>,
+    flights: Flights<u8, (), u32>,
     tracker: TaskTracker,
     starts: AtomicUsize,
     last: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Tower {
-    fn ask<W: Future<Output = u32> + Send + 'static>(&self, work: W) -> (Role, Flight<u32>) {
+    fn ask<W: Future<Output = u32> + Send + 'static>(&self, work: W) -> (Role, Flight<(), u32>) {
         let spawn = |task| *self.last.lock().unwrap() = Some(self.tracker.spawn(task));
         self.flights.join_or_start(1, spawn, || {
             self.starts.fetch_add(1, Relaxed);
@@ -107,7 +107,7 @@ async fn panicking_work_is_lost_and_the_key_is_free_again() {
 
 #[tokio::test]
 async fn a_task_that_is_never_run_is_lost_and_the_key_is_free_again() {
-    let flights = Flights::<u8, u32>::new();
+    let flights = Flights::<u8, (), u32>::new();
     let (_, flight) = flights.join_or_start(1, drop, slow);
     assert_eq!(flight.wait().await, Err(Lost));
     assert!(flights.is_empty());
@@ -158,7 +158,7 @@ async fn s10_a_slow_flight_never_admits_a_second() {
 }
 
 /// Says, when dropped, whether the key was still taken.
-struct Witness(Flights<u8, u32>, Option<oneshot::Sender<bool>>);
+struct Witness(Flights<u8, (), u32>, Option<oneshot::Sender<bool>>);
 
 impl Drop for Witness {
     fn drop(&mut self) {

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::problem::MemberError;
@@ -30,8 +30,8 @@ pub struct VerifyBody {
 }
 
 /// `POST /v1/verify`. Unknown members are refused.
-#[derive(Serialize, ToSchema)]
-#[schema(as = VerifyRequest, additional_properties = false)]
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "the documented form of what `VerifyBody::parse` reads")]
 pub struct VerifyRequest {
     /// As on the ID card.
