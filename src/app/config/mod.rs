@@ -1,0 +1,156 @@
+//! The configuration: layers, then sections, then all mistakes at once.
+//!
+//! Layers, each over the one before: the embedded `config/default.toml` (which documents every key), a file, the
+//! environment. Invariants: unknown keys are refused; every mistake is reported with its key and what to write; no
+//! secret is ever part of a message; this is the only place that reads the environment. To add a key: the field in its
+//! module's `Config`, the line in `default.toml`, a check in `validate` if there is something to check.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use config::{Environment, File, FileFormat, Value};
+
+use crate::domain::personal::Secret;
+
+mod provider;
+mod repair;
+mod secret;
+mod sections;
+
+pub use sections::{Format, Log, Profile, Rules, Server, Settings};
+
+/// The embedded defaults.
+pub const DEFAULT: &str = include_str!("../../../config/default.toml");
+
+/// Where a configuration comes from.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// A file in TOML over the defaults.
+    pub file: Option<PathBuf>,
+    /// TOML over the file: what a command or a test adds.
+    pub overlay: Option<String>,
+    /// The environment.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// One mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// The key, such as `providers.aliyun.endpoints[0]`; empty for the whole.
+    pub key: String,
+    /// What is wrong and what to write.
+    pub problem: String,
+}
+
+/// All mistakes of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistakes(pub Vec<Mistake>);
+
+type Tree = config::Map<String, Value>;
+
+/// What was read, with the secrets taken out of the tree.
+struct Read {
+    tree: Tree,
+    secrets: BTreeMap<String, Secret>,
+    mistakes: Vec<Mistake>,
+}
+
+impl Sources {
+    /// The file of `--config` or `IDGATE_CONFIG`, and the process's environment.
+    pub fn of_process(file: Option<PathBuf>) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+        let environment: BTreeMap<_, _> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let file = file.or_else(|| environment.get("IDGATE_CONFIG").map(PathBuf::from));
+        Self { file, overlay: None, environment }
+    }
+
+    /// Only this TOML, over the defaults: no file, no environment.
+    pub fn text(overlay: impl Into<String>) -> Self {
+        Self { overlay: Some(overlay.into()), ..Self::default() }
+    }
+
+    /// Reads, checks and builds everything that can be checked without binding or calling anything.
+    ///
+    /// # Errors
+    /// All mistakes at once.
+    pub fn load(&self) -> Result<Settings, Mistakes> {
+        let defaults = self.layers(Layer::Defaults)?;
+        let tree = self.layers(Layer::All)?;
+        let mut read = Read { tree, secrets: BTreeMap::new(), mistakes: Vec::new() };
+        let profile = Profile::of(&read.tree);
+        secret::take_all(&mut read, profile, &self.environment);
+        let driver_settings = provider::split(&mut read);
+        let raw = repair::deserialize(&mut read, &defaults);
+        let settings = raw.and_then(|raw| sections::finish(raw, driver_settings, &mut read));
+        match settings {
+            Some(settings) if read.mistakes.is_empty() => Ok(settings),
+            _ => Err(Mistakes(read.mistakes)),
+        }
+    }
+
+    fn layers(&self, layer: Layer) -> Result<Tree, Mistakes> {
+        let mut builder = config::Config::builder().add_source(File::from_str(DEFAULT, FileFormat::Toml));
+        if layer == Layer::All {
+            if let Some(path) = &self.file {
+                builder = builder.add_source(File::from_str(&read_file(path)?, FileFormat::Toml));
+            }
+            if let Some(overlay) = &self.overlay {
+                builder = builder.add_source(File::from_str(overlay, FileFormat::Toml));
+            }
+            let environment = Environment::with_prefix("IDGATE").prefix_separator("__").separator("__");
+            builder = builder.add_source(environment.source(Some(self.environment.clone().into_iter().collect())));
+        }
+        let built = builder.build().and_then(|config| config::Source::collect(&config));
+        built.map_err(|error| Mistakes(vec![Mistake { key: String::new(), problem: self.unreadable(&error) }]))
+    }
+
+    /// A syntax error's own text quotes the line, which may hold a secret: only its place is told.
+    fn unreadable(&self, error: &config::ConfigError) -> String {
+        let text = error.to_string();
+        let place = text.lines().find_map(|line| line.find(" at line ").and_then(|at| line.get(at..)));
+        let file = self.file.as_ref().map_or_else(|| "the configuration".to_owned(), |path| path.display().to_string());
+        format!("{file} is not valid TOML{}", place.unwrap_or_default())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Layer {
+    Defaults,
+    All,
+}
+
+fn read_file(path: &Path) -> Result<String, Mistakes> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let problem = format!("the file {} cannot be read: {error}", path.display());
+        Mistakes(vec![Mistake { key: "--config".to_owned(), problem }])
+    })
+}
+
+impl Read {
+    fn mistake(&mut self, key: impl Into<String>, problem: impl Into<String>) {
+        self.mistakes.push(Mistake { key: key.into(), problem: problem.into() });
+    }
+
+    /// Adds the mistakes of one section.
+    fn section(&mut self, section: &str, mistakes: impl IntoIterator<Item = (impl fmt::Display, String)>) {
+        for (key, problem) in mistakes {
+            self.mistake(format!("{section}.{key}"), problem);
+        }
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.len();
+        writeln!(f, "the configuration has {count} mistake{}:", if count == 1 { "" } else { "s" })?;
+        for Mistake { key, problem } in &self.0 {
+            if key.is_empty() { writeln!(f, "  {problem}")? } else { writeln!(f, "  {key}: {problem}")? }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Mistakes {}

@@ -1,0 +1,229 @@
+//! `[providers.NAME]`: what every provider has is read here; the rest belongs to its driver, and only the driver knows
+//! it. So a new driver needs nothing here.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::ValueKind;
+use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
+use serde::Deserialize;
+
+use super::Read;
+use super::secret::{driver_of, section};
+use crate::domain::money::{MicroYuan, Prices};
+use crate::providers::{self, DRIVERS, Endpoint, Settings};
+use crate::verify::ProviderConfig;
+
+/// The keys that every provider has; all others are its driver's.
+const COMMON: [&str; 8] = [
+    "driver",
+    "endpoints",
+    "connect_timeout",
+    "attempt_timeout",
+    "call_limit",
+    "max_concurrency",
+    "rate_limit",
+    "price_yuan",
+];
+
+/// The common part of `[providers.NAME]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Section {
+    driver: Option<String>,
+    endpoints: Vec<String>,
+    #[serde(with = "friendly")]
+    connect_timeout: Duration,
+    #[serde(with = "friendly")]
+    attempt_timeout: Duration,
+    #[serde(with = "friendly")]
+    call_limit: Duration,
+    max_concurrency: usize,
+    rate_limit: NonZeroU32,
+    price_yuan: Option<PriceYuan>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PriceYuan {
+    r#match: String,
+    mismatch: String,
+    no_record: String,
+}
+
+/// The drivers' own settings, by provider.
+pub(super) type DriverSettings = BTreeMap<String, Settings>;
+
+impl Default for Section {
+    fn default() -> Self {
+        Self {
+            driver: None,
+            endpoints: Vec::new(),
+            connect_timeout: Duration::from_secs(1),
+            attempt_timeout: Duration::from_secs(3),
+            call_limit: Duration::from_secs(15),
+            max_concurrency: 64,
+            rate_limit: const { NonZeroU32::new(50).expect("fifty is not zero") },
+            price_yuan: None,
+        }
+    }
+}
+
+/// Takes the drivers' own settings out of the tree.
+pub(super) fn split(read: &mut Read) -> DriverSettings {
+    let mut all = DriverSettings::new();
+    let mut mistakes = Vec::new();
+    for (name, provider) in section(&mut read.tree, "providers").into_iter().flatten() {
+        let ValueKind::Table(table) = &mut provider.kind else { continue };
+        // Without its driver nobody can tell which keys are known; the driver is reported first.
+        let known_driver = driver_of(table).is_some();
+        let own: Vec<String> = table.keys().filter(|key| !COMMON.contains(&key.as_str())).cloned().collect();
+        let settings = all.entry(name.clone()).or_default();
+        for key in own {
+            let Some(value) = table.remove(&key) else { continue };
+            match value.kind {
+                _ if !known_driver => {}
+                ValueKind::Table(_) | ValueKind::Array(_) | ValueKind::Nil => {
+                    mistakes.push((format!("providers.{name}.{key}"), "must be a string".to_owned()));
+                }
+                _ => drop(settings.plain.insert(key, value.into_string().unwrap_or_default())),
+            }
+        }
+        let prefix = format!("providers.{name}.");
+        settings.secret = read
+            .secrets
+            .iter()
+            .filter_map(|(key, secret)| Some((key.strip_prefix(&prefix)?.to_owned(), secret.clone())))
+            .collect();
+    }
+    for (key, problem) in mistakes {
+        read.mistake(key, problem);
+    }
+    all
+}
+
+/// One provider, with every mistake in it.
+pub(super) fn finish(name: &str, section: &Section, settings: &Settings, read: &mut Read) -> Option<ProviderConfig> {
+    let at = format!("providers.{name}");
+    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
+        read.mistake(&at, "is no good name; write lower-case letters, digits and _ (it is a metric label)");
+    }
+    let driver = section.driver.as_deref().and_then(providers::driver);
+    if driver.is_none() {
+        let known: Vec<_> = DRIVERS.iter().map(|driver| driver.name).collect();
+        read.mistake(format!("{at}.driver"), format!("must be one of: {}", known.join(", ")));
+    }
+    let endpoints = endpoints(&at, &section.endpoints, read);
+    for (key, problem) in section.mistakes() {
+        read.mistake(format!("{at}.{key}"), problem);
+    }
+    let driver = driver?;
+    let prices = match section.price_yuan.as_ref().map(PriceYuan::read) {
+        None => driver.prices,
+        Some(Ok(prices)) => prices,
+        Some(Err((key, problem))) => {
+            read.mistake(format!("{at}.price_yuan.{key}"), problem);
+            driver.prices
+        }
+    };
+    // A secret that could not be read was reported; that the driver misses it is the same mistake.
+    let reported: Vec<String> = read.mistakes.iter().map(|mistake| mistake.key.clone()).collect();
+    match (driver.configure)(settings) {
+        Ok(configured) => Some(ProviderConfig {
+            name: Arc::from(name),
+            driver,
+            configured,
+            endpoints,
+            connect_timeout: section.connect_timeout,
+            attempt_timeout: section.attempt_timeout,
+            call_limit: section.call_limit,
+            max_concurrency: section.max_concurrency,
+            rate_limit: section.rate_limit,
+            prices,
+        }),
+        Err(mistakes) => {
+            let fresh = mistakes.into_iter().filter(|(key, _)| !reported.contains(&format!("{at}.{key}")));
+            read.section(&at, fresh);
+            None
+        }
+    }
+}
+
+fn endpoints(at: &str, texts: &[String], read: &mut Read) -> Vec<Endpoint> {
+    if texts.is_empty() {
+        read.mistake(format!("{at}.endpoints"), "is empty; write [\"https://host\"]");
+    }
+    let mut endpoints: Vec<Endpoint> = Vec::new();
+    for (index, text) in texts.iter().enumerate() {
+        match Endpoint::parse(text) {
+            Ok(endpoint) if endpoints.contains(&endpoint) => {
+                read.mistake(format!("{at}.endpoints[{index}]"), "is there twice; each endpoint has one breaker");
+            }
+            Ok(endpoint) => endpoints.push(endpoint),
+            Err(problem) => read.mistake(format!("{at}.endpoints[{index}]"), problem),
+        }
+    }
+    endpoints
+}
+
+impl Section {
+    fn mistakes(&self) -> Vec<(&'static str, String)> {
+        let mut mistakes = Vec::new();
+        if self.connect_timeout.is_zero() || self.connect_timeout > self.attempt_timeout {
+            mistakes.push(("connect_timeout", "must be above zero and at most attempt_timeout".to_owned()));
+        }
+        if self.attempt_timeout > self.call_limit {
+            mistakes.push(("attempt_timeout", "must be at most call_limit".to_owned()));
+        }
+        if self.max_concurrency == 0 {
+            mistakes.push(("max_concurrency", "is 0, so nothing could ever be asked; write 64".to_owned()));
+        }
+        mistakes
+    }
+
+    /// The longest that a call of this provider may take.
+    pub(super) fn call_limit(&self) -> Duration {
+        self.call_limit
+    }
+}
+
+impl PriceYuan {
+    fn read(&self) -> Result<Prices, (&'static str, String)> {
+        let amount = |key: &'static str, text: &str| {
+            yuan(text).ok_or_else(|| (key, "is no amount in yuan; write for example \"0.033\"".to_owned()))
+        };
+        Ok(Prices {
+            on_match: amount("match", &self.r#match)?,
+            on_mismatch: amount("mismatch", &self.mismatch)?,
+            on_no_record: amount("no_record", &self.no_record)?,
+        })
+    }
+}
+
+/// Reads `"0.033"`: at most six digits after the point, so that no rounding is needed.
+fn yuan(text: &str) -> Option<MicroYuan> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || whole.len() > 6 || part.len() > 6 || !digits(whole) || !digits(part) {
+        return None;
+    }
+    let micro: u64 = if part.is_empty() { 0 } else { format!("{part:0<6}").parse().ok()? };
+    Some(MicroYuan(whole.parse::<u64>().ok()? * 1_000_000 + micro))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_exact() {
+        assert_eq!(yuan("0.033"), Some(MicroYuan(33_000)));
+        assert_eq!(yuan("1"), Some(MicroYuan(1_000_000)));
+        assert_eq!(yuan("0.0000001"), None);
+        for bad in ["", "-1", "1e3", ".5", "1,5"] {
+            assert_eq!(yuan(bad), None, "{bad}");
+        }
+    }
+}

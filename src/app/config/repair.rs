@@ -1,0 +1,65 @@
+//! All mistakes of type and name at once, although a deserializer stops at the first.
+//!
+//! After each mistake the tree is mended at its place (the default comes back, or the key goes) and read again.
+
+use config::{ConfigError, Value, ValueKind};
+use serde::de::IntoDeserializer;
+use serde_path_to_error::{Path, Segment};
+
+use super::sections::Raw;
+use super::{Read, Tree};
+
+/// More mistakes than anybody mends in one go; also the bound of the loop.
+const MOST: usize = 50;
+
+/// The sections, and every mistake on the way.
+pub(super) fn deserialize(read: &mut Read, defaults: &Tree) -> Option<Raw> {
+    for _ in 0..MOST {
+        let root = Value::new(None, ValueKind::Table(read.tree.clone()));
+        let error = match serde_path_to_error::deserialize(root.into_deserializer()) {
+            Ok(raw) => return Some(raw),
+            Err(error) => error,
+        };
+        let path = error.path().clone();
+        read.mistake(shown(&path), problem(error.inner()));
+        let segments: Vec<&Segment> = path.iter().collect();
+        if !mend(&mut read.tree, Some(defaults), &segments) {
+            return None;
+        }
+    }
+    None
+}
+
+/// Puts the default back at `path`, or takes away what is there. False if nothing could be changed.
+fn mend(tree: &mut Tree, defaults: Option<&Tree>, path: &[&Segment]) -> bool {
+    let Some((Segment::Map { key }, rest)) = path.split_first() else { return false };
+    let default = defaults.and_then(|defaults| defaults.get(key));
+    let deeper = default.and_then(|default| if let ValueKind::Table(table) = &default.kind { Some(table) } else { None });
+    if let (true, Some(Value { kind: ValueKind::Table(inner), .. })) = (!rest.is_empty(), tree.get_mut(key))
+        && mend(inner, deeper, rest)
+    {
+        return true;
+    }
+    match default {
+        Some(default) if tree.get(key) != Some(default) => tree.insert(key.clone(), default.clone()).is_some(),
+        _ => tree.remove(key).is_some(),
+    }
+}
+
+fn shown(path: &Path) -> String {
+    let text = path.to_string();
+    if text == "." { String::new() } else { text }
+}
+
+/// What is wrong, without the value.
+fn problem(error: &ConfigError) -> String {
+    match error {
+        ConfigError::Type { expected, .. } => format!("has the wrong type; write {expected}"),
+        ConfigError::At { error, .. } => problem(error),
+        other => {
+            let text = other.to_string();
+            let text = text.split(" for key `").next().unwrap_or_default();
+            text.split(" in config").next().unwrap_or_default().to_owned()
+        }
+    }
+}

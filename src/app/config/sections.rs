@@ -1,0 +1,293 @@
+//! The sum of all sections, and what must hold between them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::ValueKind;
+use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
+use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
+
+use super::provider::{self, DriverSettings};
+use super::secret::DIGEST_KEY;
+use super::{Read, Tree};
+use crate::domain::id_number::Calendar;
+use crate::domain::personal::Secret;
+use crate::domain::region::Regions;
+use crate::domain::subject::PairRules;
+use crate::resilience::{account, breaker};
+use crate::server::api::auth::{ClientConfig, DEFAULT_PURPOSE};
+use crate::server::{api, listener};
+use crate::storage;
+use crate::verify::{self, hold, policy};
+
+/// A whole configuration, checked.
+#[derive(Debug)]
+pub struct Settings {
+    /// Laptop or production.
+    pub profile: Profile,
+    /// Section `[server]`.
+    pub server: Server,
+    /// Section `[log]`.
+    pub log: Log,
+    /// Section `[rules]`.
+    pub rules: api::Rules,
+    /// Region names, embedded or from the configured file.
+    pub regions: Regions,
+    /// Sections `[clients.NAME]`.
+    pub clients: BTreeMap<String, ClientConfig>,
+    /// Every purpose that somebody may name.
+    pub purposes: Vec<String>,
+    /// Section `[cache]`.
+    pub cache: storage::Config,
+    /// The secret of all digests, if one is configured.
+    pub digest_key: Option<Secret>,
+    /// Providers, chain, breakers, holds.
+    pub verify: verify::Config,
+}
+
+/// How strict to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// A laptop.
+    Development,
+    /// What is for a laptop is refused.
+    Production,
+}
+
+/// Section `[server]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// Where services ask.
+    pub listen: SocketAddr,
+    /// Where operators look.
+    pub admin_listen: SocketAddr,
+    /// The longest wait for a verdict.
+    #[serde(with = "friendly")]
+    pub request_timeout: Duration,
+    /// The longest wait for a body.
+    #[serde(with = "friendly")]
+    pub body_timeout: Duration,
+    /// The largest body.
+    pub max_body_bytes: usize,
+    /// Requests worked on at once.
+    pub max_in_flight: usize,
+    /// How long a stop waits for work under way.
+    #[serde(with = "friendly")]
+    pub drain_timeout: Duration,
+    /// The limits of connections.
+    pub connections: listener::Config,
+}
+
+/// Section `[log]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// A level or a filter.
+    pub level: String,
+    /// How lines look.
+    pub format: Format,
+    /// Where request lines go; standard output if not set.
+    #[serde(default)]
+    pub file: Option<PathBuf>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// For machines.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Section `[rules]`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rules {
+    calendar: CalendarWord,
+    name_script: bool,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum CalendarWord {
+    Strict,
+    Lenient,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RegionsSection {
+    file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BudgetSection {
+    extra_attempts_per_minute: u32,
+}
+
+/// All sections as they are written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Raw {
+    profile: Profile,
+    server: Server,
+    log: Log,
+    rules: Rules,
+    #[serde(default)]
+    regions: RegionsSection,
+    #[serde(default)]
+    clients: BTreeMap<String, ClientConfig>,
+    #[serde(default)]
+    purposes: BTreeMap<String, policy::Purpose>,
+    cache: storage::Config,
+    holds: hold::Config,
+    budget: BudgetSection,
+    breaker: breaker::Config,
+    account: account::Config,
+    #[serde(default)]
+    providers: BTreeMap<String, provider::Section>,
+    chain: policy::Config,
+}
+
+impl Profile {
+    /// The profile as far as it can be read; what cannot be read is reported with the rest, and strictness is safe.
+    pub(super) fn of(tree: &Tree) -> Self {
+        match tree.get("profile").map(|value| &value.kind) {
+            Some(ValueKind::String(word)) if word == "development" => Profile::Development,
+            _ => Profile::Production,
+        }
+    }
+}
+
+/// Checks everything that sections say about themselves and about each other.
+pub(super) fn finish(raw: Raw, mut drivers: DriverSettings, read: &mut Read) -> Option<Settings> {
+    check_server(&raw, read);
+    check_clients(&raw.clients, read);
+    read.section("cache", raw.cache.validate());
+    read.section("holds", raw.holds.validate());
+    read.section("breaker", raw.breaker.validate());
+    read.section("account", raw.account.validate());
+    check_orders(&raw, read);
+    if EnvFilter::try_new(&raw.log.level).is_err() {
+        read.mistake("log.level", "is no level; write \"error\", \"warn\", \"info\" or \"debug\"");
+    }
+    let longest_call = raw.providers.values().map(provider::Section::call_limit).max().unwrap_or_default();
+    if raw.breaker.probe_lease <= longest_call {
+        let longest = longest_call.as_secs();
+        read.mistake("breaker.probe_lease", format!("must be longer than every call_limit (the longest is {longest}s)"));
+    }
+    let regions = regions(&raw.regions, read);
+    let providers: Vec<_> = raw
+        .providers
+        .iter()
+        .filter_map(|(name, section)| {
+            provider::finish(name, section, &drivers.remove(name).unwrap_or_default(), read)
+        })
+        .collect();
+    let purposes: BTreeSet<String> = std::iter::once(DEFAULT_PURPOSE.to_owned())
+        .chain(raw.purposes.keys().cloned())
+        .chain(raw.clients.values().flat_map(|client| client.purposes.clone()))
+        .collect();
+    Some(Settings {
+        profile: raw.profile,
+        rules: api::Rules {
+            calendar: match raw.rules.calendar {
+                CalendarWord::Strict => Calendar::Strict,
+                CalendarWord::Lenient => Calendar::Lenient,
+            },
+            pair: PairRules { name_script: raw.rules.name_script },
+        },
+        regions: regions?,
+        clients: raw.clients,
+        purposes: purposes.into_iter().collect(),
+        digest_key: read.secrets.remove(DIGEST_KEY),
+        verify: verify::Config {
+            providers,
+            chain: raw.chain,
+            purposes: raw.purposes,
+            breaker: Arc::new(raw.breaker),
+            account: raw.account,
+            holds: raw.holds,
+            extra_attempts_per_minute: raw.budget.extra_attempts_per_minute,
+            sharing: raw.cache.sharing,
+        },
+        cache: raw.cache,
+        server: raw.server,
+        log: raw.log,
+    })
+}
+
+fn check_server(raw: &Raw, read: &mut Read) {
+    let server = &raw.server;
+    if raw.clients.is_empty() && !server.listen.ip().is_loopback() {
+        let problem = "is not a loopback address, and no client is configured, so anybody could ask; add a \
+                       [clients.NAME] section (`idgate key new NAME`) or write \"127.0.0.1:8080\"";
+        read.mistake("server.listen", problem);
+    }
+    for (key, value) in [("request_timeout", server.request_timeout), ("body_timeout", server.body_timeout)] {
+        if value.is_zero() {
+            read.mistake(format!("server.{key}"), "is zero, so nothing could be answered; write \"8s\"");
+        }
+    }
+    if server.max_body_bytes < 256 {
+        read.mistake("server.max_body_bytes", "is too small for a question; write 16384");
+    }
+    if server.max_in_flight == 0 {
+        read.mistake("server.max_in_flight", "is 0, so every request would be shed; write 10000");
+    }
+    read.section("server.connections", server.connections.validate());
+}
+
+fn check_clients(clients: &BTreeMap<String, ClientConfig>, read: &mut Read) {
+    let mut hashes = BTreeMap::new();
+    for (name, client) in clients {
+        let at = format!("clients.{name}");
+        read.section(&at, client.validate());
+        for (index, key) in client.keys.iter().enumerate() {
+            if let Some(other) = hashes.insert(key.sha256.to_ascii_lowercase(), format!("{at}.keys[{index}]")) {
+                read.mistake(format!("{at}.keys[{index}]"), format!("is the same key as {other}; make a new one"));
+            }
+        }
+    }
+}
+
+fn check_orders(raw: &Raw, read: &mut Read) {
+    if raw.chain.order.is_empty() {
+        read.mistake("chain.order", "is empty, so nobody would be asked; write [\"NAME\"] of a [providers.NAME] section");
+    }
+    let of_purposes = raw.purposes.iter().filter_map(|(name, purpose)| {
+        Some((format!("purposes.{name}.order"), purpose.order.as_ref()?))
+    });
+    for (key, order) in std::iter::once(("chain.order".to_owned(), &raw.chain.order)).chain(of_purposes) {
+        let mut seen = BTreeSet::new();
+        for name in order {
+            if !raw.providers.contains_key(name) {
+                read.mistake(&key, format!("names {name}, which has no section [providers.{name}]"));
+            } else if !seen.insert(name) {
+                read.mistake(&key, format!("names {name} twice; a provider is asked once"));
+            }
+        }
+    }
+    if raw.chain.budget.is_zero() {
+        read.mistake("chain.budget", "is zero, so no attempt could begin; write \"8s\"");
+    }
+}
+
+fn regions(section: &RegionsSection, read: &mut Read) -> Option<Regions> {
+    let parsed = match &section.file {
+        None => Regions::embedded().map_err(|error| error.to_string()),
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|error| format!("{} cannot be read: {error}", path.display()))
+            .and_then(|text| Regions::parse(&text).map_err(|error| format!("{}: {error}", path.display()))),
+    };
+    parsed.map_err(|problem| read.mistake("regions.file", problem)).ok()
+}
