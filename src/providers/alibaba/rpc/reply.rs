@@ -95,7 +95,7 @@ fn body(action: &Action, answer: Result<Verdict, Refusal>, reply_to: &ReplyTo) -
                 host_id: reply_to.host.as_str().into(),
                 code: code.code.into(),
                 message: code.message.into(),
-                recommend: Some(format!("{}{}", action.recommend, code.code).into()),
+                recommend: Some(format!("{}?q={}&product={}", action.help, code.code, action.product).into()),
             };
             return if reply_to.xml { error.to_xml() } else { json(&error) };
         }
