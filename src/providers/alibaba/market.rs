@@ -17,6 +17,9 @@ use zeroize::Zeroizing;
 
 use super::x_ca::{self, Algorithm, Broken};
 use super::{form, market_error};
+use crate::domain::clock::Clock;
+use crate::domain::id_number::{Calendar, IdNumber, Sex};
+use crate::domain::name::Name;
 use crate::domain::outcome::Fault;
 use crate::domain::personal::Personal;
 use crate::domain::verdict::{Finding, Verdict};
@@ -215,16 +218,18 @@ pub fn document(status: u16, reply: &impl Serialize, reply_to: &ReplyTo) -> Resp
     response
 }
 
-/// Whether a backend would take `name` for one: not an empty or lost one, no digits and no signs but those of names.
-pub fn looks_like_a_name(name: &str) -> bool {
-    let odd = |c: char| {
-        c.is_control() || c == '\u{FFFD}' || c.is_ascii_digit() || (c.is_ascii_punctuation() && !"'-.,".contains(c))
-    };
-    !name.trim().is_empty() && !name.contains(odd)
+/// The birth date (YYYYMMDD) and sex that a number of 18 characters tells.
+pub fn told_by(number: &str) -> Option<(&str, Sex)> {
+    let sequence: u8 = number.get(16..17)?.parse().ok()?;
+    Some((number.get(6..14)?, if sequence % 2 == 1 { Sex::Male } else { Sex::Female }))
 }
 
-/// Whether `number` has the shape of an ID number: 18 characters, the last one perhaps `X`, or 15 digits.
-pub fn looks_like_a_number(number: &str) -> bool {
-    let digits = number.strip_suffix(['X', 'x']).filter(|_| number.len() == 18).unwrap_or(number);
-    matches!(number.len(), 15 | 18) && digits.bytes().all(|byte| byte.is_ascii_digit())
+/// Whether `name` is one by our own rules, which is what the simulator takes the providers' undocumented ones to be.
+pub fn is_a_name(name: &str) -> bool {
+    Name::parse(name).is_ok()
+}
+
+/// Whether `number` is an ID number by our own rules, at `now`.
+pub fn is_a_number(number: &str, now: Timestamp) -> bool {
+    IdNumber::parse(number, Clock::fixed(now).today_in_china(), Calendar::Lenient).is_ok()
 }

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use jiff::Timestamp;
+
 use crate::domain::money::Billed;
 use crate::domain::outcome::{Outcome, Reason};
 use crate::domain::verdict::Verdict;
@@ -98,15 +100,15 @@ pub fn speaks_of_failure(msg: &str) -> bool {
 ///
 /// # Errors
 /// The row that says so.
-pub fn objection(asked: &Asked) -> Result<(), &'static Code> {
+pub fn objection(asked: &Asked, now: Timestamp) -> Result<(), &'static Code> {
     let (name, number) = (asked.name.expose(), asked.id_number.expose());
     match () {
         () if name.is_empty() => Err(&NO_NAME),
         () if number.is_empty() => Err(&NO_NUMBER),
         () if name.chars().count() > NAME_LIMIT => Err(&LONG_NAME),
         () if number.chars().count() > NUMBER_LIMIT => Err(&LONG_NUMBER),
-        () if !market::looks_like_a_name(name) => Err(&BAD_NAME),
-        () if !market::looks_like_a_number(number) => Err(&BAD_NUMBER),
+        () if !market::is_a_name(name) => Err(&BAD_NAME),
+        () if !market::is_a_number(number, now) => Err(&BAD_NUMBER),
         () => Ok(()),
     }
 }

@@ -81,7 +81,7 @@ impl Protocol for Muzhiyun {
         stamp: &Stamp,
     ) -> (Result<Asked, Refusal>, ReplyTo) {
         let asked = market::asked(request.uri().query().unwrap_or_default().as_bytes(), "xm", "sfz");
-        let served = market::open(request, &ROUTE, keys, stamp.now).and_then(|()| codes::objection(&asked));
+        let served = market::open(request, &ROUTE, keys, stamp.now).and_then(|()| codes::objection(&asked, stamp.now));
         let reply_to = market::reply_to(request, asked.clone(), stamp);
         (served.map(|()| asked).map_err(market::refuse), reply_to)
     }

@@ -3,11 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::codes;
+use crate::domain::id_number::Sex;
 use crate::domain::outcome::{Fault, Reason};
 use crate::domain::personal::Personal;
 use crate::domain::verdict::Verdict;
 use crate::providers::Asked;
-use crate::providers::alibaba::market::echo;
+use crate::providers::alibaba::market::{self, echo};
 
 /// The reply. A member that decides something is never taken twice: `serde` refuses the document.
 #[derive(Serialize, Deserialize)]
@@ -45,14 +46,15 @@ impl Reply {
     /// A result about `asked`, masked as in the document's sample. The address is left out: it takes a region table.
     pub fn result(verdict: Verdict, asked: Option<&Asked>) -> Self {
         let number = asked.map(|asked| asked.id_number.expose()).unwrap_or_default();
+        let told = market::told_by(number);
         Self {
             ok: 1,
             msg: codes::result_text(verdict).to_owned(),
             xm: asked.and_then(|asked| masked_name(asked.name.expose())).map(Personal::new),
             sfz: mask(number, 4, "*****", 2).map(Personal::new),
             matched: Some(verdict == Verdict::Match),
-            birthday: number.get(6..14).and_then(|date| mask(date, 2, "****", 2)),
-            sex: number.get(16..17).and_then(|digit| digit.parse::<u8>().ok()).map(sex),
+            birthday: told.and_then(|(birthday, _)| mask(birthday, 2, "****", 2)),
+            sex: told.map(|(_, sex)| if sex == Sex::Male { "男" } else { "女" }),
         }
     }
 
@@ -71,8 +73,4 @@ fn masked_name(name: &str) -> Option<String> {
 fn mask(text: &str, head: usize, stars: &str, tail: usize) -> Option<String> {
     let shown = text.get(..head).zip(text.get(text.len().checked_sub(tail)?..));
     shown.filter(|_| text.len() > head + tail).map(|(head, tail)| format!("{head}{stars}{tail}"))
-}
-
-fn sex(digit: u8) -> &'static str {
-    if digit % 2 == 1 { "男" } else { "女" }
 }

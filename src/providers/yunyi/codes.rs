@@ -2,6 +2,8 @@
 //!
 //! Invariant: only the three codes of [`VERDICTS`] are verdicts, and none whose message belongs to another code.
 
+use jiff::Timestamp;
+
 use crate::domain::money::Billed;
 use crate::domain::outcome::{Fault, Outcome, Reason};
 use crate::domain::verdict::Verdict;
@@ -57,13 +59,13 @@ pub fn failure(code: &str) -> Option<&'static Code> {
 ///
 /// # Errors
 /// The row that says so.
-pub fn objection(asked: &Asked) -> Result<(), &'static Code> {
+pub fn objection(asked: &Asked, now: Timestamp) -> Result<(), &'static Code> {
     let (name, number) = (asked.name.expose(), asked.id_number.expose());
     match () {
         () if name.is_empty() => Err(&NO_NAME),
-        () if !market::looks_like_a_name(name) => Err(&BAD_NAME),
+        () if !market::is_a_name(name) => Err(&BAD_NAME),
         () if number.is_empty() => Err(&NO_NUMBER),
-        () if !market::looks_like_a_number(number) => Err(&BAD_NUMBER),
+        () if !market::is_a_number(number, now) => Err(&BAD_NUMBER),
         () => Ok(()),
     }
 }

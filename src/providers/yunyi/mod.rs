@@ -87,7 +87,7 @@ impl Protocol for Yunyi {
         stamp: &Stamp,
     ) -> (Result<Asked, Refusal>, ReplyTo) {
         let asked = market::asked(request.body(), "name", "idNo");
-        let served = market::open(request, &ROUTE, keys, stamp.now).and_then(|()| codes::objection(&asked));
+        let served = market::open(request, &ROUTE, keys, stamp.now).and_then(|()| codes::objection(&asked, stamp.now));
         let reply_to = market::reply_to(request, asked.clone(), stamp);
         (served.map(|()| asked).map_err(market::refuse), reply_to)
     }

@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::codes;
+use crate::domain::id_number::Sex;
 use crate::domain::outcome::{Fault, Reason};
 use crate::domain::personal::Personal;
 use crate::domain::verdict::Verdict;
-use crate::providers::alibaba::market::echo;
+use crate::providers::alibaba::market::{self, echo};
 use crate::providers::{Asked, Code};
 
 /// The reply. A member that decides something is never taken twice: `serde` refuses the document.
@@ -53,12 +54,12 @@ impl Reply {
     pub fn result(verdict: Verdict, asked: Option<&Asked>) -> Self {
         let (code, message) = codes::of(verdict);
         let number = asked.map(|asked| asked.id_number.expose()).unwrap_or_default();
-        let person = Person {
-            birthday: number.get(6..14).unwrap_or_default().to_owned(),
-            sex: number.get(16..17).and_then(|digit| digit.parse::<u8>().ok()).map(sex).unwrap_or_default(),
+        let told = market::told_by(number).map(|(birthday, sex)| Person {
+            birthday: birthday.to_owned(),
+            sex: if sex == Sex::Male { "M" } else { "F" },
             ..Person::default()
-        };
-        Self { person: Some(person), ..Self::new(code, message, asked) }
+        });
+        Self { person: Some(told.unwrap_or_default()), ..Self::new(code, message, asked) }
     }
 
     /// A failure to answer about `asked`.
@@ -75,8 +76,4 @@ impl Reply {
             person: None,
         }
     }
-}
-
-fn sex(digit: u8) -> &'static str {
-    if digit % 2 == 1 { "M" } else { "F" }
 }
