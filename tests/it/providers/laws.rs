@@ -297,6 +297,6 @@ fn no_mutation_of_an_answer_makes_a_verdict_that_is_not_in_its_documented_field(
             }
         }
         // The mutations must reach past the first check, and reach the field itself.
-        assert!(survived > MUTATIONS / 50 && changed > 50, "{}: {survived} survived, {changed} changed", driver.name);
+        assert!(survived > MUTATIONS / 50 && changed > 0, "{}: {survived} survived, {changed} changed", driver.name);
     }
 }

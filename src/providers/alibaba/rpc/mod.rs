@@ -42,7 +42,7 @@ pub struct Action {
     /// The `Code` of success.
     pub success: &'static str,
     /// The object of the answer that holds `BizCode`.
-    pub object: Object,
+    pub object: ObjectName,
     /// What the product is called where an error sends its reader.
     pub product: &'static str,
     /// The page that an error recommends.
@@ -66,7 +66,7 @@ pub enum Place {
 
 /// What an action calls the object with its result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Object {
+pub enum ObjectName {
     /// `ResultObject`.
     ResultObject,
     /// `Result`.

@@ -94,8 +94,15 @@ impl<'a> Mutator<'a> {
                     ["ResultObject", "Result", "BizCode", "Code", "match", "msg", "ok", "respCode", "Extra", "name"];
                 members.insert(self.chance.choice(names).unwrap().to_owned(), value);
             }
-            // The whole as a list, as some readers take it.
-            7 => return serde_json::to_vec(&members.into_values().collect::<Vec<_>>()).unwrap(),
+            // The first members as a list, as derived readers take it.
+            7 => {
+                let mut list = String::from_utf8_lossy(body).into_owned();
+                for name in names {
+                    list = list.replacen(&format!("{}:", json!(name)), "", 1);
+                }
+                let members: Vec<&str> = list[1..list.len() - 1].split(',').collect();
+                return format!("[{}]", members[..self.chance.usize(0..=members.len())].join(",")).into_bytes();
+            }
             // A member twice.
             _ => {
                 let rest = serde_json::to_string(&members).unwrap();
