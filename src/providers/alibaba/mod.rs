@@ -2,6 +2,7 @@
 
 pub mod acs3;
 pub mod form;
+pub mod json;
 pub mod market;
 pub mod market_error;
 pub mod pop_error;

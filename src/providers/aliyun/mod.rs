@@ -5,7 +5,7 @@ mod codes;
 
 use super::Driver;
 use super::alibaba::pop_error;
-use super::alibaba::rpc::{self, Action, Object, Place};
+use super::alibaba::rpc::{self, Action, ObjectName, Place};
 use crate::domain::id_number::Kind;
 use crate::domain::money::{MicroYuan, Prices};
 
@@ -33,8 +33,9 @@ static ACTION: Action = Action {
     place: Place::Form,
     fixed: &[("ParamType", "normal")],
     success: "200",
-    object: Object::ResultObject,
-    recommend: "https://api.aliyun.com/troubleshoot?product=Cloudauth&q=",
+    object: ObjectName::ResultObject,
+    product: "Cloudauth",
+    help: "https://api.aliyun.com/troubleshoot",
     empty: &codes::EMPTY,
     invalid: &codes::INVALID,
     row: codes::row,

@@ -5,7 +5,7 @@ mod codes;
 
 use super::Driver;
 use super::alibaba::pop_error;
-use super::alibaba::rpc::{self, Action, Object, Place};
+use super::alibaba::rpc::{self, Action, ObjectName, Place};
 use crate::domain::id_number::Kind;
 use crate::domain::money::{MicroYuan, Prices};
 
@@ -37,8 +37,9 @@ static ACTION: Action = Action {
     place: Place::Query,
     fixed: &[("ParamType", "normal"), ("ProductCode", "ID_2META")],
     success: "Success",
-    object: Object::Result,
-    recommend: "https://api.alibabacloud.com/troubleshoot?product=Cloudauth-intl&q=",
+    object: ObjectName::Result,
+    product: "Cloudauth-intl",
+    help: "https://api.alibabacloud.com/troubleshoot",
     empty: &pop_error::PARAMETER_MISSING,
     invalid: &codes::INVALID,
     row: codes::row,

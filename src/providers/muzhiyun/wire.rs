@@ -8,6 +8,7 @@ use crate::domain::outcome::{Fault, Reason};
 use crate::domain::personal::Personal;
 use crate::domain::verdict::Verdict;
 use crate::providers::Asked;
+use crate::providers::alibaba::json;
 use crate::providers::alibaba::market::{self, echo};
 
 /// The reply. A member that decides something is never taken twice: `serde` refuses the document.
@@ -40,7 +41,7 @@ impl Reply {
     /// # Errors
     /// [`Reason::Garbage`] for whatever is not the document.
     pub fn parse(body: &[u8]) -> Result<Self, Fault> {
-        serde_json::from_slice(body).map_err(|_| Fault::unreadable(Reason::Garbage))
+        json::read(body).ok_or(Fault::unreadable(Reason::Garbage))
     }
 
     /// A result about `asked`, masked as in the document's sample. The address is left out: it takes a region table.

@@ -7,6 +7,7 @@ use crate::domain::id_number::Sex;
 use crate::domain::outcome::{Fault, Reason};
 use crate::domain::personal::Personal;
 use crate::domain::verdict::Verdict;
+use crate::providers::alibaba::json;
 use crate::providers::alibaba::market::{self, echo};
 use crate::providers::{Asked, Code};
 
@@ -47,7 +48,7 @@ impl Reply {
     /// # Errors
     /// [`Reason::Garbage`] for whatever is not the document.
     pub fn parse(body: &[u8]) -> Result<Self, Fault> {
-        serde_json::from_slice(body).map_err(|_| Fault::unreadable(Reason::Garbage))
+        json::read(body).ok_or(Fault::unreadable(Reason::Garbage))
     }
 
     /// A verdict about `asked`.

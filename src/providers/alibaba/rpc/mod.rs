@@ -42,9 +42,11 @@ pub struct Action {
     /// The `Code` of success.
     pub success: &'static str,
     /// The object of the answer that holds `BizCode`.
-    pub object: Object,
-    /// Where an error sends its reader; the code is appended.
-    pub recommend: &'static str,
+    pub object: ObjectName,
+    /// What the product is called where an error sends its reader.
+    pub product: &'static str,
+    /// The page that an error recommends.
+    pub help: &'static str,
     /// Refuses an empty parameter.
     pub empty: &'static Code,
     /// Refuses a parameter that breaks a rule.
@@ -64,7 +66,7 @@ pub enum Place {
 
 /// What an action calls the object with its result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Object {
+pub enum ObjectName {
     /// `ResultObject`.
     ResultObject,
     /// `Result`.
@@ -118,8 +120,10 @@ pub fn configure(action: &'static Action, settings: &Settings) -> Result<Configu
             Scheme::V3
         }
     };
-    for key in settings.plain.keys().filter(|key| *key != "signature") {
-        mistakes.push(("driver", format!("takes no setting `{key}`")));
+    let unknown_plain = settings.plain.keys().filter(|key| *key != "signature");
+    let unknown_secret = settings.secret.keys().filter(|key| !SECRETS.contains(&key.as_str()));
+    for key in unknown_plain.chain(unknown_secret) {
+        mistakes.push(("driver", format!("takes no `{key}`; it takes {} and signature", SECRETS.join(", "))));
     }
     if !mistakes.is_empty() {
         return Err(mistakes);
@@ -176,12 +180,13 @@ struct Key<'a> {
 impl Action {
     fn request_v1(
         &self,
-        mut parameters: Vec<(&str, &str)>,
+        business: Vec<(&str, &str)>,
         endpoint: &Endpoint,
         key: Key<'_>,
         stamp: &Stamp,
     ) -> Result<Request<Bytes>, http::Error> {
         let time = seal::time_stamp(stamp.now);
+        let mut parameters: Vec<(&str, &str)> = business;
         parameters.extend([
             ("AccessKeyId", key.id),
             ("Action", self.name),
@@ -200,12 +205,12 @@ impl Action {
 
     fn request_v3(
         &self,
-        parameters: Vec<(&str, &str)>,
+        business: Vec<(&str, &str)>,
         endpoint: &Endpoint,
         key: Key<'_>,
         stamp: &Stamp,
     ) -> Result<Request<Bytes>, http::Error> {
-        let mut request = self.request(parameters, endpoint)?;
+        let mut request = self.request(business, endpoint)?;
         let headers = request.headers_mut();
         headers.insert(X_ACS_ACTION, HeaderValue::from_static(self.name));
         headers.insert(X_ACS_VERSION, HeaderValue::from_static(self.version));

@@ -9,12 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
-use serde::Serialize;
 
 use super::Action;
 use super::wire::Reply;
 use crate::domain::outcome::{Fault, Outcome, Reason};
 use crate::domain::verdict::{Finding, RequestId, Verdict};
+use crate::providers::alibaba::json;
 use crate::providers::alibaba::pop_error::{self, PopError};
 use crate::providers::{Refusal, ReplyTo, is_redirect};
 
@@ -25,7 +25,7 @@ const RETRY_AFTER: &str = "x-acs-retry-after";
 /// What an answer means to the caller of `action`.
 pub(super) fn decode(action: &Action, response: &Response<Bytes>) -> Result<Finding, Fault> {
     let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
-    let reply = std::str::from_utf8(response.body()).ok().and_then(Reply::parse);
+    let reply = Reply::parse(response.body());
     let request_id = reply.as_ref().and_then(|reply| RequestId::parse(reply.request_id()?));
     let request_id = request_id.or_else(|| RequestId::parse(header(REQUEST_ID)?));
     match judge(action, response.status(), reply.as_ref()) {
@@ -95,15 +95,10 @@ fn body(action: &Action, answer: Result<Verdict, Refusal>, reply_to: &ReplyTo) -
                 host_id: reply_to.host.as_str().into(),
                 code: code.code.into(),
                 message: code.message.into(),
-                recommend: Some(format!("{}{}", action.recommend, code.code).into()),
+                recommend: Some(format!("{}?q={}&product={}", action.help, code.code, action.product).into()),
             };
-            return if reply_to.xml { error.to_xml() } else { json(&error) };
+            return if reply_to.xml { error.to_xml() } else { json::write(&error) };
         }
     };
-    if reply_to.xml { reply.to_xml(&format!("{}Response", action.name)) } else { json(&reply) }
-}
-
-fn json(document: &impl Serialize) -> String {
-    // Structs of strings always serialise.
-    serde_json::to_string(document).unwrap_or_default()
+    if reply_to.xml { reply.to_xml(&format!("{}Response", action.name)) } else { json::write(&reply) }
 }

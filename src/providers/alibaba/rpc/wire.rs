@@ -3,16 +3,14 @@
 //! Invariant: no array passes for an object, no member is read twice, and what is not a code is not read as one.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::marker::PhantomData;
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use super::Object;
+use super::ObjectName;
 use crate::domain::outcome::{Fault, Reason};
 use crate::domain::verdict::Verdict;
+use crate::providers::alibaba::json::{self, Object};
 use crate::providers::alibaba::pop_error::{PopError, XML_HEAD, element};
 
 const BIZ_CODES: [(Verdict, &str); 3] = [(Verdict::Match, "1"), (Verdict::Mismatch, "2"), (Verdict::NoRecord, "3")];
@@ -25,9 +23,9 @@ pub(super) struct Reply {
     request_id: Option<Lenient<String>>,
     code: Option<Scalar>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    result_object: Option<Lenient<Members<BizCode>>>,
+    result_object: Option<Lenient<Object<BizCode>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    result: Option<Lenient<Members<BizCode>>>,
+    result: Option<Lenient<Object<BizCode>>>,
 }
 
 /// The object that holds the verdict.
@@ -49,29 +47,29 @@ impl Reply {
     }
 
     /// The same with a verdict in the object of that name.
-    pub(super) fn with(self, verdict: Verdict, object: Object) -> Self {
+    pub(super) fn with(self, verdict: Verdict, object: ObjectName) -> Self {
         let code =
             BIZ_CODES.iter().find(|(known, _)| *known == verdict).map(|(_, code)| Scalar::Text((*code).to_owned()));
-        let said = Some(Lenient::Known(Members(BizCode { biz_code: code })));
+        let said = Some(Lenient::Known(Object(BizCode { biz_code: code })));
         match object {
-            Object::ResultObject => Self { result_object: said, ..self },
-            Object::Result => Self { result: said, ..self },
+            ObjectName::ResultObject => Self { result_object: said, ..self },
+            ObjectName::Result => Self { result: said, ..self },
         }
     }
 
     /// Reads JSON, or an error in XML, which some callers get whatever they asked for.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        if !text.trim_start().starts_with('<') {
-            return serde_json::from_str::<Members<Self>>(text).ok().map(|Members(reply)| reply);
+    pub(super) fn parse(body: &[u8]) -> Option<Self> {
+        if !body.trim_ascii_start().starts_with(b"<") {
+            return json::read(body);
         }
-        let error = PopError::from_xml(text)?;
+        let error = PopError::from_xml(std::str::from_utf8(body).ok()?)?;
         Some(Self::new(&error.code, &error.message, &error.request_id))
     }
 
     /// The document as XML, below an element named `root`.
     pub(super) fn to_xml(&self, root: &str) -> String {
-        let biz_code = |object: &Option<Lenient<Members<BizCode>>>| {
-            let Members(object) = object.as_ref()?.known()?;
+        let biz_code = |object: &Option<Lenient<Object<BizCode>>>| {
+            let Object(object) = object.as_ref()?.known()?;
             Some(element("BizCode", &object.biz_code.as_ref()?.text()))
         };
         let objects = [("ResultObject", biz_code(&self.result_object)), ("Result", biz_code(&self.result))];
@@ -101,20 +99,20 @@ impl Reply {
     }
 
     /// The objects with a result, under either name.
-    fn objects(&self) -> impl Iterator<Item = &Lenient<Members<BizCode>>> {
+    fn objects(&self) -> impl Iterator<Item = &Lenient<Object<BizCode>>> {
         [&self.result_object, &self.result].into_iter().flatten()
     }
 
     /// Whether some object claims a verdict.
     pub(super) fn speaks(&self) -> bool {
-        self.objects().any(|object| object.known().is_some_and(|Members(object)| object.biz_code.is_some()))
+        self.objects().any(|object| object.known().is_some_and(|Object(object)| object.biz_code.is_some()))
     }
 
     /// The verdict that every result here agrees on.
     pub(super) fn verdict(&self) -> Result<Verdict, Fault> {
         let mut said: Option<Cow<'_, str>> = None;
         for object in self.objects() {
-            let code = object.known().and_then(|Members(object)| object.biz_code.as_ref());
+            let code = object.known().and_then(|Object(object)| object.biz_code.as_ref());
             let code = code.ok_or(Fault::unreadable(Reason::Garbage))?.text();
             if said.replace(code.clone()).is_some_and(|before| before != code) {
                 return Err(Fault::unreadable(Reason::Contradiction));
@@ -162,29 +160,5 @@ impl<T> Lenient<T> {
             Lenient::Known(value) => Some(value),
             Lenient::Other(_) => None,
         }
-    }
-}
-
-/// A `T` read from a JSON object only: derived readers also take an array, and would find a verdict in `["1"]`.
-#[derive(Serialize)]
-struct Members<T>(T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Members<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OfMap<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for OfMap<T> {
-            type Value = Members<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(Members)
-            }
-        }
-
-        deserializer.deserialize_map(OfMap(PhantomData))
     }
 }
