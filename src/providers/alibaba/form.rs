@@ -1,7 +1,5 @@
 //! Names and values in a query string or a form body, with the one percent-encoding that all signatures use.
 
-use std::fmt::Write;
-
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// Everything but `A-Z a-z 0-9 - _ . ~` is encoded, with upper-case hex digits.
@@ -34,11 +32,10 @@ pub fn decode_pairs(bytes: &[u8]) -> Vec<(String, String)> {
 
 /// Lower-case hexadecimal digits of `bytes`.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    let mut out = String::with_capacity(bytes.len() * 2);
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    out.extend(digits.filter_map(|digit| char::from_digit(digit.into(), 16)));
+    out
 }
 
 #[cfg(test)]
@@ -50,6 +47,11 @@ mod tests {
         let mut out = String::new();
         encode_into(&mut out, "aZ09-_.~ +*/·");
         assert_eq!(out, "aZ09-_.~%20%2B%2A%2F%C2%B7");
+    }
+
+    #[test]
+    fn hex_is_lower_case_and_keeps_zeros() {
+        assert_eq!(hex(&[0x00, 0x0f, 0xa5, 0xff]), "000fa5ff");
     }
 
     #[test]

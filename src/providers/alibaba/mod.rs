@@ -5,5 +5,7 @@ pub mod form;
 pub mod market;
 pub mod market_error;
 pub mod pop_error;
+pub mod rpc;
 pub mod rpc_v1;
+pub mod seal;
 pub mod x_ca;

@@ -1,1 +1,297 @@
-//! (stub)
+//! The errors of the RPC gateway ("POP"): its codes, what they mean to us, and the document that carries them.
+//!
+//! Statuses differ between products for the same code, so [`row`] goes by the code alone. The text beside a code can
+//! hold the string to sign, and with it a person: it is read for no purpose here and written from the table only.
+//! To add a code: one constant (or one row of [`CODES`]); of rows with equal meaning the first is the one to send.
+
+use std::borrow::Cow;
+
+use roxmltree::{Document, ParsingOptions};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::money::Billed;
+use crate::domain::outcome::{Outcome, Reason};
+use crate::providers::Code;
+
+/// A request with another method than POST or GET.
+pub const METHOD: Code = form("UnsupportedHTTPMethod", 405, "This http method is not supported.");
+/// Another action, or another path.
+pub const ACTION: Code =
+    misconfigured("InvalidAction.NotFound", 404, "Specified api is not found, please check your url and method.");
+/// Another version.
+pub const VERSION: Code = misconfigured("InvalidVersion", 400, "Specified parameter Version is not valid.");
+/// A V1 request signed in a way that is not HMAC-SHA1.
+pub const SIGNATURE_METHOD: Code =
+    form("InvalidSignatureMethod", 400, "Specified parameter SignatureMethod is not valid.");
+/// A V1 request of another signature version than 1.0.
+pub const SIGNATURE_VERSION: Code =
+    form("InvalidSignatureVersion", 400, "Specified parameter SignatureVersion is not valid.");
+/// A signature of the wrong shape, or one that leaves out what must be signed.
+pub const INCOMPLETE: Code =
+    form("IncompleteSignature", 400, "The request signature does not conform to the standards.");
+/// An AccessKey id that nobody has.
+pub const KEY_NOT_FOUND: Code = key("InvalidAccessKeyId.NotFound", 404, "Specified access key is not found.");
+/// A time stamp too far from the clock.
+pub const TIME_EXPIRED: Code = clock("InvalidTimeStamp.Expired", "Specified time stamp or date value is expired.");
+/// Not a time stamp.
+pub const TIME_FORMAT: Code =
+    clock("InvalidTimeStamp.Format", "Specified time stamp or date value is not well formatted.");
+/// Another secret, or another request.
+pub const SIGNATURE: Code = Code::new(
+    "SignatureDoesNotMatch",
+    400,
+    "Specified signature does not match our calculation.",
+    Outcome::AccountFault,
+    Reason::SignatureRefused,
+);
+/// A temporary key without its token.
+pub const TOKEN_MISSING: Code = key("MissingSecurityToken", 400, "SecurityToken is mandatory for this action.");
+/// A token that belongs to another key.
+pub const TOKEN_MISMATCH: Code = key(
+    "InvalidSecurityToken.MismatchWithAccessKey",
+    400,
+    "Specified SecurityToken is not matched with the access key.",
+);
+/// A mandatory business parameter is missing or empty.
+pub const PARAMETER_MISSING: Code = input("MissingParameter", "A parameter cannot be empty.");
+
+/// Every documented code of the gateway, and the families that stand for codes nobody lists (see [`row`]).
+pub static CODES: &[Code] = &[
+    PARAMETER_MISSING,
+    input("MissingUserName", "UserName is mandatory for this action."),
+    input("MissingIdentifyNum", "IdentifyNum is mandatory for this action."),
+    limited("Throttling.User", "Request was denied due to user flow control."),
+    limited("Throttling.Api", "Request was denied due to api flow control."),
+    limited("Throttling", "Request was denied due to flow control."),
+    failed("InternalError", 500, "The request processing has failed due to some unknown error."),
+    failed("ServiceUnavailable", 503, "The request has failed due to a temporary failure of the server."),
+    KEY_NOT_FOUND,
+    key("InvalidAccessKeyId.Inactive", 400, "Specified access key is disabled."),
+    key("InvalidAccessKeyId", 400, "Specified access key is not valid."),
+    key("InvalidSecurityToken.Expired", 400, "Specified SecurityToken is expired."),
+    key("InvalidSecurityToken.Malformed", 400, "Specified SecurityToken is malformed."),
+    TOKEN_MISMATCH,
+    key("InvalidSecurityToken", 400, "Specified SecurityToken is not valid."),
+    TOKEN_MISSING,
+    SIGNATURE,
+    // Our nonces never repeat: something repeated the request, and the first one may have been served.
+    Code::new(
+        "SignatureNonceUsed",
+        400,
+        "Specified signature nonce was used already.",
+        Outcome::Interrupted,
+        Reason::NonceReused,
+    ),
+    TIME_EXPIRED,
+    TIME_FORMAT,
+    clock("InvalidTimeStamp", "Specified time stamp or date value is not valid."),
+    clock("IllegalTimestamp", "Specified time stamp is not legal."),
+    permission(
+        "Forbidden.RAM",
+        "User not authorized to operate on the specified resource, or this API doesn't support RAM.",
+    ),
+    permission("NoPermission", "You are not authorized to perform this action."),
+    permission("Forbidden", "You are not authorized to operate on the specified resource."),
+    ACTION,
+    misconfigured("InvalidApi.NotFound", 404, "Specified api is not found, please check your url and method."),
+    VERSION,
+    misconfigured("InvalidProtocol.NeedSsl", 400, "Your request is denied as lack of ssl protect."),
+    INCOMPLETE,
+    SIGNATURE_METHOD,
+    SIGNATURE_VERSION,
+    METHOD,
+    form("MissingAction", 400, "Action is mandatory for this action."),
+    form("MissingVersion", 400, "Version is mandatory for this action."),
+    form("MissingAccessKeyId", 400, "AccessKeyId is mandatory for this action."),
+    form("MissingSignature", 400, "Signature is mandatory for this action."),
+    form("MissingSignatureMethod", 400, "SignatureMethod is mandatory for this action."),
+    form("MissingSignatureVersion", 400, "SignatureVersion is mandatory for this action."),
+    form("MissingSignatureNonce", 400, "SignatureNonce is mandatory for this action."),
+    form("MissingTimestamp", 400, "Timestamp is mandatory for this action."),
+    form("Missing", 400, "A parameter is mandatory for this action."),
+];
+
+/// Beginnings of codes, each also a row: a longer code that nobody lists means what the beginning means.
+const FAMILIES: [&str; 6] =
+    ["Throttling.", "InternalError.", "InvalidAccessKeyId.", "InvalidSecurityToken.", "InvalidTimeStamp.", "Missing"];
+
+/// The row of a code: the exact one, else that of its family.
+pub fn row(code: &str) -> Option<&'static Code> {
+    let exact = |wanted: &str| CODES.iter().find(|row| row.code == wanted);
+    exact(code).or_else(|| {
+        let family = FAMILIES.iter().find(|family| code.starts_with(**family))?;
+        exact(family.trim_end_matches('.'))
+    })
+}
+
+/// The refusal of a request that lacks the public parameter `name`.
+pub fn missing(name: &str) -> &'static Code {
+    CODES.iter().find(|row| row.code.strip_prefix("Missing") == Some(name)).unwrap_or(&INCOMPLETE)
+}
+
+/// The error document, in both directions.
+#[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "PascalCase")]
+pub struct PopError<'a> {
+    /// The gateway's reference.
+    pub request_id: Cow<'a, str>,
+    /// The host that was asked.
+    pub host_id: Cow<'a, str>,
+    /// What went wrong.
+    pub code: Cow<'a, str>,
+    /// The same in words.
+    pub message: Cow<'a, str>,
+    /// Where to read on; JSON only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recommend: Option<Cow<'a, str>>,
+}
+
+impl PopError<'_> {
+    /// The document as XML, which V1 callers get unless they ask for JSON.
+    pub fn to_xml(&self) -> String {
+        let fields = [
+            element("RequestId", &self.request_id),
+            element("HostId", &self.host_id),
+            element("Code", &self.code),
+            element("Message", &self.message),
+        ];
+        format!("{XML_HEAD}<Error>{}</Error>", fields.concat())
+    }
+
+    /// Reads the XML form; nothing when it is no `<Error>` document with exactly one `<Code>`.
+    pub fn from_xml(text: &str) -> Option<PopError<'static>> {
+        // Some ten nodes are expected; entity tricks are off by default.
+        let options = ParsingOptions { nodes_limit: 256, ..ParsingOptions::default() };
+        let document = Document::parse_with_options(text, options).ok()?;
+        let root = document.root_element();
+        let only = |name: &str| {
+            let mut found = root.children().filter(|child| child.has_tag_name(name));
+            let text = found.next().and_then(|child| child.text()).map(|text| Cow::Owned(text.to_owned()));
+            if found.next().is_some() { None } else { text }
+        };
+        let code = only("Code").filter(|_| root.has_tag_name("Error"))?;
+        let [request_id, host_id, message] =
+            ["RequestId", "HostId", "Message"].map(|name| only(name).unwrap_or_default());
+        Some(PopError { request_id, host_id, code, message, recommend: None })
+    }
+}
+
+/// How every XML answer begins.
+pub const XML_HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>";
+
+/// An XML element with `text` in it.
+pub fn element(name: &str, text: &str) -> String {
+    format!("<{name}>{}</{name}>", escape(text))
+}
+
+/// What XML cannot hold at all becomes U+FFFD.
+fn escape(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '\t' | '\n' | '\r' => out.push(c),
+            c if c.is_ascii_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+        out
+    })
+}
+
+const fn input(code: &'static str, message: &'static str) -> Code {
+    Code::new(code, 400, message, Outcome::InputRefused, Reason::Unspecified)
+}
+
+const fn limited(code: &'static str, message: &'static str) -> Code {
+    Code::new(code, 400, message, Outcome::RateLimited, Reason::Unspecified)
+}
+
+const fn failed(code: &'static str, status: u16, message: &'static str) -> Code {
+    Code::new(code, status, message, Outcome::ProviderError, Reason::Unspecified)
+}
+
+const fn key(code: &'static str, status: u16, message: &'static str) -> Code {
+    Code::new(code, status, message, Outcome::AccountFault, Reason::KeyRefused)
+}
+
+const fn clock(code: &'static str, message: &'static str) -> Code {
+    Code::new(code, 400, message, Outcome::AccountFault, Reason::Clock)
+}
+
+const fn permission(code: &'static str, message: &'static str) -> Code {
+    Code::new(code, 403, message, Outcome::AccountFault, Reason::NoPermission)
+}
+
+const fn misconfigured(code: &'static str, status: u16, message: &'static str) -> Code {
+    Code::new(code, status, message, Outcome::AccountFault, Reason::Misconfigured)
+}
+
+/// A request that the gateway cannot read: it never reached the service, so it was not billed.
+const fn form(code: &'static str, status: u16, message: &'static str) -> Code {
+    let row = Code::new(code, status, message, Outcome::Unreadable, Reason::RequestForm);
+    Code { billed: Some(Billed::No), ..row }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_of_a_known_family_means_what_the_family_means() {
+        for (code, expected) in [
+            ("Throttling.User", "Throttling.User"),
+            ("Throttling.Group", "Throttling"),
+            ("InternalError.Db", "InternalError"),
+            ("InvalidAccessKeyId.Odd", "InvalidAccessKeyId"),
+            ("InvalidSecurityToken.Odd", "InvalidSecurityToken"),
+            ("InvalidTimeStamp.Odd", "InvalidTimeStamp"),
+            ("MissingRegionId", "Missing"),
+            ("MissingSecurityToken", "MissingSecurityToken"),
+        ] {
+            assert_eq!(row(code).map(|row| row.code), Some(expected));
+        }
+        for unknown in ["", "Throttl", "throttling", "ThrottlingX", "Forbidden.Odd", "200", "InvalidAction"] {
+            assert_eq!(row(unknown), None, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn every_code_has_one_row_and_every_family_its_own() {
+        for code in CODES {
+            assert_eq!(row(code.code), Some(code));
+            assert_eq!(CODES.iter().filter(|other| other.code == code.code).count(), 1, "{}", code.code);
+        }
+        for family in FAMILIES {
+            assert!(CODES.iter().any(|row| row.code == family.trim_end_matches('.')), "{family}");
+        }
+    }
+
+    #[test]
+    fn an_error_survives_xml_whatever_the_host_calls_itself() {
+        let error = PopError {
+            request_id: "130A2C10".into(),
+            host_id: "a&b<c>]]>\"'".into(),
+            code: "InvalidTimeStamp.Expired".into(),
+            message: "Specified time stamp or date value is expired.".into(),
+            recommend: None,
+        };
+        assert_eq!(PopError::from_xml(&error.to_xml()), Some(error));
+    }
+
+    #[test]
+    fn xml_that_is_no_error_document_is_nothing() {
+        let deep = "<a>".repeat(100_000);
+        for text in [
+            "",
+            "<html><body>502 Bad Gateway</body></html>",
+            "<Error><Code>a</Code><Code>b</Code></Error>",
+            "<Error><Code/></Error>",
+            "<Other><Code>a</Code></Other>",
+            "<!DOCTYPE e [<!ENTITY x \"y\">]><Error><Code>&x;</Code></Error>",
+            deep.as_str(),
+        ] {
+            assert_eq!(PopError::from_xml(text), None);
+        }
+    }
+}

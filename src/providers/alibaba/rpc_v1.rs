@@ -1,1 +1,47 @@
-//! (stub)
+//! The older signature of the RPC gateway: HMAC-SHA1 over all parameters, wherever they are placed.
+//!
+//! Decoded names and values are signed, so the encoding on the wire is free; headers and path are not signed at all.
+//! The vendor's documents call it "V2"; on the wire it is `SignatureVersion=1.0`.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use jiff::Timestamp;
+use zeroize::Zeroizing;
+
+use super::form;
+use super::seal::{self, Flaw};
+use crate::domain::personal::Secret;
+
+/// The parameter that holds the result, and is not signed itself.
+pub const SIGNATURE: &str = "Signature";
+
+/// What is signed: the method and every parameter but [`SIGNATURE`], sorted by name.
+pub fn string_to_sign(method: &str, parameters: &[(&str, &str)]) -> String {
+    let mut signed: Vec<_> = parameters.iter().copied().filter(|(name, _)| *name != SIGNATURE).collect();
+    signed.sort_unstable();
+    let canonical = form::encode_pairs(signed);
+    let mut out = String::with_capacity(2 * canonical.len());
+    out.push_str(method);
+    out.push_str("&%2F&");
+    form::encode_into(&mut out, &canonical);
+    out
+}
+
+/// The value of [`SIGNATURE`] for these parameters.
+pub fn sign(method: &str, parameters: &[(&str, &str)], secret: &Secret) -> String {
+    // The trailing `&` belongs to this scheme only.
+    let key = Zeroizing::new(format!("{}&", secret.expose()));
+    STANDARD.encode(seal::hmac_sha1(key.as_bytes(), &string_to_sign(method, parameters)))
+}
+
+/// Whether `secret` signed these parameters, [`SIGNATURE`] among them, around `now`.
+///
+/// # Errors
+/// The first [`Flaw`] found: incomplete, time stamp, signature.
+pub fn verify(method: &str, parameters: &[(&str, &str)], secret: &Secret, now: Timestamp) -> Result<(), Flaw> {
+    let find = |wanted| parameters.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
+    let (Some(time), Some(presented)) = (find("Timestamp"), find(SIGNATURE)) else {
+        return Err(Flaw::Incomplete);
+    };
+    seal::check_time(time, now)?;
+    seal::compare(&sign(method, parameters, secret), presented)
+}

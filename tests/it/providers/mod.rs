@@ -1,4 +1,44 @@
-//! (stub)
+//! The codecs: laws that every driver obeys, and bytes from outside that break the mirror.
+
 mod laws;
 mod market;
 mod rpc;
+
+use std::path::Path;
+
+use idgate::domain::id_number::{Calendar, IdNumber};
+use idgate::domain::name::Name;
+use idgate::domain::personal::Secret;
+use idgate::domain::subject::{PairRules, Subject};
+use idgate::providers::{Configured, Driver, Settings, Stamp};
+
+/// A synthetic person.
+fn subject(name: &str, id_number: &str) -> Subject {
+    let today = jiff::civil::date(2026, 11, 22);
+    let id_number = IdNumber::parse(id_number, today, Calendar::Strict).expect("a sound number");
+    Subject::new(Name::parse(name).expect("a sound name"), id_number, PairRules::default()).expect("a sound pair")
+}
+
+/// A stamp of that time.
+fn stamp(now: &str) -> Stamp {
+    Stamp { now: now.parse().expect("a time stamp"), nonce: "0b6d5f5e-8c0e-4d0c-9a53-3b1e6d2f7a10".to_owned() }
+}
+
+/// What `driver` makes of these settings, secrets put where they belong.
+fn configured(driver: &Driver, settings: &[(&str, &str)]) -> Option<Configured> {
+    let mut sorted = Settings::default();
+    for (key, value) in settings {
+        if driver.secrets.contains(key) {
+            sorted.secret.insert((*key).to_owned(), Secret::new(*value));
+        } else {
+            sorted.plain.insert((*key).to_owned(), (*value).to_owned());
+        }
+    }
+    (driver.configure)(&sorted).ok()
+}
+
+/// A file of `tests/fixtures`.
+fn fixture(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}

@@ -1,0 +1,184 @@
+//! Reading a request as the gateway does: POST or GET, parameters in the query, the form body or both, V1 or V3.
+//!
+//! Checks run in this order, and the first that fails is the answer: method, path, action, version, public parameters,
+//! key, time stamp, signature, token, business parameters. That a nonce is new is for somebody with a memory to check.
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{Method, Request};
+use jiff::Timestamp;
+
+use super::{Action, FORM, X_ACS_ACTION, X_ACS_SECURITY_TOKEN, X_ACS_VERSION};
+use crate::domain::personal::{Personal, Secret};
+use crate::providers::alibaba::seal::Flaw;
+use crate::providers::alibaba::{acs3, form, pop_error, rpc_v1};
+use crate::providers::{Asked, Claim, Code, Credential, Keyring, Refusal, ReplyTo, Stamp};
+
+/// What `request` asks of `action`, or the refusal; and what the answer is shaped by.
+pub(super) fn decode(
+    action: &Action,
+    request: &Request<Bytes>,
+    keys: &dyn Keyring,
+    stamp: &Stamp,
+) -> (Result<Asked, Refusal>, ReplyTo) {
+    let call = Call::read(request);
+    let asked = call.admitted(action, keys, stamp.now).map_err(|code| Refusal { code, retry_after: None });
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    let host = host.or(request.uri().authority().map(|authority| authority.as_str())).unwrap_or_default();
+    let reply_to = ReplyTo {
+        request_id: stamp.nonce.to_ascii_uppercase(),
+        host: host.to_owned(),
+        // The current documents make XML the default of V1, and JSON is all that V3 has.
+        xml: !call.is_v3 && call.parameters.get("Format").is_none_or(|format| format.eq_ignore_ascii_case("xml")),
+        asked: call.parameters.asked(),
+    };
+    (asked, reply_to)
+}
+
+/// All parameters, decoded, from wherever they stood.
+struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    /// The first value of that name, unless it is empty.
+    fn get(&self, wanted: &str) -> Option<&str> {
+        let (_, value) = self.0.iter().find(|(name, _)| name == wanted)?;
+        Some(value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// The value of a public parameter.
+    fn public(&self, name: &'static str) -> Result<&str, &'static Code> {
+        self.get(name).ok_or_else(|| pop_error::missing(name))
+    }
+
+    /// Whether a name occurs twice, so that its meaning depends on the reader.
+    fn repeats(&self) -> bool {
+        let mut names: Vec<_> = self.0.iter().map(|(name, _)| name).collect();
+        names.sort_unstable();
+        names.windows(2).any(|pair| matches!(pair, [one, other] if one == other))
+    }
+
+    fn asked(&self) -> Option<Asked> {
+        let (name, id_number) = (self.get("UserName")?, self.get("IdentifyNum")?);
+        Some(Asked { name: Personal::new(name), id_number: Personal::new(id_number) })
+    }
+}
+
+/// A request taken apart, nothing of it believed yet.
+struct Call<'a> {
+    request: &'a Request<Bytes>,
+    parameters: Parameters,
+    is_v3: bool,
+}
+
+impl<'a> Call<'a> {
+    fn read(request: &'a Request<Bytes>) -> Self {
+        let mut parameters = form::decode_pairs(request.uri().query().unwrap_or_default().as_bytes());
+        let kind = request.headers().get(CONTENT_TYPE).map(|kind| kind.as_bytes());
+        if kind
+            .is_some_and(|kind| kind.get(..FORM.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(FORM.as_bytes())))
+        {
+            parameters.extend(form::decode_pairs(request.body()));
+        }
+        let authorization = request.headers().get(AUTHORIZATION);
+        // Any algorithm of that family, so that one we do not have is refused as such.
+        let is_v3 = authorization.is_some_and(|value| value.as_bytes().starts_with(b"ACS"));
+        Self { request, parameters: Parameters(parameters), is_v3 }
+    }
+
+    fn admitted(&self, action: &Action, keys: &dyn Keyring, now: Timestamp) -> Result<Asked, &'static Code> {
+        if !matches!(*self.request.method(), Method::POST | Method::GET) {
+            return Err(&pop_error::METHOD);
+        }
+        if self.request.uri().path() != "/" {
+            return Err(&pop_error::ACTION);
+        }
+        let (name, version) = if self.is_v3 {
+            (self.header(X_ACS_ACTION, "Action")?, self.header(X_ACS_VERSION, "Version")?)
+        } else {
+            (self.parameters.public("Action")?, self.parameters.public("Version")?)
+        };
+        if name != action.name {
+            return Err(&pop_error::ACTION);
+        }
+        if version != action.version {
+            return Err(&pop_error::VERSION);
+        }
+        if self.is_v3 {
+            self.believed_v3(keys, now)?
+        } else {
+            self.believed_v1(keys, now)?
+        };
+        self.business(action)
+    }
+
+    fn believed_v1(&self, keys: &dyn Keyring, now: Timestamp) -> Result<(), &'static Code> {
+        let parameters = &self.parameters;
+        let id = parameters.public("AccessKeyId")?;
+        for name in ["Timestamp", "SignatureNonce", rpc_v1::SIGNATURE] {
+            parameters.public(name)?;
+        }
+        if parameters.public("SignatureMethod")? != "HMAC-SHA1" {
+            return Err(&pop_error::SIGNATURE_METHOD);
+        }
+        if parameters.public("SignatureVersion")? != "1.0" {
+            return Err(&pop_error::SIGNATURE_VERSION);
+        }
+        let (secret, token) = key(keys, id)?;
+        let pairs: Vec<_> = parameters.0.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        rpc_v1::verify(self.request.method().as_str(), &pairs, secret, now).map_err(refusal)?;
+        check_token(token, parameters.get("SecurityToken"))
+    }
+
+    fn believed_v3(&self, keys: &dyn Keyring, now: Timestamp) -> Result<(), &'static Code> {
+        let presented = acs3::Presented::read(self.request.headers()).map_err(refusal)?;
+        let (secret, token) = key(keys, presented.key_id)?;
+        acs3::verify(self.request, presented, secret, now).map_err(refusal)?;
+        check_token(token, self.header(X_ACS_SECURITY_TOKEN, "SecurityToken").ok())
+    }
+
+    fn business(&self, action: &Action) -> Result<Asked, &'static Code> {
+        if self.parameters.repeats() {
+            return Err(action.invalid);
+        }
+        for (name, value) in action.fixed {
+            match self.parameters.get(name) {
+                None => return Err(action.empty),
+                Some(given) if given != *value => return Err(action.invalid),
+                Some(_) => {}
+            }
+        }
+        self.parameters.asked().ok_or(action.empty)
+    }
+
+    /// The text of a header that stands for the public parameter `name`.
+    fn header(&self, header: &str, name: &'static str) -> Result<&str, &'static Code> {
+        let value = self.request.headers().get(header).and_then(|value| value.to_str().ok());
+        value.filter(|value| !value.is_empty()).ok_or_else(|| pop_error::missing(name))
+    }
+}
+
+/// The secret, and the token if it is a temporary key, of an AccessKey id.
+fn key<'k>(keys: &'k dyn Keyring, id: &str) -> Result<(&'k Secret, Option<&'k Secret>), &'static Code> {
+    match keys.find(Claim::AccessKeyId(id)) {
+        Some(Credential::AccessKey { secret, security_token, .. }) => Ok((secret, security_token.as_ref())),
+        _ => Err(&pop_error::KEY_NOT_FOUND),
+    }
+}
+
+fn check_token(known: Option<&Secret>, presented: Option<&str>) -> Result<(), &'static Code> {
+    match (known, presented) {
+        (None, None) => Ok(()),
+        (Some(known), Some(presented)) if known.matches(presented.as_bytes()) => Ok(()),
+        (Some(_), None) => Err(&pop_error::TOKEN_MISSING),
+        _ => Err(&pop_error::TOKEN_MISMATCH),
+    }
+}
+
+fn refusal(flaw: Flaw) -> &'static Code {
+    match flaw {
+        Flaw::Incomplete => &pop_error::INCOMPLETE,
+        Flaw::TimeFormat => &pop_error::TIME_FORMAT,
+        Flaw::Expired => &pop_error::TIME_EXPIRED,
+        Flaw::Mismatch => &pop_error::SIGNATURE,
+    }
+}

@@ -1,0 +1,190 @@
+//! The answer of the service as a document, both ways: JSON and, for callers that want it, XML.
+//!
+//! Invariant: no array passes for an object, no member is read twice, and what is not a code is not read as one.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+
+use super::Object;
+use crate::domain::outcome::{Fault, Reason};
+use crate::domain::verdict::Verdict;
+use crate::providers::alibaba::pop_error::{PopError, XML_HEAD, element};
+
+const BIZ_CODES: [(Verdict, &str); 3] = [(Verdict::Match, "1"), (Verdict::Mismatch, "2"), (Verdict::NoRecord, "3")];
+
+/// The members that any answer of the gateway may have; a repeated one makes the whole answer garbage.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Reply {
+    message: Option<Lenient<String>>,
+    request_id: Option<Lenient<String>>,
+    code: Option<Scalar>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result_object: Option<Lenient<Members<BizCode>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<Lenient<Members<BizCode>>>,
+}
+
+/// The object that holds the verdict.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct BizCode {
+    biz_code: Option<Scalar>,
+}
+
+impl Reply {
+    /// An answer without a result.
+    pub(super) fn new(code: &str, message: &str, request_id: &str) -> Self {
+        Self {
+            message: Some(Lenient::Known(message.to_owned())),
+            request_id: Some(Lenient::Known(request_id.to_owned())),
+            code: Some(Scalar::Text(code.to_owned())),
+            ..Self::default()
+        }
+    }
+
+    /// The same with a verdict in the object of that name.
+    pub(super) fn with(self, verdict: Verdict, object: Object) -> Self {
+        let code =
+            BIZ_CODES.iter().find(|(known, _)| *known == verdict).map(|(_, code)| Scalar::Text((*code).to_owned()));
+        let said = Some(Lenient::Known(Members(BizCode { biz_code: code })));
+        match object {
+            Object::ResultObject => Self { result_object: said, ..self },
+            Object::Result => Self { result: said, ..self },
+        }
+    }
+
+    /// Reads JSON, or an error in XML, which some callers get whatever they asked for.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        if !text.trim_start().starts_with('<') {
+            return serde_json::from_str::<Members<Self>>(text).ok().map(|Members(reply)| reply);
+        }
+        let error = PopError::from_xml(text)?;
+        Some(Self::new(&error.code, &error.message, &error.request_id))
+    }
+
+    /// The document as XML, below an element named `root`.
+    pub(super) fn to_xml(&self, root: &str) -> String {
+        let biz_code = |object: &Option<Lenient<Members<BizCode>>>| {
+            let Members(object) = object.as_ref()?.known()?;
+            Some(element("BizCode", &object.biz_code.as_ref()?.text()))
+        };
+        let objects = [("ResultObject", biz_code(&self.result_object)), ("Result", biz_code(&self.result))];
+        let objects = objects.into_iter().filter_map(|(name, code)| Some(format!("<{name}>{}</{name}>", code?)));
+        format!(
+            "{XML_HEAD}<{root}>{}{}{}{}</{root}>",
+            element("Message", self.message()),
+            element("RequestId", self.request_id().unwrap_or_default()),
+            element("Code", &self.code().unwrap_or_default()),
+            objects.collect::<String>(),
+        )
+    }
+
+    /// What went wrong or right.
+    pub(super) fn code(&self) -> Option<Cow<'_, str>> {
+        self.code.as_ref().map(Scalar::text)
+    }
+
+    /// The same in words; may hold anything, so it is for comparing only.
+    pub(super) fn message(&self) -> &str {
+        known(&self.message).unwrap_or_default()
+    }
+
+    /// The reference as sent.
+    pub(super) fn request_id(&self) -> Option<&str> {
+        known(&self.request_id)
+    }
+
+    /// The objects with a result, under either name.
+    fn objects(&self) -> impl Iterator<Item = &Lenient<Members<BizCode>>> {
+        [&self.result_object, &self.result].into_iter().flatten()
+    }
+
+    /// Whether some object claims a verdict.
+    pub(super) fn speaks(&self) -> bool {
+        self.objects().any(|object| object.known().is_some_and(|Members(object)| object.biz_code.is_some()))
+    }
+
+    /// The verdict that every result here agrees on.
+    pub(super) fn verdict(&self) -> Result<Verdict, Fault> {
+        let mut said: Option<Cow<'_, str>> = None;
+        for object in self.objects() {
+            let code = object.known().and_then(|Members(object)| object.biz_code.as_ref());
+            let code = code.ok_or(Fault::unreadable(Reason::Garbage))?.text();
+            if said.replace(code.clone()).is_some_and(|before| before != code) {
+                return Err(Fault::unreadable(Reason::Contradiction));
+            }
+        }
+        let said = said.ok_or(Fault::unreadable(Reason::Garbage))?;
+        let documented = BIZ_CODES.iter().find(|(_, code)| *code == said);
+        documented.map(|(verdict, _)| *verdict).ok_or(Fault::unreadable(Reason::UnknownCode))
+    }
+}
+
+fn known(member: &Option<Lenient<String>>) -> Option<&str> {
+    member.as_ref()?.known().map(String::as_str)
+}
+
+/// A code, which comes as a string or as a whole number.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Scalar {
+    Text(String),
+    Number(u64),
+}
+
+impl Scalar {
+    fn text(&self) -> Cow<'_, str> {
+        match self {
+            Scalar::Text(text) => text.into(),
+            Scalar::Number(number) => number.to_string().into(),
+        }
+    }
+}
+
+/// A member of which only a `T` is understood, and anything else is passed over.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Lenient<T> {
+    Known(T),
+    #[serde(skip_serializing)]
+    Other(IgnoredAny),
+}
+
+impl<T> Lenient<T> {
+    fn known(&self) -> Option<&T> {
+        match self {
+            Lenient::Known(value) => Some(value),
+            Lenient::Other(_) => None,
+        }
+    }
+}
+
+/// A `T` read from a JSON object only: derived readers also take an array, and would find a verdict in `["1"]`.
+#[derive(Serialize)]
+struct Members<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Members<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfMap<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OfMap<T> {
+            type Value = Members<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Members)
+            }
+        }
+
+        deserializer.deserialize_map(OfMap(PhantomData))
+    }
+}

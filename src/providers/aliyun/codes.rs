@@ -1,0 +1,63 @@
+//! The service's codes, all of them in a 200 body. The gateway's own are in `alibaba::pop_error`.
+//!
+//! To add one: a row. Of rows with equal meaning the first is the one to send.
+
+use crate::domain::outcome::{Outcome, Reason};
+use crate::providers::Code;
+
+/// A parameter is missing or empty.
+pub const EMPTY: Code = Code::new("400", 200, "参数不能为空", Outcome::InputRefused, Reason::Unspecified);
+/// A parameter breaks a rule.
+pub const INVALID: Code = Code::new("401", 200, "参数非法", Outcome::InputRefused, Reason::Unspecified);
+
+const SOURCE: &str = "402";
+
+/// Every documented code but that of success.
+pub static CODES: &[Code] = &[
+    INVALID,
+    EMPTY,
+    Code::new(SOURCE, 200, "权威源服务异常", Outcome::SourceDown, Reason::Unspecified),
+    // The same code has two more meanings, a security policy and a missing permission; only the text tells.
+    Code::new(SOURCE, 200, "无权限调用", Outcome::AccountFault, Reason::NoPermission),
+    Code::new("403", 200, "异常重复调用", Outcome::SubjectThrottled, Reason::Unspecified),
+    Code::new("410", 200, "未开通服务", Outcome::AccountFault, Reason::NotActivated),
+    Code::new("411", 200, "RAM无权限", Outcome::AccountFault, Reason::NoPermission),
+    Code::new("412", 200, "欠费中", Outcome::AccountFault, Reason::Arrears),
+    Code::new("500", 200, "系统错误", Outcome::ProviderError, Reason::Unspecified),
+];
+
+/// Words of a text about permissions or policies.
+const DENIED: [&str; 6] = ["权限", "策略", "授权", "permission", "policy", "authoriz"];
+
+/// The row of a code, chosen by the text where a code has two.
+pub fn row(code: &str, message: &str) -> Option<&'static Code> {
+    let message = message.to_lowercase();
+    let denied = code == SOURCE && DENIED.iter().any(|word| message.contains(word));
+    CODES.iter().find(|row| row.code == code && (!denied || row.outcome == Outcome::AccountFault))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_402_about_permission_is_the_accounts_fault_and_any_other_the_sources() {
+        for (message, expected) in [
+            ("权威源服务异常", Outcome::SourceDown),
+            ("", Outcome::SourceDown),
+            ("The authoritative source is unavailable.", Outcome::SourceDown),
+            ("无权限调用", Outcome::AccountFault),
+            ("触发安全策略", Outcome::AccountFault),
+            ("Blocked by a security Policy.", Outcome::AccountFault),
+            ("No PERMISSION for the call", Outcome::AccountFault),
+        ] {
+            assert_eq!(row("402", message).map(|row| row.outcome), Some(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_text_matters_for_no_other_code() {
+        assert_eq!(row("403", "无权限 permission").map(|row| row.outcome), Some(Outcome::SubjectThrottled));
+        assert_eq!(row("405", "无权限"), None);
+    }
+}
