@@ -23,6 +23,7 @@ use tower::util::Oneshot;
 use tower::{Service, ServiceExt};
 
 use super::config::{Config, MIN_HEADER_BYTES};
+use super::connections::Slot;
 
 /// How every connection of a listener speaks HTTP/1.1.
 #[derive(Debug)]
@@ -44,30 +45,16 @@ impl Http1 {
     }
 }
 
-/// Why a connection is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    /// Either side was done, or the client broke it off.
-    Closed,
-    /// The client owed a request head for too long.
-    Cut,
-}
-
-impl End {
-    pub(super) fn is_cut(self) -> bool {
-        self == End::Cut
-    }
-}
-
-/// Serves `stream` until either side is done; after `stop` it finishes the request in flight and closes.
+/// Serves `stream` until either side is done or a head is late; after `stop` it finishes the request in flight and
+/// closes. The `slot` is given back when the socket is closed, not before.
 pub(super) async fn drive<S>(
     stream: TcpStream,
     peer: SocketAddr,
     service: S,
     http1: Arc<Http1>,
+    slot: Slot,
     stop: CancellationToken,
-) -> End
-where
+) where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
@@ -80,13 +67,17 @@ where
         tokio::select! {
             biased;
             ended = connection.as_mut() => {
-                return if ended.is_err_and(|error| error.is_timeout()) { End::Cut } else { End::Closed };
+                if ended.is_err_and(|error| error.is_timeout()) {
+                    slot.timed_out();
+                }
+                return;
             }
             // Looked at when the time is up and not before: the condition of a branch is read before the poll that
             // hears the request.
             () = first_request_deadline.as_mut(), if !greeted => {
                 if !heard.load(Relaxed) {
-                    return End::Cut;
+                    slot.timed_out();
+                    return;
                 }
                 greeted = true;
             }

@@ -99,12 +99,8 @@ impl Listener {
             };
             match connections.admit(config.max_connections) {
                 Some(slot) => {
-                    let served = connection::drive(stream, peer, service.clone(), http1.clone(), stop.clone());
-                    tasks.spawn(async move {
-                        if served.await.is_cut() {
-                            slot.timed_out();
-                        }
-                    });
+                    let (service, http1) = (service.clone(), http1.clone());
+                    tasks.spawn(connection::drive(stream, peer, service, http1, slot, stop.clone()));
                 }
                 None => {
                     if let Some(farewell) = refuser.refuse(stream) {

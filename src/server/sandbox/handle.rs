@@ -49,7 +49,7 @@ impl SandboxHandle {
     /// Spoils the answers of `provider`, instead of whatever spoilt them before.
     ///
     /// # Errors
-    /// When there is no such provider, or it cannot fail like that; nothing has changed then.
+    /// When there is no such provider, or it cannot fail like that, or a closed port is lost; the fault before stays.
     pub fn set_fault(&self, provider: &str, fault: Fault) -> Result<(), NotSet> {
         self.simulator(provider)?.set_fault(Some(fault))
     }

@@ -107,6 +107,18 @@ async fn every_outcome_of_the_table_that_a_driver_documents_can_be_asked_for_by_
 }
 
 #[tokio::test]
+async fn rows_that_share_a_code_are_chosen_by_their_message() {
+    for world in World::each() {
+        for code in world.driver.all_codes() {
+            let fault = serde_json::json!({"kind": "code", "code": code.code, "message": code.message});
+            world.set(&fault.to_string());
+            let fault = world.decoded(&somebody()).await.unwrap_err();
+            assert_eq!((fault.outcome, fault.reason), (code.outcome, code.reason), "{} {}", code.code, code.message);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_request_for_another_host_is_still_answered_on_the_socket_it_came_to() {
     // Drivers sign the host that the configuration names; in a sandbox that is the loopback socket.
     for world in World::each() {

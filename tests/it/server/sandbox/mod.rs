@@ -72,7 +72,7 @@ impl World {
 
     /// A sandbox for each driver in turn.
     fn each() -> impl Iterator<Item = Self> {
-        DRIVERS.iter().copied().filter(|driver| !driver.codes.is_empty()).map(Self::start)
+        DRIVERS.iter().copied().map(Self::start)
     }
 
     fn request(&self, subject: &Subject, endpoint: usize, credential: &Credential) -> Request<Bytes> {
