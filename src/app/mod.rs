@@ -1,1 +1,202 @@
-//! (stub)
+//! The only module that knows everyone: configuration, assembly, life cycle, commands.
+//!
+//! A [`Gateway`] is built whole before anything is bound, bound before anything is served, and holds no global: two fit
+//! into one process. To add a part: build it here from its section, hand it down as an argument.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::config::Settings;
+use crate::domain::clock::{Clock, Ids};
+use crate::domain::subject::DigestKey;
+use crate::server::access_log::AccessLog;
+use crate::server::admin::{self, Admin};
+use crate::server::api::auth::Clients;
+use crate::server::api::idempotency::Idempotency;
+use crate::server::api::{self, Api};
+use crate::server::listener::{self, Listener};
+use crate::storage::Cache;
+use crate::verify::{self, BuildError, Ground, Live, Switch};
+
+pub mod commands;
+pub mod config;
+pub mod lifecycle;
+pub mod simulated;
+pub mod telemetry;
+
+/// What comes from outside and is not in the configuration.
+#[derive(Debug)]
+pub struct World {
+    /// Wall-clock time.
+    pub clock: Clock,
+    /// Nonces and ids.
+    pub ids: Ids,
+    /// Where request lines go.
+    pub access_log: AccessLog,
+    /// Routes beside the admin routes: the sandbox's controls.
+    pub more_admin: Router,
+}
+
+/// A gateway with its sockets bound, not served yet.
+#[derive(Debug)]
+pub struct Gateway {
+    api: Arc<Api>,
+    public: Listener,
+    admin: Listener,
+    public_routes: Router,
+    admin_routes: Router,
+    tasks: TaskTracker,
+    access_log: AccessLog,
+    draining: CancellationToken,
+    server: config::Server,
+    /// Kept for the reload to come; handlers cannot reach it.
+    _switch: Switch,
+}
+
+/// Why a gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A metric family was registered twice: a defect of ours.
+    #[error("the metrics cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The graph.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// An address.
+    #[error("cannot listen on {key} = \"{addr}\": {source}; is another idgate running, or may this user not bind it?")]
+    Bind {
+        /// The key of the configuration.
+        key: &'static str,
+        /// The address.
+        addr: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl World {
+    /// The real world.
+    #[expect(clippy::disallowed_methods, reason = "this is where time and chance come from")]
+    pub fn real(access_log: AccessLog) -> Self {
+        let ids = Ids::new(uuid::Uuid::new_v4, uuid::Uuid::now_v7);
+        Self { clock: Clock::new(jiff::Timestamp::now), ids, access_log, more_admin: Router::new() }
+    }
+}
+
+impl Gateway {
+    /// Builds everything from `settings`, then binds. Needs a tokio runtime around it.
+    ///
+    /// # Errors
+    /// When a part cannot be built (nothing is bound then) or an address cannot be bound.
+    pub fn bind(settings: Settings, world: World) -> Result<Self, StartError> {
+        let registry = Registry::new();
+        let tasks = TaskTracker::new();
+        let digest_key = digest_key(&settings, &world.ids);
+        let verify_metrics = verify::Metrics::register(&registry)?;
+        let ground = Ground {
+            cache: Arc::new(Cache::memory(settings.cache.clone())),
+            digest_key: digest_key.clone(),
+            metrics: verify_metrics.clone(),
+            tasks: tasks.clone(),
+            clock: world.clock.clone(),
+            ids: world.ids.clone(),
+        };
+        let (current, switch) = verify::place(Live::build(&settings.verify, &ground)?);
+        let draining = CancellationToken::new();
+        let api = Arc::new(Api {
+            current: current.clone(),
+            clients: Clients::new(&settings.clients, &settings.purposes),
+            rules: settings.rules,
+            regions: Arc::new(settings.regions),
+            idempotency: Idempotency::new(),
+            digest_key,
+            places: Semaphore::new(settings.server.max_in_flight.min(Semaphore::MAX_PERMITS)),
+            limits: api::Limits {
+                request_timeout: settings.server.request_timeout,
+                body_timeout: settings.server.body_timeout,
+                max_body_bytes: settings.server.max_body_bytes,
+                max_header_bytes: settings.server.connections.max_header_bytes,
+            },
+            access_log: world.access_log.clone(),
+            meter: api::meter::Metrics::register(&registry)?,
+            verify_metrics,
+            clock: world.clock,
+            ids: world.ids,
+            last_call: CancellationToken::new(),
+        });
+        register_process(&registry)?;
+        let limits =
+            listener::Config { drain_timeout: settings.server.drain_timeout, ..settings.server.connections.clone() };
+        let bind = |key, addr: SocketAddr| {
+            Listener::bind(addr, limits.clone()).map_err(|source| StartError::Bind { key, addr, source })
+        };
+        let public = bind("server.listen", settings.server.listen)?;
+        let admin = bind("server.admin_listen", settings.server.admin_listen)?;
+        let connections = listener::Metrics::register(
+            &registry,
+            vec![("public", public.connections()), ("admin", admin.connections())],
+        )?;
+        let admin_state = Arc::new(Admin { current, registry, connections, draining: draining.clone() });
+        Ok(Self {
+            public_routes: api::router(Arc::clone(&api)),
+            admin_routes: admin::router(admin_state, world.more_admin),
+            api,
+            public,
+            admin,
+            tasks,
+            access_log: world.access_log,
+            draining,
+            server: settings.server,
+            _switch: switch,
+        })
+    }
+
+    /// Where services ask, as bound.
+    pub fn public_addr(&self) -> SocketAddr {
+        self.public.local_addr()
+    }
+
+    /// Where operators look, as bound.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin.local_addr()
+    }
+
+    /// The API without its sockets, for commands.
+    pub fn api(&self) -> &Api {
+        &self.api
+    }
+}
+
+/// The configured secret of all digests; without one, chance: memory and idempotency keys end with the process anyway.
+fn digest_key(settings: &Settings, ids: &Ids) -> DigestKey {
+    use sha2::{Digest, Sha256};
+    let mut hash = Sha256::new_with_prefix("idgate digest key");
+    match &settings.digest_key {
+        Some(secret) => hash.update(secret.expose()),
+        None => (0..4).for_each(|_| hash.update(ids.nonce())),
+    }
+    DigestKey::new(hash.finalize().into())
+}
+
+fn register_process(registry: &Registry) -> Result<(), prometheus::Error> {
+    registry.register(Box::new(ProcessCollector::for_self()))?;
+    let build = IntGaugeVec::new(Opts::new("idgate_build_info", "1, with what was built."), &["version", "target"])?;
+    let target = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
+    build.with_label_values(&[env!("CARGO_PKG_VERSION"), &target]).set(1);
+    registry.register(Box::new(build))?;
+    let reloads = IntCounterVec::new(
+        Opts::new("idgate_config_reloads_total", "Configurations read, the first one too."),
+        &["result"],
+    )?;
+    reloads.with_label_values(&["success"]).inc();
+    reloads.with_label_values(&["failure"]);
+    registry.register(Box::new(reloads))
+}

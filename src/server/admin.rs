@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use super::api::problem::{Code, Problem};
+use super::listener;
 use crate::verify::{Current, EndpointStatus, ProviderStatus};
 
 /// What the admin listener is built on.
@@ -26,6 +27,8 @@ pub struct Admin {
     pub current: Current,
     /// All metrics of this gateway.
     pub registry: Registry,
+    /// The connections of its listeners.
+    pub connections: listener::Metrics,
     /// Cancelled when the process begins to go down.
     pub draining: CancellationToken,
 }
@@ -95,7 +98,8 @@ pub struct EndpointDocument {
 }
 
 /// The admin routes.
-pub fn router(admin: Arc<Admin>) -> Router {
+/// `more` has routes of its own, such as the sandbox's controls.
+pub fn router(admin: Arc<Admin>, more: Router) -> Router {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
@@ -105,6 +109,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/providers/{provider}/restore", post(restore))
         .with_state(admin)
         .merge(super::openapi::page())
+        .merge(more)
         .fallback(|| async { Problem::new(Code::NotFound).to_response("") })
         .method_not_allowed_fallback(|| async { Problem::new(Code::MethodNotAllowed).to_response("") })
 }
@@ -121,6 +126,7 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     admin.current.load().refresh_metrics();
+    admin.connections.refresh();
     let encoder = TextEncoder::new();
     let mut text = Vec::with_capacity(16 * 1024);
     match encoder.encode(&admin.registry.gather(), &mut text) {

@@ -40,10 +40,8 @@ pub(super) struct Exchange {
 /// When the TLS roots cannot be loaded.
 pub(super) fn client(connect_timeout: Duration) -> Result<reqwest::Client, reqwest::Error> {
     // The system's root store may be absent (a minimal container), so the roots come with the binary.
-    let roots: Result<Vec<_>, _> = webpki_root_certs::TLS_SERVER_ROOT_CERTS
-        .iter()
-        .map(|certificate| Certificate::from_der(certificate))
-        .collect();
+    let roots: Result<Vec<_>, _> =
+        webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().map(|certificate| Certificate::from_der(certificate)).collect();
     #[expect(clippy::disallowed_methods, reason = "this is the one place that makes clients")]
     reqwest::Client::builder()
         .tls_certs_only(roots?)

@@ -58,7 +58,8 @@ impl Config {
     pub fn validate(&self) -> Vec<(&'static str, String)> {
         let mut mistakes = Vec::new();
         if self.first.is_zero() {
-            mistakes.push(("first", "is zero, so a refused person would be sent again at once; write \"10m\"".to_owned()));
+            mistakes
+                .push(("first", "is zero, so a refused person would be sent again at once; write \"10m\"".to_owned()));
         }
         if self.longest < self.first {
             mistakes.push(("longest", "is shorter than holds.first; write \"24h\"".to_owned()));

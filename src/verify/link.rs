@@ -106,19 +106,11 @@ impl Link {
         Tried { attempt, finding: result.ok(), pending }
     }
 
-    fn admit(
-        &self,
-        provider: &Provider,
-        ask: &Ask,
-        now: Instant,
-    ) -> Result<Admitted, (Outcome, Option<Duration>)> {
+    fn admit(&self, provider: &Provider, ask: &Ask, now: Instant) -> Result<Admitted, (Outcome, Option<Duration>)> {
         let slot = provider.bulkhead.try_enter().map_err(|_| (Outcome::SkippedFull, None))?;
-        let trial = provider
-            .account
-            .try_enter(now)
-            .map_err(|refused| (Outcome::SkippedOpen, Some(refused.retry_after)))?;
-        let permit =
-            self.breaker.try_acquire(now).map_err(|refused| (Outcome::SkippedOpen, refused.retry_after))?;
+        let trial =
+            provider.account.try_enter(now).map_err(|refused| (Outcome::SkippedOpen, Some(refused.retry_after)))?;
+        let permit = self.breaker.try_acquire(now).map_err(|refused| (Outcome::SkippedOpen, refused.retry_after))?;
         provider.holds.book_call(ask.person, now).map_err(|left| (Outcome::SkippedHold, Some(left)))?;
         if let Err(wait) = provider.limiter.try_take(now) {
             provider.holds.unbook(ask.person);

@@ -219,8 +219,7 @@ impl Live {
 }
 
 fn build_provider(one: &ProviderConfig, config: &Config, ground: &Ground) -> Result<Arc<Provider>, BuildError> {
-    let client =
-        exchange::client(one.connect_timeout).map_err(|_| BuildError::Client(one.name.to_string()))?;
+    let client = exchange::client(one.connect_timeout).map_err(|_| BuildError::Client(one.name.to_string()))?;
     let links = one.endpoints.iter().enumerate().map(|(index, endpoint)| {
         let exchange = Exchange::new(
             client.clone(),
@@ -234,12 +233,10 @@ fn build_provider(one: &ProviderConfig, config: &Config, ground: &Ground) -> Res
         let metrics = ground.metrics.clone();
         metrics.breaker(&provider, &authority).set(0);
         let meter = metrics.link(&provider, &authority);
-        let breaker = Breaker::new(
-            Arc::clone(&config.breaker),
-            seed(ground, index),
-            Instant::now(),
-            move |transition| metrics.transition(&provider, &authority, transition),
-        );
+        let breaker =
+            Breaker::new(Arc::clone(&config.breaker), seed(ground, index), Instant::now(), move |transition| {
+                metrics.transition(&provider, &authority, transition)
+            });
         Link::new(exchange, breaker, meter)
     });
     Ok(Arc::new(Provider {

@@ -71,10 +71,8 @@ impl Provider {
     /// What is reported of an attempt whose task was lost to a defect of ours: it may have been billed.
     pub(super) fn lost(&self, index: usize) -> Tried {
         let endpoint = self.links.get(index).map(|link| Arc::clone(&link.endpoint)).unwrap_or_default();
-        let attempt = Attempt {
-            billed: Billed::Unknown,
-            ..Attempt::skipped(&self.name, &endpoint, Outcome::Interrupted, None)
-        };
+        let attempt =
+            Attempt { billed: Billed::Unknown, ..Attempt::skipped(&self.name, &endpoint, Outcome::Interrupted, None) };
         Tried { attempt, finding: None, pending: false }
     }
 

@@ -188,9 +188,7 @@ impl Flown {
     fn tell(&self, role: Role, shelf: &Shelf) -> Result<Answer, Failure> {
         let leader = role == Role::Leader;
         match &self.result {
-            Ok(Landed::Recalled(remembered, left)) => {
-                Ok(Answer::recalled(remembered.clone(), *left, &shelf.clock))
-            }
+            Ok(Landed::Recalled(remembered, left)) => Ok(Answer::recalled(remembered.clone(), *left, &shelf.clock)),
             Ok(Landed::Answered(remembered)) => Ok(Answer {
                 verdict: remembered.verdict,
                 provider: Arc::clone(&remembered.provider),

@@ -201,9 +201,7 @@ impl Metrics {
     }
 
     pub(super) fn provider(&self, provider: &str) -> ProviderMeter {
-        let fault = |reason: Reason| {
-            (reason, self.account_fault.with_label_values(&[provider, reason.as_str()]))
-        };
+        let fault = |reason: Reason| (reason, self.account_fault.with_label_values(&[provider, reason.as_str()]));
         for verdict in Verdict::ALL {
             self.verdicts.with_label_values(&[provider, verdict.as_str()]);
         }

@@ -15,3 +15,5 @@ mod layering;
 mod providers;
 mod server;
 mod shell;
+mod support;
+mod verify;

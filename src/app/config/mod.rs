@@ -28,8 +28,8 @@ pub const DEFAULT: &str = include_str!("../../../config/default.toml");
 pub struct Sources {
     /// A file in TOML over the defaults.
     pub file: Option<PathBuf>,
-    /// TOML over the file: what a command or a test adds.
-    pub overlay: Option<String>,
+    /// TOML over the file: what a command or a test adds, the last one on top.
+    pub overlays: Vec<String>,
     /// The environment.
     pub environment: BTreeMap<String, String>,
 }
@@ -64,12 +64,19 @@ impl Sources {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
         let file = file.or_else(|| environment.get("IDGATE_CONFIG").map(PathBuf::from));
-        Self { file, overlay: None, environment }
+        Self { file, overlays: Vec::new(), environment }
     }
 
     /// Only this TOML, over the defaults: no file, no environment.
     pub fn text(overlay: impl Into<String>) -> Self {
-        Self { overlay: Some(overlay.into()), ..Self::default() }
+        Self::default().over(overlay)
+    }
+
+    /// The same with more TOML on top.
+    #[must_use]
+    pub fn over(mut self, overlay: impl Into<String>) -> Self {
+        self.overlays.push(overlay.into());
+        self
     }
 
     /// Reads, checks and builds everything that can be checked without binding or calling anything.
@@ -91,13 +98,20 @@ impl Sources {
         }
     }
 
+    /// Where the admin listener is, whatever else the configuration says; for a health check, which needs no secret.
+    pub fn admin_listen(&self) -> Option<std::net::SocketAddr> {
+        let mut tree = self.layers(Layer::All).ok()?;
+        let value = secret::section(&mut tree, "server")?.remove("admin_listen")?;
+        value.into_string().ok()?.parse().ok()
+    }
+
     fn layers(&self, layer: Layer) -> Result<Tree, Mistakes> {
         let mut builder = config::Config::builder().add_source(File::from_str(DEFAULT, FileFormat::Toml));
         if layer == Layer::All {
             if let Some(path) = &self.file {
                 builder = builder.add_source(File::from_str(&read_file(path)?, FileFormat::Toml));
             }
-            if let Some(overlay) = &self.overlay {
+            for overlay in &self.overlays {
                 builder = builder.add_source(File::from_str(overlay, FileFormat::Toml));
             }
             let environment = Environment::with_prefix("IDGATE").prefix_separator("__").separator("__");

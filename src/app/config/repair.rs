@@ -3,7 +3,6 @@
 //! After each mistake the tree is mended at its place (the default comes back, or the key goes) and read again.
 
 use config::{ConfigError, Value, ValueKind};
-use serde::de::IntoDeserializer;
 use serde_path_to_error::{Path, Segment};
 
 use super::sections::Raw;
@@ -16,7 +15,7 @@ const MOST: usize = 50;
 pub(super) fn deserialize(read: &mut Read, defaults: &Tree) -> Option<Raw> {
     for _ in 0..MOST {
         let root = Value::new(None, ValueKind::Table(read.tree.clone()));
-        let error = match serde_path_to_error::deserialize(root.into_deserializer()) {
+        let error = match serde_path_to_error::deserialize(root) {
             Ok(raw) => return Some(raw),
             Err(error) => error,
         };
@@ -34,7 +33,8 @@ pub(super) fn deserialize(read: &mut Read, defaults: &Tree) -> Option<Raw> {
 fn mend(tree: &mut Tree, defaults: Option<&Tree>, path: &[&Segment]) -> bool {
     let Some((Segment::Map { key }, rest)) = path.split_first() else { return false };
     let default = defaults.and_then(|defaults| defaults.get(key));
-    let deeper = default.and_then(|default| if let ValueKind::Table(table) = &default.kind { Some(table) } else { None });
+    let deeper =
+        default.and_then(|default| if let ValueKind::Table(table) = &default.kind { Some(table) } else { None });
     if let (true, Some(Value { kind: ValueKind::Table(inner), .. })) = (!rest.is_empty(), tree.get_mut(key))
         && mend(inner, deeper, rest)
     {

@@ -38,7 +38,10 @@ pub(super) fn take_all(read: &mut Read, profile: Profile, environment: &BTreeMap
     for (key, value) in found {
         match resolve(value, profile, environment) {
             Ok(secret) if key == DIGEST_KEY && secret.expose().len() < SHORTEST_DIGEST_KEY => {
-                read.mistake(key, format!("is shorter than {SHORTEST_DIGEST_KEY} bytes; `openssl rand -hex 32` makes one"));
+                read.mistake(
+                    key,
+                    format!("is shorter than {SHORTEST_DIGEST_KEY} bytes; `openssl rand -hex 32` makes one"),
+                );
             }
             Ok(secret) => drop(read.secrets.insert(key, secret)),
             Err(problem) => read.mistake(key, problem),

@@ -77,6 +77,9 @@ pub struct Server {
     pub max_body_bytes: usize,
     /// Requests worked on at once.
     pub max_in_flight: usize,
+    /// How long a stop shows before connections are refused.
+    #[serde(with = "friendly")]
+    pub drain_notice: Duration,
     /// How long a stop waits for work under way.
     #[serde(with = "friendly")]
     pub drain_timeout: Duration,
@@ -183,15 +186,16 @@ pub(super) fn finish(raw: Raw, mut drivers: DriverSettings, read: &mut Read) -> 
     let longest_call = raw.providers.values().map(provider::Section::call_limit).max().unwrap_or_default();
     if raw.breaker.probe_lease <= longest_call {
         let longest = longest_call.as_secs();
-        read.mistake("breaker.probe_lease", format!("must be longer than every call_limit (the longest is {longest}s)"));
+        read.mistake(
+            "breaker.probe_lease",
+            format!("must be longer than every call_limit (the longest is {longest}s)"),
+        );
     }
     let regions = regions(&raw.regions, read);
     let providers: Vec<_> = raw
         .providers
         .iter()
-        .filter_map(|(name, section)| {
-            provider::finish(name, section, &drivers.remove(name).unwrap_or_default(), read)
-        })
+        .filter_map(|(name, section)| provider::finish(name, section, &drivers.remove(name).unwrap_or_default(), read))
         .collect();
     let purposes: BTreeSet<String> = std::iter::once(DEFAULT_PURPOSE.to_owned())
         .chain(raw.purposes.keys().cloned())
@@ -262,11 +266,15 @@ fn check_clients(clients: &BTreeMap<String, ClientConfig>, read: &mut Read) {
 
 fn check_orders(raw: &Raw, read: &mut Read) {
     if raw.chain.order.is_empty() {
-        read.mistake("chain.order", "is empty, so nobody would be asked; write [\"NAME\"] of a [providers.NAME] section");
+        read.mistake(
+            "chain.order",
+            "is empty, so nobody would be asked; write [\"NAME\"] of a [providers.NAME] section",
+        );
     }
-    let of_purposes = raw.purposes.iter().filter_map(|(name, purpose)| {
-        Some((format!("purposes.{name}.order"), purpose.order.as_ref()?))
-    });
+    let of_purposes = raw
+        .purposes
+        .iter()
+        .filter_map(|(name, purpose)| Some((format!("purposes.{name}.order"), purpose.order.as_ref()?)));
     for (key, order) in std::iter::once(("chain.order".to_owned(), &raw.chain.order)).chain(of_purposes) {
         let mut seen = BTreeSet::new();
         for name in order {

@@ -23,7 +23,7 @@ struct Tower {
 impl Tower {
     fn ask<W: Future<Output = u32> + Send + 'static>(&self, work: W) -> (Role, Flight<(), u32>) {
         let spawn = |task| *self.last.lock().unwrap() = Some(self.tracker.spawn(task));
-        self.flights.join_or_start(1, spawn, || {
+        self.flights.join_or_start(1, spawn, |()| {
             self.starts.fetch_add(1, Relaxed);
             work
         })
@@ -45,7 +45,7 @@ async fn the_first_leads_the_others_join_and_the_work_is_done_once() {
     let asked: Vec<_> = (0..1000).map(|_| tower.ask(slow())).collect();
     assert_eq!(asked.iter().filter(|(role, _)| *role == Role::Leader).count(), 1);
     assert_eq!(tower.flights.len(), 1);
-    let results = join_all(asked.into_iter().map(|(_, flight)| flight.wait())).await;
+    let results = join_all(asked.into_iter().map(|(_, flight)| async move { flight.wait().await })).await;
     assert!(results.iter().all(|&result| result == Ok(42)));
     tower.tracker.close();
     tower.tracker.wait().await;
@@ -70,7 +70,7 @@ async fn s07_whoever_leaves_the_key_stays_until_the_work_has_ended() {
     let mut waiters = Vec::new();
     for _ in 0..200 {
         let (_, flight) = tower.ask(slow());
-        waiters.push(Box::pin(timeout(Duration::from_millis(chance.u64(0..3)), flight.wait())));
+        waiters.push(Box::pin(timeout(Duration::from_millis(chance.u64(0..3)), async move { flight.wait().await })));
         if chance.bool() {
             drop(waiters.swap_remove(chance.usize(..waiters.len())));
         }
@@ -79,7 +79,7 @@ async fn s07_whoever_leaves_the_key_stays_until_the_work_has_ended() {
     assert_eq!(tower.flights.len(), 1);
     // Nobody waits any more, and still the next one joins.
     let (role, flight) = tower.ask(slow());
-    assert_eq!((role, flight.wait().await), (Role::Joined, Ok(42)));
+    assert_eq!((role, async move { flight.wait().await }.await), (Role::Joined, Ok(42)));
     assert_eq!(tower.starts.into_inner(), 1);
 }
 
@@ -90,7 +90,7 @@ async fn s08_aborted_work_is_lost_for_all_and_started_again_by_nobody() {
     yield_now().await;
     tower.abort();
     for flight in flights {
-        assert_eq!(flight.wait().await, Err(Lost));
+        assert_eq!(async move { flight.wait().await }.await, Err(Lost));
     }
     assert_eq!(tower.starts.load(Relaxed), 1);
     assert_eq!(tower.ask(slow()).0, Role::Leader);
@@ -100,7 +100,7 @@ async fn s08_aborted_work_is_lost_for_all_and_started_again_by_nobody() {
 async fn panicking_work_is_lost_and_the_key_is_free_again() {
     let tower = Tower::default();
     let (_, flight) = tower.ask(async { panic!("synthetic") });
-    assert_eq!(flight.wait().await, Err(Lost));
+    assert_eq!(async move { flight.wait().await }.await, Err(Lost));
     assert!(tower.flights.is_empty());
     assert_eq!(tower.ask(async { 7 }).1.wait().await, Ok(7));
 }
@@ -108,8 +108,8 @@ async fn panicking_work_is_lost_and_the_key_is_free_again() {
 #[tokio::test]
 async fn a_task_that_is_never_run_is_lost_and_the_key_is_free_again() {
     let flights = Flights::<u8, (), u32>::new();
-    let (_, flight) = flights.join_or_start(1, drop, slow);
-    assert_eq!(flight.wait().await, Err(Lost));
+    let (_, flight) = flights.join_or_start(1, drop, |()| slow());
+    assert_eq!(async move { flight.wait().await }.await, Err(Lost));
     assert!(flights.is_empty());
 }
 
@@ -123,7 +123,7 @@ async fn s09_waiters_use_no_processor_time() {
         .map(|_| {
             let (flight, polls) = (tower.ask(pending()).1, Arc::clone(&polls));
             tower.tracker.spawn(async move {
-                let mut waiting = pin!(flight.wait());
+                let mut waiting = pin!(async move { flight.wait().await });
                 poll_fn(|cx| {
                     polls.fetch_add(1, Relaxed);
                     waiting.as_mut().poll(cx)
@@ -154,7 +154,7 @@ async fn s10_a_slow_flight_never_admits_a_second() {
         sleep(day / 101).await;
         assert_eq!(tower.ask(pending()).0, Role::Joined);
     }
-    assert_eq!(flight.wait().await, Ok(42));
+    assert_eq!(async move { flight.wait().await }.await, Ok(42));
 }
 
 /// Says, when dropped, whether the key was still taken.
@@ -182,7 +182,7 @@ async fn the_key_is_free_only_after_the_work_is_gone_however_it_ends() {
             yield_now().await;
             tower.abort();
         }
-        assert_eq!(flight.wait().await.is_ok(), ending == "returned");
+        assert_eq!(async move { flight.wait().await }.await.is_ok(), ending == "returned");
         assert!(told.await.unwrap(), "{ending}");
     }
 }
@@ -199,7 +199,7 @@ fn a_thousand_callers_on_many_threads_start_the_work_once() {
         let callers: Vec<_> = (0..8).map(|_| threads.spawn(ask)).collect();
         callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect()
     });
-    let results = runtime.block_on(join_all(flights.into_iter().map(Flight::wait)));
+    let results = runtime.block_on(join_all(flights.iter().map(Flight::wait)));
     assert!(results.iter().all(|&result| result == Ok(42)));
     assert_eq!(tower.starts.into_inner(), 1);
 }

@@ -67,9 +67,15 @@ pub struct Client {
     /// Its name in the configuration.
     pub name: Arc<str>,
     purposes: Vec<Arc<str>>,
+    /// None for `anonymous`, who has no rate.
+    rate: Option<Rate>,
+}
+
+struct Rate {
     limiter: RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>,
     clock: DefaultClock,
     burst: NonZeroU32,
+    /// In this time the whole burst comes back.
     refill: Duration,
 }
 
@@ -140,7 +146,8 @@ impl Clients {
     pub fn new(configured: &BTreeMap<String, ClientConfig>, all_purposes: &[String]) -> Self {
         let mut by_hash = HashMap::new();
         for (name, config) in configured {
-            let client = Arc::new(Client::new(name, config.purposes.iter(), config.rate_limit, config.burst));
+            let rate = Rate::new(config.rate_limit, config.burst.unwrap_or(config.rate_limit));
+            let client = Arc::new(Client::new(name, &config.purposes, Some(rate)));
             for key in &config.keys {
                 if let Some(hash) = parse_hash(&key.sha256) {
                     let client = Arc::clone(&client);
@@ -148,8 +155,7 @@ impl Clients {
                 }
             }
         }
-        let anonymous =
-            || Arc::new(Client::new("anonymous", all_purposes.iter(), NonZeroU32::MAX, None));
+        let anonymous = || Arc::new(Client::new("anonymous", all_purposes, None));
         Self { anonymous: configured.is_empty().then(anonymous), by_hash }
     }
 
@@ -190,18 +196,9 @@ fn parse_hash(hex: &str) -> Option<[u8; 32]> {
 }
 
 impl Client {
-    fn new<'a>(
-        name: &str,
-        purposes: impl Iterator<Item = &'a String>,
-        rate: NonZeroU32,
-        burst: Option<NonZeroU32>,
-    ) -> Self {
-        let burst = burst.unwrap_or(rate);
-        let quota = Quota::per_second(rate).allow_burst(burst);
-        let limiter = RateLimiter::direct(quota).with_middleware();
-        let refill = Duration::from_secs_f64(f64::from(burst.get()) / f64::from(rate.get()));
-        let purposes = purposes.map(|purpose| Arc::from(&**purpose)).collect();
-        Self { name: Arc::from(name), purposes, limiter, clock: DefaultClock::default(), burst, refill }
+    fn new(name: &str, purposes: &[String], rate: Option<Rate>) -> Self {
+        let purposes = purposes.iter().map(|purpose| Arc::from(&**purpose)).collect();
+        Self { name: Arc::from(name), purposes, rate }
     }
 
     /// The purpose that a question of this client has.
@@ -221,11 +218,23 @@ impl Client {
         })
     }
 
-    /// Counts a request against the client's rate.
+    /// Counts a request against the client's rate, and says what is left of it.
     ///
     /// # Errors
     /// How long to wait.
-    pub fn admit(&self) -> Result<Allowance, (Allowance, Duration)> {
+    pub fn admit(&self) -> Result<Option<Allowance>, (Allowance, Duration)> {
+        self.rate.as_ref().map(Rate::admit).transpose()
+    }
+}
+
+impl Rate {
+    fn new(rate: NonZeroU32, burst: NonZeroU32) -> Self {
+        let limiter = RateLimiter::direct(Quota::per_second(rate).allow_burst(burst)).with_middleware();
+        let refill = Duration::from_secs_f64(f64::from(burst.get()) / f64::from(rate.get()));
+        Self { limiter, clock: DefaultClock::default(), burst, refill }
+    }
+
+    fn admit(&self) -> Result<Allowance, (Allowance, Duration)> {
         let allowance = |remaining| Allowance { burst: self.burst.get(), remaining, refill: self.refill };
         match self.limiter.check() {
             Ok(state) => Ok(allowance(state.remaining_burst_capacity())),
@@ -302,8 +311,8 @@ mod tests {
         let client = clients(None).caller(&with("Bearer k-1"), Timestamp::UNIX_EPOCH).unwrap().client;
         assert_eq!(&*client.purpose(None).unwrap(), "withdrawal");
         assert!(client.purpose(Some("marketing")).is_err());
-        assert_eq!(client.admit().unwrap().state(), "\"client\";r=1;t=1");
-        assert_eq!(client.admit().unwrap().policy(), "\"client\";q=2;w=1");
+        assert_eq!(client.admit().unwrap().unwrap().state(), "\"client\";r=1;t=1");
+        assert_eq!(client.admit().unwrap().unwrap().policy(), "\"client\";q=2;w=1");
         assert!(client.admit().is_err());
     }
 }

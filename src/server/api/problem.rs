@@ -180,7 +180,7 @@ impl Code {
                 S::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 false,
                 "A request header is too large",
-                "Shorten the header that `errors` names.",
+                "Send fewer or shorter headers; `server.connections.max_header_bytes` is the limit.",
             ),
             Code::InvalidName => row(
                 "invalid_name",

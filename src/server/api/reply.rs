@@ -44,7 +44,6 @@ enum VerdictWord {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Provenance {
     /// The provider that gave it.
-    #[schema(example = "aliyun")]
     pub provider: String,
     /// The provider's reference for its call.
     pub provider_request_id: Option<String>,

@@ -24,8 +24,8 @@ pub struct Config {
     pub max_connections: usize,
     /// The longest request head in bytes; a longer one is answered 431. It also bounds what a connection buffers.
     pub max_header_bytes: usize,
-    /// How long requests in flight may take after a stop.
-    #[serde(with = "friendly")]
+    /// How long requests in flight may take after a stop; the life cycle of the process sets it.
+    #[serde(skip)]
     pub drain_timeout: Duration,
 }
 

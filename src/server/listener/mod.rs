@@ -26,10 +26,12 @@ use tower::Service;
 mod config;
 mod connection;
 mod connections;
+mod metrics;
 mod refusal;
 
 pub use self::config::Config;
 pub use self::connections::Connections;
+pub use self::metrics::Metrics;
 
 use self::connection::Http1;
 use self::refusal::Refuser;

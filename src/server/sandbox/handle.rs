@@ -107,7 +107,8 @@ impl SandboxHandle {
         &self.scenario.people
     }
 
-    pub(super) fn addresses(&self, provider: &str) -> &[SocketAddr] {
+    /// Where `provider` listens, in the order of its endpoints; empty if it is not simulated.
+    pub fn addresses(&self, provider: &str) -> &[SocketAddr] {
         self.simulators.iter().find(|simulator| simulator.spec().provider == provider).map_or(&[], |it| it.addresses())
     }
 

@@ -1,0 +1,99 @@
+//! The commands of the binary, one file each. Exit codes: 0 done, 1 failed, 64 wrong usage, 78 wrong configuration.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use super::config::{Mistakes, Sources};
+
+mod healthcheck;
+mod key;
+mod sandbox;
+mod serve;
+mod verify;
+
+/// A configuration that cannot be used (sysexits' EX_CONFIG).
+const WRONG_CONFIGURATION: u8 = 78;
+
+/// Do this name and this Chinese ID number belong together?
+#[derive(Debug, Parser)]
+#[command(name = "idgate", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// A TOML file over the embedded defaults; IDGATE_CONFIG does the same.
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve with the configured providers.
+    Serve,
+    /// Serve with everything embedded: simulators of all providers on loopback, no credentials.
+    Sandbox(sandbox::Args),
+    /// Read the configuration and report all mistakes.
+    Check,
+    /// Ask one question with the configured providers (it may be billed) and print the answer.
+    Verify(verify::Args),
+    /// Make a key for a client.
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Print the API as an OpenAPI document (openapi.yaml).
+    Openapi,
+    /// Ask the running gateway on this machine whether it is alive; exit code 0 if so.
+    Healthcheck,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are asked for; anything else is wrong usage.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
+        }
+    };
+    let sources = Sources::of_process(cli.config);
+    let done = match cli.command {
+        Command::Serve => serve::run(&sources),
+        Command::Sandbox(args) => sandbox::run(sources, &args),
+        Command::Check => check(&sources),
+        Command::Verify(args) => verify::run(&sources, &args),
+        Command::Key(command) => key::run(&command),
+        Command::Openapi => openapi(),
+        Command::Healthcheck => healthcheck::run(&sources),
+    };
+    done.unwrap_or_else(|error| {
+        tell(&error);
+        match error.downcast_ref::<Mistakes>() {
+            Some(_) => ExitCode::from(WRONG_CONFIGURATION),
+            None => ExitCode::FAILURE,
+        }
+    })
+}
+
+fn check(sources: &Sources) -> anyhow::Result<ExitCode> {
+    let settings = sources.load()?;
+    let order = settings.verify.chain.order.join(", ");
+    say(&format!("the configuration is good; asked in this order: {order}"));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn openapi() -> anyhow::Result<ExitCode> {
+    let document = crate::server::openapi::yaml().map_err(anyhow::Error::from_boxed)?;
+    say(document.trim_end());
+    Ok(ExitCode::SUCCESS)
+}
+
+#[expect(clippy::print_stdout, reason = "what a command answers goes to standard output")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+#[expect(clippy::print_stderr, reason = "why a command failed goes to standard error")]
+fn tell(error: &anyhow::Error) {
+    eprintln!("idgate: {}", format!("{error:#}").trim_end());
+}

@@ -1,0 +1,106 @@
+//! `idgate sandbox`: the main job on a laptop, with simulators of every provider.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use tokio_util::sync::CancellationToken;
+
+use super::serve;
+use crate::app::config::{Profile, Sources};
+use crate::app::simulated::{self, ENDPOINTS};
+use crate::app::{Gateway, World, telemetry};
+use crate::domain::verdict::Verdict;
+use crate::providers::DRIVERS;
+use crate::server::sandbox::{People, Sandbox};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Where services ask [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Where operators look and faults are set [default: 127.0.0.1:9464].
+    #[arg(long, value_name = "ADDR")]
+    admin_listen: Option<SocketAddr>,
+    /// What a number that is on no list is answered.
+    #[arg(long, value_enum, default_value_t = Unlisted::NoRecord)]
+    unlisted: Unlisted,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Unlisted {
+    Match,
+    Mismatch,
+    NoRecord,
+}
+
+impl From<Unlisted> for Verdict {
+    fn from(word: Unlisted) -> Self {
+        match word {
+            Unlisted::Match => Verdict::Match,
+            Unlisted::Mismatch => Verdict::Mismatch,
+            Unlisted::NoRecord => Verdict::NoRecord,
+        }
+    }
+}
+
+pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
+    serve::runtime()?.block_on(async {
+        let stop = CancellationToken::new();
+        let mut world = World::real(crate::server::access_log::AccessLog::stdout());
+        let sandbox = Sandbox::start(
+            simulated::providers(ENDPOINTS)?,
+            People::invented(),
+            args.unlisted.into(),
+            world.clock.clone(),
+            world.ids.clone(),
+            stop.clone(),
+        )?;
+        world.more_admin = sandbox.handle().router();
+        let settings = sources.over(overlay(args)).over(simulated::configuration(&sandbox.handle())).load()?;
+        anyhow::ensure!(
+            settings.profile == Profile::Development,
+            "a sandbox never runs under profile = \"production\"; use another configuration"
+        );
+        telemetry::start(&settings.log)?;
+        world.access_log = serve::access_log(&settings.log)?;
+        let needs_key = !settings.clients.is_empty();
+        let gateway = serve::bind(settings, world)?;
+        super::say(&welcome(&gateway, needs_key));
+        let done = serve::finish(gateway).await;
+        stop.cancel();
+        sandbox.closed().await;
+        done
+    })
+}
+
+/// What a laptop wants otherwise than a server.
+fn overlay(args: &Args) -> String {
+    let mut toml = String::from("[log]\nformat = \"text\"\n\n[server]\ndrain_notice = \"0s\"\n");
+    for (key, addr) in [("listen", args.listen), ("admin_listen", args.admin_listen)] {
+        if let Some(addr) = addr {
+            let _ = writeln!(toml, "{key} = \"{addr}\"");
+        }
+    }
+    toml
+}
+
+fn welcome(gateway: &Gateway, needs_key: bool) -> String {
+    let (public, admin) = (gateway.public_addr(), gateway.admin_addr());
+    let key = if needs_key { " -H 'Authorization: Bearer YOUR-KEY'" } else { "" };
+    let first = DRIVERS.first().map_or("PROVIDER", |driver| driver.name);
+    let people = People::invented();
+    let person = people.iter().next();
+    let (name, number) = person.map_or(("", ""), |person| (person.name.expose(), person.id_number.expose()));
+    format!(
+        "idgate sandbox: every provider simulated on loopback, invented people, nothing to pay. Ctrl-C ends it.\n\n\
+         ask      curl -s http://{public}/v1/verify{key} -H 'Content-Type: application/json' \
+         -d '{{\"name\":\"{name}\",\"id_number\":\"{number}\"}}'\n\
+         break    curl -s -X PUT http://{admin}/sandbox/{first}/fault -d '{{\"kind\":\"status\",\"status\":500}}'\n\
+         mend     curl -s -X DELETE http://{admin}/sandbox/{first}/fault\n\
+         people   curl -s http://{admin}/sandbox/people\n\
+         look     curl -s http://{admin}/v1/status    /metrics    http://{admin}/docs/\n"
+    )
+}

@@ -1,0 +1,50 @@
+//! `idgate verify NAME NUMBER`.
+
+use std::io::BufRead;
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use super::serve;
+use crate::app::config::Sources;
+use crate::app::{Gateway, World, telemetry};
+use crate::domain::personal::Personal;
+use crate::server::access_log::AccessLog;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// As on the ID card; `-` reads name and number from two lines of standard input, which other users cannot see.
+    name: String,
+    /// 18 characters (15 are converted).
+    #[arg(default_value = "")]
+    number: String,
+}
+
+pub(super) fn run(sources: &Sources, args: &Args) -> anyhow::Result<ExitCode> {
+    let mut settings = sources.load()?;
+    telemetry::start(&settings.log)?;
+    let (name, number) = if args.name == "-" { from_stdin()? } else { (args.name.clone(), args.number.clone()) };
+    // Nothing is served: the sockets are bound on free ports and never listened on by anybody.
+    settings.server.listen.set_port(0);
+    settings.server.admin_listen.set_port(0);
+    serve::runtime()?.block_on(async {
+        let gateway = Gateway::bind(settings, World::real(AccessLog::nowhere()))?;
+        match gateway.api().ask_locally(Personal::new(name), Personal::new(number)).await {
+            Ok(reply) => {
+                super::say(&serde_json::to_string_pretty(&reply)?);
+                Ok(ExitCode::SUCCESS)
+            }
+            Err(problem) => {
+                super::say(&serde_json::to_string_pretty(&problem)?);
+                Ok(ExitCode::FAILURE)
+            }
+        }
+    })
+}
+
+fn from_stdin() -> anyhow::Result<(String, String)> {
+    let mut lines = std::io::stdin().lock().lines();
+    let mut next =
+        |what: &'static str| lines.next().transpose()?.with_context(|| format!("standard input has no {what}"));
+    Ok((next("name (first line)")?, next("number (second line)")?))
+}

@@ -1,0 +1,86 @@
+//! From serving to gone: ready turns 503, then no new connections, then work under way finishes, all within a limit.
+//!
+//! The order is what loses nothing: load balancers hear of it first; then requests in flight are answered; then paid calls
+//! that nobody waits for any more bring their verdicts home; then the log is written out.
+
+use std::convert::Infallible;
+use std::io;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::Request;
+use hyper::body::Incoming;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tower::{Service, ServiceExt};
+
+use super::Gateway;
+
+/// Before the drain ends, those who still wait are told, instead of being cut.
+const LAST_CALL_BEFORE: Duration = Duration::from_millis(500);
+
+impl Gateway {
+    /// Serves until `stop`, then drains. Returns whether everything under way was finished in time.
+    pub async fn serve(self, stop: CancellationToken) -> bool {
+        let Self { api, public, admin, public_routes, admin_routes, tasks, access_log, draining, server, .. } = self;
+        let (stop_public, stop_admin) = (CancellationToken::new(), CancellationToken::new());
+        let flushing = access_log.flush_until(stop_admin.clone());
+        let serving = public.serve(on_incoming(public_routes), stop_public.clone());
+        let watching = admin.serve(on_incoming(admin_routes), stop_admin.clone());
+        let life = async {
+            stop.cancelled().await;
+            draining.cancel();
+            tracing::info!(notice = ?server.drain_notice, limit = ?server.drain_timeout, "draining");
+            sleep(server.drain_notice).await;
+            stop_public.cancel();
+            sleep_until(Instant::now() + server.drain_timeout.saturating_sub(LAST_CALL_BEFORE)).await;
+            api.last_call.cancel();
+        };
+        let work = async {
+            serving.await;
+            // Nobody asks any more; what is still in flight was paid for, or may have been.
+            tasks.close();
+            let finished = timeout_at(Instant::now() + server.drain_timeout, tasks.wait()).await.is_ok();
+            stop_admin.cancel();
+            finished
+        };
+        let ((), (), finished) = tokio::join!(flushing, watching, async {
+            tokio::pin!(life, work);
+            tokio::select! {
+                finished = &mut work => finished,
+                () = &mut life => work.await,
+            }
+        });
+        if finished {
+            tracing::info!("stopped; nothing was cut");
+        } else {
+            tracing::error!("stopped at the limit; calls under way were cut, and may have been billed");
+        }
+        finished
+    }
+}
+
+/// Cancelled by SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// When the signals cannot be listened for.
+pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// A router as the listener wants it.
+fn on_incoming(
+    routes: axum::Router,
+) -> impl Service<Request<Incoming>, Response = http::Response<Body>, Error = Infallible, Future: Send>
++ Clone
++ Send
++ 'static {
+    routes.into_service::<Incoming>().map_request(|request: Request<Incoming>| request)
+}

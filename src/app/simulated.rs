@@ -1,0 +1,48 @@
+//! Simulators in the place of every provider: what to start, and the configuration that leads there.
+
+use std::fmt::Write;
+
+use crate::providers::{DRIVERS, Driver};
+use crate::server::sandbox::{SandboxHandle, Simulated};
+
+/// Two endpoints show how they stand in for each other.
+pub const ENDPOINTS: usize = 2;
+
+/// A simulator for every driver.
+///
+/// # Errors
+/// When a driver does not take its own sandbox settings, a defect of the driver's.
+pub fn providers(endpoints: usize) -> anyhow::Result<Vec<Simulated>> {
+    let of = |driver: &'static Driver| {
+        Simulated::of(driver.name, driver, endpoints).map_err(|mistakes| {
+            anyhow::anyhow!("driver {} does not take its own sandbox settings: {mistakes:?}", driver.name)
+        })
+    };
+    DRIVERS.iter().copied().map(of).collect()
+}
+
+/// The sections `[providers.…]` and `[chain]` for every simulated driver.
+pub fn configuration(sandbox: &SandboxHandle) -> String {
+    let mut toml = String::new();
+    for driver in DRIVERS {
+        let endpoints: Vec<_> =
+            sandbox.addresses(driver.name).iter().map(|address| format!("\"http://{address}\"")).collect();
+        // Writing to a String cannot fail.
+        let _ = write!(
+            toml,
+            "\n[providers.{}]\ndriver = \"{}\"\nendpoints = [{}]\n",
+            driver.name,
+            driver.name,
+            endpoints.join(", ")
+        );
+        for (key, value) in driver.sandbox_settings {
+            let _ = match driver.secrets.contains(key) {
+                true => writeln!(toml, "{key} = {{ value = \"{value}\" }}"),
+                false => writeln!(toml, "{key} = \"{value}\""),
+            };
+        }
+    }
+    let order: Vec<_> = DRIVERS.iter().map(|driver| format!("\"{}\"", driver.name)).collect();
+    let _ = write!(toml, "\n[chain]\norder = [{}]\n", order.join(", "));
+    toml
+}

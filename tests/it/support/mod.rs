@@ -1,0 +1,290 @@
+//! The gateway under test: the real one, on free ports, its upstreams the real simulators. No second set of stubs.
+//!
+//! ```ignore
+//! let gateway = TestGateway::new().chain(&["aliyun", "yunyi"]).over("[cache]\nmatch_ttl = \"0s\"").start().await;
+//! gateway.fault("aliyun", r#"{"kind": "hang"}"#);
+//! let reply = gateway.ask(&person(7)).await;
+//! ```
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::{HeaderMap, StatusCode};
+use idgate::app::config::Sources;
+use idgate::app::simulated;
+use idgate::app::{Gateway, World};
+use idgate::domain::verdict::Verdict;
+use idgate::server::access_log::AccessLog;
+use idgate::server::sandbox::{People, Sandbox, SandboxHandle};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Describes a gateway to start.
+pub struct Builder {
+    overlays: Vec<String>,
+    endpoints: usize,
+    unlisted: Verdict,
+    access_log: AccessLog,
+}
+
+/// A running gateway.
+pub struct TestGateway {
+    pub public: SocketAddr,
+    pub admin: SocketAddr,
+    pub sandbox: SandboxHandle,
+    pub http: reqwest::Client,
+    stop: CancellationToken,
+    serving: JoinHandle<bool>,
+    _simulators: Sandbox,
+}
+
+/// An answer of the gateway.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+/// A name and a number.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    pub name: String,
+    pub id_number: String,
+}
+
+impl TestGateway {
+    /// A gateway over all simulated providers, one endpoint each, in the order of the drivers.
+    #[expect(clippy::new_ret_no_self, reason = "what is new is the description; `start` makes the gateway")]
+    pub fn new() -> Builder {
+        Builder {
+            overlays: Vec::new(),
+            endpoints: 1,
+            // Most tests ask about invented strangers, who should not all be unknown.
+            unlisted: Verdict::Match,
+            access_log: AccessLog::nowhere(),
+        }
+    }
+
+    /// Asks about a pair.
+    pub async fn ask(&self, pair: &Pair) -> Reply {
+        self.ask_with(pair, &[]).await
+    }
+
+    /// Asks about a pair, with request headers.
+    pub async fn ask_with(&self, pair: &Pair, headers: &[(&str, &str)]) -> Reply {
+        self.post(pair.body().to_string(), headers).await
+    }
+
+    /// Posts any body to `/v1/verify`.
+    pub async fn post(&self, body: impl Into<reqwest::Body>, headers: &[(&str, &str)]) -> Reply {
+        let mut request = self
+            .http
+            .post(format!("http://{}/v1/verify", self.public))
+            .header("content-type", "application/json")
+            .body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Reply::of(request.send().await.expect("the gateway answers")).await
+    }
+
+    /// A GET on the admin listener, as text.
+    pub async fn admin_get(&self, path: &str) -> (StatusCode, String) {
+        let response = self.http.get(format!("http://{}{path}", self.admin)).send().await.expect("admin answers");
+        (response.status(), response.text().await.expect("text"))
+    }
+
+    /// A POST on the admin listener.
+    pub async fn admin_post(&self, path: &str) -> StatusCode {
+        self.http.post(format!("http://{}{path}", self.admin)).send().await.expect("admin answers").status()
+    }
+
+    /// `/v1/status` of one provider.
+    pub async fn status_of(&self, provider: &str) -> Value {
+        let status: Value = serde_json::from_str(&self.admin_get("/v1/status").await.1).expect("status is JSON");
+        let all = status["providers"].as_array().expect("providers").clone();
+        all.into_iter().find(|one| one["name"] == provider).expect("the provider has a status")
+    }
+
+    /// The value of a series, such as `idgate_attempts_total{provider="aliyun",outcome="verdict"}`; sums all series that
+    /// have (at least) these labels.
+    pub async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let text = self.admin_get("/metrics").await.1;
+        let wanted: Vec<_> = labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
+        text.lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| line.rsplit_once(' '))
+            .filter(|(series, _)| series.split('{').next() == Some(name))
+            .filter(|(series, _)| wanted.iter().all(|label| series.contains(label)))
+            .map(|(_, value)| value.parse::<f64>().expect("a number"))
+            .sum()
+    }
+
+    /// Sets a fault on a simulator (see `src/server/sandbox/fault.rs` for what can be set).
+    pub fn fault(&self, provider: &str, json: &str) {
+        self.sandbox
+            .set_fault_json(provider, json.as_bytes())
+            .unwrap_or_else(|error| panic!("{provider} {json}: {error}"));
+    }
+
+    /// Ends a simulator's fault.
+    pub fn mend(&self, provider: &str) {
+        self.sandbox.clear_fault(provider).expect("the provider is simulated");
+    }
+
+    /// Stops it; whether everything under way was finished.
+    pub async fn stop(self) -> bool {
+        self.stop.cancel();
+        self.serving.await.expect("serving does not panic")
+    }
+
+    /// Begins to stop it, without waiting.
+    pub fn begin_stop(&self) {
+        self.stop.cancel();
+    }
+}
+
+impl Builder {
+    /// The providers that are asked, first asked first.
+    pub fn chain(self, order: &[&str]) -> Self {
+        let order: Vec<_> = order.iter().map(|name| format!("{name:?}")).collect();
+        self.over(format!("[chain]\norder = [{}]", order.join(", ")))
+    }
+
+    /// More TOML on top.
+    pub fn over(mut self, toml: impl Into<String>) -> Self {
+        self.overlays.push(toml.into());
+        self
+    }
+
+    /// How many endpoints each provider has.
+    pub fn endpoints(self, endpoints: usize) -> Self {
+        Self { endpoints, ..self }
+    }
+
+    /// What a person who is on no list is answered (default: match).
+    pub fn unlisted(self, unlisted: Verdict) -> Self {
+        Self { unlisted, ..self }
+    }
+
+    /// Where request lines go (default: nowhere).
+    pub fn access_log(self, access_log: AccessLog) -> Self {
+        Self { access_log, ..self }
+    }
+
+    /// Starts simulators and gateway.
+    pub async fn start(self) -> TestGateway {
+        let stop = CancellationToken::new();
+        let mut world = World::real(self.access_log);
+        let simulators = Sandbox::start(
+            simulated::providers(self.endpoints).expect("drivers take their own sandbox settings"),
+            People::invented(),
+            self.unlisted,
+            world.clock.clone(),
+            world.ids.clone(),
+            stop.child_token(),
+        )
+        .expect("loopback ports are free");
+        let sandbox = simulators.handle();
+        world.more_admin = sandbox.router();
+        let ports = "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ndrain_notice = \"0s\"";
+        let mut sources = Sources::text(ports).over(simulated::configuration(&sandbox));
+        for overlay in self.overlays {
+            sources = sources.over(overlay);
+        }
+        let settings = sources.load().unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let gateway = Gateway::bind(settings, world).expect("the gateway starts");
+        let (public, admin) = (gateway.public_addr(), gateway.admin_addr());
+        // The gateway stops by itself; the simulators stop with the test, so that late answers still arrive.
+        let serving = tokio::spawn(gateway.serve(stop.clone()));
+        TestGateway { public, admin, sandbox, http: client(), stop, serving, _simulators: simulators }
+    }
+}
+
+impl Reply {
+    async fn of(response: reqwest::Response) -> Self {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let bytes = response.bytes().await.expect("the whole answer");
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Self { status, headers, body }
+    }
+
+    /// The verdict; panics with the whole answer if there is none.
+    pub fn verdict(&self) -> &str {
+        self.body["verdict"].as_str().unwrap_or_else(|| panic!("no verdict: {self:#?}"))
+    }
+
+    /// `provider`, `shared` or `cache`.
+    pub fn source(&self) -> &str {
+        self.body["provenance"]["source"].as_str().unwrap_or_else(|| panic!("no source: {self:#?}"))
+    }
+
+    /// The provider that answered.
+    pub fn provider(&self) -> &str {
+        self.body["provenance"]["provider"].as_str().unwrap_or_else(|| panic!("no provider: {self:#?}"))
+    }
+
+    /// The problem's code, or `""`.
+    pub fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or_default()
+    }
+
+    /// The attempts as `provider=outcome(billed)`, of an answer or a problem.
+    pub fn attempts(&self) -> Vec<String> {
+        let attempts = match &self.body["provenance"] {
+            Value::Null => &self.body["attempts"],
+            provenance => &provenance["attempts"],
+        };
+        let short = |one: &Value| {
+            let text = |key: &str| one[key].as_str().unwrap_or("?").to_owned();
+            format!("{}={}({})", text("provider"), text("outcome"), text("billed"))
+        };
+        attempts.as_array().into_iter().flatten().map(short).collect()
+    }
+
+    /// A response header as text, or `""`.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}
+
+impl Pair {
+    /// A pair as given.
+    pub fn new(name: &str, id_number: &str) -> Self {
+        Self { name: name.to_owned(), id_number: id_number.to_owned() }
+    }
+
+    /// The body of a question about it.
+    pub fn body(&self) -> Value {
+        json!({"name": self.name, "id_number": self.id_number})
+    }
+}
+
+/// The n-th invented stranger: on no list, with a right check character. Different n, different person.
+pub fn person(n: u64) -> Pair {
+    let (year, rest) = (1950 + n % 50, n / 50);
+    let (month, rest) = (1 + rest % 12, rest / 12);
+    let (day, rest) = (1 + rest % 28, rest / 28);
+    let digits = format!("110101{year}{month:02}{day:02}{:03}", rest % 1000);
+    let weights = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
+    let sum: usize = digits.bytes().zip(weights).map(|(digit, weight)| usize::from(digit - b'0') * weight).sum();
+    Pair::new("测试者", &format!("{digits}{}", char::from(b"10X98765432"[sum % 11])))
+}
+
+/// A stranger that no other test of this process asks about.
+pub fn anybody() -> Pair {
+    static NEXT: AtomicU64 = AtomicU64::new(100_000);
+    person(NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A client that keeps to itself: no proxy, no redirect, no retry.
+pub fn client() -> reqwest::Client {
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .build()
+        .expect("a client")
+}
