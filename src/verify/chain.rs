@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::account::Account;
 use super::ending;
 use super::link::{Ask, Late, Tried};
 use super::policy::{OnNoRecord, OnUnknown, Policy};
@@ -25,7 +26,7 @@ use crate::resilience::budget::Budget;
 #[derive(Debug)]
 pub(super) enum Ended {
     /// A verdict, and who gave it.
-    Found(Arc<Provider>, Finding),
+    Found(Arc<Account>, Finding),
     /// None, why, and when another try can help.
     Failed(FailureKind, Option<Duration>),
 }
@@ -52,7 +53,7 @@ pub(super) struct Chain<'a> {
 /// How the loop over one provider's endpoints ended.
 enum Left {
     /// A verdict, not always this provider's: it may have come late from one asked before.
-    Found(Arc<Provider>, Finding),
+    Found(Arc<Account>, Finding),
     /// Go on with the next provider; the outcome that made us leave.
     Next(Outcome),
     /// Ask nobody else.
@@ -79,8 +80,8 @@ impl Chain<'_> {
         // What comes from now on is kept by its own task; what came in this instant is kept here.
         run.late.close();
         while let Ok(late) = run.late.try_recv() {
-            if let Late { provider, result: Ok(finding) } = late {
-                ask.keep.late(&provider, finding).await;
+            if let Late { by, result: Ok(finding) } = late {
+                ask.keep.late(&by, finding).await;
             }
         }
         ended
@@ -89,16 +90,16 @@ impl Chain<'_> {
 
 impl Run<'_> {
     async fn providers(&mut self) -> Ended {
-        let mut unconfirmed: Option<(Arc<Provider>, Finding)> = None;
+        let mut unconfirmed: Option<(Arc<Account>, Finding)> = None;
         let mut left: Option<(&Arc<Provider>, Outcome)> = None;
         for provider in &self.chain.policy.order {
-            if let Some(outcome) = provider.unfit(&self.ask.subject) {
-                self.chain.meter.skipped(&provider.name, outcome);
-                self.progress.add(Attempt::skipped(&provider.name, &Arc::default(), outcome, None));
+            if let Some(outcome) = provider.account.unfit(&self.ask.subject) {
+                self.chain.meter.skipped(&provider.account.name, outcome);
+                self.progress.add(Attempt::skipped(&provider.account.name, &Arc::default(), outcome, None));
                 continue;
             }
             if let Some((from, outcome)) = left {
-                self.chain.meter.fallback(&from.name, &provider.name, outcome);
+                self.chain.meter.fallback(&from.account.name, &provider.account.name, outcome);
             }
             match self.endpoints(provider).await {
                 // Once somebody has to confirm it, a missing record stays an answer, whatever the others say or fail to.
@@ -117,8 +118,8 @@ impl Run<'_> {
         while self.pending > 0 {
             let Some(late) = self.late.recv().await else { break };
             self.pending -= 1;
-            if let Late { provider, result: Ok(finding) } = late {
-                return Ended::Found(provider, finding);
+            if let Late { by, result: Ok(finding) } = late {
+                return Ended::Found(by, finding);
             }
         }
         let (kind, retry_after) = ending::of(&self.progress.attempts());
@@ -130,8 +131,13 @@ impl Run<'_> {
         let mut asked_again = false;
         for index in 0..provider.links.len() {
             if !self.may_start() {
-                self.chain.meter.skipped(&provider.name, Outcome::SkippedDeadline);
-                self.progress.add(Attempt::skipped(&provider.name, &Arc::default(), Outcome::SkippedDeadline, None));
+                self.chain.meter.skipped(&provider.account.name, Outcome::SkippedDeadline);
+                self.progress.add(Attempt::skipped(
+                    &provider.account.name,
+                    &Arc::default(),
+                    Outcome::SkippedDeadline,
+                    None,
+                ));
                 return Left::Stop;
             }
             let tried = match self.attempt(provider, index).await {
@@ -142,7 +148,7 @@ impl Run<'_> {
             left = tried.attempt.outcome;
             self.progress.add(tried.attempt);
             if let Some(finding) = tried.finding {
-                return Left::Found(Arc::clone(provider), finding);
+                return Left::Found(Arc::clone(&provider.account), finding);
             }
             let go_on = match left.rule().next_endpoint {
                 Next::Yes => true,
@@ -162,7 +168,7 @@ impl Run<'_> {
     }
 
     /// One attempt; or the verdict of an earlier call, if that comes first.
-    async fn attempt(&mut self, provider: &Arc<Provider>, index: usize) -> Result<Tried, (Arc<Provider>, Finding)> {
+    async fn attempt(&mut self, provider: &Arc<Provider>, index: usize) -> Result<Tried, (Arc<Account>, Finding)> {
         self.progress.begin(provider, index);
         if self.pending == 0 {
             return Ok(provider.attempt(index, self.ask).await);
@@ -173,14 +179,14 @@ impl Run<'_> {
         self.ask.tasks.spawn(async move {
             let tried = owner.attempt(index, &ask).await;
             if let Err(Tried { finding: Some(finding), .. }) = done.send(tried) {
-                ask.keep.late(&owner, finding).await;
+                ask.keep.late(&owner.account, finding).await;
             }
         });
         loop {
             tokio::select! {
                 biased;
                 tried = &mut tried => return Ok(tried.unwrap_or_else(|_| provider.lost(index))),
-                Some(Late { provider: by, result }) = self.late.recv() => {
+                Some(Late { by, result }) = self.late.recv() => {
                     self.pending -= 1;
                     if let Ok(finding) = result {
                         return Err((by, finding));
@@ -221,8 +227,8 @@ impl Progress {
     }
 
     fn begin(&self, provider: &Provider, index: usize) {
-        let endpoint = provider.links.get(index).map(|link| Arc::clone(&link.endpoint)).unwrap_or_default();
-        self.lock().current = Some((Arc::clone(&provider.name), endpoint, Instant::now()));
+        let place = (Arc::clone(&provider.account.name), provider.endpoint(index), Instant::now());
+        self.lock().current = Some(place);
     }
 
     fn add(&self, attempt: Attempt) {
