@@ -69,13 +69,15 @@ struct Run<'a> {
     last_start: Instant,
     /// Calls that outlived their attempt and have not been heard of.
     pending: usize,
+    /// A missing record that is to be confirmed by somebody else. It stays the answer if nobody can.
+    unconfirmed: Option<(Arc<Account>, Finding)>,
 }
 
 impl Chain<'_> {
     /// Asks until there is a verdict or nobody is left.
     pub(super) async fn run(&self, ask: &Ask, late: mpsc::UnboundedReceiver<Late>, progress: &Progress) -> Ended {
         let last_start = Instant::now() + self.policy.budget;
-        let mut run = Run { chain: self, ask, late, progress, last_start, pending: 0 };
+        let mut run = Run { chain: self, ask, late, progress, last_start, pending: 0, unconfirmed: None };
         let ended = run.providers().await;
         // What comes from now on is kept by its own task; what came in this instant is kept here.
         run.late.close();
@@ -90,7 +92,6 @@ impl Chain<'_> {
 
 impl Run<'_> {
     async fn providers(&mut self) -> Ended {
-        let mut unconfirmed: Option<(Arc<Account>, Finding)> = None;
         let mut left: Option<(&Arc<Provider>, Outcome)> = None;
         for provider in &self.chain.policy.order {
             if let Some(outcome) = provider.account.unfit(&self.ask.subject) {
@@ -102,17 +103,12 @@ impl Run<'_> {
                 self.chain.meter.fallback(&from.account.name, &provider.account.name, outcome);
             }
             match self.endpoints(provider).await {
-                // Once somebody has to confirm it, a missing record stays an answer, whatever the others say or fail to.
-                Left::Found(by, finding) if self.wants_second_opinion(&finding) => {
-                    unconfirmed.get_or_insert((by, finding));
-                    left = Some((provider, Outcome::Verdict));
-                }
                 Left::Found(by, finding) => return Ended::Found(by, finding),
                 Left::Next(outcome) => left = Some((provider, outcome)),
                 Left::Stop => break,
             }
         }
-        if let Some((by, finding)) = unconfirmed {
+        if let Some((by, finding)) = self.unconfirmed.take() {
             return Ended::Found(by, finding);
         }
         while self.pending > 0 {
@@ -148,7 +144,10 @@ impl Run<'_> {
             left = tried.attempt.outcome;
             self.progress.add(tried.attempt);
             if let Some(finding) = tried.finding {
-                return Left::Found(Arc::clone(&provider.account), finding);
+                return match self.accept(&provider.account, finding) {
+                    Some((by, finding)) => Left::Found(by, finding),
+                    None => Left::Next(left),
+                };
             }
             let go_on = match left.rule().next_endpoint {
                 Next::Yes => true,
@@ -188,16 +187,22 @@ impl Run<'_> {
                 tried = &mut tried => return Ok(tried.unwrap_or_else(|_| provider.lost(index))),
                 Some(Late { by, result }) = self.late.recv() => {
                     self.pending -= 1;
-                    if let Ok(finding) = result {
-                        return Err((by, finding));
+                    if let Some(found) = result.ok().and_then(|finding| self.accept(&by, finding)) {
+                        return Err(found);
                     }
                 }
             }
         }
     }
 
-    fn wants_second_opinion(&self, finding: &Finding) -> bool {
-        finding.verdict == Verdict::NoRecord && self.chain.policy.on_no_record == OnNoRecord::AskNext
+    /// A verdict that ends the run; or nothing, if it is one that the next provider has to confirm.
+    fn accept(&mut self, by: &Arc<Account>, finding: Finding) -> Option<(Arc<Account>, Finding)> {
+        let found = (Arc::clone(by), finding);
+        if found.1.verdict == Verdict::NoRecord && self.chain.policy.on_no_record == OnNoRecord::AskNext {
+            self.unconfirmed.get_or_insert(found);
+            return None;
+        }
+        Some(found)
     }
 
     /// Whether another attempt may begin: in time, and within the budget where one may already have been billed.
