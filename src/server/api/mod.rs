@@ -28,6 +28,7 @@ use crate::verify::Current;
 
 pub mod auth;
 pub mod body;
+pub mod document;
 mod headers;
 pub mod idempotency;
 pub mod meter;
