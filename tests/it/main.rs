@@ -10,6 +10,7 @@
     reason = "a test that cannot go on should say so and stop; tests are the outside world"
 )]
 
+mod contract;
 mod domain;
 mod layering;
 mod providers;
