@@ -13,7 +13,7 @@ use super::api;
         title = "idgate",
         description = "Do this name and this Chinese ID number belong together? One question, one clear answer, whichever provider gave it.",
     ),
-    paths(api::verify),
+    paths(api::verify::verify),
     components(schemas(api::problem::Problem)),
     modifiers(&ClientKey),
     tags((name = "verify", description = "Ask"))

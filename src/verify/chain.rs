@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::account::Account;
 use super::ending;
 use super::link::{Ask, Late, Tried};
 use super::policy::{OnNoRecord, OnUnknown, Policy};
@@ -25,7 +26,7 @@ use crate::resilience::budget::Budget;
 #[derive(Debug)]
 pub(super) enum Ended {
     /// A verdict, and who gave it.
-    Found(Arc<Provider>, Finding),
+    Found(Arc<Account>, Finding),
     /// None, why, and when another try can help.
     Failed(FailureKind, Option<Duration>),
 }
@@ -52,7 +53,7 @@ pub(super) struct Chain<'a> {
 /// How the loop over one provider's endpoints ended.
 enum Left {
     /// A verdict, not always this provider's: it may have come late from one asked before.
-    Found(Arc<Provider>, Finding),
+    Found(Arc<Account>, Finding),
     /// Go on with the next provider; the outcome that made us leave.
     Next(Outcome),
     /// Ask nobody else.
@@ -68,19 +69,21 @@ struct Run<'a> {
     last_start: Instant,
     /// Calls that outlived their attempt and have not been heard of.
     pending: usize,
+    /// A missing record that is to be confirmed by somebody else. It stays the answer if nobody can.
+    unconfirmed: Option<(Arc<Account>, Finding)>,
 }
 
 impl Chain<'_> {
     /// Asks until there is a verdict or nobody is left.
     pub(super) async fn run(&self, ask: &Ask, late: mpsc::UnboundedReceiver<Late>, progress: &Progress) -> Ended {
         let last_start = Instant::now() + self.policy.budget;
-        let mut run = Run { chain: self, ask, late, progress, last_start, pending: 0 };
+        let mut run = Run { chain: self, ask, late, progress, last_start, pending: 0, unconfirmed: None };
         let ended = run.providers().await;
         // What comes from now on is kept by its own task; what came in this instant is kept here.
         run.late.close();
         while let Ok(late) = run.late.try_recv() {
-            if let Late { provider, result: Ok(finding) } = late {
-                ask.keep.late(&provider, finding).await;
+            if let Late { by, result: Ok(finding) } = late {
+                ask.keep.late(&by, finding).await;
             }
         }
         ended
@@ -89,36 +92,30 @@ impl Chain<'_> {
 
 impl Run<'_> {
     async fn providers(&mut self) -> Ended {
-        let mut unconfirmed: Option<(Arc<Provider>, Finding)> = None;
         let mut left: Option<(&Arc<Provider>, Outcome)> = None;
         for provider in &self.chain.policy.order {
-            if let Some(outcome) = provider.unfit(&self.ask.subject) {
-                self.chain.meter.skipped(&provider.name, outcome);
-                self.progress.add(Attempt::skipped(&provider.name, &Arc::default(), outcome, None));
+            if let Some(outcome) = provider.account.unfit(&self.ask.subject) {
+                self.chain.meter.skipped(&provider.account.name, outcome);
+                self.progress.add(Attempt::skipped(&provider.account.name, &Arc::default(), outcome, None));
                 continue;
             }
             if let Some((from, outcome)) = left {
-                self.chain.meter.fallback(&from.name, &provider.name, outcome);
+                self.chain.meter.fallback(&from.account.name, &provider.account.name, outcome);
             }
             match self.endpoints(provider).await {
-                // Once somebody has to confirm it, a missing record stays an answer, whatever the others say or fail to.
-                Left::Found(by, finding) if self.wants_second_opinion(&finding) => {
-                    unconfirmed.get_or_insert((by, finding));
-                    left = Some((provider, Outcome::Verdict));
-                }
                 Left::Found(by, finding) => return Ended::Found(by, finding),
                 Left::Next(outcome) => left = Some((provider, outcome)),
                 Left::Stop => break,
             }
         }
-        if let Some((by, finding)) = unconfirmed {
+        if let Some((by, finding)) = self.unconfirmed.take() {
             return Ended::Found(by, finding);
         }
         while self.pending > 0 {
             let Some(late) = self.late.recv().await else { break };
             self.pending -= 1;
-            if let Late { provider, result: Ok(finding) } = late {
-                return Ended::Found(provider, finding);
+            if let Late { by, result: Ok(finding) } = late {
+                return Ended::Found(by, finding);
             }
         }
         let (kind, retry_after) = ending::of(&self.progress.attempts());
@@ -130,8 +127,13 @@ impl Run<'_> {
         let mut asked_again = false;
         for index in 0..provider.links.len() {
             if !self.may_start() {
-                self.chain.meter.skipped(&provider.name, Outcome::SkippedDeadline);
-                self.progress.add(Attempt::skipped(&provider.name, &Arc::default(), Outcome::SkippedDeadline, None));
+                self.chain.meter.skipped(&provider.account.name, Outcome::SkippedDeadline);
+                self.progress.add(Attempt::skipped(
+                    &provider.account.name,
+                    &Arc::default(),
+                    Outcome::SkippedDeadline,
+                    None,
+                ));
                 return Left::Stop;
             }
             let tried = match self.attempt(provider, index).await {
@@ -142,7 +144,10 @@ impl Run<'_> {
             left = tried.attempt.outcome;
             self.progress.add(tried.attempt);
             if let Some(finding) = tried.finding {
-                return Left::Found(Arc::clone(provider), finding);
+                return match self.accept(&provider.account, finding) {
+                    Some((by, finding)) => Left::Found(by, finding),
+                    None => Left::Next(left),
+                };
             }
             let go_on = match left.rule().next_endpoint {
                 Next::Yes => true,
@@ -162,7 +167,7 @@ impl Run<'_> {
     }
 
     /// One attempt; or the verdict of an earlier call, if that comes first.
-    async fn attempt(&mut self, provider: &Arc<Provider>, index: usize) -> Result<Tried, (Arc<Provider>, Finding)> {
+    async fn attempt(&mut self, provider: &Arc<Provider>, index: usize) -> Result<Tried, (Arc<Account>, Finding)> {
         self.progress.begin(provider, index);
         if self.pending == 0 {
             return Ok(provider.attempt(index, self.ask).await);
@@ -173,25 +178,31 @@ impl Run<'_> {
         self.ask.tasks.spawn(async move {
             let tried = owner.attempt(index, &ask).await;
             if let Err(Tried { finding: Some(finding), .. }) = done.send(tried) {
-                ask.keep.late(&owner, finding).await;
+                ask.keep.late(&owner.account, finding).await;
             }
         });
         loop {
             tokio::select! {
                 biased;
                 tried = &mut tried => return Ok(tried.unwrap_or_else(|_| provider.lost(index))),
-                Some(Late { provider: by, result }) = self.late.recv() => {
+                Some(Late { by, result }) = self.late.recv() => {
                     self.pending -= 1;
-                    if let Ok(finding) = result {
-                        return Err((by, finding));
+                    if let Some(found) = result.ok().and_then(|finding| self.accept(&by, finding)) {
+                        return Err(found);
                     }
                 }
             }
         }
     }
 
-    fn wants_second_opinion(&self, finding: &Finding) -> bool {
-        finding.verdict == Verdict::NoRecord && self.chain.policy.on_no_record == OnNoRecord::AskNext
+    /// A verdict that ends the run; or nothing, if it is one that the next provider has to confirm.
+    fn accept(&mut self, by: &Arc<Account>, finding: Finding) -> Option<(Arc<Account>, Finding)> {
+        let found = (Arc::clone(by), finding);
+        if found.1.verdict == Verdict::NoRecord && self.chain.policy.on_no_record == OnNoRecord::AskNext {
+            self.unconfirmed.get_or_insert(found);
+            return None;
+        }
+        Some(found)
     }
 
     /// Whether another attempt may begin: in time, and within the budget where one may already have been billed.
@@ -221,8 +232,8 @@ impl Progress {
     }
 
     fn begin(&self, provider: &Provider, index: usize) {
-        let endpoint = provider.links.get(index).map(|link| Arc::clone(&link.endpoint)).unwrap_or_default();
-        self.lock().current = Some((Arc::clone(&provider.name), endpoint, Instant::now()));
+        let place = (Arc::clone(&provider.account.name), provider.endpoint(index), Instant::now());
+        self.lock().current = Some(place);
     }
 
     fn add(&self, attempt: Attempt) {

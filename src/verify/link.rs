@@ -16,11 +16,11 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use super::account::Account;
 use super::exchange::Exchange;
-use super::provider::Provider;
 use super::question::Attempt;
-use super::recall::Keep;
 use super::record::LinkMeter;
+use super::shelf::Keep;
 use crate::domain::outcome::{BreakerEffect, Fault, Outcome, Reason};
 use crate::domain::subject::{Digest, Subject};
 use crate::domain::verdict::Finding;
@@ -55,7 +55,7 @@ pub(super) struct Ask {
 /// The answer of a call that outlived its attempt.
 #[derive(Debug)]
 pub(super) struct Late {
-    pub(super) provider: Arc<Provider>,
+    pub(super) by: Arc<Account>,
     pub(super) result: Result<Finding, Fault>,
 }
 
@@ -80,14 +80,14 @@ impl Link {
     }
 
     /// Tries to get an answer here, or says why no call was made.
-    pub(super) async fn attempt(&self, provider: &Arc<Provider>, ask: &Ask) -> Tried {
+    pub(super) async fn attempt(&self, account: &Arc<Account>, ask: &Ask) -> Tried {
         let began = Instant::now();
-        let Admitted { slot, trial, permit } = match self.admit(provider, ask, began) {
+        let Admitted { slot, trial, permit } = match self.admit(account, ask, began) {
             Ok(admitted) => admitted,
-            Err((outcome, retry_after)) => return self.skipped(provider, outcome, retry_after),
+            Err((outcome, retry_after)) => return self.skipped(account, outcome, retry_after),
         };
         let mut call = Box::pin(Arc::clone(&self.exchange).call(Arc::clone(&ask.subject)));
-        let in_time = tokio::time::timeout(provider.attempt_timeout, &mut call).await;
+        let in_time = tokio::time::timeout(account.attempt_timeout, &mut call).await;
         let now = Instant::now();
         let duration = now.duration_since(began);
         let pending = in_time.is_err();
@@ -95,32 +95,32 @@ impl Link {
         settle(permit, &result, now, duration);
         if pending {
             drop(trial);
-            self.harvest(call, slot, Arc::clone(provider), ask);
+            self.harvest(call, slot, Arc::clone(account), ask);
         } else {
             conclude(trial, &result, now);
-            self.meter.answered(provider.prices, &result);
+            self.meter.answered(account.prices, &result);
         }
-        let helps = if pending { None } else { provider.learn(&result, ask.person, now) };
-        let attempt = self.report(provider, &result, duration, helps);
+        let helps = if pending { None } else { account.learn(&result, ask.person, now) };
+        let attempt = self.report(account, &result, duration, helps);
         self.meter.attempted(attempt.outcome, duration);
         Tried { attempt, finding: result.ok(), pending }
     }
 
-    fn admit(&self, provider: &Provider, ask: &Ask, now: Instant) -> Result<Admitted, (Outcome, Option<Duration>)> {
-        let slot = provider.bulkhead.try_enter().map_err(|_| (Outcome::SkippedFull, None))?;
+    fn admit(&self, account: &Account, ask: &Ask, now: Instant) -> Result<Admitted, (Outcome, Option<Duration>)> {
+        let slot = account.bulkhead.try_enter().map_err(|_| (Outcome::SkippedFull, None))?;
         let trial =
-            provider.account.try_enter(now).map_err(|refused| (Outcome::SkippedOpen, Some(refused.retry_after)))?;
+            account.standing.try_enter(now).map_err(|refused| (Outcome::SkippedOpen, Some(refused.retry_after)))?;
         let permit = self.breaker.try_acquire(now).map_err(|refused| (Outcome::SkippedOpen, refused.retry_after))?;
-        provider.holds.book_call(ask.person, now).map_err(|left| (Outcome::SkippedHold, Some(left)))?;
-        if let Err(wait) = provider.limiter.try_take(now) {
-            provider.holds.unbook(ask.person);
+        account.holds.book_call(ask.person, now).map_err(|left| (Outcome::SkippedHold, Some(left)))?;
+        if let Err(wait) = account.limiter.try_take(now) {
+            account.holds.unbook(ask.person);
             return Err((Outcome::SkippedRate, Some(wait.0)));
         }
         Ok(Admitted { slot, trial, permit })
     }
 
     /// Lets `call` run on to its own limit, and hands its answer to the flight, or keeps it if that has ended.
-    fn harvest<F>(&self, call: F, slot: Slot, provider: Arc<Provider>, ask: &Ask)
+    fn harvest<F>(&self, call: F, slot: Slot, by: Arc<Account>, ask: &Ask)
     where
         F: Future<Output = Result<Finding, Fault>> + Send + 'static,
     {
@@ -128,34 +128,32 @@ impl Link {
         ask.tasks.spawn(async move {
             let result = call.await;
             drop(slot);
-            provider.learn(&result, person, Instant::now());
-            meter.answered(provider.prices, &result);
-            if let Err(mpsc::error::SendError(Late { provider, result: Ok(finding) })) =
-                late.send(Late { provider, result })
-            {
-                keep.late(&provider, finding).await;
+            by.learn(&result, person, Instant::now());
+            meter.answered(by.prices, &result);
+            if let Err(mpsc::error::SendError(Late { by, result: Ok(finding) })) = late.send(Late { by, result }) {
+                keep.late(&by, finding).await;
             }
         });
     }
 
-    fn skipped(&self, provider: &Provider, outcome: Outcome, retry_after: Option<Duration>) -> Tried {
+    fn skipped(&self, account: &Account, outcome: Outcome, retry_after: Option<Duration>) -> Tried {
         self.meter.attempted(outcome, Duration::ZERO);
-        let attempt = Attempt::skipped(&provider.name, &self.endpoint, outcome, retry_after);
+        let attempt = Attempt::skipped(&account.name, &self.endpoint, outcome, retry_after);
         Tried { attempt, finding: None, pending: false }
     }
 
     fn report(
         &self,
-        provider: &Provider,
+        account: &Account,
         result: &Result<Finding, Fault>,
         duration: Duration,
         retry_after: Option<Duration>,
     ) -> Attempt {
         let (outcome, reason, code, billed) = match result {
-            Ok(finding) => (Outcome::Verdict, Reason::Unspecified, None, provider.prices.billed(finding.verdict)),
+            Ok(finding) => (Outcome::Verdict, Reason::Unspecified, None, account.prices.billed(finding.verdict)),
             Err(fault) => (fault.outcome, fault.reason, fault.code, fault.billed),
         };
-        let plain = Attempt::skipped(&provider.name, &self.endpoint, outcome, retry_after);
+        let plain = Attempt::skipped(&account.name, &self.endpoint, outcome, retry_after);
         Attempt { reason, code, billed, duration, ..plain }
     }
 }

@@ -11,14 +11,16 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use super::account::Account;
 use super::exchange::{self, Exchange};
 use super::hold::Holds;
 use super::link::Link;
 use super::policy::Policy;
 use super::provider::Provider;
 use super::question::{Answer, Failure, Question, Source};
-use super::recall::{Recall, Shelf};
+use super::recall::Recall;
 use super::record::{Avoided, Metrics};
+use super::shelf::Shelf;
 use super::status::{self, ProviderStatus};
 use super::{Config, ProviderConfig};
 use crate::domain::clock::{Clock, Ids};
@@ -107,7 +109,7 @@ impl Live {
             config.providers.iter().map(|one| build_provider(one, config, ground)).collect::<Result<Vec<_>, _>>()?;
         let policy_of = |chain: &super::policy::Config, key: &str| -> Result<Arc<Policy>, BuildError> {
             let find = |name: &String| {
-                let found = providers.iter().find(|provider| *provider.name == **name);
+                let found = providers.iter().find(|provider| *provider.account.name == **name);
                 found.cloned().ok_or_else(|| BuildError::UnknownProvider(name.clone()))
             };
             Ok(Arc::new(Policy {
@@ -125,7 +127,7 @@ impl Live {
             let key = if adapted == config.chain { "" } else { name };
             purposes.insert(name.clone(), policy_of(&adapted, key)?);
         }
-        let names = providers.iter().map(|provider| Arc::clone(&provider.name));
+        let names = providers.iter().map(|provider| Arc::clone(&provider.account.name));
         let shelf = Shelf {
             cache: Arc::clone(&ground.cache),
             clock: ground.clock.clone(),
@@ -170,15 +172,15 @@ impl Live {
 
     /// Keeps the named provider out of the chain until [`Live::restore`]; false if there is none of that name.
     pub fn isolate(&self, provider: &str) -> bool {
-        self.with_provider(provider, |provider| provider.isolated.store(true, Ordering::Relaxed))
+        self.with_provider(provider, |provider| provider.account.isolated.store(true, Ordering::Relaxed))
     }
 
     /// Ends an isolation, an account fault's interval and open breakers of the named provider.
     pub fn restore(&self, provider: &str) -> bool {
         let now = Instant::now();
         self.with_provider(provider, |provider| {
-            provider.isolated.store(false, Ordering::Relaxed);
-            provider.account.restore();
+            provider.account.isolated.store(false, Ordering::Relaxed);
+            provider.account.standing.restore();
             // Forced closed and let go again: closed, with a clean slate, and judged by itself from now on.
             for link in &provider.links {
                 link.breaker.force_closed(now);
@@ -198,12 +200,12 @@ impl Live {
         for provider in &self.providers {
             let seen = status::of(provider, now);
             for (link, endpoint) in provider.links.iter().zip(&seen.endpoints) {
-                self.metrics.breaker(&provider.name, &link.endpoint).set(i64::from(endpoint.state.number()));
+                self.metrics.breaker(&provider.account.name, &link.endpoint).set(i64::from(endpoint.state.number()));
             }
-            provider.meter.available.set(i64::from(seen.available));
-            provider.meter.account(seen.account_fault.map(|fault| fault.reason));
-            provider.meter.in_flight.set(i64::try_from(seen.in_flight).unwrap_or(i64::MAX));
-            provider.meter.holds.set(i64::try_from(seen.holds).unwrap_or(i64::MAX));
+            provider.account.meter.available.set(i64::from(seen.available));
+            provider.account.meter.account(seen.account_fault.map(|fault| fault.reason));
+            provider.account.meter.in_flight.set(i64::try_from(seen.in_flight).unwrap_or(i64::MAX));
+            provider.account.meter.holds.set(i64::try_from(seen.holds).unwrap_or(i64::MAX));
         }
         self.metrics.cache_entries(self.recall.shelf.cache.entries());
     }
@@ -214,7 +216,7 @@ impl Live {
     }
 
     fn with_provider(&self, name: &str, then: impl FnOnce(&Provider)) -> bool {
-        self.providers.iter().find(|provider| *provider.name == *name).map(|found| then(found)).is_some()
+        self.providers.iter().find(|provider| *provider.account.name == *name).map(|found| then(found)).is_some()
     }
 }
 
@@ -239,19 +241,20 @@ fn build_provider(one: &ProviderConfig, config: &Config, ground: &Ground) -> Res
             });
         Link::new(exchange, breaker, meter)
     });
-    Ok(Arc::new(Provider {
+    let links = links.collect();
+    let account = Arc::new(Account {
         name: one.name.clone(),
         driver: one.driver,
         prices: one.prices,
         attempt_timeout: one.attempt_timeout,
-        links: links.collect(),
         bulkhead: Bulkhead::new(one.max_concurrency),
         limiter: Limiter::new(one.rate_limit, one.rate_limit),
-        account: SetAside::new(config.account.clone(), seed(ground, usize::MAX)),
+        standing: SetAside::new(config.account, seed(ground, usize::MAX)),
         holds: Holds::new(config.holds.clone()),
         meter: ground.metrics.provider(&one.name),
         isolated: AtomicBool::new(false),
-    }))
+    });
+    Ok(Arc::new(Provider { account, links }))
 }
 
 /// Jitter differs from replica to replica and from endpoint to endpoint.

@@ -15,9 +15,10 @@ use std::time::Duration;
 
 use crate::domain::money::Prices;
 use crate::providers::{Configured, Driver, Endpoint};
-use crate::resilience::{account, breaker};
+use crate::resilience;
 use crate::storage::Sharing;
 
+mod account;
 mod chain;
 mod ending;
 mod exchange;
@@ -29,6 +30,7 @@ mod provider;
 mod question;
 mod recall;
 mod record;
+mod shelf;
 mod status;
 
 pub use live::{BuildError, Current, Ground, Live, Switch, place};
@@ -46,9 +48,9 @@ pub struct Config {
     /// Sections `[purposes.NAME]`.
     pub purposes: BTreeMap<String, policy::Purpose>,
     /// Section `[breaker]`, for every endpoint.
-    pub breaker: Arc<breaker::Config>,
+    pub breaker: Arc<resilience::breaker::Config>,
     /// Section `[account]`, for every provider.
-    pub account: account::Config,
+    pub account: resilience::account::Config,
     /// Section `[holds]`, for every provider.
     pub holds: hold::Config,
     /// Attempts per minute that may follow one that may have been billed.

@@ -1,106 +1,38 @@
-//! One provider as an account: what all its endpoints share, and what an answer teaches it.
+//! One provider of the chain: its account, and a link for each of its endpoints.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use tokio::time::Instant;
-
-use super::hold::Holds;
+use super::account::Account;
 use super::link::{Ask, Link, Tried};
 use super::question::Attempt;
-use super::record::ProviderMeter;
-use crate::domain::money::{Billed, Prices};
-use crate::domain::outcome::{Fault, Outcome, Reason};
-use crate::domain::subject::{Digest, Subject};
-use crate::domain::verdict::Finding;
-use crate::providers::Driver;
-use crate::resilience::account::SetAside;
-use crate::resilience::bulkhead::Bulkhead;
-use crate::resilience::limiter::Limiter;
+use crate::domain::money::Billed;
+use crate::domain::outcome::Outcome;
 
-/// Providers without a hint mean seconds when they say "too fast".
-const PAUSE_WITHOUT_HINT: Duration = Duration::from_secs(1);
-/// No hint keeps us off a provider for longer than this: a mistaken header must not be an outage.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-
-/// One provider of the chain.
+/// A provider.
 #[derive(Debug)]
 pub(super) struct Provider {
-    pub(super) name: Arc<str>,
-    pub(super) driver: &'static Driver,
-    pub(super) prices: Prices,
-    pub(super) attempt_timeout: Duration,
+    pub(super) account: Arc<Account>,
     pub(super) links: Vec<Link>,
-    pub(super) bulkhead: Bulkhead,
-    pub(super) limiter: Limiter,
-    /// Account faults: set aside for an interval of their own, longer each time.
-    pub(super) account: SetAside<Reason>,
-    pub(super) holds: Holds,
-    pub(super) meter: ProviderMeter,
-    /// Set aside by the operator.
-    pub(super) isolated: AtomicBool,
 }
 
 impl Provider {
-    /// Why this provider is not asked about `subject` at all, if so.
-    pub(super) fn unfit(&self, subject: &Subject) -> Option<Outcome> {
-        let takes = self.driver.kinds.contains(&subject.kind())
-            && subject.parsed_name().code_points() <= self.driver.name_limit;
-        if !takes {
-            Some(Outcome::SkippedUnsupported)
-        } else if self.is_isolated() {
-            Some(Outcome::SkippedOpen)
-        } else {
-            None
-        }
-    }
-
-    pub(super) fn is_isolated(&self) -> bool {
-        self.isolated.load(Ordering::Relaxed)
-    }
-
     /// One attempt at the endpoint with this index.
-    pub(super) async fn attempt(self: &Arc<Self>, index: usize, ask: &Ask) -> Tried {
+    pub(super) async fn attempt(&self, index: usize, ask: &Ask) -> Tried {
         match self.links.get(index) {
-            Some(link) => link.attempt(self, ask).await,
+            Some(link) => link.attempt(&self.account, ask).await,
             None => self.lost(index),
         }
     }
 
     /// What is reported of an attempt whose task was lost to a defect of ours: it may have been billed.
     pub(super) fn lost(&self, index: usize) -> Tried {
-        let endpoint = self.links.get(index).map(|link| Arc::clone(&link.endpoint)).unwrap_or_default();
-        let attempt =
-            Attempt { billed: Billed::Unknown, ..Attempt::skipped(&self.name, &endpoint, Outcome::Interrupted, None) };
-        Tried { attempt, finding: None, pending: false }
+        let endpoint = self.endpoint(index);
+        let plain = Attempt::skipped(&self.account.name, &endpoint, Outcome::Interrupted, None);
+        Tried { attempt: Attempt { billed: Billed::Unknown, ..plain }, finding: None, pending: false }
     }
 
-    /// What an answer about `person` teaches the account. Returns when another try can help, as far as it tells.
-    pub(super) fn learn(&self, result: &Result<Finding, Fault>, person: Digest, now: Instant) -> Option<Duration> {
-        let fault = result.as_ref().err()?;
-        let (provider, reason) = (&*self.name, fault.reason.as_str());
-        match fault.outcome {
-            Outcome::SubjectThrottled => {
-                let hold = self.holds.hold(person, now);
-                tracing::info!(provider, hold_seconds = hold.as_secs(), "a person is held off this provider");
-                Some(hold)
-            }
-            Outcome::RateLimited => {
-                let pause = fault.retry_after.unwrap_or(PAUSE_WITHOUT_HINT).min(LONGEST_PAUSE);
-                self.limiter.pause(now, pause);
-                tracing::warn!(provider, pause_ms = pause.as_millis(), "the provider asks for a pause");
-                Some(pause)
-            }
-            Outcome::AccountFault => {
-                tracing::error!(provider, reason, code = fault.code, "account fault: set aside until somebody acts");
-                fault.retry_after
-            }
-            Outcome::Unreadable => {
-                tracing::error!(provider, reason, code = fault.code, "unreadable answer");
-                fault.retry_after
-            }
-            _ => fault.retry_after,
-        }
+    /// The name of the endpoint with this index.
+    pub(super) fn endpoint(&self, index: usize) -> Arc<str> {
+        self.links.get(index).map(|link| Arc::clone(&link.endpoint)).unwrap_or_default()
     }
 }

@@ -14,16 +14,13 @@ use tokio_util::task::TaskTracker;
 use super::chain::{Chain, Ended, Progress};
 use super::link::Ask;
 use super::policy::Policy;
-use super::provider::Provider;
 use super::question::{Answer, Attempt, Failure, FailureKind, Question, Source};
-use super::record::RecallMeter;
+use super::shelf::{Keep, Shelf};
 use crate::domain::clock::Clock;
-use crate::domain::money::Billed;
 use crate::domain::subject::{Digest, DigestKey};
-use crate::domain::verdict::Finding;
 use crate::resilience::budget::Budget;
 use crate::resilience::flight::{Flights, Role};
-use crate::storage::{Cache, Remembered, Sharing};
+use crate::storage::{Remembered, Sharing};
 
 /// Retrying an unknown outcome joins its call, so soon is fine.
 const COME_BACK: Duration = Duration::from_secs(1);
@@ -37,21 +34,6 @@ pub(super) struct Recall {
     pub(super) sharing: Sharing,
     pub(super) budget: Arc<Budget>,
     pub(super) tasks: TaskTracker,
-}
-
-/// Where verdicts are put.
-#[derive(Debug)]
-pub(super) struct Shelf {
-    pub(super) cache: Arc<Cache>,
-    pub(super) clock: Clock,
-    pub(super) meter: RecallMeter,
-}
-
-/// The place of one question on the shelf.
-#[derive(Debug, Clone)]
-pub(super) struct Keep {
-    shelf: Arc<Shelf>,
-    key: Digest,
 }
 
 /// What a flight came to, for all who waited.
@@ -119,7 +101,7 @@ impl Recall {
             }
             let chain = Chain { policy: &policy, budget: &budget, meter: &keep.shelf.meter.chain };
             let result = match chain.run(&ask, late_answers, &progress).await {
-                Ended::Found(provider, finding) => Ok(Landed::Answered(keep.verdict(&provider, finding).await)),
+                Ended::Found(by, finding) => Ok(Landed::Answered(keep.verdict(&by, finding).await)),
                 Ended::Failed(kind, retry_after) => Err((kind, retry_after)),
             };
             Arc::new(Flown { result, attempts: progress.attempts_until(Instant::now()) })
@@ -137,50 +119,6 @@ impl Recall {
         };
         let parts = [subject.id_number(), subject.name(), &policy.key, owner].map(str::as_bytes);
         self.digest_key.digest("question/v1", &parts)
-    }
-}
-
-impl Shelf {
-    async fn recall(&self, key: &Digest, question: &Question) -> Option<(Remembered, Duration)> {
-        if question.freshness.no_cache {
-            return None;
-        }
-        let now = self.clock.now();
-        let found = self.cache.get(key, now).await?;
-        question.freshness.accepts(found.0.age(now)).then_some(found)
-    }
-}
-
-impl Keep {
-    /// Remembers the verdict that the flight ends with.
-    async fn verdict(&self, provider: &Provider, finding: Finding) -> Remembered {
-        let remembered = Remembered {
-            verdict: finding.verdict,
-            provider: Arc::clone(&provider.name),
-            request_id: finding.request_id,
-            verified_at: self.shelf.clock.now(),
-        };
-        self.shelf.meter.verdict(&provider.name, finding.verdict);
-        self.shelf.cache.put(self.key, remembered.clone()).await;
-        remembered
-    }
-
-    /// Remembers a verdict that came after its flight had ended, unless another is there already.
-    pub(super) async fn late(&self, provider: &Provider, finding: Finding) {
-        let Some((known, _)) = self.shelf.cache.get(&self.key, self.shelf.clock.now()).await else {
-            self.verdict(provider, finding).await;
-            return;
-        };
-        if provider.prices.billed(finding.verdict) == Billed::Yes {
-            self.shelf.meter.duplicate_bill(&provider.name);
-        }
-        let agrees = known.verdict == finding.verdict;
-        tracing::warn!(
-            provider = &*provider.name,
-            answered_by = &*known.provider,
-            agrees,
-            "a late verdict: this question was answered, and perhaps billed, twice"
-        );
     }
 }
 

@@ -59,6 +59,7 @@ pub struct EndpointStatus {
 }
 
 pub(super) fn of(provider: &Provider, now: Instant) -> ProviderStatus {
+    let account = &provider.account;
     let endpoints: Vec<_> = provider
         .links
         .iter()
@@ -73,23 +74,23 @@ pub(super) fn of(provider: &Provider, now: Instant) -> ProviderStatus {
             }
         })
         .collect();
-    let account_fault = provider.account.snapshot(now).map(|fault| AccountStatus {
+    let account_fault = account.standing.snapshot(now).map(|fault| AccountStatus {
         reason: fault.reason,
         since: now.saturating_duration_since(fault.since),
         retry_after: fault.retry_after,
     });
-    let isolated = provider.is_isolated();
+    let isolated = account.is_isolated();
     ProviderStatus {
-        name: Arc::clone(&provider.name),
-        driver: provider.driver.name,
+        name: Arc::clone(&account.name),
+        driver: account.driver.name,
         available: !isolated
             && account_fault.is_none()
             && endpoints.iter().any(|endpoint| endpoint.state != State::Open),
         isolated,
         account_fault,
-        paused_for: provider.limiter.paused_for(now),
-        in_flight: provider.bulkhead.in_use(),
-        holds: provider.holds.active(now),
+        paused_for: account.limiter.paused_for(now),
+        in_flight: account.bulkhead.in_use(),
+        holds: account.holds.active(now),
         endpoints,
     }
 }

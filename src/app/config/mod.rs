@@ -13,12 +13,14 @@ use config::{Environment, File, FileFormat, Value};
 
 use crate::domain::personal::Secret;
 
+mod profile;
 mod provider;
 mod repair;
 mod secret;
 mod sections;
 
-pub use sections::{Format, Log, Profile, Rules, Server, Settings};
+pub use profile::Profile;
+pub use sections::{Format, Log, Rules, Server, Settings};
 
 /// The embedded defaults.
 pub const DEFAULT: &str = include_str!("../../../config/default.toml");

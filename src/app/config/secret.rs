@@ -7,7 +7,7 @@ use std::path::Path;
 
 use config::{Value, ValueKind};
 
-use super::sections::Profile;
+use super::profile::Profile;
 use super::{Read, Tree};
 use crate::domain::personal::Secret;
 use crate::providers;

@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::ValueKind;
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
+use super::Read;
+use super::profile::Profile;
 use super::provider::{self, DriverSettings};
 use super::secret::DIGEST_KEY;
-use super::{Read, Tree};
 use crate::domain::id_number::Calendar;
 use crate::domain::personal::Secret;
 use crate::domain::region::Regions;
@@ -47,16 +47,6 @@ pub struct Settings {
     pub digest_key: Option<Secret>,
     /// Providers, chain, breakers, holds.
     pub verify: verify::Config,
-}
-
-/// How strict to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Profile {
-    /// A laptop.
-    Development,
-    /// What is for a laptop is refused.
-    Production,
 }
 
 /// Section `[server]`.
@@ -159,16 +149,6 @@ pub(super) struct Raw {
     #[serde(default)]
     providers: BTreeMap<String, provider::Section>,
     chain: policy::Config,
-}
-
-impl Profile {
-    /// The profile as far as it can be read; what cannot be read is reported with the rest, and strictness is safe.
-    pub(super) fn of(tree: &Tree) -> Self {
-        match tree.get("profile").map(|value| &value.kind) {
-            Some(ValueKind::String(word)) if word == "development" => Profile::Development,
-            _ => Profile::Production,
-        }
-    }
 }
 
 /// Checks everything that sections say about themselves and about each other.

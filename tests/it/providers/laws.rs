@@ -16,6 +16,7 @@ use idgate::providers::{Configured, Credential, DRIVERS, Driver, Endpoint, Refus
 use jiff::SignedDuration;
 
 use super::{configured, stamp, subject};
+use reference::Reference;
 
 const NOW: &str = "2026-11-22T08:00:00Z";
 
@@ -111,7 +112,7 @@ fn a_verdict_decodes_to_itself() {
                 let finding = finding.unwrap_or_else(|fault| panic!("{}: {verdict:?}: {fault:?}", setup.label));
                 assert_eq!(finding.verdict, verdict, "{}", setup.label);
                 assert_eq!(finding.request_id.unwrap().as_str(), reply_to.request_id, "{}", setup.label);
-                assert_eq!(reference::verdict(setup.driver.name, &response), Some(verdict), "{}", setup.label);
+                assert_eq!(Reference::of(setup.driver.name).verdict(&response), Some(verdict), "{}", setup.label);
             }
         }
     }
@@ -267,6 +268,7 @@ fn changes_of_sealed_headers(request: &Request<Bytes>) -> impl Iterator<Item = (
 fn no_mutation_of_an_answer_makes_a_verdict_that_is_not_in_its_documented_field() {
     const MUTATIONS: usize = 100_000;
     for driver in DRIVERS {
+        let reference = Reference::of(driver.name);
         let made = configured(driver, driver.sandbox_settings).unwrap();
         let setup = Setup { driver, label: driver.name.to_owned(), made };
         let subject = subject("张三", "110101190001010014");
@@ -286,12 +288,12 @@ fn no_mutation_of_an_answer_makes_a_verdict_that_is_not_in_its_documented_field(
             let mutant = mutator.mutate(origin);
             let Ok(finding) = protocol.decode_response(&subject, &mutant) else { continue };
             survived += 1;
-            let read = reference::verdict(driver.name, &mutant);
+            let read = reference.verdict(&mutant);
             let shown = || String::from_utf8_lossy(mutant.body()).into_owned();
             assert_eq!(read, Some(finding.verdict), "{}: {} {}", driver.name, mutant.status(), shown());
-            let field = reference::field(driver.name, origin);
-            if field.is_some() && field == reference::field(driver.name, &mutant) {
-                assert_eq!(reference::verdict(driver.name, origin), read, "{}: {}", driver.name, shown());
+            let field = reference.field(origin);
+            if field.is_some() && field == reference.field(&mutant) {
+                assert_eq!(reference.verdict(origin), read, "{}: {}", driver.name, shown());
             } else {
                 changed += 1;
             }

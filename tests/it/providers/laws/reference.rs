@@ -1,68 +1,108 @@
 //! A second reading of the documented verdict field, as strict as the documents, sharing no code with the drivers.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::Bytes;
 use http::Response;
 use idgate::domain::verdict::Verdict;
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// The verdict in the documented field of an answer, if the answer is one of success.
-pub fn verdict(driver: &str, response: &Response<Bytes>) -> Option<Verdict> {
-    if response.status() != 200 {
-        return None;
-    }
-    let body: Json = serde_json::from_slice(response.body()).ok()?;
-    match driver {
-        "aliyun" | "aliyun_intl" => {
-            let code = body.get("Code")?.scalar()?;
-            let mut said = biz_codes(&body);
-            let first = said.next()??;
-            let agreed = said.all(|other| other.as_ref() == Some(&first));
-            let verdict = match first.as_str() {
-                "1" => Verdict::Match,
-                "2" => Verdict::Mismatch,
-                "3" => Verdict::NoRecord,
-                _ => return None,
-            };
-            (agreed && (code == "200" || code == "Success")).then_some(verdict)
+/// Where a driver's documents say that the verdict is: `tests/fixtures/<driver>/verdict.json`.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Reference {
+    /// A word, in one of several members that must agree.
+    Word { success: Success, members: Vec<String>, words: BTreeMap<String, Word> },
+    /// A flag for a match, and the beginning of a text for the rest.
+    FlagAndText {
+        success: Success,
+        flag: String,
+        text: String,
+        no_match_begins: String,
+        begins: BTreeMap<String, Word>,
+    },
+}
+
+/// The members that say that there is a verdict at all, and what they say.
+type Success = BTreeMap<String, Vec<String>>;
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Word {
+    Match,
+    Mismatch,
+    NoRecord,
+}
+
+impl From<Word> for Verdict {
+    fn from(word: Word) -> Self {
+        match word {
+            Word::Match => Verdict::Match,
+            Word::Mismatch => Verdict::Mismatch,
+            Word::NoRecord => Verdict::NoRecord,
         }
-        "muzhiyun" => {
-            let msg = body.get("msg")?.scalar()?.trim().replace('：', ":");
-            let matched = matches!(body.get("match"), Some(Json::Bool(true)));
-            let ok = body.get("ok")?.scalar()? == "1";
-            match () {
-                () if !ok => None,
-                () if matched => (!msg.starts_with("实名校验失败")).then_some(Verdict::Match),
-                () if msg.starts_with("实名校验失败:身份证与姓名不匹配") => Some(Verdict::Mismatch),
-                () if msg.starts_with("实名校验失败:查无记录") => Some(Verdict::NoRecord),
-                () => None,
+    }
+}
+
+impl Reference {
+    /// The reference of a driver.
+    pub fn of(driver: &str) -> Self {
+        let path = format!("{}/tests/fixtures/{driver}/verdict.json", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&path)
+            .unwrap_or_else(|_| panic!("{path} is missing: it says where the answers of {driver} hold their verdict"));
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// The verdict in the documented field of an answer, if the answer is one of success.
+    pub fn verdict(&self, response: &Response<Bytes>) -> Option<Verdict> {
+        let body: Json = serde_json::from_slice(response.body()).ok()?;
+        let (Reference::Word { success, .. } | Reference::FlagAndText { success, .. }) = self;
+        let says = |(member, words): (&String, &Vec<String>)| {
+            body.get(member).and_then(Json::scalar).is_some_and(|said| words.contains(&said))
+        };
+        if response.status() != 200 || !success.iter().all(says) {
+            return None;
+        }
+        match self {
+            Reference::Word { members, words, .. } => {
+                let mut said = said(&body, members);
+                let first = said.next()??;
+                let agreed = said.all(|other| other.as_ref() == Some(&first));
+                words.get(&first).filter(|_| agreed).map(|word| Verdict::from(*word))
+            }
+            Reference::FlagAndText { flag, text, no_match_begins, begins, .. } => {
+                let text = body.get(text)?.scalar()?.trim().replace('：', ":");
+                if matches!(body.get(flag), Some(Json::Bool(true))) {
+                    return (!text.starts_with(no_match_begins)).then_some(Verdict::Match);
+                }
+                begins.iter().find(|(beginning, _)| text.starts_with(*beginning)).map(|(_, word)| Verdict::from(*word))
             }
         }
-        "yunyi" => match body.get("respCode")?.scalar()?.as_str() {
-            "0000" => Some(Verdict::Match),
-            "0008" => Some(Verdict::Mismatch),
-            "0007" => Some(Verdict::NoRecord),
-            _ => None,
+    }
+
+    /// The field itself, as it stands.
+    pub fn field(&self, response: &Response<Bytes>) -> Option<String> {
+        let body: Json = serde_json::from_slice(response.body()).ok()?;
+        match self {
+            Reference::Word { members, .. } => said(&body, members).next()?,
+            Reference::FlagAndText { flag, text, .. } => {
+                Some(format!("{:?} {}", body.get(flag), body.get(text)?.scalar()?))
+            }
+        }
+    }
+}
+
+/// What each of the members says that is there; inside, nothing for one that says nothing readable.
+fn said(body: &Json, members: &[String]) -> impl Iterator<Item = Option<String>> {
+    members.iter().filter_map(|path| match path.split_once('.') {
+        None => Some(body.get(path)?.scalar()),
+        Some((object, member)) => match body.get(object)? {
+            Json::Null => None,
+            object => Some(object.get(member).and_then(Json::scalar)),
         },
-        other => panic!("say where the answers of {other} hold their verdict"),
-    }
-}
-
-/// The field itself, as it stands.
-pub fn field(driver: &str, response: &Response<Bytes>) -> Option<String> {
-    let body: Json = serde_json::from_slice(response.body()).ok()?;
-    match driver {
-        "aliyun" | "aliyun_intl" => biz_codes(&body).next()?,
-        "muzhiyun" => Some(format!("{:?} {}", body.get("match"), body.get("msg")?.scalar()?)),
-        _ => body.get("respCode")?.scalar(),
-    }
-}
-
-/// What each result object says; inside, nothing for one that says nothing readable.
-fn biz_codes(body: &Json) -> impl Iterator<Item = Option<String>> {
-    let objects = ["ResultObject", "Result"].into_iter().filter_map(|name| body.get(name));
-    objects.filter(|object| !matches!(object, Json::Null)).map(|object| object.get("BizCode")?.scalar())
+    })
 }
 
 /// JSON with its members in order, repeated ones included.

@@ -1,0 +1,261 @@
+//! The way of a question: authenticate, limit, parse, check locally (free), then ask.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::request;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::time::Instant;
+
+use super::body::VerifyBody;
+use super::idempotency::Claim;
+use super::problem::{Code, Problem};
+use super::reply::{Person, Provenance, VerifyReply};
+use super::visit::{Trace, Visit};
+use super::{Api, Refused, auth, body, headers, reply};
+use crate::domain::id_number::IdNumber;
+use crate::domain::name::Name;
+use crate::domain::personal::Personal;
+use crate::domain::subject::Subject;
+use crate::domain::verdict::Verdict;
+use crate::verify::{Answer, Avoided, Question, Source};
+
+/// Do this name and this ID number belong together?
+#[utoipa::path(
+    post,
+    path = "/v1/verify",
+    tag = "verify",
+    operation_id = "verify",
+    request_body = body::VerifyRequest,
+    security(("client_key" = [])),
+    params(
+        ("Cache-Control" = Option<String>, Header,
+            description = "`no-cache` asks again, `max-age=N` takes an answer no older than N seconds, `only-if-cached` asks memory only (RFC 9111)"),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: the seconds the caller waits (RFC 7240)"),
+        ("Idempotency-Key" = Option<String>, Header,
+            description = "1 to 255 visible ASCII characters; the same key and body get the same answer for 24 hours"),
+        ("X-Request-Id" = Option<String>, Header,
+            description = "The caller's own id for this request: up to 128 of letters, digits and `-_.:`, fewer than 15 digits in a row; anything else is replaced"),
+    ),
+    responses(
+        (status = 200, description = "A verdict", body = reply::VerifyReply, headers(
+            ("X-Request-Id" = String, description = "The id of this request, as logged"),
+            ("Age" = u64, description = "Seconds since the provider answered; only for remembered verdicts"),
+            ("Cache-Status" = String, description = "`idgate; hit; ttl=N` or `idgate; fwd=miss` (RFC 9211)"),
+            ("RateLimit" = String, description = "What is left of the client's rate"),
+            ("RateLimit-Policy" = String, description = "The client's rate"),
+        )),
+        (status = 400, description = "`malformed_request`", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "`unauthenticated`", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "`forbidden`", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`not_found`", body = Problem, content_type = "application/problem+json"),
+        (status = 405, description = "`method_not_allowed`", body = Problem, content_type = "application/problem+json"),
+        (status = 406, description = "`not_acceptable`", body = Problem, content_type = "application/problem+json"),
+        (status = 408, description = "`request_timeout`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`idempotency_in_progress`", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "`payload_too_large`", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "`unsupported_media_type`", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid_name`, `invalid_id_number`, `unsupported_document`, `rejected_by_provider`, `idempotency_key_reused`", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "`rate_limited`, `subject_throttled`", body = Problem, content_type = "application/problem+json"),
+        (status = 431, description = "`headers_too_large`", body = Problem, content_type = "application/problem+json"),
+        (status = 500, description = "`internal`", body = Problem, content_type = "application/problem+json"),
+        (status = 502, description = "`provider_failure`", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "`no_provider_available`, `overloaded`, `shutting_down`", body = Problem, content_type = "application/problem+json"),
+        (status = 504, description = "`outcome_unknown`, `not_cached`", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn verify(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let mut visit = Visit { api: &api, parts: &parts, began: Instant::now(), trace: Trace::default(), over: false };
+    let result = match api.places.try_acquire() {
+        Ok(_place) => api.answer(&parts, body, &mut visit.trace).await,
+        Err(_) => Err(Box::new(Problem::new(Code::Overloaded).with_retry_after(Duration::from_secs(1)))),
+    };
+    visit.respond(result)
+}
+
+impl Api {
+    /// The way of a question, from its head to its reply.
+    async fn answer(&self, parts: &request::Parts, body: Body, trace: &mut Trace) -> Result<Arc<VerifyReply>, Refused> {
+        let caller = self.clients.caller(&parts.headers, self.clock.now())?;
+        let client = Arc::clone(&caller.client);
+        trace.caller = Some(caller);
+        match client.admit() {
+            Ok(allowance) => trace.allowance = allowance,
+            Err((allowance, wait)) => {
+                trace.allowance = Some(allowance);
+                return Err(Box::new(Problem::new(Code::RateLimited).with_retry_after(wait)));
+            }
+        }
+        let head: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        if head > self.limits.max_header_bytes {
+            return Err(Box::new(Problem::new(Code::HeadersTooLarge)));
+        }
+        if !headers::accepts_json(&parts.headers) {
+            return Err(Box::new(Problem::new(Code::NotAcceptable)));
+        }
+        if !headers::is_json(&parts.headers) {
+            return Err(Box::new(Problem::new(Code::UnsupportedMediaType)));
+        }
+        let idempotency_key = headers::idempotency_key(&parts.headers)?;
+        let bytes = self.read(body).await?;
+        let body = VerifyBody::parse(&bytes)
+            .map_err(|errors| Problem::new(Code::MalformedRequest).with_errors(errors))
+            .map_err(Box::new)?;
+        trace.reference.clone_from(&body.reference);
+        let purpose = client.purpose(body.purpose.as_deref())?;
+        trace.purpose = Some(Arc::clone(&purpose));
+        let subject = self.check(&body, trace)?;
+        let asked_to_wait = headers::patience(&parts.headers).map(|wait| wait.min(self.limits.request_timeout));
+        trace.asked_to_wait = asked_to_wait;
+        let question = Question {
+            subject: Arc::new(subject),
+            client: Arc::clone(&client.name),
+            purpose,
+            freshness: headers::freshness(&parts.headers),
+            patience: asked_to_wait.unwrap_or(self.limits.request_timeout),
+        };
+        match idempotency_key {
+            None => self.ask(question, body.include_person, trace).await,
+            Some(key) => self.ask_once(&key, question, &body, trace).await,
+        }
+    }
+
+    /// One question from this very process, under no client's rate and no purpose of its own.
+    ///
+    /// # Errors
+    /// The problem that a caller would get.
+    pub async fn ask_locally(&self, name: Personal, id_number: Personal) -> Result<VerifyReply, Problem> {
+        let body = VerifyBody { name, id_number, purpose: None, reference: None, include_person: true };
+        let mut trace = Trace::default();
+        let subject = self.check(&body, &mut trace).map_err(|problem| *problem)?;
+        let question = Question {
+            subject: Arc::new(subject),
+            client: Arc::from("local"),
+            purpose: Arc::from(auth::DEFAULT_PURPOSE),
+            freshness: crate::verify::Freshness::default(),
+            patience: self.limits.request_timeout,
+        };
+        let reply = self.ask(question, true, &mut trace).await;
+        reply.map(Arc::unwrap_or_clone).map_err(|problem| *problem)
+    }
+
+    /// Reads the body, up to its cap and its deadline.
+    async fn read(&self, body: Body) -> Result<bytes::Bytes, Refused> {
+        let limited = Limited::new(body, self.limits.max_body_bytes);
+        match tokio::time::timeout(self.limits.body_timeout, limited.collect()).await {
+            Ok(Ok(collected)) => Ok(collected.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                let most = self.limits.max_body_bytes;
+                let detail = format!("is larger than {most} bytes; a question needs a few hundred");
+                Err(Box::new(Problem::new(Code::PayloadTooLarge).with_error("", "too_large", &detail)))
+            }
+            Ok(Err(_)) => {
+                let detail = "the body broke off; send all of it";
+                Err(Box::new(Problem::new(Code::MalformedRequest).with_error("", "incomplete", detail)))
+            }
+            Err(_) => Err(Box::new(Problem::new(Code::RequestTimeout))),
+        }
+    }
+
+    /// The local rules: free, and first.
+    fn check(&self, body: &VerifyBody, trace: &mut Trace) -> Result<Subject, Refused> {
+        let mut refuse = |code: Code, pointer: &str, reason: &'static str, detail: &str| {
+            trace.reason = Some(reason);
+            self.verify_metrics.avoided(Avoided::InvalidInput);
+            Box::new(Problem::new(code).with_error(pointer, reason, detail))
+        };
+        let number = IdNumber::parse(body.id_number.expose(), self.clock.today_in_china(), self.rules.calendar)
+            .map_err(|wrong| refuse(Code::InvalidIdNumber, "/id_number", wrong.reason(), wrong.detail()))?;
+        let name = Name::parse(body.name.expose());
+        name.and_then(|name| Subject::new(name, number, self.rules.pair))
+            .map_err(|wrong| refuse(Code::InvalidName, "/name", wrong.reason(), wrong.detail()))
+    }
+
+    async fn ask(&self, question: Question, person: bool, trace: &mut Trace) -> Result<Arc<VerifyReply>, Refused> {
+        let began = Instant::now();
+        let live = self.current.load();
+        let answer = tokio::select! {
+            biased;
+            answer = live.ask(&question) => answer,
+            () = self.last_call.cancelled() => return Err(Box::new(Problem::new(Code::ShuttingDown))),
+        };
+        match answer {
+            Ok(answer) => {
+                if answer.source != Source::Cache {
+                    trace.upstream = began.elapsed();
+                }
+                trace.note(&answer);
+                Ok(Arc::new(self.reply(&question.subject, &answer, person)))
+            }
+            Err(failure) => {
+                trace.upstream = began.elapsed();
+                Err(Box::new(failure.into()))
+            }
+        }
+    }
+
+    /// The same under an idempotency key: claimed before anything is asked, final only with a verdict.
+    async fn ask_once(
+        &self,
+        key: &str,
+        question: Question,
+        body: &VerifyBody,
+        trace: &mut Trace,
+    ) -> Result<Arc<VerifyReply>, Refused> {
+        let deadline = Instant::now() + question.patience;
+        let digest = |context: &str, parts: &[&[u8]]| self.digest_key.digest(context, parts);
+        let key = digest("idempotency-key/v1", &[question.client.as_bytes(), key.as_bytes()]);
+        let VerifyBody { name, id_number, purpose: _in_question, reference, include_person } = body;
+        let parts = [name.expose(), id_number.expose(), &question.purpose, reference.as_deref().unwrap_or_default()];
+        let body =
+            digest("idempotent-body/v1", &[&parts.map(str::as_bytes)[..], &[&[u8::from(*include_person)]]].concat());
+        loop {
+            match self.idempotency.claim(key, body).await {
+                Claim::Held(held) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    let reply = self.ask(Question { patience: left, ..question }, *include_person, trace).await?;
+                    held.finish(Arc::clone(&reply));
+                    return Ok(reply);
+                }
+                Claim::Done(reply) => return Ok(self.replay(reply, trace)),
+                Claim::Reused => {
+                    let detail = "was used with another body before; use a new key";
+                    let problem = Problem::new(Code::IdempotencyKeyReused);
+                    return Err(Box::new(problem.with_error("", "idempotency_key_reused", detail)));
+                }
+                Claim::Busy(busy) => match tokio::time::timeout_at(deadline, busy.wait()).await {
+                    Ok(Some(reply)) => return Ok(self.replay(reply, trace)),
+                    Ok(None) => {}
+                    Err(_) => {
+                        let problem = Problem::new(Code::IdempotencyInProgress);
+                        return Err(Box::new(problem.with_retry_after(Duration::from_secs(1))));
+                    }
+                },
+            }
+        }
+    }
+
+    fn replay(&self, reply: Arc<VerifyReply>, trace: &mut Trace) -> Arc<VerifyReply> {
+        self.verify_metrics.avoided(Avoided::Idempotent);
+        trace.replayed = true;
+        reply
+    }
+
+    fn reply(&self, subject: &Subject, answer: &Answer, person: bool) -> VerifyReply {
+        let converted = subject.number().was_converted().then_some("converted_15_digit");
+        let may_differ = answer.verdict == Verdict::Mismatch && subject.parsed_name().has_alternate_spelling();
+        let alternate = may_differ.then_some("alternate_spelling_possible");
+        let names = subject.parsed_name().warnings().iter().map(|warning| warning.as_str());
+        VerifyReply {
+            verification_id: self.ids.ordered(),
+            verdict: answer.verdict.as_str(),
+            provenance: Provenance::from(answer),
+            warnings: converted.into_iter().chain(alternate).chain(names).collect(),
+            person: person.then(|| Person::of(subject, &self.regions, self.clock.today_in_china())),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! One request from its head to its answer, or to the moment its caller leaves: its headers, its one log line, its one
+//! count.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::response::Response;
+use http::{HeaderValue, StatusCode, header, request};
+use tokio::time::Instant;
+
+use super::auth::{Allowance, Caller};
+use super::meter::{NO_SOURCE, UNKNOWN};
+use super::reply::{AttemptDocument, VerifyReply};
+use super::{Api, ROUTE, Refused, headers};
+use crate::server::access_log::Line;
+use crate::verify::{Answer, Source};
+
+/// What becomes known of a request on its way, for its headers, its log line and its count.
+#[derive(Debug, Default)]
+pub(super) struct Trace {
+    pub(super) caller: Option<Caller>,
+    pub(super) allowance: Option<Allowance>,
+    pub(super) purpose: Option<Arc<str>>,
+    pub(super) reference: Option<String>,
+    pub(super) asked_to_wait: Option<Duration>,
+    pub(super) upstream: Duration,
+    pub(super) cache_status: Option<String>,
+    pub(super) age: Option<Duration>,
+    pub(super) replayed: bool,
+    pub(super) reason: Option<&'static str>,
+}
+
+/// One request from its head to its answer, or to the moment its caller leaves.
+pub(super) struct Visit<'a> {
+    pub(super) api: &'a Api,
+    pub(super) parts: &'a request::Parts,
+    pub(super) began: Instant,
+    pub(super) trace: Trace,
+    pub(super) over: bool,
+}
+
+impl Visit<'_> {
+    /// Bytes out: the response with its headers, its log line, its count.
+    pub(super) fn respond(mut self, result: Result<Arc<VerifyReply>, Refused>) -> Response {
+        let request_id = self.api.request_id(&self.parts.headers);
+        let mut response = match &result {
+            Ok(reply) => reply.to_response(),
+            Err(problem) => problem.to_response(&request_id),
+        };
+        self.trace.add_headers(&mut response, &request_id);
+        self.record(&request_id, response.status(), Some(&result));
+        self.over = true;
+        response
+    }
+
+    fn record(&self, request_id: &str, status: StatusCode, result: Option<&Result<Arc<VerifyReply>, Refused>>) {
+        let trace = &self.trace;
+        let total = self.began.elapsed();
+        let mut line = Line {
+            time: format!("{:.3}", self.api.clock.now()),
+            kind: "request",
+            request_id,
+            trace_id: headers::trace_id(&self.parts.headers),
+            method: "POST",
+            route: ROUTE,
+            status: status.as_u16(),
+            client: trace.caller.as_ref().map(|caller| &*caller.client.name),
+            key_id: trace.caller.as_ref().map(|caller| &*caller.key_id).filter(|id| !id.is_empty()),
+            purpose: trace.purpose.as_deref(),
+            reference: trace.reference.as_deref(),
+            reason: trace.reason,
+            duration_ms: (total.as_secs_f64() * 1e6).round() / 1e3,
+            ..Line::default()
+        };
+        match result {
+            Some(Ok(reply)) => {
+                line.verification_id = Some(reply.verification_id);
+                line.verdict = Some(reply.verdict);
+                line.source = Some(reply.provenance.source);
+                line.provider = Some(&reply.provenance.provider);
+                line.provider_request_id = reply.provenance.provider_request_id.as_deref();
+                line.attempts = reply.provenance.attempts.iter().map(AttemptDocument::in_short).collect();
+            }
+            Some(Err(problem)) => {
+                line.code = Some(problem.code().as_str());
+                line.attempts = problem.attempts().iter().map(AttemptDocument::in_short).collect();
+            }
+            None => {}
+        }
+        self.api.access_log.write(&line);
+        self.api.meter.request(
+            line.client.unwrap_or(UNKNOWN),
+            line.purpose.unwrap_or(UNKNOWN),
+            status.as_str(),
+            line.source.unwrap_or(NO_SOURCE),
+            total.as_secs_f64(),
+            trace.upstream.as_secs_f64(),
+        );
+    }
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            // The caller left. The work goes on without it; the request is still logged and counted.
+            let request_id = self.api.request_id(&self.parts.headers);
+            self.record(&request_id, client_closed_request(), None);
+        }
+    }
+}
+
+/// The status that logs use for a caller who left before the answer; it is never sent.
+fn client_closed_request() -> StatusCode {
+    StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
+}
+
+impl Trace {
+    pub(super) fn note(&mut self, answer: &Answer) {
+        let status = match answer.source {
+            Source::Cache => {
+                self.age = Some(answer.age);
+                format!("idgate; hit; ttl={}", answer.left.unwrap_or_default().as_secs())
+            }
+            Source::Shared => "idgate; fwd=miss; collapsed".to_owned(),
+            Source::Provider => "idgate; fwd=miss".to_owned(),
+        };
+        self.cache_status = Some(status);
+    }
+
+    fn add_headers(&self, response: &mut Response, request_id: &str) {
+        let answered = response.status() == StatusCode::OK;
+        let headers = response.headers_mut();
+        headers.insert(headers::X_REQUEST_ID, headers::value(request_id));
+        if let Some(allowance) = &self.allowance {
+            headers.insert(headers::RATELIMIT, headers::value(&allowance.state()));
+            headers.insert(headers::RATELIMIT_POLICY, headers::value(&allowance.policy()));
+        }
+        if let Some(status) = self.cache_status.as_ref().filter(|_| answered) {
+            headers.insert(headers::CACHE_STATUS, headers::value(status));
+        }
+        if let Some(age) = self.age {
+            headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
+        }
+        if let Some(wait) = self.asked_to_wait {
+            headers.insert(headers::PREFERENCE_APPLIED, headers::value(&format!("wait={}", wait.as_secs())));
+        }
+        if self.replayed {
+            headers.insert(headers::IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+        }
+    }
+}
