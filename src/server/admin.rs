@@ -190,7 +190,10 @@ pub(super) async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
             content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn isolate(State(admin): State<Arc<Admin>>, provider: Result<Path<String>, PathRejection>) -> Response {
+pub(super) async fn isolate(
+    State(admin): State<Arc<Admin>>,
+    provider: Result<Path<String>, PathRejection>,
+) -> Response {
     let live = admin.current.load();
     let provider = provider.map(|Path(provider)| provider).unwrap_or_default();
     if !live.isolate(&provider) {
@@ -209,7 +212,10 @@ pub(super) async fn isolate(State(admin): State<Arc<Admin>>, provider: Result<Pa
             content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn restore(State(admin): State<Arc<Admin>>, provider: Result<Path<String>, PathRejection>) -> Response {
+pub(super) async fn restore(
+    State(admin): State<Arc<Admin>>,
+    provider: Result<Path<String>, PathRejection>,
+) -> Response {
     let live = admin.current.load();
     let provider = provider.map(|Path(provider)| provider).unwrap_or_default();
     if !live.restore(&provider) {
