@@ -3,7 +3,7 @@
 //! Invariant: whatever level is configured, the HTTP and TLS libraries stay at warnings: their debug lines hold headers
 //! and URLs. A panic tells where, never what: its message may quote a value.
 
-use std::io::stderr;
+use std::io::{IsTerminal, stderr};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
@@ -18,7 +18,8 @@ const QUIET: &str = "hyper=warn,hyper_util=warn,h2=warn,reqwest=warn,rustls=warn
 /// When the level is no filter.
 pub fn start(log: &Log) -> Result<(), ParseError> {
     let filter = EnvFilter::try_new(format!("{},{QUIET}", log.level))?;
-    let events = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    let events =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal());
     // A second start (two gateways in one process) keeps the first; that is no reason to fail.
     let _ = match log.format {
         Format::Json => events.json().flatten_event(true).try_init(),
