@@ -6,7 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -14,10 +16,13 @@ use http::{StatusCode, header};
 use prometheus::{Encoder, Registry, TextEncoder};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::ToSchema;
 
+use super::api::headers;
 use super::api::problem::{Code, Problem};
 use super::listener;
+use crate::domain::clock::Ids;
 use crate::verify::{Current, EndpointStatus, ProviderStatus};
 
 /// What the admin listener is built on.
@@ -31,6 +36,10 @@ pub struct Admin {
     pub connections: listener::Metrics,
     /// Cancelled when the process begins to go down.
     pub draining: CancellationToken,
+    /// Request ids, for problems.
+    pub ids: Ids,
+    /// The largest head, in bytes.
+    pub max_header_bytes: usize,
 }
 
 /// Whether this process is alive, or takes requests.
@@ -102,6 +111,7 @@ pub struct EndpointDocument {
 /// The admin routes.
 /// `more` has routes of its own, such as the sandbox's controls.
 pub fn router(admin: Arc<Admin>, more: Router) -> Router {
+    let (last_resort, limit) = (Arc::clone(&admin), Arc::clone(&admin));
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
@@ -109,11 +119,22 @@ pub fn router(admin: Arc<Admin>, more: Router) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/providers/{provider}/isolate", post(isolate))
         .route("/v1/providers/{provider}/restore", post(restore))
+        .merge(super::openapi::page().with_state(()))
+        .merge(more.with_state(()))
+        .fallback(|State(admin): State<Arc<Admin>>| async move { admin.problem(Problem::new(Code::NotFound)) })
+        .method_not_allowed_fallback(|State(admin): State<Arc<Admin>>| async move {
+            admin.problem(Problem::new(Code::MethodNotAllowed))
+        })
         .with_state(admin)
-        .merge(super::openapi::page())
-        .merge(more)
-        .fallback(|| async { Problem::new(Code::NotFound).to_response("") })
-        .method_not_allowed_fallback(|| async { Problem::new(Code::MethodNotAllowed).to_response("") })
+        .layer(from_fn_with_state(limit, within_limits))
+        .layer(CatchPanicLayer::custom(move |_panic| last_resort.problem(Problem::new(Code::Internal))))
+}
+
+async fn within_limits(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+    if headers::size(request.method(), request.uri(), request.headers()) > admin.max_header_bytes {
+        return admin.problem(Problem::new(Code::HeadersTooLarge));
+    }
+    next.run(request).await
 }
 
 /// Whether this process runs.
@@ -144,7 +165,7 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     let mut text = Vec::with_capacity(16 * 1024);
     match encoder.encode(&admin.registry.gather(), &mut text) {
         Ok(()) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
-        Err(_) => Problem::new(Code::Internal).to_response(""),
+        Err(_) => admin.problem(Problem::new(Code::Internal)),
     }
 }
 
@@ -169,10 +190,14 @@ pub(super) async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
             content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn isolate(State(admin): State<Arc<Admin>>, Path(provider): Path<String>) -> Response {
+pub(super) async fn isolate(
+    State(admin): State<Arc<Admin>>,
+    provider: Result<Path<String>, PathRejection>,
+) -> Response {
     let live = admin.current.load();
+    let provider = provider.map(|Path(provider)| provider).unwrap_or_default();
     if !live.isolate(&provider) {
-        return unknown_provider(&live.status());
+        return admin.unknown_provider(&live.status());
     }
     tracing::warn!(provider, "isolated by an operator");
     StatusCode::NO_CONTENT.into_response()
@@ -187,22 +212,33 @@ pub(super) async fn isolate(State(admin): State<Arc<Admin>>, Path(provider): Pat
             content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn restore(State(admin): State<Arc<Admin>>, Path(provider): Path<String>) -> Response {
+pub(super) async fn restore(
+    State(admin): State<Arc<Admin>>,
+    provider: Result<Path<String>, PathRejection>,
+) -> Response {
     let live = admin.current.load();
+    let provider = provider.map(|Path(provider)| provider).unwrap_or_default();
     if !live.restore(&provider) {
-        return unknown_provider(&live.status());
+        return admin.unknown_provider(&live.status());
     }
     tracing::warn!(provider, "restored by an operator");
     StatusCode::NO_CONTENT.into_response()
 }
 
-fn unknown_provider(known: &[ProviderStatus]) -> Response {
-    let names: Vec<_> = known.iter().map(|provider| &*provider.name).collect();
-    let detail = format!("there is no such provider; configured are: {}", names.join(", "));
-    Problem::new(Code::NotFound).with_error("", "unknown_provider", &detail).to_response("")
-}
-
 impl Admin {
+    fn unknown_provider(&self, known: &[ProviderStatus]) -> Response {
+        let names: Vec<_> = known.iter().map(|provider| &*provider.name).collect();
+        let detail = format!("there is no such provider; configured are: {}", names.join(", "));
+        self.problem(Problem::new(Code::NotFound).with_error("", "unknown_provider", &detail))
+    }
+
+    fn problem(&self, problem: Problem) -> Response {
+        let id = self.ids.ordered().to_string();
+        let mut response = problem.to_response(&id);
+        response.headers_mut().insert(headers::X_REQUEST_ID, headers::value(&id));
+        response
+    }
+
     fn word(&self) -> &'static str {
         if self.draining.is_cancelled() { "draining" } else { "ready" }
     }

@@ -41,6 +41,13 @@ impl Freshness {
     pub fn accepts(self, age: Duration) -> bool {
         !self.no_cache && self.max_age.is_none_or(|most| age <= most)
     }
+
+    /// The same for somebody who has been asking for `waiting` already: what was said since then is fresh as well.
+    #[must_use]
+    pub fn or_since(self, waiting: Duration) -> Self {
+        let asked_for = if self.no_cache { Some(Duration::ZERO) } else { self.max_age };
+        Self { no_cache: false, max_age: asked_for.map(|age| age.max(waiting)), ..self }
+    }
 }
 
 /// How a verdict came to this caller.
@@ -168,6 +175,7 @@ impl Failure {
 
     /// Whether money may have been spent.
     pub fn may_have_been_billed(&self) -> bool {
-        self.attempts.iter().any(|attempt| attempt.billed != Billed::No)
+        // After a defect nobody knows how far the call had come.
+        self.kind == FailureKind::Internal || self.attempts.iter().any(|attempt| attempt.billed != Billed::No)
     }
 }

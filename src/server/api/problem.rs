@@ -411,7 +411,9 @@ impl From<Failure> for Problem {
             FailureKind::Internal => Code::Internal,
         };
         let plain = Self::new(code);
-        let timed = match failure.retry_after {
+        // Asking again joins the call or finds its answer, so soon is fine.
+        let soon = (code == Code::OutcomeUnknown).then_some(Duration::from_secs(1));
+        let timed = match failure.retry_after.or(soon) {
             Some(after) => plain.with_retry_after(after),
             None => plain,
         };

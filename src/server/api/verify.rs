@@ -1,14 +1,16 @@
 //! The way of a question: authenticate, limit, parse, check locally (free), then ask.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use futures_util::FutureExt;
 use http::request;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::body::VerifyBody;
 use super::idempotency::Claim;
@@ -22,6 +24,12 @@ use crate::domain::personal::Personal;
 use crate::domain::subject::Subject;
 use crate::domain::verdict::Verdict;
 use crate::verify::{Answer, Avoided, Question, Source};
+
+/// When to come back where nobody can know it better.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Of a body that is too large, so much more is read.
+const MOST_THROWN_AWAY: usize = 2 * 1024 * 1024;
 
 /// Do this name and this ID number belong together?
 #[utoipa::path(
@@ -54,10 +62,15 @@ use crate::verify::{Answer, Avoided, Question, Source};
 )]
 pub(super) async fn verify(State(api): State<Arc<Api>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let mut visit = Visit { api: &api, parts: &parts, began: Instant::now(), trace: Trace::default(), over: false };
+    let mut visit = Visit::new(&api, &parts);
     let result = match api.places.try_acquire() {
-        Ok(_place) => api.answer(&parts, body, &mut visit.trace).await,
-        Err(_) => Err(Box::new(Problem::new(Code::Overloaded).with_retry_after(Duration::from_secs(1)))),
+        Ok(_place) => {
+            // Caught here, where the request is still known: a defect is answered, logged and counted like anything else.
+            // What it leaves half done is this request's own; what is shared gives itself back when dropped.
+            let answer = AssertUnwindSafe(api.answer(&parts, body, &mut visit.trace)).catch_unwind().await;
+            answer.unwrap_or_else(|_| Err(Box::new(Problem::new(Code::Internal))))
+        }
+        Err(_) => Err(Box::new(Problem::new(Code::Overloaded).with_retry_after(SOON))),
     };
     visit.respond(result)
 }
@@ -75,8 +88,7 @@ impl Api {
                 return Err(Box::new(Problem::new(Code::RateLimited).with_retry_after(wait)));
             }
         }
-        let head: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-        if head > self.limits.max_header_bytes {
+        if headers::size(&parts.method, &parts.uri, &parts.headers) > self.limits.max_header_bytes {
             return Err(Box::new(Problem::new(Code::HeadersTooLarge)));
         }
         if !headers::accepts_json(&parts.headers) {
@@ -90,6 +102,11 @@ impl Api {
         let body = VerifyBody::parse(&bytes)
             .map_err(|errors| Problem::new(Code::MalformedRequest).with_errors(errors))
             .map_err(Box::new)?;
+        if body.reference_carries_number(self.clock.today_in_china()) {
+            return Err(Box::new(
+                Problem::new(Code::MalformedRequest).with_errors(vec![body::reference_with_number()]),
+            ));
+        }
         trace.reference.clone_from(&body.reference);
         let purpose = client.purpose(body.purpose.as_deref())?;
         trace.purpose = Some(Arc::clone(&purpose));
@@ -129,11 +146,15 @@ impl Api {
     }
 
     /// Reads the body, up to its cap and its deadline.
-    async fn read(&self, body: Body) -> Result<bytes::Bytes, Refused> {
-        let limited = Limited::new(body, self.limits.max_body_bytes);
-        match tokio::time::timeout(self.limits.body_timeout, limited.collect()).await {
+    async fn read(&self, mut body: Body) -> Result<bytes::Bytes, Refused> {
+        let deadline = Instant::now() + self.limits.body_timeout;
+        let limited = Limited::new(&mut body, self.limits.max_body_bytes);
+        match timeout_at(deadline, limited.collect()).await {
             Ok(Ok(collected)) => Ok(collected.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                // Closing with unread bytes resets the connection, and the reset may overtake the answer. So some of the
+                // rest is thrown away first; whoever sends even more than that has to live with a reset.
+                let _ = timeout_at(deadline, Limited::new(body, MOST_THROWN_AWAY).collect()).await;
                 let most = self.limits.max_body_bytes;
                 let detail = format!("is larger than {most} bytes; a question needs a few hundred");
                 Err(Box::new(Problem::new(Code::PayloadTooLarge).with_error("", "too_large", &detail)))
@@ -166,7 +187,7 @@ impl Api {
         let answer = tokio::select! {
             biased;
             answer = live.ask(&question) => answer,
-            () = self.last_call.cancelled() => return Err(Box::new(Problem::new(Code::ShuttingDown))),
+            () = self.last_call.cancelled() => return Err(Box::new(Problem::new(Code::ShuttingDown).with_retry_after(SOON))),
         };
         match answer {
             Ok(answer) => {
@@ -201,8 +222,12 @@ impl Api {
         loop {
             match self.idempotency.claim(key, body).await {
                 Claim::Held(held) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    let reply = self.ask(Question { patience: left, ..question }, *include_person, trace).await?;
+                    let patience = deadline.saturating_duration_since(Instant::now());
+                    let freshness = match held.since_first_use() {
+                        Some(used) => question.freshness.or_since(used),
+                        None => question.freshness,
+                    };
+                    let reply = self.ask(Question { patience, freshness, ..question }, *include_person, trace).await?;
                     held.finish(Arc::clone(&reply));
                     return Ok(reply);
                 }
@@ -217,7 +242,7 @@ impl Api {
                     Ok(None) => {}
                     Err(_) => {
                         let problem = Problem::new(Code::IdempotencyInProgress);
-                        return Err(Box::new(problem.with_retry_after(Duration::from_secs(1))));
+                        return Err(Box::new(problem.with_retry_after(SOON)));
                     }
                 },
             }
