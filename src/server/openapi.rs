@@ -74,12 +74,13 @@ pub fn yaml() -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
 
 /// Many readers of YAML still take `yes` and `no` for truth values and `1949-12-31` for a date, as its version 1.1 did.
 fn quoted(line: &str) -> String {
-    let plain = line.trim_start();
-    let begin =
-        plain.strip_prefix("- ").map_or_else(|| line.find(": ").map(|at| at + 2), |_| line.find("- ").map(|at| at + 2));
-    match begin.and_then(|at| line.split_at_checked(at)) {
-        Some((key, value @ ("yes" | "no" | "on" | "off"))) => format!("{key}'{value}'"),
-        Some((key, value)) if value.parse::<jiff::civil::Date>().is_ok() => format!("{key}'{value}'"),
+    let item = line.trim_start_matches([' ', '-']);
+    let value = item.split_once(": ").map_or(item, |(_, value)| value);
+    let is_mistaken = matches!(value, "yes" | "no" | "on" | "off")
+        || value.parse::<jiff::civil::Date>().is_ok()
+        || value.parse::<jiff::Timestamp>().is_ok();
+    match line.strip_suffix(value) {
+        Some(key) if is_mistaken => format!("{key}'{value}'"),
         _ => line.to_owned(),
     }
 }
@@ -98,6 +99,8 @@ mod tests {
     fn words_that_old_readers_of_yaml_mistake_are_quoted() {
         assert_eq!(quoted("      - yes"), "      - 'yes'");
         assert_eq!(quoted("  example: no"), "  example: 'no'");
+        assert_eq!(quoted("  - billed: yes"), "  - billed: 'yes'");
+        assert_eq!(quoted("  at: 2026-11-22T08:00:00.123Z"), "  at: '2026-11-22T08:00:00.123Z'");
         assert_eq!(quoted("  example: 1949-12-31"), "  example: '1949-12-31'");
         assert_eq!(quoted("  description: yes, and no"), "  description: yes, and no");
         assert_eq!(quoted("  - name: Prefer"), "  - name: Prefer");

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 mod configuration;
-mod metrics;
+pub mod metrics;
 
 /// A file of the repository.
-fn read(file: &str) -> String {
+pub fn read(file: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file))
         .unwrap_or_else(|error| panic!("{file}: {error}"))
 }

@@ -14,6 +14,7 @@ mod contract;
 mod domain;
 mod layering;
 mod providers;
+mod readme;
 mod server;
 mod shell;
 mod support;

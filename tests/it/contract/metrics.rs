@@ -10,7 +10,7 @@ use crate::shell::series_named_in_shell_files;
 use crate::support::{Pair, TestGateway, anybody, person};
 
 /// The contract's list: name and labels.
-const SERIES: &[(&str, &[&str])] = &[
+pub const SERIES: &[(&str, &[&str])] = &[
     ("idgate_requests_total", &["client", "purpose", "status", "source"]),
     ("idgate_request_duration_seconds", &["source"]),
     ("idgate_overhead_seconds", &["source"]),
