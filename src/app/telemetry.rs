@@ -3,7 +3,7 @@
 //! Invariant: whatever level is configured, the HTTP and TLS libraries stay at warnings: their debug lines hold headers
 //! and URLs. A panic tells where, never what: its message may quote a value.
 
-use std::io::stderr;
+use std::io::{IsTerminal, stderr};
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{FilterExt, ParseError, filter_fn};
@@ -23,7 +23,7 @@ const QUIET: [&str; 8] = ["axum", "h2", "hyper", "hyper_util", "reqwest", "rustl
 pub fn start(log: &Log) -> Result<(), ParseError> {
     // Two filters, since a directive of the configuration's could be finer than any that is put beside it.
     let filter = EnvFilter::try_new(&log.level)?.and(filter_fn(may_be_told));
-    let events = tracing_subscriber::fmt::layer().with_writer(stderr);
+    let events = tracing_subscriber::fmt::layer().with_writer(stderr).with_ansi(stderr().is_terminal());
     // A second start (two gateways in one process) keeps the first; that is no reason to fail.
     let _ = match log.format {
         Format::Json => {

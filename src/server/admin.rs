@@ -54,6 +54,7 @@ pub struct Health {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Status {
     /// `ready` or `draining`.
+    #[schema(example = "ready")]
     status: &'static str,
     /// The version of this build.
     version: &'static str,
@@ -98,6 +99,7 @@ pub struct AccountFaultDocument {
 pub struct EndpointDocument {
     endpoint: String,
     /// `closed` (flowing), `half_open` (probing) or `open` (refusing).
+    #[schema(example = "closed")]
     breaker: &'static str,
     since_seconds: f64,
     /// Why it left the closed state.
@@ -135,17 +137,28 @@ async fn within_limits(State(admin): State<Arc<Admin>>, request: Request, next: 
     next.run(request).await
 }
 
-async fn livez() -> Json<Health> {
+/// Whether this process runs.
+#[utoipa::path(get, path = "/livez", tag = "operate", responses((status = 200, description = "It does", body = Health)))]
+pub(super) async fn livez() -> Json<Health> {
     Json(Health { status: "live" })
 }
 
-async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
+/// Whether this process takes requests. Says nothing about providers.
+#[utoipa::path(get, path = "/readyz", tag = "operate", responses(
+    (status = 200, description = "It does", body = Health),
+    (status = 503, description = "It is going down", body = Health),
+))]
+pub(super) async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     let status = admin.word();
     let code = if status == "ready" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(Health { status })).into_response()
 }
 
-async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+/// All metrics, in Prometheus's text format.
+#[utoipa::path(get, path = "/metrics", tag = "operate", responses(
+    (status = 200, description = "The README lists them", body = String, content_type = "text/plain"),
+))]
+pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     admin.current.load().refresh_metrics();
     admin.connections.refresh();
     let encoder = TextEncoder::new();
@@ -156,7 +169,9 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     }
 }
 
-async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
+/// Why is this provider out? Breakers, account faults, holds, calls in flight.
+#[utoipa::path(get, path = "/v1/status", tag = "operate", responses((status = 200, description = "Now", body = Status)))]
+pub(super) async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
     let live = admin.current.load();
     Json(Status {
         status: admin.word(),
@@ -166,7 +181,19 @@ async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
     })
 }
 
-async fn isolate(State(admin): State<Arc<Admin>>, provider: Result<Path<String>, PathRejection>) -> Response {
+/// Keeps a provider out of the chain, until it is restored or the process ends.
+#[utoipa::path(post, path = "/v1/providers/{provider}/isolate", tag = "operate",
+    params(("provider" = String, Path, description = "A name of a `[providers.NAME]` section")),
+    responses(
+        (status = 204, description = "Done"),
+        (status = 404, description = "There is no such provider", body = Problem,
+            content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn isolate(
+    State(admin): State<Arc<Admin>>,
+    provider: Result<Path<String>, PathRejection>,
+) -> Response {
     let live = admin.current.load();
     let provider = provider.map(|Path(provider)| provider).unwrap_or_default();
     if !live.isolate(&provider) {
@@ -176,7 +203,19 @@ async fn isolate(State(admin): State<Arc<Admin>>, provider: Result<Path<String>,
     StatusCode::NO_CONTENT.into_response()
 }
 
-async fn restore(State(admin): State<Arc<Admin>>, provider: Result<Path<String>, PathRejection>) -> Response {
+/// Ends an isolation, an account fault's interval and the open breakers of a provider.
+#[utoipa::path(post, path = "/v1/providers/{provider}/restore", tag = "operate",
+    params(("provider" = String, Path, description = "A name of a `[providers.NAME]` section")),
+    responses(
+        (status = 204, description = "Done"),
+        (status = 404, description = "There is no such provider", body = Problem,
+            content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn restore(
+    State(admin): State<Arc<Admin>>,
+    provider: Result<Path<String>, PathRejection>,
+) -> Response {
     let live = admin.current.load();
     let provider = provider.map(|Path(provider)| provider).unwrap_or_default();
     if !live.restore(&provider) {

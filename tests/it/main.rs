@@ -12,9 +12,11 @@
 
 mod api;
 mod app;
+mod contract;
 mod domain;
 mod layering;
 mod providers;
+mod readme;
 mod server;
 mod shell;
 mod support;

@@ -38,14 +38,14 @@ pub struct VerifyBody {
 #[expect(dead_code, reason = "the documented form of what `VerifyBody::parse` reads")]
 pub struct VerifyRequest {
     /// As on the ID card.
-    #[schema(example = "王小明", min_length = 1)]
+    #[schema(example = "张三", min_length = 1)]
     name: String,
     /// 18 characters (15 are converted).
     #[schema(example = "11010519491231002X", min_length = 1)]
     id_number: String,
     /// One of the purposes the configuration lists.
     #[serde(default)]
-    #[schema(nullable = false, max_length = 64, min_length = 1)]
+    #[schema(nullable = false, max_length = 64, min_length = 1, example = "default")]
     purpose: Option<String>,
     /// The caller's own reference; recorded, never sent upstream.
     #[serde(default)]

@@ -29,6 +29,7 @@ use crate::verify::Current;
 
 pub mod auth;
 pub mod body;
+pub mod document;
 pub(super) mod headers;
 pub mod idempotency;
 pub mod meter;

@@ -17,7 +17,7 @@ use super::idempotency::Claim;
 use super::problem::{Code, Problem};
 use super::reply::{Person, Provenance, VerifyReply};
 use super::visit::{Trace, Visit};
-use super::{Api, Refused, auth, body, headers, reply};
+use super::{Api, Refused, auth, body, document, headers, reply};
 use crate::domain::id_number::IdNumber;
 use crate::domain::name::Name;
 use crate::domain::personal::Personal;
@@ -37,42 +37,27 @@ const MOST_THROWN_AWAY: usize = 2 * 1024 * 1024;
     path = "/v1/verify",
     tag = "verify",
     operation_id = "verify",
-    request_body = body::VerifyRequest,
+    request_body(content = body::VerifyRequest, examples(
+        ("match" = (summary = "The right name", value = json!({"name": "张三", "id_number": "11010519491231002X"}))),
+        ("mismatch" = (summary = "Another name", value = json!({"name": "李四", "id_number": "11010519491231002X"}))),
+        ("no_record" = (summary = "Nobody", value = json!({"name": "张三", "id_number": "440524188001010014"}))),
+        ("all" = (summary = "Every member", value = json!({"name": "张测试", "id_number": "110101199003079972",
+            "purpose": "default", "reference": "payout-4711", "include_person": true}))),
+    )),
     security(("client_key" = [])),
-    params(
-        ("Cache-Control" = Option<String>, Header,
-            description = "`no-cache` asks again, `max-age=N` takes an answer no older than N seconds, `only-if-cached` asks memory only (RFC 9111)"),
-        ("Prefer" = Option<String>, Header, description = "`wait=N`: the seconds the caller waits (RFC 7240)"),
-        ("Idempotency-Key" = Option<String>, Header,
-            description = "1 to 255 visible ASCII characters; the same key and body get the same answer for 24 hours"),
-        ("X-Request-Id" = Option<String>, Header,
-            description = "The caller's own id for this request: up to 128 of letters, digits and `-_.:`, fewer than 15 digits in a row; anything else is replaced"),
-    ),
+    params(document::VerifyHeaders),
     responses(
         (status = 200, description = "A verdict", body = reply::VerifyReply, headers(
             ("X-Request-Id" = String, description = "The id of this request, as logged"),
             ("Age" = u64, description = "Seconds since the provider answered; only for remembered verdicts"),
-            ("Cache-Status" = String, description = "`idgate; hit; ttl=N` or `idgate; fwd=miss` (RFC 9211)"),
-            ("RateLimit" = String, description = "What is left of the client's rate"),
-            ("RateLimit-Policy" = String, description = "The client's rate"),
+            ("Cache-Status" = String,
+                description = "`idgate; hit; ttl=N`, `idgate; fwd=miss` or `idgate; fwd=miss; collapsed` (RFC 9211)"),
+            ("Cache-Control" = String, description = "Always `no-store`: nobody between us and the caller keeps it"),
+            ("Preference-Applied" = String, description = "`wait=N`, if it was asked for (RFC 7240)"),
+            ("Idempotency-Replayed" = String, description = "`true`: the answer of an earlier request with this key"),
+            ("RateLimit" = String, description = "What is left of the client's rate (IETF draft)"),
+            ("RateLimit-Policy" = String, description = "The client's rate (IETF draft)"),
         )),
-        (status = 400, description = "`malformed_request`", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthenticated`", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "`not_found`", body = Problem, content_type = "application/problem+json"),
-        (status = 405, description = "`method_not_allowed`", body = Problem, content_type = "application/problem+json"),
-        (status = 406, description = "`not_acceptable`", body = Problem, content_type = "application/problem+json"),
-        (status = 408, description = "`request_timeout`", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`idempotency_in_progress`", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "`payload_too_large`", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "`unsupported_media_type`", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid_name`, `invalid_id_number`, `unsupported_document`, `rejected_by_provider`, `idempotency_key_reused`", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "`rate_limited`, `subject_throttled`", body = Problem, content_type = "application/problem+json"),
-        (status = 431, description = "`headers_too_large`", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`", body = Problem, content_type = "application/problem+json"),
-        (status = 502, description = "`provider_failure`", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "`no_provider_available`, `overloaded`, `shutting_down`", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "`outcome_unknown`, `not_cached`", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn verify(State(api): State<Arc<Api>>, request: Request) -> Response {
@@ -271,9 +256,9 @@ impl Api {
     }
 
     fn reply(&self, subject: &Subject, answer: &Answer, person: bool) -> VerifyReply {
-        let converted = subject.number().was_converted().then_some("converted_15_digit");
+        let converted = subject.number().was_converted().then_some(reply::CONVERTED);
         let may_differ = answer.verdict == Verdict::Mismatch && subject.parsed_name().has_alternate_spelling();
-        let alternate = may_differ.then_some("alternate_spelling_possible");
+        let alternate = may_differ.then_some(reply::ALTERNATE_SPELLING);
         let names = subject.parsed_name().warnings().iter().map(|warning| warning.as_str());
         VerifyReply {
             verification_id: self.ids.ordered(),
