@@ -164,9 +164,9 @@ async fn a_slow_answer_is_not_cut_by_the_deadlines_for_heads() {
 async fn a_head_beyond_all_room_is_answered_431() {
     let server = serve(Config { max_header_bytes: 8192, ..patient() });
     let mut client = connect(server.addr).await;
-    let head = format!("GET / HTTP/1.1\r\nlong: {}\r\n\r\n", "a".repeat(40_000));
+    // Up to four times the limit is for the service to refuse, in its own words. This one never comes to an end.
+    let head = format!("GET / HTTP/1.1\r\nlong: {}", "a".repeat(40_000));
     client.write_all(head.as_bytes()).await.unwrap();
-    // Up to four times the limit is for the service to refuse, in its own words.
     assert!(rest(&mut client).await.starts_with("HTTP/1.1 431 "));
 }
 
