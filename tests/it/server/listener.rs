@@ -233,6 +233,39 @@ async fn a_stop_closes_idle_connections_and_finishes_requests_in_flight() {
     assert_eq!(server.connections.open(), 0);
 }
 
+/// Connects and asks without giving the accept loop a chance to run: the kernel does both alone.
+fn connect_and_ask_in_one_breath(addr: SocketAddr) -> TcpStream {
+    let mut stream = std::net::TcpStream::connect(addr).unwrap();
+    std::io::Write::write_all(&mut stream, b"GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").unwrap();
+    stream.set_nonblocking(true).unwrap();
+    TcpStream::from_std(stream).unwrap()
+}
+
+#[tokio::test]
+async fn who_is_in_the_kernels_queue_at_a_stop_is_still_answered() {
+    let server = serve(patient());
+    let mut queued: Vec<_> = (0..20).map(|_| connect_and_ask_in_one_breath(server.addr)).collect();
+    server.stop.cancel();
+    for client in &mut queued {
+        assert!(rest(client).await.contains("200 OK"));
+    }
+    server.served.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_that_was_sent_before_the_stop_is_answered_on_an_idle_connection() {
+    let server = serve(patient());
+    let mut client = connect(server.addr).await;
+    send(&mut client, "/").await;
+    one_answer(&mut client).await;
+    let mut client = client.into_std().unwrap();
+    server.stop.cancel();
+    std::io::Write::write_all(&mut client, b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").unwrap();
+    let mut client = TcpStream::from_std(client).unwrap();
+    assert!(rest(&mut client).await.contains("200 OK"));
+    server.served.await.unwrap();
+}
+
 #[tokio::test]
 async fn a_drain_that_takes_too_long_is_cut() {
     let server = serve(Config { drain_timeout: SOON, ..patient() });
