@@ -173,9 +173,37 @@ impl Failure {
         Self { kind, retry_after: None, attempts: Vec::new() }
     }
 
-    /// Whether money may have been spent.
+    /// Whether money may have been spent, or still may be.
     pub fn may_have_been_billed(&self) -> bool {
-        // After a defect nobody knows how far the call had come.
-        self.kind == FailureKind::Internal || self.attempts.iter().any(|attempt| attempt.billed != Billed::No)
+        // While a call goes on, and after a defect, nobody knows how far it has come.
+        matches!(self.kind, FailureKind::OutcomeUnknown | FailureKind::Internal)
+            || self.attempts.iter().any(|attempt| attempt.billed != Billed::No)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_outcome_may_be_billed_even_before_the_first_attempt_is_seen() {
+        assert!(Failure::bare(FailureKind::OutcomeUnknown).may_have_been_billed());
+        assert!(Failure::bare(FailureKind::Internal).may_have_been_billed());
+        assert!(!Failure::bare(FailureKind::NotCached).may_have_been_billed());
+        let skipped = Attempt::skipped(&Arc::default(), &Arc::default(), Outcome::SkippedOpen, None);
+        let with = |billed| {
+            let attempts = vec![skipped.clone(), Attempt { billed, ..skipped.clone() }];
+            Failure { attempts, ..Failure::bare(FailureKind::ProviderFailure) }.may_have_been_billed()
+        };
+        assert_eq!(Billed::ALL.map(with), [true, false, true]);
+    }
+
+    #[test]
+    fn freshness_is_the_callers_to_say() {
+        let (hour, plain) = (Duration::from_secs(3600), Freshness::default());
+        assert!(plain.accepts(hour));
+        assert!(!Freshness { no_cache: true, ..plain }.accepts(Duration::ZERO));
+        let at_most = Freshness { max_age: Some(hour), ..plain };
+        assert!(at_most.accepts(hour) && !at_most.accepts(hour + Duration::from_millis(1)));
     }
 }
