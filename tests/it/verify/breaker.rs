@@ -80,7 +80,7 @@ async fn s16_impatient_callers_do_not_trip_a_healthy_provider() {
     let gateway = unhurried(TestGateway::new()).chain(&["aliyun"]);
     let gateway = gateway.over("[server]\nrequest_timeout = \"100ms\"\n[breaker]\nconsecutive_failures = 1");
     let gateway = gateway.start().await;
-    gateway.fault("aliyun", r#"{"kind": "slow", "delay": "1s"}"#);
+    gateway.fault("aliyun", r#"{"kind": "slow", "delay": "2s"}"#);
     let people: Vec<_> = (0..8).map(|_| anybody()).collect();
     for reply in futures_util::future::join_all(people.iter().map(|pair| gateway.ask(pair))).await {
         assert_eq!(in_short(&reply), "504 outcome_unknown");
@@ -108,7 +108,7 @@ async fn timeouts_trip_it_though_their_late_answers_are_kept() {
     let gateway = two().over(attempt_timeout("aliyun", "150ms"));
     let gateway =
         gateway.over("[breaker]\nconsecutive_failures = 3\nopen_for = \"1h\"\nopen_max = \"1h\"").start().await;
-    gateway.fault("aliyun", r#"{"kind": "slow", "delay": "1s"}"#);
+    gateway.fault("aliyun", r#"{"kind": "slow", "delay": "2s"}"#);
     for _ in 0..3 {
         assert_eq!(gateway.ask(&anybody()).await.attempts()[0], "aliyun=timeout(unknown)");
     }

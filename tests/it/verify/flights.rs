@@ -80,7 +80,7 @@ async fn s06_s12_a_thousand_callers_who_are_cut_off_leave_one_call_and_a_remembe
 #[tokio::test]
 async fn s06_a_leader_who_leaves_at_once_takes_nobody_with_him() {
     let gateway = unhurried(TestGateway::new()).start().await;
-    gateway.fault("aliyun", r#"{"kind": "slow", "delay": "1s"}"#);
+    gateway.fault("aliyun", r#"{"kind": "slow", "delay": "2s"}"#);
     let pair = anybody();
     {
         let leader = gateway.ask(&pair);
@@ -117,7 +117,7 @@ async fn whoever_waits_one_second_for_an_upstream_of_three_is_told_so_and_the_ca
 #[tokio::test]
 async fn when_our_own_limit_is_over_the_call_goes_on_and_its_verdict_is_remembered() {
     let gateway = unhurried(TestGateway::new()).over("[server]\nrequest_timeout = \"200ms\"").start().await;
-    gateway.fault("aliyun", r#"{"kind": "slow", "delay": "1s"}"#);
+    gateway.fault("aliyun", r#"{"kind": "slow", "delay": "2s"}"#);
     let pair = anybody();
     assert_eq!(in_short(&gateway.ask(&pair).await), "504 outcome_unknown");
     until_quiet(&gateway).await;
@@ -128,6 +128,7 @@ async fn when_our_own_limit_is_over_the_call_goes_on_and_its_verdict_is_remember
 #[tokio::test]
 async fn who_waits_for_nothing_hears_that_it_may_be_billed_all_the_same() {
     let gateway = unhurried(TestGateway::new()).start().await;
+    gateway.fault("aliyun", r#"{"kind": "slow", "delay": "2s"}"#);
     let pair = anybody();
     let reply = gateway.ask_with(&pair, &[("prefer", "wait=0")]).await;
     assert_eq!(in_short(&reply), "504 outcome_unknown");
@@ -139,7 +140,7 @@ async fn who_waits_for_nothing_hears_that_it_may_be_billed_all_the_same() {
 #[tokio::test]
 async fn s11_a_caller_who_wants_no_cached_answer_still_joins_a_call_in_flight() {
     let gateway = unhurried(TestGateway::new()).start().await;
-    gateway.fault("aliyun", r#"{"kind": "slow", "delay": "1s"}"#);
+    gateway.fault("aliyun", r#"{"kind": "slow", "delay": "2s"}"#);
     let pair = anybody();
     let (first, second) = tokio::join!(gateway.ask(&pair), async {
         until("the call is made", async || gateway.sandbox.calls("aliyun") > 0).await;

@@ -11,7 +11,7 @@ fn chain(order: &[&str]) -> Builder {
 #[tokio::test]
 async fn the_only_provider_may_answer_late() {
     let gateway = chain(&["aliyun"]).start().await;
-    gateway.fault("aliyun", r#"{"kind": "slow", "delay": "1s"}"#);
+    gateway.fault("aliyun", r#"{"kind": "slow", "delay": "2s"}"#);
     let pair = anybody();
     let reply = gateway.ask(&pair).await;
     assert_eq!(in_short(&reply), "aliyun match (provider)");
@@ -43,7 +43,7 @@ async fn a_late_verdict_changes_no_answer_that_is_remembered_and_is_counted_as_p
 #[tokio::test]
 async fn what_is_paid_twice_is_counted_also_where_nothing_is_remembered() {
     let gateway = chain(&["aliyun", "yunyi"]).over("[cache]\nmatch_ttl = \"0s\"").start().await;
-    gateway.fault("aliyun", r#"{"kind": "slow", "delay": "1s"}"#);
+    gateway.fault("aliyun", r#"{"kind": "slow", "delay": "2s"}"#);
     assert_eq!(in_short(&gateway.ask(&anybody()).await), "yunyi match (provider)");
     until("it is counted", async || {
         gateway.metric("idgate_duplicate_bills_total", &[("provider", "aliyun")]).await == 1.0
@@ -54,7 +54,7 @@ async fn what_is_paid_twice_is_counted_also_where_nothing_is_remembered() {
 #[tokio::test]
 async fn with_on_unknown_stop_nobody_else_is_asked_and_the_late_verdict_answers() {
     let gateway = chain(&["aliyun", "yunyi"]).over("[chain]\non_unknown = \"stop\"").start().await;
-    gateway.fault("aliyun", r#"{"kind": "slow", "delay": "1s"}"#);
+    gateway.fault("aliyun", r#"{"kind": "slow", "delay": "2s"}"#);
     let reply = gateway.ask(&anybody()).await;
     assert_eq!(in_short(&reply), "aliyun match (provider)");
     assert_eq!((gateway.sandbox.calls("aliyun"), gateway.sandbox.calls("yunyi")), (1, 0));
@@ -74,8 +74,8 @@ async fn with_on_unknown_stop_and_no_verdict_at_all_the_outcome_stays_unknown() 
 #[tokio::test]
 async fn the_first_verdict_wins_though_it_is_late_and_the_second_call_is_not_cut() {
     let gateway = chain(&["aliyun", "yunyi"]).start().await;
-    gateway.fault("aliyun", r#"{"kind": "slow", "delay": "1s"}"#);
-    gateway.fault("yunyi", r#"{"kind": "slow", "delay": "3s"}"#);
+    gateway.fault("aliyun", r#"{"kind": "slow", "delay": "2s"}"#);
+    gateway.fault("yunyi", r#"{"kind": "slow", "delay": "5s"}"#);
     let pair = anybody();
     let reply = gateway.ask(&pair).await;
     assert_eq!(in_short(&reply), "aliyun match (provider)");
