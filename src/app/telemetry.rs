@@ -10,7 +10,7 @@ use tracing_subscriber::filter::ParseError;
 
 use super::config::{Format, Log};
 
-const QUIET: &str = "hyper=warn,hyper_util=warn,h2=warn,reqwest=warn,rustls=warn,tower=warn";
+const QUIET: &str = "hyper=warn,hyper_util=warn,h2=warn,rustls=warn,tower=warn";
 
 /// Sends events to standard error from now on, and keeps panics from telling values.
 ///
