@@ -8,9 +8,9 @@ use std::io;
 use std::time::Duration;
 
 use axum::body::Body;
-use http::Request;
+use http::{HeaderValue, Request, header};
 use hyper::body::Incoming;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt};
 
@@ -25,32 +25,37 @@ impl Gateway {
         let Self { api, public, admin, public_routes, admin_routes, tasks, access_log, draining, server, .. } = self;
         let (stop_public, stop_admin) = (CancellationToken::new(), CancellationToken::new());
         let flushing = access_log.flush_until(stop_admin.clone());
-        let serving = public.serve(on_incoming(public_routes), stop_public.clone());
-        let watching = admin.serve(on_incoming(admin_routes), stop_admin.clone());
+        let watching = admin.serve(on_incoming(admin_routes, &draining), stop_admin.clone());
+        let serving = public.serve(on_incoming(public_routes, &draining), stop_public.clone());
         let life = async {
-            stop.cancelled().await;
-            draining.cancel();
-            tracing::info!(notice = ?server.drain_notice, limit = ?server.drain_timeout, "draining");
-            sleep(server.drain_notice).await;
+            tokio::pin!(serving);
+            let notice = async {
+                stop.cancelled().await;
+                draining.cancel();
+                tracing::info!(notice = ?server.drain_notice, limit = ?server.drain_timeout, "draining");
+                sleep(server.drain_notice).await;
+            };
+            tokio::select! {
+                () = &mut serving => {}
+                () = notice => {}
+            }
+            // One limit for all that follows: for those who wait, and for the calls that nobody waits for any more.
+            let end = Instant::now() + server.drain_timeout;
             stop_public.cancel();
-            sleep_until(Instant::now() + server.drain_timeout.saturating_sub(LAST_CALL_BEFORE)).await;
-            api.last_call.cancel();
-        };
-        let work = async {
-            serving.await;
-            // Nobody asks any more; what is still in flight was paid for, or may have been.
+            tokio::select! {
+                () = &mut serving => {}
+                () = sleep(server.drain_timeout.saturating_sub(LAST_CALL_BEFORE)) => {
+                    api.last_call.cancel();
+                    serving.await;
+                }
+            }
+            // What is still in flight was paid for, or may have been.
             tasks.close();
-            let finished = timeout_at(Instant::now() + server.drain_timeout, tasks.wait()).await.is_ok();
+            let finished = timeout_at(end, tasks.wait()).await.is_ok();
             stop_admin.cancel();
             finished
         };
-        let ((), (), finished) = tokio::join!(flushing, watching, async {
-            tokio::pin!(life, work);
-            tokio::select! {
-                finished = &mut work => finished,
-                () = &mut life => work.await,
-            }
-        });
+        let ((), (), finished) = tokio::join!(flushing, watching, life);
         if finished {
             tracing::info!("stopped; nothing was cut");
         } else {
@@ -75,12 +80,21 @@ pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// A router as the listener wants it.
+/// A router as the listener wants it. While the process goes down every answer says that its connection ends, so that
+/// clients leave by themselves and no request meets a closing connection.
 fn on_incoming(
     routes: axum::Router,
+    draining: &CancellationToken,
 ) -> impl Service<Request<Incoming>, Response = http::Response<Body>, Error = Infallible, Future: Send>
 + Clone
 + Send
 + 'static {
-    routes.into_service::<Incoming>().map_request(|request: Request<Incoming>| request)
+    let draining = draining.clone();
+    let last = move |mut response: http::Response<Body>| {
+        if draining.is_cancelled() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    };
+    routes.into_service::<Incoming>().map_request(|request: Request<Incoming>| request).map_response(last)
 }

@@ -6,6 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use prometheus::process_collector::ProcessCollector;
@@ -31,6 +32,9 @@ pub mod config;
 pub mod lifecycle;
 pub mod simulated;
 pub mod telemetry;
+
+/// How long operators' requests may still take when everything else is over.
+const ADMIN_DRAIN: Duration = Duration::from_millis(500);
 
 /// What comes from outside and is not in the configuration.
 #[derive(Debug)]
@@ -135,16 +139,25 @@ impl Gateway {
         register_process(&registry)?;
         let limits =
             listener::Config { drain_timeout: settings.server.drain_timeout, ..settings.server.connections.clone() };
-        let bind = |key, addr: SocketAddr| {
-            Listener::bind(addr, limits.clone()).map_err(|source| StartError::Bind { key, addr, source })
+        // The admin listener goes last and has nothing to wait for.
+        let admin_limits = listener::Config { drain_timeout: ADMIN_DRAIN.min(limits.drain_timeout), ..limits.clone() };
+        let bind = |key, addr: SocketAddr, limits| {
+            Listener::bind(addr, limits).map_err(|source| StartError::Bind { key, addr, source })
         };
-        let public = bind("server.listen", settings.server.listen)?;
-        let admin = bind("server.admin_listen", settings.server.admin_listen)?;
+        let public = bind("server.listen", settings.server.listen, limits)?;
+        let admin = bind("server.admin_listen", settings.server.admin_listen, admin_limits)?;
         let connections = listener::Metrics::register(
             &registry,
             vec![("public", public.connections()), ("admin", admin.connections())],
         )?;
-        let admin_state = Arc::new(Admin { current, registry, connections, draining: draining.clone() });
+        let admin_state = Arc::new(Admin {
+            current,
+            registry,
+            connections,
+            draining: draining.clone(),
+            ids: api.ids.clone(),
+            max_header_bytes: api.limits.max_header_bytes,
+        });
         Ok(Self {
             public_routes: api::router(Arc::clone(&api)),
             admin_routes: admin::router(admin_state, world.more_admin),

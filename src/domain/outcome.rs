@@ -154,11 +154,6 @@ impl Outcome {
         Rule { next_endpoint, next_provider, breaker, billed }
     }
 
-    /// Whether a request left for the provider.
-    pub const fn was_sent(self) -> bool {
-        !self.is_skip() && !matches!(self, Outcome::Unreachable)
-    }
-
     /// Whether no call was even tried.
     pub const fn is_skip(self) -> bool {
         matches!(
@@ -287,5 +282,68 @@ impl Fault {
     /// An answer that cannot be trusted, and why.
     pub const fn unreadable(reason: Reason) -> Self {
         Self::new(Outcome::Unreadable, reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table of the contract, row by row, typed from there: outcome, next endpoint, next provider, breaker, billed.
+    const CONTRACT: [(&str, &str, &str, &str, &str); 17] = [
+        ("verdict", "no", "no", "success", "by price"),
+        ("input_refused", "no", "yes", "neutral", "no"),
+        ("subject_throttled", "no", "yes", "neutral", "unknown"),
+        ("rate_limited", "no", "yes", "neutral", "no"),
+        ("account_fault", "no", "yes", "neutral", "no"),
+        ("source_down", "no", "yes", "failure", "unknown"),
+        ("provider_error", "once", "yes", "failure", "unknown"),
+        ("unreachable", "yes", "yes", "failure", "no"),
+        ("timeout", "no", "by policy", "failure", "unknown"),
+        ("interrupted", "no", "by policy", "failure", "unknown"),
+        ("unreadable", "no", "yes", "failure", "unknown"),
+        ("skipped_open", "yes", "yes", "neutral", "no"),
+        ("skipped_full", "no", "yes", "neutral", "no"),
+        ("skipped_rate", "no", "yes", "neutral", "no"),
+        ("skipped_hold", "no", "yes", "neutral", "no"),
+        ("skipped_unsupported", "no", "yes", "neutral", "no"),
+        ("skipped_deadline", "no", "no", "neutral", "no"),
+    ];
+
+    fn next(next: Next) -> &'static str {
+        match next {
+            Next::Yes => "yes",
+            Next::No => "no",
+            Next::Once => "once",
+            Next::ByPolicy => "by policy",
+        }
+    }
+
+    #[test]
+    fn the_table_is_the_contracts_row_by_row() {
+        let table = Outcome::ALL.map(|outcome| {
+            let rule = outcome.rule();
+            let breaker = match rule.breaker {
+                BreakerEffect::Success => "success",
+                BreakerEffect::Failure => "failure",
+                BreakerEffect::Neutral => "neutral",
+            };
+            let billed = if outcome == Outcome::Verdict { "by price" } else { rule.billed.as_str() };
+            (outcome.as_str(), next(rule.next_endpoint), next(rule.next_provider), breaker, billed)
+        });
+        assert_eq!(table, CONTRACT);
+    }
+
+    #[test]
+    fn whatever_was_not_called_says_so_in_its_name() {
+        for outcome in Outcome::ALL {
+            assert_eq!(outcome.is_skip(), outcome.as_str().starts_with("skipped_"), "{}", outcome.as_str());
+        }
+    }
+
+    #[test]
+    fn outcomes_stand_in_the_order_of_their_numbers() {
+        // Counters are found by number.
+        assert!(Outcome::ALL.iter().enumerate().all(|(index, outcome)| *outcome as usize == index));
     }
 }

@@ -64,8 +64,11 @@ pub struct Driver {
     /// Every documented code, ours beside theirs: read by the decoder, the encoder, the simulator and the tests.
     pub codes: &'static [&'static [Code]],
     /// Builds the protocol from the driver's own settings, secrets already read; or all mistakes as (key, what to do).
-    pub configure: fn(&Settings) -> Result<Configured, Vec<(&'static str, String)>>,
+    pub configure: fn(&Settings) -> Result<Configured, Mistakes>,
 }
+
+/// What is wrong with a driver's settings, as (key, what to do).
+pub type Mistakes = Vec<(&'static str, String)>;
 
 impl Driver {
     /// Every documented code of this driver.

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -14,10 +16,13 @@ use http::{StatusCode, header};
 use prometheus::{Encoder, Registry, TextEncoder};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::ToSchema;
 
+use super::api::headers;
 use super::api::problem::{Code, Problem};
 use super::listener;
+use crate::domain::clock::Ids;
 use crate::verify::{Current, EndpointStatus, ProviderStatus};
 
 /// What the admin listener is built on.
@@ -31,6 +36,10 @@ pub struct Admin {
     pub connections: listener::Metrics,
     /// Cancelled when the process begins to go down.
     pub draining: CancellationToken,
+    /// Request ids, for problems.
+    pub ids: Ids,
+    /// The largest head, in bytes.
+    pub max_header_bytes: usize,
 }
 
 /// Whether this process is alive, or takes requests.
@@ -45,6 +54,7 @@ pub struct Health {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Status {
     /// `ready` or `draining`.
+    #[schema(example = "ready")]
     status: &'static str,
     /// The version of this build.
     version: &'static str,
@@ -89,6 +99,7 @@ pub struct AccountFaultDocument {
 pub struct EndpointDocument {
     endpoint: String,
     /// `closed` (flowing), `half_open` (probing) or `open` (refusing).
+    #[schema(example = "closed")]
     breaker: &'static str,
     since_seconds: f64,
     /// Why it left the closed state.
@@ -100,6 +111,7 @@ pub struct EndpointDocument {
 /// The admin routes.
 /// `more` has routes of its own, such as the sandbox's controls.
 pub fn router(admin: Arc<Admin>, more: Router) -> Router {
+    let (last_resort, limit) = (Arc::clone(&admin), Arc::clone(&admin));
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
@@ -107,35 +119,59 @@ pub fn router(admin: Arc<Admin>, more: Router) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/providers/{provider}/isolate", post(isolate))
         .route("/v1/providers/{provider}/restore", post(restore))
+        .merge(super::openapi::page().with_state(()))
+        .merge(more.with_state(()))
+        .fallback(|State(admin): State<Arc<Admin>>| async move { admin.problem(Problem::new(Code::NotFound)) })
+        .method_not_allowed_fallback(|State(admin): State<Arc<Admin>>| async move {
+            admin.problem(Problem::new(Code::MethodNotAllowed))
+        })
         .with_state(admin)
-        .merge(super::openapi::page())
-        .merge(more)
-        .fallback(|| async { Problem::new(Code::NotFound).to_response("") })
-        .method_not_allowed_fallback(|| async { Problem::new(Code::MethodNotAllowed).to_response("") })
+        .layer(from_fn_with_state(limit, within_limits))
+        .layer(CatchPanicLayer::custom(move |_panic| last_resort.problem(Problem::new(Code::Internal))))
 }
 
-async fn livez() -> Json<Health> {
+async fn within_limits(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+    if headers::size(request.method(), request.uri(), request.headers()) > admin.max_header_bytes {
+        return admin.problem(Problem::new(Code::HeadersTooLarge));
+    }
+    next.run(request).await
+}
+
+/// Whether this process runs.
+#[utoipa::path(get, path = "/livez", tag = "operate", responses((status = 200, description = "It does", body = Health)))]
+pub(super) async fn livez() -> Json<Health> {
     Json(Health { status: "live" })
 }
 
-async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
+/// Whether this process takes requests. Says nothing about providers.
+#[utoipa::path(get, path = "/readyz", tag = "operate", responses(
+    (status = 200, description = "It does", body = Health),
+    (status = 503, description = "It is going down", body = Health),
+))]
+pub(super) async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     let status = admin.word();
     let code = if status == "ready" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(Health { status })).into_response()
 }
 
-async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+/// All metrics, in Prometheus's text format.
+#[utoipa::path(get, path = "/metrics", tag = "operate", responses(
+    (status = 200, description = "The README lists them", body = String, content_type = "text/plain"),
+))]
+pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     admin.current.load().refresh_metrics();
     admin.connections.refresh();
     let encoder = TextEncoder::new();
     let mut text = Vec::with_capacity(16 * 1024);
     match encoder.encode(&admin.registry.gather(), &mut text) {
         Ok(()) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
-        Err(_) => Problem::new(Code::Internal).to_response(""),
+        Err(_) => admin.problem(Problem::new(Code::Internal)),
     }
 }
 
-async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
+/// Why is this provider out? Breakers, account faults, holds, calls in flight.
+#[utoipa::path(get, path = "/v1/status", tag = "operate", responses((status = 200, description = "Now", body = Status)))]
+pub(super) async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
     let live = admin.current.load();
     Json(Status {
         status: admin.word(),
@@ -145,31 +181,64 @@ async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
     })
 }
 
-async fn isolate(State(admin): State<Arc<Admin>>, Path(provider): Path<String>) -> Response {
+/// Keeps a provider out of the chain, until it is restored or the process ends.
+#[utoipa::path(post, path = "/v1/providers/{provider}/isolate", tag = "operate",
+    params(("provider" = String, Path, description = "A name of a `[providers.NAME]` section")),
+    responses(
+        (status = 204, description = "Done"),
+        (status = 404, description = "There is no such provider", body = Problem,
+            content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn isolate(
+    State(admin): State<Arc<Admin>>,
+    provider: Result<Path<String>, PathRejection>,
+) -> Response {
     let live = admin.current.load();
+    let provider = provider.map(|Path(provider)| provider).unwrap_or_default();
     if !live.isolate(&provider) {
-        return unknown_provider(&live.status());
+        return admin.unknown_provider(&live.status());
     }
     tracing::warn!(provider, "isolated by an operator");
     StatusCode::NO_CONTENT.into_response()
 }
 
-async fn restore(State(admin): State<Arc<Admin>>, Path(provider): Path<String>) -> Response {
+/// Ends an isolation, an account fault's interval and the open breakers of a provider.
+#[utoipa::path(post, path = "/v1/providers/{provider}/restore", tag = "operate",
+    params(("provider" = String, Path, description = "A name of a `[providers.NAME]` section")),
+    responses(
+        (status = 204, description = "Done"),
+        (status = 404, description = "There is no such provider", body = Problem,
+            content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn restore(
+    State(admin): State<Arc<Admin>>,
+    provider: Result<Path<String>, PathRejection>,
+) -> Response {
     let live = admin.current.load();
+    let provider = provider.map(|Path(provider)| provider).unwrap_or_default();
     if !live.restore(&provider) {
-        return unknown_provider(&live.status());
+        return admin.unknown_provider(&live.status());
     }
     tracing::warn!(provider, "restored by an operator");
     StatusCode::NO_CONTENT.into_response()
 }
 
-fn unknown_provider(known: &[ProviderStatus]) -> Response {
-    let names: Vec<_> = known.iter().map(|provider| &*provider.name).collect();
-    let detail = format!("there is no such provider; configured are: {}", names.join(", "));
-    Problem::new(Code::NotFound).with_error("", "unknown_provider", &detail).to_response("")
-}
-
 impl Admin {
+    fn unknown_provider(&self, known: &[ProviderStatus]) -> Response {
+        let names: Vec<_> = known.iter().map(|provider| &*provider.name).collect();
+        let detail = format!("there is no such provider; configured are: {}", names.join(", "));
+        self.problem(Problem::new(Code::NotFound).with_error("", "unknown_provider", &detail))
+    }
+
+    fn problem(&self, problem: Problem) -> Response {
+        let id = self.ids.ordered().to_string();
+        let mut response = problem.to_response(&id);
+        response.headers_mut().insert(headers::X_REQUEST_ID, headers::value(&id));
+        response
+    }
+
     fn word(&self) -> &'static str {
         if self.draining.is_cancelled() { "draining" } else { "ready" }
     }

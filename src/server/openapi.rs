@@ -2,10 +2,12 @@
 
 use axum::Router;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::server::ServerBuilder;
 use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::api;
+use super::api::document::Problems;
+use super::{admin, api};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -13,10 +15,22 @@ use super::api;
         title = "idgate",
         description = "Do this name and this Chinese ID number belong together? One question, one clear answer, whichever provider gave it.",
     ),
-    paths(api::verify::verify),
+    servers((url = "http://127.0.0.1:8080", description = "Where services ask: `server.listen`")),
+    paths(
+        api::verify::verify,
+        admin::livez,
+        admin::readyz,
+        admin::metrics,
+        admin::status,
+        admin::isolate,
+        admin::restore,
+    ),
     components(schemas(api::problem::Problem)),
-    modifiers(&ClientKey),
-    tags((name = "verify", description = "Ask"))
+    modifiers(&ClientKey, &Operators, &Problems),
+    tags(
+        (name = "verify", description = "Ask, on the listener for services"),
+        (name = "operate", description = "Look and act, on the listener for operators. Nothing here calls a provider"),
+    )
 )]
 struct Document;
 
@@ -31,16 +45,64 @@ impl Modify for ClientKey {
     }
 }
 
+struct Operators;
+
+impl Modify for Operators {
+    /// What is for operators answers on a listener of its own.
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let server = ServerBuilder::new()
+            .url("http://127.0.0.1:9464")
+            .description(Some("Where operators look: `server.admin_listen`"))
+            .build();
+        for item in document.paths.paths.values_mut() {
+            let operations = [&item.get, &item.post];
+            let tags = operations.into_iter().flatten().filter_map(|operation| operation.tags.as_ref());
+            if tags.flatten().any(|tag| tag == "operate") {
+                item.servers = Some(vec![server.clone()]);
+            }
+        }
+    }
+}
+
 /// The document as YAML.
 ///
 /// # Errors
 /// When it cannot be written as YAML, which is a defect of ours.
 pub fn yaml() -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
-    Ok(Document::openapi().to_yaml()?)
+    Ok(Document::openapi().to_yaml()?.lines().map(|line| quoted(line) + "\n").collect())
+}
+
+/// Many readers of YAML still take `yes` and `no` for truth values and `1949-12-31` for a date, as its version 1.1 did.
+fn quoted(line: &str) -> String {
+    let item = line.trim_start_matches([' ', '-']);
+    let value = item.split_once(": ").map_or(item, |(_, value)| value);
+    let is_mistaken = matches!(value, "yes" | "no" | "on" | "off")
+        || value.parse::<jiff::civil::Date>().is_ok()
+        || value.parse::<jiff::Timestamp>().is_ok();
+    match line.strip_suffix(value) {
+        Some(key) if is_mistaken => format!("{key}'{value}'"),
+        _ => line.to_owned(),
+    }
 }
 
 /// The page for people, from memory: `/docs/`, and the document at `/openapi.json`.
 pub(super) fn page() -> Router {
     let config = Config::new(["/openapi.json"]).validator_url("none");
     SwaggerUi::new("/docs").url("/openapi.json", Document::openapi()).config(config).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_that_old_readers_of_yaml_mistake_are_quoted() {
+        assert_eq!(quoted("      - yes"), "      - 'yes'");
+        assert_eq!(quoted("  example: no"), "  example: 'no'");
+        assert_eq!(quoted("  - billed: yes"), "  - billed: 'yes'");
+        assert_eq!(quoted("  at: 2026-11-22T08:00:00.123Z"), "  at: '2026-11-22T08:00:00.123Z'");
+        assert_eq!(quoted("  example: 1949-12-31"), "  example: '1949-12-31'");
+        assert_eq!(quoted("  description: yes, and no"), "  description: yes, and no");
+        assert_eq!(quoted("  - name: Prefer"), "  - name: Prefer");
+    }
 }

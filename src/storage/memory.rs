@@ -73,6 +73,10 @@ impl Memory {
         self.0.insert(key, entry).await;
     }
 
+    pub(super) async fn forget(&self, key: &Digest) {
+        self.0.invalidate(key).await;
+    }
+
     pub(super) fn entries(&self) -> u64 {
         self.0.entry_count()
     }
@@ -122,6 +126,8 @@ impl Reference {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::subject::DigestKey;
+    use crate::storage::Sharing;
 
     #[test]
     fn a_reference_comes_back_as_it_was_given_whatever_its_form() {
@@ -142,5 +148,33 @@ mod tests {
     #[test]
     fn an_entry_stays_small() {
         assert!(size_of::<Entry>() <= 56, "{}", size_of::<Entry>());
+    }
+
+    #[tokio::test]
+    async fn a_full_memory_forgets_the_least_recently_used_and_never_the_newcomer() {
+        let ttl = Duration::from_secs(600);
+        let config =
+            Config { match_ttl: ttl, mismatch_ttl: ttl, no_record_ttl: ttl, max_entries: 3, sharing: Sharing::Shared };
+        let memory = Memory::new(&config);
+        let key = |n: u8| DigestKey::new([7; 32]).digest("test/v1", &[&[n]]);
+        let verdict = Remembered {
+            verdict: Verdict::Match,
+            provider: Arc::from("p"),
+            request_id: None,
+            verified_at: Timestamp::UNIX_EPOCH,
+        };
+        for n in 0..3 {
+            memory.put(key(n), verdict.clone()).await;
+            memory.0.run_pending_tasks().await;
+        }
+        // Used, and so not the next to go.
+        assert!(memory.get(&key(0)).await.is_some());
+        memory.put(key(3), verdict).await;
+        memory.0.run_pending_tasks().await;
+        let mut kept = Vec::new();
+        for n in 0..4 {
+            kept.push(memory.get(&key(n)).await.is_some());
+        }
+        assert_eq!((kept, memory.entries()), (vec![true, false, true, true], 3));
     }
 }

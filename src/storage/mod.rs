@@ -123,13 +123,13 @@ impl Cache {
         Some((found, left))
     }
 
-    /// Remembers a verdict under `key`.
+    /// Remembers a verdict under `key`, in place of any before it.
     pub async fn put(&self, key: Digest, verdict: Remembered) {
-        if self.config.lifetime(verdict.verdict).is_zero() {
-            return;
-        }
+        // A verdict that is not kept still ends the one before it: nobody is told what the last answer has overtaken.
+        let keeps = !self.config.lifetime(verdict.verdict).is_zero();
         match &self.backend {
-            Backend::Memory(memory) => memory.put(key, verdict).await,
+            Backend::Memory(memory) if keeps => memory.put(key, verdict).await,
+            Backend::Memory(memory) => memory.forget(&key).await,
         }
     }
 
@@ -140,3 +140,6 @@ impl Cache {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

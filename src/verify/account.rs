@@ -76,7 +76,7 @@ impl Account {
             }
             Outcome::AccountFault => {
                 tracing::error!(provider, reason, code = fault.code, "account fault: set aside until somebody acts");
-                fault.retry_after
+                self.standing.snapshot(now).map(|aside| aside.retry_after)
             }
             Outcome::Unreadable => {
                 tracing::error!(provider, reason, code = fault.code, "unreadable answer");

@@ -46,7 +46,7 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Chain<'a> {
     pub(super) policy: &'a Policy,
-    pub(super) budget: &'a Budget,
+    pub(super) budget: &'a Arc<Budget>,
     pub(super) meter: &'a ChainMeter,
 }
 
@@ -62,8 +62,8 @@ enum Left {
 
 struct Run<'a> {
     chain: &'a Chain<'a>,
-    ask: &'a Ask,
-    late: mpsc::UnboundedReceiver<Late>,
+    ask: Ask,
+    late: &'a mut mpsc::UnboundedReceiver<Late>,
     progress: &'a Progress,
     /// No attempt begins after this.
     last_start: Instant,
@@ -74,19 +74,11 @@ struct Run<'a> {
 }
 
 impl Chain<'_> {
-    /// Asks until there is a verdict or nobody is left.
-    pub(super) async fn run(&self, ask: &Ask, late: mpsc::UnboundedReceiver<Late>, progress: &Progress) -> Ended {
+    /// Asks until there is a verdict or nobody is left. What is in `late` then is the caller's to keep.
+    pub(super) async fn run(&self, ask: Ask, late: &mut mpsc::UnboundedReceiver<Late>, progress: &Progress) -> Ended {
         let last_start = Instant::now() + self.policy.budget;
         let mut run = Run { chain: self, ask, late, progress, last_start, pending: 0, unconfirmed: None };
-        let ended = run.providers().await;
-        // What comes from now on is kept by its own task; what came in this instant is kept here.
-        run.late.close();
-        while let Ok(late) = run.late.try_recv() {
-            if let Late { by, result: Ok(finding) } = late {
-                ask.keep.late(&by, finding).await;
-            }
-        }
-        ended
+        run.providers().await
     }
 }
 
@@ -126,7 +118,7 @@ impl Run<'_> {
         let mut left = Outcome::SkippedOpen;
         let mut asked_again = false;
         for index in 0..provider.links.len() {
-            if !self.may_start() {
+            if Instant::now() >= self.last_start {
                 self.chain.meter.skipped(&provider.account.name, Outcome::SkippedDeadline);
                 self.progress.add(Attempt::skipped(
                     &provider.account.name,
@@ -168,9 +160,10 @@ impl Run<'_> {
 
     /// One attempt; or the verdict of an earlier call, if that comes first.
     async fn attempt(&mut self, provider: &Arc<Provider>, index: usize) -> Result<Tried, (Arc<Account>, Finding)> {
+        self.ask.extra = self.progress.may_have_been_billed().then(|| Arc::clone(self.chain.budget));
         self.progress.begin(provider, index);
         if self.pending == 0 {
-            return Ok(provider.attempt(index, self.ask).await);
+            return Ok(provider.attempt(index, &self.ask).await);
         }
         // In a task of its own, because an earlier call's verdict may end this wait, and must not end the call.
         let (done, mut tried) = oneshot::channel();
@@ -203,12 +196,6 @@ impl Run<'_> {
             return None;
         }
         Some(found)
-    }
-
-    /// Whether another attempt may begin: in time, and within the budget where one may already have been billed.
-    fn may_start(&self) -> bool {
-        let now = Instant::now();
-        now < self.last_start && (!self.progress.may_have_been_billed() || self.chain.budget.try_take(now))
     }
 }
 

@@ -34,8 +34,9 @@ fn kind_of(attempts: &[Attempt]) -> FailureKind {
     }
 }
 
+/// An unreachable provider was asked too: it has not said no, and may yet take it.
 fn all_asked(attempts: &[Attempt], wanted: fn(Outcome) -> bool) -> bool {
-    attempts.iter().filter(|attempt| attempt.outcome.was_sent()).all(|attempt| wanted(attempt.outcome))
+    attempts.iter().filter(|attempt| !attempt.outcome.is_skip()).all(|attempt| wanted(attempt.outcome))
 }
 
 fn refuses_person(outcome: Outcome) -> bool {
@@ -45,4 +46,75 @@ fn refuses_person(outcome: Outcome) -> bool {
 /// Not called, or turned away at the door for a reason that has nothing to do with this question.
 fn cannot_be_asked(outcome: Outcome) -> bool {
     outcome.is_skip() || matches!(outcome, Outcome::AccountFault | Outcome::RateLimited)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use Outcome::{
+        AccountFault, InputRefused, Interrupted, ProviderError, RateLimited, SkippedDeadline, SkippedFull, SkippedHold,
+        SkippedOpen, SkippedRate, SkippedUnsupported, SourceDown, Timeout, Unreachable, Unreadable,
+    };
+
+    fn ended(attempts: &[(Outcome, Option<u64>)]) -> (FailureKind, Option<u64>) {
+        let attempt = |&(outcome, helps): &(Outcome, Option<u64>)| {
+            Attempt::skipped(&Arc::default(), &Arc::default(), outcome, helps.map(Duration::from_secs))
+        };
+        let (kind, helps) = of(&attempts.iter().map(attempt).collect::<Vec<_>>());
+        (kind, helps.map(|helps| helps.as_secs()))
+    }
+
+    #[test]
+    fn every_run_without_a_verdict_has_a_name() {
+        use FailureKind::{
+            NoProviderAvailable, OutcomeUnknown, ProviderFailure, RejectedByProvider, UnsupportedDocument,
+        };
+        for (outcomes, kind) in [
+            (&[SkippedUnsupported][..], UnsupportedDocument),
+            (&[SkippedUnsupported, SkippedUnsupported], UnsupportedDocument),
+            (&[SkippedUnsupported, SkippedOpen], NoProviderAvailable),
+            (&[SkippedUnsupported, InputRefused], RejectedByProvider),
+            (&[InputRefused], RejectedByProvider),
+            (&[InputRefused, InputRefused], RejectedByProvider),
+            (&[InputRefused, SkippedOpen], RejectedByProvider),
+            // Whoever did not say that it is invalid may yet take it: such a "no" must not be final.
+            (&[InputRefused, ProviderError], ProviderFailure),
+            (&[InputRefused, Unreachable], ProviderFailure),
+            (&[Unreachable, InputRefused], ProviderFailure),
+            (&[InputRefused, AccountFault], ProviderFailure),
+            (&[Outcome::SubjectThrottled], FailureKind::SubjectThrottled),
+            (&[Outcome::SubjectThrottled, SkippedHold], FailureKind::SubjectThrottled),
+            (&[SkippedHold, SkippedUnsupported], FailureKind::SubjectThrottled),
+            (&[Outcome::SubjectThrottled, ProviderError], ProviderFailure),
+            (&[SkippedHold, SkippedOpen], NoProviderAvailable),
+            (&[AccountFault], NoProviderAvailable),
+            (&[RateLimited, SkippedRate, SkippedFull, SkippedOpen], NoProviderAvailable),
+            (&[AccountFault, SourceDown], ProviderFailure),
+            (&[SourceDown], ProviderFailure),
+            (&[ProviderError, ProviderError, SkippedDeadline], ProviderFailure),
+            (&[Unreachable, Unreachable], ProviderFailure),
+            (&[Unreadable], ProviderFailure),
+            // The connection is gone, so that nothing is pending, though it may have been billed.
+            (&[Interrupted], ProviderFailure),
+            (&[Timeout], OutcomeUnknown),
+            (&[Timeout, ProviderError], OutcomeUnknown),
+            (&[InputRefused, Timeout, SkippedDeadline], OutcomeUnknown),
+        ] {
+            let attempts: Vec<_> = outcomes.iter().map(|outcome| (*outcome, None)).collect();
+            assert_eq!(ended(&attempts), (kind, None), "{outcomes:?}");
+        }
+    }
+
+    #[test]
+    fn the_earliest_time_that_helps_is_told_where_time_helps() {
+        let all_out = [(AccountFault, Some(60)), (SkippedOpen, Some(5)), (SkippedFull, None)];
+        assert_eq!(ended(&all_out), (FailureKind::NoProviderAvailable, Some(5)));
+        let held = [(Outcome::SubjectThrottled, Some(600)), (SkippedHold, Some(300))];
+        assert_eq!(ended(&held), (FailureKind::SubjectThrottled, Some(300)));
+        let invalid = [(InputRefused, Some(5)), (SkippedOpen, Some(7))];
+        assert_eq!(ended(&invalid), (FailureKind::RejectedByProvider, None));
+        assert_eq!(ended(&[(SkippedUnsupported, Some(5))]), (FailureKind::UnsupportedDocument, None));
+    }
 }

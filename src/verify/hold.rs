@@ -97,8 +97,16 @@ impl Holds {
 
     /// Takes a booking back: the call was not made after all.
     pub(super) fn unbook(&self, person: Digest) {
-        if let Some(recent) = self.lock().calls.get_mut(&person) {
+        let mut state = self.lock();
+        if let Some(recent) = state.calls.get_mut(&person) {
             recent.pop_back();
+            if recent.is_empty() {
+                state.calls.remove(&person);
+            }
+        }
+        // It is the last one, unless somebody else booked in between; then it stays and is found to be stale.
+        if state.touched.back().is_some_and(|(_, last)| *last == person) {
+            state.touched.pop_back();
         }
     }
 
@@ -151,3 +159,6 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

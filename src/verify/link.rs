@@ -4,7 +4,7 @@
 //! 1. **slot** (bulkhead of the provider): refuses at once; it goes with the call, not with the wait for it;
 //! 2. **account** and **breaker**: before anything is used up for a call that they refuse;
 //! 3. **hold** of the person at the provider: books the call;
-//! 4. **rate** of the account: last, so that a token taken is a call made;
+//! 4. **rate** of the account, then the **budget** for extra attempts: last, so that what is taken is a call made;
 //! 5. **attempt timeout**, inside the breaker's permit, so that slowness counts as failure;
 //! 6. **exchange** with its own, longer limit: when the attempt has timed out the call runs on in a task of its own
 //!    and its answer is harvested, because it is paid for.
@@ -26,6 +26,7 @@ use crate::domain::subject::{Digest, Subject};
 use crate::domain::verdict::Finding;
 use crate::resilience::account::Admission;
 use crate::resilience::breaker::{Breaker, Permit};
+use crate::resilience::budget::Budget;
 use crate::resilience::bulkhead::Slot;
 
 /// One endpoint with what guards it.
@@ -50,6 +51,8 @@ pub(super) struct Ask {
     pub(super) keep: Keep,
     /// Owns the calls that outlive their attempt, so that shutdown waits for them.
     pub(super) tasks: TaskTracker,
+    /// Where this attempt is taken from, if one before it may have been billed.
+    pub(super) extra: Option<Arc<Budget>>,
 }
 
 /// The answer of a call that outlived its attempt.
@@ -115,6 +118,10 @@ impl Link {
         if let Err(wait) = account.limiter.try_take(now) {
             account.holds.unbook(ask.person);
             return Err((Outcome::SkippedRate, Some(wait.0)));
+        }
+        if ask.extra.as_ref().is_some_and(|budget| !budget.try_take(now)) {
+            account.holds.unbook(ask.person);
+            return Err((Outcome::SkippedDeadline, None));
         }
         Ok(Admitted { slot, trial, permit })
     }

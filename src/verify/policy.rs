@@ -76,3 +76,25 @@ impl Config {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_purpose_changes_what_it_names_and_nothing_else() {
+        let chain = Config {
+            order: vec!["a".to_owned(), "b".to_owned()],
+            on_no_record: OnNoRecord::Final,
+            on_unknown: OnUnknown::AskNext,
+            budget: Duration::from_secs(8),
+        };
+        assert_eq!(chain.adapted(&Purpose::default()), chain);
+        let own_order = Purpose { order: Some(vec!["b".to_owned()]), ..Purpose::default() };
+        assert_eq!(chain.adapted(&own_order), Config { order: vec!["b".to_owned()], ..chain.clone() });
+        let careful = Purpose { on_unknown: Some(OnUnknown::Stop), ..Purpose::default() };
+        assert_eq!(chain.adapted(&careful), Config { on_unknown: OnUnknown::Stop, ..chain.clone() });
+        let second = Purpose { on_no_record: Some(OnNoRecord::AskNext), ..Purpose::default() };
+        assert_eq!(chain.adapted(&second), Config { on_no_record: OnNoRecord::AskNext, ..chain });
+    }
+}

@@ -41,6 +41,13 @@ impl Freshness {
     pub fn accepts(self, age: Duration) -> bool {
         !self.no_cache && self.max_age.is_none_or(|most| age <= most)
     }
+
+    /// The same for somebody who has been asking for `waiting` already: what was said since then is fresh as well.
+    #[must_use]
+    pub fn or_since(self, waiting: Duration) -> Self {
+        let asked_for = if self.no_cache { Some(Duration::ZERO) } else { self.max_age };
+        Self { no_cache: false, max_age: asked_for.map(|age| age.max(waiting)), ..self }
+    }
 }
 
 /// How a verdict came to this caller.
@@ -166,8 +173,37 @@ impl Failure {
         Self { kind, retry_after: None, attempts: Vec::new() }
     }
 
-    /// Whether money may have been spent.
+    /// Whether money may have been spent, or still may be.
     pub fn may_have_been_billed(&self) -> bool {
-        self.attempts.iter().any(|attempt| attempt.billed != Billed::No)
+        // While a call goes on, and after a defect, nobody knows how far it has come.
+        matches!(self.kind, FailureKind::OutcomeUnknown | FailureKind::Internal)
+            || self.attempts.iter().any(|attempt| attempt.billed != Billed::No)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_outcome_may_be_billed_even_before_the_first_attempt_is_seen() {
+        assert!(Failure::bare(FailureKind::OutcomeUnknown).may_have_been_billed());
+        assert!(Failure::bare(FailureKind::Internal).may_have_been_billed());
+        assert!(!Failure::bare(FailureKind::NotCached).may_have_been_billed());
+        let skipped = Attempt::skipped(&Arc::default(), &Arc::default(), Outcome::SkippedOpen, None);
+        let with = |billed| {
+            let attempts = vec![skipped.clone(), Attempt { billed, ..skipped.clone() }];
+            Failure { attempts, ..Failure::bare(FailureKind::ProviderFailure) }.may_have_been_billed()
+        };
+        assert_eq!(Billed::ALL.map(with), [true, false, true]);
+    }
+
+    #[test]
+    fn freshness_is_the_callers_to_say() {
+        let (hour, plain) = (Duration::from_secs(3600), Freshness::default());
+        assert!(plain.accepts(hour));
+        assert!(!Freshness { no_cache: true, ..plain }.accepts(Duration::ZERO));
+        let at_most = Freshness { max_age: Some(hour), ..plain };
+        assert!(at_most.accepts(hour) && !at_most.accepts(hour + Duration::from_millis(1)));
     }
 }

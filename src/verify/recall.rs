@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::chain::{Chain, Ended, Progress};
-use super::link::Ask;
+use super::link::{Ask, Late};
 use super::policy::Policy;
 use super::question::{Answer, Attempt, Failure, FailureKind, Question, Source};
 use super::shelf::{Keep, Shelf};
@@ -85,25 +85,33 @@ impl Recall {
         policy: &Arc<Policy>,
         progress: Arc<Progress>,
     ) -> impl Future<Output = Arc<Flown>> + Send + 'static + use<> {
-        let keep = Keep { shelf: Arc::clone(&self.shelf), key };
+        let keep = Keep::new(Arc::clone(&self.shelf), key);
         let (question, policy, budget) = (question.clone(), Arc::clone(policy), Arc::clone(&self.budget));
-        let (late, late_answers) = mpsc::unbounded_channel();
+        let (late, mut late_answers) = mpsc::unbounded_channel();
         let ask = Ask {
             person: self.digest_key.person(&question.subject),
             subject: Arc::clone(&question.subject),
             late,
             keep: keep.clone(),
             tasks: self.tasks.clone(),
+            extra: None,
         };
         async move {
             if let Some((remembered, left)) = keep.shelf.recall(&key, &question).await {
                 return Arc::new(Flown { result: Ok(Landed::Recalled(remembered, left)), attempts: Vec::new() });
             }
             let chain = Chain { policy: &policy, budget: &budget, meter: &keep.shelf.meter.chain };
-            let result = match chain.run(&ask, late_answers, &progress).await {
+            let result = match chain.run(ask, &mut late_answers, &progress).await {
                 Ended::Found(by, finding) => Ok(Landed::Answered(keep.verdict(&by, finding).await)),
                 Ended::Failed(kind, retry_after) => Err((kind, retry_after)),
             };
+            // What comes from now on is kept by its own task; what came in this instant is kept here.
+            late_answers.close();
+            while let Ok(late) = late_answers.try_recv() {
+                if let Late { by, result: Ok(finding) } = late {
+                    keep.late(&by, finding).await;
+                }
+            }
             Arc::new(Flown { result, attempts: progress.attempts_until(Instant::now()) })
         }
     }

@@ -205,6 +205,10 @@ impl Metrics {
         for verdict in Verdict::ALL {
             self.verdicts.with_label_values(&[provider, verdict.as_str()]);
         }
+        // What the chain passes over without looking at an endpoint.
+        for outcome in [Outcome::SkippedUnsupported, Outcome::SkippedOpen, Outcome::SkippedDeadline] {
+            self.attempts.with_label_values(&[provider, "", outcome.as_str()]);
+        }
         self.duplicate_bills.with_label_values(&[provider]);
         ProviderMeter {
             available: self.provider_available.with_label_values(&[provider]),

@@ -1,6 +1,6 @@
 //! Where verdicts are put and found again. Only a verdict is storable, by type.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::account::Account;
@@ -25,6 +25,8 @@ pub(super) struct Shelf {
 pub(super) struct Keep {
     pub(super) shelf: Arc<Shelf>,
     pub(super) key: Digest,
+    /// The first verdict of this flight: known also where nothing is remembered.
+    first: Arc<OnceLock<Remembered>>,
 }
 
 impl Shelf {
@@ -39,33 +41,55 @@ impl Shelf {
 }
 
 impl Keep {
+    pub(super) fn new(shelf: Arc<Shelf>, key: Digest) -> Self {
+        Self { shelf, key, first: Arc::default() }
+    }
+
     /// Remembers the verdict that the flight ends with.
     pub(super) async fn verdict(&self, by: &Account, finding: Finding) -> Remembered {
-        let remembered = Remembered {
+        let remembered = self.now(by, finding);
+        if self.first.set(remembered.clone()).is_err() {
+            // A call that had been given up was quicker by a moment. What callers are told is what is remembered.
+            self.paid_twice(by, &remembered);
+        }
+        self.put(&remembered).await;
+        remembered
+    }
+
+    /// Remembers a verdict that came after its flight had ended, unless there is another already.
+    pub(super) async fn late(&self, by: &Account, finding: Finding) {
+        let remembered = self.now(by, finding);
+        let is_known = self.shelf.cache.get(&self.key, self.shelf.clock.now()).await.is_some();
+        if is_known || self.first.set(remembered.clone()).is_err() {
+            self.paid_twice(by, &remembered);
+        } else {
+            self.put(&remembered).await;
+        }
+    }
+
+    fn now(&self, by: &Account, finding: Finding) -> Remembered {
+        Remembered {
             verdict: finding.verdict,
             provider: Arc::clone(&by.name),
             request_id: finding.request_id,
             verified_at: self.shelf.clock.now(),
-        };
-        self.shelf.meter.verdict(&by.name, finding.verdict);
-        self.shelf.cache.put(self.key, remembered.clone()).await;
-        remembered
+        }
     }
 
-    /// Remembers a verdict that came after its flight had ended, unless another is there already.
-    pub(super) async fn late(&self, by: &Account, finding: Finding) {
-        let Some((known, _)) = self.shelf.cache.get(&self.key, self.shelf.clock.now()).await else {
-            self.verdict(by, finding).await;
-            return;
-        };
-        if by.prices.billed(finding.verdict) == Billed::Yes {
+    async fn put(&self, remembered: &Remembered) {
+        self.shelf.meter.verdict(&remembered.provider, remembered.verdict);
+        self.shelf.cache.put(self.key, remembered.clone()).await;
+    }
+
+    fn paid_twice(&self, by: &Account, late: &Remembered) {
+        if by.prices.billed(late.verdict) == Billed::Yes {
             self.shelf.meter.duplicate_bill(&by.name);
         }
-        let agrees = known.verdict == finding.verdict;
+        let first = self.first.get();
         tracing::warn!(
             provider = &*by.name,
-            answered_by = &*known.provider,
-            agrees,
+            answered_by = first.map(|first| &*first.provider),
+            agrees = first.map(|first| first.verdict == late.verdict),
             "a late verdict: this question was answered, and perhaps billed, twice"
         );
     }

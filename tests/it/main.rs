@@ -10,9 +10,11 @@
     reason = "a test that cannot go on should say so and stop; tests are the outside world"
 )]
 
+mod contract;
 mod domain;
 mod layering;
 mod providers;
+mod readme;
 mod server;
 mod shell;
 mod support;

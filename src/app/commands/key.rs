@@ -6,6 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
+use crate::server::api::auth::KEY_PREFIX;
+
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Prints a new key, once, and the line for the configuration.
@@ -36,5 +38,5 @@ pub(super) fn run(command: &Command) -> anyhow::Result<ExitCode> {
 fn new_key() -> anyhow::Result<String> {
     let mut bytes = [0; 32];
     std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
-    Ok(format!("idg_{}", URL_SAFE_NO_PAD.encode(bytes)))
+    Ok(format!("{KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)))
 }

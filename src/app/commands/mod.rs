@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
 
 use super::config::{Mistakes, Sources};
@@ -50,7 +51,8 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(mut error) => {
+            hide_values(&mut error);
             // Help and version are asked for; anything else is wrong usage.
             let _ = error.print();
             return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
@@ -73,6 +75,23 @@ pub fn main() -> ExitCode {
             None => ExitCode::FAILURE,
         }
     })
+}
+
+/// An argument too many is often a part of a name, or the number: it must not be repeated on standard error, which
+/// ends up in logs. Misspelt options and commands may be.
+fn hide_values(error: &mut clap::Error) {
+    for kind in [ContextKind::InvalidArg, ContextKind::InvalidSubcommand] {
+        let is_word = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+        let harmless = match error.get(kind) {
+            Some(ContextValue::String(text)) => {
+                is_word(text) && (text.starts_with('-') || kind != ContextKind::InvalidArg)
+            }
+            _ => true,
+        };
+        if !harmless {
+            error.remove(kind);
+        }
+    }
 }
 
 fn check(sources: &Sources) -> anyhow::Result<ExitCode> {

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::serve;
 use crate::app::config::{Profile, Sources};
 use crate::app::simulated::{self, ENDPOINTS};
-use crate::app::{Gateway, World, telemetry};
+use crate::app::{Gateway, World, lifecycle, telemetry};
 use crate::domain::verdict::Verdict;
 use crate::providers::DRIVERS;
 use crate::server::sandbox::{People, Sandbox};
@@ -47,7 +47,9 @@ impl From<Unlisted> for Verdict {
 }
 
 pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
-    serve::runtime()?.block_on(async {
+    serve::block_on(async {
+        // Listened for before anything answers: whoever sees us up may stop us.
+        let signal = lifecycle::stop_signal()?;
         let stop = CancellationToken::new();
         let mut world = World::real(crate::server::access_log::AccessLog::stdout());
         let sandbox = Sandbox::start(
@@ -69,7 +71,7 @@ pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
         let needs_key = !settings.clients.is_empty();
         let gateway = serve::bind(settings, world)?;
         super::say(&welcome(&gateway, needs_key));
-        let done = serve::finish(gateway).await;
+        let done = serve::finish(gateway, signal).await;
         stop.cancel();
         sandbox.closed().await;
         done

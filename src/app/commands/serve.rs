@@ -12,9 +12,11 @@ pub(super) fn run(sources: &Sources) -> anyhow::Result<ExitCode> {
     let settings = sources.load()?;
     telemetry::start(&settings.log)?;
     let access_log = access_log(&settings.log)?;
-    runtime()?.block_on(async {
+    block_on(async {
+        // Listened for before anything answers: whoever sees us up may stop us.
+        let signal = lifecycle::stop_signal()?;
         let gateway = bind(settings, World::real(access_log))?;
-        finish(gateway).await
+        finish(gateway, signal).await
     })
 }
 
@@ -27,10 +29,9 @@ pub(super) fn bind(settings: Settings, world: World) -> anyhow::Result<Gateway> 
     Ok(gateway)
 }
 
-/// Serves until a signal, then drains.
-pub(super) async fn finish(gateway: Gateway) -> anyhow::Result<ExitCode> {
+/// Serves until the signal, then drains.
+pub(super) async fn finish(gateway: Gateway, signal: impl Future<Output = ()>) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
-    let signal = lifecycle::stop_signal()?;
     let served = gateway.serve(stop.clone());
     tokio::pin!(served);
     let finished = tokio::select! {
@@ -51,6 +52,10 @@ pub(super) fn access_log(log: &Log) -> anyhow::Result<AccessLog> {
     }
 }
 
-pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+/// Runs `work` on a runtime of its own, and does not wait for what that leaves behind, such as a name look-up that hangs.
+pub(super) fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    done
 }

@@ -27,7 +27,7 @@ pub(super) fn run(sources: &Sources, args: &Args) -> anyhow::Result<ExitCode> {
     // Nothing is served: the sockets are bound on free ports and never listened on by anybody.
     settings.server.listen.set_port(0);
     settings.server.admin_listen.set_port(0);
-    serve::runtime()?.block_on(async {
+    serve::block_on(async {
         let gateway = Gateway::bind(settings, World::real(AccessLog::nowhere()))?;
         match gateway.api().ask_locally(Personal::new(name), Personal::new(number)).await {
             Ok(reply) => {

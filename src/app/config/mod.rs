@@ -96,7 +96,11 @@ impl Sources {
         let settings = raw.and_then(|raw| sections::finish(raw, driver_settings, &mut read));
         match settings {
             Some(settings) if read.mistakes.is_empty() => Ok(settings),
-            _ => Err(Mistakes(read.mistakes)),
+            _ => {
+                // By key, because the order in which they are found is no order.
+                read.mistakes.sort_by(|one, other| one.key.cmp(&other.key));
+                Err(Mistakes(read.mistakes))
+            }
         }
     }
 

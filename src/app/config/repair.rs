@@ -51,15 +51,28 @@ fn shown(path: &Path) -> String {
     if text == "." { String::new() } else { text }
 }
 
-/// What is wrong, without the value.
+/// What is wrong and what to write, without the value: it may be a secret under a wrong key.
 fn problem(error: &ConfigError) -> String {
     match error {
         ConfigError::Type { expected, .. } => format!("has the wrong type; write {expected}"),
         ConfigError::At { error, .. } => problem(error),
-        other => {
-            let text = other.to_string();
-            let text = text.split(" for key `").next().unwrap_or_default();
-            text.split(" in config").next().unwrap_or_default().to_owned()
-        }
+        other => remedy(&other.to_string()),
+    }
+}
+
+/// The texts of serde and of the parsers behind it, of which most quote what they have read.
+fn remedy(text: &str) -> String {
+    let quotes_only_keys = text.starts_with("unknown field") || text.starts_with("missing field");
+    if quotes_only_keys {
+        let text = text.split(" for key `").next().unwrap_or_default();
+        text.split(" in config").next().unwrap_or_default().to_owned()
+    } else if text.contains("duration") {
+        "is no duration; write for example \"8s\" or \"1m 30s\"".to_owned()
+    } else if text.contains("socket address") {
+        "is no address with a port; write for example \"127.0.0.1:8080\"".to_owned()
+    } else if text.contains("variant") {
+        "is none of the words that this key takes; config/default.toml lists them".to_owned()
+    } else {
+        "cannot be read; config/default.toml shows what to write".to_owned()
     }
 }

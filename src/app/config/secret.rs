@@ -75,6 +75,11 @@ fn resolve(value: Value, profile: Profile, environment: &BTreeMap<String, String
         return Err(format!("must be one of {{ env }}, {{ file }}, {{ value }}, with a string; {HOW}"));
     };
     let secret = match kind.as_str() {
+        // A secret in the wrong place would be quoted as a name.
+        "env" if !is_variable(&text) => {
+            Err("does not name an environment variable (capital letters, digits and _); write { env = \"NAME\" }"
+                .to_owned())
+        }
         "env" => environment.get(&text).cloned().ok_or_else(|| format!("the environment variable {text} is not set")),
         "file" => from_file(Path::new(&text)),
         "value" if profile == Profile::Production => Err(format!("{{ value }} is refused in production; {HOW}")),
@@ -85,6 +90,10 @@ fn resolve(value: Value, profile: Profile, environment: &BTreeMap<String, String
         return Err(format!("is empty; {HOW} with something in it"));
     }
     Ok(Secret::new(secret))
+}
+
+fn is_variable(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
 /// Editors and `echo` end a file with a line feed that is not part of the secret.

@@ -25,6 +25,9 @@ use super::problem::{Code, Problem};
 /// The purpose of a question that names none.
 pub const DEFAULT_PURPOSE: &str = "default";
 
+/// What every key begins with that `idgate key new` makes, so that one is recognised wherever it turns up.
+pub const KEY_PREFIX: &str = "idg_";
+
 /// Section `[clients.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -185,6 +188,11 @@ impl Clients {
 fn bearer(value: &HeaderValue) -> Option<&[u8]> {
     let (scheme, key) = value.as_bytes().split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii()).filter(|key| !key.is_empty())
+}
+
+/// Whether a client's key is in a text that is about to be written down.
+pub(super) fn holds_key(text: &str) -> bool {
+    text.contains(KEY_PREFIX)
 }
 
 fn parse_hash(hex: &str) -> Option<[u8; 32]> {

@@ -4,11 +4,14 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 
+use jiff::civil::Date;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use utoipa::ToSchema;
 
+use super::auth;
 use super::problem::MemberError;
+use crate::domain::id_number::{Calendar, IdNumber};
 use crate::domain::personal::Personal;
 
 const MOST_PURPOSE: usize = 64;
@@ -35,14 +38,14 @@ pub struct VerifyBody {
 #[expect(dead_code, reason = "the documented form of what `VerifyBody::parse` reads")]
 pub struct VerifyRequest {
     /// As on the ID card.
-    #[schema(example = "王小明", min_length = 1)]
+    #[schema(example = "张三", min_length = 1)]
     name: String,
     /// 18 characters (15 are converted).
     #[schema(example = "11010519491231002X", min_length = 1)]
     id_number: String,
     /// One of the purposes the configuration lists.
     #[serde(default)]
-    #[schema(nullable = false, max_length = 64, min_length = 1)]
+    #[schema(nullable = false, max_length = 64, min_length = 1, example = "default")]
     purpose: Option<String>,
     /// The caller's own reference; recorded, never sent upstream.
     #[serde(default)]
@@ -104,6 +107,16 @@ impl VerifyBody {
             Ok(draft) => draft.finish(),
             Err(error) => Err(vec![syntax_error(&error, at.get())]),
         }
+    }
+
+    /// Whether the reference holds anybody's valid number of 18 characters, not only that of this question's person.
+    pub fn reference_carries_number(&self, today: Date) -> bool {
+        let compact = self.reference.as_deref().map(compact).unwrap_or_default();
+        // Nearly all references end here, because they have no such run of digits.
+        let windows = (0..compact.len().saturating_sub(17)).filter_map(|at| compact.get(at..at + 18));
+        windows
+            .filter(|window| window.bytes().take(17).all(|byte| byte.is_ascii_digit()))
+            .any(|window| IdNumber::parse(window, today, Calendar::Lenient).is_ok())
     }
 }
 
@@ -170,8 +183,10 @@ impl Draft {
             } else if !reference.bytes().all(|byte| byte.is_ascii_graphic()) {
                 self.mistake("/reference", "bad_character", "may hold visible ASCII characters only, no spaces");
             } else if self.id_number.as_ref().is_some_and(|number| contains(reference, number.expose())) {
-                let detail = "holds the ID number, and would carry it into records; use a reference of your own";
-                self.mistake("/reference", "holds_id_number", detail);
+                self.errors.push(reference_with_number());
+            } else if auth::holds_key(reference) {
+                let detail = "holds a client key, and would carry it into records; replace that key, it is known now";
+                self.mistake("/reference", "holds_key", detail);
             }
         }
         match (self.name, self.id_number) {
@@ -187,8 +202,21 @@ impl Draft {
     }
 }
 
+/// The mistake of a reference that would carry somebody's number into records.
+pub fn reference_with_number() -> MemberError {
+    let detail = "holds an ID number, and would carry it into records; use a reference of your own".to_owned();
+    MemberError { pointer: "/reference".to_owned(), reason: "holds_id_number", detail }
+}
+
+/// Whether `reference` has `number` in it, however either is written.
 fn contains(reference: &str, number: &str) -> bool {
-    number.len() >= 15 && reference.to_ascii_uppercase().contains(&number.to_ascii_uppercase())
+    let number = compact(number);
+    number.len() >= 15 && compact(reference).contains(&number)
+}
+
+/// What is left without spaces, separators and the difference between small and capital letters.
+fn compact(text: &str) -> String {
+    text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_uppercase()).collect()
 }
 
 impl Value<'_> {

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
+use super::auth;
 use super::problem::{Code, Problem};
 use crate::verify::Freshness;
 
@@ -70,13 +71,22 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Box<Proble
     Err(Box::new(Problem::new(Code::MalformedRequest).with_error("", "bad_idempotency_key", detail)))
 }
 
-/// The caller's own request id, if it is fit for logs: at most 128 of `A-Z a-z 0-9 - _ . :`, and no run of 15 or more
-/// digits, which could be an ID number.
+/// The bytes of a request's head, as it was sent.
+pub fn size(method: &Method, uri: &Uri, headers: &HeaderMap) -> usize {
+    let target = uri.path().len() + uri.query().map_or(0, |query| query.len() + 1);
+    // The method and the target with two spaces and the version, then lines with a colon, a space and a line end.
+    let lines: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    method.as_str().len() + target + "  HTTP/1.1\r\n".len() + lines + 2
+}
+
+/// The caller's own request id, if it is fit for logs: at most 128 of `A-Z a-z 0-9 - _ . :`, no run of 15 or more digits,
+/// which could be an ID number, and nothing that looks like a key of ours.
 pub fn request_id(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(X_REQUEST_ID)?.to_str().ok()?;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
     let longest_digits = text.split(|c: char| !c.is_ascii_digit()).map(str::len).max().unwrap_or(0);
     let sound = (1..=128).contains(&text.len()) && text.bytes().all(plain) && longest_digits < 15;
+    let sound = sound && !auth::holds_key(text);
     sound.then(|| text.to_owned())
 }
 
@@ -153,6 +163,7 @@ mod tests {
         assert!(request_id(&with(X_REQUEST_ID, "a1b2-c3.d4:e5")).is_some());
         assert!(request_id(&with(X_REQUEST_ID, "11010519491231002X")).is_none());
         assert!(request_id(&with(X_REQUEST_ID, "a b")).is_none());
+        assert!(request_id(&with(X_REQUEST_ID, "idg_c3ludGhldGlj")).is_none(), "a key sent in the wrong header");
     }
 
     #[test]

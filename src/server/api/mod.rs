@@ -14,6 +14,7 @@ use axum::routing::post;
 use http::{HeaderValue, header};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
 
 use self::auth::Clients;
 use self::idempotency::Idempotency;
@@ -28,7 +29,8 @@ use crate::verify::Current;
 
 pub mod auth;
 pub mod body;
-mod headers;
+pub mod document;
+pub(super) mod headers;
 pub mod idempotency;
 pub mod meter;
 pub mod problem;
@@ -98,7 +100,13 @@ pub struct Limits {
 
 /// The public routes.
 pub fn router(api: Arc<Api>) -> Router {
-    Router::new().route(ROUTE, post(verify::verify).fallback(wrong_method)).fallback(not_found).with_state(api)
+    let last_resort = Arc::clone(&api);
+    Router::new()
+        .route(ROUTE, post(verify::verify).fallback(wrong_method))
+        .fallback(not_found)
+        .with_state(api)
+        // A question's own defects are caught in `verify`, where it is known. This is for what is left.
+        .layer(CatchPanicLayer::custom(move |_panic| last_resort.defect()))
 }
 
 async fn wrong_method(State(api): State<Arc<Api>>, request: Request) -> Response {
@@ -113,15 +121,27 @@ async fn not_found(State(api): State<Arc<Api>>, request: Request) -> Response {
 
 impl Api {
     fn refuse(&self, request: &Request, code: Code) -> Response {
-        let id = self.request_id(request.headers());
-        let mut response = Problem::new(code).to_response(&id);
-        response.headers_mut().insert(headers::X_REQUEST_ID, headers::value(&id));
+        let (method, all) = (request.method(), request.headers());
+        let too_large = headers::size(method, request.uri(), all) > self.limits.max_header_bytes;
+        let code = if too_large { Code::HeadersTooLarge } else { code };
+        self.turn_away(code, &self.request_id(all), method_of(method), headers::trace_id(all))
+    }
+
+    /// The answer to a request that came to grief outside of its handler; nothing is known of it any more.
+    fn defect(&self) -> Response {
+        self.turn_away(Code::Internal, &self.ids.ordered().to_string(), "OTHER", None)
+    }
+
+    fn turn_away(&self, code: Code, request_id: &str, method: &str, trace_id: Option<&str>) -> Response {
+        let mut response = Problem::new(code).to_response(request_id);
+        response.headers_mut().insert(headers::X_REQUEST_ID, headers::value(request_id));
         self.meter.request(UNKNOWN, UNKNOWN, code.status().as_str(), NO_SOURCE, 0.0, 0.0);
         self.access_log.write(&Line {
             time: format!("{:.3}", self.clock.now()),
             kind: "request",
-            request_id: &id,
-            method: method_of(request.method()),
+            request_id,
+            trace_id,
+            method,
             route: "none",
             status: code.status().as_u16(),
             code: Some(code.as_str()),

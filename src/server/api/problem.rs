@@ -1,7 +1,7 @@
 //! Failures as documents (RFC 9457): the only file that turns an error into HTTP.
 //!
 //! Invariant: a problem names members and remedies, never a value; it holds no text of a provider's. To add a code: one
-//! row in [`Code::row`], and the table of the README.
+//! row in `Code::row`, and the table of the README.
 
 use std::time::Duration;
 
@@ -103,6 +103,35 @@ pub struct Problem {
 }
 
 impl Code {
+    /// All of them, in the order of the statuses they come with.
+    pub const ALL: [Code; 25] = [
+        Code::MalformedRequest,
+        Code::Unauthenticated,
+        Code::Forbidden,
+        Code::NotFound,
+        Code::MethodNotAllowed,
+        Code::NotAcceptable,
+        Code::RequestTimeout,
+        Code::IdempotencyInProgress,
+        Code::PayloadTooLarge,
+        Code::UnsupportedMediaType,
+        Code::HeadersTooLarge,
+        Code::InvalidName,
+        Code::InvalidIdNumber,
+        Code::UnsupportedDocument,
+        Code::RejectedByProvider,
+        Code::IdempotencyKeyReused,
+        Code::RateLimited,
+        Code::SubjectThrottled,
+        Code::Internal,
+        Code::ProviderFailure,
+        Code::NoProviderAvailable,
+        Code::Overloaded,
+        Code::ShuttingDown,
+        Code::OutcomeUnknown,
+        Code::NotCached,
+    ];
+
     const fn row(self) -> Row {
         use StatusCode as S;
         const fn row(word: &'static str, status: S, retryable: bool, title: &'static str, detail: &'static str) -> Row {
@@ -288,6 +317,11 @@ impl Code {
         self.row().word
     }
 
+    /// The kind in a few words.
+    pub const fn title(self) -> &'static str {
+        self.row().title
+    }
+
     /// The HTTP status it comes with.
     pub const fn status(self) -> StatusCode {
         self.row().status
@@ -329,6 +363,11 @@ impl Problem {
         Self { retry_after_seconds: Some(seconds.max(1)), ..self }
     }
 
+    /// The same, as the answer to the request of this id.
+    pub fn with_request_id(self, request_id: &str) -> Self {
+        Self { request_id: request_id.to_owned(), ..self }
+    }
+
     /// The word to branch on.
     pub fn code(&self) -> Code {
         self.code
@@ -341,7 +380,7 @@ impl Problem {
 
     /// The answer that carries this problem.
     pub fn to_response(&self, request_id: &str) -> Response<Body> {
-        let document = Self { request_id: request_id.to_owned(), ..self.clone() };
+        let document = self.clone().with_request_id(request_id);
         let status = self.code.status();
         // Serializing a struct of strings and numbers cannot fail; an empty body is still a valid answer.
         let mut response = Response::new(Body::from(serde_json::to_vec(&document).unwrap_or_default()));
@@ -372,7 +411,9 @@ impl From<Failure> for Problem {
             FailureKind::Internal => Code::Internal,
         };
         let plain = Self::new(code);
-        let timed = match failure.retry_after {
+        // Asking again joins the call or finds its answer, so soon is fine.
+        let soon = (code == Code::OutcomeUnknown).then_some(Duration::from_secs(1));
+        let timed = match failure.retry_after.or(soon) {
             Some(after) => plain.with_retry_after(after),
             None => plain,
         };

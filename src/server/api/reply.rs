@@ -7,6 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::document::{BilledWord, OutcomeWord, RegionStatusWord, SexWord, SourceWord, VerdictWord, WarningWord};
 use crate::domain::region::{Region, Regions};
 use crate::domain::subject::Subject;
 use crate::verify::{Answer, Attempt};
@@ -14,6 +15,11 @@ use crate::verify::{Answer, Attempt};
 /// Room for an answer and its headers, so that neither has to move while it grows.
 const USUAL_BYTES: usize = 512;
 const USUAL_HEADERS: usize = 8;
+
+/// The warnings that are not the name's own.
+pub const CONVERTED: &str = "converted_15_digit";
+/// The name has another spelling, under which it might match.
+pub const ALTERNATE_SPELLING: &str = "alternate_spelling_possible";
 
 /// The answer to a question.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -26,22 +32,12 @@ pub struct VerifyReply {
     /// Where the verdict comes from.
     pub provenance: Provenance,
     /// What a person should know before drawing conclusions.
-    #[schema(example = json!(["converted_15_digit"]))]
+    #[schema(value_type = Vec<WarningWord>, example = json!(["converted_15_digit"]))]
     pub warnings: Vec<&'static str>,
     /// What the number itself tells; only with `include_person`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub person: Option<Person>,
-}
-
-/// The three verdicts.
-#[derive(ToSchema)]
-#[schema(rename_all = "snake_case")]
-#[expect(dead_code, reason = "documentation of a closed set of words")]
-enum VerdictWord {
-    Match,
-    Mismatch,
-    NoRecord,
 }
 
 /// Where a verdict comes from.
@@ -52,7 +48,7 @@ pub struct Provenance {
     /// The provider's reference for its call.
     pub provider_request_id: Option<String>,
     /// `provider` (this request led the call), `shared` (it joined one in flight), `cache` (remembered).
-    #[schema(example = "provider")]
+    #[schema(value_type = SourceWord)]
     pub source: &'static str,
     /// When the provider answered (RFC 3339, UTC).
     #[schema(format = DateTime)]
@@ -69,14 +65,14 @@ pub struct AttemptDocument {
     /// Its endpoint; empty where the provider as a whole was passed over.
     pub endpoint: String,
     /// What it came to.
-    #[schema(example = "verdict")]
+    #[schema(value_type = OutcomeWord)]
     pub outcome: &'static str,
     /// The finer cause, where one is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub reason: Option<&'static str>,
     /// Whether it is charged for: `yes`, `no` or `unknown`.
-    #[schema(example = "yes")]
+    #[schema(value_type = BilledWord)]
     pub billed: &'static str,
     /// Milliseconds.
     pub duration_ms: u64,
@@ -91,7 +87,7 @@ pub struct Person {
     /// Completed years, today in China.
     pub age: Option<u16>,
     /// `female` or `male`.
-    #[schema(example = "female")]
+    #[schema(value_type = Option<SexWord>)]
     pub sex: Option<&'static str>,
     /// Region of first registration: neither birthplace nor residence.
     pub region: RegionDocument,
@@ -110,7 +106,7 @@ pub struct RegionDocument {
     /// County level.
     pub county: Option<String>,
     /// `exact`, `partial` or `unknown`.
-    #[schema(example = "exact")]
+    #[schema(value_type = RegionStatusWord)]
     pub status: &'static str,
 }
 

@@ -1,21 +1,23 @@
 //! The way of a question: authenticate, limit, parse, check locally (free), then ask.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use futures_util::FutureExt;
 use http::request;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::body::VerifyBody;
 use super::idempotency::Claim;
 use super::problem::{Code, Problem};
 use super::reply::{Person, Provenance, VerifyReply};
 use super::visit::{Trace, Visit};
-use super::{Api, Refused, auth, body, headers, reply};
+use super::{Api, Refused, auth, body, document, headers, reply};
 use crate::domain::id_number::IdNumber;
 use crate::domain::name::Name;
 use crate::domain::personal::Personal;
@@ -23,56 +25,52 @@ use crate::domain::subject::Subject;
 use crate::domain::verdict::Verdict;
 use crate::verify::{Answer, Avoided, Question, Source};
 
+/// When to come back where nobody can know it better.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Of a body that is too large, so much more is read.
+const MOST_THROWN_AWAY: usize = 2 * 1024 * 1024;
+
 /// Do this name and this ID number belong together?
 #[utoipa::path(
     post,
     path = "/v1/verify",
     tag = "verify",
     operation_id = "verify",
-    request_body = body::VerifyRequest,
+    request_body(content = body::VerifyRequest, examples(
+        ("match" = (summary = "The right name", value = json!({"name": "张三", "id_number": "11010519491231002X"}))),
+        ("mismatch" = (summary = "Another name", value = json!({"name": "李四", "id_number": "11010519491231002X"}))),
+        ("no_record" = (summary = "Nobody", value = json!({"name": "张三", "id_number": "440524188001010014"}))),
+        ("all" = (summary = "Every member", value = json!({"name": "张测试", "id_number": "110101199003079972",
+            "purpose": "default", "reference": "payout-4711", "include_person": true}))),
+    )),
     security(("client_key" = [])),
-    params(
-        ("Cache-Control" = Option<String>, Header,
-            description = "`no-cache` asks again, `max-age=N` takes an answer no older than N seconds, `only-if-cached` asks memory only (RFC 9111)"),
-        ("Prefer" = Option<String>, Header, description = "`wait=N`: the seconds the caller waits (RFC 7240)"),
-        ("Idempotency-Key" = Option<String>, Header,
-            description = "1 to 255 visible ASCII characters; the same key and body get the same answer for 24 hours"),
-        ("X-Request-Id" = Option<String>, Header,
-            description = "The caller's own id for this request: up to 128 of letters, digits and `-_.:`, fewer than 15 digits in a row; anything else is replaced"),
-    ),
+    params(document::VerifyHeaders),
     responses(
         (status = 200, description = "A verdict", body = reply::VerifyReply, headers(
             ("X-Request-Id" = String, description = "The id of this request, as logged"),
             ("Age" = u64, description = "Seconds since the provider answered; only for remembered verdicts"),
-            ("Cache-Status" = String, description = "`idgate; hit; ttl=N` or `idgate; fwd=miss` (RFC 9211)"),
-            ("RateLimit" = String, description = "What is left of the client's rate"),
-            ("RateLimit-Policy" = String, description = "The client's rate"),
+            ("Cache-Status" = String,
+                description = "`idgate; hit; ttl=N`, `idgate; fwd=miss` or `idgate; fwd=miss; collapsed` (RFC 9211)"),
+            ("Cache-Control" = String, description = "Always `no-store`: nobody between us and the caller keeps it"),
+            ("Preference-Applied" = String, description = "`wait=N`, if it was asked for (RFC 7240)"),
+            ("Idempotency-Replayed" = String, description = "`true`: the answer of an earlier request with this key"),
+            ("RateLimit" = String, description = "What is left of the client's rate (IETF draft)"),
+            ("RateLimit-Policy" = String, description = "The client's rate (IETF draft)"),
         )),
-        (status = 400, description = "`malformed_request`", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthenticated`", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "`not_found`", body = Problem, content_type = "application/problem+json"),
-        (status = 405, description = "`method_not_allowed`", body = Problem, content_type = "application/problem+json"),
-        (status = 406, description = "`not_acceptable`", body = Problem, content_type = "application/problem+json"),
-        (status = 408, description = "`request_timeout`", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`idempotency_in_progress`", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "`payload_too_large`", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "`unsupported_media_type`", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid_name`, `invalid_id_number`, `unsupported_document`, `rejected_by_provider`, `idempotency_key_reused`", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "`rate_limited`, `subject_throttled`", body = Problem, content_type = "application/problem+json"),
-        (status = 431, description = "`headers_too_large`", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`", body = Problem, content_type = "application/problem+json"),
-        (status = 502, description = "`provider_failure`", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "`no_provider_available`, `overloaded`, `shutting_down`", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "`outcome_unknown`, `not_cached`", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn verify(State(api): State<Arc<Api>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let mut visit = Visit { api: &api, parts: &parts, began: Instant::now(), trace: Trace::default(), over: false };
+    let mut visit = Visit::new(&api, &parts);
     let result = match api.places.try_acquire() {
-        Ok(_place) => api.answer(&parts, body, &mut visit.trace).await,
-        Err(_) => Err(Box::new(Problem::new(Code::Overloaded).with_retry_after(Duration::from_secs(1)))),
+        Ok(_place) => {
+            // Caught here, where the request is still known: a defect is answered, logged and counted like anything else.
+            // What it leaves half done is this request's own; what is shared gives itself back when dropped.
+            let answer = AssertUnwindSafe(api.answer(&parts, body, &mut visit.trace)).catch_unwind().await;
+            answer.unwrap_or_else(|_| Err(Box::new(Problem::new(Code::Internal))))
+        }
+        Err(_) => Err(Box::new(Problem::new(Code::Overloaded).with_retry_after(SOON))),
     };
     visit.respond(result)
 }
@@ -90,8 +88,7 @@ impl Api {
                 return Err(Box::new(Problem::new(Code::RateLimited).with_retry_after(wait)));
             }
         }
-        let head: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-        if head > self.limits.max_header_bytes {
+        if headers::size(&parts.method, &parts.uri, &parts.headers) > self.limits.max_header_bytes {
             return Err(Box::new(Problem::new(Code::HeadersTooLarge)));
         }
         if !headers::accepts_json(&parts.headers) {
@@ -105,6 +102,11 @@ impl Api {
         let body = VerifyBody::parse(&bytes)
             .map_err(|errors| Problem::new(Code::MalformedRequest).with_errors(errors))
             .map_err(Box::new)?;
+        if body.reference_carries_number(self.clock.today_in_china()) {
+            return Err(Box::new(
+                Problem::new(Code::MalformedRequest).with_errors(vec![body::reference_with_number()]),
+            ));
+        }
         trace.reference.clone_from(&body.reference);
         let purpose = client.purpose(body.purpose.as_deref())?;
         trace.purpose = Some(Arc::clone(&purpose));
@@ -144,11 +146,15 @@ impl Api {
     }
 
     /// Reads the body, up to its cap and its deadline.
-    async fn read(&self, body: Body) -> Result<bytes::Bytes, Refused> {
-        let limited = Limited::new(body, self.limits.max_body_bytes);
-        match tokio::time::timeout(self.limits.body_timeout, limited.collect()).await {
+    async fn read(&self, mut body: Body) -> Result<bytes::Bytes, Refused> {
+        let deadline = Instant::now() + self.limits.body_timeout;
+        let limited = Limited::new(&mut body, self.limits.max_body_bytes);
+        match timeout_at(deadline, limited.collect()).await {
             Ok(Ok(collected)) => Ok(collected.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                // Closing with unread bytes resets the connection, and the reset may overtake the answer. So some of the
+                // rest is thrown away first; whoever sends even more than that has to live with a reset.
+                let _ = timeout_at(deadline, Limited::new(body, MOST_THROWN_AWAY).collect()).await;
                 let most = self.limits.max_body_bytes;
                 let detail = format!("is larger than {most} bytes; a question needs a few hundred");
                 Err(Box::new(Problem::new(Code::PayloadTooLarge).with_error("", "too_large", &detail)))
@@ -181,7 +187,7 @@ impl Api {
         let answer = tokio::select! {
             biased;
             answer = live.ask(&question) => answer,
-            () = self.last_call.cancelled() => return Err(Box::new(Problem::new(Code::ShuttingDown))),
+            () = self.last_call.cancelled() => return Err(Box::new(Problem::new(Code::ShuttingDown).with_retry_after(SOON))),
         };
         match answer {
             Ok(answer) => {
@@ -216,8 +222,12 @@ impl Api {
         loop {
             match self.idempotency.claim(key, body).await {
                 Claim::Held(held) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    let reply = self.ask(Question { patience: left, ..question }, *include_person, trace).await?;
+                    let patience = deadline.saturating_duration_since(Instant::now());
+                    let freshness = match held.since_first_use() {
+                        Some(used) => question.freshness.or_since(used),
+                        None => question.freshness,
+                    };
+                    let reply = self.ask(Question { patience, freshness, ..question }, *include_person, trace).await?;
                     held.finish(Arc::clone(&reply));
                     return Ok(reply);
                 }
@@ -232,7 +242,7 @@ impl Api {
                     Ok(None) => {}
                     Err(_) => {
                         let problem = Problem::new(Code::IdempotencyInProgress);
-                        return Err(Box::new(problem.with_retry_after(Duration::from_secs(1))));
+                        return Err(Box::new(problem.with_retry_after(SOON)));
                     }
                 },
             }
@@ -246,9 +256,9 @@ impl Api {
     }
 
     fn reply(&self, subject: &Subject, answer: &Answer, person: bool) -> VerifyReply {
-        let converted = subject.number().was_converted().then_some("converted_15_digit");
+        let converted = subject.number().was_converted().then_some(reply::CONVERTED);
         let may_differ = answer.verdict == Verdict::Mismatch && subject.parsed_name().has_alternate_spelling();
-        let alternate = may_differ.then_some("alternate_spelling_possible");
+        let alternate = may_differ.then_some(reply::ALTERNATE_SPELLING);
         let names = subject.parsed_name().warnings().iter().map(|warning| warning.as_str());
         VerifyReply {
             verification_id: self.ids.ordered(),

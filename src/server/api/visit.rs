@@ -32,34 +32,42 @@ pub(super) struct Trace {
 
 /// One request from its head to its answer, or to the moment its caller leaves.
 pub(super) struct Visit<'a> {
-    pub(super) api: &'a Api,
-    pub(super) parts: &'a request::Parts,
-    pub(super) began: Instant,
+    api: &'a Api,
+    parts: &'a request::Parts,
     pub(super) trace: Trace,
-    pub(super) over: bool,
+    request_id: String,
+    began: Instant,
+    over: bool,
 }
 
-impl Visit<'_> {
+impl<'a> Visit<'a> {
+    /// A request whose head has just been read.
+    pub(super) fn new(api: &'a Api, parts: &'a request::Parts) -> Self {
+        let request_id = api.request_id(&parts.headers);
+        Self { api, parts, trace: Trace::default(), request_id, began: Instant::now(), over: false }
+    }
+
     /// Bytes out: the response with its headers, its log line, its count.
     pub(super) fn respond(mut self, result: Result<Arc<VerifyReply>, Refused>) -> Response {
-        let request_id = self.api.request_id(&self.parts.headers);
+        // First, so that a defect in here is not recorded a second time on the way out.
+        self.over = true;
+        let request_id = &self.request_id;
         let mut response = match &result {
             Ok(reply) => reply.to_response(),
-            Err(problem) => problem.to_response(&request_id),
+            Err(problem) => problem.to_response(request_id),
         };
-        self.trace.add_headers(&mut response, &request_id);
-        self.record(&request_id, response.status(), Some(&result));
-        self.over = true;
+        self.trace.add_headers(&mut response, request_id);
+        self.record(response.status(), Some(&result));
         response
     }
 
-    fn record(&self, request_id: &str, status: StatusCode, result: Option<&Result<Arc<VerifyReply>, Refused>>) {
+    fn record(&self, status: StatusCode, result: Option<&Result<Arc<VerifyReply>, Refused>>) {
         let trace = &self.trace;
         let total = self.began.elapsed();
         let mut line = Line {
             time: format!("{:.3}", self.api.clock.now()),
             kind: "request",
-            request_id,
+            request_id: &self.request_id,
             trace_id: headers::trace_id(&self.parts.headers),
             method: "POST",
             route: ROUTE,
@@ -103,8 +111,7 @@ impl Drop for Visit<'_> {
     fn drop(&mut self) {
         if !self.over {
             // The caller left. The work goes on without it; the request is still logged and counted.
-            let request_id = self.api.request_id(&self.parts.headers);
-            self.record(&request_id, client_closed_request(), None);
+            self.record(client_closed_request(), None);
         }
     }
 }

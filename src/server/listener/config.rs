@@ -22,7 +22,8 @@ pub struct Config {
     pub keep_alive_timeout: Duration,
     /// As many connections may be open; the next one is told `503 overloaded`.
     pub max_connections: usize,
-    /// The longest request head in bytes; a longer one is answered 431. It also bounds what a connection buffers.
+    /// The longest request head in bytes; a longer one is answered 431, by the service up to four times as much. So it
+    /// also bounds what a connection buffers.
     pub max_header_bytes: usize,
     /// How long requests in flight may take after a stop; the life cycle of the process sets it.
     #[serde(skip)]

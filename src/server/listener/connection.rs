@@ -25,6 +25,9 @@ use tower::{Service, ServiceExt};
 use super::config::{Config, MIN_HEADER_BYTES};
 use super::connections::Slot;
 
+/// How many times the longest head a connection may buffer.
+const ROOM: usize = 4;
+
 /// How every connection of a listener speaks HTTP/1.1.
 #[derive(Debug)]
 pub(super) struct Http1 {
@@ -38,9 +41,9 @@ impl Http1 {
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(config.keep_alive_timeout)
-            .max_header_size(config.max_header_bytes)
-            // hyper would let a connection buffer 400 KiB; a head is the most that must fit.
-            .max_buf_size(config.max_header_bytes.max(MIN_HEADER_BYTES));
+            // hyper would let a connection buffer 400 KiB. A head beyond the limit must still fit, because whoever answers
+            // 431 wants to say why; what is beyond even that, hyper answers 431 without a word.
+            .max_buf_size(config.max_header_bytes.max(MIN_HEADER_BYTES).saturating_mul(ROOM));
         Self { builder, first_request_timeout: config.first_request_timeout }
     }
 }

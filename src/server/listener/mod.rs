@@ -19,7 +19,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
@@ -38,6 +38,9 @@ use self::refusal::Refuser;
 
 /// How many connections the kernel may hold for us before we accept them.
 const BACKLOG: u32 = 4096;
+
+/// How long a connection that is told nothing yet stays open after a stop: a request that is on its way is still answered.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// The first and the longest pause after the system had no file descriptor or memory for another connection.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
@@ -79,8 +82,8 @@ impl Listener {
         self.connections.clone()
     }
 
-    /// Serves until `stop`, then drains: no new connections, idle ones closed, requests in flight finished within
-    /// [`Config::drain_timeout`], the rest cut. Each request carries `ConnectInfo<SocketAddr>` in its extensions.
+    /// Serves until `stop`, then drains: no new connections but those that the kernel has already taken, idle ones closed
+    /// a moment later, requests in flight finished within [`Config::drain_timeout`], the rest cut. Each request carries `ConnectInfo<SocketAddr>` in its extensions.
     ///
     /// Dropping the future cuts every connection at once.
     pub async fn serve<S>(self, service: S, stop: CancellationToken)
@@ -91,7 +94,19 @@ impl Listener {
         let Self { socket, config, connections, .. } = self;
         let http1 = Arc::new(Http1::new(&config));
         let refuser = Refuser::default();
+        let closing = CancellationToken::new();
         let mut tasks = JoinSet::new();
+        let welcome = |tasks: &mut JoinSet<()>, stream, peer| match connections.admit(config.max_connections) {
+            Some(slot) => {
+                let (service, http1) = (service.clone(), http1.clone());
+                tasks.spawn(connection::drive(stream, peer, service, http1, slot, closing.clone()));
+            }
+            None => {
+                if let Some(farewell) = refuser.refuse(stream) {
+                    tasks.spawn(farewell);
+                }
+            }
+        };
         loop {
             let (stream, peer) = tokio::select! {
                 biased;
@@ -99,25 +114,39 @@ impl Listener {
                 Some(_) = tasks.join_next() => continue,
                 accepted = accept(&socket) => accepted,
             };
-            match connections.admit(config.max_connections) {
-                Some(slot) => {
-                    let (service, http1) = (service.clone(), http1.clone());
-                    tasks.spawn(connection::drive(stream, peer, service, http1, slot, stop.clone()));
-                }
-                None => {
-                    if let Some(farewell) = refuser.refuse(stream) {
-                        tasks.spawn(farewell);
-                    }
-                }
-            }
+            welcome(&mut tasks, stream, peer);
         }
-        drop(socket);
-        let drained = timeout(config.drain_timeout, async { while tasks.join_next().await.is_some() {} }).await;
-        if drained.is_err() {
+        for (stream, peer) in queued(socket) {
+            welcome(&mut tasks, stream, peer);
+        }
+        let closing_soon = async {
+            sleep(LAST_WORDS.min(config.drain_timeout / 2)).await;
+            closing.cancel();
+            sleep(config.drain_timeout.saturating_sub(LAST_WORDS)).await;
+        };
+        let drained = tokio::select! {
+            () = async { while tasks.join_next().await.is_some() {} } => true,
+            () = closing_soon => false,
+        };
+        if !drained {
             tracing::warn!(cut = connections.open(), "the drain is over, cutting the remaining connections");
             tasks.shutdown().await;
         }
     }
+}
+
+/// The connections that the kernel has taken for us and we have not: closing the socket would reset them, with the
+/// requests that they may carry. Asked of the kernel itself, because tokio may not have heard of the last ones.
+fn queued(socket: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+    let Ok(socket) = socket.into_std() else { return Vec::new() };
+    let next = || {
+        let (stream, peer) = socket.accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        let stream = TcpStream::from_std(stream).ok()?;
+        let _ = stream.set_nodelay(true);
+        Some((stream, peer))
+    };
+    std::iter::from_fn(next).take(BACKLOG as usize).collect()
 }
 
 /// The next connection. Errors of one client are passed over; errors of the system are waited out, because retrying

@@ -12,16 +12,20 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// The whole answer, headers and problem document.
+/// The whole answer, headers and problem document. Nothing was read, so there is no request that an id could belong to,
+/// and no log line to find by it.
 const OVERLOADED: &str = concat!(
     "HTTP/1.1 503 Service Unavailable\r\n",
     "content-type: application/problem+json\r\n",
-    "content-length: 201\r\n",
+    "cache-control: no-store\r\n",
+    "content-length: 275\r\n",
     "connection: close\r\n",
     "retry-after: 1\r\n",
+    "x-request-id: none\r\n",
     "\r\n",
-    r#"{"type":"about:blank","title":"Too many connections","status":503,"code":"overloaded","retryable":true,"#,
-    r#""retry_after_seconds":1,"detail":"Nothing was done. Reuse connections, or try again in a second."}"#
+    r#"{"type":"urn:idgate:problem:overloaded","title":"Too many requests at once","status":503,"#,
+    r#""detail":"Too many connections are open. Nothing was done. Reuse connections, or try again in a second.","#,
+    r#""code":"overloaded","request_id":"none","retryable":true,"retry_after_seconds":1}"#
 );
 
 /// As many refused connections may linger at a time; beyond that they are closed without a goodbye.

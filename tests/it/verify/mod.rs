@@ -1,10 +1,25 @@
 //! Question in, verdict out, over real sockets and real protocols.
 
-use crate::support::{Pair, TestGateway, anybody};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use crate::support::{Builder, Pair, Reply, TestGateway, anybody};
+
+mod breaker;
+mod flights;
+mod guards;
+mod instances;
+mod late;
+mod memory;
+mod outcomes;
+mod repeated;
+mod verdicts;
 
 #[tokio::test]
 async fn a_question_travels_through_a_real_protocol_and_is_remembered() {
-    let gateway = TestGateway::new().start().await;
+    let gateway = unhurried(TestGateway::new()).start().await;
     let right = Pair::new("张三", "11010519491231002X");
     let first = gateway.ask(&right).await;
     assert_eq!((first.verdict(), first.source(), first.provider()), ("match", "provider", "aliyun"));
@@ -18,9 +33,68 @@ async fn a_question_travels_through_a_real_protocol_and_is_remembered() {
 
 #[tokio::test]
 async fn the_next_provider_answers_when_the_first_fails() {
-    let gateway = TestGateway::new().chain(&["aliyun", "yunyi"]).start().await;
-    gateway.fault("aliyun", r#"{"kind": "status", "status": 500}"#);
+    let gateway = unhurried(TestGateway::new()).chain(&["aliyun", "yunyi"]).start().await;
+    gateway.fault("aliyun", SERVER_ERROR);
     let reply = gateway.ask(&anybody()).await;
     assert_eq!((reply.verdict(), reply.provider()), ("match", "yunyi"));
     assert_eq!(reply.attempts(), ["aliyun=provider_error(unknown)", "yunyi=verdict(yes)"]);
+}
+
+/// An answer that no protocol knows and every breaker counts.
+const SERVER_ERROR: &str = r#"{"kind": "status", "status": 500}"#;
+
+/// Asks again, whatever is remembered.
+const NO_CACHE: &[(&str, &str)] = &[("cache-control", "no-cache")];
+
+/// Answers from memory or not at all.
+const ONLY_IF_CACHED: &[(&str, &str)] = &[("cache-control", "only-if-cached")];
+
+/// Limits that no slow machine reaches, for tests that are not about them. What comes later lies over it.
+fn unhurried(gateway: Builder) -> Builder {
+    let mut toml = String::from("[server]\nrequest_timeout = \"60s\"\n[chain]\nbudget = \"60s\"\n");
+    toml.push_str("[budget]\nextra_attempts_per_minute = 100000\n");
+    toml.push_str("[breaker]\nprobe_lease = \"120s\"\nslow_call = \"60s\"\n");
+    for provider in ["aliyun", "aliyun_intl", "muzhiyun", "yunyi"] {
+        toml.push_str(&format!("[providers.{provider}]\nconnect_timeout = \"20s\"\nattempt_timeout = \"30s\"\n"));
+        toml.push_str("call_limit = \"60s\"\nrate_limit = 100000\n");
+    }
+    gateway.over(toml)
+}
+
+/// A provider whose calls the chain waits for only this long; the calls themselves have time.
+fn attempt_timeout(provider: &str, wait: &str) -> String {
+    format!("[providers.{provider}]\nconnect_timeout = \"{wait}\"\nattempt_timeout = \"{wait}\"")
+}
+
+/// Looks until it has come true, for half a minute at most.
+async fn until(what: &str, mut came_true: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !came_true().await {
+        assert!(Instant::now() < deadline, "never came true: {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until no call is under way, that of a question and that of nobody.
+async fn until_quiet(gateway: &TestGateway) {
+    until("nothing is under way", async || {
+        let status: Value = serde_json::from_str(&gateway.admin_get("/v1/status").await.1).expect("status is JSON");
+        let calls = status["providers"].as_array().expect("providers").iter().map(|one| one["in_flight"].as_u64());
+        status["flights"] == 0 && calls.sum::<Option<u64>>() == Some(0)
+    })
+    .await;
+}
+
+/// `closed`, `half_open` or `open`, of an endpoint counted from 0.
+async fn breaker_of(gateway: &TestGateway, provider: &str, endpoint: usize) -> String {
+    let status = gateway.status_of(provider).await;
+    status["endpoints"][endpoint]["breaker"].as_str().expect("a state").to_owned()
+}
+
+/// `provider verdict (source)`, or the problem's status and code.
+fn in_short(reply: &Reply) -> String {
+    match reply.status.as_u16() {
+        200 => format!("{} {} ({})", reply.provider(), reply.verdict(), reply.source()),
+        status => format!("{status} {}", reply.code()),
+    }
 }

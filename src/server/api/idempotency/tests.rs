@@ -1,0 +1,118 @@
+//! Who holds a key, who waits for it, and who gets what.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::FutureExt;
+
+use super::super::reply::Provenance;
+use super::*;
+use crate::domain::subject::DigestKey;
+
+fn digest(of: usize) -> Digest {
+    DigestKey::new([7; 32]).digest("test", &[&of.to_be_bytes()])
+}
+
+fn reply() -> Arc<VerifyReply> {
+    Arc::new(VerifyReply {
+        verification_id: uuid::Uuid::nil(),
+        verdict: "match",
+        provenance: Provenance {
+            provider: String::new(),
+            provider_request_id: None,
+            source: "provider",
+            verified_at: String::new(),
+            attempts: Vec::new(),
+        },
+        warnings: Vec::new(),
+        person: None,
+    })
+}
+
+async fn held(keys: &Idempotency, key: Digest, body: Digest) -> Held {
+    match keys.claim(key, body).await {
+        Claim::Held(held) => held,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_finished_key_answers_its_body_and_refuses_another() {
+    let keys = Idempotency::new();
+    held(&keys, digest(0), digest(1)).await.finish(reply());
+    assert!(matches!(keys.claim(digest(0), digest(1)).await, Claim::Done(_)));
+    assert!(matches!(keys.claim(digest(0), digest(2)).await, Claim::Reused));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_given_back_remembers_since_when_it_is_used_for_the_same_body_only() {
+    let keys = Idempotency::new();
+    let first = held(&keys, digest(0), digest(1)).await;
+    assert_eq!(first.since_first_use(), None);
+    drop(first);
+    tokio::time::advance(Duration::from_secs(3)).await;
+    let second = held(&keys, digest(0), digest(1)).await;
+    assert_eq!(second.since_first_use(), Some(Duration::from_secs(3)));
+    drop(second);
+    assert_eq!(held(&keys, digest(0), digest(2)).await.since_first_use(), None);
+}
+
+#[tokio::test]
+async fn whoever_waited_never_gets_the_answer_of_another_body() {
+    let keys = Idempotency::new();
+    let first = held(&keys, digest(0), digest(1)).await;
+    let Claim::Busy(busy) = keys.claim(digest(0), digest(1)).await else { panic!("it is at work") };
+    drop(first);
+    // Somebody else takes the key before the one who waits has looked.
+    held(&keys, digest(0), digest(2)).await.finish(reply());
+    assert!(busy.wait().await.is_none());
+    assert!(matches!(keys.claim(digest(0), digest(1)).await, Claim::Reused));
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_while_claiming_leaves_the_key_free() {
+    let keys = Idempotency::new();
+    let _ = keys.claim(digest(0), digest(1)).now_or_never();
+    drop(held(&keys, digest(0), digest(1)).await);
+}
+
+#[tokio::test]
+async fn a_full_table_forgets_the_oldest_key_and_not_the_new_one() {
+    let keys = Idempotency::holding(10);
+    for key in 0..100 {
+        held(&keys, digest(key), digest(0)).await.finish(reply());
+        keys.0.run_pending_tasks().await;
+        assert!(matches!(keys.claim(digest(key), digest(0)).await, Claim::Done(_)), "{key}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_key_that_is_given_back_again_and_again_is_never_held_twice() {
+    let keys = Idempotency::new();
+    let holders = Arc::new(AtomicUsize::new(0));
+    let claims: Vec<_> = (0..16)
+        .map(|_| {
+            let (keys, holders) = (keys.clone(), Arc::clone(&holders));
+            async move {
+                let mut times_held = 0;
+                while times_held < 50 {
+                    match keys.claim(digest(0), digest(1)).await {
+                        Claim::Held(held) => {
+                            assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0, "held twice");
+                            tokio::task::yield_now().await;
+                            holders.fetch_sub(1, Ordering::SeqCst);
+                            drop(held);
+                            times_held += 1;
+                        }
+                        Claim::Busy(busy) => assert!(busy.wait().await.is_none()),
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+        })
+        .collect();
+    let mut tasks = tokio::task::JoinSet::new();
+    claims.into_iter().for_each(|claim| drop(tasks.spawn(claim)));
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+}

@@ -1,0 +1,106 @@
+use super::*;
+use crate::domain::subject::DigestKey;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn holds() -> Holds {
+    Holds::new(Config { first: 10 * MINUTE, longest: DAY, calls: 5, window: 10 * MINUTE })
+}
+
+fn person(n: u32) -> Digest {
+    DigestKey::new([7; 32]).digest("test/v1", &[&n.to_be_bytes()])
+}
+
+#[test]
+fn a_held_person_is_refused_until_the_end_of_the_hold_and_nobody_else_is() {
+    let (holds, start) = (holds(), Instant::now());
+    assert_eq!(holds.hold(person(1), start), 10 * MINUTE);
+    assert_eq!(holds.book_call(person(1), start + 4 * MINUTE), Err(6 * MINUTE));
+    assert_eq!(holds.book_call(person(2), start + 4 * MINUTE), Ok(()));
+    assert_eq!((holds.active(start), holds.active(start + 10 * MINUTE)), (1, 0));
+    assert_eq!(holds.book_call(person(1), start + 10 * MINUTE), Ok(()));
+}
+
+#[test]
+fn each_hold_is_twice_as_long_as_the_last_up_to_a_day() {
+    let (holds, mut now) = (holds(), Instant::now());
+    for minutes in [10, 20, 40, 80, 160, 320, 640, 1280, 1440, 1440] {
+        let length = holds.hold(person(1), now);
+        assert_eq!(length, minutes * MINUTE);
+        now += length;
+    }
+    // Somebody who was left alone for the longest hold begins anew.
+    assert_eq!(holds.hold(person(1), now + DAY), 10 * MINUTE);
+}
+
+#[test]
+fn a_second_refusal_of_calls_that_were_out_together_lengthens_nothing() {
+    let (holds, start) = (holds(), Instant::now());
+    assert_eq!(holds.hold(person(1), start), 10 * MINUTE);
+    assert_eq!(holds.hold(person(1), start + MINUTE), 10 * MINUTE);
+    assert_eq!(holds.book_call(person(1), start + 2 * MINUTE), Err(9 * MINUTE));
+    assert_eq!(holds.hold(person(1), start + 11 * MINUTE), 20 * MINUTE);
+}
+
+#[test]
+fn five_calls_in_any_ten_minutes_and_no_more() {
+    let (holds, start) = (holds(), Instant::now());
+    for minute in 0..5 {
+        assert_eq!(holds.book_call(person(1), start + minute * MINUTE), Ok(()));
+    }
+    assert_eq!(holds.book_call(person(1), start + 6 * MINUTE), Err(4 * MINUTE));
+    assert_eq!(holds.book_call(person(2), start + 6 * MINUTE), Ok(()));
+    assert_eq!(holds.book_call(person(1), start + 10 * MINUTE), Ok(()));
+    assert_eq!(holds.book_call(person(1), start + 10 * MINUTE), Err(MINUTE));
+    // A limit of our own is not a hold, and does not grow into one.
+    assert_eq!(holds.active(start + 10 * MINUTE), 0);
+}
+
+#[test]
+fn a_call_that_was_not_made_is_not_counted() {
+    let (holds, now) = (holds(), Instant::now());
+    for _ in 0..20 {
+        assert_eq!(holds.book_call(person(1), now), Ok(()));
+        holds.unbook(person(1));
+    }
+    assert_eq!((0..10).filter(|_| holds.book_call(person(1), now).is_ok()).count(), 5);
+}
+
+#[test]
+fn calls_that_were_not_made_push_nobody_out_of_the_table() {
+    let (holds, now) = (holds(), Instant::now());
+    for _ in 0..5 {
+        assert_eq!(holds.book_call(person(0), now), Ok(()));
+    }
+    let other = person(1);
+    for _ in 0..=MOST_ENTRIES {
+        assert_eq!(holds.book_call(other, now), Ok(()));
+        holds.unbook(other);
+    }
+    assert!(holds.book_call(person(0), now).is_err());
+    assert_eq!(holds.lock().calls.len(), 1);
+}
+
+#[test]
+fn what_is_over_takes_no_memory() {
+    let (holds, start) = (holds(), Instant::now());
+    for n in 0..1000 {
+        assert_eq!(holds.book_call(person(n), start), Ok(()));
+        holds.hold(person(n), start);
+    }
+    let later = start + 10 * MINUTE + DAY;
+    assert_eq!(holds.book_call(person(1), later), Ok(()));
+    holds.hold(person(2), later);
+    let state = holds.lock();
+    assert_eq!((state.calls.len(), state.touched.len(), state.held.len()), (1, 1, 1));
+}
+
+#[test]
+fn every_mistake_names_its_key() {
+    assert_eq!(holds().config.validate(), []);
+    let wrong = Config { first: Duration::ZERO, longest: DAY, calls: 0, window: MINUTE };
+    let keys = |config: Config| config.validate().into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+    assert_eq!(keys(wrong), ["first", "calls"]);
+    assert_eq!(keys(Config { first: 2 * DAY, ..holds().config }), ["longest"]);
+}

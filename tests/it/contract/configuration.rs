@@ -1,0 +1,232 @@
+//! `config/*.toml` are true: they load, their examples load, their defaults are the code's, no key goes without a word.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use idgate::app::config::{DEFAULT, Mistakes, Profile, Settings, Sources};
+use idgate::providers::DRIVERS;
+use idgate::resilience::breaker;
+use idgate::server::listener;
+
+use super::read;
+use crate::support::{Pair, TestGateway};
+
+/// Defaults that are told in words, since they are another key's value or the driver's.
+const TOLD_IN_WORDS: [&str; 2] = ["burst", "price_yuan"];
+
+/// A line of TOML in the defaults, or one behind a `#`.
+#[derive(Debug, Clone)]
+struct Entry {
+    section: String,
+    key: String,
+    text: String,
+    /// What stands behind the value.
+    note: String,
+    is_example: bool,
+}
+
+/// Every key of the embedded file, the examples too; sections as their headers name them.
+fn entries() -> Vec<Entry> {
+    let mut section = String::new();
+    let mut entries = Vec::new();
+    for line in DEFAULT.lines() {
+        let (text, is_example) = line.strip_prefix("# ").map_or((line, false), |text| (text, true));
+        let (code, note) = text.split_once(" #").unwrap_or((text, ""));
+        if let Some(header) = code.trim().strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = header.to_owned();
+        } else if let Some((key, _)) = code.split_once(" = ").filter(|(key, _)| is_key(key)) {
+            let (key, text) = (key.to_owned(), code.trim().to_owned());
+            entries.push(Entry { section: section.clone(), key, text, note: note.trim().to_owned(), is_example });
+        }
+    }
+    entries
+}
+
+fn is_key(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+/// The entries as a file, with what only a real machine has replaced.
+fn file(entries: &[Entry]) -> String {
+    let mut sections: BTreeMap<&str, String> = BTreeMap::new();
+    for Entry { section, text, .. } in entries {
+        *sections.entry(section).or_default() += &format!("{text}\n");
+    }
+    let file: String = sections
+        .iter()
+        .map(|(name, keys)| if name.is_empty() { keys.clone() } else { format!("[{name}]\n{keys}") })
+        .collect();
+    on_this_machine(&file)
+        .replace("…64 hexadecimal digits…", &"0".repeat(64))
+        .replace("order = []", "order = [\"aliyun\", \"yunyi\"]")
+}
+
+/// The secrets' files point to one that is here, and so does the table of regions.
+fn on_this_machine(toml: &str) -> String {
+    let here = |file: &str| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file).display().to_string();
+    toml.split('"')
+        .map(|part| match part {
+            secret if secret.starts_with("/run/secrets/") => here("tests/fixtures/config/secret"),
+            "/etc/idgate/regions.csv" => here("src/domain/data/regions.csv"),
+            other => other.to_owned(),
+        })
+        .collect::<Vec<_>>()
+        .join("\"")
+}
+
+fn load(toml: &str) -> Result<Settings, Mistakes> {
+    let secrets = [
+        "ALIBABA_CLOUD_ACCESS_KEY_ID",
+        "ALIBABA_CLOUD_ACCESS_KEY_SECRET",
+        "ALIBABA_CLOUD_SECURITY_TOKEN",
+        "ALIBABA_CLOUD_INTL_ACCESS_KEY_ID",
+        "ALIBABA_CLOUD_INTL_ACCESS_KEY_SECRET",
+    ];
+    let environment = secrets.iter().map(|&name| (name.to_owned(), "synthetic".to_owned())).collect();
+    Sources { environment, ..Sources::text(toml) }.load()
+}
+
+fn shown(toml: &str) -> String {
+    format!("{:#?}", load(toml).unwrap_or_else(|mistakes| panic!("{mistakes}\n{toml}")))
+}
+
+#[test]
+fn the_defaults_load_alone_but_for_the_empty_chain() {
+    let Mistakes(mistakes) = Sources::text("").load().unwrap_err();
+    let keys: Vec<_> = mistakes.iter().map(|mistake| &*mistake.key).collect();
+    assert_eq!(keys, ["chain.order"]);
+}
+
+#[test]
+fn every_example_of_the_defaults_loads_once_it_is_uncommented() {
+    let all = entries();
+    assert!(all.iter().filter(|entry| entry.is_example).count() >= 20, "the examples are not recognised: {all:#?}");
+    let settings = load(&file(&all)).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    assert_eq!(settings.verify.providers.len(), 2);
+    assert_eq!(settings.clients.len(), 1);
+    assert_eq!(settings.verify.purposes.len(), 1);
+}
+
+#[test]
+fn what_is_called_a_default_is_what_the_code_does_without_it() {
+    let all = entries();
+    let mut told = BTreeSet::new();
+    let mut compared = 0;
+    for (index, entry) in all.iter().enumerate().filter(|(_, entry)| entry.is_example) {
+        let Some((_, default)) = entry.note.split_once("default") else { continue };
+        let mut without = all.clone();
+        without.remove(index);
+        let mut with = all.clone();
+        if let Some(value) = default.strip_prefix(": ") {
+            if TOLD_IN_WORDS.contains(&&*entry.key) {
+                told.insert(&*entry.key);
+                continue;
+            }
+            with[index].text = format!("{} = {value}", entry.key);
+        }
+        assert_eq!(shown(&file(&with)), shown(&file(&without)), "{entry:?}");
+        compared += 1;
+    }
+    assert!(compared >= 8, "only {compared} defaults were found");
+    assert_eq!(told, BTreeSet::from(TOLD_IN_WORDS));
+}
+
+#[test]
+fn what_the_file_sets_is_what_the_code_would_do_without_a_file() {
+    let settings = load(&file(&entries())).unwrap();
+    assert_eq!(*settings.verify.breaker, breaker::Config::default());
+    let connections = settings.server.connections;
+    assert_eq!(connections, listener::Config { drain_timeout: connections.drain_timeout, ..Default::default() });
+}
+
+#[test]
+fn no_key_goes_without_a_word_in_the_defaults() {
+    let all = entries();
+    let sections = [
+        "server",
+        "server.connections",
+        "log",
+        "rules",
+        "regions",
+        "clients.withdrawal",
+        "purposes.withdrawal",
+        "cache",
+        "holds",
+        "budget",
+        "breaker",
+        "account",
+        "chain",
+    ];
+    for section in sections {
+        let known = keys_that_exist(&format!("[{section}]\nno_such_key = 1"));
+        let below = |entry: &Entry| entry.section.strip_prefix(section)?.strip_prefix('.').map(str::to_owned);
+        let here = |entry: &Entry| (entry.section == section).then(|| entry.key.clone());
+        let documented: BTreeSet<_> = all.iter().filter_map(|entry| here(entry).or_else(|| below(entry))).collect();
+        let missing: Vec<_> = known.difference(&documented).collect();
+        assert!(!known.is_empty() && missing.is_empty(), "[{section}] has keys that nobody explains: {missing:?}");
+    }
+    let roots = keys_that_exist("no_such_key = 1");
+    for root in roots {
+        let is_there = all.iter().any(|entry| entry.key == root || entry.section.split('.').next() == Some(&root));
+        assert!(is_there, "config/default.toml does not know [{root}]");
+    }
+    // What has no section of its own: keys of keys, prices.
+    let inner = [
+        "[clients.a]\nkeys = [{ id = \"a\", sha256 = \"\", no_such_key = 1 }]",
+        "[providers.a]\ndriver = \"aliyun\"\nprice_yuan = { match = \"1\", mismatch = \"1\", no_record = \"1\", no_such_key = 1 }",
+    ];
+    for toml in inner {
+        let known = keys_that_exist(toml);
+        assert!(known.len() >= 3, "{known:?}");
+        for key in known {
+            assert!(DEFAULT.contains(&format!("{key} = \"")), "config/default.toml does not know {key}");
+        }
+    }
+}
+
+#[test]
+fn no_key_of_a_provider_or_a_driver_goes_without_a_word_in_the_defaults() {
+    // What every provider has is written out in one of the examples; what drivers add is at least named.
+    let shown: BTreeSet<_> =
+        entries().into_iter().filter(|entry| entry.section.starts_with("providers.")).map(|entry| entry.key).collect();
+    for key in ["driver", "endpoints", "connect_timeout", "attempt_timeout", "call_limit", "max_concurrency"] {
+        assert!(shown.contains(key), "{key}");
+    }
+    // A driver that the file does not name explains itself in its own folder.
+    let words: BTreeSet<_> = DEFAULT.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).collect();
+    let named: Vec<_> = DRIVERS.iter().filter(|driver| words.contains(driver.name)).collect();
+    assert!(named.len() >= 4);
+    for driver in named {
+        let plain = driver.sandbox_settings.iter().map(|(key, _)| *key);
+        for key in driver.secrets.iter().copied().chain(plain) {
+            assert!(words.contains(key), "{}: config/default.toml does not know {key}", driver.name);
+        }
+    }
+}
+
+/// The keys that the code would take in the place of `no_such_key`, as it says itself.
+fn keys_that_exist(toml: &str) -> BTreeSet<String> {
+    let Mistakes(mistakes) = Sources::text(toml).load().unwrap_err();
+    let said = mistakes.iter().find(|mistake| mistake.problem.contains("no_such_key"));
+    let said = said.unwrap_or_else(|| panic!("an unknown key passed: {toml}\n{mistakes:#?}"));
+    let words = said.problem.split('`').skip(1).step_by(2);
+    words.filter(|word| *word != "no_such_key").map(str::to_owned).collect()
+}
+
+#[test]
+fn the_production_example_loads_under_the_production_profile() {
+    let toml = on_this_machine(&read("config/production.example.toml"));
+    let settings = load(&toml).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    assert_eq!(settings.profile, Profile::Production);
+    assert_eq!(settings.verify.chain.order, ["aliyun", "yunyi", "muzhiyun"]);
+    assert!(settings.verify.providers.len() >= 4, "each of the first drivers has its example");
+}
+
+#[tokio::test]
+async fn the_key_of_the_compose_sandbox_opens_it() {
+    let gateway = TestGateway::new().over(read("config/sandbox-compose.toml")).start().await;
+    let pair = Pair::new("张三", "11010519491231002X");
+    assert_eq!(gateway.ask_with(&pair, &[("authorization", "Bearer demo-key")]).await.verdict(), "match");
+    assert_eq!(gateway.ask(&pair).await.code(), "unauthenticated");
+    assert!(gateway.stop().await);
+}

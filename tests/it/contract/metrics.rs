@@ -1,0 +1,256 @@
+//! `/metrics` is what the contract, the dashboard and the alerts say: these series, these labels, no more of them by attack.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::{StreamExt, stream};
+use serde_json::Value;
+
+use super::read;
+use crate::shell::series_named_in_shell_files;
+use crate::support::{Pair, TestGateway, anybody, person};
+
+/// The contract's list: name and labels.
+pub const SERIES: &[(&str, &[&str])] = &[
+    ("idgate_requests_total", &["client", "purpose", "status", "source"]),
+    ("idgate_request_duration_seconds", &["source"]),
+    ("idgate_overhead_seconds", &["source"]),
+    ("idgate_verdicts_total", &["provider", "verdict"]),
+    ("idgate_attempts_total", &["provider", "endpoint", "outcome"]),
+    ("idgate_attempt_duration_seconds", &["provider", "endpoint"]),
+    ("idgate_breaker_state", &["provider", "endpoint"]),
+    ("idgate_breaker_transitions_total", &["provider", "endpoint", "to", "reason"]),
+    ("idgate_provider_available", &["provider"]),
+    ("idgate_account_fault", &["provider", "reason"]),
+    ("idgate_fallbacks_total", &["from", "to", "reason"]),
+    ("idgate_calls_avoided_total", &["reason"]),
+    ("idgate_billed_calls_total", &["provider", "billed"]),
+    ("idgate_duplicate_bills_total", &["provider"]),
+    ("idgate_cache_entries", &[]),
+    ("idgate_in_flight", &["provider"]),
+    ("idgate_subject_holds", &["provider"]),
+    ("idgate_config_reloads_total", &["result"]),
+    ("idgate_build_info", &["version", "target"]),
+    ("process_cpu_seconds_total", &[]),
+    ("process_resident_memory_bytes", &[]),
+    ("process_open_fds", &[]),
+    ("process_start_time_seconds", &[]),
+];
+
+/// What Prometheus itself adds.
+const OF_THE_SCRAPE: [&str; 3] = ["instance", "job", "le"];
+
+/// A page of metrics: families, and in each the label sets of its series with their values.
+#[derive(Debug, Default)]
+struct Page(BTreeMap<String, BTreeMap<Labels, f64>>);
+
+type Labels = BTreeMap<String, String>;
+
+impl Page {
+    async fn of(gateway: &TestGateway) -> Self {
+        let (status, text) = gateway.admin_get("/metrics").await;
+        assert_eq!(status, 200);
+        let mut page = Self::default();
+        for line in text.lines() {
+            if let Some(declared) = line.strip_prefix("# TYPE ") {
+                page.0.entry(declared.split(' ').next().unwrap().to_owned()).or_default();
+            } else if !line.starts_with('#') {
+                let (series, value) = line.rsplit_once(' ').unwrap();
+                let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+                let family = ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part));
+                let family = family.filter(|family| page.0.contains_key(*family)).unwrap_or(name);
+                let mut labels = labels_of(labels.trim_end_matches('}'));
+                labels.remove("le");
+                page.0.entry(family.to_owned()).or_default().insert(labels, value.parse().unwrap());
+            }
+        }
+        page
+    }
+
+    fn names(&self) -> BTreeSet<String> {
+        self.0.keys().cloned().collect()
+    }
+
+    /// Every series, as one set.
+    fn series(&self) -> BTreeSet<(String, Labels)> {
+        let of = |(name, series): (&String, &BTreeMap<Labels, f64>)| -> Vec<_> {
+            series.keys().map(|labels| (name.clone(), labels.clone())).collect()
+        };
+        self.0.iter().flat_map(of).collect()
+    }
+
+    /// The labels of a family.
+    fn labels(&self, name: &str) -> BTreeSet<String> {
+        self.0.get(name).into_iter().flat_map(BTreeMap::keys).flat_map(|labels| labels.keys().cloned()).collect()
+    }
+
+    /// The values of one label in a family whose other labels are as given, if each of these series is zero.
+    fn zeroes(&self, name: &str, label: &str, others: &[(&str, &str)]) -> BTreeSet<String> {
+        let family = self.0.get(name).unwrap_or_else(|| panic!("no {name}"));
+        let matching = family.iter().filter(|(labels, value)| {
+            **value == 0.0 && others.iter().all(|(other, value)| labels.get(*other).is_some_and(|is| is == value))
+        });
+        matching.filter_map(|(labels, _)| labels.get(label).cloned()).collect()
+    }
+}
+
+/// `a="b",c="d"`, as a page or a selector has it; values hold neither commas nor quotes.
+fn labels_of(text: &str) -> Labels {
+    let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(label, value)| (label.trim().to_owned(), value.trim_matches('"').to_owned())).collect()
+}
+
+/// A gateway that has answered, remembered, fallen back, refused.
+async fn after_some_questions() -> TestGateway {
+    let gateway = TestGateway::new().start().await;
+    let known = Pair::new("张三", "11010519491231002X");
+    gateway.ask(&known).await;
+    gateway.ask(&known).await;
+    gateway.ask(&Pair::new("李四", &known.id_number)).await;
+    gateway.ask(&Pair::new("张三", "110105194912310021")).await;
+    gateway.fault("aliyun", r#"{"kind": "outcome", "outcome": "account_fault", "reason": "arrears"}"#);
+    assert_eq!(gateway.ask(&anybody()).await.verdict(), "match");
+    gateway
+}
+
+#[tokio::test]
+async fn every_series_of_the_contract_exists_with_its_labels() {
+    let gateway = after_some_questions().await;
+    let page = Page::of(&gateway).await;
+    for (name, labels) in SERIES {
+        assert!(page.0.contains_key(*name), "no {name} in {:?}", page.names());
+        let expected: BTreeSet<_> = labels.iter().map(|&label| label.to_owned()).collect();
+        assert_eq!(page.labels(name), expected, "{name}");
+    }
+    let promised: BTreeSet<_> = SERIES.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let named = series_named_in_shell_files();
+    assert!(named.is_subset(&page.names()), "not exported: {:?}", named.difference(&page.names()));
+    assert!(named.is_subset(&promised), "not in the contract: {:?}", named.difference(&promised));
+}
+
+#[tokio::test]
+async fn what_can_fail_is_counted_at_zero_before_it_does() {
+    let gateway = TestGateway::new().chain(&["aliyun", "yunyi"]).start().await;
+    let page = Page::of(&gateway).await;
+    let words = |text: &str| -> BTreeSet<String> { text.split_whitespace().map(str::to_owned).collect() };
+    let outcomes = "verdict input_refused subject_throttled rate_limited account_fault source_down provider_error \
+                    unreachable timeout interrupted unreadable skipped_open skipped_full skipped_rate skipped_hold \
+                    skipped_unsupported skipped_deadline";
+    let accounts = "arrears quota_used_up subscription_expired not_activated no_permission key_refused \
+                    signature_refused clock misconfigured";
+    for provider in ["aliyun", "yunyi"] {
+        let of = [("provider", provider)];
+        assert_eq!(page.zeroes("idgate_attempts_total", "outcome", &of), words(outcomes));
+        assert_eq!(page.zeroes("idgate_verdicts_total", "verdict", &of), words("match mismatch no_record"));
+        assert_eq!(page.zeroes("idgate_billed_calls_total", "billed", &of), words("yes no unknown"));
+        assert_eq!(page.zeroes("idgate_account_fault", "reason", &of), words(accounts));
+        assert_eq!(page.zeroes("idgate_duplicate_bills_total", "provider", &of), words(provider));
+        assert_eq!(page.zeroes("idgate_breaker_state", "provider", &of), words(provider));
+        let opened = [("provider", provider), ("to", "open")];
+        let reasons = "consecutive_failures failure_ratio slow_ratio probe_failed forced";
+        assert_eq!(page.zeroes("idgate_breaker_transitions_total", "reason", &opened), words(reasons));
+        // As a whole, not at one of its endpoints: what the chain skips without looking at an endpoint.
+        let whole = [("provider", provider), ("endpoint", "")];
+        let skipped = "skipped_unsupported skipped_open skipped_deadline";
+        assert!(page.zeroes("idgate_attempts_total", "outcome", &whole).is_superset(&words(skipped)), "{provider}");
+    }
+    assert_eq!(page.zeroes("idgate_requests_total", "status", &[]), words("500 502 503 504"));
+    assert_eq!(page.zeroes("idgate_config_reloads_total", "result", &[]), words("failure"));
+    let avoided = "cache shared invalid_input hold idempotent";
+    assert_eq!(page.zeroes("idgate_calls_avoided_total", "reason", &[]), words(avoided));
+    assert!(!page.zeroes("idgate_fallbacks_total", "reason", &[("from", "aliyun"), ("to", "yunyi")]).is_empty());
+}
+
+/// S-44: labels that a caller can choose eat the heap.
+#[tokio::test]
+async fn a_thousand_strange_callers_add_no_series() {
+    let wide = |provider: &str| format!("[providers.{provider}]\nrate_limit = 1000000\nmax_concurrency = 10000");
+    let gateway = TestGateway::new().chain(&["aliyun"]).over(wide("aliyun")).start().await;
+    // One of each kind, so that the words of the closed sets are there.
+    let stranger = |n: u64| {
+        let gateway = &gateway;
+        async move {
+            let mut body = person(n).body();
+            body["reference"] = Value::from(format!("strange-{n}"));
+            let id = format!("strange-{n}");
+            let headers = [("x-request-id", &*id), ("authorization", &*id), ("idempotency-key", &*id)];
+            assert_eq!(gateway.post(body.to_string(), &headers).await.status, 200);
+            body["purpose"] = Value::from(format!("strange-{n}"));
+            assert_eq!(gateway.post(body.to_string(), &headers).await.status, 403);
+            body[format!("strange_{n}")] = Value::from(n);
+            assert_eq!(gateway.post(body.to_string(), &headers).await.status, 400);
+            let method = format!("STRANGE{n}").parse().unwrap();
+            let url = format!("http://{}/v1/strange-{n}", gateway.public);
+            assert_eq!(gateway.http.request(method, url).send().await.unwrap().status(), 404);
+        }
+    };
+    stranger(0).await;
+    let before = Page::of(&gateway).await;
+    stream::iter(1..=1000).for_each_concurrent(20, stranger).await;
+    let after = Page::of(&gateway).await;
+    let new: Vec<_> = after.series().difference(&before.series()).cloned().collect();
+    assert!(new.is_empty(), "{new:?}");
+    assert!(gateway.metric("idgate_requests_total", &[]).await >= 4000.0, "they were all counted");
+}
+
+#[tokio::test]
+async fn every_label_that_a_query_names_is_one_of_its_series() {
+    let gateway = after_some_questions().await;
+    let page = Page::of(&gateway).await;
+    let queries = queries();
+    assert!(queries.len() >= 30, "the queries are not recognised: {queries:#?}");
+    for query in queries {
+        let mut of_the_query: BTreeSet<String> = OF_THE_SCRAPE.map(str::to_owned).into();
+        for (name, labels) in page.0.keys().map(|name| (name, page.labels(name))) {
+            for (at, _) in query.match_indices(&**name) {
+                let rest = &query[at + name.len()..];
+                let rest =
+                    ["_bucket", "_sum", "_count"].iter().find_map(|part| rest.strip_prefix(part)).unwrap_or(rest);
+                if rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') {
+                    continue;
+                }
+                of_the_query.extend(labels.clone());
+                let selector =
+                    rest.strip_prefix('{').and_then(|rest| rest.split_once('}')).map_or("", |(inner, _)| inner);
+                for (label, value) in labels_of(selector) {
+                    let label = label.trim_end_matches('!');
+                    let known = labels.contains(label) || OF_THE_SCRAPE.contains(&label);
+                    assert!(known, "{name} has no label {label}: {query}");
+                    let plain = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+                    let exists = page.0[name].keys().any(|labels| labels.get(label) == Some(&value));
+                    assert!(!plain || OF_THE_SCRAPE.contains(&label) || exists, "{label} is never {value}: {query}");
+                }
+            }
+        }
+        for clause in ["by (", "ignoring (", "on ("] {
+            for inner in query.split(clause).skip(1).filter_map(|rest| rest.split(')').next()) {
+                for label in inner.split(',').map(str::trim) {
+                    assert!(of_the_query.contains(label), "no series of it has the label {label}: {query}");
+                }
+            }
+        }
+    }
+}
+
+/// Every query of the dashboard and of the alerts.
+fn queries() -> Vec<String> {
+    let dashboard: Value = serde_json::from_str(&read("config/grafana/dashboards/idgate.json")).unwrap();
+    let mut queries = Vec::new();
+    expressions(&dashboard, &mut queries);
+    let alerts = read("config/prometheus/alerts.yml");
+    for rest in alerts.split("expr: ").skip(1) {
+        let lines = rest.lines().take_while(|line| !["for:", "labels:"].iter().any(|key| line.trim().starts_with(key)));
+        queries.push(lines.collect::<Vec<_>>().join(" "));
+    }
+    queries
+}
+
+fn expressions(value: &Value, queries: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            queries.extend(members.get("expr").and_then(Value::as_str).map(str::to_owned));
+            members.values().for_each(|member| expressions(member, queries));
+        }
+        Value::Array(items) => items.iter().for_each(|item| expressions(item, queries)),
+        _ => {}
+    }
+}
