@@ -10,6 +10,8 @@
     reason = "a test that cannot go on should say so and stop; tests are the outside world"
 )]
 
+mod api;
+mod app;
 mod contract;
 mod domain;
 mod layering;

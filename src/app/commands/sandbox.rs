@@ -1,19 +1,22 @@
 //! `idgate sandbox`: the main job on a laptop, with simulators of every provider.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use tokio_util::sync::CancellationToken;
 
 use super::serve;
-use crate::app::config::{Profile, Sources};
+use crate::app::config::{Profile, Settings, Sources};
 use crate::app::simulated::{self, ENDPOINTS};
 use crate::app::{Gateway, World, lifecycle, telemetry};
 use crate::domain::verdict::Verdict;
 use crate::providers::DRIVERS;
-use crate::server::sandbox::{People, Sandbox};
+use crate::server::sandbox::{People, Sandbox, SandboxHandle};
+use crate::verify::ProviderConfig;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -66,6 +69,9 @@ pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
             settings.profile == Profile::Development,
             "a sandbox never runs under profile = \"production\"; use another configuration"
         );
+        if let Some(real) = real_provider(&settings, &sandbox.handle()) {
+            anyhow::bail!("a sandbox asks simulators only, and providers.{real} is none; use another configuration");
+        }
         telemetry::start(&settings.log)?;
         world.access_log = serve::access_log(&settings.log)?;
         let needs_key = !settings.clients.is_empty();
@@ -76,6 +82,16 @@ pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
         sandbox.closed().await;
         done
     })
+}
+
+/// A provider of the configuration's own: an order of a purpose could lead to it, and it would be paid.
+fn real_provider(settings: &Settings, sandbox: &SandboxHandle) -> Option<Arc<str>> {
+    let simulated: BTreeSet<String> =
+        DRIVERS.iter().flat_map(|driver| sandbox.addresses(driver.name)).map(|address| address.to_string()).collect();
+    let is_real = |provider: &&ProviderConfig| {
+        provider.endpoints.iter().any(|endpoint| !simulated.contains(endpoint.authority()))
+    };
+    settings.verify.providers.iter().find(is_real).map(|provider| Arc::clone(&provider.name))
 }
 
 /// What a laptop wants otherwise than a server.

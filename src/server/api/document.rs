@@ -18,7 +18,7 @@ use utoipa::{IntoParams, Modify, PartialSchema, ToSchema};
 use super::ROUTE;
 use super::problem::{Code, Problem};
 use super::reply::{ALTERNATE_SPELLING, CONVERTED};
-use crate::domain::id_number::Sex;
+use crate::domain::id_number::{InvalidIdNumber, Sex};
 use crate::domain::money::Billed;
 use crate::domain::name::Warning;
 use crate::domain::outcome::Outcome;
@@ -150,11 +150,10 @@ const fn headers_of(status: StatusCode) -> &'static [(&'static str, &'static str
 fn example(code: Code) -> Problem {
     let plain = Problem::new(code).with_request_id("0199f3b2-7c1e-7c55-9d0a-4c2f0f6b9a11");
     match code {
-        Code::InvalidIdNumber => plain.with_error(
-            "/id_number",
-            "bad_checksum",
-            "Check the number: its last character does not fit the rest.",
-        ),
+        Code::InvalidIdNumber => {
+            let wrong = InvalidIdNumber::BadChecksum;
+            plain.with_error("/id_number", wrong.reason(), wrong.detail())
+        }
         Code::RateLimited | Code::Overloaded | Code::NoProviderAvailable | Code::IdempotencyInProgress => {
             plain.with_retry_after(Duration::from_secs(1))
         }

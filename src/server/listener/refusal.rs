@@ -1,6 +1,6 @@
 //! What the connection too many is told.
 //!
-//! Invariant: a refusal costs one write that cannot block and a bounded goodbye; nothing the client sends is looked at.
+//! Invariant: a refusal costs one write that cannot block and a bounded wait; nothing the client sends is looked at.
 
 use std::io::Write;
 use std::net::Shutdown;
@@ -28,10 +28,10 @@ const OVERLOADED: &str = concat!(
     r#""code":"overloaded","request_id":"none","retryable":true,"retry_after_seconds":1}"#
 );
 
-/// As many refused connections may linger at a time; beyond that they are closed without a goodbye.
+/// As many refused connections may linger at a time; beyond that they are answered and closed at once.
 const LINGERING: usize = 256;
 
-/// How long, and for how many bytes, a refused connection lingers.
+/// How long a refused connection is waited for, before the answer and after it, and for how many bytes.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: u64 = 64 * 1024;
 
@@ -46,22 +46,37 @@ impl Default for Refuser {
 }
 
 impl Refuser {
-    /// Answers and closes `stream`; the future, if any, is the goodbye.
-    ///
-    /// Closing a socket with unread bytes resets it, and the reset may overtake the answer. So the client's bytes are
-    /// thrown away until it has read ours and closes too.
+    /// Turns `stream` away; the future, if any, does it in good manners.
     pub(super) fn refuse(&self, stream: TcpStream) -> Option<impl Future<Output = ()> + Send + 'static> {
-        // Through std, because tokio would first wait to hear that a fresh socket can be written to.
-        let mut stream = stream.into_std().ok()?;
-        stream.write_all(OVERLOADED.as_bytes()).ok()?;
-        stream.shutdown(Shutdown::Write).ok()?;
-        let permit = self.0.clone().try_acquire_owned().ok()?;
-        Some(linger(TcpStream::from_std(stream).ok()?, permit))
+        match self.0.clone().try_acquire_owned() {
+            Ok(permit) => Some(farewell(stream, permit)),
+            Err(_) => {
+                answer(stream);
+                None
+            }
+        }
     }
 }
 
-async fn linger(stream: TcpStream, _permit: OwnedSemaphorePermit) {
-    let _ = timeout(LINGER, tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink())).await;
+/// Waits for the client to begin, answers, and waits for it to end.
+///
+/// Many clients take an answer that comes before their request for a broken connection. And closing a socket with unread
+/// bytes resets it, and the reset may overtake the answer. So the client's bytes are thrown away until it has read ours
+/// and closes too.
+async fn farewell(stream: TcpStream, _permit: OwnedSemaphorePermit) {
+    let _ = timeout(LINGER, stream.peek(&mut [0])).await;
+    if let Some(stream) = answer(stream) {
+        let _ = timeout(LINGER, tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink())).await;
+    }
+}
+
+/// Answers and says that nothing else will come.
+fn answer(stream: TcpStream) -> Option<TcpStream> {
+    // Through std, because tokio would first wait to hear that a fresh socket can be written to.
+    let mut stream = stream.into_std().ok()?;
+    stream.write_all(OVERLOADED.as_bytes()).ok()?;
+    stream.shutdown(Shutdown::Write).ok()?;
+    TcpStream::from_std(stream).ok()
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! `config/*.toml` are true: they load, their examples load, their defaults are the code's, no key goes without a word.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use idgate::app::config::{DEFAULT, Mistakes, Profile, Settings, Sources};
 use idgate::providers::DRIVERS;
@@ -229,4 +231,21 @@ async fn the_key_of_the_compose_sandbox_opens_it() {
     assert_eq!(gateway.ask_with(&pair, &[("authorization", "Bearer demo-key")]).await.verdict(), "match");
     assert_eq!(gateway.ask(&pair).await.code(), "unauthenticated");
     assert!(gateway.stop().await);
+}
+
+#[test]
+fn a_sandbox_refuses_to_start_beside_a_provider_that_is_paid() {
+    let file = std::env::temp_dir().join(format!("idgate-contract-{}.toml", std::process::id()));
+    let toml = "[providers.real]\ndriver = \"yunyi\"\nendpoints = [\"https://idenauthen.example\"]\n\
+                app_code = { value = \"synthetic\" }\n[purposes.default]\norder = [\"real\"]\n";
+    std::fs::write(&file, toml).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_idgate"));
+    let ports = ["sandbox", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--config"];
+    let mut process = command.args(ports).arg(&file).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(process.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    let _ = process.kill();
+    process.wait().unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert!(said.contains("providers.real is none"), "{said}");
 }

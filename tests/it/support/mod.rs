@@ -13,6 +13,7 @@ use http::{HeaderMap, StatusCode};
 use idgate::app::config::Sources;
 use idgate::app::simulated;
 use idgate::app::{Gateway, World};
+use idgate::domain::clock::{Clock, Ids};
 use idgate::domain::verdict::Verdict;
 use idgate::server::access_log::AccessLog;
 use idgate::server::sandbox::{People, Sandbox, SandboxHandle};
@@ -26,6 +27,8 @@ pub struct Builder {
     endpoints: usize,
     unlisted: Verdict,
     access_log: AccessLog,
+    clock: Option<Clock>,
+    ids: Option<Ids>,
 }
 
 /// A running gateway.
@@ -64,6 +67,8 @@ impl TestGateway {
             // Most tests ask about invented strangers, who should not all be unknown.
             unlisted: Verdict::Match,
             access_log: AccessLog::nowhere(),
+            clock: None,
+            ids: None,
         }
     }
 
@@ -174,6 +179,16 @@ impl Builder {
         Self { access_log, ..self }
     }
 
+    /// What time it is for the gateway (default: the real one); the simulators keep the real one.
+    pub fn clock(self, clock: Clock) -> Self {
+        Self { clock: Some(clock), ..self }
+    }
+
+    /// Where the gateway's nonces and ids come from (default: the real ones).
+    pub fn ids(self, ids: Ids) -> Self {
+        Self { ids: Some(ids), ..self }
+    }
+
     /// Starts simulators and gateway.
     pub async fn start(self) -> TestGateway {
         let stop = CancellationToken::new();
@@ -184,9 +199,12 @@ impl Builder {
             self.unlisted,
             world.clock.clone(),
             world.ids.clone(),
-            stop.child_token(),
+            // Not the gateway's: the simulators stop with the test, so that late answers still arrive.
+            CancellationToken::new(),
         )
         .expect("loopback ports are free");
+        world.clock = self.clock.unwrap_or(world.clock);
+        world.ids = self.ids.unwrap_or(world.ids);
         let sandbox = simulators.handle();
         world.more_admin = sandbox.router();
         let ports = "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ndrain_notice = \"0s\"";
@@ -197,14 +215,14 @@ impl Builder {
         let settings = sources.load().unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let gateway = Gateway::bind(settings, world).expect("the gateway starts");
         let (public, admin) = (gateway.public_addr(), gateway.admin_addr());
-        // The gateway stops by itself; the simulators stop with the test, so that late answers still arrive.
         let serving = tokio::spawn(gateway.serve(stop.clone()));
         TestGateway { public, admin, sandbox, http: client(), stop, serving, _simulators: simulators }
     }
 }
 
 impl Reply {
-    async fn of(response: reqwest::Response) -> Self {
+    /// Reads an answer to its end.
+    pub async fn of(response: reqwest::Response) -> Self {
         let (status, headers) = (response.status(), response.headers().clone());
         let bytes = response.bytes().await.expect("the whole answer");
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);

@@ -1,0 +1,155 @@
+//! The commands: what they answer, and the code they end with.
+
+use std::net::TcpListener;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::{SandboxProcess, TempFile, idgate, run};
+
+#[test]
+fn key_new_prints_a_key_once_and_a_section_that_holds_only_its_hash() {
+    let ran = run(&mut idgate(&["key", "new", "payout"]), "");
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let key = ran.out.lines().map(str::trim).find(|line| line.starts_with("idg_")).expect("a key");
+    assert_eq!(key.len(), "idg_".len() + 43);
+    let hash: String = Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
+    let (_, section) = ran.out.split_once("[clients.payout]").expect("a section");
+    assert!(section.contains(&hash) && !section.contains(key), "{section}");
+    assert_eq!(ran.out.matches(key).count(), 1);
+    assert_ne!(run(&mut idgate(&["key", "new", "payout"]), "").out, ran.out);
+    assert_eq!(run(&mut idgate(&["key", "new", "No Good"]), "").code, Some(1));
+}
+
+#[test]
+fn the_section_of_a_new_key_is_one_that_a_configuration_takes() {
+    let ran = run(&mut idgate(&["key", "new", "payout"]), "");
+    let (_, section) = ran.out.split_once("[clients.payout]").unwrap();
+    let toml = format!(
+        "[providers.p]\ndriver = \"yunyi\"\nendpoints = [\"https://provider.example\"]\napp_code = {{ value = \"x\" }}\n\
+         [chain]\norder = [\"p\"]\n[clients.payout]{section}"
+    );
+    let file = TempFile::new("key.toml", &toml);
+    let checked = run(&mut idgate(&["check", "--config", file.path()]), "");
+    assert_eq!(checked.code, Some(0), "{}", checked.err);
+}
+
+#[test]
+fn openapi_prints_the_document() {
+    let ran = run(&mut idgate(&["openapi"]), "");
+    assert_eq!(ran.code, Some(0));
+    assert!(ran.out.starts_with("openapi: 3.") && ran.out.contains("/v1/verify"), "{}", ran.out);
+}
+
+#[test]
+fn a_healthcheck_is_zero_for_a_live_gateway_and_not_zero_for_none() {
+    let sandbox = SandboxProcess::start(&[], &[]);
+    let health = |admin: &str| run(idgate(&["healthcheck"]).env("IDGATE__SERVER__ADMIN_LISTEN", admin), "");
+    let alive = health(&sandbox.admin.to_string());
+    assert_eq!((alive.code, &*alive.out), (Some(0), "alive\n"), "{}", alive.err);
+    let unspecified = health(&format!("0.0.0.0:{}", sandbox.admin.port()));
+    assert_eq!(unspecified.code, Some(0), "a container listens everywhere: {}", unspecified.err);
+    // The public listener is no admin listener: it answers, and not with 200.
+    assert_eq!(health(&sandbox.public.to_string()).code, Some(1));
+    let nobody = {
+        let held = TcpListener::bind("127.0.0.1:0").unwrap();
+        held.local_addr().unwrap().to_string()
+    };
+    let dead = health(&nobody);
+    assert_eq!(dead.code, Some(1));
+    assert!(dead.err.contains("no answer from http://"), "{}", dead.err);
+}
+
+/// The configuration with which another process asks this sandbox's simulator, which a `verify` needs.
+fn asking_a_simulator() -> (tokio::runtime::Runtime, idgate::server::sandbox::Sandbox, TempFile) {
+    use idgate::app::{World, simulated};
+    use idgate::domain::verdict::Verdict;
+    use idgate::server::access_log::AccessLog;
+    use idgate::server::sandbox::{People, Sandbox};
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let world = World::real(AccessLog::nowhere());
+    let sandbox = {
+        let _inside = runtime.enter();
+        let stop = tokio_util::sync::CancellationToken::new();
+        let people = People::invented();
+        Sandbox::start(simulated::providers(1).unwrap(), people, Verdict::NoRecord, world.clock, world.ids, stop)
+            .unwrap()
+    };
+    let toml = simulated::configuration(&sandbox.handle());
+    (runtime, sandbox, TempFile::new("verify.toml", &toml))
+}
+
+#[test]
+fn verify_asks_once_and_reads_the_person_from_arguments_or_from_standard_input() {
+    let (_runtime, sandbox, file) = asking_a_simulator();
+    let config = ["--config", file.path()];
+    let asked = run(&mut idgate(&[&["verify", "张三", "11010519491231002X"][..], &config].concat()), "");
+    assert_eq!(asked.code, Some(0), "{}", asked.err);
+    let reply: Value = serde_json::from_str(&asked.out).unwrap();
+    assert_eq!((&reply["verdict"], &reply["person"]["sex"]), (&"match".into(), &"female".into()));
+    let piped = run(&mut idgate(&[&["verify", "-"][..], &config].concat()), "李四\n11010519491231002X\n");
+    let reply: Value = serde_json::from_str(&piped.out).unwrap();
+    assert_eq!((piped.code, &reply["verdict"]), (Some(0), &"mismatch".into()));
+    assert_eq!(sandbox.handle().calls("aliyun"), 2);
+}
+
+#[test]
+fn verify_fails_with_the_problem_and_tells_no_person() {
+    let (_runtime, sandbox, file) = asking_a_simulator();
+    let config = ["--config", file.path()];
+    let wrong = run(&mut idgate(&[&["verify", "龘靐齉", "110101190307250019"][..], &config].concat()), "");
+    let problem: Value = serde_json::from_str(&wrong.out).unwrap();
+    assert_eq!((wrong.code, &problem["code"]), (Some(1), &"invalid_id_number".into()));
+    let short = run(&mut idgate(&[&["verify", "-"][..], &config].concat()), "龘靐齉\n");
+    assert_eq!(short.code, Some(1));
+    assert!(short.err.contains("no number (second line)"), "{}", short.err);
+    for ran in [&wrong, &short] {
+        let said = format!("{}{}", ran.out, ran.err);
+        assert!(!said.contains("龘靐齉") && !said.contains("1101011903"), "{said}");
+    }
+    assert_eq!(sandbox.handle().calls("aliyun"), 0);
+}
+
+#[test]
+fn wrong_usage_ends_with_64_and_repeats_no_person() {
+    for arguments in [
+        &["frobnicate"][..],
+        &["verify"],
+        &["verify", "--nmae", "x"],
+        &["verify", "TESTOV", "IVAN", "XYZ110119990099"],
+        &["11010519491231002X"],
+        &["龘靐齉"],
+        &["sandbox", "--unlisted", "maybe"],
+        &["sandbox", "--listen", "here"],
+        &["key"],
+        &[],
+    ] {
+        let ran = run(&mut idgate(arguments), "");
+        assert_eq!((ran.code, &*ran.out), (Some(64), ""), "{arguments:?}: {}", ran.err);
+        assert!(
+            ran.err.contains("Usage: idgate") || ran.err.contains("possible values") || ran.err.contains("--help"),
+            "{}",
+            ran.err
+        );
+        for person in ["XYZ110119990099", "IVAN", "11010519491231002X", "龘靐齉"] {
+            assert!(!ran.err.contains(person), "{}", ran.err);
+        }
+    }
+    for help in ["--help", "--version"] {
+        let ran = run(&mut idgate(&[help]), "");
+        assert_eq!((ran.code, &*ran.err), (Some(0), ""), "{}", ran.out);
+    }
+}
+
+#[test]
+fn an_occupied_address_is_named_with_its_key() {
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = held.local_addr().unwrap().to_string();
+    for (option, key) in [("--listen", "server.listen"), ("--admin-listen", "server.admin_listen")] {
+        let free = if option == "--listen" { "--admin-listen" } else { "--listen" };
+        let ran = run(&mut idgate(&["sandbox", option, &address, free, "127.0.0.1:0"]), "");
+        assert_eq!(ran.code, Some(1), "{}", ran.err);
+        assert!(ran.err.contains(&format!("cannot listen on {key} = \"{address}\"")), "{}", ran.err);
+        assert!(ran.err.contains("is another idgate running"), "{}", ran.err);
+    }
+}

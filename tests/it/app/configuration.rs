@@ -1,0 +1,205 @@
+//! `idgate check`: all mistakes at once, each with its key, what is wrong and what to write; never a value that may be secret.
+
+use super::{TempFile, idgate, run};
+
+/// What must never be said: a secret, wherever it was put by mistake.
+const SECRET: &str = "synthetic-S3cret-value";
+
+/// The lines about mistakes, without their indent.
+fn mistakes_of(name: &str, toml: &str) -> Vec<String> {
+    let file = TempFile::new(name, toml);
+    let ran = run(&mut idgate(&["check", "--config", file.path()]), "");
+    assert_eq!((ran.code, &*ran.out), (Some(78), ""), "{}", ran.err);
+    assert!(!ran.err.contains(SECRET), "{}", ran.err);
+    ran.err.lines().skip(1).map(|line| line.trim().to_owned()).collect()
+}
+
+#[test]
+fn six_mistakes_are_six_lines_each_with_key_fault_and_remedy() {
+    let toml = r#"
+        [server]
+        request_timeout = "soon"
+        max_in_flight = "many"
+        lisen = "127.0.0.1:1"
+        [providers.cloud]
+        driver = "aliyun"
+        endpoints = ["http://provider.example"]
+        access_key_id = { env = "SYNTHETIC_ID_THAT_IS_NOT_SET" }
+        access_key_secret = { value = "synthetic" }
+        [chain]
+        order = ["cloud", "nobody"]
+    "#;
+    let mistakes = mistakes_of("six.toml", toml);
+    let expected = [
+        ("chain.order:", "names nobody, which has no section [providers.nobody]"),
+        ("providers.cloud.access_key_id:", "the environment variable SYNTHETIC_ID_THAT_IS_NOT_SET is not set"),
+        ("providers.cloud.endpoints[0]:", "write \"https://"),
+        ("server.lisen:", "expected one of `listen`"),
+        ("server.max_in_flight:", "write an integer"),
+        ("server.request_timeout:", "write for example \"8s\""),
+    ];
+    assert_eq!(mistakes.len(), expected.len(), "{mistakes:#?}");
+    for (line, (key, remedy)) in mistakes.iter().zip(expected) {
+        assert!(line.starts_with(key) && line.contains(remedy), "{line}");
+    }
+}
+
+#[test]
+fn nothing_is_bound_when_the_configuration_is_wrong() {
+    // Held by this test: whoever tried to bind it would fail for another reason and with another code.
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = held.local_addr().unwrap();
+    let file = TempFile::new("bound.toml", &format!("[server]\nlisten = \"{listen}\"\n[chain]\norder = [\"nobody\"]"));
+    for command in ["serve", "sandbox"] {
+        let mut toml = vec![command, "--config", file.path()];
+        if command == "sandbox" {
+            toml = vec![command, "--config", "/no/such/file.toml"];
+        }
+        let ran = run(&mut idgate(&toml), "");
+        assert_eq!((ran.code, &*ran.out), (Some(78), ""), "{command}: {}", ran.err);
+    }
+}
+
+#[test]
+fn a_secret_in_the_wrong_place_is_never_repeated() {
+    let provider = |lines: &str| {
+        format!(
+            "[providers.p]\ndriver = \"yunyi\"\nendpoints = [\"https://provider.example\"]\n{lines}\n[chain]\norder = [\"p\"]\n"
+        )
+    };
+    let cases = [
+        ("plain", provider(&format!("app_code = \"{SECRET}\"")), "providers.p.app_code", "must not be written here"),
+        (
+            "env",
+            provider(&format!("app_code = {{ env = \"{SECRET}\" }}")),
+            "providers.p.app_code",
+            "environment variable",
+        ),
+        ("member", provider(&format!("app_code = {{ valeu = \"{SECRET}\" }}")), "providers.p.app_code", "{ env"),
+        (
+            "number",
+            provider(&format!("app_code = {{ value = [\"{SECRET}\"] }}")),
+            "providers.p.app_code",
+            "with a string",
+        ),
+        (
+            "typo",
+            provider(&format!("app_cod = \"{SECRET}\"\napp_code = {{ value = \"x\" }}")),
+            "providers.p",
+            "app_cod",
+        ),
+        (
+            "method",
+            provider(&format!(
+                "signature_method = \"{SECRET}\"\napp_key = {{ value = \"k\" }}\napp_secret = {{ value = \"s\" }}"
+            )),
+            "providers.p.signature_method",
+            "HmacSHA256",
+        ),
+        (
+            "production",
+            format!("profile = \"production\"\n{}", provider(&format!("app_code = {{ value = \"{SECRET}\" }}"))),
+            "providers.p.app_code",
+            "refused in production",
+        ),
+        (
+            "profile",
+            format!("profile = \"{SECRET}\"\n{}", provider("app_code = { value = \"x\" }")),
+            "profile",
+            "config/default.toml",
+        ),
+        (
+            "word",
+            provider("app_code = { value = \"x\" }") + &format!("on_unknown = \"{SECRET}\""),
+            "chain.on_unknown",
+            "config/default.toml",
+        ),
+        (
+            "duration",
+            provider("app_code = { value = \"x\" }") + &format!("budget = \"{SECRET}\""),
+            "chain.budget",
+            "8s",
+        ),
+        (
+            "address",
+            provider("app_code = { value = \"x\" }") + &format!("[server]\nlisten = \"{SECRET}\""),
+            "server.listen",
+            "127.0.0.1:8080",
+        ),
+        (
+            "type",
+            provider("app_code = { value = \"x\" }") + &format!("[server]\nmax_in_flight = \"{SECRET}\""),
+            "server.max_in_flight",
+            "integer",
+        ),
+        (
+            "digest",
+            provider("app_code = { value = \"x\" }") + &format!("[cache]\ndigest_key = {{ value = \"{SECRET}\" }}"),
+            "cache.digest_key",
+            "openssl rand",
+        ),
+        (
+            "hash",
+            provider("app_code = { value = \"x\" }")
+                + &format!("[clients.c]\nkeys = [{{ id = \"a\", sha256 = \"{SECRET}\" }}]"),
+            "clients.c.keys[0].sha256",
+            "idgate key new",
+        ),
+        (
+            "expiry",
+            provider("app_code = { value = \"x\" }")
+                + &format!("[clients.c]\nkeys = [{{ id = \"a\", sha256 = \"\", expires = \"{SECRET}\" }}]"),
+            "clients.c",
+            "config/default.toml",
+        ),
+        (
+            "level",
+            provider("app_code = { value = \"x\" }") + &format!("[log]\nlevel = \"{SECRET}=,=\""),
+            "log.level",
+            "info",
+        ),
+        (
+            "driver",
+            format!(
+                "[providers.p]\ndriver = \"nobody\"\napp_code = \"{SECRET}\"\nendpoints = [\"https://x.example\"]\n[chain]\norder = [\"p\"]"
+            ),
+            "providers.p.driver",
+            "aliyun",
+        ),
+        (
+            "endpoint",
+            format!(
+                "[providers.p]\ndriver = \"yunyi\"\napp_code = {{ value = \"x\" }}\nendpoints = [\"https://{SECRET}@x.example\"]\n[chain]\norder = [\"p\"]"
+            ),
+            "providers.p.endpoints[0]",
+            "host only",
+        ),
+    ];
+    for (name, toml, key, says) in cases {
+        let mistakes = mistakes_of(&format!("secret-{name}.toml"), &toml);
+        assert!(mistakes.iter().any(|line| line.starts_with(key) && line.contains(says)), "{name}: {mistakes:#?}");
+    }
+}
+
+#[test]
+fn broken_toml_is_told_by_its_place_and_not_by_its_text() {
+    let mistakes = mistakes_of("broken.toml", &format!("[providers.p]\napp_code = \"{SECRET}\ndriver = 1"));
+    assert_eq!(mistakes.len(), 1);
+    assert!(mistakes[0].contains("is not valid TOML at line 2, column"), "{mistakes:?}");
+    let missing = run(&mut idgate(&["check", "--config", "/no/such/file.toml"]), "");
+    assert_eq!(missing.code, Some(78));
+    assert!(missing.err.contains("--config: the file /no/such/file.toml cannot be read"), "{}", missing.err);
+}
+
+#[test]
+fn a_good_configuration_comes_from_file_and_environment_and_says_whom_it_asks() {
+    let toml = "[providers.p]\ndriver = \"yunyi\"\nendpoints = [\"https://provider.example\"]\napp_code = { env = \"SYNTHETIC_CODE\" }\n[chain]\norder = [\"p\"]";
+    let file = TempFile::new("good.toml", toml);
+    let environment =
+        [("IDGATE_CONFIG", file.path()), ("SYNTHETIC_CODE", SECRET), ("IDGATE__SERVER__MAX_IN_FLIGHT", "7")];
+    let ran = run(idgate(&["check"]).envs(environment), "");
+    assert_eq!((ran.code, &*ran.out), (Some(0), "the configuration is good; asked in this order: p\n"), "{}", ran.err);
+    let ran = run(idgate(&["check"]).envs(environment).env("IDGATE__SERVER__MAX_IN_FLIHGT", "7"), "");
+    assert_eq!(ran.code, Some(78));
+    assert!(ran.err.contains("server.max_in_fliht") || ran.err.contains("server.max_in_flihgt"), "{}", ran.err);
+}

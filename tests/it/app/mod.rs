@@ -1,0 +1,145 @@
+//! The built binary as a process: what it prints, how it ends, what it never tells.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+mod canary;
+mod commands;
+mod configuration;
+mod drain;
+
+/// As long as a process may take to come up or go down; only a broken test waits for all of it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The binary with these arguments, and an environment that nothing of ours comes from.
+fn idgate(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_idgate"));
+    command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// What a process came to that ends by itself.
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn run(command: &mut Command, input: &str) -> Ran {
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    // It may have ended without reading.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let done = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ran { code: done.status.code(), out: text(done.stdout), err: text(done.stderr) }
+}
+
+/// A file of a test's own, gone with it.
+struct TempFile(PathBuf);
+
+impl TempFile {
+    fn new(name: &str, text: &str) -> Self {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+
+    fn text(&self) -> String {
+        std::fs::read_to_string(&self.0).unwrap()
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// `idgate sandbox` on free ports, up and running.
+struct SandboxProcess {
+    child: Child,
+    public: SocketAddr,
+    admin: SocketAddr,
+    out: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
+    err: Arc<Mutex<String>>,
+}
+
+impl SandboxProcess {
+    fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let free = ["sandbox", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+        let mut child = idgate(&[&free[..], arguments].concat()).envs(environment.iter().copied()).spawn().unwrap();
+        let (out, err) = (Arc::<Mutex<String>>::default(), Arc::<Mutex<String>>::default());
+        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let readers = vec![gather(stdout, Arc::clone(&out)), gather(stderr, Arc::clone(&err))];
+        let began = Instant::now();
+        loop {
+            let said = out.lock().unwrap().clone();
+            // The last line of the welcome.
+            if said.contains("\nlook ") && said.ends_with('\n') {
+                let (public, admin) = (address(&said, "ask "), address(&said, "look "));
+                return Self { child, public, admin, out, err, readers };
+            }
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("it ended with {status}: {said}{}", err.lock().unwrap());
+            }
+            assert!(began.elapsed() < PATIENCE, "it does not come up: {said}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn terminate(&self) {
+        let kill = format!("kill -TERM {}", self.child.id());
+        assert!(Command::new("/bin/sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    /// Waits for its end: how it ended, and all that it has said on standard output and standard error.
+    fn ended(mut self) -> (ExitStatus, String, String) {
+        let began = Instant::now();
+        let status = loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => break status,
+                None => assert!(began.elapsed() < PATIENCE, "it does not end"),
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+        (status, self.out.lock().unwrap().clone(), self.err.lock().unwrap().clone())
+    }
+}
+
+impl Drop for SandboxProcess {
+    fn drop(&mut self) {
+        // A test that failed leaves nothing behind; after a good end there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn gather(from: impl Read + Send + 'static, into: Arc<Mutex<String>>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            let mut text = into.lock().unwrap();
+            text.push_str(&line);
+            text.push('\n');
+        }
+    })
+}
+
+/// The address in the line of the welcome that begins with `word`.
+fn address(welcome: &str, word: &str) -> SocketAddr {
+    let line = welcome.lines().find(|line| line.starts_with(word)).expect("the welcome has this line");
+    let url = line.split("http://").nth(1).expect("the line has a URL");
+    url.split('/').next().unwrap().parse().expect("the URL has an address")
+}
