@@ -46,9 +46,13 @@ impl RequestId {
     /// A reference with 15 or more consecutive digits is dropped: an upstream that echoes the ID number
     /// there would otherwise carry it into logs.
     pub fn parse(text: &str) -> Option<Self> {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-        let longest_digits = text.split(|c: char| !c.is_ascii_digit()).map(str::len).max().unwrap_or(0);
-        let sound = !text.is_empty() && text.len() <= 64 && text.bytes().all(plain) && longest_digits < 15;
+        let (mut plain, mut digits, mut most_digits) = (true, 0, 0);
+        for byte in text.bytes() {
+            plain &= byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+            digits = if byte.is_ascii_digit() { digits + 1 } else { 0 };
+            most_digits = most_digits.max(digits);
+        }
+        let sound = plain && (1..=64).contains(&text.len()) && most_digits < 15;
         sound.then(|| Self(text.into()))
     }
 

@@ -1,18 +1,20 @@
 //! Verdicts in this process's memory, on moka.
 //!
+//! Every byte of an entry is there as often as there are entries, so what is kept is packed and unpacked on the way.
 //! moka's own coalescing is not used: it restarts the work when the first caller leaves, and the work is paid.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use moka::Expiry;
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
+use uuid::Uuid;
 
 use super::{Config, Remembered};
 use crate::domain::subject::Digest;
 use crate::domain::verdict::{RequestId, Verdict};
-use std::sync::Arc;
 
 /// The memory back end.
 #[derive(Debug)]
@@ -22,9 +24,18 @@ pub(super) struct Memory(Cache<Digest, Entry>);
 #[derive(Debug, Clone)]
 struct Entry {
     provider: Arc<str>,
-    request_id: Option<RequestId>,
+    reference: Reference,
     verified_at_ms: i64,
     verdict: Verdict,
+}
+
+/// A provider's reference. Nearly all are UUIDs, whose text is three times as long as what it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Reference {
+    None,
+    UpperUuid(Uuid),
+    LowerUuid(Uuid),
+    Text(RequestId),
 }
 
 struct ByVerdict {
@@ -47,7 +58,7 @@ impl Memory {
         Some(Remembered {
             verdict: entry.verdict,
             provider: entry.provider,
-            request_id: entry.request_id,
+            request_id: entry.reference.unpacked(),
             verified_at: Timestamp::from_millisecond(entry.verified_at_ms).ok()?,
         })
     }
@@ -56,7 +67,7 @@ impl Memory {
         let entry = Entry {
             verdict: verdict.verdict,
             provider: verdict.provider,
-            request_id: verdict.request_id,
+            reference: Reference::packed(verdict.request_id),
             verified_at_ms: verdict.verified_at.as_millisecond(),
         };
         self.0.insert(key, entry).await;
@@ -88,11 +99,56 @@ impl Expiry<Digest, Entry> for ByVerdict {
     }
 }
 
+impl Reference {
+    fn packed(reference: Option<RequestId>) -> Self {
+        let Some(reference) = reference else { return Self::None };
+        // Only the hyphenated form, and only if the way back gives the very same text.
+        let text = reference.as_str();
+        let uuid = if text.len() == 36 { Uuid::try_parse(text).ok() } else { None };
+        [Self::UpperUuid, Self::LowerUuid]
+            .into_iter()
+            .filter_map(|form| Some(form(uuid?)))
+            .find(|packed| packed.unpacked().as_ref() == Some(&reference))
+            .unwrap_or(Self::Text(reference))
+    }
+
+    fn unpacked(&self) -> Option<RequestId> {
+        let mut buffer = Uuid::encode_buffer();
+        match self {
+            Self::None => None,
+            Self::UpperUuid(uuid) => RequestId::parse(uuid.hyphenated().encode_upper(&mut buffer)),
+            Self::LowerUuid(uuid) => RequestId::parse(uuid.hyphenated().encode_lower(&mut buffer)),
+            Self::Text(reference) => Some(reference.clone()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::subject::DigestKey;
     use crate::storage::Sharing;
+
+    #[test]
+    fn a_reference_comes_back_as_it_was_given_whatever_its_form() {
+        for text in [
+            "130A2C10-B9EE-4D84-88E3-5384FF039795",
+            "130a2c10-b9ee-4d84-88e3-5384ff039795",
+            "130A2c10-b9ee-4d84-88e3-5384ff039795",
+            "12345678-1234-1234-1234-12345678abcd",
+            "130A2C10B9EE4D8488E3A384FF039795",
+            "order-42_x.y",
+        ] {
+            let given = RequestId::parse(text);
+            assert_eq!(Reference::packed(given.clone()).unpacked(), given, "{text}");
+        }
+        assert_eq!(Reference::packed(None).unpacked(), None);
+    }
+
+    #[test]
+    fn an_entry_stays_small() {
+        assert!(size_of::<Entry>() <= 56, "{}", size_of::<Entry>());
+    }
 
     #[tokio::test]
     async fn a_full_memory_forgets_the_least_recently_used_and_never_the_newcomer() {

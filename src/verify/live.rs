@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::account::Account;
-use super::exchange::{self, Exchange};
+use super::client::{Client, Tls};
+use super::exchange::Exchange;
 use super::hold::Holds;
 use super::link::Link;
 use super::policy::Policy;
@@ -71,9 +72,9 @@ pub struct Switch(Arc<ArcSwap<Live>>);
 /// Why a graph could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The HTTP client of a provider.
-    #[error("the HTTP client of provider {0} cannot be built: the TLS roots or the TLS library are unusable")]
-    Client(String),
+    /// The TLS settings, which all providers share.
+    #[error("the TLS library cannot be set up with the roots in this binary: {0}")]
+    Tls(#[from] rustls::Error),
     /// A name in an order that no section defines.
     #[error("provider {0} is in an order but has no section [providers.{0}]")]
     UnknownProvider(String),
@@ -103,10 +104,10 @@ impl Live {
     /// Builds the graph.
     ///
     /// # Errors
-    /// When a client cannot be made, or an order names a provider that does not exist.
+    /// When TLS cannot be set up, or an order names a provider that does not exist.
     pub fn build(config: &Config, ground: &Ground) -> Result<Self, BuildError> {
-        let providers =
-            config.providers.iter().map(|one| build_provider(one, config, ground)).collect::<Result<Vec<_>, _>>()?;
+        let tls = Tls::embedded()?;
+        let providers: Vec<_> = config.providers.iter().map(|one| build_provider(one, config, ground, &tls)).collect();
         let policy_of = |chain: &super::policy::Config, key: &str| -> Result<Arc<Policy>, BuildError> {
             let find = |name: &String| {
                 let found = providers.iter().find(|provider| *provider.account.name == **name);
@@ -220,8 +221,8 @@ impl Live {
     }
 }
 
-fn build_provider(one: &ProviderConfig, config: &Config, ground: &Ground) -> Result<Arc<Provider>, BuildError> {
-    let client = exchange::client(one.connect_timeout).map_err(|_| BuildError::Client(one.name.to_string()))?;
+fn build_provider(one: &ProviderConfig, config: &Config, ground: &Ground, tls: &Tls) -> Arc<Provider> {
+    let client = Client::new(tls.clone(), one.connect_timeout);
     let links = one.endpoints.iter().enumerate().map(|(index, endpoint)| {
         let exchange = Exchange::new(
             client.clone(),
@@ -254,7 +255,7 @@ fn build_provider(one: &ProviderConfig, config: &Config, ground: &Ground) -> Res
         meter: ground.metrics.provider(&one.name),
         isolated: AtomicBool::new(false),
     });
-    Ok(Arc::new(Provider { account, links }))
+    Arc::new(Provider { account, links })
 }
 
 /// Jitter differs from replica to replica and from endpoint to endpoint.

@@ -20,6 +20,7 @@ use crate::storage::Sharing;
 
 mod account;
 mod chain;
+mod client;
 mod ending;
 mod exchange;
 pub mod hold;

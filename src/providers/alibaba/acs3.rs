@@ -18,11 +18,11 @@ use crate::domain::personal::Secret;
 pub const ALGORITHM: &str = "ACS3-HMAC-SHA256";
 
 /// The header with the time stamp.
-pub const DATE: &str = "x-acs-date";
+pub const DATE: HeaderName = HeaderName::from_static("x-acs-date");
 /// The header with the value that makes a request unique.
-pub const NONCE: &str = "x-acs-signature-nonce";
+pub const NONCE: HeaderName = HeaderName::from_static("x-acs-signature-nonce");
 /// The header with the hash of the body, in lower-case hex.
-pub const BODY_HASH: &str = "x-acs-content-sha256";
+pub const BODY_HASH: HeaderName = HeaderName::from_static("x-acs-content-sha256");
 
 /// Who signed, which headers, and the result: the `Authorization` header taken apart.
 #[derive(Debug, Clone, Copy)]
@@ -80,14 +80,15 @@ pub fn sign(request: &mut Request<Bytes>, key_id: &str, secret: &Secret) -> Resu
 pub fn verify(request: &Request<Bytes>, presented: Presented<'_>, secret: &Secret, now: Timestamp) -> Result<(), Flaw> {
     let headers = request.headers();
     let listed = |name: &str| presented.signed_headers.split(';').any(|signed| signed == name);
-    let required = ["host", "x-acs-action", "x-acs-version", DATE, NONCE, BODY_HASH];
+    let (date, nonce, body_hash) = (DATE, NONCE, BODY_HASH);
+    let required = ["host", "x-acs-action", "x-acs-version", date.as_str(), nonce.as_str(), body_hash.as_str()];
     let sent = headers.keys().map(HeaderName::as_str).filter(|name| must_sign(name));
     if !required.into_iter().chain(sent).all(listed) {
         return Err(Flaw::Incomplete);
     }
-    seal::check_time(only(headers, DATE).ok_or(Flaw::Incomplete)?, now)?;
+    seal::check_time(only(headers, DATE.as_str()).ok_or(Flaw::Incomplete)?, now)?;
     let canonical = canonical_request(request, presented.signed_headers).ok_or(Flaw::Incomplete)?;
-    seal::compare(&hash(request.body()), only(headers, BODY_HASH).ok_or(Flaw::Incomplete)?)?;
+    seal::compare(&hash(request.body()), only(headers, BODY_HASH.as_str()).ok_or(Flaw::Incomplete)?)?;
     seal::compare(&signature(&canonical, secret), presented.signature)
 }
 
@@ -114,7 +115,7 @@ pub fn canonical_request(request: &Request<Bytes>, signed_headers: &str) -> Opti
     out.push('\n');
     out.push_str(signed_headers);
     out.push('\n');
-    out.push_str(only(headers, BODY_HASH)?);
+    out.push_str(only(headers, BODY_HASH.as_str())?);
     Some(out)
 }
 
@@ -139,7 +140,8 @@ fn must_sign(name: &str) -> bool {
 
 /// The text of a header that is there exactly once. A second one would be read by some and signed by others.
 fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next()?;
-    if values.next().is_some() { None } else { first.to_str().ok() }
+    // Going through the few headers of a request is cheaper than making a key of each name. (Names here are lower-case.)
+    let mut found = headers.iter().filter(|(key, _)| key.as_str() == name).map(|(_, value)| value);
+    let first = found.next()?;
+    if found.next().is_some() { None } else { first.to_str().ok() }
 }

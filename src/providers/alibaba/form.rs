@@ -32,10 +32,10 @@ pub fn decode_pairs(bytes: &[u8]) -> Vec<(String, String)> {
 
 /// Lower-case hexadecimal digits of `bytes`.
 pub fn hex(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len() * 2);
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    out.extend(digits.filter_map(|digit| char::from_digit(digit.into(), 16)));
-    out
+    let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' - 10 + half };
+    let digits = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
+    // Hexadecimal digits are ASCII.
+    String::from_utf8(digits).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -13,12 +13,13 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use jiff::Timestamp;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::headers;
 use super::problem::{Code, Problem};
 
 /// The purpose of a question that names none.
@@ -77,9 +78,10 @@ pub struct Client {
 struct Rate {
     limiter: RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>,
     clock: DefaultClock,
+    per_second: NonZeroU32,
     burst: NonZeroU32,
-    /// In this time the whole burst comes back.
-    refill: Duration,
+    /// `RateLimit-Policy`, the same on every answer.
+    policy: HeaderValue,
 }
 
 #[derive(Debug)]
@@ -100,11 +102,12 @@ pub struct Caller {
 }
 
 /// What is left of a client's rate after a request.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Allowance {
-    burst: u32,
     remaining: u32,
-    refill: Duration,
+    /// Seconds until all of it is back.
+    reset: u32,
+    policy: HeaderValue,
 }
 
 fn default_purposes() -> Vec<String> {
@@ -182,7 +185,7 @@ impl Clients {
 }
 
 /// The key of `Authorization: Bearer <key>`.
-fn bearer(value: &http::HeaderValue) -> Option<&[u8]> {
+fn bearer(value: &HeaderValue) -> Option<&[u8]> {
     let (scheme, key) = value.as_bytes().split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii()).filter(|key| !key.is_empty())
 }
@@ -236,18 +239,23 @@ impl Client {
 }
 
 impl Rate {
-    fn new(rate: NonZeroU32, burst: NonZeroU32) -> Self {
-        let limiter = RateLimiter::direct(Quota::per_second(rate).allow_burst(burst)).with_middleware();
-        let refill = Duration::from_secs_f64(f64::from(burst.get()) / f64::from(rate.get()));
-        Self { limiter, clock: DefaultClock::default(), burst, refill }
+    fn new(per_second: NonZeroU32, burst: NonZeroU32) -> Self {
+        let limiter = RateLimiter::direct(Quota::per_second(per_second).allow_burst(burst)).with_middleware();
+        let window = burst.get().div_ceil(per_second.get());
+        let policy = headers::value(&format!("\"client\";q={burst};w={window}"));
+        Self { limiter, clock: DefaultClock::default(), per_second, burst, policy }
     }
 
     fn admit(&self) -> Result<Allowance, (Allowance, Duration)> {
-        let allowance = |remaining| Allowance { burst: self.burst.get(), remaining, refill: self.refill };
         match self.limiter.check() {
-            Ok(state) => Ok(allowance(state.remaining_burst_capacity())),
-            Err(early) => Err((allowance(0), early.wait_time_from(self.clock.now()))),
+            Ok(state) => Ok(self.allowance(state.remaining_burst_capacity())),
+            Err(early) => Err((self.allowance(0), early.wait_time_from(self.clock.now()))),
         }
+    }
+
+    fn allowance(&self, remaining: u32) -> Allowance {
+        let used = self.burst.get().saturating_sub(remaining);
+        Allowance { remaining, reset: used.div_ceil(self.per_second.get()), policy: self.policy.clone() }
     }
 }
 
@@ -259,19 +267,13 @@ impl fmt::Debug for Client {
 
 impl Allowance {
     /// `RateLimit-Policy`: the quota, and the seconds in which all of it comes back.
-    pub fn policy(&self) -> String {
-        format!("\"client\";q={};w={}", self.burst, self.window())
+    pub fn policy(&self) -> HeaderValue {
+        self.policy.clone()
     }
 
     /// `RateLimit`: what is left, and the seconds until all of it is back.
-    pub fn state(&self) -> String {
-        let used = f64::from(self.burst - self.remaining.min(self.burst)) / f64::from(self.burst);
-        let reset = (self.refill.as_secs_f64() * used).ceil();
-        format!("\"client\";r={};t={reset:.0}", self.remaining)
-    }
-
-    fn window(&self) -> u64 {
-        self.refill.as_secs() + u64::from(self.refill.subsec_nanos() > 0)
+    pub fn state(&self) -> HeaderValue {
+        headers::value(&format!("\"client\";r={};t={}", self.remaining, self.reset))
     }
 }
 

@@ -12,6 +12,10 @@ use crate::domain::region::{Region, Regions};
 use crate::domain::subject::Subject;
 use crate::verify::{Answer, Attempt};
 
+/// Room for an answer and its headers, so that neither has to move while it grows.
+const USUAL_BYTES: usize = 512;
+const USUAL_HEADERS: usize = 8;
+
 /// The warnings that are not the name's own.
 pub const CONVERTED: &str = "converted_15_digit";
 /// The name has another spelling, under which it might match.
@@ -109,9 +113,12 @@ pub struct RegionDocument {
 impl VerifyReply {
     /// The answer that carries this reply.
     pub fn to_response(&self) -> Response<Body> {
+        let mut body = Vec::with_capacity(USUAL_BYTES);
         // Serializing a struct of strings and numbers cannot fail; an empty body is still a valid answer.
-        let mut response = Response::new(Body::from(serde_json::to_vec(self).unwrap_or_default()));
+        let _ = serde_json::to_writer(&mut body, self);
+        let mut response = Response::new(Body::from(body));
         let headers = response.headers_mut();
+        headers.reserve(USUAL_HEADERS);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         // Nobody between us and the caller is to keep answers about people.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -139,8 +139,8 @@ impl Trace {
         let headers = response.headers_mut();
         headers.insert(headers::X_REQUEST_ID, headers::value(request_id));
         if let Some(allowance) = &self.allowance {
-            headers.insert(headers::RATELIMIT, headers::value(&allowance.state()));
-            headers.insert(headers::RATELIMIT_POLICY, headers::value(&allowance.policy()));
+            headers.insert(headers::RATELIMIT, allowance.state());
+            headers.insert(headers::RATELIMIT_POLICY, allowance.policy());
         }
         if let Some(status) = self.cache_status.as_ref().filter(|_| answered) {
             headers.insert(headers::CACHE_STATUS, headers::value(status));

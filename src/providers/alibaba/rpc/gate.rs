@@ -93,7 +93,7 @@ impl<'a> Call<'a> {
             return Err(&pop_error::ACTION);
         }
         let (name, version) = if self.is_v3 {
-            (self.header(X_ACS_ACTION, "Action")?, self.header(X_ACS_VERSION, "Version")?)
+            (self.header(X_ACS_ACTION.as_str(), "Action")?, self.header(X_ACS_VERSION.as_str(), "Version")?)
         } else {
             (self.parameters.public("Action")?, self.parameters.public("Version")?)
         };
@@ -133,7 +133,7 @@ impl<'a> Call<'a> {
         let presented = acs3::Presented::read(self.request.headers()).map_err(refusal)?;
         let (secret, token) = key(keys, presented.key_id)?;
         acs3::verify(self.request, presented, secret, now).map_err(refusal)?;
-        check_token(token, self.header(X_ACS_SECURITY_TOKEN, "SecurityToken").ok())
+        check_token(token, self.header(X_ACS_SECURITY_TOKEN.as_str(), "SecurityToken").ok())
     }
 
     fn business(&self, action: &Action) -> Result<Asked, &'static Code> {

@@ -10,7 +10,7 @@ mod wire;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue};
+use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use http::{Request, Response};
 
 use super::{acs3, form, rpc_v1, seal};
@@ -23,10 +23,10 @@ use crate::providers::{
 };
 
 const FORM: &str = "application/x-www-form-urlencoded";
-const X_ACS_ACTION: &str = "x-acs-action";
-const X_ACS_VERSION: &str = "x-acs-version";
-const X_ACS_SECURITY_TOKEN: &str = "x-acs-security-token";
-const X_ACS_ACCESSKEY_ID: &str = "x-acs-accesskey-id";
+const X_ACS_ACTION: HeaderName = HeaderName::from_static("x-acs-action");
+const X_ACS_VERSION: HeaderName = HeaderName::from_static("x-acs-version");
+const X_ACS_SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-acs-security-token");
+const X_ACS_ACCESSKEY_ID: HeaderName = HeaderName::from_static("x-acs-accesskey-id");
 
 /// One action of the gateway: all that its driver adds to what is written here.
 #[derive(Debug)]
