@@ -3,7 +3,7 @@
 #
 #   tests/schemathesis.sh [BINARY]      default: target/debug/idgate, which `cargo test` has built
 #
-# Needs PyPI's schemathesis on PATH. The same examples every time; about two minutes.
+# Needs PyPI's schemathesis on PATH. The same examples every time; less than a minute.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
