@@ -64,7 +64,7 @@ impl Refuser {
 /// bytes resets it, and the reset may overtake the answer. So the client's bytes are thrown away until it has read ours
 /// and closes too.
 async fn farewell(stream: TcpStream, _permit: OwnedSemaphorePermit) {
-    let _ = timeout(LINGER, stream.readable()).await;
+    let _ = timeout(LINGER, stream.peek(&mut [0])).await;
     if let Some(stream) = answer(stream) {
         let _ = timeout(LINGER, tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink())).await;
     }

@@ -106,7 +106,11 @@ impl Fault {
             // Only the place: the text of the error could quote a number.
             match error.path().to_string().as_str() {
                 "." => "The body is not a fault; write a JSON object like {\"kind\": \"hang\"}.".to_owned(),
-                member => format!("The member `{member}` is unknown or of the wrong type. {}", Document::members()),
+                // A member's name is repeated only if it looks like one: it could be a person's.
+                member if member.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') => {
+                    format!("The member `{member}` is unknown or of the wrong type. {}", Document::members())
+                }
+                _ => format!("A member is unknown. {}", Document::members()),
             }
         })?;
         read.end().map_err(|_| "There is something after the JSON object; remove it.".to_owned())?;
@@ -293,6 +297,7 @@ mod tests {
             (r#"{"kind": "hang", "tmies": 1}"#, "`tmies`"),
             (r#"{"kind": "hang", "times": "11010519491231002X"}"#, "`times`"),
             (r#"{"kind": "hang", "times": 0}"#, "`times`"),
+            (r#"{"kind": "hang", "11010519491231002X": 0}"#, "A member is unknown"),
             (r#"{"kind": "hang", "delay": "3s"}"#, "`delay`"),
             (r#"{"kind": "slow"}"#, "`delay`"),
             (r#"{"kind": "status", "status": 101}"#, "200 to 999"),

@@ -119,8 +119,7 @@ async fn a_megabyte_and_a_hundred_thousand_brackets_are_refused_cleanly() {
 #[tokio::test]
 async fn what_a_name_or_number_may_not_hold_is_refused_by_our_own_rules() {
     let gateway = TestGateway::new().start().await;
-    for name in ["", " ", "\\u0000", "张\\u0000三", "\\u202e", "1", "龘靐齉110101190307250010", "\\ud83d\\ude00"]
-    {
+    for name in ["", " ", "\\u0000", "张\\u0000三", "\\u202e", "1", "龘靐齉110101190307250010", "\\ud83d\\ude00"] {
         let reply = gateway.post(format!("{{\"name\": \"{name}\", \"id_number\": \"11010519491231002X\"}}"), &[]).await;
         assert_problem(&reply, 422, "invalid_name");
         assert!(!reply.body.to_string().contains("龘"), "{reply:?}");

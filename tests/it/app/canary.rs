@@ -1,1 +1,427 @@
-// placeholder
+//! Names, numbers and secrets that would be recognised anywhere, driven through everything that can go wrong. Whatever the
+//! process says, to its callers, its operators or its logs at the finest level, holds none of them.
+//!
+//! What may hold a person: the verdict reply with `include_person` (derived fields), and the sandbox's own list of
+//! invented people. Neither is asked for here.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use futures_util::FutureExt;
+use idgate::domain::id_number::{Calendar, IdNumber};
+use idgate::domain::name::Name;
+use idgate::domain::subject::{DigestKey, PairRules, Subject};
+use idgate::providers::DRIVERS;
+use idgate::server::sandbox::People;
+use md5::Md5;
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+
+use super::{SandboxProcess, TempFile};
+use crate::support::{Pair, client, person};
+
+/// A name that nothing else here has.
+const NAME: &str = "龘靐齉";
+const FOREIGN_NAME: &str = "CANARYBIRD, TESTA";
+const KEY: &str = "idg_Q2FuYXJ5LWtleS1mb3ItdGVzdHMtb25seS0wMDAwMDAwMDA";
+const DIGEST_SECRET: &str = "canary-digest-secret-0123456789abcdef0123456789";
+
+/// So many canaries for each provider, one after the other: a call that still goes on is not joined.
+const PEOPLE: u64 = 7;
+
+/// The n-th canary: numbers that no other test uses.
+fn canary(n: u64) -> Pair {
+    Pair::new(NAME, &person(500_000 + n).id_number)
+}
+
+/// Everything that must not be found, in every form that it could have been written in.
+#[derive(Default)]
+struct Forbidden(BTreeSet<String>);
+
+impl Forbidden {
+    fn add(&mut self, text: &str) {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let escaped: String = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+        let percent: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let digests = [Sha256::digest(text).to_vec(), Sha1::digest(text).to_vec(), Md5::digest(text).to_vec()];
+        self.0.extend([text.to_owned(), escaped, percent.to_lowercase(), percent, hex(text.as_bytes())]);
+        self.0.extend([STANDARD.encode(text), URL_SAFE_NO_PAD.encode(text), format!("{:?}", text.as_bytes())]);
+        for digest in &digests {
+            self.0.extend([hex(digest), hex(digest).to_uppercase(), STANDARD.encode(digest)]);
+        }
+    }
+
+    /// A person: also the parts of the number that tell most of it, and the keyed digest that memory knows it by.
+    fn add_person(&mut self, pair: &Pair) {
+        self.add(&pair.name);
+        self.add(&pair.id_number);
+        // Birth date and sequence: with a region they are the person.
+        self.0.extend(pair.id_number.get(6..17).map(str::to_owned));
+        let mut hash = Sha256::new_with_prefix("idgate digest key");
+        hash.update(DIGEST_SECRET);
+        let number = IdNumber::parse(&pair.id_number, jiff::civil::date(2026, 11, 22), Calendar::Lenient).unwrap();
+        let rules = PairRules { name_script: false };
+        let subject = Subject::new(Name::parse(&pair.name).unwrap(), number, rules).unwrap();
+        let digest = DigestKey::new(hash.finalize().into()).person(&subject);
+        self.0.insert(digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect());
+        self.0.insert(STANDARD.encode(digest.as_bytes()));
+    }
+
+    /// The first that is in `text`, and where.
+    fn find<'a>(&'a self, text: &str) -> Option<(&'a str, usize)> {
+        self.0.iter().find_map(|word| text.find(word.as_str()).map(|at| (word.as_str(), at)))
+    }
+
+    /// Fails with the place, and with the canary, which is synthetic.
+    fn assert_not_in(&self, place: &str, text: &str) {
+        if let Some((word, at)) = self.find(text) {
+            let from = text.floor_char_boundary(at.saturating_sub(200));
+            let to = text.ceil_char_boundary(at + word.len() + 200);
+            panic!("{place} tells {word:?}: …{}…", &text[from..to]);
+        }
+    }
+}
+
+/// The process under test, and all that it has answered.
+struct Scene {
+    http: reqwest::Client,
+    public: String,
+    admin: String,
+    answers: std::sync::Mutex<String>,
+}
+
+impl Scene {
+    async fn send(&self, request: reqwest::RequestBuilder) -> (u16, String) {
+        let response = request.send().await.expect("an answer");
+        let status = response.status().as_u16();
+        let head = format!("{status} {:?}", response.headers());
+        let body = response.text().await.expect("a whole answer");
+        writeln!(self.answers.lock().unwrap(), "{head}\n{body}\n").unwrap();
+        (status, body)
+    }
+
+    fn post(&self, body: impl Into<reqwest::Body>) -> reqwest::RequestBuilder {
+        let url = format!("{}/v1/verify", self.public);
+        self.http.post(url).header("content-type", "application/json").bearer_auth(KEY).body(body)
+    }
+
+    async fn ask(&self, provider: &str, pair: &Pair) -> (u16, String) {
+        let mut body = pair.body();
+        body["purpose"] = format!("only_{provider}").into();
+        self.send(self.post(body.to_string())).await
+    }
+
+    /// A provider as new: its breakers closed, no account fault, no pause.
+    async fn restore(&self, provider: &str) {
+        self.send(self.http.post(format!("{}/v1/providers/{provider}/restore", self.admin))).await;
+        loop {
+            let (_, status) = self.send(self.http.get(format!("{}/v1/status", self.admin))).await;
+            let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+            let all = status["providers"].as_array().unwrap();
+            let of = all.iter().find(|one| one["name"] == provider).unwrap();
+            if of["paused_seconds"].as_f64().is_none_or(|pause| pause <= 0.0) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    }
+
+    /// One provider, through each of its documented codes and each way to break an answer.
+    async fn every_fault(&self, index: u64, provider: &str, faults: &[String]) -> u32 {
+        let mut failed = 0;
+        for (fault, n) in faults.iter().zip(0..) {
+            let url = format!("{}/sandbox/{provider}/fault", self.admin);
+            let (status, text) = self.send(self.http.put(&url).body(fault.clone())).await;
+            if status == 422 {
+                continue;
+            }
+            assert_eq!(status, 204, "{provider} {fault}: {text}");
+            let (status, _) = self.ask(provider, &canary(index * 1000 + n % PEOPLE)).await;
+            failed += u32::from(status != 200);
+            self.send(self.http.delete(&url)).await;
+            self.restore(provider).await;
+        }
+        failed
+    }
+}
+
+fn faults_of(driver: &idgate::providers::Driver) -> Vec<String> {
+    let codes = driver.all_codes().map(|row| {
+        let (code, message, reason) = (row.code, row.message, row.reason.as_str());
+        serde_json::json!({"kind": "code", "code": code, "message": message, "reason": reason, "times": 1}).to_string()
+    });
+    let simple = [
+        "hang",
+        "reset",
+        "close",
+        "truncated",
+        "garbage",
+        "empty",
+        "big",
+        "html_502",
+        "redirect",
+        "wrong_echo",
+        "refuse_connections",
+    ];
+    let kinds = simple.map(|kind| format!("{{\"kind\": \"{kind}\"}}"));
+    let more = [
+        r#"{"kind": "slow", "delay": "400ms"}"#,
+        r#"{"kind": "drip", "interval": "10ms"}"#,
+        r#"{"kind": "status", "status": 500}"#,
+        r#"{"kind": "status", "status": 404}"#,
+        r#"{"kind": "status", "status": 666}"#,
+    ];
+    codes.chain(kinds).chain(more.map(str::to_owned)).collect()
+}
+
+/// A configuration with a client that may ask each provider by itself.
+fn configuration(log: &str) -> String {
+    let hash: String = Sha256::digest(KEY).iter().map(|byte| format!("{byte:02x}")).collect();
+    let purposes: Vec<_> = DRIVERS.iter().map(|driver| format!("only_{}", driver.name)).collect();
+    let mut toml = format!(
+        "[log]\nlevel = \"trace,hyper::proto=trace,hyper_util::client=trace,reqwest::connect=trace\"\nfile = \"{log}\"\n\
+         [cache]\ndigest_key = {{ value = \"{DIGEST_SECRET}\" }}\nmatch_ttl = \"0s\"\nmismatch_ttl = \"0s\"\nno_record_ttl = \"0s\"\n\
+         [holds]\ncalls = 1000000\nfirst = \"1ms\"\nlongest = \"1ms\"\n\
+         [clients.canary]\nkeys = [{{ id = \"c1\", sha256 = \"{hash}\" }}]\npurposes = {:?}\nrate_limit = 100000\n",
+        [&["default".to_owned()][..], &purposes].concat()
+    );
+    for driver in DRIVERS {
+        write!(toml, "[purposes.only_{0}]\norder = [\"{0}\"]\n", driver.name).unwrap();
+    }
+    toml
+}
+
+/// Questions that are none, with a canary wherever one fits.
+async fn everything_malformed(scene: &Scene) {
+    let Pair { name, id_number } = canary(9_000);
+    let bodies = [
+        format!("{{\"name\": \"{name}\", \"id_number\": {id_number}}}"),
+        format!("{{\"name\": \"{name}\", \"id_number\": \"{id_number}\""),
+        format!("{{\"name\": \"{name}\\ud800\", \"id_number\": \"{id_number}\"}}"),
+        format!("{{\"{name}\": \"{id_number}\", \"{id_number}\": 1}}"),
+        format!("{{\"{KEY}\": 1, \"name\": [\"{name}\"], \"id_number\": {{\"x\": \"{id_number}\"}}}}"),
+        format!("{{\"name\": \"{name}\", \"name\": \"{name}\", \"id_number\": \"{id_number}\"}}"),
+        format!("{{\"name\": \"{name}{id_number}\", \"id_number\": \"{id_number}\"}}"),
+        format!("{{\"name\": \"{name}\", \"id_number\": \"{id_number}9\"}}"),
+        format!("{{\"name\": \"{name}\", \"id_number\": \"{}\"}}", &id_number[..17]),
+        format!("{{\"name\": \"{id_number}\", \"id_number\": \"{name}\"}}"),
+        format!("{{\"name\": \"{FOREIGN_NAME}\", \"id_number\": \"{id_number}\"}}"),
+        format!("{{\"name\": \"{name}\", \"id_number\": \"{id_number}\", \"purpose\": \"{id_number}\"}}"),
+        format!("{{\"name\": \"{name}\", \"id_number\": \"{id_number}\", \"purpose\": \"{name}\"}}"),
+        format!("{{\"name\": \"{name}\", \"id_number\": \"{id_number}\", \"reference\": \"{name}\"}}"),
+        format!("{{\"name\": \"{name}\", \"id_number\": \"{id_number}\", \"reference\": \"a-{id_number}\"}}"),
+        format!(
+            "{{\"name\": \"{name}\", \"id_number\": \"{id_number}\", \"reference\": \"{}\"}}",
+            canary(9_001).id_number
+        ),
+        format!("{{\"name\": \"{name}\", \"id_number\": \"{id_number}\", \"reference\": \"{KEY}\"}}"),
+        format!("{{\"name\": \"{name}\", \"id_number\": \"{id_number}\", \"include_person\": \"{name}\"}}"),
+        format!("name={name}&id_number={id_number}"),
+        format!("\"{id_number}\""),
+        id_number.clone(),
+        format!("{{\"name\": \"{}\"}}", name.repeat(10_000)),
+    ];
+    for body in bodies {
+        let (status, answer) = scene.send(scene.post(body.clone())).await;
+        assert!((400..500).contains(&status), "{status} {body}: {answer}");
+    }
+    let good = canary(9_002).body().to_string();
+    let headers = [
+        "x-request-id",
+        "idempotency-key",
+        "prefer",
+        "cache-control",
+        "traceparent",
+        "accept",
+        "content-type",
+        "x-other",
+        "user-agent",
+        "cookie",
+        "referer",
+    ];
+    for header in headers {
+        for value in [&id_number, KEY, &format!("wait={id_number}"), &format!("{name} {id_number}")] {
+            let request = scene.post(good.clone());
+            scene
+                .send(request.header(header, reqwest::header::HeaderValue::from_bytes(value.as_bytes()).unwrap()))
+                .await;
+        }
+    }
+    for key in [&id_number, &*format!("{KEY}x"), "idg_d3Jvbmc"] {
+        let url = format!("{}/v1/verify", scene.public);
+        let request =
+            scene.http.post(url).header("content-type", "application/json").bearer_auth(key).body(good.clone());
+        assert_eq!(scene.send(request).await.0, 401);
+    }
+    let query = format!("?name={name}&id_number={id_number}&key={KEY}");
+    for path in [
+        format!("/v1/verify{query}"),
+        format!("/{id_number}/{name}"),
+        format!("/v1/providers/{id_number}/isolate{query}"),
+    ] {
+        for base in [&scene.public, &scene.admin] {
+            scene.send(scene.http.get(format!("{base}{path}"))).await;
+            scene.send(scene.http.post(format!("{base}{path}")).bearer_auth(KEY).body(good.clone())).await;
+        }
+    }
+    let fault = format!("{}/sandbox/aliyun/fault", scene.admin);
+    for body in [
+        format!("{{\"kind\": \"{id_number}\"}}"),
+        format!("{{\"{name}\": 1}}"),
+        format!("{{\"kind\": \"hang\", \"times\": \"{id_number}\"}}"),
+        format!("{{\"kind\": \"reset\", \"id_number\": \"{id_number}\", \"times\": 1}}"),
+    ] {
+        scene.send(scene.http.put(&fault).body(body)).await;
+    }
+    scene.send(scene.http.put(format!("{}/sandbox/{id_number}/fault", scene.admin)).body("{}")).await;
+    scene.send(scene.http.delete(&fault)).await;
+    scene.send(scene.http.get(format!("{}/sandbox/aliyun/calls", scene.admin))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_name_number_or_secret_is_told_by_anything_that_the_process_says() {
+    let log = TempFile::new("canary-requests.log", "");
+    let file = TempFile::new("canary.toml", &configuration(log.path()));
+    let short: Vec<_> = DRIVERS
+        .iter()
+        .map(|driver| (format!("IDGATE__PROVIDERS__{}__ATTEMPT_TIMEOUT", driver.name.to_uppercase()), "300ms"))
+        .chain(
+            DRIVERS
+                .iter()
+                .map(|driver| (format!("IDGATE__PROVIDERS__{}__CONNECT_TIMEOUT", driver.name.to_uppercase()), "300ms")),
+        )
+        .chain(
+            DRIVERS
+                .iter()
+                .map(|driver| (format!("IDGATE__PROVIDERS__{}__CALL_LIMIT", driver.name.to_uppercase()), "600ms")),
+        )
+        .collect();
+    let environment: Vec<_> = short.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+    let sandbox = SandboxProcess::start(&["--config", file.path()], &environment);
+    let scene = Arc::new(Scene {
+        http: client(),
+        public: format!("http://{}", sandbox.public),
+        admin: format!("http://{}", sandbox.admin),
+        answers: std::sync::Mutex::default(),
+    });
+    assert_eq!(scene.ask("aliyun", &canary(8_000)).await.0, 200, "the canaries are good questions");
+    let mut tasks = tokio::task::JoinSet::new();
+    for (driver, index) in DRIVERS.iter().zip(0..) {
+        let scene = Arc::clone(&scene);
+        tasks.spawn(async move {
+            let faults = faults_of(driver);
+            let failed = scene.every_fault(index, driver.name, &faults).await;
+            assert!(
+                failed as usize > faults.len() / 2,
+                "{}: only {failed} of {} faults hit",
+                driver.name,
+                faults.len()
+            );
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    everything_malformed(&scene).await;
+    for path in ["/metrics", "/v1/status", "/readyz", "/livez"] {
+        scene.send(scene.http.get(format!("{}{path}", scene.admin))).await;
+    }
+    sandbox.terminate();
+    let (status, out, err) = sandbox.ended();
+    assert_eq!(status.code(), Some(0), "{err}");
+
+    let mut forbidden = Forbidden::default();
+    (0..4).for_each(|index| (0..PEOPLE).for_each(|n| forbidden.add_person(&canary(index * 1000 + n))));
+    [8_000, 9_000, 9_001, 9_002].iter().for_each(|n| forbidden.add_person(&canary(*n)));
+    [FOREIGN_NAME, "CANARYBIRD", KEY, DIGEST_SECRET].iter().for_each(|text| forbidden.add(text));
+    for driver in DRIVERS {
+        let secrets = driver.sandbox_settings.iter().filter(|(key, _)| driver.secrets.contains(key));
+        secrets.for_each(|(_, secret)| forbidden.add(secret));
+    }
+    // The key's hash stands in the configuration, and nowhere else.
+    assert!(forbidden.find(&canary(0).body().to_string()).is_some(), "what was sent would be found");
+    let answers = std::mem::take(&mut *scene.answers.lock().unwrap());
+    let lines = log.text();
+    assert!(
+        lines.lines().count() > 200 && err.contains("unreadable answer") && answers.contains("idgate_attempts_total")
+    );
+    assert!(err.contains("TRACE") || err.contains("DEBUG") || err.contains(" WARN "), "{err}");
+    for (place, text) in
+        [("an answer", &answers), ("the request log", &lines), ("standard error", &err), ("standard output", &out)]
+    {
+        forbidden.assert_not_in(place, text);
+    }
+    // The simulators' own people, with whom answers are mixed up on purpose; the welcome shows the first of them.
+    let mut invented = Forbidden::default();
+    for known in People::invented().iter() {
+        invented.add(known.name.expose());
+        invented.add(known.id_number.expose());
+    }
+    for (place, text) in [("an answer", &answers), ("the request log", &lines), ("standard error", &err)] {
+        invented.assert_not_in(place, text);
+    }
+}
+
+const CHILD: &str = "IDGATE_TEST_PANICS";
+
+/// Runs only as the child of the test below: a gateway with the real telemetry, and a defect whose text knows a person.
+#[tokio::test]
+async fn child_that_panics_with_a_canary() {
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
+    let log: idgate::app::config::Log =
+        serde_json::from_value(serde_json::json!({"level": "trace", "format": "json"})).unwrap();
+    idgate::app::telemetry::start(&log).unwrap();
+    let pair = canary(1);
+    let text = format!("{} {} {KEY}", pair.name, pair.id_number);
+    let armed = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let trap = Arc::clone(&armed);
+    let nonce = move || {
+        assert!(!trap.swap(false, std::sync::atomic::Ordering::SeqCst), "{text}");
+        uuid::Uuid::new_v4()
+    };
+    let (text, in_api) =
+        (format!("{} {}", pair.name, pair.id_number), Arc::new(std::sync::atomic::AtomicBool::new(false)));
+    let trap = Arc::clone(&in_api);
+    let ordered = move || {
+        assert!(!trap.swap(false, std::sync::atomic::Ordering::SeqCst), "{text}");
+        uuid::Uuid::now_v7()
+    };
+    let ids = idgate::domain::clock::Ids::new(nonce, ordered);
+    let gateway = crate::support::TestGateway::new().ids(ids).start().await;
+    for trap in [armed, in_api] {
+        trap.store(true, std::sync::atomic::Ordering::SeqCst);
+        let reply = gateway.ask(&pair).await;
+        assert!(reply.status == 500 && reply.code() == "internal", "it has panicked");
+        for text in
+            [reply.body.to_string(), gateway.admin_get("/metrics").await.1, gateway.admin_get("/v1/status").await.1]
+        {
+            assert!(!text.contains(NAME) && !text.contains(&pair.id_number) && !text.contains(KEY));
+        }
+    }
+    // And outside of any request, where the runtime catches it.
+    let caught = std::panic::AssertUnwindSafe(async { panic!("{NAME}") }).catch_unwind().await;
+    assert!(caught.is_err());
+}
+
+#[test]
+fn a_panic_tells_where_and_never_what() {
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "app::canary::child_that_panics_with_a_canary", "--nocapture"])
+        .env(CHILD, "1")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = [child.stdout, child.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    assert!(child.status.success(), "{said}");
+    assert_eq!(said.matches("canary.rs:").count(), 3, "each panic is told with its place: {said}");
+    let mut forbidden = Forbidden::default();
+    forbidden.add_person(&canary(1));
+    forbidden.add(KEY);
+    forbidden.assert_not_in("a panic", &said);
+}
