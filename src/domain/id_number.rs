@@ -332,6 +332,30 @@ fn widened(old: &[u8; LENGTH]) -> Zeroizing<[u8; LENGTH]> {
     new
 }
 
+/// Whether a text that is about to be written down holds a number of 18 characters, with or without separators.
+///
+/// It knows no date and no region, so it may find one where there is none; of 50,000 UUIDs about one is mistaken.
+pub fn holds_number(text: &str) -> bool {
+    let mut window = [0; LENGTH];
+    let mut digits = 0;
+    text.bytes().filter(u8::is_ascii_alphanumeric).any(|byte| {
+        window.rotate_left(1);
+        let [.., last] = &mut window;
+        *last = byte.to_ascii_uppercase();
+        let is_behind_digits = digits >= LENGTH - 1;
+        digits = if byte.is_ascii_digit() { digits + 1 } else { 0 };
+        is_behind_digits && is_number(&window)
+    })
+}
+
+/// Whether 17 digits and a character could be a number: a day of some month, and the right check character.
+fn is_number(text: &[u8; LENGTH]) -> bool {
+    let &[_, _, _, _, _, _, _, _, _, _, month @ .., _, _, _, check] = text;
+    let [m, month_ones, d, day_ones] = month.map(|digit| digit.wrapping_sub(b'0'));
+    let (month, day) = (m * 10 + month_ones, d * 10 + day_ones);
+    (1..=12).contains(&month) && (1..=31).contains(&day) && check == check_character(text)
+}
+
 /// The check character that the first 17 digits demand.
 fn check_character(text: &[u8; LENGTH]) -> u8 {
     let sum: u32 = text.iter().zip(WEIGHTS).map(|(&digit, weight)| u32::from(digit.wrapping_sub(b'0')) * weight).sum();

@@ -1,5 +1,7 @@
 //! What a provider's documented verdict field can say. Nothing else is a verdict.
 
+use super::id_number::holds_number;
+
 /// The answer to a question. A mismatch is an answer like any other, not an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -43,8 +45,8 @@ pub struct RequestId(Box<str>);
 impl RequestId {
     /// Takes a reference as the provider sent it, or nothing when it is malformed.
     ///
-    /// A reference with 15 or more consecutive digits is dropped: an upstream that echoes the ID number
-    /// there would otherwise carry it into logs.
+    /// A reference with 15 or more consecutive digits, or with a number in it that is set apart by dashes, is dropped: an
+    /// upstream that echoes the ID number there would otherwise carry it into logs.
     pub fn parse(text: &str) -> Option<Self> {
         let (mut plain, mut digits, mut most_digits) = (true, 0, 0);
         for byte in text.bytes() {
@@ -52,7 +54,7 @@ impl RequestId {
             digits = if byte.is_ascii_digit() { digits + 1 } else { 0 };
             most_digits = most_digits.max(digits);
         }
-        let sound = plain && (1..=64).contains(&text.len()) && most_digits < 15;
+        let sound = plain && (1..=64).contains(&text.len()) && most_digits < 15 && !holds_number(text);
         sound.then(|| Self(text.into()))
     }
 
@@ -69,7 +71,7 @@ mod tests {
     #[test]
     fn a_request_id_cannot_carry_a_person() {
         assert!(RequestId::parse("130A2C10-B9EE-4D84-88E3-5384FF039795").is_some());
-        for bad in ["", "张三", "11010519491231002X", "a b", "x\n", &"a".repeat(65)] {
+        for bad in ["", "张三", "11010519491231002X", "110105-19491231-002x", "a b", "x\n", &"a".repeat(65)] {
             assert_eq!(RequestId::parse(bad), None, "{bad:?}");
         }
     }

@@ -15,6 +15,9 @@ use crate::domain::subject::Digest;
 /// Bounds the memory of both tables, some 100 bytes an entry.
 const MOST_ENTRIES: usize = 200_000;
 
+/// The longest of all times here. Beyond it lies a mistake, and far beyond it the end of what a clock can tell.
+const LONGEST: Duration = Duration::from_hours(30 * 24);
+
 /// Section `[holds]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,6 +66,15 @@ impl Config {
         }
         if self.longest < self.first {
             mistakes.push(("longest", "is shorter than holds.first; write \"24h\"".to_owned()));
+        }
+        if self.longest > LONGEST {
+            mistakes.push(("longest", "is longer than 30 days; write \"24h\"".to_owned()));
+        }
+        if self.window.is_zero() || self.window > LONGEST {
+            mistakes.push((
+                "window",
+                "must be above zero, or calls would limit nothing, and at most 30 days; write \"10m\"".to_owned(),
+            ));
         }
         if self.calls == 0 {
             mistakes.push(("calls", "is 0, so nobody could ever be asked about; write 5".to_owned()));

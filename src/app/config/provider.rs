@@ -28,6 +28,9 @@ const COMMON: [&str; 8] = [
     "price_yuan",
 ];
 
+/// A call that takes longer is lost.
+const LONGEST_CALL: Duration = Duration::from_hours(1);
+
 /// The common part of `[providers.NAME]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -176,6 +179,9 @@ impl Section {
         }
         if self.attempt_timeout > self.call_limit {
             mistakes.push(("attempt_timeout", "must be at most call_limit".to_owned()));
+        }
+        if self.call_limit > LONGEST_CALL {
+            mistakes.push(("call_limit", "is longer than an hour; write \"15s\"".to_owned()));
         }
         if self.max_concurrency == 0 {
             mistakes.push(("max_concurrency", "is 0, so nothing could ever be asked; write 64".to_owned()));

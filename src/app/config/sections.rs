@@ -24,6 +24,12 @@ use crate::server::{api, listener};
 use crate::storage;
 use crate::verify::{self, hold, policy};
 
+/// The longest of the times for which somebody waits. Far beyond it lies the end of what a clock can tell.
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
+
+/// The SHA-256 of nothing: what `sha256sum` says of a variable that is not set, and what a caller without a key presents.
+const HASH_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
 /// A whole configuration, checked.
 #[derive(Debug)]
 pub struct Settings {
@@ -222,6 +228,16 @@ fn check_server(raw: &Raw, read: &mut Read) {
             read.mistake(format!("server.{key}"), "is zero, so nothing could be answered; write \"8s\"");
         }
     }
+    let all = [
+        ("server.request_timeout", server.request_timeout),
+        ("server.body_timeout", server.body_timeout),
+        ("server.drain_notice", server.drain_notice),
+        ("server.drain_timeout", server.drain_timeout),
+        ("chain.budget", raw.chain.budget),
+    ];
+    for (key, _) in all.into_iter().filter(|(_, value)| *value > LONGEST_WAIT) {
+        read.mistake(key, "is longer than a day, which nobody waits; write some seconds, such as \"8s\"");
+    }
     if server.max_body_bytes < 256 {
         read.mistake("server.max_body_bytes", "is too small for a question; write 16384");
     }
@@ -237,6 +253,11 @@ fn check_clients(clients: &BTreeMap<String, ClientConfig>, read: &mut Read) {
         let at = format!("clients.{name}");
         read.section(&at, client.validate());
         for (index, key) in client.keys.iter().enumerate() {
+            if key.sha256.eq_ignore_ascii_case(HASH_OF_NOTHING) {
+                let problem = "is the SHA-256 of nothing, so everybody without a key would be let in; `idgate key new \
+                               CLIENT` makes a key";
+                read.mistake(format!("{at}.keys[{index}].sha256"), problem);
+            }
             if let Some(other) = hashes.insert(key.sha256.to_ascii_lowercase(), format!("{at}.keys[{index}]")) {
                 read.mistake(format!("{at}.keys[{index}]"), format!("is the same key as {other}; make a new one"));
             }

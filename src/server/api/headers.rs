@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 use super::auth;
 use super::problem::{Code, Problem};
+use crate::domain::id_number::holds_number;
 use crate::verify::Freshness;
 
 /// `Idempotency-Key` (IETF draft).
@@ -36,7 +37,7 @@ pub fn freshness(headers: &HeaderMap) -> Freshness {
             "only-if-cached" => freshness.only_if_cached = true,
             "max-age" => {
                 // A value that cannot be read asks for the freshest answer, not for the stalest (RFC 9111, 4.2.1).
-                let age = value.trim().trim_matches('"').parse().map_or(Duration::ZERO, Duration::from_secs);
+                let age = seconds(value).unwrap_or(Duration::ZERO);
                 freshness.max_age = Some(freshness.max_age.map_or(age, |known: Duration| known.min(age)));
             }
             _ => {}
@@ -50,8 +51,16 @@ pub fn patience(headers: &HeaderMap) -> Option<Duration> {
     directives(headers, &PREFER, ',').flat_map(|preference| preference.split(';')).find_map(|preference| {
         let (name, value) = preference.split_once('=')?;
         let wanted = name.trim().eq_ignore_ascii_case("wait");
-        wanted.then(|| value.trim().trim_matches('"').parse().ok().map(Duration::from_secs)).flatten()
+        wanted.then(|| seconds(value)).flatten()
     })
+}
+
+/// A number of seconds. One too large to be held is the largest that can be (RFC 9111, 1.2.2), and not a mistake: it asks
+/// for any age, and a fresh answer instead would be billed.
+fn seconds(value: &str) -> Option<Duration> {
+    let text = value.trim().trim_matches('"');
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| Duration::from_secs(text.parse().unwrap_or(u64::MAX)))
 }
 
 /// The idempotency key, if the caller sent one.
@@ -80,13 +89,13 @@ pub fn size(method: &Method, uri: &Uri, headers: &HeaderMap) -> usize {
 }
 
 /// The caller's own request id, if it is fit for logs: at most 128 of `A-Z a-z 0-9 - _ . :`, no run of 15 or more digits,
-/// which could be an ID number, and nothing that looks like a key of ours.
+/// which could be an ID number, no such number set apart by separators, and nothing that looks like a key of ours.
 pub fn request_id(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(X_REQUEST_ID)?.to_str().ok()?;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
     let longest_digits = text.split(|c: char| !c.is_ascii_digit()).map(str::len).max().unwrap_or(0);
     let sound = (1..=128).contains(&text.len()) && text.bytes().all(plain) && longest_digits < 15;
-    let sound = sound && !auth::holds_key(text);
+    let sound = sound && !holds_number(text) && !auth::holds_key(text);
     sound.then(|| text.to_owned())
 }
 
@@ -148,6 +157,8 @@ mod tests {
         assert_eq!(of("max-age=60").max_age, Some(Duration::from_secs(60)));
         assert_eq!(of("max-age=60, max-age=5").max_age, Some(Duration::from_secs(5)));
         assert_eq!(of("max-age=soon").max_age, Some(Duration::ZERO));
+        assert_eq!(of("max-age=-1").max_age, Some(Duration::ZERO));
+        assert!(of("max-age=99999999999999999999").accepts(Duration::from_secs(86_400)), "any age, and not none");
     }
 
     #[test]
@@ -156,12 +167,20 @@ mod tests {
         assert_eq!(of("respond-async, wait=3"), Some(Duration::from_secs(3)));
         assert_eq!(of("respond-async; wait=10"), Some(Duration::from_secs(10)));
         assert_eq!(of("wait=soon"), None);
+        assert!(of("wait=18446744073709551616") > Some(Duration::from_secs(86_400)), "as long as it may");
     }
 
     #[test]
     fn a_request_id_cannot_carry_a_number_into_logs() {
         assert!(request_id(&with(X_REQUEST_ID, "a1b2-c3.d4:e5")).is_some());
         assert!(request_id(&with(X_REQUEST_ID, "11010519491231002X")).is_none());
+        for apart in
+            ["110105-19491231-002X", "110105.1949.1231.002x", "pay:11010519491231-002X:1", "1-1-0105-19491231-002-X"]
+        {
+            assert!(request_id(&with(X_REQUEST_ID, apart)).is_none(), "{apart}");
+        }
+        // A day like any other, and not somebody's: the check character is wrong.
+        assert!(request_id(&with(X_REQUEST_ID, "110105-19491231-0021")).is_some());
         assert!(request_id(&with(X_REQUEST_ID, "a b")).is_none());
         assert!(request_id(&with(X_REQUEST_ID, "idg_c3ludGhldGlj")).is_none(), "a key sent in the wrong header");
     }

@@ -75,6 +75,29 @@ pub(super) async fn verify(State(api): State<Arc<Api>>, request: Request) -> Res
     visit.respond(result)
 }
 
+/// A wait for others, which is not our overhead; neither is it when the caller leaves in the middle of it.
+struct Waiting<'a> {
+    since: Instant,
+    total: &'a mut Duration,
+}
+
+impl<'a> Waiting<'a> {
+    fn on(total: &'a mut Duration) -> Self {
+        Self { since: Instant::now(), total }
+    }
+
+    /// It was no wait: the answer was here.
+    fn for_nobody(mut self) {
+        self.since = Instant::now();
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        *self.total += self.since.elapsed();
+    }
+}
+
 impl Api {
     /// The way of a question, from its head to its reply.
     async fn answer(&self, parts: &request::Parts, body: Body, trace: &mut Trace) -> Result<Arc<VerifyReply>, Refused> {
@@ -182,7 +205,7 @@ impl Api {
     }
 
     async fn ask(&self, question: Question, person: bool, trace: &mut Trace) -> Result<Arc<VerifyReply>, Refused> {
-        let began = Instant::now();
+        let waiting = Waiting::on(&mut trace.upstream);
         let live = self.current.load();
         let answer = tokio::select! {
             biased;
@@ -191,16 +214,15 @@ impl Api {
         };
         match answer {
             Ok(answer) => {
-                if answer.source != Source::Cache {
-                    trace.upstream = began.elapsed();
+                if answer.source == Source::Cache {
+                    waiting.for_nobody();
+                } else {
+                    drop(waiting);
                 }
                 trace.note(&answer);
                 Ok(Arc::new(self.reply(&question.subject, &answer, person)))
             }
-            Err(failure) => {
-                trace.upstream = began.elapsed();
-                Err(Box::new(failure.into()))
-            }
+            Err(failure) => Err(Box::new(failure.into())),
         }
     }
 
@@ -237,14 +259,19 @@ impl Api {
                     let problem = Problem::new(Code::IdempotencyKeyReused);
                     return Err(Box::new(problem.with_error("", "idempotency_key_reused", detail)));
                 }
-                Claim::Busy(busy) => match tokio::time::timeout_at(deadline, busy.wait()).await {
-                    Ok(Some(reply)) => return Ok(self.replay(reply, trace)),
-                    Ok(None) => {}
-                    Err(_) => {
-                        let problem = Problem::new(Code::IdempotencyInProgress);
-                        return Err(Box::new(problem.with_retry_after(SOON)));
+                Claim::Busy(busy) => {
+                    let waiting = Waiting::on(&mut trace.upstream);
+                    let ended = tokio::time::timeout_at(deadline, busy.wait()).await;
+                    drop(waiting);
+                    match ended {
+                        Ok(Some(reply)) => return Ok(self.replay(reply, trace)),
+                        Ok(None) => {}
+                        Err(_) => {
+                            let problem = Problem::new(Code::IdempotencyInProgress);
+                            return Err(Box::new(problem.with_retry_after(SOON)));
+                        }
                     }
-                },
+                }
             }
         }
     }

@@ -28,6 +28,11 @@ async fn a_caller_who_leaves_is_one_log_line_and_one_count_and_its_verdict_is_ke
     assert_eq!((&lines[0]["status"], &lines[0]["request_id"]), (&499.into(), &"gone".into()));
     assert_eq!(gateway.metric("idgate_requests_total", &[]).await, 1.0);
     assert_eq!(gateway.metric("idgate_requests_total", &[("status", "499")]).await, 1.0);
+    // What it waited for was the provider: an impatient caller is no slowness of ours.
+    let seconds = async |series: &str| gateway.metric(series, &[("source", "none")]).await;
+    let (all, ours) =
+        (seconds("idgate_request_duration_seconds_sum").await, seconds("idgate_overhead_seconds_sum").await);
+    assert!(ours < all / 2.0, "{ours} s of {all} s are said to be overhead");
     assert_eq!((gateway.ask(&pair).await.source(), gateway.sandbox.calls("aliyun")), ("cache", 1));
 }
 

@@ -9,7 +9,9 @@ async fn a_callers_patience_is_applied_up_to_our_own() {
     let pair = anybody();
     assert_eq!(gateway.ask_with(&pair, &[("prefer", "wait=1")]).await.header("preference-applied"), "wait=1");
     assert_eq!(gateway.ask_with(&pair, &[("prefer", "wait=100")]).await.header("preference-applied"), "wait=2");
-    for other in ["respond-async", "wait=soon", "wait=-1", "wait=99999999999999999999999"] {
+    let forever = gateway.ask_with(&pair, &[("prefer", "wait=99999999999999999999999")]).await;
+    assert_eq!(forever.header("preference-applied"), "wait=2", "too large a number is as long as it may be");
+    for other in ["respond-async", "wait=soon", "wait=-1"] {
         assert_eq!(gateway.ask_with(&pair, &[("prefer", other)]).await.header("preference-applied"), "", "{other}");
     }
     gateway.fault("aliyun", r#"{"kind": "hang"}"#);
@@ -30,6 +32,8 @@ async fn memory_says_how_it_took_part() {
     assert_eq!((fresh.source(), gateway.sandbox.calls("aliyun")), ("provider", 2));
     let remembered = gateway.ask_with(&pair, &[("cache-control", "only-if-cached, max-age=600")]).await;
     assert_eq!((remembered.source(), gateway.sandbox.calls("aliyun")), ("cache", 2));
+    let of_any_age = gateway.ask_with(&pair, &[("cache-control", "max-age=99999999999999999999")]).await;
+    assert_eq!((of_any_age.source(), gateway.sandbox.calls("aliyun")), ("cache", 2), "not paid for again");
     // What nobody can read asks for the freshest answer.
     gateway.ask_with(&pair, &[("cache-control", "max-age=soon")]).await;
     assert_eq!(gateway.sandbox.calls("aliyun"), 3);
@@ -56,12 +60,13 @@ async fn a_request_id_is_kept_if_it_is_fit_for_logs_and_replaced_if_not() {
     let pair = anybody();
     let own = "a1B2-c3_d4.e5:f6";
     assert_eq!(gateway.ask_with(&pair, &[("x-request-id", own)]).await.header("x-request-id"), own);
-    for unfit in [&pair.id_number, "a b", "<script>", "", &"a".repeat(129), "idg_a-key-in-the-wrong-header"] {
+    let apart = format!("{}-{}", &pair.id_number[..14], &pair.id_number[14..]);
+    for unfit in [&pair.id_number, &apart, "a b", "<script>", "", &"a".repeat(129), "idg_a-key-in-the-wrong-header"] {
         let reply = gateway.ask_with(&pair, &[("x-request-id", unfit)]).await;
         assert_eq!(reply.header("x-request-id").parse::<uuid::Uuid>().unwrap().get_version_num(), 7, "{unfit}");
     }
     let lines = log.lines();
-    assert_eq!((lines.len(), &lines[0]["request_id"]), (7, &own.into()));
+    assert_eq!((lines.len(), &lines[0]["request_id"]), (8, &own.into()));
     assert!(!log.text().contains(&pair.id_number));
 }
 

@@ -249,3 +249,23 @@ fn a_sandbox_refuses_to_start_beside_a_provider_that_is_paid() {
     std::fs::remove_file(&file).unwrap();
     assert!(said.contains("providers.real is none"), "{said}");
 }
+
+#[test]
+fn s43_a_protection_that_would_not_protect_is_a_mistake() {
+    let nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let no_key = format!("[clients.a]\nkeys = [{{ id = \"a\", sha256 = {:?} }}]", nothing.to_ascii_uppercase());
+    for (toml, key) in [
+        (&*no_key, "clients.a.keys[0].sha256"),
+        ("[holds]\nwindow = \"0s\"", "holds.window"),
+        // Such times would end in a panic, of each request or at the end.
+        ("[holds]\nlongest = \"2562047788015215h\"", "holds.longest"),
+        ("[chain]\nbudget = \"2562047788015215h\"", "chain.budget"),
+        ("[server]\nrequest_timeout = \"25h\"", "server.request_timeout"),
+        ("[server]\nbody_timeout = \"25h\"", "server.body_timeout"),
+        ("[server]\ndrain_timeout = \"25h\"", "server.drain_timeout"),
+        ("[providers.a]\ndriver = \"yunyi\"\ncall_limit = \"2h\"", "providers.a.call_limit"),
+    ] {
+        let Mistakes(mistakes) = Sources::text(toml).load().unwrap_err();
+        assert!(mistakes.iter().any(|mistake| mistake.key == key), "{toml}: {mistakes:#?}");
+    }
+}
