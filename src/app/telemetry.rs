@@ -14,7 +14,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 use super::config::{Format, Log};
 
 /// The crates whose finer lines hold headers, URLs or bodies.
-const QUIET: [&str; 7] = ["axum", "h2", "hyper", "hyper_util", "rustls", "tower", "tower_http"];
+const QUIET: [&str; 8] = ["axum", "h2", "hyper", "hyper_util", "reqwest", "rustls", "tower", "tower_http"];
 
 /// Sends events to standard error from now on, and keeps panics from telling values.
 ///

@@ -1,18 +1,15 @@
 //! Encode, send, decode: the only place that talks to a provider.
 //!
-//! Invariants: one request, one answer. No redirect is followed, nothing is retried, a body is read up to a cap. No text
-//! of the other side leaves here, least of all the URL, which may hold a person: errors become a [`Fault`] at once.
+//! Invariants: one request, one answer. No redirect is followed, nothing is retried, no proxy is taken from the
+//! environment, a body is read up to a cap. No text of the other side leaves here, least of all the URL, which may
+//! hold a person (`reqwest::Error` prints it in `Display` and in `Debug`): errors become a [`Fault`] at once.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, HeaderValue};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
-use hyper_util::client::legacy;
+use bytes::{Bytes, BytesMut};
+use reqwest::tls::Certificate;
 
-use super::client::Client;
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::money::Billed;
 use crate::domain::outcome::{Fault, Outcome, Reason};
@@ -23,10 +20,13 @@ use crate::providers::{Configured, Endpoint, Stamp, is_redirect};
 /// Providers answer in a few hundred bytes. What is longer than this is not an answer.
 const BODY_CAP: usize = 64 * 1024;
 
+/// Below the 60 s and more after which providers close an idle connection, so that a request seldom meets a closing one.
+const IDLE_CONNECTION: Duration = Duration::from_secs(20);
+
 /// One endpoint as a place to send questions to.
 #[derive(Debug)]
 pub(super) struct Exchange {
-    client: Client,
+    client: reqwest::Client,
     endpoint: Endpoint,
     driver: Configured,
     call_limit: Duration,
@@ -34,9 +34,32 @@ pub(super) struct Exchange {
     ids: Ids,
 }
 
+/// A client for one provider's endpoints.
+///
+/// # Errors
+/// When the TLS roots cannot be loaded.
+pub(super) fn client(connect_timeout: Duration) -> Result<reqwest::Client, reqwest::Error> {
+    // The system's root store may be absent (a minimal container), so the roots come with the binary.
+    let roots: Result<Vec<_>, _> =
+        webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().map(|certificate| Certificate::from_der(certificate)).collect();
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that makes clients")]
+    reqwest::Client::builder()
+        .tls_certs_only(roots?)
+        .http1_only()
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .connect_timeout(connect_timeout)
+        .pool_idle_timeout(IDLE_CONNECTION)
+        .pool_max_idle_per_host(1024)
+        .tcp_nodelay(true)
+        .build()
+}
+
 impl Exchange {
     pub(super) fn new(
-        client: Client,
+        client: reqwest::Client,
         endpoint: Endpoint,
         driver: Configured,
         call_limit: Duration,
@@ -63,33 +86,50 @@ impl Exchange {
 
     async fn send(&self, subject: &Subject) -> Result<Finding, Fault> {
         let stamp = Stamp { now: self.clock.now(), nonce: self.ids.nonce().to_string() };
-        let mut request = self
+        let request = self
             .driver
             .protocol
             .encode_request(subject, &self.endpoint, &self.driver.credential, &stamp)
+            .ok()
+            .and_then(|request| reqwest::Request::try_from(request).ok())
             // Nothing was sent, so nothing was billed.
-            .map_err(|_| Fault { billed: Billed::No, ..Fault::unreadable(Reason::RequestForm) })?;
-        // Answers are too short to gain by compression, and what we do not unpack cannot be a bomb.
-        request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let (head, body) = self.client.send(request).await.map_err(fault_of)?.into_parts();
-        if is_redirect(head.status) {
+            .ok_or(Fault { billed: Billed::No, ..Fault::unreadable(Reason::RequestForm) })?;
+        let mut response = self.client.execute(request).await.map_err(fault_of)?;
+        if is_redirect(response.status()) {
             return Err(Fault::unreadable(Reason::Redirect));
         }
-        let answer = http::Response::from_parts(head, read_capped(body).await?);
+        let body = read_capped(&mut response).await?;
+        let mut answer = http::Response::new(body);
+        *answer.status_mut() = response.status();
+        *answer.headers_mut() = std::mem::take(response.headers_mut());
         self.driver.protocol.decode_response(subject, &answer)
     }
 }
 
-async fn read_capped(body: Incoming) -> Result<Bytes, Fault> {
-    match Limited::new(body, BODY_CAP).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Fault::unreadable(Reason::TooBig)),
-        Err(_) => Err(Fault::new(Outcome::Interrupted, Reason::Unspecified)),
+async fn read_capped(response: &mut reqwest::Response) -> Result<Bytes, Fault> {
+    let Some(first) = response.chunk().await.map_err(fault_of)? else { return Ok(Bytes::new()) };
+    let Some(second) = response.chunk().await.map_err(fault_of)? else {
+        return if first.len() > BODY_CAP { Err(Fault::unreadable(Reason::TooBig)) } else { Ok(first) };
+    };
+    let mut body = BytesMut::from(first);
+    let mut next = Some(second);
+    while let Some(chunk) = next {
+        if body.len() + chunk.len() > BODY_CAP {
+            return Err(Fault::unreadable(Reason::TooBig));
+        }
+        body.extend_from_slice(&chunk);
+        next = response.chunk().await.map_err(fault_of)?;
     }
+    Ok(body.freeze())
 }
 
 /// The one conversion point of client errors. Only a failed connection is certain to have sent nothing.
-fn fault_of(error: legacy::Error) -> Fault {
-    let outcome = if error.is_connect() { Outcome::Unreachable } else { Outcome::Interrupted };
-    Fault::new(outcome, Reason::Unspecified)
+fn fault_of(error: reqwest::Error) -> Fault {
+    if error.is_connect() {
+        Fault::new(Outcome::Unreachable, Reason::Unspecified)
+    } else if error.is_timeout() {
+        Fault::new(Outcome::Timeout, Reason::Unspecified)
+    } else {
+        Fault::new(Outcome::Interrupted, Reason::Unspecified)
+    }
 }

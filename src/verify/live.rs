@@ -4,16 +4,17 @@
 //! hold a [`Current`], which can only load; the [`Switch`] belongs to `app`.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::account::Account;
-use super::client::{Client, Tls};
-use super::exchange::Exchange;
+use super::exchange::{self, Exchange};
 use super::hold::Holds;
 use super::link::Link;
 use super::policy::Policy;
@@ -72,9 +73,9 @@ pub struct Switch(Arc<ArcSwap<Live>>);
 /// Why a graph could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The TLS settings, which all providers share.
-    #[error("the TLS library cannot be set up with the roots in this binary: {0}")]
-    Tls(#[from] rustls::Error),
+    /// An HTTP client.
+    #[error("the HTTP client cannot be built: the TLS roots or the TLS library in this binary are unusable")]
+    Client,
     /// A name in an order that no section defines.
     #[error("provider {0} is in an order but has no section [providers.{0}]")]
     UnknownProvider(String),
@@ -104,10 +105,20 @@ impl Live {
     /// Builds the graph.
     ///
     /// # Errors
-    /// When TLS cannot be set up, or an order names a provider that does not exist.
+    /// When a client cannot be made, or an order names a provider that does not exist.
     pub fn build(config: &Config, ground: &Ground) -> Result<Self, BuildError> {
-        let tls = Tls::embedded()?;
-        let providers: Vec<_> = config.providers.iter().map(|one| build_provider(one, config, ground, &tls)).collect();
+        // Parsing the roots is dear, in time and in memory: providers that wait alike for a connection share a client.
+        let mut clients: BTreeMap<Duration, reqwest::Client> = BTreeMap::new();
+        let mut providers = Vec::with_capacity(config.providers.len());
+        for one in &config.providers {
+            let client = match clients.entry(one.connect_timeout) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(place) => {
+                    place.insert(exchange::client(one.connect_timeout).map_err(|_| BuildError::Client)?)
+                }
+            };
+            providers.push(build_provider(one, config, ground, client));
+        }
         let policy_of = |chain: &super::policy::Config, key: &str| -> Result<Arc<Policy>, BuildError> {
             let find = |name: &String| {
                 let found = providers.iter().find(|provider| *provider.account.name == **name);
@@ -221,8 +232,7 @@ impl Live {
     }
 }
 
-fn build_provider(one: &ProviderConfig, config: &Config, ground: &Ground, tls: &Tls) -> Arc<Provider> {
-    let client = Client::new(tls.clone(), one.connect_timeout);
+fn build_provider(one: &ProviderConfig, config: &Config, ground: &Ground, client: &reqwest::Client) -> Arc<Provider> {
     let links = one.endpoints.iter().enumerate().map(|(index, endpoint)| {
         let exchange = Exchange::new(
             client.clone(),

@@ -20,7 +20,6 @@ use crate::storage::Sharing;
 
 mod account;
 mod chain;
-mod client;
 mod ending;
 mod exchange;
 pub mod hold;
