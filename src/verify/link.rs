@@ -97,8 +97,7 @@ impl Link {
         let result = in_time.unwrap_or(Err(Fault::new(Outcome::Timeout, Reason::Unspecified)));
         settle(permit, &result, now, duration);
         if pending {
-            drop(trial);
-            self.harvest(call, slot, Arc::clone(account), ask);
+            self.harvest(call, slot, trial, Arc::clone(account), ask);
         } else {
             conclude(trial, &result, now);
             self.meter.answered(account.prices, &result);
@@ -127,15 +126,18 @@ impl Link {
     }
 
     /// Lets `call` run on to its own limit, and hands its answer to the flight, or keeps it if that has ended.
-    fn harvest<F>(&self, call: F, slot: Slot, by: Arc<Account>, ask: &Ask)
+    /// The slot and the account's trial go with it: both are about the call, not about who waits for it.
+    fn harvest<F>(&self, call: F, slot: Slot, trial: Admission<Reason>, by: Arc<Account>, ask: &Ask)
     where
         F: Future<Output = Result<Finding, Fault>> + Send + 'static,
     {
         let (late, keep, person, meter) = (ask.late.clone(), ask.keep.clone(), ask.person, self.meter.clone());
         ask.tasks.spawn(async move {
             let result = call.await;
+            let now = Instant::now();
             drop(slot);
-            by.learn(&result, person, Instant::now());
+            conclude(trial, &result, now);
+            by.learn(&result, person, now);
             meter.answered(by.prices, &result);
             if let Err(mpsc::error::SendError(Late { by, result: Ok(finding) })) = late.send(Late { by, result }) {
                 keep.late(&by, finding).await;

@@ -1,7 +1,6 @@
 //! `idgate sandbox`: the main job on a laptop, with simulators of every provider.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,6 +16,9 @@ use crate::domain::verdict::Verdict;
 use crate::providers::DRIVERS;
 use crate::server::sandbox::{People, Sandbox, SandboxHandle};
 use crate::verify::ProviderConfig;
+
+/// What a laptop wants otherwise than a server.
+const FOR_A_LAPTOP: &str = "[log]\nformat = \"text\"\n\n[server]\ndrain_notice = \"0s\"\n";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -37,6 +39,14 @@ enum Unlisted {
     Match,
     Mismatch,
     NoRecord,
+}
+
+impl Args {
+    /// The flags as variables, the topmost layer: whoever types one means it.
+    fn flags(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        let flags = [("IDGATE__SERVER__LISTEN", self.listen), ("IDGATE__SERVER__ADMIN_LISTEN", self.admin_listen)];
+        flags.into_iter().filter_map(|(key, addr)| Some((key, addr?)))
+    }
 }
 
 impl From<Unlisted> for Verdict {
@@ -64,7 +74,8 @@ pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
             stop.clone(),
         )?;
         world.more_admin = sandbox.handle().router();
-        let settings = sources.over(overlay(args)).over(simulated::configuration(&sandbox.handle())).load()?;
+        let sources = args.flags().fold(sources, |sources, (key, addr)| sources.with_variable(key, addr));
+        let settings = sources.over(FOR_A_LAPTOP).over(simulated::configuration(&sandbox.handle())).load()?;
         anyhow::ensure!(
             settings.profile == Profile::Development,
             "a sandbox never runs under profile = \"production\"; use another configuration"
@@ -92,17 +103,6 @@ fn real_provider(settings: &Settings, sandbox: &SandboxHandle) -> Option<Arc<str
         provider.endpoints.iter().any(|endpoint| !simulated.contains(endpoint.authority()))
     };
     settings.verify.providers.iter().find(is_real).map(|provider| Arc::clone(&provider.name))
-}
-
-/// What a laptop wants otherwise than a server.
-fn overlay(args: &Args) -> String {
-    let mut toml = String::from("[log]\nformat = \"text\"\n\n[server]\ndrain_notice = \"0s\"\n");
-    for (key, addr) in [("listen", args.listen), ("admin_listen", args.admin_listen)] {
-        if let Some(addr) = addr {
-            let _ = writeln!(toml, "{key} = \"{addr}\"");
-        }
-    }
-    toml
 }
 
 fn welcome(gateway: &Gateway, needs_key: bool) -> String {

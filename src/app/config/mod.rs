@@ -13,6 +13,7 @@ use config::{Environment, File, FileFormat, Value};
 
 use crate::domain::personal::Secret;
 
+mod name;
 mod profile;
 mod provider;
 mod repair;
@@ -78,6 +79,13 @@ impl Sources {
     #[must_use]
     pub fn over(mut self, overlay: impl Into<String>) -> Self {
         self.overlays.push(overlay.into());
+        self
+    }
+
+    /// The same with one more variable of the environment, or another value for it.
+    #[must_use]
+    pub fn with_variable(mut self, name: &str, value: impl fmt::Display) -> Self {
+        self.environment.insert(name.to_owned(), value.to_string());
         self
     }
 

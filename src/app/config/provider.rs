@@ -11,6 +11,7 @@ use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly
 use serde::Deserialize;
 
 use super::Read;
+use super::name::check_name;
 use super::secret::{driver_of, section};
 use crate::domain::money::{MicroYuan, Prices};
 use crate::providers::{self, DRIVERS, Endpoint, Settings};
@@ -110,9 +111,7 @@ pub(super) fn split(read: &mut Read) -> DriverSettings {
 /// One provider, with every mistake in it.
 pub(super) fn finish(name: &str, section: &Section, settings: &Settings, read: &mut Read) -> Option<ProviderConfig> {
     let at = format!("providers.{name}");
-    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
-        read.mistake(&at, "is no good name; write lower-case letters, digits and _ (it is a metric label)");
-    }
+    check_name(&at, name, read);
     let driver = section.driver.as_deref().and_then(providers::driver);
     if driver.is_none() {
         let known: Vec<_> = DRIVERS.iter().map(|driver| driver.name).collect();

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
 use super::Read;
+use super::name::check_name;
 use super::profile::Profile;
 use super::provider::{self, DriverSettings};
 use super::secret::DIGEST_KEY;
@@ -166,6 +167,7 @@ pub(super) fn finish(raw: Raw, mut drivers: DriverSettings, read: &mut Read) -> 
     read.section("breaker", raw.breaker.validate());
     read.section("account", raw.account.validate());
     check_orders(&raw, read);
+    check_purposes(&raw, read);
     if EnvFilter::try_new(&raw.log.level).is_err() {
         read.mistake("log.level", "is no level; write \"error\", \"warn\", \"info\" or \"debug\"");
     }
@@ -251,6 +253,7 @@ fn check_clients(clients: &BTreeMap<String, ClientConfig>, read: &mut Read) {
     let mut hashes = BTreeMap::new();
     for (name, client) in clients {
         let at = format!("clients.{name}");
+        check_name(&at, name, read);
         read.section(&at, client.validate());
         for (index, key) in client.keys.iter().enumerate() {
             if key.sha256.eq_ignore_ascii_case(HASH_OF_NOTHING) {
@@ -262,6 +265,16 @@ fn check_clients(clients: &BTreeMap<String, ClientConfig>, read: &mut Read) {
                 read.mistake(format!("{at}.keys[{index}]"), format!("is the same key as {other}; make a new one"));
             }
         }
+    }
+}
+
+/// A misspelt purpose would leave the real one under the general policy, without a word.
+fn check_purposes(raw: &Raw, read: &mut Read) {
+    let known = |name: &String| {
+        raw.clients.is_empty() || name == DEFAULT_PURPOSE || raw.clients.values().any(|one| one.purposes.contains(name))
+    };
+    for name in raw.purposes.keys().filter(|name| !known(name)) {
+        read.mistake(format!("purposes.{name}"), "is no client's purpose; correct the name, or add it to a client");
     }
 }
 

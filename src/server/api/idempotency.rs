@@ -13,6 +13,7 @@ use moka::policy::EvictionPolicy;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::problem::Problem;
 use super::reply::VerifyReply;
 use crate::domain::subject::Digest;
 
@@ -27,7 +28,7 @@ pub struct Idempotency(Cache<Digest, Arc<Slot>>);
 /// What the claim on a key came to.
 #[derive(Debug)]
 pub enum Claim {
-    /// It is this request's: work, then [`Held::finish`].
+    /// It is this request's: work, then [`Held::finish`] or [`Held::fail`].
     Held(Held),
     /// It is finished; this is its answer.
     Done(Arc<VerifyReply>),
@@ -41,34 +42,30 @@ pub enum Claim {
 #[derive(Debug)]
 pub struct Held {
     slot: Arc<Slot>,
-    work: Work,
-    /// Whether an earlier request with this body had the key, and got no verdict.
+    /// Whether an earlier request had the key, and got no verdict.
     again: bool,
 }
 
 /// Another request's work.
 #[derive(Debug)]
-pub struct Busy {
-    body: Digest,
-    state: watch::Receiver<State>,
-}
+pub struct Busy(watch::Receiver<State>);
 
+/// A key, which belongs to the first body that it came with, verdict or not.
 #[derive(Debug)]
-struct Slot(watch::Sender<State>);
+struct Slot {
+    body: Digest,
+    since: Instant,
+    state: watch::Sender<State>,
+}
 
 #[derive(Debug, Clone)]
 enum State {
-    /// Nobody works on it; whoever did had no verdict.
-    Free(Option<Work>),
-    Working(Work),
-    Done(Digest, Arc<VerifyReply>),
-}
-
-/// What a key is used for, and since when.
-#[derive(Debug, Clone, Copy)]
-struct Work {
-    body: Digest,
-    since: Instant,
+    /// Nobody has worked on it yet.
+    Fresh,
+    Working,
+    /// Whoever worked on it had no verdict; what those are told who waited for it, if it holds for them as well.
+    Free(Option<Arc<Problem>>),
+    Done(Arc<VerifyReply>),
 }
 
 impl Idempotency {
@@ -85,10 +82,10 @@ impl Idempotency {
 
     /// Claims `key` (of a client) for the request with this digest of its `body`.
     pub async fn claim(&self, key: Digest, body: Digest) -> Claim {
-        // Made free and claimed afterwards: a caller who leaves in between leaves nothing claimed.
-        let free = async { Arc::new(Slot(watch::Sender::new(State::Free(None)))) };
-        let slot = self.0.get_with(key, free).await;
-        slot.claim(body)
+        // Made fresh and claimed afterwards: a caller who leaves in between leaves nothing claimed.
+        let fresh = async { Arc::new(Slot { body, since: Instant::now(), state: watch::Sender::new(State::Fresh) }) };
+        let slot = self.0.get_with(key, fresh).await;
+        if slot.body == body { slot.claim() } else { Claim::Reused }
     }
 }
 
@@ -99,51 +96,54 @@ impl Default for Idempotency {
 }
 
 impl Slot {
-    fn claim(self: Arc<Self>, body: Digest) -> Claim {
-        let (mut claim, mut taken) = (Claim::Reused, None);
-        self.0.send_if_modified(|state| {
-            match state {
-                State::Free(earlier) => {
-                    let again = earlier.filter(|earlier| earlier.body == body);
-                    let work = again.unwrap_or_else(|| Work { body, since: Instant::now() });
-                    *state = State::Working(work);
-                    taken = Some((work, again.is_some()));
-                    return true;
+    fn claim(self: Arc<Self>) -> Claim {
+        let mut claim = None;
+        self.state.send_if_modified(|state| {
+            let again = match state {
+                State::Fresh => false,
+                State::Free(_) => true,
+                State::Working => {
+                    claim = Some(Claim::Busy(Busy(self.state.subscribe())));
+                    return false;
                 }
-                State::Working(work) if work.body == body => {
-                    claim = Claim::Busy(Busy { body, state: self.0.subscribe() });
+                State::Done(reply) => {
+                    claim = Some(Claim::Done(Arc::clone(reply)));
+                    return false;
                 }
-                State::Done(of, reply) if *of == body => claim = Claim::Done(Arc::clone(reply)),
-                State::Working(_) | State::Done(..) => {}
-            }
-            false
+            };
+            *state = State::Working;
+            claim = Some(Claim::Held(Held { slot: Arc::clone(&self), again }));
+            true
         });
-        match taken {
-            Some((work, again)) => Claim::Held(Held { slot: self, work, again }),
-            None => claim,
-        }
+        claim.unwrap_or(Claim::Reused)
     }
 }
 
 impl Held {
     /// When an earlier request had the key: how long ago it was first used. A verdict no older than that is its answer.
     pub fn since_first_use(&self) -> Option<Duration> {
-        self.again.then(|| self.work.since.elapsed())
+        self.again.then(|| self.slot.since.elapsed())
     }
 
     /// The verdict is final: every later request with this key gets it.
     pub fn finish(self, reply: Arc<VerifyReply>) {
-        self.slot.0.send_replace(State::Done(self.work.body, reply));
+        self.slot.state.send_replace(State::Done(reply));
+    }
+
+    /// No verdict, for a reason that holds for all who wait: they are told, instead of each asking everybody again.
+    /// The key is free for whoever comes later.
+    pub fn fail(self, problem: Arc<Problem>) {
+        self.slot.state.send_replace(State::Free(Some(problem)));
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         // Whoever comes next finds it free, and takes it.
-        self.slot.0.send_if_modified(|state| {
-            let unfinished = matches!(state, State::Working(_));
+        self.slot.state.send_if_modified(|state| {
+            let unfinished = matches!(state, State::Working);
             if unfinished {
-                *state = State::Free(Some(self.work));
+                *state = State::Free(None);
             }
             unfinished
         });
@@ -151,15 +151,13 @@ impl Drop for Held {
 }
 
 impl Busy {
-    /// The first request's answer; nothing if it had none: then claim again.
-    pub async fn wait(mut self) -> Option<Arc<VerifyReply>> {
-        let body = self.body;
-        let at_work = |state: &State| matches!(state, State::Working(work) if work.body == body);
-        let ended = self.state.wait_for(|state| !at_work(state)).await.ok()?;
+    /// What the first request came to; nothing if it was given up: then claim again.
+    pub async fn wait(mut self) -> Option<Result<Arc<VerifyReply>, Arc<Problem>>> {
+        let ended = self.0.wait_for(|state| !matches!(state, State::Working)).await.ok()?;
         match &*ended {
-            // Somebody else may have taken the key meanwhile, for another question.
-            State::Done(of, reply) if *of == body => Some(Arc::clone(reply)),
-            State::Done(..) | State::Working(_) | State::Free(_) => None,
+            State::Done(reply) => Some(Ok(Arc::clone(reply))),
+            State::Free(Some(problem)) => Some(Err(Arc::clone(problem))),
+            State::Free(None) | State::Fresh | State::Working => None,
         }
     }
 }

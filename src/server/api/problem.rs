@@ -312,6 +312,18 @@ impl Code {
         }
     }
 
+    /// Whether it says the same to everybody who asks the same at that moment, however long they wait.
+    pub const fn is_everybodys(self) -> bool {
+        matches!(
+            self,
+            Code::ProviderFailure
+                | Code::NoProviderAvailable
+                | Code::SubjectThrottled
+                | Code::RejectedByProvider
+                | Code::UnsupportedDocument
+        )
+    }
+
     /// The word in the document, in logs and in metrics.
     pub const fn as_str(self) -> &'static str {
         self.row().word

@@ -249,11 +249,22 @@ impl Api {
                         Some(used) => question.freshness.or_since(used),
                         None => question.freshness,
                     };
-                    let reply = self.ask(Question { patience, freshness, ..question }, *include_person, trace).await?;
-                    held.finish(Arc::clone(&reply));
-                    return Ok(reply);
+                    let asked = Question { patience, freshness, ..question.clone() };
+                    return match self.ask(asked, *include_person, trace).await {
+                        Ok(reply) => {
+                            // What is kept for a day holds no person; a replay derives it again.
+                            held.finish(Arc::new(VerifyReply { person: None, ..VerifyReply::clone(&reply) }));
+                            Ok(reply)
+                        }
+                        Err(problem) => {
+                            if problem.code().is_everybodys() {
+                                held.fail(Arc::new(Problem::clone(&problem)));
+                            }
+                            Err(problem)
+                        }
+                    };
                 }
-                Claim::Done(reply) => return Ok(self.replay(reply, trace)),
+                Claim::Done(reply) => return Ok(self.replay(&reply, &question.subject, *include_person, trace)),
                 Claim::Reused => {
                     let detail = "was used with another body before; use a new key";
                     let problem = Problem::new(Code::IdempotencyKeyReused);
@@ -264,7 +275,10 @@ impl Api {
                     let ended = tokio::time::timeout_at(deadline, busy.wait()).await;
                     drop(waiting);
                     match ended {
-                        Ok(Some(reply)) => return Ok(self.replay(reply, trace)),
+                        Ok(Some(Ok(reply))) => {
+                            return Ok(self.replay(&reply, &question.subject, *include_person, trace));
+                        }
+                        Ok(Some(Err(problem))) => return Err(Box::new(Problem::clone(&problem))),
                         Ok(None) => {}
                         Err(_) => {
                             let problem = Problem::new(Code::IdempotencyInProgress);
@@ -276,10 +290,14 @@ impl Api {
         }
     }
 
-    fn replay(&self, reply: Arc<VerifyReply>, trace: &mut Trace) -> Arc<VerifyReply> {
+    fn replay(&self, kept: &VerifyReply, subject: &Subject, person: bool, trace: &mut Trace) -> Arc<VerifyReply> {
         self.verify_metrics.avoided(Avoided::Idempotent);
         trace.replayed = true;
-        reply
+        Arc::new(VerifyReply { person: person.then(|| self.person(subject)), ..kept.clone() })
+    }
+
+    fn person(&self, subject: &Subject) -> Person {
+        Person::of(subject, &self.regions, self.clock.today_in_china())
     }
 
     fn reply(&self, subject: &Subject, answer: &Answer, person: bool) -> VerifyReply {
@@ -292,7 +310,7 @@ impl Api {
             verdict: answer.verdict.as_str(),
             provenance: Provenance::from(answer),
             warnings: converted.into_iter().chain(alternate).chain(names).collect(),
-            person: person.then(|| Person::of(subject, &self.regions, self.clock.today_in_china())),
+            person: person.then(|| self.person(subject)),
         }
     }
 }

@@ -45,6 +45,25 @@ fn six_mistakes_are_six_lines_each_with_key_fault_and_remedy() {
 }
 
 #[test]
+fn a_purpose_that_no_client_has_and_a_name_that_is_no_label_are_mistakes() {
+    let toml = r#"
+        [clients."with space"]
+        keys = [{ id = "k", sha256 = "b0962662e937d44c699c8305d90cbf190b3150c59b13863d1380b5cc3c711bb7" }]
+        purposes = ["withdrawal"]
+        [purposes.withdrawl]
+        on_unknown = "stop"
+        [chain]
+        order = ["nobody"]
+    "#;
+    let mistakes = mistakes_of("purposes.toml", toml);
+    let about = |key: &str| mistakes.iter().any(|line| line.starts_with(key));
+    assert!(
+        about("clients.with space: is no good name") && about("purposes.withdrawl: is no client's"),
+        "{mistakes:#?}"
+    );
+}
+
+#[test]
 fn nothing_is_bound_when_the_configuration_is_wrong() {
     // Held by this test: whoever tried to bind it would fail for another reason and with another code.
     let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

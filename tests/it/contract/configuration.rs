@@ -126,6 +126,11 @@ fn what_is_called_a_default_is_what_the_code_does_without_it() {
             }
             with[index].text = format!("{} = {value}", entry.key);
         }
+        if entry.key == "purposes" {
+            // Without its client's word for it, the example's own purpose would be a misspelt one.
+            with.retain(|other| !other.section.starts_with("purposes."));
+            without.retain(|other| !other.section.starts_with("purposes."));
+        }
         assert_eq!(shown(&file(&with)), shown(&file(&without)), "{entry:?}");
         compared += 1;
     }

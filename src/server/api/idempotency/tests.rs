@@ -44,28 +44,26 @@ async fn a_finished_key_answers_its_body_and_refuses_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_given_back_remembers_since_when_it_is_used_for_the_same_body_only() {
+async fn a_key_given_back_stays_with_its_body_and_remembers_since_when_it_is_used() {
     let keys = Idempotency::new();
     let first = held(&keys, digest(0), digest(1)).await;
     assert_eq!(first.since_first_use(), None);
     drop(first);
     tokio::time::advance(Duration::from_secs(3)).await;
+    assert!(matches!(keys.claim(digest(0), digest(2)).await, Claim::Reused));
     let second = held(&keys, digest(0), digest(1)).await;
     assert_eq!(second.since_first_use(), Some(Duration::from_secs(3)));
-    drop(second);
-    assert_eq!(held(&keys, digest(0), digest(2)).await.since_first_use(), None);
 }
 
 #[tokio::test]
-async fn whoever_waited_never_gets_the_answer_of_another_body() {
+async fn whoever_waits_is_told_a_failure_that_holds_for_all_and_the_key_is_free_again() {
     let keys = Idempotency::new();
     let first = held(&keys, digest(0), digest(1)).await;
     let Claim::Busy(busy) = keys.claim(digest(0), digest(1)).await else { panic!("it is at work") };
-    drop(first);
-    // Somebody else takes the key before the one who waits has looked.
-    held(&keys, digest(0), digest(2)).await.finish(reply());
-    assert!(busy.wait().await.is_none());
-    assert!(matches!(keys.claim(digest(0), digest(1)).await, Claim::Reused));
+    first.fail(Arc::new(Problem::new(super::super::problem::Code::ProviderFailure)));
+    assert!(matches!(busy.wait().await, Some(Err(_))));
+    held(&keys, digest(0), digest(1)).await.finish(reply());
+    assert!(matches!(keys.claim(digest(0), digest(1)).await, Claim::Done(_)));
 }
 
 #[tokio::test]
