@@ -17,7 +17,8 @@ pub struct Config {
     #[serde(with = "friendly")]
     pub first_request_timeout: Duration,
     /// How long a connection may wait for, or dribble, the head of a later request. Keep it above the idle time of the
-    /// load balancer in front, so that it is never us who closes under a request.
+    /// load balancer in front, so that it is never us who closes under a request. It is also how long a client may take
+    /// nothing of its answer.
     #[serde(with = "friendly")]
     pub keep_alive_timeout: Duration,
     /// As many connections may be open; the next one is told `503 overloaded`.

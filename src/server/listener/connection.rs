@@ -1,9 +1,12 @@
 //! One connection from its first byte to its close.
 //!
-//! Invariant: at every moment some clock is running against a client that owes us a request head: our own until the
-//! first one, hyper's before each later one. (Request bodies are limited by whoever reads them.)
+//! Invariant: at every moment some clock is running against a client that owes us something: our own until the first
+//! request head, hyper's before each later one, and that of [`Stall`] while it does not take its answers. (Request bodies
+//! are limited by whoever reads them.)
 
 use std::convert::Infallible;
+use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -24,6 +27,7 @@ use tower::{Service, ServiceExt};
 
 use super::config::{Config, MIN_HEADER_BYTES};
 use super::connections::Slot;
+use super::stall::Stall;
 
 /// How many times the longest head a connection may buffer.
 const ROOM: usize = 4;
@@ -33,6 +37,8 @@ const ROOM: usize = 4;
 pub(super) struct Http1 {
     builder: http1::Builder,
     first_request_timeout: Duration,
+    /// How long a client may take nothing of its answer.
+    stall_timeout: Duration,
 }
 
 impl Http1 {
@@ -44,7 +50,7 @@ impl Http1 {
             // hyper would let a connection buffer 400 KiB. A head beyond the limit must still fit, because whoever answers
             // 431 wants to say why; what is beyond even that, hyper answers 431 without a word.
             .max_buf_size(config.max_header_bytes.max(MIN_HEADER_BYTES).saturating_mul(ROOM));
-        Self { builder, first_request_timeout: config.first_request_timeout }
+        Self { builder, first_request_timeout: config.first_request_timeout, stall_timeout: config.keep_alive_timeout }
     }
 }
 
@@ -63,14 +69,15 @@ pub(super) async fn drive<S>(
 {
     let heard = Arc::new(AtomicBool::new(false));
     let service = Greeted { service, peer, heard: heard.clone() };
-    let mut connection = pin!(http1.builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection =
+        pin!(http1.builder.serve_connection(TokioIo::new(Stall::new(stream, http1.stall_timeout)), service));
     let mut first_request_deadline = pin!(sleep(http1.first_request_timeout));
     let (mut greeted, mut stopping) = (false, false);
     loop {
         tokio::select! {
             biased;
             ended = connection.as_mut() => {
-                if ended.is_err_and(|error| error.is_timeout()) {
+                if ended.is_err_and(|error| is_late(&error)) {
                     slot.timed_out();
                 }
                 return;
@@ -90,6 +97,14 @@ pub(super) async fn drive<S>(
             }
         }
     }
+}
+
+/// Whether a connection ended because its client kept us waiting.
+fn is_late(error: &hyper::Error) -> bool {
+    let stalled = |source: &(dyn Error + 'static)| {
+        source.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+    };
+    error.is_timeout() || error.source().is_some_and(stalled)
 }
 
 /// The service as one connection sees it: it tells each request where it came from, and notes that one came at all.

@@ -28,6 +28,7 @@ mod connection;
 mod connections;
 mod metrics;
 mod refusal;
+mod stall;
 
 pub use self::config::Config;
 pub use self::connections::Connections;

@@ -161,6 +161,17 @@ async fn a_slow_answer_is_not_cut_by_the_deadlines_for_heads() {
 }
 
 #[tokio::test]
+async fn a_client_that_asks_and_never_reads_is_cut() {
+    let server = serve(Config { keep_alive_timeout: SOON, ..patient() });
+    let mut client = connect(server.addr).await;
+    // Until no buffer takes more; then the server gives up, and the write fails.
+    let requests = "GET / HTTP/1.1\r\nhost: test\r\n\r\n".repeat(1000);
+    let cut = async { while client.write_all(requests.as_bytes()).await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(60), cut).await.expect("whoever never reads is cut");
+    eventually(|| server.connections.open() == 0 && server.connections.timed_out_total() == 1).await;
+}
+
+#[tokio::test]
 async fn a_head_beyond_all_room_is_answered_431() {
     let server = serve(Config { max_header_bytes: 8192, ..patient() });
     let mut client = connect(server.addr).await;
