@@ -62,12 +62,12 @@ const MOST_THROWN_AWAY: usize = 2 * 1024 * 1024;
 )]
 pub(super) async fn verify(State(api): State<Arc<Api>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let mut visit = Visit::new(&api, &parts);
+    let mut visit = Visit::new(&api, &parts.headers);
     let result = match api.places.try_acquire() {
         Ok(_place) => {
             // Caught here, where the request is still known: a defect is answered, logged and counted like anything else.
             // What it leaves half done is this request's own; what is shared gives itself back when dropped.
-            let answer = AssertUnwindSafe(api.answer(&parts, body, &mut visit.trace)).catch_unwind().await;
+            let answer = AssertUnwindSafe(api.answer(parts, body, &mut visit.trace)).catch_unwind().await;
             answer.unwrap_or_else(|_| Err(Box::new(Problem::new(Code::Internal))))
         }
         Err(_) => Err(Box::new(Problem::new(Code::Overloaded).with_retry_after(SOON))),
@@ -100,7 +100,23 @@ impl Drop for Waiting<'_> {
 
 impl Api {
     /// The way of a question, from its head to its reply.
-    async fn answer(&self, parts: &request::Parts, body: Body, trace: &mut Trace) -> Result<Arc<VerifyReply>, Refused> {
+    async fn answer(&self, parts: request::Parts, body: Body, trace: &mut Trace) -> Result<Arc<VerifyReply>, Refused> {
+        // Head and body share the connection's read buffers. They are gone before the wait for a provider begins, because
+        // thousands may wait.
+        let (question, body, idempotency_key) = self.question(parts, body, trace).await?;
+        match idempotency_key {
+            None => self.ask(question, body.include_person, trace).await,
+            Some(key) => self.ask_once(&key, question, &body, trace).await,
+        }
+    }
+
+    /// Who asks what, as far as our own rules can tell, with the body as it was written and the idempotency key.
+    async fn question(
+        &self,
+        parts: request::Parts,
+        body: Body,
+        trace: &mut Trace,
+    ) -> Result<(Question, VerifyBody, Option<String>), Refused> {
         let caller = self.clients.caller(&parts.headers, self.clock.now())?;
         let client = Arc::clone(&caller.client);
         trace.caller = Some(caller);
@@ -143,10 +159,7 @@ impl Api {
             freshness: headers::freshness(&parts.headers),
             patience: asked_to_wait.unwrap_or(self.limits.request_timeout),
         };
-        match idempotency_key {
-            None => self.ask(question, body.include_person, trace).await,
-            Some(key) => self.ask_once(&key, question, &body, trace).await,
-        }
+        Ok((question, body, idempotency_key))
     }
 
     /// One question from this very process, under no client's rate and no purpose of its own.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::Response;
-use http::{HeaderValue, StatusCode, header, request};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 
 use super::auth::{Allowance, Caller};
@@ -33,7 +33,7 @@ pub(super) struct Trace {
 /// One request from its head to its answer, or to the moment its caller leaves.
 pub(super) struct Visit<'a> {
     api: &'a Api,
-    parts: &'a request::Parts,
+    trace_id: Option<String>,
     pub(super) trace: Trace,
     request_id: String,
     began: Instant,
@@ -42,9 +42,9 @@ pub(super) struct Visit<'a> {
 
 impl<'a> Visit<'a> {
     /// A request whose head has just been read.
-    pub(super) fn new(api: &'a Api, parts: &'a request::Parts) -> Self {
-        let request_id = api.request_id(&parts.headers);
-        Self { api, parts, trace: Trace::default(), request_id, began: Instant::now(), over: false }
+    pub(super) fn new(api: &'a Api, head: &HeaderMap) -> Self {
+        let (request_id, trace_id) = (api.request_id(head), headers::trace_id(head).map(str::to_owned));
+        Self { api, trace: Trace::default(), request_id, trace_id, began: Instant::now(), over: false }
     }
 
     /// Bytes out: the response with its headers, its log line, its count.
@@ -68,7 +68,7 @@ impl<'a> Visit<'a> {
             time: format!("{:.3}", self.api.clock.now()),
             kind: "request",
             request_id: &self.request_id,
-            trace_id: headers::trace_id(&self.parts.headers),
+            trace_id: self.trace_id.as_deref(),
             method: "POST",
             route: ROUTE,
             status: status.as_u16(),
