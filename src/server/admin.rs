@@ -20,7 +20,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::ToSchema;
 
 use super::api::headers;
-use super::api::problem::{Code, Problem};
+use super::api::{code::Code, problem::Problem};
 use super::listener;
 use crate::domain::clock::Ids;
 use crate::verify::{Current, EndpointStatus, ProviderStatus};

@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::headers;
-use super::problem::{Code, Problem};
+use super::{code::Code, problem::Problem};
 
 /// The purpose of a question that names none.
 pub const DEFAULT_PURPOSE: &str = "default";

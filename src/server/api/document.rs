@@ -16,8 +16,8 @@ use utoipa::openapi::{
 use utoipa::{IntoParams, Modify, PartialSchema, ToSchema};
 
 use super::ROUTE;
-use super::problem::{Code, Problem};
 use super::reply::{ALTERNATE_SPELLING, CONVERTED};
+use super::{code::Code, problem::Problem};
 use crate::domain::id_number::{InvalidIdNumber, Sex};
 use crate::domain::money::Billed;
 use crate::domain::name::Warning;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 use super::auth;
-use super::problem::{Code, Problem};
+use super::{code::Code, problem::Problem};
 use crate::domain::id_number::holds_number;
 use crate::verify::Freshness;
 

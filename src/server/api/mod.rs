@@ -19,7 +19,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use self::auth::Clients;
 use self::idempotency::Idempotency;
 use self::meter::{NO_SOURCE, UNKNOWN};
-use self::problem::{Code, Problem};
+use self::{code::Code, problem::Problem};
 use super::access_log::{AccessLog, Line};
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::id_number::Calendar;
@@ -29,6 +29,7 @@ use crate::verify::Current;
 
 pub mod auth;
 pub mod body;
+pub mod code;
 pub mod document;
 pub(super) mod headers;
 pub mod idempotency;

@@ -14,10 +14,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::body::VerifyBody;
 use super::idempotency::Claim;
-use super::problem::{Code, Problem};
 use super::reply::{Person, Provenance, VerifyReply};
 use super::visit::{Trace, Visit};
 use super::{Api, Refused, auth, body, document, headers, reply};
+use super::{code::Code, problem::Problem};
 use crate::domain::id_number::IdNumber;
 use crate::domain::name::Name;
 use crate::domain::personal::Personal;
