@@ -24,8 +24,9 @@ use crate::server::api::auth::Clients;
 use crate::server::api::idempotency::Idempotency;
 use crate::server::api::{self, Api};
 use crate::server::listener::{self, Listener};
+use crate::server::snapshot::{self, Snapshot, Switch};
 use crate::storage::Cache;
-use crate::verify::{self, BuildError, Ground, Live, Switch};
+use crate::verify::{self, BuildError, Ground, Live};
 
 pub mod commands;
 pub mod config;
@@ -113,22 +114,24 @@ impl Gateway {
             clock: world.clock.clone(),
             ids: world.ids.clone(),
         };
-        let (current, switch) = verify::place(Live::build(&settings.verify, &ground)?);
-        let draining = CancellationToken::new();
-        let api = Arc::new(Api {
-            current: current.clone(),
+        let (current, switch) = snapshot::place(Snapshot {
+            live: Arc::new(Live::build(&settings.verify, &ground)?),
             clients: Clients::new(&settings.clients, &settings.purposes),
             rules: settings.rules,
             regions: Arc::new(settings.regions),
-            idempotency: Idempotency::new(),
-            digest_key,
-            places: Semaphore::new(settings.server.max_in_flight.min(Semaphore::MAX_PERMITS)),
             limits: api::Limits {
                 request_timeout: settings.server.request_timeout,
                 body_timeout: settings.server.body_timeout,
                 max_body_bytes: settings.server.max_body_bytes,
-                max_header_bytes: settings.server.connections.max_header_bytes,
             },
+        });
+        let draining = CancellationToken::new();
+        let api = Arc::new(Api {
+            current: current.clone(),
+            idempotency: Idempotency::new(),
+            digest_key,
+            places: Semaphore::new(settings.server.max_in_flight.min(Semaphore::MAX_PERMITS)),
+            max_header_bytes: settings.server.connections.max_header_bytes,
             access_log: world.access_log.clone(),
             meter: api::meter::Metrics::register(&registry)?,
             verify_metrics,
@@ -156,7 +159,7 @@ impl Gateway {
             connections,
             draining: draining.clone(),
             ids: api.ids.clone(),
-            max_header_bytes: api.limits.max_header_bytes,
+            max_header_bytes: api.max_header_bytes,
         });
         Ok(Self {
             public_routes: api::router(Arc::clone(&api)),

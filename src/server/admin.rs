@@ -22,13 +22,14 @@ use utoipa::ToSchema;
 use super::api::headers;
 use super::api::{code::Code, problem::Problem};
 use super::listener;
+use super::snapshot::Current;
 use crate::domain::clock::Ids;
-use crate::verify::{Current, EndpointStatus, ProviderStatus};
+use crate::verify::{EndpointStatus, ProviderStatus};
 
 /// What the admin listener is built on.
 #[derive(Debug)]
 pub struct Admin {
-    /// The running graph.
+    /// The configuration at work.
     pub current: Current,
     /// All metrics of this gateway.
     pub registry: Registry,
@@ -159,7 +160,7 @@ pub(super) async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     (status = 200, description = "The README lists them", body = String, content_type = "text/plain"),
 ))]
 pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
-    admin.current.load().refresh_metrics();
+    admin.current.load().live.refresh_metrics();
     admin.connections.refresh();
     let encoder = TextEncoder::new();
     let mut text = Vec::with_capacity(16 * 1024);
@@ -172,7 +173,7 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
 /// Why is this provider out? Breakers, account faults, holds, calls in flight.
 #[utoipa::path(get, path = "/v1/status", tag = "operate", responses((status = 200, description = "Now", body = Status)))]
 pub(super) async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
-    let live = admin.current.load();
+    let live = &admin.current.load().live;
     Json(Status {
         status: admin.word(),
         version: env!("CARGO_PKG_VERSION"),
@@ -194,7 +195,7 @@ pub(super) async fn isolate(
     State(admin): State<Arc<Admin>>,
     provider: Result<Path<String>, PathRejection>,
 ) -> Response {
-    let live = admin.current.load();
+    let live = &admin.current.load().live;
     let provider = provider.map(|Path(provider)| provider).unwrap_or_default();
     if !live.isolate(&provider) {
         return admin.unknown_provider(&live.status());
@@ -216,7 +217,7 @@ pub(super) async fn restore(
     State(admin): State<Arc<Admin>>,
     provider: Result<Path<String>, PathRejection>,
 ) -> Response {
-    let live = admin.current.load();
+    let live = &admin.current.load().live;
     let provider = provider.map(|Path(provider)| provider).unwrap_or_default();
     if !live.restore(&provider) {
         return admin.unknown_provider(&live.status());

@@ -15,3 +15,4 @@ pub mod api;
 pub mod listener;
 pub mod openapi;
 pub mod sandbox;
+pub mod snapshot;

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -62,14 +61,6 @@ pub struct Live {
     metrics: Metrics,
 }
 
-/// Reads the running graph.
-#[derive(Debug, Clone)]
-pub struct Current(Arc<ArcSwap<Live>>);
-
-/// Replaces the running graph.
-#[derive(Debug)]
-pub struct Switch(Arc<ArcSwap<Live>>);
-
 /// Why a graph could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
@@ -79,26 +70,6 @@ pub enum BuildError {
     /// A name in an order that no section defines.
     #[error("provider {0} is in an order but has no section [providers.{0}]")]
     UnknownProvider(String),
-}
-
-/// Puts a graph into its place and gives out both halves.
-pub fn place(live: Live) -> (Current, Switch) {
-    let place = Arc::new(ArcSwap::from_pointee(live));
-    (Current(Arc::clone(&place)), Switch(place))
-}
-
-impl Current {
-    /// The graph of this moment; keep it for the whole request.
-    pub fn load(&self) -> Arc<Live> {
-        self.0.load_full()
-    }
-}
-
-impl Switch {
-    /// Puts `live` into the place; requests under way finish on the old one.
-    pub fn replace(&self, live: Live) {
-        self.0.store(Arc::new(live));
-    }
 }
 
 impl Live {

@@ -33,7 +33,7 @@ mod record;
 mod shelf;
 mod status;
 
-pub use live::{BuildError, Current, Ground, Live, Switch, place};
+pub use live::{BuildError, Ground, Live};
 pub use question::{Answer, Attempt, Failure, FailureKind, Freshness, Question, Source};
 pub use record::{Avoided, Metrics};
 pub use status::{AccountStatus, EndpointStatus, ProviderStatus};

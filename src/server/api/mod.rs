@@ -16,16 +16,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use self::auth::Clients;
 use self::idempotency::Idempotency;
 use self::meter::{NO_SOURCE, UNKNOWN};
 use self::{code::Code, problem::Problem};
 use super::access_log::{AccessLog, Line};
+use super::snapshot::Current;
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::id_number::Calendar;
-use crate::domain::region::Regions;
 use crate::domain::subject::{DigestKey, PairRules};
-use crate::verify::Current;
 
 pub mod auth;
 pub mod body;
@@ -47,22 +45,16 @@ type Refused = Box<Problem>;
 /// What the API is built on.
 #[derive(Debug)]
 pub struct Api {
-    /// The running graph.
+    /// The configuration at work.
     pub current: Current,
-    /// Who may ask.
-    pub clients: Clients,
-    /// The local rules.
-    pub rules: Rules,
-    /// Region names.
-    pub regions: Arc<Regions>,
     /// Claimed idempotency keys.
     pub idempotency: Idempotency,
     /// Digests of keys and bodies.
     pub digest_key: DigestKey,
     /// Requests that may be worked on at once.
     pub places: Semaphore,
-    /// The limits of a request.
-    pub limits: Limits,
+    /// The largest head, in bytes.
+    pub max_header_bytes: usize,
     /// One line per request.
     pub access_log: AccessLog,
     /// One count per request.
@@ -95,8 +87,6 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// The largest body, in bytes.
     pub max_body_bytes: usize,
-    /// The largest head, in bytes.
-    pub max_header_bytes: usize,
 }
 
 /// The public routes.
@@ -123,7 +113,7 @@ async fn not_found(State(api): State<Arc<Api>>, request: Request) -> Response {
 impl Api {
     fn refuse(&self, request: &Request, code: Code) -> Response {
         let (method, all) = (request.method(), request.headers());
-        let too_large = headers::size(method, request.uri(), all) > self.limits.max_header_bytes;
+        let too_large = headers::size(method, request.uri(), all) > self.max_header_bytes;
         let code = if too_large { Code::HeadersTooLarge } else { code };
         self.turn_away(code, &self.request_id(all), method_of(method), headers::trace_id(all))
     }

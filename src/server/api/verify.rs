@@ -16,13 +16,14 @@ use super::body::VerifyBody;
 use super::idempotency::Claim;
 use super::reply::{Person, Provenance, VerifyReply};
 use super::visit::{Trace, Visit};
-use super::{Api, Refused, auth, body, document, headers, reply};
+use super::{Api, Limits, Refused, auth, body, document, headers, reply};
 use super::{code::Code, problem::Problem};
 use crate::domain::id_number::IdNumber;
 use crate::domain::name::Name;
 use crate::domain::personal::Personal;
 use crate::domain::subject::Subject;
 use crate::domain::verdict::Verdict;
+use crate::server::snapshot::Snapshot;
 use crate::verify::{Answer, Avoided, Question, Source};
 
 /// When to come back where nobody can know it better.
@@ -103,21 +104,23 @@ impl Api {
     async fn answer(&self, parts: request::Parts, body: Body, trace: &mut Trace) -> Result<Arc<VerifyReply>, Refused> {
         // Head and body share the connection's read buffers. They are gone before the wait for a provider begins, because
         // thousands may wait.
-        let (question, body, idempotency_key) = self.question(parts, body, trace).await?;
+        let now = self.current.load();
+        let (question, body, idempotency_key) = self.question(&now, parts, body, trace).await?;
         match idempotency_key {
-            None => self.ask(question, body.include_person, trace).await,
-            Some(key) => self.ask_once(&key, question, &body, trace).await,
+            None => self.ask(&now, question, body.include_person, trace).await,
+            Some(key) => self.ask_once(&now, &key, question, &body, trace).await,
         }
     }
 
     /// Who asks what, as far as our own rules can tell, with the body as it was written and the idempotency key.
     async fn question(
         &self,
+        now: &Snapshot,
         parts: request::Parts,
         body: Body,
         trace: &mut Trace,
     ) -> Result<(Question, VerifyBody, Option<String>), Refused> {
-        let caller = self.clients.caller(&parts.headers, self.clock.now())?;
+        let caller = now.clients.caller(&parts.headers, self.clock.now())?;
         let client = Arc::clone(&caller.client);
         trace.caller = Some(caller);
         match client.admit() {
@@ -127,7 +130,7 @@ impl Api {
                 return Err(Box::new(Problem::new(Code::RateLimited).with_retry_after(wait)));
             }
         }
-        if headers::size(&parts.method, &parts.uri, &parts.headers) > self.limits.max_header_bytes {
+        if headers::size(&parts.method, &parts.uri, &parts.headers) > self.max_header_bytes {
             return Err(Box::new(Problem::new(Code::HeadersTooLarge)));
         }
         if !headers::accepts_json(&parts.headers) {
@@ -137,7 +140,7 @@ impl Api {
             return Err(Box::new(Problem::new(Code::UnsupportedMediaType)));
         }
         let idempotency_key = headers::idempotency_key(&parts.headers)?;
-        let bytes = self.read(body).await?;
+        let bytes = self.read(body, now.limits).await?;
         let body = VerifyBody::parse(&bytes)
             .map_err(|errors| Problem::new(Code::MalformedRequest).with_errors(errors))
             .map_err(Box::new)?;
@@ -149,15 +152,15 @@ impl Api {
         trace.reference.clone_from(&body.reference);
         let purpose = client.purpose(body.purpose.as_deref())?;
         trace.purpose = Some(Arc::clone(&purpose));
-        let subject = self.check(&body, trace)?;
-        let asked_to_wait = headers::patience(&parts.headers).map(|wait| wait.min(self.limits.request_timeout));
+        let subject = self.check(now, &body, trace)?;
+        let asked_to_wait = headers::patience(&parts.headers).map(|wait| wait.min(now.limits.request_timeout));
         trace.asked_to_wait = asked_to_wait;
         let question = Question {
             subject: Arc::new(subject),
             client: Arc::clone(&client.name),
             purpose,
             freshness: headers::freshness(&parts.headers),
-            patience: asked_to_wait.unwrap_or(self.limits.request_timeout),
+            patience: asked_to_wait.unwrap_or(now.limits.request_timeout),
         };
         Ok((question, body, idempotency_key))
     }
@@ -167,31 +170,32 @@ impl Api {
     /// # Errors
     /// The problem that a caller would get.
     pub async fn ask_locally(&self, name: Personal, id_number: Personal) -> Result<VerifyReply, Problem> {
+        let now = &*self.current.load();
         let body = VerifyBody { name, id_number, purpose: None, reference: None, include_person: true };
         let mut trace = Trace::default();
-        let subject = self.check(&body, &mut trace).map_err(|problem| *problem)?;
+        let subject = self.check(now, &body, &mut trace).map_err(|problem| *problem)?;
         let question = Question {
             subject: Arc::new(subject),
             client: Arc::from("local"),
             purpose: Arc::from(auth::DEFAULT_PURPOSE),
             freshness: crate::verify::Freshness::default(),
-            patience: self.limits.request_timeout,
+            patience: now.limits.request_timeout,
         };
-        let reply = self.ask(question, true, &mut trace).await;
+        let reply = self.ask(now, question, true, &mut trace).await;
         reply.map(Arc::unwrap_or_clone).map_err(|problem| *problem)
     }
 
     /// Reads the body, up to its cap and its deadline.
-    async fn read(&self, mut body: Body) -> Result<bytes::Bytes, Refused> {
-        let deadline = Instant::now() + self.limits.body_timeout;
-        let limited = Limited::new(&mut body, self.limits.max_body_bytes);
+    async fn read(&self, mut body: Body, limits: Limits) -> Result<bytes::Bytes, Refused> {
+        let deadline = Instant::now() + limits.body_timeout;
+        let limited = Limited::new(&mut body, limits.max_body_bytes);
         match timeout_at(deadline, limited.collect()).await {
             Ok(Ok(collected)) => Ok(collected.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 // Closing with unread bytes resets the connection, and the reset may overtake the answer. So some of the
                 // rest is thrown away first; whoever sends even more than that has to live with a reset.
                 let _ = timeout_at(deadline, Limited::new(body, MOST_THROWN_AWAY).collect()).await;
-                let most = self.limits.max_body_bytes;
+                let most = limits.max_body_bytes;
                 let detail = format!("is larger than {most} bytes; a question needs a few hundred");
                 Err(Box::new(Problem::new(Code::PayloadTooLarge).with_error("", "too_large", &detail)))
             }
@@ -204,25 +208,30 @@ impl Api {
     }
 
     /// The local rules: free, and first.
-    fn check(&self, body: &VerifyBody, trace: &mut Trace) -> Result<Subject, Refused> {
+    fn check(&self, now: &Snapshot, body: &VerifyBody, trace: &mut Trace) -> Result<Subject, Refused> {
         let mut refuse = |code: Code, pointer: &str, reason: &'static str, detail: &str| {
             trace.reason = Some(reason);
             self.verify_metrics.avoided(Avoided::InvalidInput);
             Box::new(Problem::new(code).with_error(pointer, reason, detail))
         };
-        let number = IdNumber::parse(body.id_number.expose(), self.clock.today_in_china(), self.rules.calendar)
+        let number = IdNumber::parse(body.id_number.expose(), self.clock.today_in_china(), now.rules.calendar)
             .map_err(|wrong| refuse(Code::InvalidIdNumber, "/id_number", wrong.reason(), wrong.detail()))?;
         let name = Name::parse(body.name.expose());
-        name.and_then(|name| Subject::new(name, number, self.rules.pair))
+        name.and_then(|name| Subject::new(name, number, now.rules.pair))
             .map_err(|wrong| refuse(Code::InvalidName, "/name", wrong.reason(), wrong.detail()))
     }
 
-    async fn ask(&self, question: Question, person: bool, trace: &mut Trace) -> Result<Arc<VerifyReply>, Refused> {
+    async fn ask(
+        &self,
+        now: &Snapshot,
+        question: Question,
+        person: bool,
+        trace: &mut Trace,
+    ) -> Result<Arc<VerifyReply>, Refused> {
         let waiting = Waiting::on(&mut trace.upstream);
-        let live = self.current.load();
         let answer = tokio::select! {
             biased;
-            answer = live.ask(&question) => answer,
+            answer = now.live.ask(&question) => answer,
             () = self.last_call.cancelled() => return Err(Box::new(Problem::new(Code::ShuttingDown).with_retry_after(SOON))),
         };
         match answer {
@@ -233,7 +242,7 @@ impl Api {
                     drop(waiting);
                 }
                 trace.note(&answer);
-                Ok(Arc::new(self.reply(&question.subject, &answer, person)))
+                Ok(Arc::new(self.reply(now, &question.subject, &answer, person)))
             }
             Err(failure) => Err(Box::new(failure.into())),
         }
@@ -242,6 +251,7 @@ impl Api {
     /// The same under an idempotency key: claimed before anything is asked, final only with a verdict.
     async fn ask_once(
         &self,
+        now: &Snapshot,
         key: &str,
         question: Question,
         body: &VerifyBody,
@@ -263,7 +273,7 @@ impl Api {
                         None => question.freshness,
                     };
                     let asked = Question { patience, freshness, ..question.clone() };
-                    return match self.ask(asked, *include_person, trace).await {
+                    return match self.ask(now, asked, *include_person, trace).await {
                         Ok(reply) => {
                             // What is kept for a day holds no person; a replay derives it again.
                             held.finish(Arc::new(VerifyReply { person: None, ..VerifyReply::clone(&reply) }));
@@ -277,7 +287,7 @@ impl Api {
                         }
                     };
                 }
-                Claim::Done(reply) => return Ok(self.replay(&reply, &question.subject, *include_person, trace)),
+                Claim::Done(reply) => return Ok(self.replay(now, &reply, &question.subject, *include_person, trace)),
                 Claim::Reused => {
                     let detail = "was used with another body before; use a new key";
                     let problem = Problem::new(Code::IdempotencyKeyReused);
@@ -289,7 +299,7 @@ impl Api {
                     drop(waiting);
                     match ended {
                         Ok(Some(Ok(reply))) => {
-                            return Ok(self.replay(&reply, &question.subject, *include_person, trace));
+                            return Ok(self.replay(now, &reply, &question.subject, *include_person, trace));
                         }
                         Ok(Some(Err(problem))) => return Err(Box::new(Problem::clone(&problem))),
                         Ok(None) => {}
@@ -303,17 +313,24 @@ impl Api {
         }
     }
 
-    fn replay(&self, kept: &VerifyReply, subject: &Subject, person: bool, trace: &mut Trace) -> Arc<VerifyReply> {
+    fn replay(
+        &self,
+        now: &Snapshot,
+        kept: &VerifyReply,
+        subject: &Subject,
+        person: bool,
+        trace: &mut Trace,
+    ) -> Arc<VerifyReply> {
         self.verify_metrics.avoided(Avoided::Idempotent);
         trace.replayed = true;
-        Arc::new(VerifyReply { person: person.then(|| self.person(subject)), ..kept.clone() })
+        Arc::new(VerifyReply { person: person.then(|| self.person(now, subject)), ..kept.clone() })
     }
 
-    fn person(&self, subject: &Subject) -> Person {
-        Person::of(subject, &self.regions, self.clock.today_in_china())
+    fn person(&self, now: &Snapshot, subject: &Subject) -> Person {
+        Person::of(subject, &now.regions, self.clock.today_in_china())
     }
 
-    fn reply(&self, subject: &Subject, answer: &Answer, person: bool) -> VerifyReply {
+    fn reply(&self, now: &Snapshot, subject: &Subject, answer: &Answer, person: bool) -> VerifyReply {
         let converted = subject.number().was_converted().then_some(reply::CONVERTED);
         let may_differ = answer.verdict == Verdict::Mismatch && subject.parsed_name().has_alternate_spelling();
         let alternate = may_differ.then_some(reply::ALTERNATE_SPELLING);
@@ -323,7 +340,7 @@ impl Api {
             verdict: answer.verdict.as_str(),
             provenance: Provenance::from(answer),
             warnings: converted.into_iter().chain(alternate).chain(names).collect(),
-            person: person.then(|| self.person(subject)),
+            person: person.then(|| self.person(now, subject)),
         }
     }
 }
