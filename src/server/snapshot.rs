@@ -1,0 +1,62 @@
+//! What one configuration means for a request: the running graph, who may ask, the rules, the limits.
+//!
+//! Invariants: a request reads one [`Snapshot`] and keeps it to its end, so it never sees half of a reload; all of it is
+//! replaced in one store, which cannot fail. Handlers hold a [`Current`], which can only load; the [`Switch`] belongs to
+//! `app`. What a reload cannot change (sockets, log, places) is not here.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::api::auth::Clients;
+use super::api::{Limits, Rules};
+use crate::domain::region::Regions;
+use crate::verify::Live;
+
+/// One configuration at work.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The running graph.
+    pub live: Arc<Live>,
+    /// Who may ask.
+    pub clients: Clients,
+    /// The local rules.
+    pub rules: Rules,
+    /// Region names.
+    pub regions: Arc<Regions>,
+    /// The limits of a request.
+    pub limits: Limits,
+}
+
+/// Reads the snapshot of the moment.
+#[derive(Debug, Clone)]
+pub struct Current(Arc<ArcSwap<Snapshot>>);
+
+/// Replaces the snapshot.
+#[derive(Debug)]
+pub struct Switch(Arc<ArcSwap<Snapshot>>);
+
+/// Puts a snapshot into its place and gives out both halves.
+pub fn place(snapshot: Snapshot) -> (Current, Switch) {
+    let place = Arc::new(ArcSwap::from_pointee(snapshot));
+    (Current(Arc::clone(&place)), Switch(place))
+}
+
+impl Current {
+    /// The snapshot of this moment; keep it for the whole request.
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.0.load_full()
+    }
+}
+
+impl Switch {
+    /// The snapshot that is in place.
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.0.load_full()
+    }
+
+    /// Puts `snapshot` into the place; requests under way finish on the old one.
+    pub fn replace(&self, snapshot: Snapshot) {
+        self.0.store(Arc::new(snapshot));
+    }
+}
