@@ -10,9 +10,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use config::{Environment, File, FileFormat, Value};
+use zeroize::Zeroizing;
 
 use crate::domain::personal::Secret;
 
+mod change;
+mod files;
 mod name;
 mod profile;
 mod provider;
@@ -20,8 +23,13 @@ mod repair;
 mod secret;
 mod sections;
 
+pub use change::Sections;
+pub use files::Files;
 pub use profile::Profile;
 pub use sections::{Format, Log, Rules, Server, Settings};
+
+/// Files that change under every look are somebody's mistake; what was read last is used, or refused.
+const MOST_READS: usize = 3;
 
 /// The embedded defaults.
 pub const DEFAULT: &str = include_str!("../../../config/default.toml");
@@ -56,7 +64,17 @@ type Tree = config::Map<String, Value>;
 struct Read {
     tree: Tree,
     secrets: BTreeMap<String, Secret>,
+    files: Files,
     mistakes: Vec<Mistake>,
+}
+
+/// A configuration as it was found: good or not, and the files that decide.
+#[derive(Debug)]
+pub struct Found {
+    /// The files that were read.
+    pub files: Files,
+    /// The settings, or all mistakes.
+    pub settings: Result<Settings, Mistakes>,
 }
 
 impl Sources {
@@ -94,36 +112,59 @@ impl Sources {
     /// # Errors
     /// All mistakes at once.
     pub fn load(&self) -> Result<Settings, Mistakes> {
-        let defaults = self.layers(Layer::Defaults)?;
-        let tree = self.layers(Layer::All)?;
-        let mut read = Read { tree, secrets: BTreeMap::new(), mistakes: Vec::new() };
-        let profile = Profile::of(&read.tree);
-        secret::take_all(&mut read, profile, &self.environment);
-        let driver_settings = provider::split(&mut read);
-        let raw = repair::deserialize(&mut read, &defaults);
-        let settings = raw.and_then(|raw| sections::finish(raw, driver_settings, &mut read));
-        match settings {
-            Some(settings) if read.mistakes.is_empty() => Ok(settings),
-            _ => {
+        self.find().settings
+    }
+
+    /// The same, with the files that were read, also when there are mistakes.
+    pub fn find(&self) -> Found {
+        let mut found = self.find_once();
+        // Two files of one secret that are replaced while they are read may not belong together.
+        for _ in 0..MOST_READS {
+            if found.files.again() == found.files {
+                break;
+            }
+            found = self.find_once();
+        }
+        found
+    }
+
+    fn find_once(&self) -> Found {
+        let mut files = Files::default();
+        let layers = self.layers(Layer::Defaults, &mut files);
+        match layers.and_then(|defaults| Ok((defaults, self.layers(Layer::All, &mut files)?))) {
+            Err(mistakes) => Found { files, settings: Err(mistakes) },
+            Ok((defaults, tree)) => {
+                let mut read = Read { tree, secrets: BTreeMap::new(), files, mistakes: Vec::new() };
+                let settings = self.settings(&defaults, &mut read);
                 // By key, because the order in which they are found is no order.
                 read.mistakes.sort_by(|one, other| one.key.cmp(&other.key));
-                Err(Mistakes(read.mistakes))
+                let settings = settings.filter(|_| read.mistakes.is_empty());
+                Found { files: read.files, settings: settings.ok_or(Mistakes(read.mistakes)) }
             }
         }
     }
 
+    fn settings(&self, defaults: &Tree, read: &mut Read) -> Option<Settings> {
+        let profile = Profile::of(&read.tree);
+        secret::take_all(read, profile, &self.environment);
+        let sections = Sections::of(&read.tree, &read.secrets);
+        let driver_settings = provider::split(read);
+        let raw = repair::deserialize(read, defaults)?;
+        sections::finish(raw, driver_settings, sections, read)
+    }
+
     /// Where the admin listener is, whatever else the configuration says; for a health check, which needs no secret.
     pub fn admin_listen(&self) -> Option<std::net::SocketAddr> {
-        let mut tree = self.layers(Layer::All).ok()?;
+        let mut tree = self.layers(Layer::All, &mut Files::default()).ok()?;
         let value = secret::section(&mut tree, "server")?.remove("admin_listen")?;
         value.into_string().ok()?.parse().ok()
     }
 
-    fn layers(&self, layer: Layer) -> Result<Tree, Mistakes> {
+    fn layers(&self, layer: Layer, files: &mut Files) -> Result<Tree, Mistakes> {
         let mut builder = config::Config::builder().add_source(File::from_str(DEFAULT, FileFormat::Toml));
         if layer == Layer::All {
             if let Some(path) = &self.file {
-                builder = builder.add_source(File::from_str(&read_file(path)?, FileFormat::Toml));
+                builder = builder.add_source(File::from_str(&read_file(path, files)?, FileFormat::Toml));
             }
             for overlay in &self.overlays {
                 builder = builder.add_source(File::from_str(overlay, FileFormat::Toml));
@@ -150,8 +191,8 @@ enum Layer {
     All,
 }
 
-fn read_file(path: &Path) -> Result<String, Mistakes> {
-    std::fs::read_to_string(path).map_err(|error| {
+fn read_file(path: &Path, files: &mut Files) -> Result<Zeroizing<String>, Mistakes> {
+    files.read_text(path).map_err(|error| {
         let problem = format!("the file {} cannot be read: {error}", path.display());
         Mistakes(vec![Mistake { key: "--config".to_owned(), problem }])
     })

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use config::{Value, ValueKind};
 
+use super::files::Files;
 use super::profile::Profile;
 use super::{Read, Tree};
 use crate::domain::personal::Secret;
@@ -15,28 +16,42 @@ use crate::providers;
 /// A digest key shorter than this could be guessed.
 const SHORTEST_DIGEST_KEY: usize = 32;
 
-/// The key of the one secret that is no provider's.
+/// The secret of all digests.
 pub(super) const DIGEST_KEY: &str = "cache.digest_key";
+/// The private keys of the listeners.
+pub(super) const TLS_KEY: &str = "server.tls.key";
+pub(super) const ADMIN_TLS_KEY: &str = "server.admin_tls.key";
+/// The credential that follows a provider's own.
+pub(super) const NEXT: &str = "next";
+/// Where a provider's credentials come from, instead of being written down.
+pub(super) const CREDENTIALS: &str = "credentials";
+
+/// The keys of the secrets that are no provider's.
+const OURS: [&str; 3] = [DIGEST_KEY, TLS_KEY, ADMIN_TLS_KEY];
+
+/// Tables inside a provider's section that hold secrets under the same keys as the section itself.
+pub(super) const WITH_SECRETS: [&str; 2] = [NEXT, CREDENTIALS];
 
 /// Takes every secret out of the tree, by its full key.
 pub(super) fn take_all(read: &mut Read, profile: Profile, environment: &BTreeMap<String, String>) {
     let mut found: Vec<(String, Value)> = Vec::new();
-    if let Some(value) = section(&mut read.tree, "cache").and_then(|cache| cache.remove("digest_key")) {
-        found.push((DIGEST_KEY.to_owned(), value));
+    for path in OURS {
+        found.extend(take(&mut read.tree, path).map(|value| (path.to_owned(), value)));
     }
     if let Some(all) = section(&mut read.tree, "providers") {
         for (name, provider) in all {
             let ValueKind::Table(table) = &mut provider.kind else { continue };
             let Some(driver) = driver_of(table) else { continue };
             for key in driver.secrets {
-                if let Some(value) = table.remove(*key) {
-                    found.push((format!("providers.{name}.{key}"), value));
+                let inner = WITH_SECRETS.iter().map(|inner| format!("{inner}.{key}"));
+                for path in std::iter::once((*key).to_owned()).chain(inner) {
+                    found.extend(take(table, &path).map(|value| (format!("providers.{name}.{path}"), value)));
                 }
             }
         }
     }
     for (key, value) in found {
-        match resolve(value, profile, environment) {
+        match resolve(value, profile, environment, &mut read.files) {
             Ok(secret) if key == DIGEST_KEY && secret.expose().len() < SHORTEST_DIGEST_KEY => {
                 read.mistake(
                     key,
@@ -46,6 +61,14 @@ pub(super) fn take_all(read: &mut Read, profile: Profile, environment: &BTreeMap
             Ok(secret) => drop(read.secrets.insert(key, secret)),
             Err(problem) => read.mistake(key, problem),
         }
+    }
+}
+
+/// Takes the value of a dotted key out of `table`.
+fn take(table: &mut Tree, path: &str) -> Option<Value> {
+    match path.split_once('.') {
+        Some((first, rest)) => take(section(table, first)?, rest),
+        None => table.remove(path),
     }
 }
 
@@ -65,7 +88,12 @@ pub(super) fn section<'a>(tree: &'a mut Tree, name: &str) -> Option<&'a mut Tree
     }
 }
 
-fn resolve(value: Value, profile: Profile, environment: &BTreeMap<String, String>) -> Result<Secret, String> {
+fn resolve(
+    value: Value,
+    profile: Profile,
+    environment: &BTreeMap<String, String>,
+    files: &mut Files,
+) -> Result<Secret, String> {
     const HOW: &str = "write { env = \"NAME\" } or { file = \"PATH\" }";
     let ValueKind::Table(table) = value.kind else {
         return Err(format!("is a secret and must not be written here; {HOW}"));
@@ -81,7 +109,7 @@ fn resolve(value: Value, profile: Profile, environment: &BTreeMap<String, String
                 .to_owned())
         }
         "env" => environment.get(&text).cloned().ok_or_else(|| format!("the environment variable {text} is not set")),
-        "file" => from_file(Path::new(&text)),
+        "file" => from_file(Path::new(&text), profile, files),
         "value" if profile == Profile::Production => Err(format!("{{ value }} is refused in production; {HOW}")),
         "value" => Ok(text),
         _ => Err(format!("has an unknown member; {HOW}")),
@@ -97,8 +125,23 @@ fn is_variable(text: &str) -> bool {
 }
 
 /// Editors and `echo` end a file with a line feed that is not part of the secret.
-fn from_file(path: &Path) -> Result<String, String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("the file {} cannot be read: {error}", path.display()))?;
+fn from_file(path: &Path, profile: Profile, files: &mut Files) -> Result<String, String> {
+    let text = files.read_text(path).map_err(|error| format!("the file {} cannot be read: {error}", path.display()))?;
+    if profile == Profile::Production
+        && let Some(mode) = mode_for_everybody(path)
+    {
+        let path = path.display();
+        return Err(format!(
+            "the file {path} can be read by every user of this machine (mode {mode:o}), which production refuses; \
+             `chmod o-rwx` it, or set defaultMode: 0440 on the Kubernetes volume"
+        ));
+    }
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// The mode of a file that others than its owner and its group may read or write.
+fn mode_for_everybody(path: &Path) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
+    (mode & 0o006 != 0).then_some(mode)
 }

@@ -10,11 +10,11 @@ use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
-use super::Read;
 use super::name::check_name;
 use super::profile::Profile;
 use super::provider::{self, DriverSettings};
 use super::secret::DIGEST_KEY;
+use super::{Read, Sections};
 use crate::domain::id_number::Calendar;
 use crate::domain::personal::Secret;
 use crate::domain::region::Regions;
@@ -34,6 +34,8 @@ const HASH_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca
 /// A whole configuration, checked.
 #[derive(Debug)]
 pub struct Settings {
+    /// What a later configuration is compared with.
+    pub sections: Sections,
     /// Laptop or production.
     pub profile: Profile,
     /// Section `[server]`.
@@ -159,7 +161,12 @@ pub(super) struct Raw {
 }
 
 /// Checks everything that sections say about themselves and about each other.
-pub(super) fn finish(raw: Raw, mut drivers: DriverSettings, read: &mut Read) -> Option<Settings> {
+pub(super) fn finish(
+    raw: Raw,
+    mut drivers: DriverSettings,
+    mut sections: Sections,
+    read: &mut Read,
+) -> Option<Settings> {
     check_server(&raw, read);
     check_clients(&raw.clients, read);
     read.section("cache", raw.cache.validate());
@@ -179,7 +186,7 @@ pub(super) fn finish(raw: Raw, mut drivers: DriverSettings, read: &mut Read) -> 
             format!("must be longer than every call_limit (the longest is {longest}s)"),
         );
     }
-    let regions = regions(&raw.regions, read);
+    let regions = regions(&raw.regions, &mut sections, read);
     let providers: Vec<_> = raw
         .providers
         .iter()
@@ -190,6 +197,7 @@ pub(super) fn finish(raw: Raw, mut drivers: DriverSettings, read: &mut Read) -> 
         .chain(raw.clients.values().flat_map(|client| client.purposes.clone()))
         .collect();
     Some(Settings {
+        sections,
         profile: raw.profile,
         rules: api::Rules {
             calendar: match raw.rules.calendar {
@@ -304,10 +312,13 @@ fn check_orders(raw: &Raw, read: &mut Read) {
     }
 }
 
-fn regions(section: &RegionsSection, read: &mut Read) -> Option<Regions> {
+fn regions(section: &RegionsSection, sections: &mut Sections, read: &mut Read) -> Option<Regions> {
     let parsed = match &section.file {
         None => Regions::embedded().map_err(|error| error.to_string()),
-        Some(path) => std::fs::read_to_string(path)
+        Some(path) => read
+            .files
+            .read_text(path)
+            .inspect(|text| sections.with_file("regions", text.as_bytes()))
             .map_err(|error| format!("{} cannot be read: {error}", path.display()))
             .and_then(|text| Regions::parse(&text).map_err(|error| format!("{}: {error}", path.display()))),
     };

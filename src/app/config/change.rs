@@ -1,0 +1,142 @@
+//! What differs between two configurations, section by section, without keeping either.
+//!
+//! Invariant: only digests are kept, and a difference names sections, never values: a value may be a secret.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use config::{Value, ValueKind};
+use sha2::{Digest, Sha256};
+
+use super::Tree;
+use crate::domain::personal::Secret;
+
+/// The sections whose parts are named by the operator; each part is told apart.
+const NAMED: [&str; 4] = ["clients", "operators", "providers", "purposes"];
+
+/// A configuration as the digests of its sections, such as `chain` or `providers.NAME`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sections(BTreeMap<String, [u8; 32]>);
+
+/// What a reload changes, by section.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// New sections.
+    pub added: Vec<String>,
+    /// Sections that say something else now.
+    pub changed: Vec<String>,
+    /// Sections that are gone.
+    pub removed: Vec<String>,
+}
+
+impl Sections {
+    /// The sections of `tree`, whose secrets have been taken out into `secrets`.
+    pub(super) fn of(tree: &Tree, secrets: &BTreeMap<String, Secret>) -> Self {
+        let mut sections = BTreeMap::<String, Sha256>::new();
+        let sorted: BTreeMap<_, _> = tree.iter().collect();
+        for (name, value) in sorted {
+            match &value.kind {
+                ValueKind::Table(parts) if NAMED.contains(&name.as_str()) => {
+                    for (part, value) in parts {
+                        feed(sections.entry(format!("{name}.{part}")).or_default(), value);
+                    }
+                }
+                _ => feed(sections.entry(name.clone()).or_default(), value),
+            }
+        }
+        for (key, secret) in secrets {
+            let named = NAMED.iter().any(|name| key.split('.').next() == Some(name));
+            let section: Vec<_> = key.split('.').take(if named { 2 } else { 1 }).collect();
+            let hash = sections.entry(section.join(".")).or_default();
+            hash.update(key);
+            hash.update(Sha256::digest(secret.expose()));
+        }
+        Self(sections.into_iter().map(|(name, hash)| (name, hash.finalize().into())).collect())
+    }
+
+    /// What is different in `next`.
+    pub fn difference(&self, next: &Self) -> Difference {
+        let names: BTreeSet<&String> = self.0.keys().chain(next.0.keys()).collect();
+        let mut difference = Difference::default();
+        for name in names {
+            match (self.0.get(name), next.0.get(name)) {
+                (None, Some(_)) => difference.added.push(name.clone()),
+                (Some(_), None) => difference.removed.push(name.clone()),
+                (before, after) if before != after => difference.changed.push(name.clone()),
+                _ => {}
+            }
+        }
+        difference
+    }
+
+    /// Takes the content of a file into the section that names it.
+    pub(super) fn with_file(&mut self, section: &str, content: &[u8]) {
+        let before = self.0.get(section).copied().unwrap_or_default();
+        let digest = Sha256::new_with_prefix(before).chain_update(Sha256::digest(content)).finalize().into();
+        self.0.insert(section.to_owned(), digest);
+    }
+}
+
+impl Difference {
+    /// Whether nothing differs.
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty()
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("nothing");
+        }
+        let parts = [("added", &self.added), ("changed", &self.changed), ("removed", &self.removed)];
+        let parts: Vec<_> = parts
+            .into_iter()
+            .filter(|(_, names)| !names.is_empty())
+            .map(|(what, names)| format!("{what} {}", names.join(", ")))
+            .collect();
+        f.write_str(&parts.join("; "))
+    }
+}
+
+/// A value with its shape, tables in the order of their keys: equal values give equal digests, others others.
+fn feed(hash: &mut Sha256, value: &Value) {
+    match &value.kind {
+        ValueKind::Table(table) => {
+            let sorted: BTreeMap<_, _> = table.iter().collect();
+            hash.update(format!("t{}:", sorted.len()));
+            for (key, value) in sorted {
+                hash.update(format!("{}:{key}", key.len()));
+                feed(hash, value);
+            }
+        }
+        ValueKind::Array(values) => {
+            hash.update(format!("a{}:", values.len()));
+            values.iter().for_each(|value| feed(hash, value));
+        }
+        plain => {
+            let text = plain.to_string();
+            hash.update(format!("v{}:{text}", text.len()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Files, Layer, Sources};
+    use super::*;
+
+    fn sections(toml: &str, secret: &str) -> Sections {
+        let tree = Sources::text(toml).layers(Layer::All, &mut Files::default()).unwrap();
+        Sections::of(&tree, &BTreeMap::from([("providers.one.secret".to_owned(), Secret::new(secret))]))
+    }
+
+    #[test]
+    fn a_difference_names_sections_and_a_secret_counts() {
+        let before = sections("[providers.one]\nrate_limit = 1\n[purposes.x]\n", "a");
+        let after = sections("[providers.one]\nrate_limit = 1\n[purposes.y]\n[cache]\nmatch_ttl = \"1m\"\n", "b");
+        assert_eq!(before.difference(&before).to_string(), "nothing");
+        let told = before.difference(&after).to_string();
+        assert_eq!(told, "added purposes.y; changed cache, providers.one; removed purposes.x");
+    }
+}

@@ -1,0 +1,84 @@
+//! The files that a configuration was read from, so that a change of any of them is noticed.
+//!
+//! What is compared is content, not times or inodes: Kubernetes replaces a mounted secret by turning a symbolic link
+//! around, which leaves the name, and every watch on the file behind it, as they were. Invariants: every file that the
+//! configuration names is read through here; contents are wiped once they were used, only their SHA-256 is kept.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+/// What was read, by path: the digest of its content, or nothing if it could not be read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Files(BTreeMap<PathBuf, Option<[u8; 32]>>);
+
+impl Files {
+    /// The content of `path`, which is remembered as read.
+    ///
+    /// # Errors
+    /// When it cannot be read; that is remembered too, and reading it later is a change.
+    pub(super) fn read(&mut self, path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+        let content = std::fs::read(path).map(Zeroizing::new);
+        self.0.insert(path.to_owned(), content.as_ref().ok().map(|bytes| Sha256::digest(bytes).into()));
+        content
+    }
+
+    /// The same as text.
+    pub(super) fn read_text(&mut self, path: &Path) -> io::Result<Zeroizing<String>> {
+        let bytes = self.read(path)?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "is not UTF-8"));
+        Ok(Zeroizing::new(text?.to_owned()))
+    }
+
+    /// Reads all of them again: what they hold now.
+    pub fn again(&self) -> Self {
+        let mut now = Self::default();
+        for path in self.0.keys() {
+            // What is wrong with one is found out when it is used.
+            let _ = now.read(path);
+        }
+        now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s41_a_turned_symbolic_link_is_a_change_and_a_touched_file_is_none() {
+        let folder = std::env::temp_dir().join(format!("idgate-files-{}", std::process::id()));
+        for (version, content) in [("..1", "old"), ("..2", "new")] {
+            std::fs::create_dir_all(folder.join(version)).unwrap();
+            std::fs::write(folder.join(version).join("key"), content).unwrap();
+        }
+        let turn_to = |version: &str| {
+            let _ = std::fs::remove_file(folder.join("..tmp"));
+            std::os::unix::fs::symlink(version, folder.join("..tmp")).unwrap();
+            std::fs::rename(folder.join("..tmp"), folder.join("..data")).unwrap();
+        };
+        turn_to("..1");
+        let mut files = Files::default();
+        assert_eq!(**files.read_text(&folder.join("..data/key")).unwrap(), *"old");
+        assert_eq!(files.again(), files);
+        std::fs::write(folder.join("..1/key"), "old").unwrap();
+        assert_eq!(files.again(), files);
+        turn_to("..2");
+        assert_ne!(files.again(), files);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_appears_is_a_change() {
+        let path = std::env::temp_dir().join(format!("idgate-appears-{}", std::process::id()));
+        let mut files = Files::default();
+        assert!(files.read(&path).is_err());
+        assert_eq!(files.again(), files);
+        std::fs::write(&path, "here").unwrap();
+        assert_ne!(files.again(), files);
+        std::fs::remove_file(&path).unwrap();
+    }
+}
