@@ -115,7 +115,7 @@ impl Gateway {
             ids: world.ids.clone(),
         };
         let (current, switch) = snapshot::place(Snapshot {
-            live: Arc::new(Live::build(&settings.verify, &ground)?),
+            live: Arc::new(Live::build(&settings.verify, &ground, None)?),
             clients: Clients::new(&settings.clients, &settings.purposes),
             rules: settings.rules,
             regions: Arc::new(settings.regions),

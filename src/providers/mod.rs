@@ -91,8 +91,23 @@ pub struct Settings {
 pub struct Configured {
     /// The four functions.
     pub protocol: Arc<dyn Protocol>,
-    /// What signs the requests.
-    pub credential: Credential,
+    /// How we come by what signs the requests.
+    pub access: Access,
+}
+
+/// Where the credential of a provider comes from.
+#[derive(Debug, Clone)]
+pub enum Access {
+    /// The configuration has it.
+    Given(Credential),
+}
+
+impl Access {
+    /// The credential, if the configuration has it.
+    pub fn given(&self) -> Option<&Credential> {
+        let Self::Given(credential) = self;
+        Some(credential)
+    }
 }
 
 /// What proves who asks.
@@ -133,6 +148,37 @@ pub enum Claim<'a> {
 pub trait Keyring {
     /// The credential of the claimed caller, if there is one. Compares bearer secrets in constant time.
     fn find(&self, claim: Claim<'_>) -> Option<&Credential>;
+}
+
+impl Credential {
+    /// Whether both are the very same, secrets compared in constant time.
+    pub fn is(&self, other: &Self) -> bool {
+        let same = |one: &Secret, other: &Secret| one.matches(other.expose().as_bytes());
+        match (self, other) {
+            (
+                Self::AccessKey { id, secret, security_token },
+                Self::AccessKey { id: other_id, secret: other_secret, security_token: other_token },
+            ) => {
+                let same_token = match (security_token, other_token) {
+                    (None, None) => true,
+                    (Some(one), Some(other)) => same(one, other),
+                    _ => false,
+                };
+                id == other_id && same(secret, other_secret) && same_token
+            }
+            (Self::AppCode(one), Self::AppCode(other)) => same(one, other),
+            (Self::AppKey { key, secret }, Self::AppKey { key: other_key, secret: other_secret }) => {
+                key == other_key && same(secret, other_secret)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Keyring for Arc<[Credential]> {
+    fn find(&self, claim: Claim<'_>) -> Option<&Credential> {
+        self.iter().find_map(|credential| credential.find(claim))
+    }
 }
 
 impl Keyring for Credential {

@@ -15,7 +15,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 /// So many in any minute.
 #[derive(Debug)]
 pub struct Budget {
-    per_minute: usize,
+    per_minute: u32,
     /// When each of the last minute's was taken, oldest first; never longer than the budget.
     taken: Mutex<VecDeque<Instant>>,
 }
@@ -23,7 +23,12 @@ pub struct Budget {
 impl Budget {
     /// At most `per_minute` in any minute; zero allows none.
     pub fn new(per_minute: u32) -> Self {
-        Self { per_minute: usize::try_from(per_minute).unwrap_or(usize::MAX), taken: Mutex::default() }
+        Self { per_minute, taken: Mutex::default() }
+    }
+
+    /// How many there are in a minute.
+    pub const fn per_minute(&self) -> u32 {
+        self.per_minute
     }
 
     /// Takes one, if the last minute has left one.
@@ -32,7 +37,7 @@ impl Budget {
         while taken.front().is_some_and(|&at| now.saturating_duration_since(at) >= MINUTE) {
             taken.pop_front();
         }
-        let left = taken.len() < self.per_minute;
+        let left = taken.len() < usize::try_from(self.per_minute).unwrap_or(usize::MAX);
         if left {
             taken.push_back(now);
         }

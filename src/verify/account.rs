@@ -1,5 +1,6 @@
 //! What all endpoints of a provider share, because they are one account: slots, rate, holds, its own faults.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -7,13 +8,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::hold::Holds;
+use super::keys::{Given, Keys};
 use super::record::ProviderMeter;
 use crate::domain::money::Prices;
 use crate::domain::outcome::{Fault, Outcome, Reason};
 use crate::domain::subject::{Digest, Subject};
 use crate::domain::verdict::Finding;
 use crate::providers::Driver;
-use crate::resilience::account::SetAside;
+use crate::resilience::account::{self, SetAside};
 use crate::resilience::bulkhead::Bulkhead;
 use crate::resilience::limiter::Limiter;
 
@@ -30,14 +32,18 @@ pub(super) struct Account {
     pub(super) driver: &'static Driver,
     pub(super) prices: Prices,
     pub(super) attempt_timeout: Duration,
+    pub(super) keys: Arc<Keys>,
+    pub(super) max_concurrency: usize,
     pub(super) bulkhead: Bulkhead,
-    pub(super) limiter: Limiter,
+    pub(super) rate_limit: NonZeroU32,
+    pub(super) limiter: Arc<Limiter>,
+    pub(super) intervals: account::Config,
     /// Account faults: set aside for an interval of their own, longer each time.
     pub(super) standing: SetAside<Reason>,
-    pub(super) holds: Holds,
+    pub(super) holds: Arc<Holds>,
     pub(super) meter: ProviderMeter,
     /// Set aside by the operator.
-    pub(super) isolated: AtomicBool,
+    pub(super) isolated: Arc<AtomicBool>,
 }
 
 impl Account {
@@ -56,6 +62,16 @@ impl Account {
 
     pub(super) fn is_isolated(&self) -> bool {
         self.isolated.load(Ordering::Relaxed)
+    }
+
+    /// Other credentials, after a reload. What was set aside because of its key is tried again at once.
+    pub(super) fn replace_keys(&self, given: Given, now: Instant) {
+        let is_another = self.keys.replace(given);
+        let because_of_its_key =
+            |aside: account::Snapshot<Reason>| matches!(aside.reason, Reason::KeyRefused | Reason::SignatureRefused);
+        if is_another && self.standing.snapshot(now).is_some_and(because_of_its_key) {
+            self.standing.restore();
+        }
     }
 
     /// What an answer about `person` teaches the account. Returns when another try can help, as far as it tells.

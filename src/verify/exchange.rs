@@ -1,6 +1,7 @@
 //! Encode, send, decode: the only place that talks to a provider.
 //!
-//! Invariants: one request, one answer. No redirect is followed, nothing is retried, no proxy is taken from the
+//! Invariants: one request, one answer. No redirect is followed, nothing is retried (but a call whose key was refused,
+//! which nobody bills, with another key), no proxy is taken from the
 //! environment, a body is read up to a cap. No text of the other side leaves here, least of all the URL, which may
 //! hold a person (`reqwest::Error` prints it in `Display` and in `Debug`): errors become a [`Fault`] at once.
 
@@ -10,12 +11,13 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use reqwest::tls::Certificate;
 
+use super::keys::{self, Keys};
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::money::Billed;
 use crate::domain::outcome::{Fault, Outcome, Reason};
 use crate::domain::subject::Subject;
 use crate::domain::verdict::Finding;
-use crate::providers::{Configured, Endpoint, Stamp, is_redirect};
+use crate::providers::{Credential, Endpoint, Protocol, Stamp, is_redirect};
 
 /// Providers answer in a few hundred bytes. What is longer than this is not an answer.
 const BODY_CAP: usize = 64 * 1024;
@@ -28,7 +30,8 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(20);
 pub(super) struct Exchange {
     client: reqwest::Client,
     endpoint: Endpoint,
-    driver: Configured,
+    protocol: Arc<dyn Protocol>,
+    keys: Arc<Keys>,
     call_limit: Duration,
     clock: Clock,
     ids: Ids,
@@ -61,12 +64,13 @@ impl Exchange {
     pub(super) fn new(
         client: reqwest::Client,
         endpoint: Endpoint,
-        driver: Configured,
+        protocol: Arc<dyn Protocol>,
+        keys: Arc<Keys>,
         call_limit: Duration,
         clock: Clock,
         ids: Ids,
     ) -> Self {
-        Self { client, endpoint, driver, call_limit, clock, ids }
+        Self { client, endpoint, protocol, keys, call_limit, clock, ids }
     }
 
     pub(super) fn endpoint(&self) -> &Endpoint {
@@ -84,12 +88,22 @@ impl Exchange {
         }
     }
 
+    /// Sends, and once more with the other key if the first is not known: such a call is not billed.
     async fn send(&self, subject: &Subject) -> Result<Finding, Fault> {
+        let held = self.keys.held();
+        let answer = self.send_with(&held.credential, subject).await;
+        let refused = answer.as_ref().is_err_and(keys::is_about_the_key);
+        match refused.then(|| self.keys.instead_of(&held)).flatten() {
+            Some(other) => self.send_with(&other.credential, subject).await,
+            None => answer,
+        }
+    }
+
+    async fn send_with(&self, credential: &Credential, subject: &Subject) -> Result<Finding, Fault> {
         let stamp = Stamp { now: self.clock.now(), nonce: self.ids.nonce().to_string() };
         let request = self
-            .driver
             .protocol
-            .encode_request(subject, &self.endpoint, &self.driver.credential, &stamp)
+            .encode_request(subject, &self.endpoint, credential, &stamp)
             .ok()
             .and_then(|request| reqwest::Request::try_from(request).ok())
             // Nothing was sent, so nothing was billed.
@@ -102,7 +116,7 @@ impl Exchange {
         let mut answer = http::Response::new(body);
         *answer.status_mut() = response.status();
         *answer.headers_mut() = std::mem::take(response.headers_mut());
-        self.driver.protocol.decode_response(subject, &answer)
+        self.protocol.decode_response(subject, &answer)
     }
 }
 

@@ -37,13 +37,11 @@ pub struct Config {
 
 /// The holds of one provider.
 #[derive(Debug)]
-pub(super) struct Holds {
-    config: Config,
-    state: Mutex<State>,
-}
+pub(super) struct Holds(Mutex<State>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    config: Config,
     held: HashMap<Digest, Held>,
     calls: HashMap<Digest, VecDeque<Instant>>,
     /// The order in which `calls` entries were last touched, for cheap removal; may hold stale pairs.
@@ -85,22 +83,29 @@ impl Config {
 
 impl Holds {
     pub(super) fn new(config: Config) -> Self {
-        Self { config, state: Mutex::default() }
+        let (held, calls, touched) = (HashMap::new(), HashMap::new(), VecDeque::new());
+        Self(Mutex::new(State { config, held, calls, touched }))
+    }
+
+    /// Goes on with other settings; what is held stays held for as long as was said.
+    pub(super) fn reconfigure(&self, config: Config) {
+        self.lock().config = config;
     }
 
     /// Books a call about `person`, or says for how long it must not be made.
     pub(super) fn book_call(&self, person: Digest, now: Instant) -> Result<(), Duration> {
         let mut state = self.lock();
+        let Config { calls, window, .. } = state.config;
         if let Some(held) = state.held.get(&person).filter(|held| held.until > now) {
             return Err(held.until - now);
         }
-        state.forget_calls_before(now, self.config.window);
+        state.forget_calls_before(now, window);
         let recent = state.calls.entry(person).or_default();
-        while recent.front().is_some_and(|at| now.duration_since(*at) >= self.config.window) {
+        while recent.front().is_some_and(|at| now.duration_since(*at) >= window) {
             recent.pop_front();
         }
-        if let (true, Some(oldest)) = (recent.len() >= self.config.calls, recent.front()) {
-            return Err(self.config.window.saturating_sub(now.duration_since(*oldest)));
+        if let (true, Some(oldest)) = (recent.len() >= calls, recent.front()) {
+            return Err(window.saturating_sub(now.duration_since(*oldest)));
         }
         recent.push_back(now);
         state.touched.push_back((now, person));
@@ -125,7 +130,7 @@ impl Holds {
     /// The provider refuses `person`: holds it, longer each time. Returns the length of the hold.
     pub(super) fn hold(&self, person: Digest, now: Instant) -> Duration {
         let mut state = self.lock();
-        let longest = self.config.longest;
+        let Config { first, longest, .. } = state.config;
         // A hold is remembered for the longest hold after its end, so that the next one can be longer.
         state.held.retain(|_, held| now < held.until + longest);
         if state.held.len() >= MOST_ENTRIES
@@ -136,7 +141,7 @@ impl Holds {
         let length = match state.held.get(&person) {
             Some(held) if held.until > now => held.length,
             Some(held) => (held.length * 2).min(longest),
-            None => self.config.first,
+            None => first,
         };
         state.held.insert(person, Held { until: now + length, length });
         length
@@ -149,7 +154,7 @@ impl Holds {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         // A panic while the lock was held leaves whole entries behind: every change here is a single insert or remove.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,21 +1,19 @@
-//! The running graph of one configuration, and the two halves of the place where it is kept.
+//! The running graph of one configuration.
 //!
-//! [`Live`] is built whole (all that can fail happens then) and replaced in one store, which cannot fail. Handlers
-//! hold a [`Current`], which can only load; the [`Switch`] belongs to `app`.
+//! [`Live`] is built whole: all that can fail happens then, and nothing that runs is touched. What the graph before it
+//! has learnt (breakers, account faults, holds, flights, connections) is the new one's as well. [`Live::take_over`] then
+//! puts the new settings into what both share, which cannot fail.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::account::Account;
-use super::exchange::{self, Exchange};
-use super::hold::Holds;
-use super::link::Link;
+use super::Config;
+use super::exchange;
 use super::policy::Policy;
 use super::provider::Provider;
 use super::question::{Answer, Failure, Question, Source};
@@ -23,15 +21,9 @@ use super::recall::Recall;
 use super::record::{Avoided, Metrics};
 use super::shelf::Shelf;
 use super::status::{self, ProviderStatus};
-use super::{Config, ProviderConfig};
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::subject::DigestKey;
-use crate::resilience::account::SetAside;
-use crate::resilience::breaker::Breaker;
 use crate::resilience::budget::Budget;
-use crate::resilience::bulkhead::Bulkhead;
-use crate::resilience::flight::Flights;
-use crate::resilience::limiter::Limiter;
 use crate::storage::Cache;
 
 /// What a graph is built on and what outlives it.
@@ -58,6 +50,8 @@ pub struct Live {
     providers: Vec<Arc<Provider>>,
     policy: Arc<Policy>,
     purposes: BTreeMap<String, Arc<Policy>>,
+    /// By what they differ in. A reload keeps them, with their connections.
+    clients: BTreeMap<Duration, reqwest::Client>,
     metrics: Metrics,
 }
 
@@ -73,22 +67,24 @@ pub enum BuildError {
 }
 
 impl Live {
-    /// Builds the graph.
+    /// Builds the graph, on what `before` has learnt if there was one.
     ///
     /// # Errors
-    /// When a client cannot be made, or an order names a provider that does not exist.
-    pub fn build(config: &Config, ground: &Ground) -> Result<Self, BuildError> {
-        // Parsing the roots is dear, in time and in memory: providers that wait alike for a connection share a client.
+    /// When a client cannot be made, or an order names a provider that does not exist. Nothing was changed then.
+    pub fn build(config: &Config, ground: &Ground, before: Option<&Live>) -> Result<Self, BuildError> {
         let mut clients: BTreeMap<Duration, reqwest::Client> = BTreeMap::new();
         let mut providers = Vec::with_capacity(config.providers.len());
         for one in &config.providers {
-            let client = match clients.entry(one.connect_timeout) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(place) => {
-                    place.insert(exchange::client(one.connect_timeout).map_err(|_| BuildError::Client)?)
-                }
+            // Parsing the roots is dear, in time and in memory: providers that wait alike for a connection share a client.
+            let known = clients.get(&one.connect_timeout);
+            let known = known.or_else(|| before.and_then(|before| before.clients.get(&one.connect_timeout)));
+            let client = match known {
+                Some(client) => client.clone(),
+                None => exchange::client(one.connect_timeout).map_err(|_| BuildError::Client)?,
             };
-            providers.push(build_provider(one, config, ground, client));
+            let same = before.and_then(|before| before.provider(&one.name));
+            providers.push(Arc::new(Provider::build(one, config, ground, client.clone(), same)));
+            clients.insert(one.connect_timeout, client);
         }
         let policy_of = |chain: &super::policy::Config, key: &str| -> Result<Arc<Policy>, BuildError> {
             let find = |name: &String| {
@@ -116,20 +112,47 @@ impl Live {
             clock: ground.clock.clone(),
             meter: ground.metrics.recall(names),
         };
+        // A question that is in flight while the configuration changes is joined, not asked again.
+        let flights = before.map(|before| before.recall.flights.clone()).unwrap_or_default();
+        let budget = before.map(|before| Arc::clone(&before.recall.budget));
+        let budget = budget.filter(|budget| budget.per_minute() == config.extra_attempts_per_minute);
         Ok(Self {
             recall: Recall {
-                flights: Flights::new(),
+                flights,
                 shelf: Arc::new(shelf),
                 digest_key: ground.digest_key.clone(),
                 sharing: config.sharing,
-                budget: Arc::new(Budget::new(config.extra_attempts_per_minute)),
+                budget: budget.unwrap_or_else(|| Arc::new(Budget::new(config.extra_attempts_per_minute))),
                 tasks: ground.tasks.clone(),
             },
             policy: policy_of(&config.chain, "")?,
             purposes,
             providers,
+            clients,
             metrics: ground.metrics.clone(),
         })
+    }
+
+    /// Puts the settings of `config`, from which this was built, into what it shares with the graph before it, and ends
+    /// what that one showed of providers that are gone. Cannot fail.
+    pub fn take_over(&self, config: &Config, before: &Live) {
+        let now = Instant::now();
+        for one in &config.providers {
+            if let Some(provider) = self.provider(&one.name) {
+                provider.take_over(one, config, now);
+            }
+        }
+        for gone in &before.providers {
+            let still_there = self.provider(&gone.account.name);
+            for link in &gone.links {
+                if !still_there.is_some_and(|provider| provider.links.iter().any(|one| one.endpoint == link.endpoint)) {
+                    self.metrics.endpoint_gone(&gone.account.name, &link.endpoint);
+                }
+            }
+            if still_there.is_none() {
+                self.metrics.provider_gone(&gone.account.name);
+            }
+        }
     }
 
     /// Answers a question within its patience. The work it starts goes on when the caller has left.
@@ -199,48 +222,10 @@ impl Live {
     }
 
     fn with_provider(&self, name: &str, then: impl FnOnce(&Provider)) -> bool {
-        self.providers.iter().find(|provider| *provider.account.name == *name).map(|found| then(found)).is_some()
+        self.provider(name).map(then).is_some()
     }
-}
 
-fn build_provider(one: &ProviderConfig, config: &Config, ground: &Ground, client: &reqwest::Client) -> Arc<Provider> {
-    let links = one.endpoints.iter().enumerate().map(|(index, endpoint)| {
-        let exchange = Exchange::new(
-            client.clone(),
-            endpoint.clone(),
-            one.configured.clone(),
-            one.call_limit,
-            ground.clock.clone(),
-            ground.ids.clone(),
-        );
-        let (provider, authority) = (one.name.clone(), endpoint.authority().to_owned());
-        let metrics = ground.metrics.clone();
-        metrics.breaker(&provider, &authority).set(0);
-        let meter = metrics.link(&provider, &authority);
-        let breaker =
-            Breaker::new(Arc::clone(&config.breaker), seed(ground, index), Instant::now(), move |transition| {
-                metrics.transition(&provider, &authority, transition)
-            });
-        Link::new(exchange, breaker, meter)
-    });
-    let links = links.collect();
-    let account = Arc::new(Account {
-        name: one.name.clone(),
-        driver: one.driver,
-        prices: one.prices,
-        attempt_timeout: one.attempt_timeout,
-        bulkhead: Bulkhead::new(one.max_concurrency),
-        limiter: Limiter::new(one.rate_limit, one.rate_limit),
-        standing: SetAside::new(config.account, seed(ground, usize::MAX)),
-        holds: Holds::new(config.holds.clone()),
-        meter: ground.metrics.provider(&one.name),
-        isolated: AtomicBool::new(false),
-    });
-    Arc::new(Provider { account, links })
-}
-
-/// Jitter differs from replica to replica and from endpoint to endpoint.
-fn seed(ground: &Ground, index: usize) -> u64 {
-    let (high, low) = ground.ids.nonce().as_u64_pair();
-    high ^ low.rotate_left(17) ^ index as u64
+    fn provider(&self, name: &str) -> Option<&Provider> {
+        self.providers.iter().find(|provider| *provider.account.name == *name).map(Arc::as_ref)
+    }
 }

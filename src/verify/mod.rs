@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::money::Prices;
-use crate::providers::{Configured, Driver, Endpoint};
+use crate::providers::{Configured, Credential, Driver, Endpoint};
 use crate::resilience;
 use crate::storage::Sharing;
 
@@ -23,6 +23,7 @@ mod chain;
 mod ending;
 mod exchange;
 pub mod hold;
+mod keys;
 mod link;
 mod live;
 pub mod policy;
@@ -68,6 +69,8 @@ pub struct ProviderConfig {
     pub driver: &'static Driver,
     /// The driver with its own settings and secrets.
     pub configured: Configured,
+    /// The credential that follows the present one, if it is given already.
+    pub next: Option<Credential>,
     /// Where it is reached, first asked first.
     pub endpoints: Vec<Endpoint>,
     /// DNS, TCP and TLS must be done by then.

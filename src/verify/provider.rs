@@ -1,12 +1,26 @@
 //! One provider of the chain: its account, and a link for each of its endpoints.
+//!
+//! A provider is built anew for each configuration, of parts that go on: what was learnt about an account or an endpoint
+//! belongs to that account or endpoint, not to the file that names it. A part begins anew where its own settings differ.
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::account::Account;
+use super::exchange::Exchange;
+use super::hold::Holds;
+use super::keys::{Given, Keys};
 use super::link::{Ask, Link, Tried};
+use super::live::Ground;
 use super::question::Attempt;
+use super::{Config, ProviderConfig};
 use crate::domain::money::Billed;
 use crate::domain::outcome::Outcome;
+use crate::resilience::account::SetAside;
+use crate::resilience::breaker::Breaker;
+use crate::resilience::bulkhead::Bulkhead;
+use crate::resilience::limiter::Limiter;
 
 /// A provider.
 #[derive(Debug)]
@@ -16,6 +30,44 @@ pub(super) struct Provider {
 }
 
 impl Provider {
+    /// Builds one, of the parts of `before` where they can go on. What they share is not changed.
+    pub(super) fn build(
+        one: &ProviderConfig,
+        config: &Config,
+        ground: &Ground,
+        client: reqwest::Client,
+        before: Option<&Self>,
+    ) -> Self {
+        let before = before.filter(|before| before.account.driver.name == one.driver.name);
+        let account = Arc::new(account(one, config, ground, before.map(|before| &*before.account)));
+        let links = one.endpoints.iter().enumerate().map(|(index, endpoint)| {
+            let exchange = Exchange::new(
+                client.clone(),
+                endpoint.clone(),
+                Arc::clone(&one.configured.protocol),
+                Arc::clone(&account.keys),
+                one.call_limit,
+                ground.clock.clone(),
+                ground.ids.clone(),
+            );
+            let authority = endpoint.authority();
+            let known = before.and_then(|before| before.links.iter().find(|link| *link.endpoint == *authority));
+            let breaker = known.map(|link| link.breaker.clone());
+            let breaker = breaker.unwrap_or_else(|| breaker_of(&one.name, authority, index, config, ground));
+            Link::new(exchange, breaker, ground.metrics.link(&one.name, authority))
+        });
+        Self { links: links.collect(), account }
+    }
+
+    /// Puts the settings of its section into the parts that go on.
+    pub(super) fn take_over(&self, one: &ProviderConfig, config: &Config, now: Instant) {
+        for link in &self.links {
+            link.breaker.reconfigure(now, Arc::clone(&config.breaker));
+        }
+        self.account.holds.reconfigure(config.holds.clone());
+        self.account.replace_keys(Given::new(&one.configured.access, one.next.as_ref()), now);
+    }
+
     /// One attempt at the endpoint with this index.
     pub(super) async fn attempt(&self, index: usize, ask: &Ask) -> Tried {
         match self.links.get(index) {
@@ -35,4 +87,48 @@ impl Provider {
     pub(super) fn endpoint(&self, index: usize) -> Arc<str> {
         self.links.get(index).map(|link| Arc::clone(&link.endpoint)).unwrap_or_default()
     }
+}
+
+fn account(one: &ProviderConfig, config: &Config, ground: &Ground, before: Option<&Account>) -> Account {
+    let keys = || {
+        let given = Given::new(&one.configured.access, one.next.as_ref());
+        Arc::new(Keys::new(one.name.clone(), given, ground.metrics.credential_generation(&one.name)))
+    };
+    let same_rate = before.filter(|before| before.rate_limit == one.rate_limit);
+    let same_width = before.filter(|before| before.max_concurrency == one.max_concurrency);
+    let same_intervals = before.filter(|before| before.intervals == config.account);
+    Account {
+        name: one.name.clone(),
+        driver: one.driver,
+        prices: one.prices,
+        attempt_timeout: one.attempt_timeout,
+        keys: before.map_or_else(keys, |before| Arc::clone(&before.keys)),
+        max_concurrency: one.max_concurrency,
+        bulkhead: same_width.map_or_else(|| Bulkhead::new(one.max_concurrency), |before| before.bulkhead.clone()),
+        rate_limit: one.rate_limit,
+        limiter: same_rate.map_or_else(
+            || Arc::new(Limiter::new(one.rate_limit, one.rate_limit)),
+            |before| Arc::clone(&before.limiter),
+        ),
+        intervals: config.account,
+        standing: same_intervals
+            .map_or_else(|| SetAside::new(config.account, seed(ground, usize::MAX)), |before| before.standing.clone()),
+        holds: before.map_or_else(|| Arc::new(Holds::new(config.holds.clone())), |before| Arc::clone(&before.holds)),
+        meter: ground.metrics.provider(&one.name),
+        isolated: before.map(|before| Arc::clone(&before.isolated)).unwrap_or_default(),
+    }
+}
+
+fn breaker_of(provider: &Arc<str>, authority: &str, index: usize, config: &Config, ground: &Ground) -> Breaker {
+    let (provider, authority, metrics) = (Arc::clone(provider), authority.to_owned(), ground.metrics.clone());
+    metrics.breaker(&provider, &authority).set(0);
+    Breaker::new(Arc::clone(&config.breaker), seed(ground, index), Instant::now(), move |transition| {
+        metrics.transition(&provider, &authority, transition);
+    })
+}
+
+/// Jitter differs from replica to replica and from endpoint to endpoint.
+fn seed(ground: &Ground, index: usize) -> u64 {
+    let (high, low) = ground.ids.nonce().as_u64_pair();
+    high ^ low.rotate_left(17) ^ index as u64
 }

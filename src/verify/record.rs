@@ -50,6 +50,7 @@ pub struct Metrics {
     in_flight: IntGaugeVec,
     subject_holds: IntGaugeVec,
     cache_entries: IntGauge,
+    credential_generation: IntGaugeVec,
 }
 
 /// What a link counts.
@@ -171,6 +172,11 @@ impl Metrics {
             in_flight: gauge("idgate_in_flight", "Calls in flight.", &["provider"])?,
             subject_holds: gauge("idgate_subject_holds", "Persons held off the provider now.", &["provider"])?,
             cache_entries,
+            credential_generation: gauge(
+                "idgate_credential_generation",
+                "Counts up with each credential that comes into use.",
+                &["provider"],
+            )?,
         };
         Avoided::ALL.iter().for_each(|reason| drop(metrics.avoided_counter(*reason)));
         Ok(metrics)
@@ -187,6 +193,26 @@ impl Metrics {
 
     pub(super) fn cache_entries(&self, entries: u64) {
         self.cache_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+    }
+
+    /// An endpoint that no configuration names any more shows no state; what was counted stays.
+    pub(super) fn endpoint_gone(&self, provider: &str, endpoint: &str) {
+        // Refused only where there is nothing to remove.
+        let _ = self.breaker_state.remove_label_values(&[provider, endpoint]);
+    }
+
+    /// The same for a provider.
+    pub(super) fn provider_gone(&self, provider: &str) {
+        for gauge in [&self.provider_available, &self.in_flight, &self.subject_holds, &self.credential_generation] {
+            let _ = gauge.remove_label_values(&[provider]);
+        }
+        for reason in Reason::ACCOUNT {
+            let _ = self.account_fault.remove_label_values(&[provider, reason.as_str()]);
+        }
+    }
+
+    pub(super) fn credential_generation(&self, provider: &str) -> IntGauge {
+        self.credential_generation.with_label_values(&[provider])
     }
 
     pub(super) fn link(&self, provider: &str, endpoint: &str) -> LinkMeter {

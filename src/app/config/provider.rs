@@ -10,11 +10,11 @@ use config::ValueKind;
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
 use serde::Deserialize;
 
-use super::Read;
 use super::name::check_name;
-use super::secret::{driver_of, section};
+use super::secret::{NEXT, driver_of, section};
+use super::{Read, Tree};
 use crate::domain::money::{MicroYuan, Prices};
-use crate::providers::{self, DRIVERS, Endpoint, Settings};
+use crate::providers::{self, Configured, DRIVERS, Driver, Endpoint, Settings};
 use crate::verify::ProviderConfig;
 
 /// The keys that every provider has; all others are its driver's.
@@ -28,6 +28,9 @@ const COMMON: [&str; 8] = [
     "rate_limit",
     "price_yuan",
 ];
+
+/// Settings of drivers that name a key without being secret: the one that follows has another.
+const PUBLIC_IDS: [&str; 1] = ["app_key"];
 
 /// A call that takes longer is lost.
 const LONGEST_CALL: Duration = Duration::from_hours(1);
@@ -58,7 +61,15 @@ struct PriceYuan {
 }
 
 /// The drivers' own settings, by provider.
-pub(super) type DriverSettings = BTreeMap<String, Settings>;
+pub(super) type DriverSettings = BTreeMap<String, Own>;
+
+/// What only the driver of a provider knows.
+#[derive(Debug, Default)]
+pub(super) struct Own {
+    settings: Settings,
+    /// The same with the credential that follows.
+    next: Option<Settings>,
+}
 
 impl Default for Section {
     fn default() -> Self {
@@ -83,24 +94,47 @@ pub(super) fn split(read: &mut Read) -> DriverSettings {
         let ValueKind::Table(table) = &mut provider.kind else { continue };
         // Without its driver nobody can tell which keys are known; the driver is reported first.
         let known_driver = driver_of(table).is_some();
-        let own: Vec<String> = table.keys().filter(|key| !COMMON.contains(&key.as_str())).cloned().collect();
-        let settings = all.entry(name.clone()).or_default();
-        for key in own {
-            let Some(value) = table.remove(&key) else { continue };
-            match value.kind {
-                _ if !known_driver => {}
-                ValueKind::Table(_) | ValueKind::Array(_) | ValueKind::Nil => {
-                    mistakes.push((format!("providers.{name}.{key}"), "must be a string".to_owned()));
+        let at = format!("providers.{name}");
+        let next = table.remove(NEXT);
+        let secrets = |at: &str| {
+            let own =
+                |key: &str| Some(key.strip_prefix(at)?.strip_prefix('.')?.to_owned()).filter(|key| !key.contains('.'));
+            read.secrets.iter().filter_map(|(key, secret)| Some((own(key)?, secret.clone()))).collect()
+        };
+        let mut plain = |at: &str, table: &mut Tree| {
+            let own: Vec<String> = table.keys().filter(|key| !COMMON.contains(&key.as_str())).cloned().collect();
+            let mut plain = BTreeMap::new();
+            for (key, value) in own.into_iter().filter_map(|key| table.remove_entry(&key)) {
+                match value.kind {
+                    _ if !known_driver => {}
+                    ValueKind::Table(_) | ValueKind::Array(_) | ValueKind::Nil => {
+                        mistakes.push((format!("{at}.{key}"), "must be a string".to_owned()));
+                    }
+                    _ => drop(plain.insert(key, value.into_string().unwrap_or_default())),
                 }
-                _ => drop(settings.plain.insert(key, value.into_string().unwrap_or_default())),
             }
-        }
-        let prefix = format!("providers.{name}.");
-        settings.secret = read
-            .secrets
-            .iter()
-            .filter_map(|(key, secret)| Some((key.strip_prefix(&prefix)?.to_owned(), secret.clone())))
-            .collect();
+            plain
+        };
+        let settings = Settings { plain: plain(&at, table), secret: secrets(&at) };
+        let at_next = format!("{at}.{NEXT}");
+        let next = match next.map(|next| next.kind) {
+            None => None,
+            Some(ValueKind::Table(mut table)) => {
+                // How requests are signed is the same for both; which key it is has to be said again.
+                let mut of_both = settings.plain.clone();
+                of_both.retain(|key, _| !PUBLIC_IDS.contains(&key.as_str()));
+                of_both.extend(plain(&at_next, &mut table));
+                Some(Settings { plain: of_both, secret: secrets(&at_next) })
+            }
+            Some(_) => {
+                mistakes.push((
+                    at_next,
+                    "must be a table with the secrets that follow; write { KEY = { file = \"PATH\" } }".to_owned(),
+                ));
+                None
+            }
+        };
+        all.insert(name.clone(), Own { settings, next });
     }
     for (key, problem) in mistakes {
         read.mistake(key, problem);
@@ -109,7 +143,7 @@ pub(super) fn split(read: &mut Read) -> DriverSettings {
 }
 
 /// One provider, with every mistake in it.
-pub(super) fn finish(name: &str, section: &Section, settings: &Settings, read: &mut Read) -> Option<ProviderConfig> {
+pub(super) fn finish(name: &str, section: &Section, own: &Own, read: &mut Read) -> Option<ProviderConfig> {
     let at = format!("providers.{name}");
     check_name(&at, name, read);
     let driver = section.driver.as_deref().and_then(providers::driver);
@@ -130,27 +164,35 @@ pub(super) fn finish(name: &str, section: &Section, settings: &Settings, read: &
             driver.prices
         }
     };
+    let next = match &own.next {
+        None => Some(None),
+        Some(next) => configure(driver, next, &format!("{at}.{NEXT}"), read).map(|next| next.access.given().cloned()),
+    };
+    let configured = configure(driver, &own.settings, &at, read);
+    Some(ProviderConfig {
+        name: Arc::from(name),
+        driver,
+        configured: configured?,
+        next: next?,
+        endpoints,
+        connect_timeout: section.connect_timeout,
+        attempt_timeout: section.attempt_timeout,
+        call_limit: section.call_limit,
+        max_concurrency: section.max_concurrency,
+        rate_limit: section.rate_limit,
+        prices,
+    })
+}
+
+/// The driver with its own settings, or every mistake in them.
+fn configure(driver: &Driver, settings: &Settings, at: &str, read: &mut Read) -> Option<Configured> {
     // A secret that could not be read was reported; that the driver misses it is the same mistake.
     let reported: Vec<String> = read.mistakes.iter().map(|mistake| mistake.key.clone()).collect();
-    match (driver.configure)(settings) {
-        Ok(configured) => Some(ProviderConfig {
-            name: Arc::from(name),
-            driver,
-            configured,
-            endpoints,
-            connect_timeout: section.connect_timeout,
-            attempt_timeout: section.attempt_timeout,
-            call_limit: section.call_limit,
-            max_concurrency: section.max_concurrency,
-            rate_limit: section.rate_limit,
-            prices,
-        }),
-        Err(mistakes) => {
-            let fresh = mistakes.into_iter().filter(|(key, _)| !reported.contains(&format!("{at}.{key}")));
-            read.section(&at, fresh);
-            None
-        }
-    }
+    let told = (driver.configure)(settings).map_err(|mistakes| {
+        let fresh = mistakes.into_iter().filter(|(key, _)| !reported.contains(&format!("{at}.{key}")));
+        read.section(at, fresh);
+    });
+    told.ok()
 }
 
 fn endpoints(at: &str, texts: &[String], read: &mut Read) -> Vec<Endpoint> {

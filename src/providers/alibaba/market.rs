@@ -24,7 +24,8 @@ use crate::domain::outcome::Fault;
 use crate::domain::personal::Personal;
 use crate::domain::verdict::{Finding, Verdict};
 use crate::providers::{
-    Asked, Claim, Code, Configured, Credential, Keyring, Protocol, Refusal, ReplyTo, Settings, Stamp, is_redirect,
+    Access, Asked, Claim, Code, Configured, Credential, Keyring, Protocol, Refusal, ReplyTo, Settings, Stamp,
+    is_redirect,
 };
 
 pub mod echo;
@@ -97,7 +98,7 @@ pub fn configure(
     };
     match (algorithm, credential) {
         (Some(algorithm), Some(credential)) if mistakes.is_empty() => {
-            Ok(Configured { protocol: protocol(algorithm), credential })
+            Ok(Configured { protocol: protocol(algorithm), access: Access::Given(credential) })
         }
         _ => Err(mistakes),
     }

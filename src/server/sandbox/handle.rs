@@ -10,6 +10,7 @@ use super::control;
 use super::fault::Fault;
 use super::people::People;
 use super::simulator::{Scenario, Simulator};
+use crate::providers::Credential;
 
 /// Sets faults and reads counters; clones control the same sandbox.
 ///
@@ -70,6 +71,15 @@ impl SandboxHandle {
     /// When there is no such provider, or a closed port is lost.
     pub fn clear_fault(&self, provider: &str) -> Result<(), NotSet> {
         self.simulator(provider)?.set_fault(None)
+    }
+
+    /// Lets `provider` take the requests of these credentials from now on, and of no other: a key is replaced, or ends.
+    ///
+    /// # Errors
+    /// When there is no such provider.
+    pub fn accept(&self, provider: &str, credentials: Vec<Credential>) -> Result<(), NotSet> {
+        self.simulator(provider)?.accept(credentials);
+        Ok(())
     }
 
     /// How many requests `provider` read completely, whatever became of the answers.

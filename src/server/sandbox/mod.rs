@@ -20,7 +20,7 @@ use crate::domain::clock::{Clock, Ids};
 use crate::domain::money::Prices;
 use crate::domain::personal::Secret;
 use crate::domain::verdict::Verdict;
-use crate::providers::{Code, Configured, Credential, Driver, Protocol, Settings};
+use crate::providers::{Access, Code, Configured, Credential, Driver, Protocol, Settings};
 
 mod control;
 mod door;
@@ -48,7 +48,7 @@ pub struct Simulated {
     pub codes: &'static [&'static [Code]],
     /// What it charges, to count the calls that a real one would bill.
     pub prices: Prices,
-    /// The only credential it accepts.
+    /// The credential that it accepts, until it is told otherwise.
     pub credential: Credential,
     /// On how many sockets it listens.
     pub endpoints: usize,
@@ -72,7 +72,7 @@ impl Simulated {
                 settings.plain.insert(key.to_owned(), value.to_owned());
             }
         }
-        let Configured { protocol, credential } = (driver.configure)(&settings)?;
+        let Configured { protocol, access: Access::Given(credential) } = (driver.configure)(&settings)?;
         let Driver { codes, prices, .. } = *driver;
         Ok(Self { provider: provider.into(), protocol, codes, prices, credential, endpoints })
     }

@@ -23,7 +23,7 @@ use super::tally::Tally;
 use super::{Simulated, spoil};
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::verdict::Verdict;
-use crate::providers::{Asked, ReplyTo, Stamp};
+use crate::providers::{Asked, Credential, ReplyTo, Stamp};
 
 /// The longest request body in bytes; the drivers send a few hundred.
 const MAX_REQUEST: usize = 64 * 1024;
@@ -47,6 +47,8 @@ pub(super) struct Simulator {
     /// Of the endpoints only.
     addresses: Vec<SocketAddr>,
     scenario: Arc<Scenario>,
+    /// Whose requests it takes now.
+    accepted: Mutex<Arc<[Credential]>>,
     fault: Mutex<Option<Fault>>,
     tally: Mutex<Tally>,
 }
@@ -56,7 +58,8 @@ impl Simulator {
     pub(super) fn bind(spec: Simulated, scenario: Arc<Scenario>) -> io::Result<Self> {
         let doors = (0..=spec.endpoints).map(|_| Door::bind()).collect::<io::Result<Vec<_>>>()?;
         let addresses = doors.iter().take(spec.endpoints).map(Door::addr).collect();
-        Ok(Self { spec, doors, addresses, scenario, fault: Mutex::default(), tally: Mutex::default() })
+        let accepted = Mutex::new(Arc::from([spec.credential.clone()]));
+        Ok(Self { spec, doors, addresses, scenario, accepted, fault: Mutex::default(), tally: Mutex::default() })
     }
 
     pub(super) fn spec(&self) -> &Simulated {
@@ -73,6 +76,15 @@ impl Simulator {
 
     pub(super) fn tally(&self) -> MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the requests of these credentials from now on, and of no other.
+    pub(super) fn accept(&self, credentials: Vec<Credential>) {
+        *self.accepted.lock().unwrap_or_else(PoisonError::into_inner) = credentials.into();
+    }
+
+    fn accepted(&self) -> Arc<[Credential]> {
+        Arc::clone(&self.accepted.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Replaces the fault that is set.
@@ -146,7 +158,7 @@ impl Simulator {
         let request = Request::from_parts(parts, body);
 
         let stamp = Stamp { now: self.scenario.clock.now(), nonce: self.scenario.ids.nonce().to_string() };
-        let (decoded, reply_to) = self.spec.protocol.decode_request(&request, &self.spec.credential, &stamp);
+        let (decoded, reply_to) = self.spec.protocol.decode_request(&request, &self.accepted(), &stamp);
         self.tally().call(reply_to.asked.as_ref().map(|asked| &asked.id_number));
         let asked = match decoded {
             Ok(asked) => asked,

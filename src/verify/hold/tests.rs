@@ -4,8 +4,12 @@ use crate::domain::subject::DigestKey;
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
+fn config() -> Config {
+    Config { first: 10 * MINUTE, longest: DAY, calls: 5, window: 10 * MINUTE }
+}
+
 fn holds() -> Holds {
-    Holds::new(Config { first: 10 * MINUTE, longest: DAY, calls: 5, window: 10 * MINUTE })
+    Holds::new(config())
 }
 
 fn person(n: u32) -> Digest {
@@ -98,9 +102,18 @@ fn what_is_over_takes_no_memory() {
 
 #[test]
 fn every_mistake_names_its_key() {
-    assert_eq!(holds().config.validate(), []);
+    assert_eq!(config().validate(), []);
     let wrong = Config { first: Duration::ZERO, longest: DAY, calls: 0, window: MINUTE };
     let keys = |config: Config| config.validate().into_iter().map(|(key, _)| key).collect::<Vec<_>>();
     assert_eq!(keys(wrong), ["first", "calls"]);
-    assert_eq!(keys(Config { first: 2 * DAY, ..holds().config }), ["longest"]);
+    assert_eq!(keys(Config { first: 2 * DAY, ..config() }), ["longest"]);
+}
+
+#[test]
+fn other_settings_leave_those_who_are_held_where_they_are() {
+    let (holds, now) = (holds(), Instant::now());
+    assert_eq!(holds.hold(person(1), now), 10 * MINUTE);
+    holds.reconfigure(Config { first: MINUTE, longest: MINUTE, ..config() });
+    assert_eq!(holds.book_call(person(1), now + 5 * MINUTE), Err(5 * MINUTE));
+    assert_eq!(holds.hold(person(2), now), MINUTE);
 }

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::LazyLock;
 
 use idgate::app::config::{DEFAULT, Mistakes, Profile, Settings, Sources};
 use idgate::providers::DRIVERS;
@@ -66,9 +68,17 @@ fn file(entries: &[Entry]) -> String {
 /// The secrets' files point to one that is here, and so does the table of regions.
 fn on_this_machine(toml: &str) -> String {
     let here = |file: &str| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file).display().to_string();
+    // Readable by its owner only, which a checkout cannot promise. Made once, since tests run side by side.
+    static SECRET: LazyLock<PathBuf> = LazyLock::new(|| {
+        let secret = std::env::temp_dir().join(format!("idgate-contract-secret-{}", std::process::id()));
+        let kept = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config/secret");
+        std::fs::copy(kept, &secret).unwrap();
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+        secret
+    });
     toml.split('"')
         .map(|part| match part {
-            secret if secret.starts_with("/run/secrets/") => here("tests/fixtures/config/secret"),
+            known if known.starts_with("/run/secrets/") => SECRET.display().to_string(),
             "/etc/idgate/regions.csv" => here("src/domain/data/regions.csv"),
             other => other.to_owned(),
         })
@@ -81,6 +91,8 @@ fn load(toml: &str) -> Result<Settings, Mistakes> {
         "ALIBABA_CLOUD_ACCESS_KEY_ID",
         "ALIBABA_CLOUD_ACCESS_KEY_SECRET",
         "ALIBABA_CLOUD_SECURITY_TOKEN",
+        "NEXT_ACCESS_KEY_ID",
+        "NEXT_ACCESS_KEY_SECRET",
         "ALIBABA_CLOUD_INTL_ACCESS_KEY_ID",
         "ALIBABA_CLOUD_INTL_ACCESS_KEY_SECRET",
     ];

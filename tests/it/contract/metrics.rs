@@ -26,6 +26,7 @@ pub const SERIES: &[(&str, &[&str])] = &[
     ("idgate_billed_calls_total", &["provider", "billed"]),
     ("idgate_duplicate_bills_total", &["provider"]),
     ("idgate_cache_entries", &[]),
+    ("idgate_credential_generation", &["provider"]),
     ("idgate_in_flight", &["provider"]),
     ("idgate_subject_holds", &["provider"]),
     ("idgate_config_reloads_total", &["result"]),

@@ -12,10 +12,10 @@ use idgate::domain::outcome::{Outcome, Reason};
 use idgate::domain::personal::Secret;
 use idgate::domain::subject::Subject;
 use idgate::domain::verdict::Verdict;
-use idgate::providers::{Configured, Credential, DRIVERS, Driver, Endpoint, Refusal, ReplyTo};
+use idgate::providers::{Credential, DRIVERS, Driver, Endpoint, Refusal, ReplyTo};
 use jiff::SignedDuration;
 
-use super::{configured, stamp, subject};
+use super::{Made, configured, stamp, subject};
 use reference::Reference;
 
 const NOW: &str = "2026-11-22T08:00:00Z";
@@ -24,7 +24,7 @@ const NOW: &str = "2026-11-22T08:00:00Z";
 struct Setup {
     driver: &'static Driver,
     label: String,
-    made: Configured,
+    made: Made,
 }
 
 /// Every driver with every way to sign that it takes.

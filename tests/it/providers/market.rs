@@ -8,7 +8,9 @@ use idgate::domain::outcome::{Fault, Outcome, Reason};
 use idgate::domain::personal::{Personal, Secret};
 use idgate::domain::subject::{PairRules, Subject};
 use idgate::domain::verdict::{Finding, Verdict};
-use idgate::providers::{self, Asked, Configured, Credential, Endpoint, Refusal, ReplyTo, Settings, Stamp};
+use idgate::providers::{self, Asked, Credential, Endpoint, Refusal, ReplyTo, Settings, Stamp};
+
+use super::Made;
 
 mod errors;
 mod muzhiyun;
@@ -34,15 +36,15 @@ fn settings(pairs: &[(&str, &str)]) -> Settings {
     settings
 }
 
-fn configured(driver: &str, pairs: &[(&str, &str)]) -> Configured {
-    (providers::driver(driver).unwrap().configure)(&settings(pairs)).unwrap()
+fn configured(driver: &str, pairs: &[(&str, &str)]) -> Made {
+    (providers::driver(driver).unwrap().configure)(&settings(pairs)).unwrap().into()
 }
 
-fn sandboxed(driver: &str) -> Configured {
+fn sandboxed(driver: &str) -> Made {
     configured(driver, providers::driver(driver).unwrap().sandbox_settings)
 }
 
-fn with_app_key(driver: &str, method: &str) -> Configured {
+fn with_app_key(driver: &str, method: &str) -> Made {
     let secret = "test-app-secret-0123456789abcdef";
     configured(driver, &[("app_key", "203700001"), ("app_secret", secret), ("signature_method", method)])
 }
@@ -60,7 +62,7 @@ fn stamp() -> Stamp {
     Stamp { now: NOW.parse().unwrap(), nonce: "5a0e6c0e-8b1f-4b7a-9d44-0f3c2f1d7e10".to_owned() }
 }
 
-fn request(driver: &Configured, subject: &Subject, credential: &Credential) -> Request<Bytes> {
+fn request(driver: &Made, subject: &Subject, credential: &Credential) -> Request<Bytes> {
     let endpoint = Endpoint::parse("https://api.market.example").unwrap();
     driver.protocol.encode_request(subject, &endpoint, credential, &stamp()).unwrap()
 }
@@ -89,7 +91,7 @@ fn answered(driver: &str, answer: Result<Verdict, Refusal>, asked: Asked) -> Res
 }
 
 /// What the simulator refuses `request` with: the code of the row.
-fn refused_with(driver: &Configured, request: &Request<Bytes>, at: &str) -> &'static str {
+fn refused_with(driver: &Made, request: &Request<Bytes>, at: &str) -> &'static str {
     let stamp = Stamp { now: at.parse().unwrap(), ..stamp() };
     driver.protocol.decode_request(request, &driver.credential, &stamp).0.unwrap_err().code.code
 }

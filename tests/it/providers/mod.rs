@@ -5,12 +5,13 @@ mod market;
 mod rpc;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use idgate::domain::id_number::{Calendar, IdNumber};
 use idgate::domain::name::Name;
 use idgate::domain::personal::Secret;
 use idgate::domain::subject::{PairRules, Subject};
-use idgate::providers::{Configured, Driver, Settings, Stamp};
+use idgate::providers::{Configured, Credential, Driver, Protocol, Settings, Stamp};
 
 /// A synthetic person.
 fn subject(name: &str, id_number: &str) -> Subject {
@@ -24,8 +25,22 @@ fn stamp(now: &str) -> Stamp {
     Stamp { now: now.parse().expect("a time stamp"), nonce: "0b6d5f5e-8c0e-4d0c-9a53-3b1e6d2f7a10".to_owned() }
 }
 
+/// A driver with a credential that its settings gave.
+#[derive(Debug)]
+struct Made {
+    protocol: Arc<dyn Protocol>,
+    credential: Credential,
+}
+
+impl From<Configured> for Made {
+    fn from(configured: Configured) -> Self {
+        let credential = configured.access.given().expect("the settings give a credential").clone();
+        Self { protocol: configured.protocol, credential }
+    }
+}
+
 /// What `driver` makes of these settings, secrets put where they belong.
-fn configured(driver: &Driver, settings: &[(&str, &str)]) -> Option<Configured> {
+fn configured(driver: &Driver, settings: &[(&str, &str)]) -> Option<Made> {
     let mut sorted = Settings::default();
     for (key, value) in settings {
         if driver.secrets.contains(key) {
@@ -34,7 +49,7 @@ fn configured(driver: &Driver, settings: &[(&str, &str)]) -> Option<Configured> 
             sorted.plain.insert((*key).to_owned(), (*value).to_owned());
         }
     }
-    (driver.configure)(&sorted).ok()
+    (driver.configure)(&sorted).ok().map(Made::from)
 }
 
 /// A file of `tests/fixtures`.

@@ -9,10 +9,10 @@ use idgate::domain::outcome::{Fault, Outcome};
 use idgate::domain::personal::Secret;
 use idgate::domain::verdict::Verdict;
 use idgate::providers::alibaba::{acs3, rpc_v1};
-use idgate::providers::{Code, Configured, Credential, Driver, Endpoint, Refusal, ReplyTo, driver};
+use idgate::providers::{Code, Credential, Driver, Endpoint, Refusal, ReplyTo, driver};
 use serde::Deserialize;
 
-use super::{configured, fixture, stamp, subject};
+use super::{Made, configured, fixture, stamp, subject};
 
 /// The host in the transcripts is `127.0.0.1:PORT`, and V3 signs it. This is the port that was signed: of all 65,535 it
 /// is the only one for which any of the eleven recorded V3 signatures is right, and for it all eleven are.
@@ -152,7 +152,7 @@ fn credential(token: Option<&str>) -> Credential {
     }
 }
 
-fn setup(name: &str, scheme: &str) -> (&'static Driver, Configured) {
+fn setup(name: &str, scheme: &str) -> (&'static Driver, Made) {
     let driver = driver(name).unwrap();
     let settings = [driver.sandbox_settings, &[("signature", scheme)]].concat();
     (driver, configured(driver, &settings).unwrap())
@@ -226,7 +226,7 @@ fn keys_token(credential: &Credential) -> Option<&Secret> {
     }
 }
 
-fn refused(setup: &Configured, request: &Request<Bytes>, keys: &Credential, now: &str) -> &'static str {
+fn refused(setup: &Made, request: &Request<Bytes>, keys: &Credential, now: &str) -> &'static str {
     match setup.protocol.decode_request(request, keys, &stamp(now)).0 {
         Ok(_) => "served",
         Err(refusal) => refusal.code.code,

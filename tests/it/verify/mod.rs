@@ -11,6 +11,7 @@ mod breaker;
 mod flights;
 mod guards;
 mod instances;
+mod keys;
 mod late;
 mod memory;
 mod outcomes;

@@ -19,7 +19,7 @@ use crate::domain::personal::Secret;
 use crate::domain::subject::Subject;
 use crate::domain::verdict::{Finding, Verdict};
 use crate::providers::{
-    Asked, Code, Configured, Credential, Endpoint, Keyring, Protocol, Refusal, ReplyTo, Settings, Stamp,
+    Access, Asked, Code, Configured, Credential, Endpoint, Keyring, Protocol, Refusal, ReplyTo, Settings, Stamp,
 };
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -129,7 +129,7 @@ pub fn configure(action: &'static Action, settings: &Settings) -> Result<Configu
         return Err(mistakes);
     }
     let credential = Credential::AccessKey { id, secret, security_token };
-    Ok(Configured { protocol: Arc::new(Rpc { action, scheme }), credential })
+    Ok(Configured { protocol: Arc::new(Rpc { action, scheme }), access: Access::Given(credential) })
 }
 
 impl Protocol for Rpc {
