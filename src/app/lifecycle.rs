@@ -22,8 +22,12 @@ const LAST_CALL_BEFORE: Duration = Duration::from_millis(500);
 impl Gateway {
     /// Serves until `stop`, then drains. Returns whether everything under way was finished in time.
     pub async fn serve(self, stop: CancellationToken) -> bool {
-        let Self { api, public, admin, public_routes, admin_routes, tasks, access_log, draining, server, .. } = self;
+        let Self {
+            api, public, admin, public_routes, admin_routes, tasks, access_log, draining, server, reloader, ..
+        } = self;
         let (stop_public, stop_admin) = (CancellationToken::new(), CancellationToken::new());
+        // Not beyond the notice: who goes down does not begin anew.
+        let reloading = reloader.run(draining.clone());
         let flushing = access_log.flush_until(stop_admin.clone());
         let watching = admin.serve(on_incoming(admin_routes, &draining), stop_admin.clone());
         let serving = public.serve(on_incoming(public_routes, &draining), stop_public.clone());
@@ -55,7 +59,7 @@ impl Gateway {
             stop_admin.cancel();
             finished
         };
-        let ((), (), finished) = tokio::join!(flushing, watching, life);
+        let ((), (), (), finished) = tokio::join!(reloading, flushing, watching, life);
         if finished {
             tracing::info!("stopped; nothing was cut");
         } else {
@@ -78,6 +82,14 @@ pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+/// Yields at each SIGHUP, which asks for a reload.
+///
+/// # Errors
+/// When the signal cannot be listened for.
+pub fn reload_signal() -> io::Result<tokio::signal::unix::Signal> {
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
 }
 
 /// A router as the listener wants it. While the process goes down every answer says that its connection ends, so that

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use axum::Router;
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{IntGaugeVec, Opts, Registry};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::config::Settings;
+use self::config::{Files, Settings, Sources};
+use self::reload::Reloader;
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::subject::DigestKey;
 use crate::server::access_log::AccessLog;
@@ -24,13 +25,15 @@ use crate::server::api::auth::Clients;
 use crate::server::api::idempotency::Idempotency;
 use crate::server::api::{self, Api};
 use crate::server::listener::{self, Listener};
-use crate::server::snapshot::{self, Snapshot, Switch};
+use crate::server::reload::Requests;
+use crate::server::snapshot::{self, Snapshot};
 use crate::storage::Cache;
 use crate::verify::{self, BuildError, Ground, Live};
 
 pub mod commands;
 pub mod config;
 pub mod lifecycle;
+mod reload;
 pub mod simulated;
 pub mod telemetry;
 
@@ -62,8 +65,8 @@ pub struct Gateway {
     access_log: AccessLog,
     draining: CancellationToken,
     server: config::Server,
-    /// Kept for the reload to come; handlers cannot reach it.
-    _switch: Switch,
+    reloads: Requests,
+    reloader: Reloader,
 }
 
 /// Why a gateway cannot start.
@@ -114,24 +117,18 @@ impl Gateway {
             clock: world.clock.clone(),
             ids: world.ids.clone(),
         };
-        let (current, switch) = snapshot::place(Snapshot {
-            live: Arc::new(Live::build(&settings.verify, &ground, None)?),
-            clients: Clients::new(&settings.clients, &settings.purposes),
-            rules: settings.rules,
-            regions: Arc::new(settings.regions),
-            limits: api::Limits {
-                request_timeout: settings.server.request_timeout,
-                body_timeout: settings.server.body_timeout,
-                max_body_bytes: settings.server.max_body_bytes,
-            },
-        });
+        let sections = settings.sections.clone();
+        let fixed = reload::Fixed::of(&settings);
+        let live = Arc::new(Live::build(&settings.verify, &ground, None)?);
+        let (server, poll) = (settings.server.clone(), settings.reload.poll);
+        let (current, switch) = snapshot::place(snapshot(live, settings));
         let draining = CancellationToken::new();
         let api = Arc::new(Api {
             current: current.clone(),
             idempotency: Idempotency::new(),
             digest_key,
-            places: Semaphore::new(settings.server.max_in_flight.min(Semaphore::MAX_PERMITS)),
-            max_header_bytes: settings.server.connections.max_header_bytes,
+            places: Semaphore::new(server.max_in_flight.min(Semaphore::MAX_PERMITS)),
+            max_header_bytes: server.connections.max_header_bytes,
             access_log: world.access_log.clone(),
             meter: api::meter::Metrics::register(&registry)?,
             verify_metrics,
@@ -140,15 +137,16 @@ impl Gateway {
             last_call: CancellationToken::new(),
         });
         register_process(&registry)?;
-        let limits =
-            listener::Config { drain_timeout: settings.server.drain_timeout, ..settings.server.connections.clone() };
+        let (reloads, asked) = crate::server::reload::bell();
+        let reloader = Reloader::new(reload::AtWork { fixed, sections, ground, switch, poll }, asked, &registry)?;
+        let limits = listener::Config { drain_timeout: server.drain_timeout, ..server.connections.clone() };
         // The admin listener goes last and has nothing to wait for.
         let admin_limits = listener::Config { drain_timeout: ADMIN_DRAIN.min(limits.drain_timeout), ..limits.clone() };
         let bind = |key, addr: SocketAddr, limits| {
             Listener::bind(addr, limits).map_err(|source| StartError::Bind { key, addr, source })
         };
-        let public = bind("server.listen", settings.server.listen, limits)?;
-        let admin = bind("server.admin_listen", settings.server.admin_listen, admin_limits)?;
+        let public = bind("server.listen", server.listen, limits)?;
+        let admin = bind("server.admin_listen", server.admin_listen, admin_limits)?;
         let connections = listener::Metrics::register(
             &registry,
             vec![("public", public.connections()), ("admin", admin.connections())],
@@ -157,6 +155,7 @@ impl Gateway {
             current,
             registry,
             connections,
+            reloads: reloads.clone(),
             draining: draining.clone(),
             ids: api.ids.clone(),
             max_header_bytes: api.max_header_bytes,
@@ -170,9 +169,22 @@ impl Gateway {
             tasks,
             access_log: world.access_log,
             draining,
-            server: settings.server,
-            _switch: switch,
+            server,
+            reloads,
+            reloader,
         })
+    }
+
+    /// The same, reading its configuration again from `sources` when it is asked to, or when one of `files` changes.
+    #[must_use]
+    pub fn reloading(mut self, sources: Sources, files: Files) -> Self {
+        self.reloader.read_from(sources, files);
+        self
+    }
+
+    /// Asks for reloads.
+    pub fn reloads(&self) -> Requests {
+        self.reloads.clone()
     }
 
     /// Where services ask, as bound.
@@ -188,6 +200,21 @@ impl Gateway {
     /// The API without its sockets, for commands.
     pub fn api(&self) -> &Api {
         &self.api
+    }
+}
+
+/// What `settings` mean for a request.
+fn snapshot(live: Arc<Live>, settings: Settings) -> Snapshot {
+    Snapshot {
+        live,
+        clients: Clients::new(&settings.clients, &settings.purposes),
+        rules: settings.rules,
+        regions: Arc::new(settings.regions),
+        limits: api::Limits {
+            request_timeout: settings.server.request_timeout,
+            body_timeout: settings.server.body_timeout,
+            max_body_bytes: settings.server.max_body_bytes,
+        },
     }
 }
 
@@ -207,12 +234,5 @@ fn register_process(registry: &Registry) -> Result<(), prometheus::Error> {
     let build = IntGaugeVec::new(Opts::new("idgate_build_info", "1, with what was built."), &["version", "target"])?;
     let target = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
     build.with_label_values(&[env!("CARGO_PKG_VERSION"), &target]).set(1);
-    registry.register(Box::new(build))?;
-    let reloads = IntCounterVec::new(
-        Opts::new("idgate_config_reloads_total", "Configurations read, the first one too."),
-        &["result"],
-    )?;
-    reloads.with_label_values(&["success"]).inc();
-    reloads.with_label_values(&["failure"]);
-    registry.register(Box::new(reloads))
+    registry.register(Box::new(build))
 }

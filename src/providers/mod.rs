@@ -71,6 +71,22 @@ pub struct Driver {
 pub type Mistakes = Vec<(&'static str, String)>;
 
 impl Driver {
+    /// The driver with its own sandbox settings.
+    ///
+    /// # Errors
+    /// When it does not take them, a defect of the driver's.
+    pub fn sandbox(&self) -> Result<Configured, Mistakes> {
+        let mut settings = Settings::default();
+        for &(key, value) in self.sandbox_settings {
+            if self.secrets.contains(&key) {
+                settings.secret.insert(key.to_owned(), Secret::new(value));
+            } else {
+                settings.plain.insert(key.to_owned(), value.to_owned());
+            }
+        }
+        (self.configure)(&settings)
+    }
+
     /// Every documented code of this driver.
     pub fn all_codes(&self) -> impl Iterator<Item = &'static Code> {
         self.codes.iter().flat_map(|table| table.iter())
@@ -234,6 +250,11 @@ impl Endpoint {
     /// Host, and port if it is not the default one: the `Host` header, and the label in metrics.
     pub fn authority(&self) -> &str {
         self.authority.as_str()
+    }
+
+    /// Whether what is sent there is encrypted.
+    pub fn is_https(&self) -> bool {
+        self.scheme == http::uri::Scheme::HTTPS
     }
 
     /// Whether it names this machine.

@@ -21,8 +21,8 @@ use utoipa::ToSchema;
 
 use super::api::headers;
 use super::api::{code::Code, problem::Problem};
-use super::listener;
 use super::snapshot::Current;
+use super::{listener, reload};
 use crate::domain::clock::Ids;
 use crate::verify::{EndpointStatus, ProviderStatus};
 
@@ -35,6 +35,8 @@ pub struct Admin {
     pub registry: Registry,
     /// The connections of its listeners.
     pub connections: listener::Metrics,
+    /// Asks for a reload of the configuration.
+    pub reloads: reload::Requests,
     /// Cancelled when the process begins to go down.
     pub draining: CancellationToken,
     /// Request ids, for problems.
@@ -118,6 +120,7 @@ pub fn router(admin: Arc<Admin>, more: Router) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/v1/status", get(status))
+        .route("/v1/reload", post(reload::reload))
         .route("/v1/providers/{provider}/isolate", post(isolate))
         .route("/v1/providers/{provider}/restore", post(restore))
         .merge(super::openapi::page().with_state(()))
@@ -233,7 +236,7 @@ impl Admin {
         self.problem(Problem::new(Code::NotFound).with_error("", "unknown_provider", &detail))
     }
 
-    fn problem(&self, problem: Problem) -> Response {
+    pub(super) fn problem(&self, problem: Problem) -> Response {
         let id = self.ids.ordered().to_string();
         let mut response = problem.to_response(&id);
         response.headers_mut().insert(headers::X_REQUEST_ID, headers::value(&id));

@@ -7,7 +7,7 @@ use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::api::document::Problems;
-use super::{admin, api};
+use super::{admin, api, reload};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,6 +24,7 @@ use super::{admin, api};
         admin::status,
         admin::isolate,
         admin::restore,
+        reload::reload,
     ),
     components(schemas(api::problem::Problem)),
     modifiers(&ClientKey, &Operators, &Problems),

@@ -12,7 +12,7 @@ use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 use uuid::Uuid;
 
-use super::{Config, Remembered};
+use super::{Lifetimes, Remembered};
 use crate::domain::subject::Digest;
 use crate::domain::verdict::{RequestId, Verdict};
 
@@ -38,17 +38,15 @@ enum Reference {
     Text(RequestId),
 }
 
-struct ByVerdict {
-    config: Config,
-}
+struct ByVerdict(Lifetimes);
 
 impl Memory {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(lifetimes: &Lifetimes) -> Self {
         let cache = Cache::builder()
-            .max_capacity(config.max_entries)
+            .max_capacity(lifetimes.load().max_entries)
             // The default policy turns newcomers away from a full cache: the answer just paid for would be lost.
             .eviction_policy(EvictionPolicy::lru())
-            .expire_after(ByVerdict { config: config.clone() })
+            .expire_after(ByVerdict(Arc::clone(lifetimes)))
             .build();
         Self(cache)
     }
@@ -84,7 +82,7 @@ impl Memory {
 
 impl Expiry<Digest, Entry> for ByVerdict {
     fn expire_after_create(&self, _key: &Digest, entry: &Entry, _at: Instant) -> Option<Duration> {
-        Some(self.config.lifetime(entry.verdict))
+        Some(self.0.load().lifetime(entry.verdict))
     }
 
     // The default keeps the deadline of the entry that was overwritten.
@@ -95,7 +93,7 @@ impl Expiry<Digest, Entry> for ByVerdict {
         _at: Instant,
         _left: Option<Duration>,
     ) -> Option<Duration> {
-        Some(self.config.lifetime(entry.verdict))
+        Some(self.0.load().lifetime(entry.verdict))
     }
 }
 
@@ -127,7 +125,7 @@ impl Reference {
 mod tests {
     use super::*;
     use crate::domain::subject::DigestKey;
-    use crate::storage::Sharing;
+    use crate::storage::{Config, Sharing};
 
     #[test]
     fn a_reference_comes_back_as_it_was_given_whatever_its_form() {
@@ -155,7 +153,7 @@ mod tests {
         let ttl = Duration::from_secs(600);
         let config =
             Config { match_ttl: ttl, mismatch_ttl: ttl, no_record_ttl: ttl, max_entries: 3, sharing: Sharing::Shared };
-        let memory = Memory::new(&config);
+        let memory = Memory::new(&Arc::new(arc_swap::ArcSwap::from_pointee(config)));
         let key = |n: u8| DigestKey::new([7; 32]).digest("test/v1", &[&[n]]);
         let verdict = Remembered {
             verdict: Verdict::Match,

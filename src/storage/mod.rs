@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
@@ -63,9 +64,12 @@ pub struct Remembered {
 /// Remembered verdicts by keyed digest of the question.
 #[derive(Debug)]
 pub struct Cache {
-    config: Config,
+    lifetimes: Lifetimes,
     backend: Backend,
 }
+
+/// The lifetimes of the moment, for the door and for the back end's own timer.
+type Lifetimes = Arc<ArcSwap<Config>>;
 
 #[derive(Debug)]
 enum Backend {
@@ -109,8 +113,14 @@ impl Remembered {
 impl Cache {
     /// A cache in this process's memory.
     pub fn memory(config: Config) -> Self {
-        let backend = Backend::Memory(memory::Memory::new(&config));
-        Self { config, backend }
+        let lifetimes = Arc::new(ArcSwap::from_pointee(config));
+        let backend = Backend::Memory(memory::Memory::new(&lifetimes));
+        Self { lifetimes, backend }
+    }
+
+    /// Goes on with the lifetimes of `config`; a shorter one also ends what is remembered already. How many are kept stays.
+    pub fn reconfigure(&self, config: Config) {
+        self.lifetimes.store(Arc::new(config));
     }
 
     /// The verdict remembered under `key`, with what is left of its life.
@@ -119,14 +129,15 @@ impl Cache {
             Backend::Memory(memory) => memory.get(key).await,
         }?;
         // The configured lifetime decides, not the back end's timer: it holds whatever the back end's clock does.
-        let left = self.config.lifetime(found.verdict).checked_sub(found.age(now)).filter(|left| !left.is_zero())?;
+        let left =
+            self.lifetimes.load().lifetime(found.verdict).checked_sub(found.age(now)).filter(|left| !left.is_zero())?;
         Some((found, left))
     }
 
     /// Remembers a verdict under `key`, in place of any before it.
     pub async fn put(&self, key: Digest, verdict: Remembered) {
         // A verdict that is not kept still ends the one before it: nobody is told what the last answer has overtaken.
-        let keeps = !self.config.lifetime(verdict.verdict).is_zero();
+        let keeps = !self.lifetimes.load().lifetime(verdict.verdict).is_zero();
         match &self.backend {
             Backend::Memory(memory) if keeps => memory.put(key, verdict).await,
             Backend::Memory(memory) => memory.forget(&key).await,

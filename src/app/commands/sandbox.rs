@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use tokio_util::sync::CancellationToken;
 
 use super::serve;
-use crate::app::config::{Profile, Settings, Sources};
+use crate::app::config::{Found, Profile, Settings, Sources};
 use crate::app::simulated::{self, ENDPOINTS};
 use crate::app::{Gateway, World, lifecycle, telemetry};
 use crate::domain::verdict::Verdict;
@@ -75,7 +75,9 @@ pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
         )?;
         world.more_admin = sandbox.handle().router();
         let sources = args.flags().fold(sources, |sources, (key, addr)| sources.with_variable(key, addr));
-        let settings = sources.over(FOR_A_LAPTOP).over(simulated::configuration(&sandbox.handle())).load()?;
+        let sources = sources.over(FOR_A_LAPTOP).over(simulated::configuration(&sandbox.handle()));
+        let Found { files, settings } = sources.find();
+        let settings = settings?;
         anyhow::ensure!(
             settings.profile == Profile::Development,
             "a sandbox never runs under profile = \"production\"; use another configuration"
@@ -86,7 +88,7 @@ pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
         telemetry::start(&settings.log)?;
         world.access_log = serve::access_log(&settings.log)?;
         let needs_key = !settings.clients.is_empty();
-        let gateway = serve::bind(settings, world)?;
+        let gateway = serve::bind(settings, world)?.reloading(sources, files);
         super::say(&welcome(&gateway, needs_key));
         let done = serve::finish(gateway, signal).await;
         stop.cancel();

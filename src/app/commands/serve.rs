@@ -1,21 +1,25 @@
 //! `idgate serve`.
 
+use std::convert::Infallible;
 use std::process::ExitCode;
 
+use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::config::{Log, Settings, Sources};
+use crate::app::config::{Found, Log, Settings, Sources};
 use crate::app::{Gateway, World, lifecycle, telemetry};
 use crate::server::access_log::AccessLog;
+use crate::server::reload::Requests;
 
 pub(super) fn run(sources: &Sources) -> anyhow::Result<ExitCode> {
-    let settings = sources.load()?;
+    let Found { files, settings } = sources.find();
+    let settings = settings?;
     telemetry::start(&settings.log)?;
     let access_log = access_log(&settings.log)?;
     block_on(async {
         // Listened for before anything answers: whoever sees us up may stop us.
         let signal = lifecycle::stop_signal()?;
-        let gateway = bind(settings, World::real(access_log))?;
+        let gateway = bind(settings, World::real(access_log))?.reloading(sources.clone(), files);
         finish(gateway, signal).await
     })
 }
@@ -29,19 +33,34 @@ pub(super) fn bind(settings: Settings, world: World) -> anyhow::Result<Gateway> 
     Ok(gateway)
 }
 
-/// Serves until the signal, then drains.
+/// Serves until the signal, then drains; meanwhile SIGHUP asks for a reload.
 pub(super) async fn finish(gateway: Gateway, signal: impl Future<Output = ()>) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
+    let (reloads, mut hangup) = (gateway.reloads(), lifecycle::reload_signal()?);
     let served = gateway.serve(stop.clone());
+    let stopped = async {
+        tokio::select! {
+            () = signal => {}
+            never = reload_at_each(&mut hangup, &reloads) => match never {},
+        }
+    };
     tokio::pin!(served);
     let finished = tokio::select! {
         finished = &mut served => finished,
-        () = signal => {
+        () = stopped => {
             stop.cancel();
             served.await
         }
     };
     Ok(if finished { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What comes of a reload is in the log and in the metric.
+async fn reload_at_each(hangup: &mut Signal, reloads: &Requests) -> Infallible {
+    while hangup.recv().await.is_some() {
+        reloads.ask().await;
+    }
+    std::future::pending().await
 }
 
 pub(super) fn access_log(log: &Log) -> anyhow::Result<AccessLog> {

@@ -17,13 +17,14 @@ use crate::domain::personal::Secret;
 mod change;
 mod files;
 mod name;
+mod production;
 mod profile;
 mod provider;
 mod repair;
 mod secret;
 mod sections;
 
-pub use change::Sections;
+pub use change::{Difference, Sections};
 pub use files::Files;
 pub use profile::Profile;
 pub use sections::{Format, Log, Rules, Server, Settings};
@@ -136,6 +137,8 @@ impl Sources {
             Ok((defaults, tree)) => {
                 let mut read = Read { tree, secrets: BTreeMap::new(), files, mistakes: Vec::new() };
                 let settings = self.settings(&defaults, &mut read);
+                let strict = settings.iter().filter(|settings| settings.profile == Profile::Production);
+                read.mistakes.extend(strict.flat_map(production::mistakes));
                 // By key, because the order in which they are found is no order.
                 read.mistakes.sort_by(|one, other| one.key.cmp(&other.key));
                 let settings = settings.filter(|_| read.mistakes.is_empty());
@@ -198,6 +201,13 @@ fn read_file(path: &Path, files: &mut Files) -> Result<Zeroizing<String>, Mistak
     })
 }
 
+impl Mistakes {
+    /// A single one.
+    pub(super) fn one(key: &str, problem: &str) -> Self {
+        Self(vec![Mistake { key: key.to_owned(), problem: problem.to_owned() }])
+    }
+}
+
 impl Read {
     fn mistake(&mut self, key: impl Into<String>, problem: impl Into<String>) {
         self.mistakes.push(Mistake { key: key.into(), problem: problem.into() });
@@ -215,10 +225,14 @@ impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
         writeln!(f, "the configuration has {count} mistake{}:", if count == 1 { "" } else { "s" })?;
-        for Mistake { key, problem } in &self.0 {
-            if key.is_empty() { writeln!(f, "  {problem}")? } else { writeln!(f, "  {key}: {problem}")? }
-        }
-        Ok(())
+        self.0.iter().try_for_each(|mistake| writeln!(f, "  {mistake}"))
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, problem } = self;
+        if key.is_empty() { f.write_str(problem) } else { write!(f, "{key}: {problem}") }
     }
 }
 

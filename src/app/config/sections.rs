@@ -42,6 +42,8 @@ pub struct Settings {
     pub server: Server,
     /// Section `[log]`.
     pub log: Log,
+    /// Section `[reload]`.
+    pub reload: Reload,
     /// Section `[rules]`.
     pub rules: api::Rules,
     /// Region names, embedded or from the configured file.
@@ -109,6 +111,15 @@ pub enum Format {
     Text,
 }
 
+/// Section `[reload]`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reload {
+    /// How often the files are looked at; zero turns that off.
+    #[serde(with = "friendly")]
+    pub poll: Duration,
+}
+
 /// Section `[rules]`.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -143,6 +154,7 @@ pub(super) struct Raw {
     profile: Profile,
     server: Server,
     log: Log,
+    reload: Reload,
     rules: Rules,
     #[serde(default)]
     regions: RegionsSection,
@@ -199,6 +211,7 @@ pub(super) fn finish(
     Some(Settings {
         sections,
         profile: raw.profile,
+        reload: raw.reload,
         rules: api::Rules {
             calendar: match raw.rules.calendar {
                 CalendarWord::Strict => Calendar::Strict,
@@ -244,6 +257,7 @@ fn check_server(raw: &Raw, read: &mut Read) {
         ("server.drain_notice", server.drain_notice),
         ("server.drain_timeout", server.drain_timeout),
         ("chain.budget", raw.chain.budget),
+        ("reload.poll", raw.reload.poll),
     ];
     for (key, _) in all.into_iter().filter(|(_, value)| *value > LONGEST_WAIT) {
         read.mistake(key, "is longer than a day, which nobody waits; write some seconds, such as \"8s\"");

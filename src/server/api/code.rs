@@ -27,6 +27,7 @@ pub enum Code {
     UnsupportedDocument,
     RejectedByProvider,
     IdempotencyKeyReused,
+    InvalidConfiguration,
     RateLimited,
     SubjectThrottled,
     Internal,
@@ -48,7 +49,7 @@ pub(super) struct Row {
 
 impl Code {
     /// All of them, in the order of the statuses they come with.
-    pub const ALL: [Code; 25] = [
+    pub const ALL: [Code; 26] = [
         Code::MalformedRequest,
         Code::Unauthenticated,
         Code::Forbidden,
@@ -65,6 +66,7 @@ impl Code {
         Code::UnsupportedDocument,
         Code::RejectedByProvider,
         Code::IdempotencyKeyReused,
+        Code::InvalidConfiguration,
         Code::RateLimited,
         Code::SubjectThrottled,
         Code::Internal,
@@ -189,6 +191,13 @@ impl Code {
                 false,
                 "The idempotency key belongs to another request",
                 "Use a new key for a new question; a key is kept for 24 hours.",
+            ),
+            Code::InvalidConfiguration => row(
+                "invalid_configuration",
+                S::UNPROCESSABLE_ENTITY,
+                false,
+                "The configuration has mistakes",
+                "Nothing was changed. Mend what `errors` names (`idgate check` says the same), then reload again.",
             ),
             Code::RateLimited => row(
                 "rate_limited",

@@ -18,9 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::money::Prices;
-use crate::domain::personal::Secret;
 use crate::domain::verdict::Verdict;
-use crate::providers::{Access, Code, Configured, Credential, Driver, Protocol, Settings};
+use crate::providers::{Access, Code, Configured, Credential, Driver, Protocol};
 
 mod control;
 mod door;
@@ -64,15 +63,7 @@ impl Simulated {
         driver: &Driver,
         endpoints: usize,
     ) -> Result<Self, Vec<(&'static str, String)>> {
-        let mut settings = Settings::default();
-        for &(key, value) in driver.sandbox_settings {
-            if driver.secrets.contains(&key) {
-                settings.secret.insert(key.to_owned(), Secret::new(value));
-            } else {
-                settings.plain.insert(key.to_owned(), value.to_owned());
-            }
-        }
-        let Configured { protocol, access: Access::Given(credential) } = (driver.configure)(&settings)?;
+        let Configured { protocol, access: Access::Given(credential) } = driver.sandbox()?;
         let Driver { codes, prices, .. } = *driver;
         Ok(Self { provider: provider.into(), protocol, codes, prices, credential, endpoints })
     }

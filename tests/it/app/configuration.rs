@@ -222,3 +222,32 @@ fn a_good_configuration_comes_from_file_and_environment_and_says_whom_it_asks() 
     assert_eq!(ran.code, Some(78));
     assert!(ran.err.contains("server.max_in_fliht") || ran.err.contains("server.max_in_flihgt"), "{}", ran.err);
 }
+
+#[test]
+fn production_refuses_a_secret_that_every_user_of_the_machine_can_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let secret = TempFile::new("readable-secret", SECRET);
+    let toml = |profile: &str| {
+        format!(
+            "profile = \"{profile}\"\n[clients.c]\nkeys = [{{ id = \"a\", sha256 = \"{}\" }}]\n[providers.p]\ndriver = \"yunyi\"\n\
+             endpoints = [\"https://provider.example\"]\napp_code = {{ file = {:?} }}\n[chain]\norder = [\"p\"]\n",
+            "0".repeat(64),
+            secret.path()
+        )
+    };
+    let told = |mode: u32, profile: &str| {
+        std::fs::set_permissions(secret.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        let file = TempFile::new(&format!("readable-{profile}.toml"), &toml(profile));
+        let ran = run(&mut idgate(&["check", "--config", file.path()]), "");
+        assert!(!ran.err.contains(SECRET), "{}", ran.err);
+        (ran.code, ran.err)
+    };
+    assert_eq!(told(0o640, "production").0, Some(0));
+    assert_eq!(told(0o644, "development").0, Some(0));
+    for mode in [0o644, 0o604, 0o602, 0o666] {
+        let (code, err) = told(mode, "production");
+        assert_eq!(code, Some(78), "{mode:o}");
+        assert!(err.contains("providers.p.app_code: the file") && err.contains(&format!("mode {mode:o}")), "{err}");
+        assert!(err.contains("chmod o-rwx") && err.contains("defaultMode: 0440"), "{err}");
+    }
+}

@@ -12,6 +12,7 @@ mod canary;
 mod commands;
 mod configuration;
 mod drain;
+mod reload;
 
 /// As long as a process may take to come up or go down; only a broken test waits for all of it.
 const PATIENCE: Duration = Duration::from_secs(60);

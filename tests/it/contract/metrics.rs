@@ -155,7 +155,7 @@ async fn what_can_fail_is_counted_at_zero_before_it_does() {
         assert!(page.zeroes("idgate_attempts_total", "outcome", &whole).is_superset(&words(skipped)), "{provider}");
     }
     assert_eq!(page.zeroes("idgate_requests_total", "status", &[]), words("500 502 503 504"));
-    assert_eq!(page.zeroes("idgate_config_reloads_total", "result", &[]), words("failure"));
+    assert_eq!(page.zeroes("idgate_config_reloads_total", "result", &[]), words("failure success"));
     let avoided = "cache shared invalid_input hold idempotent";
     assert_eq!(page.zeroes("idgate_calls_avoided_total", "reason", &[]), words(avoided));
     assert!(!page.zeroes("idgate_fallbacks_total", "reason", &[("from", "aliyun"), ("to", "yunyi")]).is_empty());

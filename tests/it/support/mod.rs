@@ -7,14 +7,16 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{HeaderMap, StatusCode};
-use idgate::app::config::Sources;
+use idgate::app::config::{Found, Sources};
 use idgate::app::simulated;
 use idgate::app::{Gateway, World};
 use idgate::domain::clock::{Clock, Ids};
 use idgate::domain::verdict::Verdict;
+use idgate::providers::Credential;
 use idgate::server::access_log::AccessLog;
 use idgate::server::sandbox::{People, Sandbox, SandboxHandle};
 use serde_json::{Value, json};
@@ -29,6 +31,7 @@ pub struct Builder {
     access_log: AccessLog,
     clock: Option<Clock>,
     ids: Option<Ids>,
+    file: Option<PathBuf>,
 }
 
 /// A running gateway.
@@ -37,6 +40,7 @@ pub struct TestGateway {
     pub admin: SocketAddr,
     pub sandbox: SandboxHandle,
     pub http: reqwest::Client,
+    file: Option<PathBuf>,
     stop: CancellationToken,
     serving: JoinHandle<bool>,
     _simulators: Sandbox,
@@ -69,6 +73,7 @@ impl TestGateway {
             access_log: AccessLog::nowhere(),
             clock: None,
             ids: None,
+            file: None,
         }
     }
 
@@ -99,6 +104,19 @@ impl TestGateway {
     pub async fn admin_get(&self, path: &str) -> (StatusCode, String) {
         let response = self.http.get(format!("http://{}{path}", self.admin)).send().await.expect("admin answers");
         (response.status(), response.text().await.expect("text"))
+    }
+
+    /// Changes the file that its configuration is read from, see [`Builder::in_file`], in one step.
+    pub fn rewrite(&self, edit: impl FnOnce(String) -> String) {
+        let path = self.file.as_ref().expect("its configuration is in a file");
+        let (text, beside) = (std::fs::read_to_string(path).expect("the file is there"), path.with_extension("new"));
+        std::fs::write(&beside, edit(text)).expect("a file beside it");
+        std::fs::rename(beside, path).expect("the file takes its place");
+    }
+
+    /// `POST /v1/reload`.
+    pub async fn reload(&self) -> Reply {
+        Reply::of(self.http.post(format!("http://{}/v1/reload", self.admin)).send().await.expect("admin answers")).await
     }
 
     /// A POST on the admin listener.
@@ -189,6 +207,18 @@ impl Builder {
         Self { ids: Some(ids), ..self }
     }
 
+    /// The providers and all overlays are written into this file, from which it can be reloaded.
+    pub fn in_file(self, path: impl Into<PathBuf>) -> Self {
+        Self { file: Some(path.into()), ..self }
+    }
+
+    /// The same, `provider` accepting these credentials instead of the sandbox's own.
+    pub async fn start_accepting(self, provider: &str, credentials: Vec<Credential>) -> TestGateway {
+        let gateway = self.start().await;
+        gateway.sandbox.accept(provider, credentials).expect("the provider is simulated");
+        gateway
+    }
+
     /// Starts simulators and gateway.
     pub async fn start(self) -> TestGateway {
         let stop = CancellationToken::new();
@@ -208,16 +238,42 @@ impl Builder {
         let sandbox = simulators.handle();
         world.more_admin = sandbox.router();
         let ports = "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ndrain_notice = \"0s\"";
-        let mut sources = Sources::text(ports).over(simulated::configuration(&sandbox));
-        for overlay in self.overlays {
-            sources = sources.over(overlay);
-        }
-        let settings = sources.load().unwrap_or_else(|mistakes| panic!("{mistakes}"));
-        let gateway = Gateway::bind(settings, world).expect("the gateway starts");
+        let layers = [ports.to_owned(), simulated::configuration(&sandbox)].into_iter().chain(self.overlays);
+        let sources = match &self.file {
+            None => layers.fold(Sources::default(), Sources::over),
+            Some(path) => {
+                let layers = layers.map(|toml| toml.parse::<toml::Table>().expect("an overlay is TOML"));
+                let whole = layers.fold(toml::Table::new(), laid_over);
+                std::fs::write(path, whole.to_string()).expect("the file can be written");
+                Sources { file: Some(path.clone()), ..Sources::default() }
+            }
+        };
+        let Found { files, settings } = sources.find();
+        let settings = settings.unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let gateway = Gateway::bind(settings, world).expect("the gateway starts").reloading(sources, files);
         let (public, admin) = (gateway.public_addr(), gateway.admin_addr());
         let serving = tokio::spawn(gateway.serve(stop.clone()));
-        TestGateway { public, admin, sandbox, http: client(), stop, serving, _simulators: simulators }
+        TestGateway { public, admin, sandbox, http: client(), file: self.file, stop, serving, _simulators: simulators }
     }
+}
+
+/// One table over another, as the layers of a configuration; but a secret is replaced whole.
+fn laid_over(mut below: toml::Table, above: toml::Table) -> toml::Table {
+    for (key, value) in above {
+        let both = (below.remove(&key), value);
+        let value = match both {
+            (Some(toml::Value::Table(below)), toml::Value::Table(above)) if !is_secret(&above) => {
+                toml::Value::Table(laid_over(below, above))
+            }
+            (_, above) => above,
+        };
+        below.insert(key, value);
+    }
+    below
+}
+
+fn is_secret(table: &toml::Table) -> bool {
+    ["env", "file", "value"].iter().any(|kind| table.len() == 1 && table.contains_key(*kind))
 }
 
 impl Reply {

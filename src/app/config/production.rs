@@ -1,0 +1,98 @@
+//! What is for a laptop, and refused by `profile = "production"`: each with its own sentence. (Secrets written down and
+//! secret files that everybody can read are refused where secrets are read, in `secret`.)
+
+use super::Mistake;
+use super::sections::Settings;
+use crate::verify::ProviderConfig;
+
+/// Everything in `settings` that is not for production.
+pub(super) fn mistakes(settings: &Settings) -> Vec<Mistake> {
+    let providers = settings.verify.providers.iter().flat_map(provider);
+    providers.chain(clients(settings)).chain(log(settings)).collect()
+}
+
+fn mistake(key: impl Into<String>, problem: &str) -> Mistake {
+    Mistake { key: key.into(), problem: problem.to_owned() }
+}
+
+fn provider(provider: &ProviderConfig) -> Vec<Mistake> {
+    let at = format!("providers.{}", provider.name);
+    let plain = provider.endpoints.iter().enumerate().filter(|(_, endpoint)| !endpoint.is_https()).map(|(index, _)| {
+        let problem = "is plain http, which production refuses on loopback too; write \"https://…\"";
+        mistake(format!("{at}.endpoints[{index}]"), problem)
+    });
+    let sandbox = is_sandboxed(provider).then(|| {
+        let problem = "has the sandbox's own credential, which stands in the source; production wants a real one";
+        mistake(&at, problem)
+    });
+    plain.chain(sandbox).collect()
+}
+
+fn is_sandboxed(provider: &ProviderConfig) -> bool {
+    let Ok(sandbox) = provider.driver.sandbox() else { return false };
+    let Some(invented) = sandbox.access.given() else { return false };
+    provider.configured.access.given().into_iter().chain(&provider.next).any(|given| given.is(invented))
+}
+
+fn clients(settings: &Settings) -> Option<Mistake> {
+    let problem = "is empty, so whoever reaches the port could ask; production wants a [clients.NAME] section for each \
+                   caller (`idgate key new NAME`)";
+    settings.clients.is_empty().then(|| mistake("clients", problem))
+}
+
+/// Finer levels of other libraries hold headers, and with them keys.
+fn log(settings: &Settings) -> Option<Mistake> {
+    let is_fine = |level: &str| matches!(level.trim().to_ascii_lowercase().as_str(), "debug" | "trace" | "4" | "5");
+    let tells_too_much = settings.log.level.split(',').any(|directive| match directive.rsplit_once('=') {
+        Some((target, level)) => is_fine(level) && !is_ours(target),
+        // A bare word is a level, or a target of which everything is told.
+        None => is_fine(directive) || !(is_level(directive) || is_ours(directive)),
+    });
+    let problem = "tells about other libraries at debug level, whose lines could hold headers and keys; write \"info\", \
+                   or \"info,idgate=debug\" for our own lines";
+    tells_too_much.then(|| mistake("log.level", problem))
+}
+
+fn is_ours(target: &str) -> bool {
+    let target = target.trim();
+    target == "idgate" || target.starts_with("idgate::")
+}
+
+fn is_level(word: &str) -> bool {
+    let word = word.trim().to_ascii_lowercase();
+    word.is_empty() || matches!(word.as_str(), "off" | "error" | "warn" | "info" | "0" | "1" | "2" | "3")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Sources;
+
+    #[test]
+    fn each_thing_for_a_laptop_has_its_own_sentence() {
+        let driver = crate::providers::DRIVERS.iter().find(|driver| driver.secrets.contains(&"app_code")).unwrap();
+        let (key, code) = driver.sandbox_settings.first().unwrap();
+        let toml = format!(
+            "profile = \"production\"\n[log]\nlevel = \"debug\"\n[chain]\norder = [\"one\"]\n[providers.one]\n\
+             driver = \"{}\"\nendpoints = [\"http://127.0.0.1:1\"]\n{key} = {{ env = \"CODE\" }}\n",
+            driver.name
+        );
+        let sources = Sources::text(toml).with_variable("CODE", code);
+        let told = sources.load().unwrap_err().0;
+        let told: Vec<_> = told.iter().map(|mistake| &*mistake.key).collect();
+        assert_eq!(told, ["clients", "log.level", "providers.one", "providers.one.endpoints[0]"]);
+    }
+
+    #[test]
+    fn only_our_own_lines_may_be_told_in_full() {
+        let tells = |level: &str| {
+            let toml = format!("profile = \"production\"\n[log]\nlevel = \"{level}\"\n");
+            Sources::text(toml).load().unwrap_err().0.iter().any(|mistake| mistake.key == "log.level")
+        };
+        for fine in ["info", "warn,idgate=trace", "info,idgate::verify=debug,h2=warn", "off", "error,idgate"] {
+            assert!(!tells(fine), "{fine}");
+        }
+        for too_much in ["debug", "TRACE", "info,hyper=trace", "info,h2", "info,idgate_other=debug", "5"] {
+            assert!(tells(too_much), "{too_much}");
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Another configuration for a process that goes on: what it changes, what it keeps, and what it is refused.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use http::StatusCode;
+use idgate::domain::personal::Secret;
+use idgate::providers::Credential;
+use serde_json::json;
+
+use super::{PATIENCE, TempFile};
+use crate::support::{TestGateway, anybody, person};
+
+/// Nothing is read again but when a test asks for it.
+const BY_HAND: &str = "[reload]\npoll = \"0s\"\n";
+
+/// Providers as fast as the load.
+const FAST: &str = "[providers.aliyun]\nrate_limit = 1000000\n[providers.yunyi]\nrate_limit = 1000000\n";
+
+/// A file of a test's own, gone with it.
+fn file(name: &str) -> TempFile {
+    TempFile::new(&format!("reload-{name}.toml"), "")
+}
+
+/// A mounted Kubernetes secret: `KEY -> ..data/KEY`, `..data -> ..VERSION`.
+struct Mount(PathBuf);
+
+impl Mount {
+    fn new(name: &str, key: &str, content: &str) -> Self {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::os::unix::fs::symlink(format!("..data/{key}"), folder.join(key)).unwrap();
+        let mount = Self(folder);
+        mount.swap("1", key, content);
+        mount
+    }
+
+    fn file(&self, key: &str) -> String {
+        self.0.join(key).display().to_string()
+    }
+
+    /// Another version takes the place of the one before in one step, as kubelet does it.
+    fn swap(&self, version: &str, key: &str, content: &str) {
+        let data = self.0.join(format!("..{version}"));
+        std::fs::create_dir(&data).unwrap();
+        std::fs::write(data.join(key), content).unwrap();
+        std::os::unix::fs::symlink(data.file_name().map(Path::new).unwrap(), self.0.join("..data_tmp")).unwrap();
+        std::fs::rename(self.0.join("..data_tmp"), self.0.join("..data")).unwrap();
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Strangers ask without a pause until they are told to stop; every answer must be a verdict.
+struct Load {
+    stop: Arc<AtomicBool>,
+    asked: Arc<AtomicU64>,
+    askers: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Load {
+    fn on(gateway: &TestGateway) -> Self {
+        let (stop, asked) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let askers = (0..4).map(|_| {
+            let (stop, asked, http) = (Arc::clone(&stop), Arc::clone(&asked), gateway.http.clone());
+            let url = format!("http://{}/v1/verify", gateway.public);
+            tokio::spawn(async move {
+                while !stop.load(Ordering::SeqCst) {
+                    let body = anybody().body().to_string();
+                    let request = http.post(&url).header("content-type", "application/json").body(body);
+                    let answer = request.send().await.unwrap();
+                    let status = answer.status();
+                    let text = answer.text().await.unwrap();
+                    assert_eq!(status, 200, "{text}");
+                    asked.fetch_add(1, Ordering::SeqCst);
+                }
+            })
+        });
+        let askers = askers.collect();
+        Self { stop, asked, askers }
+    }
+
+    /// Waits until so many more questions were answered.
+    async fn answered(&self, more: u64) {
+        let wanted = self.asked.load(Ordering::SeqCst) + more;
+        let enough = async {
+            while self.asked.load(Ordering::SeqCst) < wanted {
+                assert!(!self.askers.iter().any(|asker| asker.is_finished()), "an asker has failed");
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, enough).await.expect("the load goes on");
+    }
+
+    async fn end(self) -> u64 {
+        self.stop.store(true, Ordering::SeqCst);
+        for asker in self.askers {
+            asker.await.unwrap();
+        }
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_reloads_under_load_ten_of_them_bad_lose_nothing_and_forget_nothing() {
+    let file = file("hundred");
+    let gateway = TestGateway::new().chain(&["aliyun", "yunyi"]).over(BY_HAND).over(FAST).in_file(file.path());
+    let gateway = gateway.start().await;
+    let known = person(1);
+    assert_eq!(gateway.ask(&known).await.source(), "provider");
+    // A breaker that is open, by five faults in a row; it stays open for five seconds at least, and for minutes here.
+    gateway.rewrite(|toml| toml.replace("[chain]", "[breaker]\nopen_for = \"5m\"\n[chain]"));
+    assert_eq!(gateway.reload().await.status, 200);
+    gateway.fault("aliyun", r#"{"kind": "status", "status": 500}"#);
+    for _ in 0..5 {
+        gateway.ask(&anybody()).await;
+    }
+    gateway.mend("aliyun");
+    let breaker = || async { gateway.status_of("aliyun").await["endpoints"][0]["breaker"].clone() };
+    assert_eq!(breaker().await, "open");
+    let calls = gateway.sandbox.calls("aliyun");
+
+    let load = Load::on(&gateway);
+    // With the one before and the one after: a hundred.
+    for n in 1..99 {
+        let bad = n % 10 == 0;
+        gateway.rewrite(|toml| {
+            let lines = toml.lines().filter(|line| !line.starts_with("attempt_timeout") && *line != "nonsense = 1");
+            let toml: String = lines.map(|line| format!("{line}\n")).collect();
+            let toml =
+                toml.replace("[providers.yunyi]", &format!("[providers.yunyi]\nattempt_timeout = \"{}s\"", 2 + n % 2));
+            if bad { toml.replace("[chain]", "[chain]\nnonsense = 1") } else { toml }
+        });
+        let reply = gateway.reload().await;
+        match bad {
+            true => {
+                assert_eq!((reply.status, reply.code()), (StatusCode::UNPROCESSABLE_ENTITY, "invalid_configuration"))
+            }
+            false => assert_eq!((reply.status, &reply.body["added"]), (StatusCode::OK, &json!([]))),
+        }
+    }
+    // The tenth bad one.
+    gateway.rewrite(|_| "nonsense".to_owned());
+    assert_eq!(gateway.reload().await.status, 422);
+    load.answered(20).await;
+    assert!(load.end().await > 100);
+
+    assert_eq!(gateway.metric("idgate_config_reloads_total", &[("result", "success")]).await, 90.0);
+    assert_eq!(gateway.metric("idgate_config_reloads_total", &[("result", "failure")]).await, 10.0);
+    assert_eq!(breaker().await, "open");
+    assert_eq!(gateway.sandbox.calls("aliyun"), calls, "nobody was sent to the open one");
+    assert_eq!(gateway.ask(&known).await.source(), "cache");
+}
+
+#[tokio::test]
+async fn a_reload_tells_what_differs_by_section() {
+    let file = file("sections");
+    let gateway = TestGateway::new().chain(&["aliyun", "yunyi"]).over(BY_HAND).in_file(file.path()).start().await;
+    assert_eq!(gateway.reload().await.body, json!({"added": [], "changed": [], "removed": []}));
+    gateway.rewrite(|toml| {
+        toml.replace("order = [\"aliyun\", \"yunyi\"]", "order = [\"yunyi\"]")
+            + "\n[purposes.default]\non_unknown = \"stop\"\n"
+    });
+    assert_eq!(
+        gateway.reload().await.body,
+        json!({"added": ["purposes.default"], "changed": ["chain"], "removed": []})
+    );
+    assert_eq!(gateway.ask(&anybody()).await.provider(), "yunyi");
+}
+
+#[tokio::test]
+async fn what_needs_a_restart_is_refused_by_name_and_changes_nothing_else() {
+    let file = file("fixed");
+    let gateway = TestGateway::new().chain(&["aliyun"]).over(BY_HAND).in_file(file.path()).start().await;
+    gateway.rewrite(|toml| {
+        let other_port = format!("admin_listen = \"127.0.0.1:{}\"", gateway.public.port());
+        toml.replace("admin_listen = \"127.0.0.1:0\"", &other_port)
+            .replace("order = [\"aliyun\"]", "order = [\"yunyi\"]")
+    });
+    let reply = gateway.reload().await;
+    assert_eq!((reply.status.as_u16(), reply.code()), (422, "invalid_configuration"));
+    let errors = reply.body["errors"].as_array().unwrap();
+    let told = errors[0]["detail"].as_str().unwrap();
+    assert!(errors.len() == 1 && told.starts_with("server.admin_listen: ") && told.contains("restart"), "{told}");
+    assert_eq!(gateway.ask(&anybody()).await.provider(), "aliyun");
+}
+
+#[tokio::test]
+async fn what_an_operator_has_set_aside_stays_aside_and_a_hold_stays_a_hold() {
+    let file = file("aside");
+    let gateway = TestGateway::new().chain(&["aliyun", "yunyi"]).over(BY_HAND).in_file(file.path()).start().await;
+    let repeated = anybody();
+    gateway.fault("yunyi", r#"{"kind": "status", "status": 500}"#);
+    gateway.fault("aliyun", r#"{"kind": "outcome", "outcome": "subject_throttled"}"#);
+    gateway.ask(&repeated).await;
+    gateway.mend("aliyun");
+    gateway.mend("yunyi");
+    assert_eq!(gateway.admin_post("/v1/providers/yunyi/isolate").await, 204);
+    gateway.rewrite(|toml| {
+        toml.replace("[chain]", "[cache]\nmatch_ttl = \"9m\"\n[chain]") + "\n[holds]\nfirst = \"20m\"\n"
+    });
+    assert_eq!(gateway.reload().await.status, 200);
+    assert_eq!(gateway.status_of("yunyi").await["isolated"], true);
+    let reply = gateway.ask(&repeated).await;
+    assert_eq!(reply.attempts(), ["aliyun=skipped_hold(no)", "yunyi=skipped_open(no)"]);
+}
+
+#[tokio::test]
+async fn a_question_in_flight_while_the_configuration_changes_is_joined_and_not_asked_again() {
+    let file = file("flight");
+    let gateway = TestGateway::new().chain(&["aliyun"]).over(BY_HAND).in_file(file.path()).start().await;
+    gateway.fault("aliyun", r#"{"kind": "slow", "delay": "1s"}"#);
+    let asked = anybody();
+    let first = gateway.ask(&asked);
+    let second = async {
+        while gateway.sandbox.calls("aliyun") == 0 {
+            tokio::task::yield_now().await;
+        }
+        gateway.rewrite(|toml| toml.replace("[providers.aliyun]", "[providers.aliyun]\nmax_concurrency = 9"));
+        assert_eq!(gateway.reload().await.status, 200);
+        gateway.ask(&asked).await
+    };
+    let (first, second) = tokio::join!(first, second);
+    assert_eq!((first.source(), second.source()), ("provider", "shared"));
+    assert_eq!(gateway.sandbox.calls("aliyun"), 1);
+}
+
+#[tokio::test]
+async fn a_provider_that_is_gone_is_gone_from_the_gauges_and_a_lifetime_counts_at_once() {
+    let file = file("gone");
+    let gateway = TestGateway::new().chain(&["aliyun"]).over(BY_HAND).in_file(file.path()).start().await;
+    let known = anybody();
+    gateway.ask(&known).await;
+    assert!(gateway.admin_get("/metrics").await.1.contains("idgate_provider_available{provider=\"muzhiyun\"}"));
+    gateway.rewrite(|toml| {
+        let mut toml: toml::Table = toml.parse().unwrap();
+        toml["providers"].as_table_mut().unwrap().remove("muzhiyun");
+        toml.insert("cache".to_owned(), toml::Value::Table("match_ttl = \"0s\"".parse().unwrap()));
+        toml.to_string()
+    });
+    let reply = gateway.reload().await;
+    assert_eq!(reply.body, json!({"added": [], "changed": ["cache"], "removed": ["providers.muzhiyun"]}));
+    let metrics = gateway.admin_get("/metrics").await.1;
+    for gauge in ["idgate_provider_available", "idgate_breaker_state", "idgate_account_fault", "idgate_in_flight"] {
+        let of_it = metrics.lines().find(|line| line.starts_with(gauge) && line.contains("muzhiyun"));
+        assert_eq!(of_it, None);
+    }
+    assert_eq!(gateway.ask(&known).await.source(), "provider");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s41_an_app_code_that_is_replaced_by_a_symlink_swap_under_load_loses_no_question() {
+    let mount = Mount::new("app-code", "app_code", "the-first-app-code\n");
+    let file = file("rotation");
+    let toml = format!(
+        "[reload]\npoll = \"20ms\"\n[providers.yunyi]\napp_code = {{ file = {:?} }}\nnext = {{ app_code = {{ value = \"the-second\" }} }}\n",
+        mount.file("app_code")
+    );
+    let gateway = TestGateway::new().chain(&["yunyi"]).over(toml).over(FAST).in_file(file.path());
+    let code = |text: &str| Credential::AppCode(Secret::new(text));
+    let gateway = gateway.start_accepting("yunyi", vec![code("the-first-app-code")]).await;
+    let generation = || gateway.metric("idgate_credential_generation", &[("provider", "yunyi")]);
+    let load = Load::on(&gateway);
+    load.answered(10).await;
+    assert_eq!(generation().await, 1.0);
+    // The provider issues a new code and takes both for a while; the new one is mounted; the old one ends.
+    gateway.sandbox.accept("yunyi", vec![code("the-first-app-code"), code("the-third")]).unwrap();
+    mount.swap("2", "app_code", "the-third\n");
+    let moved = async {
+        while generation().await < 2.0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, moved).await.expect("the new code comes into use");
+    gateway.sandbox.accept("yunyi", vec![code("the-third")]).unwrap();
+    load.answered(50).await;
+    // And without any overlap: the one that follows is there already.
+    gateway.sandbox.accept("yunyi", vec![code("the-second")]).unwrap();
+    load.answered(50).await;
+    load.end().await;
+    assert_eq!(generation().await, 3.0);
+}
+
+#[tokio::test]
+async fn a_new_key_brings_back_at_once_what_the_old_one_had_set_aside() {
+    let file = file("restored");
+    let gateway = TestGateway::new().chain(&["yunyi"]).over(BY_HAND).in_file(file.path()).start().await;
+    gateway.sandbox.accept("yunyi", vec![Credential::AppCode(Secret::new("the-new-one"))]).unwrap();
+    assert_eq!(gateway.ask(&anybody()).await.code(), "no_provider_available");
+    gateway.rewrite(|toml| {
+        let mut toml: toml::Table = toml.parse().unwrap();
+        toml["providers"]["yunyi"]["app_code"]["value"] = "the-new-one".into();
+        toml.to_string()
+    });
+    assert_eq!(gateway.reload().await.body["changed"], json!(["providers.yunyi"]));
+    assert_eq!(gateway.ask(&anybody()).await.verdict(), "match");
+}
