@@ -98,6 +98,11 @@ fn resolve(
     let ValueKind::Table(table) = value.kind else {
         return Err(format!("is a secret and must not be written here; {HOW}"));
     };
+    if table.len() > 1 {
+        return Err(format!(
+            "must be exactly one of {{ env }}, {{ file }}, {{ value }}; a layer adds to the one below it, so that each must name the same one; {HOW}"
+        ));
+    }
     let mut entries = table.into_iter();
     let (Some((kind, Value { kind: ValueKind::String(text), .. })), None) = (entries.next(), entries.next()) else {
         return Err(format!("must be one of {{ env }}, {{ file }}, {{ value }}, with a string; {HOW}"));

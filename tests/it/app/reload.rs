@@ -9,7 +9,7 @@ use idgate::domain::personal::Secret;
 use idgate::providers::Credential;
 use serde_json::json;
 
-use super::{PATIENCE, TempFile};
+use super::{PATIENCE, SandboxProcess, TempFile};
 use crate::support::{TestGateway, anybody, person};
 
 /// Nothing is read again but when a test asks for it.
@@ -27,12 +27,14 @@ fn file(name: &str) -> TempFile {
 struct Mount(PathBuf);
 
 impl Mount {
-    fn new(name: &str, key: &str, content: &str) -> Self {
+    fn new(name: &str, keys: &[(&str, &str)]) -> Self {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        std::os::unix::fs::symlink(format!("..data/{key}"), folder.join(key)).unwrap();
+        for (key, _) in keys {
+            std::os::unix::fs::symlink(format!("..data/{key}"), folder.join(key)).unwrap();
+        }
         let mount = Self(folder);
-        mount.swap("1", key, content);
+        mount.swap("1", keys);
         mount
     }
 
@@ -41,10 +43,12 @@ impl Mount {
     }
 
     /// Another version takes the place of the one before in one step, as kubelet does it.
-    fn swap(&self, version: &str, key: &str, content: &str) {
+    fn swap(&self, version: &str, keys: &[(&str, &str)]) {
         let data = self.0.join(format!("..{version}"));
         std::fs::create_dir(&data).unwrap();
-        std::fs::write(data.join(key), content).unwrap();
+        for (key, content) in keys {
+            std::fs::write(data.join(key), content).unwrap();
+        }
         std::os::unix::fs::symlink(data.file_name().map(Path::new).unwrap(), self.0.join("..data_tmp")).unwrap();
         std::fs::rename(self.0.join("..data_tmp"), self.0.join("..data")).unwrap();
     }
@@ -255,7 +259,7 @@ async fn a_provider_that_is_gone_is_gone_from_the_gauges_and_a_lifetime_counts_a
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s41_an_app_code_that_is_replaced_by_a_symlink_swap_under_load_loses_no_question() {
-    let mount = Mount::new("app-code", "app_code", "the-first-app-code\n");
+    let mount = Mount::new("app-code", &[("app_code", "the-first-app-code\n")]);
     let file = file("rotation");
     let toml = format!(
         "[reload]\npoll = \"20ms\"\n[providers.yunyi]\napp_code = {{ file = {:?} }}\nnext = {{ app_code = {{ value = \"the-second\" }} }}\n",
@@ -270,7 +274,7 @@ async fn s41_an_app_code_that_is_replaced_by_a_symlink_swap_under_load_loses_no_
     assert_eq!(generation().await, 1.0);
     // The provider issues a new code and takes both for a while; the new one is mounted; the old one ends.
     gateway.sandbox.accept("yunyi", vec![code("the-first-app-code"), code("the-third")]).unwrap();
-    mount.swap("2", "app_code", "the-third\n");
+    mount.swap("2", &[("app_code", "the-third\n")]);
     let moved = async {
         while generation().await < 2.0 {
             tokio::task::yield_now().await;
@@ -286,6 +290,41 @@ async fn s41_an_app_code_that_is_replaced_by_a_symlink_swap_under_load_loses_no_
     assert_eq!(generation().await, 3.0);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s41_an_access_key_whose_two_halves_are_swapped_under_load_never_signs_with_one_of_each() {
+    let pair = |n: u32| [format!("canaryAccessKey{n}"), format!("canarySecret{n}")];
+    let of = |n: u32| {
+        let [id, secret] = pair(n);
+        Credential::AccessKey { id, secret: Secret::new(secret), security_token: None }
+    };
+    let [id, secret] = pair(0);
+    let mount = Mount::new("access-key", &[("id", &id), ("secret", &secret)]);
+    let toml = format!(
+        "[reload]\npoll = \"20ms\"\n[providers.aliyun]\naccess_key_id = {{ file = {:?} }}\naccess_key_secret = {{ file = {:?} }}\n",
+        mount.file("id"),
+        mount.file("secret")
+    );
+    let file = file("access-key");
+    let gateway = TestGateway::new().chain(&["aliyun"]).over(toml).over(FAST).in_file(file.path());
+    // Both are taken for a while at each turn, as an account with two AccessKeys does.
+    let gateway = gateway.start_accepting("aliyun", vec![of(0), of(1)]).await;
+    let load = Load::on(&gateway);
+    for n in 1..10 {
+        let [id, secret] = pair(n);
+        gateway.sandbox.accept("aliyun", vec![of(n - 1), of(n)]).unwrap();
+        mount.swap(&format!("{}", n + 1), &[("id", &id), ("secret", &secret)]);
+        let in_use = async {
+            while gateway.metric("idgate_credential_generation", &[("provider", "aliyun")]).await < f64::from(n + 1) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, in_use).await.expect("the new key comes into use");
+    }
+    load.answered(50).await;
+    load.end().await;
+    assert_eq!(gateway.sandbox.refused("aliyun"), 0, "no request was signed with halves of two keys");
+}
+
 #[tokio::test]
 async fn a_new_key_brings_back_at_once_what_the_old_one_had_set_aside() {
     let file = file("restored");
@@ -299,4 +338,28 @@ async fn a_new_key_brings_back_at_once_what_the_old_one_had_set_aside() {
     });
     assert_eq!(gateway.reload().await.body["changed"], json!(["providers.yunyi"]));
     assert_eq!(gateway.ask(&anybody()).await.verdict(), "match");
+}
+
+#[test]
+fn a_hangup_is_a_reload_and_a_bad_file_is_told_once_with_all_its_mistakes() {
+    let file = TempFile::new("hangup.toml", "[reload]\npoll = \"0s\"\n");
+    let sandbox = SandboxProcess::start(&["--config", file.path()], &[]);
+    let hang_up = |expected: &str| {
+        let kill = format!("kill -HUP {}", sandbox.child.id());
+        assert!(std::process::Command::new("/bin/sh").args(["-c", &kill]).status().unwrap().success());
+        let began = std::time::Instant::now();
+        while !sandbox.err.lock().unwrap().contains(expected) {
+            assert!(began.elapsed() < PATIENCE, "{}", sandbox.err.lock().unwrap());
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    };
+    std::fs::write(file.path(), "[reload]\npoll = \"0s\"\n[cache]\nmatch_ttl = \"5m\"\n").unwrap();
+    hang_up("changed cache");
+    std::fs::write(file.path(), "[reload]\npoll = \"soon\"\n[cache]\nmatch_tll = \"5m\"\n").unwrap();
+    hang_up("the configuration has mistakes");
+    sandbox.terminate();
+    let (status, _, err) = sandbox.ended();
+    assert_eq!(status.code(), Some(0), "{err}");
+    let told: Vec<_> = err.lines().filter(|line| line.contains("has mistakes")).collect();
+    assert!(told.len() == 1 && told[0].contains("reload.poll") && told[0].contains("cache.match_tll"), "{err}");
 }
