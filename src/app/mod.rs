@@ -26,6 +26,7 @@ use crate::server::api::{self, Api};
 use crate::server::listener::{self, Listener};
 use crate::server::snapshot::{self, Snapshot, Switch};
 use crate::storage::Cache;
+use crate::verify::dns::{self, LookUp, Names};
 use crate::verify::{self, BuildError, Ground, Live};
 
 pub mod commands;
@@ -48,6 +49,8 @@ pub struct World {
     pub access_log: AccessLog,
     /// Routes beside the admin routes: the sandbox's controls.
     pub more_admin: Router,
+    /// Who knows the addresses of providers.
+    pub look_up: Arc<dyn LookUp>,
 }
 
 /// A gateway with its sockets bound, not served yet.
@@ -92,7 +95,8 @@ impl World {
     #[expect(clippy::disallowed_methods, reason = "this is where time and chance come from")]
     pub fn real(access_log: AccessLog) -> Self {
         let ids = Ids::new(uuid::Uuid::new_v4, uuid::Uuid::now_v7);
-        Self { clock: Clock::new(jiff::Timestamp::now), ids, access_log, more_admin: Router::new() }
+        let look_up = Arc::new(dns::System);
+        Self { clock: Clock::new(jiff::Timestamp::now), ids, access_log, more_admin: Router::new(), look_up }
     }
 }
 
@@ -113,6 +117,7 @@ impl Gateway {
             tasks: tasks.clone(),
             clock: world.clock.clone(),
             ids: world.ids.clone(),
+            names: Arc::new(Names::new(world.look_up, &registry)?),
         };
         let (current, switch) = snapshot::place(Snapshot {
             live: Arc::new(Live::build(&settings.verify, &ground, None)?),

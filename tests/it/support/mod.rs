@@ -7,6 +7,7 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{HeaderMap, StatusCode};
@@ -17,6 +18,7 @@ use idgate::domain::clock::{Clock, Ids};
 use idgate::domain::verdict::Verdict;
 use idgate::server::access_log::AccessLog;
 use idgate::server::sandbox::{People, Sandbox, SandboxHandle};
+use idgate::verify::dns::LookUp;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +31,7 @@ pub struct Builder {
     access_log: AccessLog,
     clock: Option<Clock>,
     ids: Option<Ids>,
+    look_up: Option<Arc<dyn LookUp>>,
 }
 
 /// A running gateway.
@@ -69,6 +72,7 @@ impl TestGateway {
             access_log: AccessLog::nowhere(),
             clock: None,
             ids: None,
+            look_up: None,
         }
     }
 
@@ -189,6 +193,11 @@ impl Builder {
         Self { ids: Some(ids), ..self }
     }
 
+    /// Who knows the addresses of providers (default: this machine).
+    pub fn look_up(self, look_up: Arc<dyn LookUp>) -> Self {
+        Self { look_up: Some(look_up), ..self }
+    }
+
     /// Starts simulators and gateway.
     pub async fn start(self) -> TestGateway {
         let stop = CancellationToken::new();
@@ -205,6 +214,7 @@ impl Builder {
         .expect("loopback ports are free");
         world.clock = self.clock.unwrap_or(world.clock);
         world.ids = self.ids.unwrap_or(world.ids);
+        world.look_up = self.look_up.unwrap_or(world.look_up);
         let sandbox = simulators.handle();
         world.more_admin = sandbox.router();
         let ports = "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ndrain_notice = \"0s\"";
