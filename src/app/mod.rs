@@ -28,6 +28,7 @@ use crate::server::listener::{self, Listener};
 use crate::server::reload::Requests;
 use crate::server::snapshot::{self, Snapshot};
 use crate::storage::Cache;
+use crate::verify::dns::{self, LookUp, Names};
 use crate::verify::{self, BuildError, Ground, Live};
 
 pub mod commands;
@@ -51,6 +52,8 @@ pub struct World {
     pub access_log: AccessLog,
     /// Routes beside the admin routes: the sandbox's controls.
     pub more_admin: Router,
+    /// Who knows the addresses of providers.
+    pub look_up: Arc<dyn LookUp>,
 }
 
 /// A gateway with its sockets bound, not served yet.
@@ -95,7 +98,8 @@ impl World {
     #[expect(clippy::disallowed_methods, reason = "this is where time and chance come from")]
     pub fn real(access_log: AccessLog) -> Self {
         let ids = Ids::new(uuid::Uuid::new_v4, uuid::Uuid::now_v7);
-        Self { clock: Clock::new(jiff::Timestamp::now), ids, access_log, more_admin: Router::new() }
+        let look_up = Arc::new(dns::System);
+        Self { clock: Clock::new(jiff::Timestamp::now), ids, access_log, more_admin: Router::new(), look_up }
     }
 }
 
@@ -116,6 +120,7 @@ impl Gateway {
             tasks: tasks.clone(),
             clock: world.clock.clone(),
             ids: world.ids.clone(),
+            names: Arc::new(Names::new(world.look_up, &registry)?),
         };
         let sections = settings.sections.clone();
         let fixed = reload::Fixed::of(&settings);

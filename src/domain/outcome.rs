@@ -205,6 +205,17 @@ pub enum Reason {
     TooBig,
     /// The provider calls our request malformed: a defect of ours, or of something in between.
     RequestForm,
+    // --- nothing was sent, and why ---
+    /// The name has no address, as far as anybody can tell.
+    NameUnresolved,
+    /// No valid certificate of this name: unknown issuer, expired, another host's.
+    CertificateRefused,
+    /// A valid certificate with a key that is none of the pinned ones.
+    PinMismatch,
+    /// Another failure of the TLS handshake, such as a version that is too old.
+    TlsFailed,
+    /// The proxy cannot be reached, or gives no tunnel.
+    ProxyFailed,
     // --- the rest ---
     /// The nonce was seen before: something repeated the request behind our back, the first may have been served.
     NonceReused,
@@ -250,6 +261,11 @@ impl Reason {
             Reason::Redirect => "redirect",
             Reason::TooBig => "too_big",
             Reason::RequestForm => "request_form",
+            Reason::NameUnresolved => "name_unresolved",
+            Reason::CertificateRefused => "certificate_refused",
+            Reason::PinMismatch => "pin_mismatch",
+            Reason::TlsFailed => "tls_failed",
+            Reason::ProxyFailed => "proxy_failed",
             Reason::NonceReused => "nonce_reused",
             Reason::Unspecified => "unspecified",
         }

@@ -259,8 +259,17 @@ impl Endpoint {
 
     /// Whether it names this machine.
     pub fn is_loopback(&self) -> bool {
-        let host = self.authority.host().trim_matches(['[', ']']);
-        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        self.authority.host().eq_ignore_ascii_case("localhost") || self.address().is_some_and(|ip| ip.is_loopback())
+    }
+
+    /// Its address, where that is written down instead of a name.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.authority.host().trim_matches(['[', ']']).parse().ok()
+    }
+
+    /// Whether it is asked over TLS.
+    pub fn is_encrypted(&self) -> bool {
+        self.scheme == http::uri::Scheme::HTTPS
     }
 
     /// The absolute URI of `path_and_query` at this endpoint.

@@ -109,6 +109,21 @@ pub struct EndpointDocument {
     reason: Option<&'static str>,
     /// Seconds until it lets the next call through.
     retry_after_seconds: Option<f64>,
+    /// The last fault that its breaker counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_fault: Option<LastFaultDocument>,
+}
+
+/// A fault that an endpoint's breaker counted.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LastFaultDocument {
+    /// What the attempt came to, such as `unreachable`.
+    outcome: &'static str,
+    /// The finer cause, such as `certificate_refused` or `pin_mismatch`, where one is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    /// Seconds ago.
+    since_seconds: f64,
 }
 
 /// The admin routes.
@@ -276,6 +291,11 @@ impl From<&EndpointStatus> for EndpointDocument {
             since_seconds: seconds(status.since),
             reason: status.reason.map(|reason| reason.as_str()),
             retry_after_seconds: status.retry_after.map(seconds),
+            last_fault: status.last_fault.map(|fault| LastFaultDocument {
+                outcome: fault.outcome.as_str(),
+                reason: fault.reason.is_specific().then(|| fault.reason.as_str()),
+                since_seconds: seconds(fault.since),
+            }),
         }
     }
 }

@@ -94,6 +94,10 @@ impl Account {
                 tracing::error!(provider, reason, code = fault.code, "account fault: set aside until somebody acts");
                 self.standing.snapshot(now).map(|aside| aside.retry_after)
             }
+            Outcome::Unreachable if matches!(fault.reason, Reason::CertificateRefused | Reason::PinMismatch) => {
+                tracing::error!(provider, reason, "not the provider, or not its certificate: nothing was sent");
+                fault.retry_after
+            }
             Outcome::Unreadable => {
                 tracing::error!(provider, reason, code = fault.code, "unreadable answer");
                 fault.retry_after

@@ -1,16 +1,16 @@
 //! Encode, send, decode: the only place that talks to a provider.
 //!
-//! Invariants: one request, one answer. No redirect is followed, nothing is retried (but a call whose key was refused,
-//! which nobody bills, with another key), no proxy is taken from the
-//! environment, a body is read up to a cap. No text of the other side leaves here, least of all the URL, which may
-//! hold a person (`reqwest::Error` prints it in `Display` and in `Debug`): errors become a [`Fault`] at once.
+//! Invariants: one request, one answer. The clients of `client` follow no redirect and retry nothing; only a call whose
+//! key was refused, which nobody bills, is sent again here, with another key. A body is read up to a cap. No text of the
+//! other side leaves here, least of all the URL, which may hold a person (`reqwest::Error` prints it in `Display` and in
+//! `Debug`): errors become a [`Fault`] at once.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::tls::Certificate;
 
+use super::client::{Client, fault_of};
 use super::keys::{self, Keys};
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::money::Billed;
@@ -22,13 +22,10 @@ use crate::providers::{Credential, Endpoint, Protocol, Stamp, is_redirect};
 /// Providers answer in a few hundred bytes. What is longer than this is not an answer.
 const BODY_CAP: usize = 64 * 1024;
 
-/// Below the 60 s and more after which providers close an idle connection, so that a request seldom meets a closing one.
-const IDLE_CONNECTION: Duration = Duration::from_secs(20);
-
 /// One endpoint as a place to send questions to.
 #[derive(Debug)]
 pub(super) struct Exchange {
-    client: reqwest::Client,
+    client: Client,
     endpoint: Endpoint,
     protocol: Arc<dyn Protocol>,
     keys: Arc<Keys>,
@@ -37,32 +34,9 @@ pub(super) struct Exchange {
     ids: Ids,
 }
 
-/// A client for one provider's endpoints.
-///
-/// # Errors
-/// When the TLS roots cannot be loaded.
-pub(super) fn client(connect_timeout: Duration) -> Result<reqwest::Client, reqwest::Error> {
-    // The system's root store may be absent (a minimal container), so the roots come with the binary.
-    let roots: Result<Vec<_>, _> =
-        webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().map(|certificate| Certificate::from_der(certificate)).collect();
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that makes clients")]
-    reqwest::Client::builder()
-        .tls_certs_only(roots?)
-        .http1_only()
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .retry(reqwest::retry::never())
-        .no_proxy()
-        .connect_timeout(connect_timeout)
-        .pool_idle_timeout(IDLE_CONNECTION)
-        .pool_max_idle_per_host(1024)
-        .tcp_nodelay(true)
-        .build()
-}
-
 impl Exchange {
     pub(super) fn new(
-        client: reqwest::Client,
+        client: Client,
         endpoint: Endpoint,
         protocol: Arc<dyn Protocol>,
         keys: Arc<Keys>,
@@ -108,7 +82,7 @@ impl Exchange {
             .and_then(|request| reqwest::Request::try_from(request).ok())
             // Nothing was sent, so nothing was billed.
             .ok_or(Fault { billed: Billed::No, ..Fault::unreadable(Reason::RequestForm) })?;
-        let mut response = self.client.execute(request).await.map_err(fault_of)?;
+        let mut response = self.client.send(request).await?;
         if is_redirect(response.status()) {
             return Err(Fault::unreadable(Reason::Redirect));
         }
@@ -135,15 +109,4 @@ async fn read_capped(response: &mut reqwest::Response) -> Result<Bytes, Fault> {
         next = response.chunk().await.map_err(fault_of)?;
     }
     Ok(body.freeze())
-}
-
-/// The one conversion point of client errors. Only a failed connection is certain to have sent nothing.
-fn fault_of(error: reqwest::Error) -> Fault {
-    if error.is_connect() {
-        Fault::new(Outcome::Unreachable, Reason::Unspecified)
-    } else if error.is_timeout() {
-        Fault::new(Outcome::Timeout, Reason::Unspecified)
-    } else {
-        Fault::new(Outcome::Interrupted, Reason::Unspecified)
-    }
 }

@@ -9,7 +9,7 @@
 //! 6. **exchange** with its own, longer limit: when the attempt has timed out the call runs on in a task of its own
 //!    and its answer is harvested, because it is paid for.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -36,6 +36,15 @@ pub(super) struct Link {
     pub(super) breaker: Breaker,
     meter: LinkMeter,
     exchange: Arc<Exchange>,
+    last_fault: Mutex<Option<LastFault>>,
+}
+
+/// The last fault that its breaker counted, for who asks why.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LastFault {
+    pub(super) outcome: Outcome,
+    pub(super) reason: Reason,
+    pub(super) at: Instant,
 }
 
 /// What a flight gives each of its attempts.
@@ -78,8 +87,9 @@ struct Admitted {
 }
 
 impl Link {
-    pub(super) fn new(exchange: Exchange, breaker: Breaker, meter: LinkMeter) -> Self {
-        Self { endpoint: Arc::from(exchange.endpoint().authority()), breaker, meter, exchange: Arc::new(exchange) }
+    pub(super) fn new(exchange: Exchange, breaker: Breaker, meter: LinkMeter, last_fault: Option<LastFault>) -> Self {
+        let endpoint = Arc::from(exchange.endpoint().authority());
+        Self { endpoint, breaker, meter, exchange: Arc::new(exchange), last_fault: Mutex::new(last_fault) }
     }
 
     /// Tries to get an answer here, or says why no call was made.
@@ -96,6 +106,7 @@ impl Link {
         let pending = in_time.is_err();
         let result = in_time.unwrap_or(Err(Fault::new(Outcome::Timeout, Reason::Unspecified)));
         settle(permit, &result, now, duration);
+        self.note(&result, now);
         if pending {
             self.harvest(call, slot, trial, Arc::clone(account), ask);
         } else {
@@ -106,6 +117,20 @@ impl Link {
         let attempt = self.report(account, &result, duration, helps);
         self.meter.attempted(attempt.outcome, duration);
         Tried { attempt, finding: result.ok(), pending }
+    }
+
+    /// The last fault that counted, if there was one.
+    pub(super) fn last_fault(&self) -> Option<LastFault> {
+        *self.last_fault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, result: &Result<Finding, Fault>, at: Instant) {
+        if let Err(Fault { outcome, reason, .. }) = *result
+            && outcome.rule().breaker == BreakerEffect::Failure
+        {
+            let fault = LastFault { outcome, reason, at };
+            *self.last_fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+        }
     }
 
     fn admit(&self, account: &Account, ask: &Ask, now: Instant) -> Result<Admitted, (Outcome, Option<Duration>)> {

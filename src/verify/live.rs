@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::Config;
-use super::exchange;
+use super::client::{Clients, Unusable};
+use super::dns::Names;
 use super::policy::Policy;
 use super::provider::Provider;
 use super::question::{Answer, Failure, Question, Source};
@@ -41,6 +41,8 @@ pub struct Ground {
     pub clock: Clock,
     /// Nonces.
     pub ids: Ids,
+    /// Addresses of providers.
+    pub names: Arc<Names>,
 }
 
 /// The running graph of one configuration.
@@ -50,8 +52,8 @@ pub struct Live {
     providers: Vec<Arc<Provider>>,
     policy: Arc<Policy>,
     purposes: BTreeMap<String, Arc<Policy>>,
-    /// By what they differ in. A reload keeps them, with their connections.
-    clients: BTreeMap<Duration, reqwest::Client>,
+    /// A reload keeps them, with their connections.
+    clients: Clients,
     metrics: Metrics,
 }
 
@@ -72,19 +74,12 @@ impl Live {
     /// # Errors
     /// When a client cannot be made, or an order names a provider that does not exist. Nothing was changed then.
     pub fn build(config: &Config, ground: &Ground, before: Option<&Live>) -> Result<Self, BuildError> {
-        let mut clients: BTreeMap<Duration, reqwest::Client> = BTreeMap::new();
+        let mut clients = Clients::new(Arc::clone(&ground.names), before.map(|before| &before.clients));
         let mut providers = Vec::with_capacity(config.providers.len());
         for one in &config.providers {
-            // Parsing the roots is dear, in time and in memory: providers that wait alike for a connection share a client.
-            let known = clients.get(&one.connect_timeout);
-            let known = known.or_else(|| before.and_then(|before| before.clients.get(&one.connect_timeout)));
-            let client = match known {
-                Some(client) => client.clone(),
-                None => exchange::client(one.connect_timeout).map_err(|_| BuildError::Client)?,
-            };
             let same = before.and_then(|before| before.provider(&one.name));
-            providers.push(Arc::new(Provider::build(one, config, ground, client.clone(), same)));
-            clients.insert(one.connect_timeout, client);
+            let provider = Provider::build(one, config, ground, &mut clients, same);
+            providers.push(Arc::new(provider.map_err(|Unusable| BuildError::Client)?));
         }
         let policy_of = |chain: &super::policy::Config, key: &str| -> Result<Arc<Policy>, BuildError> {
             let find = |name: &String| {
@@ -116,6 +111,9 @@ impl Live {
         let flights = before.map(|before| before.recall.flights.clone()).unwrap_or_default();
         let budget = before.map(|before| Arc::clone(&before.recall.budget));
         let budget = budget.filter(|budget| budget.per_minute() == config.extra_attempts_per_minute);
+        if before.is_none() {
+            ground.names.keep_for(config.dns);
+        }
         Ok(Self {
             recall: Recall {
                 flights,
@@ -128,7 +126,7 @@ impl Live {
             policy: policy_of(&config.chain, "")?,
             purposes,
             providers,
-            clients,
+            clients: clients.complete(),
             metrics: ground.metrics.clone(),
         })
     }
@@ -137,6 +135,7 @@ impl Live {
     /// what that one showed of providers that are gone. Cannot fail.
     pub fn take_over(&self, config: &Config, before: &Live) {
         let now = Instant::now();
+        self.clients.keep_names_for(config.dns);
         for one in &config.providers {
             if let Some(provider) = self.provider(&one.name) {
                 provider.take_over(one, config, now);

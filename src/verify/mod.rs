@@ -6,6 +6,7 @@
 //! 3. `link`: what may refuse (slot, account, breaker, hold, rate), then the attempt timeout;
 //! 4. `exchange`: encode, send, decode; the only place that talks to a provider.
 //!
+//! `client` makes the HTTP clients of step 4: `dns` resolves names for them, `trust` says whom they believe.
 //! `record` counts on the way, `live` holds the running graph, `status` shows it. No HTTP document of ours is known here.
 
 use std::collections::BTreeMap;
@@ -20,6 +21,8 @@ use crate::storage::Sharing;
 
 mod account;
 mod chain;
+pub mod client;
+pub mod dns;
 mod ending;
 mod exchange;
 pub mod hold;
@@ -33,11 +36,12 @@ mod recall;
 mod record;
 mod shelf;
 mod status;
+pub mod trust;
 
 pub use live::{BuildError, Ground, Live};
 pub use question::{Answer, Attempt, Failure, FailureKind, Freshness, Question, Source};
 pub use record::{Avoided, Metrics};
-pub use status::{AccountStatus, EndpointStatus, ProviderStatus};
+pub use status::{AccountStatus, EndpointStatus, FaultStatus, ProviderStatus};
 
 /// Everything a graph is built from, read and validated.
 #[derive(Debug, Clone)]
@@ -58,6 +62,8 @@ pub struct Config {
     pub extra_attempts_per_minute: u32,
     /// Whether clients share answers.
     pub sharing: Sharing,
+    /// Section `[dns]`, for every provider.
+    pub dns: dns::Config,
 }
 
 /// One provider, read and validated.
@@ -73,8 +79,8 @@ pub struct ProviderConfig {
     pub next: Option<Credential>,
     /// Where it is reached, first asked first.
     pub endpoints: Vec<Endpoint>,
-    /// DNS, TCP and TLS must be done by then.
-    pub connect_timeout: Duration,
+    /// How it is reached.
+    pub outbound: client::Outbound,
     /// After this the chain moves on.
     pub attempt_timeout: Duration,
     /// After this the call itself is given up; until then a late answer is still kept.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::account::Account;
+use super::client::{Clients, Unusable};
 use super::exchange::Exchange;
 use super::hold::Holds;
 use super::keys::{Given, Keys};
@@ -31,18 +32,21 @@ pub(super) struct Provider {
 
 impl Provider {
     /// Builds one, of the parts of `before` where they can go on. What they share is not changed.
+    ///
+    /// # Errors
+    /// When a client cannot be made.
     pub(super) fn build(
         one: &ProviderConfig,
         config: &Config,
         ground: &Ground,
-        client: reqwest::Client,
+        clients: &mut Clients,
         before: Option<&Self>,
-    ) -> Self {
+    ) -> Result<Self, Unusable> {
         let before = before.filter(|before| before.account.driver.name == one.driver.name);
         let account = Arc::new(account(one, config, ground, before.map(|before| &*before.account)));
         let links = one.endpoints.iter().enumerate().map(|(index, endpoint)| {
             let exchange = Exchange::new(
-                client.clone(),
+                clients.to(endpoint, &one.outbound)?,
                 endpoint.clone(),
                 Arc::clone(&one.configured.protocol),
                 Arc::clone(&account.keys),
@@ -54,9 +58,10 @@ impl Provider {
             let known = before.and_then(|before| before.links.iter().find(|link| *link.endpoint == *authority));
             let breaker = known.map(|link| link.breaker.clone());
             let breaker = breaker.unwrap_or_else(|| breaker_of(&one.name, authority, index, config, ground));
-            Link::new(exchange, breaker, ground.metrics.link(&one.name, authority))
+            let last_fault = known.and_then(Link::last_fault);
+            Ok(Link::new(exchange, breaker, ground.metrics.link(&one.name, authority), last_fault))
         });
-        Self { links: links.collect(), account }
+        Ok(Self { links: links.collect::<Result<_, _>>()?, account })
     }
 
     /// Puts the settings of its section into the parts that go on.

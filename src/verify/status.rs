@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::provider::Provider;
-use crate::domain::outcome::Reason;
+use crate::domain::outcome::{Outcome, Reason};
 use crate::resilience::breaker::{self, State};
 
 /// One provider as it stands.
@@ -56,6 +56,19 @@ pub struct EndpointStatus {
     pub reason: Option<breaker::Reason>,
     /// When it lets the next call through, if it refuses now.
     pub retry_after: Option<Duration>,
+    /// The last fault that it counted.
+    pub last_fault: Option<FaultStatus>,
+}
+
+/// A fault that an endpoint's breaker counted.
+#[derive(Debug, Clone, Copy)]
+pub struct FaultStatus {
+    /// What the attempt came to.
+    pub outcome: Outcome,
+    /// The finer cause.
+    pub reason: Reason,
+    /// How long ago.
+    pub since: Duration,
 }
 
 pub(super) fn of(provider: &Provider, now: Instant) -> ProviderStatus {
@@ -71,6 +84,11 @@ pub(super) fn of(provider: &Provider, now: Instant) -> ProviderStatus {
                 since: now.saturating_duration_since(seen.since),
                 reason: seen.reason,
                 retry_after: seen.next_admission.filter(|wait| !wait.is_zero()),
+                last_fault: link.last_fault().map(|fault| FaultStatus {
+                    outcome: fault.outcome,
+                    reason: fault.reason,
+                    since: now.saturating_duration_since(fault.at),
+                }),
             }
         })
         .collect();

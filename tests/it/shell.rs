@@ -18,6 +18,7 @@ const SERIES: &[&str] = &[
     "idgate_build_info",
     "idgate_cache_entries",
     "idgate_calls_avoided_total",
+    "idgate_dns_lookups_total",
     "idgate_config_reloads_total",
     "idgate_duplicate_bills_total",
     "idgate_fallbacks_total",

@@ -17,6 +17,7 @@ use crate::domain::personal::Secret;
 mod change;
 mod files;
 mod name;
+mod outbound;
 mod production;
 mod profile;
 mod provider;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,14 +12,16 @@ use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly
 use serde::Deserialize;
 
 use super::name::check_name;
+use super::outbound::{self, PROXY_LOGIN};
 use super::secret::{NEXT, driver_of, section};
-use super::{Read, Tree};
+use super::{Read, Sections, Tree};
 use crate::domain::money::{MicroYuan, Prices};
 use crate::providers::{self, Configured, DRIVERS, Driver, Endpoint, Settings};
 use crate::verify::ProviderConfig;
+use crate::verify::client::{Family, Roots};
 
 /// The keys that every provider has; all others are its driver's.
-const COMMON: [&str; 8] = [
+const COMMON: [&str; 13] = [
     "driver",
     "endpoints",
     "connect_timeout",
@@ -27,6 +30,11 @@ const COMMON: [&str; 8] = [
     "max_concurrency",
     "rate_limit",
     "price_yuan",
+    "ca_file",
+    "roots",
+    "pinned_sha256",
+    "proxy",
+    "ip",
 ];
 
 /// Settings of drivers that name a key without being secret: the one that follows has another.
@@ -42,7 +50,7 @@ pub(super) struct Section {
     driver: Option<String>,
     endpoints: Vec<String>,
     #[serde(with = "friendly")]
-    connect_timeout: Duration,
+    pub(super) connect_timeout: Duration,
     #[serde(with = "friendly")]
     attempt_timeout: Duration,
     #[serde(with = "friendly")]
@@ -50,6 +58,11 @@ pub(super) struct Section {
     max_concurrency: usize,
     rate_limit: NonZeroU32,
     price_yuan: Option<PriceYuan>,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) roots: Roots,
+    pub(super) pinned_sha256: Option<Vec<String>>,
+    pub(super) proxy: Option<String>,
+    pub(super) ip: Family,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -82,6 +95,11 @@ impl Default for Section {
             max_concurrency: 64,
             rate_limit: const { NonZeroU32::new(50).expect("fifty is not zero") },
             price_yuan: None,
+            ca_file: None,
+            roots: Roots::default(),
+            pinned_sha256: None,
+            proxy: None,
+            ip: Family::default(),
         }
     }
 }
@@ -99,7 +117,8 @@ pub(super) fn split(read: &mut Read) -> DriverSettings {
         let secrets = |at: &str| {
             let own =
                 |key: &str| Some(key.strip_prefix(at)?.strip_prefix('.')?.to_owned()).filter(|key| !key.contains('.'));
-            read.secrets.iter().filter_map(|(key, secret)| Some((own(key)?, secret.clone()))).collect()
+            let own = read.secrets.iter().filter_map(|(key, secret)| Some((own(key)?, secret.clone())));
+            own.filter(|(key, _)| key != PROXY_LOGIN).collect()
         };
         let mut plain = |at: &str, table: &mut Tree| {
             let own: Vec<String> = table.keys().filter(|key| !COMMON.contains(&key.as_str())).cloned().collect();
@@ -143,7 +162,13 @@ pub(super) fn split(read: &mut Read) -> DriverSettings {
 }
 
 /// One provider, with every mistake in it.
-pub(super) fn finish(name: &str, section: &Section, own: &Own, read: &mut Read) -> Option<ProviderConfig> {
+pub(super) fn finish(
+    name: &str,
+    section: &Section,
+    own: &Own,
+    sections: &mut Sections,
+    read: &mut Read,
+) -> Option<ProviderConfig> {
     let at = format!("providers.{name}");
     check_name(&at, name, read);
     let driver = section.driver.as_deref().and_then(providers::driver);
@@ -152,6 +177,7 @@ pub(super) fn finish(name: &str, section: &Section, own: &Own, read: &mut Read) 
         read.mistake(format!("{at}.driver"), format!("must be one of: {}", known.join(", ")));
     }
     let endpoints = endpoints(&at, &section.endpoints, read);
+    let outbound = outbound::finish(&at, section, &endpoints, sections, read);
     for (key, problem) in section.mistakes() {
         read.mistake(format!("{at}.{key}"), problem);
     }
@@ -175,7 +201,7 @@ pub(super) fn finish(name: &str, section: &Section, own: &Own, read: &mut Read) 
         configured: configured?,
         next: next?,
         endpoints,
-        connect_timeout: section.connect_timeout,
+        outbound,
         attempt_timeout: section.attempt_timeout,
         call_limit: section.call_limit,
         max_concurrency: section.max_concurrency,

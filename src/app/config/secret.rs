@@ -8,6 +8,7 @@ use std::path::Path;
 use config::{Value, ValueKind};
 
 use super::files::Files;
+use super::outbound::PROXY_LOGIN;
 use super::profile::Profile;
 use super::{Read, Tree};
 use crate::domain::personal::Secret;
@@ -41,6 +42,7 @@ pub(super) fn take_all(read: &mut Read, profile: Profile, environment: &BTreeMap
     if let Some(all) = section(&mut read.tree, "providers") {
         for (name, provider) in all {
             let ValueKind::Table(table) = &mut provider.kind else { continue };
+            found.extend(take(table, PROXY_LOGIN).map(|value| (format!("providers.{name}.{PROXY_LOGIN}"), value)));
             let Some(driver) = driver_of(table) else { continue };
             for key in driver.secrets {
                 let inner = WITH_SECRETS.iter().map(|inner| format!("{inner}.{key}"));

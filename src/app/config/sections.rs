@@ -23,7 +23,7 @@ use crate::resilience::{account, breaker};
 use crate::server::api::auth::{ClientConfig, DEFAULT_PURPOSE};
 use crate::server::{api, listener};
 use crate::storage;
-use crate::verify::{self, hold, policy};
+use crate::verify::{self, dns, hold, policy};
 
 /// The longest of the times for which somebody waits. Far beyond it lies the end of what a clock can tell.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
@@ -167,6 +167,7 @@ pub(super) struct Raw {
     budget: BudgetSection,
     breaker: breaker::Config,
     account: account::Config,
+    dns: dns::Config,
     #[serde(default)]
     providers: BTreeMap<String, provider::Section>,
     chain: policy::Config,
@@ -185,6 +186,7 @@ pub(super) fn finish(
     read.section("holds", raw.holds.validate());
     read.section("breaker", raw.breaker.validate());
     read.section("account", raw.account.validate());
+    read.section("dns", raw.dns.validate());
     check_orders(&raw, read);
     check_purposes(&raw, read);
     if EnvFilter::try_new(&raw.log.level).is_err() {
@@ -202,7 +204,9 @@ pub(super) fn finish(
     let providers: Vec<_> = raw
         .providers
         .iter()
-        .filter_map(|(name, section)| provider::finish(name, section, &drivers.remove(name).unwrap_or_default(), read))
+        .filter_map(|(name, section)| {
+            provider::finish(name, section, &drivers.remove(name).unwrap_or_default(), &mut sections, read)
+        })
         .collect();
     let purposes: BTreeSet<String> = std::iter::once(DEFAULT_PURPOSE.to_owned())
         .chain(raw.purposes.keys().cloned())
@@ -232,6 +236,7 @@ pub(super) fn finish(
             holds: raw.holds,
             extra_attempts_per_minute: raw.budget.extra_attempts_per_minute,
             sharing: raw.cache.sharing,
+            dns: raw.dns,
         },
         cache: raw.cache,
         server: raw.server,

@@ -6,6 +6,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{SandboxProcess, TempFile, idgate, run};
+use crate::support::client;
 
 #[test]
 fn key_new_prints_a_key_once_and_a_section_that_holds_only_its_hash() {
@@ -152,4 +153,19 @@ fn an_occupied_address_is_named_with_its_key() {
         assert!(ran.err.contains(&format!("cannot listen on {key} = \"{address}\"")), "{}", ran.err);
         assert!(ran.err.contains("is another idgate running"), "{}", ran.err);
     }
+}
+
+#[tokio::test]
+async fn a_proxy_of_the_environment_is_not_asked() {
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    proxy.set_nonblocking(true).unwrap();
+    let url = format!("http://{}", proxy.local_addr().unwrap());
+    let names = ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+    let sandbox = SandboxProcess::start(&[], &names.map(|name| (name, &*url)));
+    let asked = client()
+        .post(format!("http://{}/v1/verify", sandbox.public))
+        .header("content-type", "application/json")
+        .body(r#"{"name":"张三","id_number":"11010519491231002X"}"#);
+    assert_eq!(asked.send().await.unwrap().status(), 200);
+    assert!(proxy.accept().is_err(), "somebody came to the proxy");
 }

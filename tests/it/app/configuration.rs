@@ -201,6 +201,55 @@ fn a_secret_in_the_wrong_place_is_never_repeated() {
 }
 
 #[test]
+fn every_mistake_on_the_way_out_is_told_and_what_would_protect_nothing_is_one() {
+    let empty = TempFile::new("empty.pem", "no certificate here");
+    let torn = TempFile::new("torn.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    let provider = |name: &str, endpoint: &str, lines: &str| {
+        format!(
+            "[providers.{name}]\ndriver = \"yunyi\"\nendpoints = [{endpoint:?}]\napp_code = {{ value = \"x\" }}\n{lines}\n"
+        )
+    };
+    let far = "https://provider.example";
+    let toml = [
+        provider("a", far, "roots = \"ca_file_only\"\npinned_sha256 = []\nproxy = \"https://proxy.example:3128\""),
+        provider(
+            "b",
+            far,
+            "ca_file = \"/no/such/ca.pem\"\npinned_sha256 = [\"abc\"]\nproxy = \"http://proxy.example\"",
+        ),
+        provider("c", far, &format!("ca_file = {:?}\nproxy = \"http://{SECRET}@proxy.example:1\"", empty.path())),
+        provider("d", "https://192.0.2.1", &format!("ca_file = {:?}\nip = \"v6\"", torn.path())),
+        provider("e", far, &format!("proxy_login = {{ value = \"{SECRET}\" }}")),
+        provider("f", far, &format!("proxy = \"http://proxy.example:1\"\nproxy_login = {{ value = \"{SECRET}\" }}")),
+        provider("g", "http://127.0.0.1:1", &format!("pinned_sha256 = [\"{}\"]", "ab".repeat(32))),
+        provider("h", far, "ip = \"v5\""),
+        "[dns]\nstale = \"1s\"\n[chain]\norder = [\"a\"]\n".to_owned(),
+    ];
+    let mistakes = mistakes_of("outbound.toml", &toml.concat());
+    let expected = [
+        ("dns.stale:", "10m"),
+        ("providers.a.pinned_sha256:", "is empty"),
+        ("providers.a.proxy:", "http://host:port"),
+        ("providers.a.roots:", "add ca_file"),
+        ("providers.b.ca_file:", "cannot be read"),
+        ("providers.b.pinned_sha256[0]:", "64 hexadecimal digits"),
+        ("providers.b.proxy:", "host and port only"),
+        ("providers.c.ca_file:", "holds no certificate"),
+        ("providers.c.proxy:", "into proxy_login"),
+        ("providers.d.ca_file:", "number 1 of 1"),
+        ("providers.d.endpoints[0]:", "remove `ip`"),
+        ("providers.e.proxy_login:", "add proxy"),
+        ("providers.f.proxy_login:", "user:password"),
+        ("providers.g.pinned_sha256:", "plain http"),
+        ("providers.h.ip:", "none of the words"),
+    ];
+    assert_eq!(mistakes.len(), expected.len(), "{mistakes:#?}");
+    for (line, (key, remedy)) in mistakes.iter().zip(expected) {
+        assert!(line.starts_with(key) && line.contains(remedy), "{line}");
+    }
+}
+
+#[test]
 fn broken_toml_is_told_by_its_place_and_not_by_its_text() {
     let mistakes = mistakes_of("broken.toml", &format!("[providers.p]\napp_code = \"{SECRET}\ndriver = 1"));
     assert_eq!(mistakes.len(), 1);

@@ -29,6 +29,7 @@ pub const SERIES: &[(&str, &[&str])] = &[
     ("idgate_credential_generation", &["provider"]),
     ("idgate_in_flight", &["provider"]),
     ("idgate_subject_holds", &["provider"]),
+    ("idgate_dns_lookups_total", &["result"]),
     ("idgate_config_reloads_total", &["result"]),
     ("idgate_build_info", &["version", "target"]),
     ("process_cpu_seconds_total", &[]),
@@ -154,6 +155,7 @@ async fn what_can_fail_is_counted_at_zero_before_it_does() {
         let skipped = "skipped_unsupported skipped_open skipped_deadline";
         assert!(page.zeroes("idgate_attempts_total", "outcome", &whole).is_superset(&words(skipped)), "{provider}");
     }
+    assert_eq!(page.zeroes("idgate_dns_lookups_total", "result", &[]), words("fresh cached stale failed"));
     assert_eq!(page.zeroes("idgate_requests_total", "status", &[]), words("500 502 503 504"));
     assert_eq!(page.zeroes("idgate_config_reloads_total", "result", &[]), words("failure success"));
     let avoided = "cache shared invalid_input hold idempotent";

@@ -8,6 +8,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{HeaderMap, StatusCode};
@@ -19,6 +20,7 @@ use idgate::domain::verdict::Verdict;
 use idgate::providers::Credential;
 use idgate::server::access_log::AccessLog;
 use idgate::server::sandbox::{People, Sandbox, SandboxHandle};
+use idgate::verify::dns::LookUp;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +34,7 @@ pub struct Builder {
     clock: Option<Clock>,
     ids: Option<Ids>,
     file: Option<PathBuf>,
+    look_up: Option<Arc<dyn LookUp>>,
 }
 
 /// A running gateway.
@@ -74,6 +77,7 @@ impl TestGateway {
             clock: None,
             ids: None,
             file: None,
+            look_up: None,
         }
     }
 
@@ -219,6 +223,11 @@ impl Builder {
         gateway
     }
 
+    /// Who knows the addresses of providers (default: this machine).
+    pub fn look_up(self, look_up: Arc<dyn LookUp>) -> Self {
+        Self { look_up: Some(look_up), ..self }
+    }
+
     /// Starts simulators and gateway.
     pub async fn start(self) -> TestGateway {
         let stop = CancellationToken::new();
@@ -235,6 +244,7 @@ impl Builder {
         .expect("loopback ports are free");
         world.clock = self.clock.unwrap_or(world.clock);
         world.ids = self.ids.unwrap_or(world.ids);
+        world.look_up = self.look_up.unwrap_or(world.look_up);
         let sandbox = simulators.handle();
         world.more_admin = sandbox.router();
         let ports = "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ndrain_notice = \"0s\"";

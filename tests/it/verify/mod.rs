@@ -14,6 +14,7 @@ mod instances;
 mod keys;
 mod late;
 mod memory;
+mod outbound;
 mod outcomes;
 mod repeated;
 mod verdicts;

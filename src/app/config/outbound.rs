@@ -1,0 +1,151 @@
+//! How a provider is reached: `ca_file`, `roots`, `pinned_sha256`, `proxy`, `ip` of `[providers.NAME]`.
+//!
+//! Invariant: what would protect nothing (an empty list of pins, a file without a certificate) is a mistake.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::provider::Section;
+use super::{Read, Sections};
+use crate::domain::personal::Secret;
+use crate::providers::Endpoint;
+use crate::verify::client::{Family, Outbound, Proxy, Roots};
+use crate::verify::trust::{self, Pin};
+
+/// The user and password of a provider's proxy, beside its driver's own secrets.
+pub(super) const PROXY_LOGIN: &str = "proxy_login";
+
+const HOW_TO_PROXY: &str = "write \"http://host:port\"";
+
+/// The settings of the provider at `at`, with every mistake in them.
+pub(super) fn finish(
+    at: &str,
+    section: &Section,
+    endpoints: &[Endpoint],
+    sections: &mut Sections,
+    read: &mut Read,
+) -> Outbound {
+    let authorities = match &section.ca_file {
+        Some(path) => authorities(at, path, sections, read),
+        None => Vec::new(),
+    };
+    if section.roots == Roots::CaFileOnly && section.ca_file.is_none() {
+        read.mistake(format!("{at}.roots"), "trusts ca_file alone, and there is none; add ca_file = \"PATH\"");
+    }
+    let (pins, proxy) = (pins(at, section, endpoints, read), proxy(at, section, read));
+    check_family(at, section.ip, endpoints, read);
+    Outbound {
+        roots: section.roots,
+        authorities,
+        pins,
+        proxy,
+        family: section.ip,
+        ..Outbound::direct(section.connect_timeout)
+    }
+}
+
+fn authorities(at: &str, path: &Path, sections: &mut Sections, read: &mut Read) -> Vec<CertificateDer<'static>> {
+    let (key, shown) = (format!("{at}.ca_file"), path.display());
+    let content = match read.files.read(path) {
+        Ok(content) => content,
+        Err(error) => {
+            read.mistake(key, format!("the file {shown} cannot be read: {error}"));
+            return Vec::new();
+        }
+    };
+    sections.with_file(at, &content);
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&content).collect();
+    let problem = match all {
+        Ok(all) if all.is_empty() => "holds no certificate".to_owned(),
+        Ok(all) => match all.iter().position(|one| !trust::is_root(one)) {
+            Some(index) => format!("holds a certificate that cannot be read, number {} of {}", index + 1, all.len()),
+            None => return all,
+        },
+        Err(_) => "is not PEM".to_owned(),
+    };
+    read.mistake(key, format!("the file {shown} {problem}; it must be PEM (-----BEGIN CERTIFICATE-----)"));
+    Vec::new()
+}
+
+fn pins(at: &str, section: &Section, endpoints: &[Endpoint], read: &mut Read) -> Vec<Pin> {
+    let Some(texts) = &section.pinned_sha256 else { return Vec::new() };
+    let key = format!("{at}.pinned_sha256");
+    if texts.is_empty() {
+        read.mistake(
+            &key,
+            "is empty, so nothing would be pinned; remove the key, or write the SHA-256 of a public key",
+        );
+    }
+    if let Some(plain) = endpoints.iter().find(|endpoint| !endpoint.is_encrypted()) {
+        let plain = plain.authority();
+        read.mistake(&key, format!("has nothing to pin at {plain}, which is plain http; write \"https://…\" there"));
+    }
+    let mut pins = Vec::new();
+    for (index, text) in texts.iter().enumerate() {
+        match Pin::parse(text) {
+            Some(pin) => pins.push(pin),
+            None => read.mistake(
+                format!("{key}[{index}]"),
+                "is not the SHA-256 of a public key in 64 hexadecimal digits; config/default.toml has the command",
+            ),
+        }
+    }
+    pins
+}
+
+fn proxy(at: &str, section: &Section, read: &mut Read) -> Option<Proxy> {
+    let login_key = format!("{at}.{PROXY_LOGIN}");
+    let login = read.secrets.remove(&login_key);
+    let Some(text) = &section.proxy else {
+        // One that could not be read was reported as that.
+        if login.is_some() {
+            read.mistake(login_key, "is for a proxy, and there is none; add proxy = \"http://host:port\"");
+        }
+        return None;
+    };
+    if let Err(problem) = check_proxy(text) {
+        read.mistake(format!("{at}.proxy"), problem);
+    }
+    if login.as_ref().is_some_and(|login| !is_login(login)) {
+        read.mistake(login_key, "must hold user:password, in one line");
+    }
+    Some(Proxy { url: text.clone(), login })
+}
+
+fn check_proxy(text: &str) -> Result<(), String> {
+    let uri: http::Uri = text.parse().map_err(|_| format!("is no URL; {HOW_TO_PROXY}"))?;
+    let Some(authority) = uri.authority() else { return Err(format!("needs a scheme and a host; {HOW_TO_PROXY}")) };
+    // What stands before the @ is not quoted.
+    if authority.as_str().contains('@') {
+        return Err(format!("must not hold a user; {HOW_TO_PROXY} here and user:password into {PROXY_LOGIN}"));
+    }
+    if uri.scheme_str() != Some("http") {
+        return Err(format!(
+            "must begin with http://, which asks for a tunnel that is encrypted inside; {HOW_TO_PROXY}"
+        ));
+    }
+    if authority.port_u16().is_none() || !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+        return Err(format!("must be host and port only; {HOW_TO_PROXY}"));
+    }
+    Ok(())
+}
+
+fn is_login(login: &Secret) -> bool {
+    let text = login.expose();
+    text.split_once(':').is_some_and(|(user, _)| !user.is_empty()) && !text.chars().any(char::is_control)
+}
+
+/// An address that is written down is not looked up, so no choice is left.
+fn check_family(at: &str, family: Family, endpoints: &[Endpoint], read: &mut Read) {
+    for (index, endpoint) in endpoints.iter().enumerate() {
+        if endpoint.address().is_some_and(|address: IpAddr| !family.takes(address)) {
+            read.mistake(
+                format!("{at}.endpoints[{index}]"),
+                format!("is an address that {at}.ip excludes; remove `ip`, or write an address of the other kind"),
+            );
+        }
+    }
+}
