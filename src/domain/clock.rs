@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{Timestamp, civil::Date, tz::Offset};
 use uuid::Uuid;
@@ -34,6 +35,15 @@ impl Clock {
     /// Today's date in China (UTC+8), the one that ages and birth dates are judged by.
     pub fn today_in_china(&self) -> Date {
         CHINA.to_datetime(self.now()).date()
+    }
+
+    /// How long it is until the next day begins in China.
+    pub fn until_tomorrow_in_china(&self) -> Duration {
+        let now = self.now();
+        let tomorrow = CHINA.to_datetime(now).date().tomorrow().ok();
+        let begins = tomorrow.and_then(|date| CHINA.to_timestamp(date.at(0, 0, 0, 0)).ok());
+        // On the last day that can be written down there is no tomorrow.
+        begins.and_then(|begins| Duration::try_from(begins.duration_since(now)).ok()).unwrap_or_default()
     }
 }
 
@@ -86,6 +96,8 @@ mod tests {
         let after = Clock::fixed("2026-11-21T16:00:00Z".parse()?);
         assert_eq!(before.today_in_china(), jiff::civil::date(2026, 11, 21));
         assert_eq!(after.today_in_china(), jiff::civil::date(2026, 11, 22));
+        assert_eq!(before.until_tomorrow_in_china(), Duration::from_secs(1));
+        assert_eq!(after.until_tomorrow_in_china(), Duration::from_secs(24 * 60 * 60));
         Ok(())
     }
 }

@@ -71,8 +71,8 @@ impl Memory {
         self.0.insert(key, entry).await;
     }
 
-    pub(super) async fn forget(&self, key: &Digest) {
-        self.0.invalidate(key).await;
+    pub(super) async fn forget(&self, key: &Digest) -> bool {
+        self.0.remove(key).await.is_some()
     }
 
     pub(super) fn entries(&self) -> u64 {

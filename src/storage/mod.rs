@@ -17,7 +17,7 @@ use crate::domain::verdict::{RequestId, Verdict};
 mod memory;
 
 /// The longest lifetime that a verdict may be given: names, numbers and registers change.
-const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+pub const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Section `[cache]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -140,7 +140,14 @@ impl Cache {
         let keeps = !self.lifetimes.load().lifetime(verdict.verdict).is_zero();
         match &self.backend {
             Backend::Memory(memory) if keeps => memory.put(key, verdict).await,
-            Backend::Memory(memory) => memory.forget(&key).await,
+            Backend::Memory(memory) => drop(memory.forget(&key).await),
+        }
+    }
+
+    /// Forgets what is remembered under `key`; whether there was anything.
+    pub async fn forget(&self, key: &Digest) -> bool {
+        match &self.backend {
+            Backend::Memory(memory) => memory.forget(key).await,
         }
     }
 
