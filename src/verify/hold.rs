@@ -147,6 +147,16 @@ impl Holds {
         length
     }
 
+    /// Forgets everything about `person`, who may then be sent again at once; whether there was anything.
+    pub(super) fn forget(&self, person: Digest) -> bool {
+        let mut state = self.lock();
+        let (held, called) = (state.held.remove(&person), state.calls.remove(&person));
+        if called.is_some() {
+            state.touched.retain(|(_, other)| *other != person);
+        }
+        held.is_some() || called.is_some()
+    }
+
     /// How many persons are held now.
     pub(super) fn active(&self, now: Instant) -> usize {
         self.lock().held.values().filter(|held| held.until > now).count()

@@ -113,7 +113,7 @@ impl Link {
             conclude(trial, &result, now);
             self.meter.answered(account.prices, &result);
         }
-        let helps = if pending { None } else { account.learn(&result, ask.person, now) };
+        let helps = if pending { None } else { learn(account, &result, &ask.keep, now) };
         let attempt = self.report(account, &result, duration, helps);
         self.meter.attempted(attempt.outcome, duration);
         Tried { attempt, finding: result.ok(), pending }
@@ -156,13 +156,13 @@ impl Link {
     where
         F: Future<Output = Result<Finding, Fault>> + Send + 'static,
     {
-        let (late, keep, person, meter) = (ask.late.clone(), ask.keep.clone(), ask.person, self.meter.clone());
+        let (late, keep, meter) = (ask.late.clone(), ask.keep.clone(), self.meter.clone());
         ask.tasks.spawn(async move {
             let result = call.await;
             let now = Instant::now();
             drop(slot);
             conclude(trial, &result, now);
-            by.learn(&result, person, now);
+            learn(&by, &result, &keep, now);
             meter.answered(by.prices, &result);
             if let Err(mpsc::error::SendError(Late { by, result: Ok(finding) })) = late.send(Late { by, result }) {
                 keep.late(&by, finding).await;
@@ -190,6 +190,16 @@ impl Link {
         let plain = Attempt::skipped(&account.name, &self.endpoint, outcome, retry_after);
         Attempt { reason, code, billed, duration, ..plain }
     }
+}
+
+/// Tells the account what the answer teaches it, and lets it forget the person again if that was asked meanwhile.
+fn learn(account: &Account, result: &Result<Finding, Fault>, keep: &Keep, now: Instant) -> Option<Duration> {
+    let person = keep.work.person();
+    let helps = account.learn(result, person, now);
+    if keep.work.is_forgotten() {
+        account.holds.forget(person);
+    }
+    helps
 }
 
 /// Tells the breaker what the outcome table says.

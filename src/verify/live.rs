@@ -14,15 +14,17 @@ use tokio_util::task::TaskTracker;
 use super::Config;
 use super::client::{Clients, Unusable};
 use super::dns::Names;
+use super::enumeration;
+use super::erasure::{Forgotten, Traces};
 use super::policy::Policy;
 use super::provider::Provider;
-use super::question::{Answer, Failure, Question, Source};
+use super::question::{Answer, Failure, FailureKind, Question, Source};
 use super::recall::Recall;
 use super::record::{Avoided, Metrics};
 use super::shelf::Shelf;
 use super::status::{self, ProviderStatus};
 use crate::domain::clock::{Clock, Ids};
-use crate::domain::subject::DigestKey;
+use crate::domain::subject::{DigestKey, Subject};
 use crate::resilience::budget::Budget;
 use crate::storage::Cache;
 
@@ -43,6 +45,8 @@ pub struct Ground {
     pub ids: Ids,
     /// Addresses of providers.
     pub names: Arc<Names>,
+    /// What is known about persons beside what is remembered.
+    pub traces: Arc<Traces>,
 }
 
 /// The running graph of one configuration.
@@ -54,6 +58,7 @@ pub struct Live {
     purposes: BTreeMap<String, Arc<Policy>>,
     /// A reload keeps them, with their connections.
     clients: Clients,
+    enumeration: enumeration::Config,
     metrics: Metrics,
 }
 
@@ -101,6 +106,10 @@ impl Live {
             let key = if adapted == config.chain { "" } else { name };
             purposes.insert(name.clone(), policy_of(&adapted, key)?);
         }
+        let policy = policy_of(&config.chain, "")?;
+        let policies = purposes.values().chain([&policy]).map(|policy| Arc::clone(&policy.key));
+        ground.traces.note(policies, config.clients.iter().cloned());
+        config.clients.iter().for_each(|client| ground.metrics.client(client));
         let names = providers.iter().map(|provider| Arc::clone(&provider.account.name));
         let shelf = Shelf {
             cache: Arc::clone(&ground.cache),
@@ -122,8 +131,10 @@ impl Live {
                 sharing: config.sharing,
                 budget: budget.unwrap_or_else(|| Arc::new(Budget::new(config.extra_attempts_per_minute))),
                 tasks: ground.tasks.clone(),
+                traces: Arc::clone(&ground.traces),
             },
-            policy: policy_of(&config.chain, "")?,
+            enumeration: config.enumeration.clone(),
+            policy,
             purposes,
             providers,
             clients: clients.complete(),
@@ -159,6 +170,8 @@ impl Live {
     /// # Errors
     /// When there is no verdict in time; says why, and what was tried.
     pub async fn ask(&self, question: &Question) -> Result<Answer, Failure> {
+        // Before memory, which would tell as much as a provider.
+        self.guard(question)?;
         let policy = self.purposes.get(&*question.purpose).unwrap_or(&self.policy);
         let answer = self.recall.ask(question, policy).await;
         match &answer {
@@ -167,6 +180,26 @@ impl Live {
             _ => {}
         }
         answer
+    }
+
+    /// Forgets what memory, holds and the enumeration guard know about `subject`, and lets work under way leave nothing.
+    pub async fn forget(&self, subject: &Subject) -> Forgotten {
+        let (verdicts, under_way) = self.recall.forget(subject).await;
+        let key = &self.recall.digest_key;
+        let person = key.person(subject);
+        let holds = self.providers.iter().filter(|provider| provider.account.holds.forget(person)).count();
+        let clients = self.recall.traces.words().clients;
+        let tries = self.recall.traces.tries.forget(key, clients.iter().map(|client| &**client), subject);
+        Forgotten { verdicts, holds, tries, under_way }
+    }
+
+    fn guard(&self, question: &Question) -> Result<(), Failure> {
+        let Question { subject, client, .. } = question;
+        let (tries, key) = (&self.recall.traces.tries, &self.recall.digest_key);
+        tries.admit(&self.enumeration, key, client, subject, Instant::now()).map_err(|(kind, wait)| {
+            self.metrics.enumeration_suspected(client, kind);
+            Failure { retry_after: Some(wait), ..Failure::bare(FailureKind::EnumerationSuspected(kind)) }
+        })
     }
 
     /// What an operator wants to know about every provider.
@@ -213,6 +246,8 @@ impl Live {
             provider.account.meter.holds.set(i64::try_from(seen.holds).unwrap_or(i64::MAX));
         }
         self.metrics.cache_entries(self.recall.shelf.cache.entries());
+        // Whoever looks at metrics does so all the time, also when nobody asks.
+        self.recall.traces.tries.sweep(self.enumeration.window, now);
     }
 
     /// Whether some provider of the chain could be asked now.

@@ -1,6 +1,7 @@
 //! The product: question in, verdict out.
 //!
 //! The trip of a question, outside in (each step has a file of that name):
+//! 0. `enumeration`: does it look like trying names out?
 //! 1. `recall`: remembered? in flight? else a flight is started, in a task of its own;
 //! 2. `chain`: the providers in order; the table in `domain::outcome` decides what is next;
 //! 3. `link`: what may refuse (slot, account, breaker, hold, rate), then the attempt timeout;
@@ -24,6 +25,8 @@ mod chain;
 pub mod client;
 pub mod dns;
 mod ending;
+pub mod enumeration;
+mod erasure;
 mod exchange;
 pub mod hold;
 mod keys;
@@ -38,6 +41,7 @@ mod shelf;
 mod status;
 pub mod trust;
 
+pub use erasure::{Forgotten, Traces};
 pub use live::{BuildError, Ground, Live};
 pub use question::{Answer, Attempt, Failure, FailureKind, Freshness, Question, Source};
 pub use record::{Avoided, Metrics};
@@ -58,6 +62,10 @@ pub struct Config {
     pub account: resilience::account::Config,
     /// Section `[holds]`, for every provider.
     pub holds: hold::Config,
+    /// Section `[enumeration]`.
+    pub enumeration: enumeration::Config,
+    /// Everyone who may ask, by name.
+    pub clients: Vec<Arc<str>>,
     /// Attempts per minute that may follow one that may have been billed.
     pub extra_attempts_per_minute: u32,
     /// Whether clients share answers.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::enumeration::Kind;
 use crate::domain::money::Billed;
 use crate::domain::outcome::{Outcome, Reason};
 use crate::domain::subject::Subject;
@@ -34,12 +35,19 @@ pub struct Freshness {
     pub max_age: Option<Duration>,
     /// Answer from memory or not at all.
     pub only_if_cached: bool,
+    /// This caller is never told anything older, whatever it asks for.
+    pub oldest: Option<Duration>,
 }
 
 impl Freshness {
     /// Whether a verdict of this age will do.
     pub fn accepts(self, age: Duration) -> bool {
-        !self.no_cache && self.max_age.is_none_or(|most| age <= most)
+        !self.no_cache && self.may_be_told(age) && self.max_age.is_none_or(|most| age <= most)
+    }
+
+    /// Whether a verdict of this age may be told at all.
+    pub fn may_be_told(self, age: Duration) -> bool {
+        self.oldest.is_none_or(|oldest| age <= oldest)
     }
 
     /// The same for somebody who has been asking for `waiting` already: what was said since then is fresh as well.
@@ -142,6 +150,8 @@ pub enum FailureKind {
     OutcomeUnknown,
     /// Only memory was to be asked, and it knows nothing.
     NotCached,
+    /// It looks like trying out names or numbers.
+    EnumerationSuspected(Kind),
     /// A defect of ours.
     Internal,
 }
@@ -205,5 +215,15 @@ mod tests {
         assert!(!Freshness { no_cache: true, ..plain }.accepts(Duration::ZERO));
         let at_most = Freshness { max_age: Some(hour), ..plain };
         assert!(at_most.accepts(hour) && !at_most.accepts(hour + Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn nothing_that_a_caller_says_gets_it_an_older_answer_than_it_may_have() {
+        let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
+        let capped = Freshness { oldest: Some(minute), ..Freshness::default() };
+        for asked in [capped, Freshness { max_age: Some(hour), ..capped }, Freshness { no_cache: true, ..capped }] {
+            assert!(!asked.accepts(minute * 2) && !asked.or_since(hour).accepts(minute * 2), "{asked:?}");
+        }
+        assert!(Freshness { no_cache: true, ..capped }.or_since(hour).accepts(minute), "a retry is not a second bill");
     }
 }

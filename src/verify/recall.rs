@@ -12,12 +12,13 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::chain::{Chain, Ended, Progress};
+use super::erasure::{Traces, Words};
 use super::link::{Ask, Late};
 use super::policy::Policy;
-use super::question::{Answer, Attempt, Failure, FailureKind, Question, Source};
+use super::question::{Answer, Attempt, Failure, FailureKind, Freshness, Question, Source};
 use super::shelf::{Keep, Shelf};
 use crate::domain::clock::Clock;
-use crate::domain::subject::{Digest, DigestKey};
+use crate::domain::subject::{Digest, DigestKey, Subject};
 use crate::resilience::budget::Budget;
 use crate::resilience::flight::{Flights, Role};
 use crate::storage::{Remembered, Sharing};
@@ -34,6 +35,7 @@ pub(super) struct Recall {
     pub(super) sharing: Sharing,
     pub(super) budget: Arc<Budget>,
     pub(super) tasks: TaskTracker,
+    pub(super) traces: Arc<Traces>,
 }
 
 /// What a flight came to, for all who waited.
@@ -55,26 +57,49 @@ impl Recall {
     /// The answer to `question`, within its patience.
     pub(super) async fn ask(&self, question: &Question, policy: &Arc<Policy>) -> Result<Answer, Failure> {
         let key = self.key_of(question, policy);
-        if let Some((remembered, left)) = self.shelf.recall(&key, question).await {
-            return Ok(Answer::recalled(remembered, left, &self.shelf.clock));
+        let deadline = Instant::now() + question.patience;
+        loop {
+            if let Some((remembered, left)) = self.shelf.recall(&key, question).await {
+                return Ok(Answer::recalled(remembered, left, &self.shelf.clock));
+            }
+            if question.freshness.only_if_cached {
+                return Err(Failure::bare(FailureKind::NotCached));
+            }
+            let (role, flight) = self.flights.join_or_start(
+                key,
+                |work| drop(self.tasks.spawn(work)),
+                |progress| self.fly(key, question, policy, progress),
+            );
+            match tokio::time::timeout_at(deadline, flight.wait()).await {
+                // A flight that found a verdict in memory looked with its leader's eyes; this caller may want a fresher one.
+                Ok(Ok(flown)) if !flown.is_fresh_enough(question.freshness, &self.shelf.clock) => {}
+                Ok(Ok(flown)) => return flown.tell(role, &self.shelf),
+                Ok(Err(_lost)) => return Err(Failure::bare(FailureKind::Internal)),
+                Err(_impatient) => {
+                    return Err(Failure {
+                        kind: FailureKind::OutcomeUnknown,
+                        retry_after: Some(COME_BACK),
+                        attempts: flight.context().attempts_until(Instant::now()),
+                    });
+                }
+            }
         }
-        if question.freshness.only_if_cached {
-            return Err(Failure::bare(FailureKind::NotCached));
+    }
+
+    /// Forgets what is remembered about `subject` or is about to be, whoever asked and for whatever purpose.
+    pub(super) async fn forget(&self, subject: &Subject) -> (usize, usize) {
+        // In this order: what is still put is put by marked work, which takes it back.
+        let under_way = self.traces.under_way.forget(self.digest_key.person(subject));
+        let Words { policies, clients } = self.traces.words();
+        let everybody = Arc::from("");
+        let mut verdicts = 0;
+        for policy in &policies {
+            // Under another configuration each client may have had a memory of its own, or all may have shared one.
+            for owner in std::iter::once(&everybody).chain(&clients) {
+                verdicts += usize::from(self.shelf.cache.forget(&self.key(subject, policy, owner)).await);
+            }
         }
-        let (role, flight) = self.flights.join_or_start(
-            key,
-            |work| drop(self.tasks.spawn(work)),
-            |progress| self.fly(key, question, policy, progress),
-        );
-        match tokio::time::timeout(question.patience, flight.wait()).await {
-            Ok(Ok(flown)) => flown.tell(role, &self.shelf),
-            Ok(Err(_lost)) => Err(Failure::bare(FailureKind::Internal)),
-            Err(_impatient) => Err(Failure {
-                kind: FailureKind::OutcomeUnknown,
-                retry_after: Some(COME_BACK),
-                attempts: flight.context().attempts_until(Instant::now()),
-            }),
-        }
+        (verdicts, under_way)
     }
 
     /// The work of a flight. Owns all it needs: it outlives every caller.
@@ -85,11 +110,12 @@ impl Recall {
         policy: &Arc<Policy>,
         progress: Arc<Progress>,
     ) -> impl Future<Output = Arc<Flown>> + Send + 'static + use<> {
-        let keep = Keep::new(Arc::clone(&self.shelf), key);
+        let person = self.digest_key.person(&question.subject);
+        let keep = Keep::new(Arc::clone(&self.shelf), key, self.traces.under_way.begin(person));
         let (question, policy, budget) = (question.clone(), Arc::clone(policy), Arc::clone(&self.budget));
         let (late, mut late_answers) = mpsc::unbounded_channel();
         let ask = Ask {
-            person: self.digest_key.person(&question.subject),
+            person,
             subject: Arc::clone(&question.subject),
             late,
             keep: keep.clone(),
@@ -125,12 +151,24 @@ impl Recall {
             Sharing::Shared => "",
             Sharing::PerClient => client,
         };
-        let parts = [subject.id_number(), subject.name(), &policy.key, owner].map(str::as_bytes);
+        self.key(subject, &policy.key, owner)
+    }
+
+    fn key(&self, subject: &Subject, policy: &str, owner: &str) -> Digest {
+        let parts = [subject.id_number(), subject.name(), policy, owner].map(str::as_bytes);
         self.digest_key.digest("question/v1", &parts)
     }
 }
 
 impl Flown {
+    /// Whether somebody who wants this freshness may be told. What a provider has just said always is.
+    fn is_fresh_enough(&self, freshness: Freshness, clock: &Clock) -> bool {
+        match &self.result {
+            Ok(Landed::Recalled(remembered, _)) => freshness.accepts(remembered.age(clock.now())),
+            Ok(Landed::Answered(_)) | Err(_) => true,
+        }
+    }
+
     fn tell(&self, role: Role, shelf: &Shelf) -> Result<Answer, Failure> {
         let leader = role == Role::Leader;
         match &self.result {

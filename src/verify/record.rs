@@ -10,6 +10,7 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
+use super::enumeration::Kind;
 use crate::domain::money::{Billed, Prices};
 use crate::domain::outcome::{Fault, Outcome, Reason};
 use crate::domain::verdict::{Finding, Verdict};
@@ -51,6 +52,7 @@ pub struct Metrics {
     subject_holds: IntGaugeVec,
     cache_entries: IntGauge,
     credential_generation: IntGaugeVec,
+    enumeration_suspected: IntCounterVec,
 }
 
 /// What a link counts.
@@ -177,6 +179,11 @@ impl Metrics {
                 "Counts up with each credential that comes into use.",
                 &["provider"],
             )?,
+            enumeration_suspected: counter(
+                "idgate_enumeration_suspected_total",
+                "Questions refused because they look like trying out names or numbers.",
+                &["client", "kind"],
+            )?,
         };
         Avoided::ALL.iter().for_each(|reason| drop(metrics.avoided_counter(*reason)));
         Ok(metrics)
@@ -189,6 +196,17 @@ impl Metrics {
 
     fn avoided_counter(&self, reason: Avoided) -> IntCounter {
         self.calls_avoided.with_label_values(&[reason.as_str()])
+    }
+
+    /// What is counted for a client exists at zero from then on.
+    pub(super) fn client(&self, client: &str) {
+        for kind in Kind::ALL {
+            self.enumeration_suspected.with_label_values(&[client, kind.as_str()]);
+        }
+    }
+
+    pub(super) fn enumeration_suspected(&self, client: &str, kind: Kind) {
+        self.enumeration_suspected.with_label_values(&[client, kind.as_str()]).inc();
     }
 
     pub(super) fn cache_entries(&self, entries: u64) {

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::account::Account;
+use super::erasure::Work;
 use super::question::Question;
 use super::record::RecallMeter;
 use crate::domain::clock::Clock;
@@ -25,6 +26,8 @@ pub(super) struct Shelf {
 pub(super) struct Keep {
     pub(super) shelf: Arc<Shelf>,
     pub(super) key: Digest,
+    /// The work that this verdict is for.
+    pub(super) work: Arc<Work>,
     /// The first verdict of this flight: known also where nothing is remembered.
     first: Arc<OnceLock<Remembered>>,
 }
@@ -41,8 +44,8 @@ impl Shelf {
 }
 
 impl Keep {
-    pub(super) fn new(shelf: Arc<Shelf>, key: Digest) -> Self {
-        Self { shelf, key, first: Arc::default() }
+    pub(super) fn new(shelf: Arc<Shelf>, key: Digest, work: Arc<Work>) -> Self {
+        Self { shelf, key, work, first: Arc::default() }
     }
 
     /// Remembers the verdict that the flight ends with.
@@ -79,6 +82,10 @@ impl Keep {
     async fn put(&self, remembered: &Remembered) {
         self.shelf.meter.verdict(&remembered.provider, remembered.verdict);
         self.shelf.cache.put(self.key, remembered.clone()).await;
+        // Looked at afterwards: whoever forgets marks the work first and looks into memory then.
+        if self.work.is_forgotten() {
+            self.shelf.cache.forget(&self.key).await;
+        }
     }
 
     fn paid_twice(&self, by: &Account, late: &Remembered) {

@@ -1,0 +1,180 @@
+use jiff::civil::date;
+
+use super::*;
+use crate::domain::id_number::{Calendar, IdNumber};
+use crate::domain::name::Name;
+use crate::domain::subject::PairRules;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+fn config(names_per_number: usize, numbers_per_client: usize) -> Config {
+    Config { names_per_number, numbers_per_client, window: HOUR }
+}
+
+fn key() -> DigestKey {
+    DigestKey::new([7; 32])
+}
+
+/// The n-th name with the n-th number.
+fn subject(name: u32, number: u32) -> Subject {
+    let digits = format!("110101{}{:02}{:02}{:03}", 1950 + number % 50, 1 + number / 50 % 12, 1, number / 600 % 1000);
+    let weights = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
+    let sum: usize = digits.bytes().zip(weights).map(|(digit, weight)| usize::from(digit - b'0') * weight).sum();
+    let text = format!("{digits}{}", char::from(b"10X98765432"[sum % 11]));
+    let number = IdNumber::parse(&text, date(2026, 11, 25), Calendar::Strict).unwrap();
+    let name = Name::parse(&format!("张{}", char::from_u32(0x4e00 + name).unwrap())).unwrap();
+    Subject::new(name, number, PairRules::default()).unwrap()
+}
+
+/// What `client`'s question about the pair came to: `None` if it may be asked.
+fn tried(tries: &Tries, config: &Config, client: &str, pair: (u32, u32), now: Instant) -> Option<(Kind, Duration)> {
+    tries.admit(config, &key(), client, &subject(pair.0, pair.1), now).err()
+}
+
+/// Numbers with names, lines of them, numbers of clients.
+fn sizes(tries: &Tries) -> ((usize, usize), usize) {
+    let state = tries.lock();
+    (state.names.sizes(), state.numbers.kept())
+}
+
+#[test]
+fn twenty_names_against_one_number_are_stopped_at_the_limit_until_the_window_is_over() {
+    let (tries, config, start) = (Tries::default(), config(5, 0), Instant::now());
+    for n in 0..20 {
+        let now = start + n * MINUTE;
+        let expected = (n >= 5).then(|| (Kind::NamesPerNumber, HOUR - n * MINUTE));
+        assert_eq!(tried(&tries, &config, "a", (n, 1), now), expected, "name {n}");
+    }
+    // Nothing is refused that was told before, and nobody else is.
+    assert_eq!(tried(&tries, &config, "a", (0, 1), start + 30 * MINUTE), None);
+    assert_eq!(tried(&tries, &config, "a", (9, 2), start + 30 * MINUTE), None);
+    assert_eq!(tried(&tries, &config, "b", (9, 1), start + 30 * MINUTE), None);
+    // One place comes free an hour after each of the five, and a refused try has not taken it.
+    assert!(tried(&tries, &config, "a", (9, 1), start + HOUR - Duration::from_millis(1)).is_some());
+    assert_eq!(tried(&tries, &config, "a", (9, 1), start + HOUR), None);
+    assert_eq!(tried(&tries, &config, "a", (10, 1), start + HOUR), Some((Kind::NamesPerNumber, MINUTE)));
+}
+
+#[test]
+fn the_same_again_is_not_counted_again_and_gives_no_longer_respite() {
+    let (tries, config, start) = (Tries::default(), config(2, 2), Instant::now());
+    for n in 0..50 {
+        assert_eq!(tried(&tries, &config, "a", (1, 1), start + n * MINUTE), None);
+    }
+    assert_eq!(tried(&tries, &config, "a", (2, 1), start + 50 * MINUTE), None);
+    // The first name counts from its first question on: its place is free an hour after that, and not later.
+    assert_eq!(tried(&tries, &config, "a", (3, 1), start + HOUR), None);
+    assert!(tried(&tries, &config, "a", (4, 1), start + HOUR).is_some());
+}
+
+#[test]
+fn a_client_asks_about_so_many_numbers_in_any_window_and_no_more() {
+    let (tries, config, start) = (Tries::default(), config(0, 3), Instant::now());
+    for n in 0..3 {
+        assert_eq!(tried(&tries, &config, "a", (1, n), start + n * MINUTE), None);
+    }
+    let now = start + 10 * MINUTE;
+    assert_eq!(tried(&tries, &config, "a", (1, 9), now), Some((Kind::NumbersPerClient, 50 * MINUTE)));
+    assert_eq!((tried(&tries, &config, "a", (2, 0), now), tried(&tries, &config, "b", (1, 9), now)), (None, None));
+    assert_eq!(tried(&tries, &config, "a", (1, 9), start + HOUR), None);
+    assert!(tried(&tries, &config, "a", (1, 8), start + HOUR).is_some());
+}
+
+#[test]
+fn an_honest_client_with_a_thousand_people_a_minute_is_never_stopped() {
+    let (tries, config, start) = (Tries::default(), config(5, 100_000), Instant::now());
+    let mut state = tries.lock();
+    // Three hours, everybody once, by the marks alone: making 180,000 people would take longer than guarding them.
+    for n in 0..180_000_u32 {
+        let now = start + n * (MINUTE / 1000);
+        let mark = Mark { number: u64::from(n), name: 1 };
+        assert_eq!(state.admit(&config, "honest", mark, now), Ok(()), "person {n}");
+    }
+    let (numbers, lines) = state.names.sizes();
+    assert_eq!((numbers, lines, state.numbers.kept()), (60_000, 60_000, 60_000), "an hour's worth, and no more");
+}
+
+#[test]
+fn a_refused_question_leaves_nothing_behind() {
+    let (tries, config, now) = (Tries::default(), config(2, 3), Instant::now());
+    for n in 0..3 {
+        tried(&tries, &config, "a", (1, n), now);
+    }
+    let before = sizes(&tries);
+    for n in 10..100 {
+        assert!(tried(&tries, &config, "a", (n, n), now).is_some());
+    }
+    tried(&tries, &config, "a", (2, 0), now);
+    assert!(tried(&tries, &config, "a", (3, 0), now).is_some());
+    let ((numbers, lines), kept) = before;
+    assert_eq!(sizes(&tries), ((numbers, lines + 1), kept));
+}
+
+#[test]
+fn whoever_floods_the_table_pushes_out_the_quiet_and_never_the_traces_of_several_names() {
+    let mut names = names::Names::default();
+    let now = Instant::now();
+    let mark = |number, name| Mark { number, name };
+    for name in 0..5 {
+        names.count(mark(0, name), now, 100);
+    }
+    for number in 1..=10_000 {
+        names.count(mark(number, 1), now, 100);
+    }
+    assert!(names.check(mark(0, 9), 5).is_err(), "the number with five names is still guarded");
+    assert!(names.check(mark(10_000, 9), 1).is_err(), "and so is the newest of the quiet");
+    assert!(names.check(mark(1, 9), 1).is_ok(), "the oldest of the quiet has made room");
+    let (numbers, lines) = names.sizes();
+    assert!(numbers <= 97 && lines <= 100, "{numbers} numbers, {lines} lines");
+}
+
+#[test]
+fn the_table_is_bounded_also_when_every_number_is_loud() {
+    let mut names = names::Names::default();
+    let now = Instant::now();
+    for number in 0..10_000 {
+        for name in 0..5 {
+            names.count(Mark { number, name }, now, 100);
+        }
+    }
+    let (numbers, lines) = names.sizes();
+    assert!(lines <= 100 && numbers <= lines, "{numbers} numbers, {lines} lines");
+    assert!(names.check(Mark { number: 9_999, name: 9 }, 5).is_err(), "the newest is guarded");
+}
+
+#[test]
+fn what_is_over_goes_although_nobody_asks() {
+    let (tries, config, start) = (Tries::default(), config(5, 10_000), Instant::now());
+    for n in 0..5_000 {
+        let mark = Mark { number: n % 2_500, name: n };
+        assert_eq!(tries.lock().admit(&config, "a", mark, start), Ok(()));
+    }
+    tries.sweep(HOUR, start + HOUR - Duration::from_millis(1));
+    assert_eq!(tries.lock().names.sizes(), (2_500, 5_000));
+    tries.sweep(HOUR, start + HOUR);
+    assert_eq!(sizes(&tries), ((0, 0), 0));
+}
+
+#[test]
+fn a_forgotten_person_leaves_no_line_in_any_table() {
+    let (tries, config, now) = (Tries::default(), config(5, 10), Instant::now());
+    for (client, pair) in [("a", (1, 1)), ("a", (2, 1)), ("b", (1, 1)), ("a", (1, 2))] {
+        assert_eq!(tried(&tries, &config, client, pair, now), None);
+    }
+    // The tries with other names are about the same number, and so about the same person.
+    assert_eq!(tries.forget(&key(), ["a", "b", "c"].into_iter(), &subject(1, 1)), 3);
+    assert_eq!(sizes(&tries), ((1, 1), 1));
+    assert_eq!(tries.forget(&key(), ["a", "b", "c"].into_iter(), &subject(1, 1)), 0);
+}
+
+#[test]
+fn no_client_may_be_let_to_fill_the_table_alone() {
+    let keys = |config: Config| config.validate().into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+    assert_eq!(config(5, 100_000).validate(), []);
+    assert_eq!((keys(config(5, 112_500)), keys(config(1, usize::MAX))), (vec![], vec![]));
+    assert_eq!((keys(config(5, 112_501)), keys(config(0, usize::MAX))), (vec!["numbers_per_client"], vec![]));
+    assert_eq!((keys(config(100, 0)), keys(config(101, 0))), (vec![], vec!["names_per_number"]));
+    let at = |window| keys(Config { window, ..config(5, 1) });
+    assert_eq!((at(Duration::ZERO), at(25 * HOUR), at(24 * HOUR)), (vec!["window"], vec!["window"], vec![]));
+}

@@ -1,0 +1,148 @@
+//! What is known about a person outside of memory and holds, and what it takes to find all of it again.
+//!
+//! Keys are digests, so nothing can be searched: whoever forgets must make every key again that the person could stand
+//! under. [`Traces`] knows the parts of those keys that configurations bring, old ones too, and the work under way,
+//! which would otherwise remember its verdict a moment later. It outlives every configuration. Invariant: once
+//! [`Live::forget`] has returned, no work that began before it leaves anything about the person behind.
+//!
+//! [`Live::forget`]: super::Live::forget
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use super::enumeration::Tries;
+use crate::domain::subject::Digest;
+
+/// What outlives a configuration, beside memory.
+#[derive(Debug, Default)]
+pub struct Traces {
+    pub(super) tries: Tries,
+    pub(super) under_way: Arc<UnderWay>,
+    words: Mutex<Words>,
+}
+
+/// The words that keys were made of.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Words {
+    /// The keys of policies.
+    pub(super) policies: BTreeSet<Arc<str>>,
+    /// The clients.
+    pub(super) clients: BTreeSet<Arc<str>>,
+}
+
+/// What was forgotten about one person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Forgotten {
+    /// Remembered verdicts.
+    pub verdicts: usize,
+    /// Providers that the person was held off, or had been asked at.
+    pub holds: usize,
+    /// Tries that the enumeration guard had counted for the number.
+    pub tries: usize,
+    /// Work under way, whose verdict goes to those who wait for it and is not remembered.
+    pub under_way: usize,
+}
+
+/// Work that has not ended, by person.
+#[derive(Debug, Default)]
+pub(super) struct UnderWay(Mutex<HashMap<Digest, Vec<Weak<AtomicBool>>>>);
+
+/// Work about one person, shared by all who do a part of it; it ends with the last of them.
+#[derive(Debug)]
+pub(super) struct Work {
+    person: Digest,
+    /// Whether nothing about it may be kept any more. Gone while `self` is dropped.
+    forgotten: Option<Arc<AtomicBool>>,
+    table: Arc<UnderWay>,
+}
+
+impl Traces {
+    /// Takes note of the words of a configuration that is about to be used.
+    pub(super) fn note(&self, policies: impl Iterator<Item = Arc<str>>, clients: impl Iterator<Item = Arc<str>>) {
+        let mut words = self.lock();
+        words.policies.extend(policies);
+        words.clients.extend(clients);
+    }
+
+    /// All words so far.
+    pub(super) fn words(&self) -> Words {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Words> {
+        // Sets that grow one by one cannot be left half changed in a way that matters.
+        self.words.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl UnderWay {
+    /// Begins work about `person`.
+    pub(super) fn begin(self: &Arc<Self>, person: Digest) -> Arc<Work> {
+        let forgotten = Arc::new(AtomicBool::new(false));
+        self.lock().entry(person).or_default().push(Arc::downgrade(&forgotten));
+        Arc::new(Work { person, forgotten: Some(forgotten), table: Arc::clone(self) })
+    }
+
+    /// Tells all work about `person` to leave nothing behind; how much there is.
+    pub(super) fn forget(&self, person: Digest) -> usize {
+        let table = self.lock();
+        let work = table.get(&person).into_iter().flatten().filter_map(Weak::upgrade);
+        work.map(|forgotten| forgotten.store(true, Ordering::SeqCst)).count()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Vec<Weak<AtomicBool>>>> {
+        // A panicking holder leaves at most a line of work that is gone, which the next end removes.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Work {
+    /// Whom it is about.
+    pub(super) fn person(&self) -> Digest {
+        self.person
+    }
+
+    /// Whether nothing about it may be kept any more. Asked after something was kept, so that nothing slips through.
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.forgotten.as_ref().is_some_and(|forgotten| forgotten.load(Ordering::SeqCst))
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        // First, so that the line in the table is dead when the table is looked through.
+        self.forgotten = None;
+        let mut table = self.table.lock();
+        if let Some(work) = table.get_mut(&self.person) {
+            work.retain(|one| one.strong_count() > 0);
+            if work.is_empty() {
+                table.remove(&self.person);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::subject::DigestKey;
+
+    #[test]
+    fn all_work_about_a_person_is_told_and_none_about_others_and_what_has_ended_takes_no_memory() {
+        let table = Arc::new(UnderWay::default());
+        let person = |n: u8| DigestKey::new([7; 32]).digest("test/v1", &[&[n]]);
+        let (first, second, other) = (table.begin(person(1)), table.begin(person(1)), table.begin(person(2)));
+        let part = Arc::clone(&first);
+        drop(first);
+        assert_eq!(table.forget(person(1)), 2);
+        assert!(part.is_forgotten() && second.is_forgotten() && !other.is_forgotten());
+        // What begins afterwards is a new question.
+        let third = table.begin(person(1));
+        assert!(!third.is_forgotten());
+        drop((part, second, other));
+        assert_eq!((table.forget(person(1)), table.forget(person(2))), (1, 0));
+        drop(third);
+        assert!(table.lock().is_empty());
+    }
+}
