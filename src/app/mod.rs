@@ -22,6 +22,7 @@ use crate::domain::subject::DigestKey;
 use crate::server::access_log::AccessLog;
 use crate::server::admin::{self, Admin};
 use crate::server::api::auth::Clients;
+use crate::server::api::expiry::Expiries;
 use crate::server::api::idempotency::Idempotency;
 use crate::server::api::{self, Api};
 use crate::server::listener::{self, Listener};
@@ -120,13 +121,14 @@ impl Gateway {
             tasks: tasks.clone(),
             clock: world.clock.clone(),
             ids: world.ids.clone(),
+            traces: Arc::default(),
             names: Arc::new(Names::new(world.look_up, &registry)?),
         };
         let sections = settings.sections.clone();
         let fixed = reload::Fixed::of(&settings);
         let live = Arc::new(Live::build(&settings.verify, &ground, None)?);
         let (server, poll) = (settings.server.clone(), settings.reload.poll);
-        let (current, switch) = snapshot::place(snapshot(live, settings));
+        let (current, switch) = snapshot::place(snapshot(live, settings, None));
         let draining = CancellationToken::new();
         let api = Arc::new(Api {
             current: current.clone(),
@@ -142,6 +144,7 @@ impl Gateway {
             last_call: CancellationToken::new(),
         });
         register_process(&registry)?;
+        registry.register(Box::new(Expiries::new(current.clone())?))?;
         let (reloads, asked) = crate::server::reload::bell();
         let reloader = Reloader::new(reload::AtWork { fixed, sections, ground, switch, poll }, asked, &registry)?;
         let limits = listener::Config { drain_timeout: server.drain_timeout, ..server.connections.clone() };
@@ -158,6 +161,7 @@ impl Gateway {
         )?;
         let admin_state = Arc::new(Admin {
             current,
+            api: Arc::clone(&api),
             registry,
             connections,
             reloads: reloads.clone(),
@@ -209,10 +213,10 @@ impl Gateway {
 }
 
 /// What `settings` mean for a request.
-fn snapshot(live: Arc<Live>, settings: Settings) -> Snapshot {
+fn snapshot(live: Arc<Live>, settings: Settings, before: Option<&Clients>) -> Snapshot {
     Snapshot {
         live,
-        clients: Clients::new(&settings.clients, &settings.purposes),
+        clients: Clients::new(&settings.clients, &settings.purposes, before),
         rules: settings.rules,
         regions: Arc::new(settings.regions),
         limits: api::Limits {

@@ -176,7 +176,7 @@ impl Prepared {
         let before = at_work.switch.load();
         at_work.ground.cache.reconfigure(settings.cache.clone());
         live.take_over(&settings.verify, &before.live);
-        at_work.switch.replace(super::snapshot(live, settings));
+        at_work.switch.replace(super::snapshot(live, settings, Some(&before.clients)));
     }
 }
 

@@ -20,7 +20,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::ToSchema;
 
 use super::api::headers;
-use super::api::{code::Code, problem::Problem};
+use super::api::{Api, code::Code, problem::Problem};
 use super::snapshot::Current;
 use super::{listener, reload};
 use crate::domain::clock::Ids;
@@ -31,6 +31,8 @@ use crate::verify::{EndpointStatus, ProviderStatus};
 pub struct Admin {
     /// The configuration at work.
     pub current: Current,
+    /// The API, for what is about its questions.
+    pub api: Arc<Api>,
     /// All metrics of this gateway.
     pub registry: Registry,
     /// The connections of its listeners.
@@ -138,6 +140,7 @@ pub fn router(admin: Arc<Admin>, more: Router) -> Router {
         .route("/v1/reload", post(reload::reload))
         .route("/v1/providers/{provider}/isolate", post(isolate))
         .route("/v1/providers/{provider}/restore", post(restore))
+        .merge(super::subjects::router(Arc::clone(&admin.api)).with_state(()))
         .merge(super::openapi::page().with_state(()))
         .merge(more.with_state(()))
         .fallback(|State(admin): State<Arc<Admin>>| async move { admin.problem(Problem::new(Code::NotFound)) })

@@ -3,7 +3,7 @@
 //! | edge | listener | what |
 //! | --- | --- | --- |
 //! | [`api`] | public | `POST /v1/verify` |
-//! | [`admin`] | admin | alive, ready, metrics, status, isolate and restore, reload, the API's page |
+//! | [`admin`] | admin | alive, ready, metrics, status, isolate and restore, reload, forget, the API's page |
 //! | [`sandbox`] | loopback | every provider's own protocol, answered by a scenario |
 //!
 //! Invariant: whatever comes in through a socket is bounded here, in time, size and number, before anything else
@@ -17,3 +17,4 @@ pub mod openapi;
 pub mod reload;
 pub mod sandbox;
 pub mod snapshot;
+mod subjects;

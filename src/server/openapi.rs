@@ -7,7 +7,7 @@ use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::api::document::Problems;
-use super::{admin, api, reload};
+use super::{admin, api, reload, subjects};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -25,6 +25,7 @@ use super::{admin, api, reload};
         admin::isolate,
         admin::restore,
         reload::reload,
+        subjects::forget,
     ),
     components(schemas(api::problem::Problem)),
     modifiers(&ClientKey, &Operators, &Problems),

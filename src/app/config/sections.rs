@@ -20,10 +20,10 @@ use crate::domain::personal::Secret;
 use crate::domain::region::Regions;
 use crate::domain::subject::PairRules;
 use crate::resilience::{account, breaker};
-use crate::server::api::auth::{ClientConfig, DEFAULT_PURPOSE};
+use crate::server::api::auth::{ANONYMOUS, ClientConfig, DEFAULT_PURPOSE};
 use crate::server::{api, listener};
 use crate::storage;
-use crate::verify::{self, dns, hold, policy};
+use crate::verify::{self, dns, enumeration, hold, policy};
 
 /// The longest of the times for which somebody waits. Far beyond it lies the end of what a clock can tell.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
@@ -164,6 +164,7 @@ pub(super) struct Raw {
     purposes: BTreeMap<String, policy::Purpose>,
     cache: storage::Config,
     holds: hold::Config,
+    enumeration: enumeration::Config,
     budget: BudgetSection,
     breaker: breaker::Config,
     account: account::Config,
@@ -184,6 +185,7 @@ pub(super) fn finish(
     check_clients(&raw.clients, read);
     read.section("cache", raw.cache.validate());
     read.section("holds", raw.holds.validate());
+    read.section("enumeration", raw.enumeration.validate());
     read.section("breaker", raw.breaker.validate());
     read.section("account", raw.account.validate());
     read.section("dns", raw.dns.validate());
@@ -208,6 +210,10 @@ pub(super) fn finish(
             provider::finish(name, section, &drivers.remove(name).unwrap_or_default(), &mut sections, read)
         })
         .collect();
+    let clients = match raw.clients.is_empty() {
+        true => vec![Arc::from(ANONYMOUS)],
+        false => raw.clients.keys().map(|name| Arc::from(&**name)).collect(),
+    };
     let purposes: BTreeSet<String> = std::iter::once(DEFAULT_PURPOSE.to_owned())
         .chain(raw.purposes.keys().cloned())
         .chain(raw.clients.values().flat_map(|client| client.purposes.clone()))
@@ -234,6 +240,8 @@ pub(super) fn finish(
             breaker: Arc::new(raw.breaker),
             account: raw.account,
             holds: raw.holds,
+            enumeration: raw.enumeration,
+            clients,
             extra_attempts_per_minute: raw.budget.extra_attempts_per_minute,
             sharing: raw.cache.sharing,
             dns: raw.dns,

@@ -1,4 +1,4 @@
-//! Who asks: clients, their keys, their purposes, their rate.
+//! Who asks: clients, their keys, their purposes, their rate. (What they may demand is in `rights`.)
 //!
 //! Keys are kept as SHA-256 only. A presented key is hashed and looked up by its hash, so neither the lookup nor the
 //! comparison depends on how much of a key is right.
@@ -20,10 +20,16 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::headers;
+use super::rights::{Day, Rights};
 use super::{code::Code, problem::Problem};
+use crate::domain::clock::Clock;
+use crate::storage::LONGEST_LIFETIME;
 
 /// The purpose of a question that names none.
 pub const DEFAULT_PURPOSE: &str = "default";
+
+/// Whoever asks where no client is configured.
+pub const ANONYMOUS: &str = "anonymous";
 
 /// What every key begins with that `idgate key new` makes, so that one is recognised wherever it turns up.
 pub const KEY_PREFIX: &str = "idg_";
@@ -43,6 +49,18 @@ pub struct ClientConfig {
     /// Requests at once, after a pause.
     #[serde(default)]
     pub burst: Option<NonZeroU32>,
+    /// Questions per day in China; no limit if not set.
+    #[serde(default)]
+    pub daily_cap: Option<NonZeroU32>,
+    /// Whether it may demand an answer that is fresher than what is remembered.
+    #[serde(default = "yes")]
+    pub no_cache: bool,
+    /// The age of the oldest answer that it is ever given; no limit if not set.
+    #[serde(default, with = "jiff::fmt::serde::unsigned_duration::friendly::compact::optional")]
+    pub longest_max_age: Option<Duration>,
+    /// Whether it may have what the number tells.
+    #[serde(default = "yes")]
+    pub include_person: bool,
 }
 
 /// One key of a client.
@@ -62,6 +80,7 @@ pub struct KeyConfig {
 #[derive(Debug)]
 pub struct Clients {
     by_hash: HashMap<[u8; 32], Key>,
+    by_name: HashMap<Arc<str>, Arc<Client>>,
     /// Who asks when no client is configured (loopback only).
     anonymous: Option<Arc<Client>>,
 }
@@ -70,9 +89,12 @@ pub struct Clients {
 pub struct Client {
     /// Its name in the configuration.
     pub name: Arc<str>,
+    /// What it may demand.
+    pub rights: Rights,
     purposes: Vec<Arc<str>>,
     /// None for `anonymous`, who has no rate.
-    rate: Option<Rate>,
+    rate: Option<Arc<Rate>>,
+    day: Day,
 }
 
 struct Rate {
@@ -114,6 +136,10 @@ fn default_purposes() -> Vec<String> {
     vec![DEFAULT_PURPOSE.to_owned()]
 }
 
+const fn yes() -> bool {
+    true
+}
+
 const fn default_rate() -> NonZeroU32 {
     match NonZeroU32::new(1000) {
         Some(rate) => rate,
@@ -141,6 +167,10 @@ impl ClientConfig {
         if self.purposes.is_empty() {
             mistakes.push(("purposes".to_owned(), "is empty; write [\"default\"] or leave it out".to_owned()));
         }
+        if self.longest_max_age.is_some_and(|age| age > LONGEST_LIFETIME) {
+            let text = "is longer than a day, and nothing is remembered for longer; leave it out".to_owned();
+            mistakes.push(("longest_max_age".to_owned(), text));
+        }
         mistakes
     }
 }
@@ -148,12 +178,18 @@ impl ClientConfig {
 impl Clients {
     /// The clients of the configuration; with none, everyone is `anonymous` with the purposes given.
     ///
+    /// What a client has used of its rate and of its day goes on from `previous`, so that a reload gives nobody more.
     /// Keys whose hash cannot be read are left out; `ClientConfig::validate` has reported them.
-    pub fn new(configured: &BTreeMap<String, ClientConfig>, all_purposes: &[String]) -> Self {
-        let mut by_hash = HashMap::new();
+    pub fn new(
+        configured: &BTreeMap<String, ClientConfig>,
+        all_purposes: &[String],
+        previous: Option<&Clients>,
+    ) -> Self {
+        let (mut by_hash, mut by_name) = (HashMap::new(), HashMap::new());
         for (name, config) in configured {
-            let rate = Rate::new(config.rate_limit, config.burst.unwrap_or(config.rate_limit));
-            let client = Arc::new(Client::new(name, &config.purposes, Some(rate)));
+            let before = previous.and_then(|previous| previous.by_name.get(&**name));
+            let client = Arc::new(Client::of(name, config, before.map(|before| &**before)));
+            by_name.insert(Arc::clone(&client.name), Arc::clone(&client));
             for key in &config.keys {
                 if let Some(hash) = parse_hash(&key.sha256) {
                     let client = Arc::clone(&client);
@@ -161,8 +197,13 @@ impl Clients {
                 }
             }
         }
-        let anonymous = || Arc::new(Client::new("anonymous", all_purposes, None));
-        Self { anonymous: configured.is_empty().then(anonymous), by_hash }
+        let anonymous = || Arc::new(Client::anonymous(all_purposes));
+        Self { anonymous: configured.is_empty().then(anonymous), by_hash, by_name }
+    }
+
+    /// The client, the public id and the end of each key that has one.
+    pub fn expiries(&self) -> impl Iterator<Item = (&str, &str, Timestamp)> {
+        self.by_hash.values().filter_map(|key| Some((&*key.client.name, &*key.id, key.expires?)))
     }
 
     /// Who sent these headers.
@@ -207,9 +248,22 @@ fn parse_hash(hex: &str) -> Option<[u8; 32]> {
 }
 
 impl Client {
-    fn new(name: &str, purposes: &[String], rate: Option<Rate>) -> Self {
-        let purposes = purposes.iter().map(|purpose| Arc::from(&**purpose)).collect();
-        Self { name: Arc::from(name), purposes, rate }
+    fn of(name: &str, config: &ClientConfig, before: Option<&Self>) -> Self {
+        let (per_second, burst) = (config.rate_limit, config.burst.unwrap_or(config.rate_limit));
+        let rate = before.and_then(|before| before.rate.clone());
+        let rate = rate.filter(|rate| rate.per_second == per_second && rate.burst == burst);
+        Self {
+            name: Arc::from(name),
+            rights: Rights::of(config),
+            purposes: shared(&config.purposes),
+            rate: Some(rate.unwrap_or_else(|| Arc::new(Rate::new(per_second, burst)))),
+            day: Day::new(config.daily_cap, before.map(|before| &before.day)),
+        }
+    }
+
+    fn anonymous(purposes: &[String]) -> Self {
+        let (name, purposes) = (Arc::from(ANONYMOUS), shared(purposes));
+        Self { name, rights: Rights::ALL, purposes, rate: None, day: Day::new(None, None) }
     }
 
     /// The purpose that a question of this client has.
@@ -234,8 +288,20 @@ impl Client {
     /// # Errors
     /// How long to wait.
     pub fn admit(&self) -> Result<Option<Allowance>, (Allowance, Duration)> {
-        self.rate.as_ref().map(Rate::admit).transpose()
+        self.rate.as_ref().map(|rate| rate.admit()).transpose()
     }
+
+    /// Counts a question that our own rules have let pass, against the client's day.
+    ///
+    /// # Errors
+    /// `rate_limited` until tomorrow, if the day is used up.
+    pub fn count_question(&self, clock: &Clock) -> Result<(), Box<Problem>> {
+        self.day.count(clock)
+    }
+}
+
+fn shared(words: &[String]) -> Vec<Arc<str>> {
+    words.iter().map(|word| Arc::from(&**word)).collect()
 }
 
 impl Rate {
@@ -281,7 +347,7 @@ impl Allowance {
 mod tests {
     use super::*;
 
-    fn clients(expires: Option<&str>) -> Clients {
+    fn config(expires: Option<&str>) -> BTreeMap<String, ClientConfig> {
         let hash = Sha256::digest(b"k-1").iter().map(|byte| format!("{byte:02x}")).collect();
         let expires = expires.map(|text| text.parse().unwrap());
         let config = ClientConfig {
@@ -289,8 +355,16 @@ mod tests {
             purposes: vec!["withdrawal".to_owned()],
             rate_limit: NonZeroU32::new(2).unwrap(),
             burst: None,
+            daily_cap: NonZeroU32::new(3),
+            no_cache: true,
+            longest_max_age: None,
+            include_person: true,
         };
-        Clients::new(&BTreeMap::from([("payout".to_owned(), config)]), &[])
+        BTreeMap::from([("payout".to_owned(), config)])
+    }
+
+    fn clients(expires: Option<&str>) -> Clients {
+        Clients::new(&config(expires), &[], None)
     }
 
     fn with(authorization: &str) -> HeaderMap {
@@ -314,6 +388,23 @@ mod tests {
         let at = |text: &str| clients.caller(&with("Bearer k-1"), text.parse().unwrap()).is_ok();
         assert!(at("2026-12-31T23:59:59Z"));
         assert!(!at("2027-01-01T00:00:00Z"));
+    }
+
+    #[test]
+    fn a_reload_gives_nobody_more() {
+        let asked = |clients: &Clients| {
+            let client = clients.caller(&with("Bearer k-1"), Timestamp::UNIX_EPOCH).unwrap().client;
+            let clock = Clock::fixed(Timestamp::UNIX_EPOCH);
+            (client.admit().is_ok(), client.count_question(&clock).is_ok())
+        };
+        let first = clients(None);
+        assert_eq!([asked(&first), asked(&first), asked(&first)], [(true, true), (true, true), (false, true)]);
+        let same = Clients::new(&config(None), &[], Some(&first));
+        assert_eq!(asked(&same), (false, false));
+        let mut faster = config(None);
+        faster.get_mut("payout").unwrap().rate_limit = NonZeroU32::new(10).unwrap();
+        assert_eq!(asked(&Clients::new(&faster, &[], Some(&same))), (true, false), "another rate begins anew");
+        assert_eq!(asked(&clients(None)), (true, true), "another process knows nothing of it");
     }
 
     #[test]

@@ -90,6 +90,8 @@ struct Draft {
 }
 
 struct Reader<'a> {
+    /// The members that the document may have.
+    known: &'static [Member],
     /// The member being read, so that a syntax error can say where.
     at: &'a Cell<Option<Member>>,
 }
@@ -100,13 +102,16 @@ impl VerifyBody {
     /// # Errors
     /// Every mistake in it, each with its pointer.
     pub fn parse(bytes: &[u8]) -> Result<Self, Vec<MemberError>> {
-        let at = Cell::new(None);
-        let mut json = serde_json::Deserializer::from_slice(bytes);
-        let read = (Reader { at: &at }).deserialize(&mut json).and_then(|draft| json.end().map(|()| draft));
-        match read {
-            Ok(draft) => draft.finish(),
-            Err(error) => Err(vec![syntax_error(&error, at.get())]),
-        }
+        read(bytes, &Member::ALL)?.finish()
+    }
+
+    /// Reads a body that may have a name and a number only.
+    ///
+    /// # Errors
+    /// Every mistake in it, each with its pointer.
+    pub fn parse_subject(bytes: &[u8]) -> Result<(Personal, Personal), Vec<MemberError>> {
+        let Self { name, id_number, .. } = read(bytes, &Member::OF_A_SUBJECT)?.finish()?;
+        Ok((name, id_number))
     }
 
     /// Whether the reference holds anybody's valid number of 18 characters, not only that of this question's person.
@@ -120,7 +125,18 @@ impl VerifyBody {
     }
 }
 
+fn read(bytes: &[u8], known: &'static [Member]) -> Result<Draft, Vec<MemberError>> {
+    let at = Cell::new(None);
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let read = (Reader { known, at: &at }).deserialize(&mut json).and_then(|draft| json.end().map(|()| draft));
+    read.map_err(|error| vec![syntax_error(&error, at.get())])
+}
+
 impl Member {
+    const ALL: [Member; 5] =
+        [Member::Name, Member::IdNumber, Member::Purpose, Member::Reference, Member::IncludePerson];
+    const OF_A_SUBJECT: [Member; 2] = [Member::Name, Member::IdNumber];
+
     const fn pointer(self) -> &'static str {
         match self {
             Member::Name => "/name",
@@ -248,19 +264,20 @@ impl<'de> Visitor<'de> for Reader<'_> {
         let mut draft = Draft::default();
         while let Some(key) = map.next_key::<Key>()? {
             match key {
-                Key::Known(member) => {
+                Key::Known(member) if self.known.contains(&member) => {
                     self.at.set(Some(member));
                     let value = map.next_value()?;
                     draft.take(member, value);
                     self.at.set(None);
                 }
-                Key::Unknown(pointer) => {
+                key => {
                     map.next_value::<IgnoredAny>()?;
                     // One is enough to go on with; a thousand would be an amplifier.
                     if draft.errors.iter().all(|error| error.reason != "unknown_member") {
-                        let detail = "is not a member of a question; known are name, id_number, purpose, reference, \
-                                      include_person";
-                        draft.mistake(&pointer, "unknown_member", detail);
+                        let known: Vec<_> =
+                            self.known.iter().map(|one| one.pointer().trim_start_matches('/')).collect();
+                        let detail = format!("is not a member of this document; known are {}", known.join(", "));
+                        draft.mistake(&key.pointer(), "unknown_member", detail);
                     }
                 }
             }
@@ -291,6 +308,15 @@ impl<'de> Deserialize<'de> for Key {
             }
         }
         deserializer.deserialize_identifier(KeyVisitor)
+    }
+}
+
+impl Key {
+    fn pointer(self) -> String {
+        match self {
+            Key::Known(member) => member.pointer().to_owned(),
+            Key::Unknown(pointer) => pointer,
+        }
     }
 }
 

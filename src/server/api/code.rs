@@ -30,6 +30,7 @@ pub enum Code {
     InvalidConfiguration,
     RateLimited,
     SubjectThrottled,
+    EnumerationSuspected,
     Internal,
     ProviderFailure,
     NoProviderAvailable,
@@ -49,7 +50,7 @@ pub(super) struct Row {
 
 impl Code {
     /// All of them, in the order of the statuses they come with.
-    pub const ALL: [Code; 26] = [
+    pub const ALL: [Code; 27] = [
         Code::MalformedRequest,
         Code::Unauthenticated,
         Code::Forbidden,
@@ -69,6 +70,7 @@ impl Code {
         Code::InvalidConfiguration,
         Code::RateLimited,
         Code::SubjectThrottled,
+        Code::EnumerationSuspected,
         Code::Internal,
         Code::ProviderFailure,
         Code::NoProviderAvailable,
@@ -103,7 +105,7 @@ impl Code {
                 S::FORBIDDEN,
                 false,
                 "Not allowed for this client",
-                "This client may not use this purpose. Use one of its own, or have it added to the client's `purposes`.",
+                "`errors` names what this client may not do. Leave it out, or have the right added to its section.",
             ),
             Code::NotFound => {
                 row("not_found", S::NOT_FOUND, false, "No such resource", "Questions go to POST /v1/verify.")
@@ -212,6 +214,14 @@ impl Code {
                 true,
                 "Every provider refuses this person for now",
                 "This person was asked about too often. Asking again makes it worse; wait as long as `Retry-After` says.",
+            ),
+            Code::EnumerationSuspected => row(
+                "enumeration_suspected",
+                S::TOO_MANY_REQUESTS,
+                true,
+                "This looks like trying out names or numbers",
+                "`errors` names the limit. Nothing was called, nothing was paid, and nothing is said about the person; wait \
+                 as long as `Retry-After` says. What was asked before may be asked again.",
             ),
             Code::Internal => row(
                 "internal",

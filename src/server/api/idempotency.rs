@@ -8,7 +8,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use moka::Entry;
 use moka::future::Cache;
+use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -54,6 +56,8 @@ pub struct Busy(watch::Receiver<State>);
 #[derive(Debug)]
 struct Slot {
     body: Digest,
+    /// Whom the body is about, so that it can be forgotten.
+    person: Digest,
     since: Instant,
     state: watch::Sender<State>,
 }
@@ -80,12 +84,32 @@ impl Idempotency {
         Self(Cache::builder().max_capacity(most).eviction_policy(policy).time_to_live(KEPT).build())
     }
 
-    /// Claims `key` (of a client) for the request with this digest of its `body`.
-    pub async fn claim(&self, key: Digest, body: Digest) -> Claim {
+    /// Claims `key` (of a client) for the request with this digest of its `body`, which is about `person`.
+    pub async fn claim(&self, key: Digest, body: Digest, person: Digest) -> Claim {
         // Made fresh and claimed afterwards: a caller who leaves in between leaves nothing claimed.
-        let fresh = async { Arc::new(Slot { body, since: Instant::now(), state: watch::Sender::new(State::Fresh) }) };
+        let state = || watch::Sender::new(State::Fresh);
+        let fresh = async { Arc::new(Slot { body, person, since: Instant::now(), state: state() }) };
         let slot = self.0.get_with(key, fresh).await;
         if slot.body == body { slot.claim() } else { Claim::Reused }
+    }
+
+    /// Ends `key`, if this is still its answer: the next claim is the first.
+    pub async fn end(&self, key: Digest, answer: &Arc<VerifyReply>) {
+        let still = |slot: &Slot| matches!(&*slot.state.borrow(), State::Done(reply) if Arc::ptr_eq(reply, answer));
+        let decide = async |slot: Option<Entry<Digest, Arc<Slot>>>| match slot {
+            Some(slot) if still(slot.value()) => Op::Remove,
+            _ => Op::Nop,
+        };
+        self.0.entry(key).and_compute_with(decide).await;
+    }
+
+    /// Forgets every key whose request was about `person`; how many there were. A request at work still gets its answer.
+    pub async fn forget(&self, person: Digest) -> usize {
+        let keys: Vec<_> = self.0.iter().filter(|(_, slot)| slot.person == person).map(|(key, _)| *key).collect();
+        for key in &keys {
+            self.0.invalidate(key).await;
+        }
+        keys.len()
     }
 }
 

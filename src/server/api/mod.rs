@@ -29,11 +29,13 @@ pub mod auth;
 pub mod body;
 pub mod code;
 pub mod document;
+pub mod expiry;
 pub(super) mod headers;
 pub mod idempotency;
 pub mod meter;
 pub mod problem;
 pub mod reply;
+pub mod rights;
 pub mod verify;
 mod visit;
 
@@ -141,7 +143,7 @@ impl Api {
         response
     }
 
-    fn request_id(&self, headers: &http::HeaderMap) -> String {
+    pub(super) fn request_id(&self, headers: &http::HeaderMap) -> String {
         headers::request_id(headers).unwrap_or_else(|| self.ids.ordered().to_string())
     }
 }

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use super::code::Code;
 use super::reply::AttemptDocument;
+use crate::verify::enumeration::Kind;
 use crate::verify::{Failure, FailureKind};
 
 /// One mistake in the request.
@@ -108,6 +109,11 @@ impl Problem {
         self.code
     }
 
+    /// The rule that the first mistake breaks, for the log line.
+    pub fn reason(&self) -> Option<&'static str> {
+        self.errors.first().map(|error| error.reason)
+    }
+
     /// What was tried, for the log line.
     pub fn attempts(&self) -> &[AttemptDocument] {
         &self.attempts
@@ -143,9 +149,19 @@ impl From<Failure> for Problem {
             FailureKind::ProviderFailure => Code::ProviderFailure,
             FailureKind::OutcomeUnknown => Code::OutcomeUnknown,
             FailureKind::NotCached => Code::NotCached,
+            FailureKind::EnumerationSuspected(_) => Code::EnumerationSuspected,
             FailureKind::Internal => Code::Internal,
         };
-        let plain = Self::new(code);
+        let plain = match failure.kind {
+            FailureKind::EnumerationSuspected(kind) => {
+                let (pointer, detail) = match kind {
+                    Kind::NamesPerNumber => ("/name", "this client has tried too many names for this number"),
+                    Kind::NumbersPerClient => ("/id_number", "this client has asked about too many numbers"),
+                };
+                Self::new(code).with_error(pointer, kind.as_str(), detail)
+            }
+            _ => Self::new(code),
+        };
         // Asking again joins the call or finds its answer, so soon is fine.
         let soon = (code == Code::OutcomeUnknown).then_some(Duration::from_secs(1));
         let timed = match failure.retry_after.or(soon) {

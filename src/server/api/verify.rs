@@ -10,6 +10,7 @@ use axum::response::Response;
 use futures_util::FutureExt;
 use http::request;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
 use super::body::VerifyBody;
@@ -152,14 +153,17 @@ impl Api {
         trace.reference.clone_from(&body.reference);
         let purpose = client.purpose(body.purpose.as_deref())?;
         trace.purpose = Some(Arc::clone(&purpose));
-        let subject = self.check(now, &body, trace)?;
+        let freshness = client.rights.freshness(headers::freshness(&parts.headers))?;
+        client.rights.person(body.include_person)?;
+        let subject = self.check(now, &body)?;
+        client.count_question(&self.clock)?;
         let asked_to_wait = headers::patience(&parts.headers).map(|wait| wait.min(now.limits.request_timeout));
         trace.asked_to_wait = asked_to_wait;
         let question = Question {
             subject: Arc::new(subject),
             client: Arc::clone(&client.name),
             purpose,
-            freshness: headers::freshness(&parts.headers),
+            freshness,
             patience: asked_to_wait.unwrap_or(now.limits.request_timeout),
         };
         Ok((question, body, idempotency_key))
@@ -173,7 +177,7 @@ impl Api {
         let now = &*self.current.load();
         let body = VerifyBody { name, id_number, purpose: None, reference: None, include_person: true };
         let mut trace = Trace::default();
-        let subject = self.check(now, &body, &mut trace).map_err(|problem| *problem)?;
+        let subject = self.check(now, &body).map_err(|problem| *problem)?;
         let question = Question {
             subject: Arc::new(subject),
             client: Arc::from("local"),
@@ -186,7 +190,7 @@ impl Api {
     }
 
     /// Reads the body, up to its cap and its deadline.
-    async fn read(&self, mut body: Body, limits: Limits) -> Result<bytes::Bytes, Refused> {
+    pub(in crate::server) async fn read(&self, mut body: Body, limits: Limits) -> Result<bytes::Bytes, Refused> {
         let deadline = Instant::now() + limits.body_timeout;
         let limited = Limited::new(&mut body, limits.max_body_bytes);
         match timeout_at(deadline, limited.collect()).await {
@@ -208,15 +212,27 @@ impl Api {
     }
 
     /// The local rules: free, and first.
-    fn check(&self, now: &Snapshot, body: &VerifyBody, trace: &mut Trace) -> Result<Subject, Refused> {
-        let mut refuse = |code: Code, pointer: &str, reason: &'static str, detail: &str| {
-            trace.reason = Some(reason);
-            self.verify_metrics.avoided(Avoided::InvalidInput);
+    fn check(&self, now: &Snapshot, body: &VerifyBody) -> Result<Subject, Refused> {
+        let checked = self.subject(now, &body.name, &body.id_number);
+        checked.inspect_err(|_| self.verify_metrics.avoided(Avoided::InvalidInput))
+    }
+
+    /// Whom a name and a number are about.
+    ///
+    /// # Errors
+    /// The local rule that they break.
+    pub(in crate::server) fn subject(
+        &self,
+        now: &Snapshot,
+        name: &Personal,
+        id_number: &Personal,
+    ) -> Result<Subject, Refused> {
+        let refuse = |code: Code, pointer: &str, reason: &'static str, detail: &str| {
             Box::new(Problem::new(code).with_error(pointer, reason, detail))
         };
-        let number = IdNumber::parse(body.id_number.expose(), self.clock.today_in_china(), now.rules.calendar)
+        let number = IdNumber::parse(id_number.expose(), self.clock.today_in_china(), now.rules.calendar)
             .map_err(|wrong| refuse(Code::InvalidIdNumber, "/id_number", wrong.reason(), wrong.detail()))?;
-        let name = Name::parse(body.name.expose());
+        let name = Name::parse(name.expose());
         name.and_then(|name| Subject::new(name, number, now.rules.pair))
             .map_err(|wrong| refuse(Code::InvalidName, "/name", wrong.reason(), wrong.detail()))
     }
@@ -264,8 +280,9 @@ impl Api {
         let parts = [name.expose(), id_number.expose(), &question.purpose, reference.as_deref().unwrap_or_default()];
         let body =
             digest("idempotent-body/v1", &[&parts.map(str::as_bytes)[..], &[&[u8::from(*include_person)]]].concat());
+        let person = self.digest_key.person(&question.subject);
         loop {
-            match self.idempotency.claim(key, body).await {
+            match self.idempotency.claim(key, body, person).await {
                 Claim::Held(held) => {
                     let patience = deadline.saturating_duration_since(Instant::now());
                     let freshness = match held.since_first_use() {
@@ -286,6 +303,10 @@ impl Api {
                             Err(problem)
                         }
                     };
+                }
+                // Whoever is never told anything older is not told it by a replay either; the key begins anew.
+                Claim::Done(reply) if !question.freshness.may_be_told(self.age_of(&reply)) => {
+                    self.idempotency.end(key, &reply).await;
                 }
                 Claim::Done(reply) => return Ok(self.replay(now, &reply, &question.subject, *include_person, trace)),
                 Claim::Reused => {
@@ -311,6 +332,12 @@ impl Api {
                 }
             }
         }
+    }
+
+    /// How long ago the provider gave this answer.
+    fn age_of(&self, reply: &VerifyReply) -> Duration {
+        let given = reply.provenance.verified_at.parse::<Timestamp>().unwrap_or_default();
+        Duration::try_from(self.clock.now().duration_since(given)).unwrap_or_default()
     }
 
     fn replay(

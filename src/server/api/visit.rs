@@ -27,7 +27,6 @@ pub(super) struct Trace {
     pub(super) cache_status: Option<String>,
     pub(super) age: Option<Duration>,
     pub(super) replayed: bool,
-    pub(super) reason: Option<&'static str>,
 }
 
 /// One request from its head to its answer, or to the moment its caller leaves.
@@ -76,7 +75,6 @@ impl<'a> Visit<'a> {
             key_id: trace.caller.as_ref().map(|caller| &*caller.key_id).filter(|id| !id.is_empty()),
             purpose: trace.purpose.as_deref(),
             reference: trace.reference.as_deref(),
-            reason: trace.reason,
             duration_ms: (total.as_secs_f64() * 1e6).round() / 1e3,
             ..Line::default()
         };
@@ -91,6 +89,7 @@ impl<'a> Visit<'a> {
             }
             Some(Err(problem)) => {
                 line.code = Some(problem.code().as_str());
+                line.reason = problem.reason();
                 line.attempts = problem.attempts().iter().map(AttemptDocument::in_short).collect();
             }
             None => {}
