@@ -16,11 +16,14 @@ use crate::support::{Reply, TestGateway};
 
 mod callers;
 mod clients;
+mod enumeration;
+mod forget;
 mod headers;
 mod idempotency;
 mod malformed;
 mod problems;
 mod raw;
+mod rights;
 
 /// As long as a condition may take that another task brings about; only a broken test waits for all of it.
 const PATIENCE: Duration = Duration::from_secs(20);

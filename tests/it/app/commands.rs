@@ -24,15 +24,33 @@ fn key_new_prints_a_key_once_and_a_section_that_holds_only_its_hash() {
 
 #[test]
 fn the_section_of_a_new_key_is_one_that_a_configuration_takes() {
-    let ran = run(&mut idgate(&["key", "new", "payout"]), "");
-    let (_, section) = ran.out.split_once("[clients.payout]").unwrap();
-    let toml = format!(
-        "[providers.p]\ndriver = \"yunyi\"\nendpoints = [\"https://provider.example\"]\napp_code = {{ value = \"x\" }}\n\
-         [chain]\norder = [\"p\"]\n[clients.payout]{section}"
+    for more in [&[][..], &["--expires", "2100-01-01"], &["--expires", "2100-01-01T00:00:00+08:00"]] {
+        let ran = run(&mut idgate(&[&["key", "new", "payout"], more].concat()), "");
+        let (_, section) = ran.out.split_once("[clients.payout]").unwrap();
+        assert_eq!(section.contains("expires = \"2099-12-31T16:00:00Z\""), !more.is_empty(), "{section}");
+        let toml = format!(
+            "[providers.p]\ndriver = \"yunyi\"\nendpoints = [\"https://provider.example\"]\n\
+             app_code = {{ value = \"x\" }}\n[chain]\norder = [\"p\"]\n[clients.payout]{section}"
+        );
+        let file = TempFile::new("key.toml", &toml);
+        let checked = run(&mut idgate(&["check", "--config", file.path()]), "");
+        assert_eq!(checked.code, Some(0), "{}", checked.err);
+    }
+    assert_eq!(run(&mut idgate(&["key", "new", "payout", "--expires", "some-day"]), "").code, Some(64));
+}
+
+#[test]
+fn an_operators_key_has_a_section_of_its_own() {
+    let ran = run(&mut idgate(&["key", "new", "--operator", "anna"]), "");
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(
+        ran.out.contains("[operators.anna]\n  keys = [{ id = \"anna-") && !ran.out.contains("clients"),
+        "{}",
+        ran.out
     );
-    let file = TempFile::new("key.toml", &toml);
-    let checked = run(&mut idgate(&["check", "--config", file.path()]), "");
-    assert_eq!(checked.code, Some(0), "{}", checked.err);
+    for wrong in [&["key", "new"][..], &["key", "new", "payout", "--operator", "anna"]] {
+        assert_eq!(run(&mut idgate(wrong), "").code, Some(64));
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use idgate::providers::Credential;
 use serde_json::json;
 
 use super::{PATIENCE, SandboxProcess, TempFile};
-use crate::support::{TestGateway, anybody, person};
+use crate::support::{Pair, TestGateway, anybody, person};
 
 /// Nothing is read again but when a test asks for it.
 const BY_HAND: &str = "[reload]\npoll = \"0s\"\n";
@@ -362,4 +362,79 @@ fn a_hangup_is_a_reload_and_a_bad_file_is_told_once_with_all_its_mistakes() {
     assert_eq!(status.code(), Some(0), "{err}");
     let told: Vec<_> = err.lines().filter(|line| line.contains("has mistakes")).collect();
     assert!(told.len() == 1 && told[0].contains("reload.poll") && told[0].contains("cache.match_tll"), "{err}");
+}
+
+/// The section of a client whose key is `idg_NAME`.
+fn client(name: &str, more: &str) -> String {
+    use sha2::{Digest, Sha256};
+    let hash: String = Sha256::digest(format!("idg_{name}")).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("[clients.{name}]\nkeys = [{{ id = \"{name}-1\", sha256 = \"{hash}\" }}]\n{more}\n")
+}
+
+#[tokio::test]
+async fn a_reload_changes_rights_and_gives_nobody_more_of_a_day_a_rate_or_a_guard() {
+    let file = file("rights");
+    let section = client("modest", "daily_cap = 8\nrate_limit = 1\nburst = 100");
+    let gateway = TestGateway::new().chain(&["aliyun"]).over(BY_HAND).over(section).in_file(file.path()).start().await;
+    let number = anybody().id_number;
+    let ask = async |name: &str| {
+        let headers = [("authorization", "Bearer idg_modest"), ("cache-control", "no-cache")];
+        gateway.ask_with(&Pair::new(name, &number), &headers).await
+    };
+    for name in ["张一", "张二", "张三", "张四", "张五"] {
+        assert_eq!(ask(name).await.status, 200);
+    }
+    assert_eq!(ask("张六").await.code(), "enumeration_suspected");
+    let left = |reply: &crate::support::Reply| -> u32 {
+        let state = reply.header("ratelimit").split(';').find_map(|part| part.strip_prefix("r="));
+        state.unwrap().parse().unwrap()
+    };
+    gateway.rewrite(|toml| toml.replace("[clients.modest]", "[clients.modest]\nno_cache = false"));
+    assert_eq!(gateway.reload().await.body["changed"], json!(["clients.modest"]));
+    let refused = ask("张一").await;
+    assert_eq!((refused.status, refused.code()), (StatusCode::FORBIDDEN, "forbidden"));
+    assert!(left(&refused) < 96, "{refused:?}");
+    gateway.rewrite(|toml| toml.replace("no_cache = false\n", ""));
+    assert_eq!(gateway.reload().await.status, 200);
+    assert_eq!(ask("张七").await.code(), "enumeration_suspected", "the guard goes on");
+    assert_eq!(ask("张一").await.status, 200);
+    let refused = ask("张一").await;
+    assert_eq!((refused.code(), &refused.body["errors"][0]["reason"]), ("rate_limited", &json!("daily_cap")));
+}
+
+#[tokio::test]
+async fn what_was_remembered_under_an_earlier_configuration_is_forgotten_as_well() {
+    let file = file("forget");
+    let before = client("one", "purposes = [\"default\", \"payout\"]") + "[purposes.payout]\norder = [\"yunyi\"]\n";
+    let gateway =
+        TestGateway::new().chain(&["aliyun"]).over(BY_HAND).over(before).over("[cache]\nsharing = \"per_client\"");
+    let gateway = gateway.in_file(file.path()).start().await;
+    let pair = anybody();
+    let mut body = pair.body();
+    body["purpose"] = json!("payout");
+    let headers = [("authorization", "Bearer idg_one"), ("idempotency-key", "k-1")];
+    assert_eq!(gateway.post(body.to_string(), &headers).await.verdict(), "match");
+    gateway.fault("aliyun", r#"{"kind": "slow", "delay": "1s", "times": 1}"#);
+    let under_way = gateway.ask_with(&pair, &[("authorization", "Bearer idg_one"), ("prefer", "wait=0")]).await;
+    assert_eq!(under_way.code(), "outcome_unknown");
+    // The client, its purpose and its memory are gone from the configuration, and its call goes on.
+    gateway.rewrite(|toml| {
+        let toml = toml.replace("clients.one", "clients.two").replace("\"payout\"", "\"other\"");
+        toml.replace("purposes.payout", "purposes.other").replace("per_client", "shared")
+    });
+    assert_eq!(gateway.reload().await.status, 200);
+    let url = format!("http://{}/v1/subjects/forget", gateway.admin);
+    let forget = async || {
+        let request = gateway.http.post(&url).header("content-type", "application/json").body(pair.body().to_string());
+        crate::support::Reply::of(request.send().await.unwrap()).await.body
+    };
+    let forgotten = json!({"verdicts": 1, "holds": 2, "tries": 1, "replays": 1, "under_way": 1});
+    assert_eq!(forget().await, json!({ "forgotten": forgotten }));
+    let nothing = json!({"forgotten": {"verdicts": 0, "holds": 0, "tries": 0, "replays": 0, "under_way": 0}});
+    let ended = async {
+        while forget().await != nothing {
+            tokio::task::yield_now().await
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.expect("the call ends, and leaves nothing");
 }

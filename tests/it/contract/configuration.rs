@@ -16,7 +16,7 @@ use super::read;
 use crate::support::{Pair, TestGateway};
 
 /// Defaults that are told in words, since they are another key's value or the driver's.
-const TOLD_IN_WORDS: [&str; 2] = ["burst", "price_yuan"];
+const TOLD_IN_WORDS: [&str; 4] = ["burst", "daily_cap", "longest_max_age", "price_yuan"];
 
 /// A line of TOML in the defaults, or one behind a `#`.
 #[derive(Debug, Clone)]
@@ -173,6 +173,7 @@ fn no_key_goes_without_a_word_in_the_defaults() {
         "purposes.withdrawal",
         "cache",
         "holds",
+        "enumeration",
         "budget",
         "breaker",
         "account",
@@ -277,6 +278,10 @@ fn s43_a_protection_that_would_not_protect_is_a_mistake() {
     for (toml, key) in [
         (&*no_key, "clients.a.keys[0].sha256"),
         ("[holds]\nwindow = \"0s\"", "holds.window"),
+        ("[enumeration]\nwindow = \"0s\"", "enumeration.window"),
+        // One client could push its own traces out.
+        ("[enumeration]\nnumbers_per_client = 1000000", "enumeration.numbers_per_client"),
+        ("[clients.a]\nkeys = []\nlongest_max_age = \"25h\"", "clients.a.longest_max_age"),
         // Such times would end in a panic, of each request or at the end.
         ("[holds]\nlongest = \"2562047788015215h\"", "holds.longest"),
         ("[chain]\nbudget = \"2562047788015215h\"", "chain.budget"),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::read;
 use crate::shell::series_named_in_shell_files;
@@ -30,6 +31,8 @@ pub const SERIES: &[(&str, &[&str])] = &[
     ("idgate_in_flight", &["provider"]),
     ("idgate_subject_holds", &["provider"]),
     ("idgate_dns_lookups_total", &["result"]),
+    ("idgate_enumeration_suspected_total", &["client", "kind"]),
+    ("idgate_client_key_expiry_timestamp_seconds", &["client", "key_id"]),
     ("idgate_config_reloads_total", &["result"]),
     ("idgate_build_info", &["version", "target"]),
     ("process_cpu_seconds_total", &[]),
@@ -101,16 +104,19 @@ fn labels_of(text: &str) -> Labels {
     pairs.map(|(label, value)| (label.trim().to_owned(), value.trim_matches('"').to_owned())).collect()
 }
 
-/// A gateway that has answered, remembered, fallen back, refused.
+/// A gateway that has answered, remembered, fallen back, refused; its client's key ends some day.
 async fn after_some_questions() -> TestGateway {
-    let gateway = TestGateway::new().start().await;
+    let hash: String = Sha256::digest("idg_synthetic").iter().map(|byte| format!("{byte:02x}")).collect();
+    let key = format!("{{ id = \"c1\", sha256 = \"{hash}\", expires = \"2100-01-01T00:00:00Z\" }}");
+    let gateway = TestGateway::new().over(format!("[clients.c]\nkeys = [{key}]")).start().await;
+    let ask = async |pair: &Pair| gateway.ask_with(pair, &[("authorization", "Bearer idg_synthetic")]).await;
     let known = Pair::new("张三", "11010519491231002X");
-    gateway.ask(&known).await;
-    gateway.ask(&known).await;
-    gateway.ask(&Pair::new("李四", &known.id_number)).await;
-    gateway.ask(&Pair::new("张三", "110105194912310021")).await;
+    ask(&known).await;
+    ask(&known).await;
+    ask(&Pair::new("李四", &known.id_number)).await;
+    ask(&Pair::new("张三", "110105194912310021")).await;
     gateway.fault("aliyun", r#"{"kind": "outcome", "outcome": "account_fault", "reason": "arrears"}"#);
-    assert_eq!(gateway.ask(&anybody()).await.verdict(), "match");
+    assert_eq!(ask(&anybody()).await.verdict(), "match");
     gateway
 }
 
@@ -160,6 +166,8 @@ async fn what_can_fail_is_counted_at_zero_before_it_does() {
     assert_eq!(page.zeroes("idgate_config_reloads_total", "result", &[]), words("failure success"));
     let avoided = "cache shared invalid_input hold idempotent";
     assert_eq!(page.zeroes("idgate_calls_avoided_total", "reason", &[]), words(avoided));
+    let kinds = page.zeroes("idgate_enumeration_suspected_total", "kind", &[("client", "anonymous")]);
+    assert_eq!(kinds, words("names_per_number numbers_per_client"));
     assert!(!page.zeroes("idgate_fallbacks_total", "reason", &[("from", "aliyun"), ("to", "yunyi")]).is_empty());
 }
 
