@@ -1,0 +1,335 @@
+//! One TLS connection from its first byte to its close: handshake, then HTTP/2 or HTTP/1.1 as ALPN says.
+//!
+//! Invariants: at every moment some clock is running against a client that owes us something: the handshake's, our own
+//! until the first request head, then hyper's (HTTP/1.1) or, on HTTP/2, the pings' and that of a connection on which
+//! nothing happens; and always that of [`Stall`]. Whoever is ended because of age is told first, so that no request meets
+//! a closing connection. The requests of an HTTP/2 connection are tasks of their own and end with it.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use http::{HeaderValue, Request, Response, header};
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::{Service, ServiceExt};
+
+use super::config::{Config, MIN_HEADER_BYTES};
+use super::connection::{Http1, ROOM, is_late};
+use super::connections::Slot;
+use super::refusal::linger;
+use super::stall::Stall;
+use super::tls::{Failure, HTTP2, PeerCertificate, TlsSwitch};
+use super::{LAST_WORDS, tls};
+
+/// How long a handshake may still take once the listener stops.
+const LAST_HANDSHAKES: Duration = Duration::from_secs(1);
+
+/// Streams that were reset before or after we saw them, beyond which a connection is sent away (ENHANCE_YOUR_CALM).
+const MOST_RESETS_WAITING: usize = 20;
+const MOST_RESETS_BY_US: usize = 256;
+
+/// How many bytes of bodies a client may send ahead, on a stream and on its connection. A question is far smaller.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 256 * 1024;
+
+/// Ages differ by this part, so that connections that began together do not end together.
+const JITTER: f64 = 0.1;
+
+/// How every connection of a TLS listener is served.
+#[derive(Debug)]
+pub(super) struct Secure {
+    tls: TlsSwitch,
+    http1: Arc<Http1>,
+    config: Config,
+    requests: TaskTracker,
+}
+
+/// Runs the requests of one HTTP/2 connection, until it is dropped.
+#[derive(Debug, Clone)]
+struct Streams {
+    tracker: TaskTracker,
+    connection: CancellationToken,
+}
+
+impl Secure {
+    pub(super) fn new(config: &Config, http1: Arc<Http1>, tls: TlsSwitch) -> Self {
+        Self { tls, http1, config: config.clone(), requests: TaskTracker::new() }
+    }
+
+    /// How a connection whose requests run in `streams` speaks HTTP/2.
+    fn http2(&self, streams: Streams) -> http2::Builder<Streams> {
+        let config = &self.config;
+        let room = config.max_header_bytes.max(MIN_HEADER_BYTES).saturating_mul(ROOM);
+        let mut builder = http2::Builder::new(streams);
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(config.max_concurrent_streams)
+            // Beyond the limit, so that the service can say why; what is beyond even that is answered 431 without a word.
+            .max_header_list_size(u32::try_from(room).unwrap_or(u32::MAX))
+            .max_pending_accept_reset_streams(MOST_RESETS_WAITING)
+            .max_local_error_reset_streams(MOST_RESETS_BY_US)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .keep_alive_interval(config.ping_interval)
+            .keep_alive_timeout(config.ping_timeout);
+        builder
+    }
+
+    /// Waits for the requests of connections that have ended, which end by themselves.
+    pub(super) async fn streams_ended(&self) {
+        self.requests.close();
+        self.requests.wait().await;
+    }
+}
+
+impl<F> Executor<F> for Streams
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let connection = self.connection.clone();
+        self.tracker.spawn(async move { connection.run_until_cancelled(stream).await });
+    }
+}
+
+/// What is known of a connection by its requests, and said to it by them.
+#[derive(Debug, Default)]
+struct Life {
+    heard: AtomicU64,
+    under_way: AtomicUsize,
+    /// The next answer is the last one.
+    aged: AtomicBool,
+    /// An answer was the last one.
+    leave: CancellationToken,
+}
+
+/// One request under way.
+struct UnderWay(Arc<Life>);
+
+impl UnderWay {
+    fn begin(life: &Arc<Life>) -> Self {
+        life.heard.fetch_add(1, Relaxed);
+        life.under_way.fetch_add(1, Relaxed);
+        Self(Arc::clone(life))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Serves `stream` until either side is done or owes the other something for too long; after `stop` it finishes what is
+/// under way. The `slot` is given back when the socket is closed, not before.
+pub(super) async fn drive<S>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: S,
+    secure: Arc<Secure>,
+    slot: Slot,
+    stop: CancellationToken,
+) where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    let first_request_deadline = Instant::now() + secure.http1.first_request_timeout;
+    let stream = Stall::new(stream, secure.http1.stall_timeout);
+    let Some(stream) = handshake(stream, &secure.tls.load(), first_request_deadline, &slot, &stop).await else {
+        return;
+    };
+    let (_, session) = stream.get_ref();
+    let is_http2 = session.alpn_protocol() == Some(HTTP2);
+    let certificate = session.peer_certificates().and_then(<[_]>::first).map(PeerCertificate::of);
+    let life = Arc::<Life>::default();
+    let requests = Arc::clone(&life);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let under_way = UnderWay::begin(&requests);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        if let Some(certificate) = &certificate {
+            request.extensions_mut().insert(certificate.clone());
+        }
+        let answer = service.clone().oneshot(request);
+        async move {
+            let mut response = answer.await?;
+            under_way.0.say_goodbye(&mut response, is_http2);
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let guard = Guard { first_request_deadline, life, slot: &slot, secure: &secure, stop };
+    let io = TokioIo::new(stream);
+    if is_http2 {
+        let connection = CancellationToken::new();
+        let _ends_with_it = connection.clone().drop_guard();
+        let streams = Streams { tracker: secure.requests.clone(), connection };
+        guard.watch_http2(secure.http2(streams).serve_connection(io, service)).await;
+    } else {
+        guard.watch_http1(secure.http1.builder.serve_connection(io, service)).await;
+    }
+}
+
+/// The handshake, within its time and the first request's; counted if it fails.
+async fn handshake(
+    stream: Stall,
+    tls: &tls::Tls,
+    deadline: Instant,
+    slot: &Slot,
+    stop: &CancellationToken,
+) -> Option<TlsStream<Stall>> {
+    let accepted = TlsAcceptor::from(Arc::clone(&tls.server)).accept(stream).into_fallible();
+    let deadline = deadline.min(Instant::now() + tls.handshake_timeout);
+    let too_late = async {
+        stop.cancelled().await;
+        sleep(LAST_HANDSHAKES).await;
+    };
+    let accepted = tokio::select! {
+        biased;
+        accepted = timeout_at(deadline, accepted) => accepted,
+        () = too_late => return None,
+    };
+    match accepted {
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err((error, mut stream))) => {
+            let why = Failure::of(&error);
+            slot.handshake_failed(why);
+            tracing::debug!(%error, reason = why.as_str(), "a handshake failed");
+            // The client may have sent more than we have read; a reset would overtake the alert that tells it why.
+            let _ = timeout(LAST_WORDS, stream.shutdown()).await;
+            linger(stream).await;
+            None
+        }
+        Err(_) => {
+            slot.handshake_failed(Failure::Timeout);
+            None
+        }
+    }
+}
+
+impl Life {
+    /// `Connection: close` is what HTTP/1.1 says at the end; HTTP/2 has a frame for it, and forbids the header.
+    fn say_goodbye(&self, response: &mut Response<Body>, is_http2: bool) {
+        if is_http2 {
+            if response.headers_mut().remove(header::CONNECTION).is_some() {
+                self.leave.cancel();
+            }
+        } else if self.aged.load(Relaxed) {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+}
+
+/// The clocks of one connection after its handshake.
+struct Guard<'a> {
+    first_request_deadline: Instant,
+    life: Arc<Life>,
+    slot: &'a Slot,
+    secure: &'a Secure,
+    stop: CancellationToken,
+}
+
+impl Guard<'_> {
+    /// Whose handshake ended after the stop may have its first request on the way.
+    async fn stopped(stop: &CancellationToken) {
+        let was_stopped = stop.is_cancelled();
+        stop.cancelled().await;
+        if was_stopped {
+            sleep(LAST_WORDS).await;
+        }
+    }
+
+    fn age(&self) -> Duration {
+        self.secure.config.max_connection_age.mul_f64(1.0 - JITTER * fastrand::f64())
+    }
+
+    async fn watch_http1(self, connection: impl GracefulConnection<Error = hyper::Error>) {
+        let mut connection = pin!(connection);
+        let mut first_request_deadline = pin!(sleep_until(self.first_request_deadline));
+        let mut age = pin!(sleep(self.age()));
+        let mut stopped = pin!(Self::stopped(&self.stop));
+        let (mut greeted, mut aged, mut stopping) = (false, false, false);
+        loop {
+            tokio::select! {
+                biased;
+                ended = connection.as_mut() => return self.note(ended),
+                () = first_request_deadline.as_mut(), if !greeted => {
+                    if self.life.heard.load(Relaxed) == 0 {
+                        return self.slot.timed_out();
+                    }
+                    greeted = true;
+                }
+                // Told with the next answer. Without one, hyper's clock for idle connections ends it.
+                () = age.as_mut(), if !aged => {
+                    aged = true;
+                    self.life.aged.store(true, Relaxed);
+                }
+                () = stopped.as_mut(), if !stopping => {
+                    stopping = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+
+    async fn watch_http2(self, connection: impl GracefulConnection<Error = hyper::Error>) {
+        let mut connection = pin!(connection);
+        let mut first_request_deadline = pin!(sleep_until(self.first_request_deadline));
+        let mut age = pin!(sleep(self.age()));
+        let mut stopped = pin!(Self::stopped(&self.stop));
+        let quiet_for = self.secure.config.keep_alive_timeout;
+        let mut look = pin!(sleep(quiet_for));
+        let (mut greeted, mut closing, mut heard_before) = (false, false, 0);
+        loop {
+            let idle = tokio::select! {
+                biased;
+                ended = connection.as_mut() => return self.note(ended),
+                () = first_request_deadline.as_mut(), if !greeted => {
+                    if self.life.heard.load(Relaxed) == 0 {
+                        return self.slot.timed_out();
+                    }
+                    greeted = true;
+                    continue;
+                }
+                () = self.life.leave.cancelled(), if !closing => false,
+                () = age.as_mut(), if !closing => false,
+                () = stopped.as_mut(), if !closing => false,
+                () = look.as_mut() => true,
+            };
+            let heard = self.life.heard.load(Relaxed);
+            let is_quiet = self.life.under_way.load(Relaxed) == 0 && heard == heard_before;
+            heard_before = heard;
+            look.as_mut().reset(Instant::now() + quiet_for);
+            match (idle, closing) {
+                (true, _) if !is_quiet => {}
+                // It was told to leave, everything was answered, and it takes nothing of it.
+                (true, true) => return self.slot.timed_out(),
+                _ => {
+                    closing = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+
+    fn note(&self, ended: Result<(), hyper::Error>) {
+        if ended.is_err_and(|error| is_late(&error)) {
+            self.slot.timed_out();
+        }
+    }
+}
