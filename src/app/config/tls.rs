@@ -4,8 +4,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use zeroize::Zeroizing;
-
 use super::sections::Server;
 use super::{Read, Sections};
 use crate::server::api::auth::ClientConfig;
@@ -44,14 +42,11 @@ pub(super) fn finish(
     if key.is_none() && !read.mistakes.iter().any(|mistake| mistake.key == key_at) {
         read.mistake(key_at, "is missing; write { file = \"PATH\" } of the certificate's private key");
     }
-    let bytes = |content: &Option<Zeroizing<Vec<u8>>>| content.as_ref().map(|content| content.to_vec());
-    let (certificate, client_ca) = (bytes(&certificate), client_ca.and_then(|content| bytes(&content)));
-    let lists: Vec<_> = lists.iter().map(bytes).collect();
     let material = Material {
-        certificate: certificate.as_deref(),
+        certificate: certificate.as_ref().map(|content| &***content),
         key: key.as_ref(),
-        client_ca: client_ca.as_deref(),
-        client_crl: lists.iter().map(Option::as_deref).collect(),
+        client_ca: client_ca.as_ref().and_then(Option::as_ref).map(|content| &***content),
+        client_crl: lists.iter().map(|list| list.as_ref().map(|content| &***content)).collect(),
     };
     section.build(&material).map_err(|mistakes| read.section(at, mistakes)).ok()
 }

@@ -106,8 +106,8 @@ pub struct Caller {
     pub client: Arc<Client>,
     /// The public id of the key it used; empty if none was needed.
     pub key_id: Arc<str>,
-    /// The public id of the certificate it used; empty if none was needed.
-    pub certificate_id: Arc<str>,
+    /// The public id of the certificate it used, if it was known by one.
+    pub certificate_id: Option<Arc<str>>,
 }
 
 /// What is left of a client's rate after a request.
@@ -206,18 +206,16 @@ impl Clients {
     /// `unauthenticated` without a valid key.
     pub fn caller(&self, headers: &HeaderMap, now: Timestamp) -> Result<Caller, Box<Problem>> {
         if let Some(client) = &self.anonymous {
-            return Ok(Caller { client: Arc::clone(client), key_id: Arc::default(), certificate_id: Arc::default() });
+            return Ok(Caller { client: Arc::clone(client), key_id: Arc::default(), certificate_id: None });
         }
         let presented = headers.get(header::AUTHORIZATION).and_then(bearer);
         // A request without a key takes the same path: the hash of nothing is nobody's.
         let hash: [u8; 32] = Sha256::digest(presented.unwrap_or_default()).into();
         let known = self.by_hash.get(&hash).filter(|key| key.hash.ct_eq(&hash).into());
         match known.filter(|key| key.expires.is_none_or(|end| now < end)) {
-            Some(key) => Ok(Caller {
-                client: Arc::clone(&key.client),
-                key_id: Arc::clone(&key.id),
-                certificate_id: Arc::default(),
-            }),
+            Some(key) => {
+                Ok(Caller { client: Arc::clone(&key.client), key_id: Arc::clone(&key.id), certificate_id: None })
+            }
             None => Err(Box::new(Problem::new(Code::Unauthenticated))),
         }
     }

@@ -164,7 +164,7 @@ impl Clients {
                     Owner::One(client, id) => Ok(Caller {
                         client: Arc::clone(client),
                         key_id: Arc::default(),
-                        certificate_id: Arc::clone(id),
+                        certificate_id: Some(Arc::clone(id)),
                     }),
                     Owner::Nobody => Err(refusal(UNKNOWN)),
                     Owner::Several => Err(refusal(SEVERAL)),
@@ -186,7 +186,7 @@ impl Caller {
     fn with(self, owner: Owner<'_, Client>) -> Result<Self, Box<Problem>> {
         match owner {
             Owner::One(client, id) if Arc::ptr_eq(client, &self.client) => {
-                Ok(Self { certificate_id: Arc::clone(id), ..self })
+                Ok(Self { certificate_id: Some(Arc::clone(id)), ..self })
             }
             Owner::One(..) => Err(refusal(ANOTHER)),
             Owner::Several => Err(refusal(SEVERAL)),

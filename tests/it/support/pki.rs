@@ -1,5 +1,6 @@
 //! Certificates of a test's own: authorities, what they issue, what they revoke. The files go with the [`Authority`].
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,7 +51,9 @@ impl Authority {
         std::fs::create_dir_all(&folder).unwrap();
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         std::fs::write(folder.join("ca.pem"), issuer.pem()).unwrap();
-        Self { issuer, folder }
+        let authority = Self { issuer, folder };
+        authority.file("list.pem", authority.revokes_pem(&[]));
+        authority
     }
 
     /// The file of its own certificate.
@@ -107,9 +110,12 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let (certificate_pem, key_pem) = (certificate.pem(), key.serialize_pem());
+        let key = self.file(&format!("{number}.key"), &key_pem);
+        // As production wants it.
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
         Issued {
             certificate: self.file(&format!("{number}.pem"), &certificate_pem),
-            key: self.file(&format!("{number}.key"), &key_pem),
+            key,
             der: certificate.der().clone(),
             certificate_pem,
             key_pem,
@@ -119,15 +125,20 @@ impl Authority {
 
     /// Its list of revoked certificates, in DER.
     pub fn revokes(&self, revoked: &[&Issued]) -> Vec<u8> {
-        self.list(revoked).der().to_vec()
+        self.list_of(revoked).der().to_vec()
     }
 
     /// The same, in PEM.
     pub fn revokes_pem(&self, revoked: &[&Issued]) -> String {
-        self.list(revoked).pem().unwrap()
+        self.list_of(revoked).pem().unwrap()
     }
 
-    fn list(&self, revoked: &[&Issued]) -> rcgen::CertificateRevocationList {
+    /// The file of a list that revokes nobody.
+    pub fn list(&self) -> PathBuf {
+        self.folder.join("list.pem")
+    }
+
+    fn list_of(&self, revoked: &[&Issued]) -> rcgen::CertificateRevocationList {
         let one = |issued: &&Issued| RevokedCertParams {
             serial_number: issued.serial.clone(),
             revocation_time: date_time_ymd(2026, 1, 1),

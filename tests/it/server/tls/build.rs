@@ -67,9 +67,8 @@ fn what_is_wrong_with_files_is_told_with_key_and_remedy() {
     assert_mistake(&section(&certificate, &key, &wrong_ca("/no/such")), "server.tls.client_ca", "cannot be read");
     let wanted = "client_certificate = \"optional\"";
     assert_mistake(&section(&certificate, &key, wanted), "server.tls.client_certificate", "client_ca");
-    let list = authority.file("list.pem", authority.revokes_pem(&[]));
     let lists = |file: &str| format!("client_crl = [{file:?}]");
-    let list = list.display().to_string();
+    let list = authority.list().display().to_string();
     assert_mistake(&section(&certificate, &key, &lists(&list)), "server.tls.client_crl", "client_ca");
     let asked = asks(&authority, "required");
     let with_list = |file: &str| section(&certificate, &key, &format!("{asked}\n{}", lists(file)));
