@@ -231,31 +231,118 @@ async fn a_drain_over_http_2_loses_no_request() {
     assert_eq!(log.lines().len(), answered, "every line is an answer that arrived");
 }
 
+/// A folder as Kubernetes mounts one: the files are links to links, and one of these is turned around.
+struct Mounted<'a> {
+    authority: &'a Authority,
+    version: u32,
+}
+
+impl Mounted<'_> {
+    /// Puts a pair into place in one step.
+    fn turn_to(&mut self, pair: &Issued) {
+        let at = |name: &str| self.authority.path().with_file_name(name);
+        self.version += 1;
+        let version = format!("..{}", self.version);
+        std::fs::create_dir(at(&version)).unwrap();
+        std::fs::write(at(&version).join("server.pem"), &pair.certificate_pem).unwrap();
+        std::fs::write(at(&version).join("server.key"), &pair.key_pem).unwrap();
+        std::os::unix::fs::symlink(&version, at("..tmp")).unwrap();
+        std::fs::rename(at("..tmp"), at("..data")).unwrap();
+        if self.version == 1 {
+            for name in ["server.pem", "server.key"] {
+                std::os::unix::fs::symlink(format!("..data/{name}"), at(name)).unwrap();
+            }
+        }
+    }
+
+    fn section(&self) -> String {
+        let at = |name: &str| self.authority.path().with_file_name(name);
+        let (certificate, key) = (at("server.pem"), at("server.key"));
+        format!("[server.tls]\ncertificate = {certificate:?}\nkey = {{ file = {key:?} }}\n[reload]\npoll = \"20ms\"\n")
+    }
+}
+
+/// The series of a certificate's end.
+const END: &str = "idgate_tls_certificate_expiry_timestamp_seconds";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_certificate_can_be_replaced_under_the_running_gateway() {
-    let (old, new, log) = (Authority::new("old"), Authority::new("new"), LogFile::new());
-    let gateway = gateway(&old, "any", &client("payout", KEY, ""), &log).await;
-    let series = "idgate_tls_certificate_expiry_timestamp_seconds";
+async fn s41_a_certificate_that_is_swapped_by_symbolic_link_under_load_fails_no_request() {
+    let authority = Authority::new("ours");
+    let until = |year: i32| authority.server_until(year);
+    let mut mounted = Mounted { authority: &authority, version: 0 };
+    mounted.turn_to(&until(2030));
+    let clients = client("payout", KEY, "rate_limit = 1000000");
+    let toml = format!("{}{clients}", mounted.section());
+    let gateway = TestGateway::new().over(toml).http(authority.http(None)).start().await;
     let public = [("listener", "public")];
-    assert_eq!(gateway.metric(series, &public).await, 67_090_118_400.0, "the year 4096, rcgen's far end");
-    let soon = new.issue(|params| {
-        params.subject_alt_names = vec![rcgen::SanType::IpAddress([127, 0, 0, 1].into())];
-        params.not_after = rcgen::date_time_ymd(2030, 1, 1);
-    });
-    let again = idgate::app::config::Sources::text(soon.section("tls", "")).over(
-        "[providers.p]\ndriver = \"yunyi\"\nendpoints = [\"https://provider.example\"]\napp_code = { value = \"x\" }\n\
-         [chain]\norder = [\"p\"]",
-    );
-    gateway.public_tls.as_ref().unwrap().replace(again.load().unwrap().tls.unwrap());
-    let headers = [("authorization", &*bearer(KEY))];
-    let kept = gateway.http.post(format!("https://{}/v1/verify", gateway.public));
-    assert!(kept.send().await.is_err(), "who trusts the old authority only is out");
-    let known = new.http(None).post(format!("https://{}/v1/verify", gateway.public));
-    let known = known.header(headers[0].0, headers[0].1).header("content-type", "application/json");
-    assert_eq!(known.body(anybody().body().to_string()).send().await.unwrap().status(), 200);
-    assert_eq!(gateway.metric(series, &public).await, 1_893_456_000.0);
-    let refused = gateway.metric("idgate_tls_handshake_failures_total", &[("reason", "refused_by_client")]).await;
-    assert_eq!(refused, 1.0);
-    let all = gateway.metric("idgate_tls_handshake_failures_total", &[("listener", "admin")]).await;
-    assert_eq!(all, 0.0);
+    assert_eq!(gateway.metric(END, &public).await, 1_893_456_000.0);
+    let connector = authority.connector(None, &[b"h2"]);
+    let done = tokio_util::sync::CancellationToken::new();
+    let mut load = tokio::task::JoinSet::new();
+    for n in 0..8 {
+        let (connector, done, addr) = (connector.clone(), done.clone(), gateway.public);
+        load.spawn(async move {
+            let mut asked = 0;
+            while !done.is_cancelled() {
+                let stream = over_tls(&connector, TcpStream::connect(addr).await.unwrap()).await.expect("a handshake");
+                let (mut send, connection) = h2::client::handshake(stream).await.unwrap();
+                tokio::spawn(connection);
+                // Half of them shake hands all the time, the others keep what they have.
+                for _ in 0..if n % 2 == 0 { 1 } else { 50 } {
+                    let (status, body) = ask_over_http2(&mut send, &[("authorization", &bearer(KEY))]).await.unwrap();
+                    assert_eq!(status, 200, "{body}");
+                    asked += 1;
+                }
+            }
+            asked
+        });
+    }
+    for (year, end) in [(2031, 1_924_992_000.0), (2032, 1_956_528_000.0), (2033, 1_988_150_400.0)] {
+        mounted.turn_to(&until(year));
+        super::eventually("the new one is shown", async || gateway.metric(END, &public).await == end).await;
+    }
+    // A pair that does not fit changes nothing.
+    let mut wrong = until(2034);
+    wrong.key_pem = until(2034).key_pem;
+    mounted.turn_to(&wrong);
+    let failed = async || gateway.metric("idgate_config_reloads_total", &[("result", "failure")]).await;
+    super::eventually("the refusal is counted", async || failed().await >= 1.0).await;
+    assert_eq!(gateway.metric(END, &public).await, 1_988_150_400.0);
+    done.cancel();
+    let asked: u32 = load.join_all().await.into_iter().sum();
+    assert!(asked > 50, "{asked}");
+    assert_eq!(gateway.metric("idgate_tls_handshake_failures_total", &public).await, 0.0);
+    assert_eq!(gateway.metric("idgate_config_reloads_total", &[("result", "success")]).await, 3.0);
+    assert!(gateway.stop().await);
+}
+
+#[tokio::test]
+async fn a_list_that_revokes_a_client_is_in_force_after_a_reload() {
+    let authority = Authority::new("clients");
+    let one = authority.client("spiffe://test/one");
+    let list = authority.list();
+    let asked = format!("{}\nclient_crl = [{list:?}]", asks(&authority, "required"));
+    let tls = authority.server().section("tls", &asked);
+    let clients = by_certificate("one", "uri = \"spiffe://test/one\"");
+    let gateway = TestGateway::new().over(format!("{tls}{clients}")).start().await;
+    assert_eq!(ask(&gateway, &authority, Some(&one), None).await.verdict(), "match");
+    std::fs::write(list, authority.revokes(&[&one])).unwrap();
+    let reloaded = gateway.reload().await;
+    assert_eq!(reloaded.body["changed"], serde_json::json!(["server.tls"]), "{reloaded:#?}");
+    let refused = authority.http(Some(&one)).post(format!("https://{}/v1/verify", gateway.public)).send().await;
+    assert!(refused.is_err());
+    let reason = [("listener", "public"), ("reason", "client_certificate_refused")];
+    assert!(gateway.metric("idgate_tls_handshake_failures_total", &reason).await >= 1.0);
+}
+
+#[tokio::test]
+async fn from_plain_to_tls_is_another_listener_and_needs_a_restart() {
+    let authority = Authority::new("ours");
+    let file = authority.file("idgate.toml", "");
+    let gateway = TestGateway::new().in_file(file).start().await;
+    let section = authority.server().section("tls", "");
+    gateway.rewrite(|text| format!("{text}\n{section}"));
+    let refused = gateway.reload().await;
+    assert_problem(&refused, 422, "invalid_configuration");
+    assert!(refused.body["errors"][0]["detail"].as_str().unwrap().starts_with("server.tls: "), "{refused:#?}");
 }

@@ -13,8 +13,7 @@ use idgate::resilience::breaker;
 use idgate::server::listener;
 
 use super::read;
-use crate::support::pki::{Authority, Issued};
-use crate::support::{Pair, TestGateway};
+use crate::support::{Pair, TestGateway, pki};
 
 /// Defaults that are told in words, since they are another key's value or the driver's.
 const TOLD_IN_WORDS: [&str; 2] = ["burst", "price_yuan"];
@@ -68,12 +67,7 @@ fn file(entries: &[Entry]) -> String {
 
 /// The secrets' files point to one that is here, and so do the table of regions and the certificates.
 fn on_this_machine(toml: &str) -> String {
-    static AUTHORITY: LazyLock<(Authority, Issued)> = LazyLock::new(|| {
-        let authority = Authority::new("of the examples");
-        let server = authority.server();
-        (authority, server)
-    });
-    let (authority, server) = &*AUTHORITY;
+    let (authority, server) = pki::shared();
     let here = |file: &str| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file).display().to_string();
     // Readable by its owner only, which a checkout cannot promise. Made once, since tests run side by side.
     static SECRET: LazyLock<PathBuf> = LazyLock::new(|| {

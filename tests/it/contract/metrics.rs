@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::read;
 use crate::shell::series_named_in_shell_files;
-use crate::support::{Pair, TestGateway, anybody, person};
+use crate::support::{Pair, TestGateway, anybody, person, pki};
 
 /// The contract's list: name and labels.
 pub const SERIES: &[(&str, &[&str])] = &[
@@ -32,6 +32,8 @@ pub const SERIES: &[(&str, &[&str])] = &[
     ("idgate_dns_lookups_total", &["result"]),
     ("idgate_config_reloads_total", &["result"]),
     ("idgate_build_info", &["version", "target"]),
+    ("idgate_tls_certificate_expiry_timestamp_seconds", &["listener"]),
+    ("idgate_tls_handshake_failures_total", &["listener", "reason"]),
     ("process_cpu_seconds_total", &[]),
     ("process_resident_memory_bytes", &[]),
     ("process_open_fds", &[]),
@@ -101,9 +103,10 @@ fn labels_of(text: &str) -> Labels {
     pairs.map(|(label, value)| (label.trim().to_owned(), value.trim_matches('"').to_owned())).collect()
 }
 
-/// A gateway that has answered, remembered, fallen back, refused.
+/// A gateway that has answered, remembered, fallen back, refused, over TLS.
 async fn after_some_questions() -> TestGateway {
-    let gateway = TestGateway::new().start().await;
+    let (authority, server) = pki::shared();
+    let gateway = TestGateway::new().over(server.section("tls", "")).http(authority.http(None)).start().await;
     let known = Pair::new("张三", "11010519491231002X");
     gateway.ask(&known).await;
     gateway.ask(&known).await;

@@ -2,8 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
@@ -74,7 +74,13 @@ impl Authority {
 
     /// A certificate for a listener on this machine.
     pub fn server(&self) -> Issued {
+        self.server_until(4096)
+    }
+
+    /// One that ends with the year before this one.
+    pub fn server_until(&self, year: i32) -> Issued {
         self.issue(|params| {
+            params.not_after = date_time_ymd(year, 1, 1);
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
             params.subject_alt_names =
                 CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap().subject_alt_names;
@@ -207,6 +213,16 @@ impl Issued {
         let Self { certificate, key, .. } = self;
         format!("[server.{name}]\ncertificate = {certificate:?}\nkey = {{ file = {key:?} }}\n{more}\n")
     }
+}
+
+/// An authority and a listener's certificate that outlive every test.
+pub fn shared() -> &'static (Authority, Issued) {
+    static SHARED: LazyLock<(Authority, Issued)> = LazyLock::new(|| {
+        let authority = Authority::new("of all tests");
+        let server = authority.server();
+        (authority, server)
+    });
+    &SHARED
 }
 
 /// The lines of a section that ask for certificates of `authority`.

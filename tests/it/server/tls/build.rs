@@ -109,7 +109,7 @@ fn no_mistake_quotes_a_key() {
 #[test]
 fn an_expired_certificate_is_no_mistake() {
     let authority = Authority::new("ours");
-    let old = authority.issue(|params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
+    let old = authority.server_until(2020);
     let (certificate, key) = parts(&old);
     let settings = Sources::text(with(&section(&certificate, &key, ""))).load().unwrap();
     assert_eq!(settings.tls.unwrap().expires().unwrap().to_string(), "2020-01-01T00:00:00Z");
