@@ -35,9 +35,15 @@ pub struct OperatorConfig {
 /// Everyone who may operate.
 #[derive(Debug, Default)]
 pub struct Operators {
-    keys: HashMap<[u8; 32], (Arc<str>, Option<Timestamp>, Arc<Operator>)>,
+    keys: HashMap<[u8; 32], Key>,
     certificates: Certificates<Operator>,
     local: Option<Arc<Operator>>,
+}
+
+#[derive(Debug)]
+struct Key {
+    expires: Option<Timestamp>,
+    operator: Arc<Operator>,
 }
 
 /// Who operates: an extension of each request on the admin listener.
@@ -68,7 +74,7 @@ impl Operators {
             let operator = Arc::new(Operator { name: Arc::from(&**name) });
             for key in &config.keys {
                 if let Some(hash) = parse_hash(&key.sha256) {
-                    all.keys.insert(hash, (Arc::from(&*key.id), key.expires, Arc::clone(&operator)));
+                    all.keys.insert(hash, Key { expires: key.expires, operator: Arc::clone(&operator) });
                 }
             }
             all.certificates.add(&config.certificates, &operator);
@@ -95,8 +101,8 @@ impl Operators {
         // Looked up by its hash, so that neither the time nor anything else tells how much of a key is right.
         if let Some(key) = headers.get(header::AUTHORIZATION).and_then(bearer) {
             let hash: [u8; 32] = Sha256::digest(key).into();
-            let known = self.keys.get(&hash).filter(|(_, expires, _)| expires.is_none_or(|end| now < end));
-            return known.map(|(_, _, operator)| Arc::clone(operator)).ok_or_else(|| refusal(BAD_KEY));
+            let known = self.keys.get(&hash).filter(|key| key.expires.is_none_or(|end| now < end));
+            return known.map(|key| Arc::clone(&key.operator)).ok_or_else(|| refusal(BAD_KEY));
         }
         match extensions.get::<PeerCertificate>().map(|certificate| self.certificates.owner(certificate)) {
             Some(Owner::One(operator, _)) => Ok(Arc::clone(operator)),

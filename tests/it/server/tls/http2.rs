@@ -121,11 +121,10 @@ async fn many_streams_are_all_answered_and_no_more_at_a_time_than_allowed() {
     let mut client = Client::of(&server, &authority, None).await;
     // The first answer comes after the settings, and with them the limit.
     client.ask("/").await.unwrap();
-    let held: Vec<_> = futures_util::future::join_all((0..10).map(|_| {
-        let mut client = Client { send: client.send.clone(), driver: tokio::spawn(async { Ok(()) }) };
-        async move { client.send("/held").await.unwrap() }
-    }))
-    .await;
+    let mut held = Vec::new();
+    for _ in 0..10 {
+        held.push(client.send("/held").await.unwrap());
+    }
     server.arrived.acquire_many(10).await.unwrap().forget();
     let mut more = Client { send: client.send.clone(), driver: tokio::spawn(async { Ok(()) }) };
     let eleventh = tokio::spawn(async move { more.ask("/").await });

@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 use super::*;
 
 /// Whether a tool is here.
+#[expect(clippy::print_stderr, reason = "what is not tested is said aloud")]
 fn has(tool: &str) -> bool {
     let there = Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     if !there {
