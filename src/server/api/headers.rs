@@ -164,6 +164,14 @@ mod tests {
     }
 
     #[test]
+    fn a_host_counts_alike_in_both_protocols() {
+        let host = with(header::HOST, "idgate.example");
+        let plain = size(&Method::POST, &Uri::from_static("/v1/verify"), &host);
+        let absolute = Uri::from_static("https://idgate.example/v1/verify");
+        assert_eq!(size(&Method::POST, &absolute, &HeaderMap::new()), plain);
+    }
+
+    #[test]
     fn prefer_wait_is_found_among_others() {
         let of = |text: &str| patience(&with(PREFER, text));
         assert_eq!(of("respond-async, wait=3"), Some(Duration::from_secs(3)));

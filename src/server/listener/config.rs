@@ -21,7 +21,7 @@ pub struct Config {
     /// nothing of its answer.
     #[serde(with = "friendly")]
     pub keep_alive_timeout: Duration,
-    /// As many connections may be open; the next one is told `503 overloaded`.
+    /// As many connections may be open; the next one is told `503 overloaded`, or closed where it wants TLS.
     pub max_connections: usize,
     /// The longest request head in bytes; a longer one is answered 431, by the service up to four times as much. So it
     /// also bounds what a connection buffers.

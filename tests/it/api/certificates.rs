@@ -139,6 +139,9 @@ async fn under_both_key_and_certificate_are_of_the_same_client() {
     assert_eq!(gateway.metric("idgate_requests_total", &[("client", "one"), ("status", "200")]).await, 1.0);
 }
 
+/// One provider that takes any load.
+const WIDE: &str = "[chain]\norder = [\"aliyun\"]\n[providers.aliyun]\nrate_limit = 1000000\nmax_concurrency = 10000\n";
+
 /// Asks over HTTP/2: the status, whether all headers are as they should be, and the body.
 async fn ask_over_http2(
     send: &mut h2::client::SendRequest<Bytes>,
@@ -192,7 +195,7 @@ async fn a_drain_over_http_2_loses_no_request() {
     let clients = client("payout", KEY, "rate_limit = 1000000");
     let tls = authority.server().section("tls", "");
     let gateway = TestGateway::new()
-        .over(format!("{tls}{clients}\n[server]\ndrain_notice = \"300ms\"\n"))
+        .over(format!("{tls}{clients}{WIDE}[server]\ndrain_notice = \"300ms\"\n"))
         .access_log(log.log.clone())
         .http(authority.http(None))
         .start()
@@ -272,7 +275,7 @@ async fn s41_a_certificate_that_is_swapped_by_symbolic_link_under_load_fails_no_
     let mut mounted = Mounted { authority: &authority, version: 0 };
     mounted.turn_to(&until(2030));
     let clients = client("payout", KEY, "rate_limit = 1000000");
-    let toml = format!("{}{clients}", mounted.section());
+    let toml = format!("{}{clients}{WIDE}", mounted.section());
     let gateway = TestGateway::new().over(toml).http(authority.http(None)).start().await;
     let public = [("listener", "public")];
     assert_eq!(gateway.metric(END, &public).await, 1_893_456_000.0);

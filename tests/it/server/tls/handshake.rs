@@ -212,6 +212,7 @@ async fn a_handshake_is_under_the_deadline_of_the_first_request_too() {
     let mut got = Vec::new();
     let _ = connect(server.addr).await.read_to_end(&mut got).await;
     eventually("it is cut", || server.failures_are(Failure::Timeout, 1) && server.connections.open() == 0).await;
+    let server = serve(Config { first_request_timeout: A_WHILE, ..patient() }, NOBODY.tls(&authority.server()));
     // And so is who shakes hands and then says nothing, in either protocol.
     for (count, protocol) in [(1, HTTP1), (2, HTTP2)] {
         let connector = authority.connector(None, &[protocol]);

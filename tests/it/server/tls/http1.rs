@@ -23,7 +23,7 @@ async fn who_takes_no_alpn_gets_http_1() {
 #[tokio::test]
 async fn an_idle_connection_is_cut() {
     let authority = Authority::new("ours");
-    let server = serve(Config { keep_alive_timeout: SOON, ..patient() }, NOBODY.tls(&authority.server()));
+    let server = serve(Config { keep_alive_timeout: A_WHILE, ..patient() }, NOBODY.tls(&authority.server()));
     let mut stream = secure(&server, &authority, None).await;
     answer_on(&mut stream, "/").await;
     let mut got = Vec::new();

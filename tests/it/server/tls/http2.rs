@@ -205,7 +205,7 @@ async fn headers_that_never_end_are_cut() {
 #[tokio::test]
 async fn a_peer_that_is_silent_after_its_preface_is_cut() {
     let authority = Authority::new("ours");
-    let server = serve(Config { first_request_timeout: SOON, ..patient() }, NOBODY.tls(&authority.server()));
+    let server = serve(Config { first_request_timeout: A_WHILE, ..patient() }, NOBODY.tls(&authority.server()));
     let mut client = raw(&server, &authority).await;
     let mut got = Vec::new();
     let _ = client.read_to_end(&mut got).await;
@@ -215,7 +215,7 @@ async fn a_peer_that_is_silent_after_its_preface_is_cut() {
 #[tokio::test]
 async fn a_dead_peer_is_found_out_by_pings() {
     let authority = Authority::new("ours");
-    let config = Config { ping_interval: SOON, ping_timeout: SOON, ..patient() };
+    let config = Config { ping_interval: SOON, ping_timeout: 2 * A_WHILE, ..patient() };
     let server = serve(config, NOBODY.tls(&authority.server()));
     // One that answers pings stays …
     let mut alive = Client::of(&server, &authority, None).await;
@@ -232,7 +232,7 @@ async fn a_dead_peer_is_found_out_by_pings() {
 #[tokio::test]
 async fn a_peer_that_answers_pings_and_asks_nothing_is_sent_away() {
     let authority = Authority::new("ours");
-    let server = serve(Config { keep_alive_timeout: SOON, ..patient() }, NOBODY.tls(&authority.server()));
+    let server = serve(Config { keep_alive_timeout: A_WHILE, ..patient() }, NOBODY.tls(&authority.server()));
     let mut client = Client::of(&server, &authority, None).await;
     client.ask("/").await.unwrap();
     client.driver.await.unwrap().expect("in good manners");
@@ -243,7 +243,7 @@ async fn a_peer_that_answers_pings_and_asks_nothing_is_sent_away() {
 #[tokio::test]
 async fn a_slow_answer_is_no_idleness() {
     let authority = Authority::new("ours");
-    let server = serve(Config { keep_alive_timeout: SOON, ..patient() }, NOBODY.tls(&authority.server()));
+    let server = serve(Config { keep_alive_timeout: A_WHILE, ..patient() }, NOBODY.tls(&authority.server()));
     let mut client = Client::of(&server, &authority, None).await;
     let held = client.send("/held").await.unwrap();
     server.arrived.acquire().await.unwrap().forget();
@@ -258,7 +258,7 @@ async fn a_slow_answer_is_no_idleness() {
 #[tokio::test]
 async fn a_client_that_takes_nothing_of_its_answer_is_cut() {
     let authority = Authority::new("ours");
-    let server = serve(Config { keep_alive_timeout: SOON, ..patient() }, NOBODY.tls(&authority.server()));
+    let server = serve(Config { keep_alive_timeout: A_WHILE, ..patient() }, NOBODY.tls(&authority.server()));
     let mut client = Client::of(&server, &authority, None).await;
     // It answers every ping, and opens no window.
     let response = client.send("/large").await.unwrap().await.unwrap();

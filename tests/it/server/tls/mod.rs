@@ -31,6 +31,8 @@ mod http2;
 mod processes;
 
 const SOON: Duration = Duration::from_millis(200);
+/// Within which a machine that has much else to do still shakes hands and asks.
+const A_WHILE: Duration = Duration::from_secs(1);
 const NEVER: Duration = Duration::from_secs(600);
 /// As long as anything may take that another task brings about; only a broken test waits for all of it.
 const PATIENCE: Duration = Duration::from_secs(60);
