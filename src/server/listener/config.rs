@@ -9,6 +9,9 @@ use serde::Deserialize;
 pub(super) const MIN_HEADER_BYTES: usize = 8 * 1024;
 const MAX_HEADER_BYTES: usize = 1024 * 1024;
 
+/// The longest of all times; far beyond it lies the end of what a clock can tell.
+pub(super) const LONGEST: Duration = Duration::from_hours(31 * 24);
+
 /// The limits of one listener. Durations are written like `"10s"`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -72,6 +75,9 @@ impl Config {
         ] {
             if value.is_zero() {
                 mistakes.push((key, "would close every connection at once; write for example \"10s\"".to_owned()));
+            }
+            if value > LONGEST {
+                mistakes.push((key, "is longer than a month; write for example \"1h\"".to_owned()));
             }
         }
         if self.max_connections == 0 {

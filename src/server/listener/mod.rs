@@ -31,6 +31,7 @@ mod refusal;
 mod secure;
 mod stall;
 pub mod tls;
+mod watch;
 
 pub use self::config::Config;
 pub use self::connections::Connections;

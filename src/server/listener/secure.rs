@@ -2,28 +2,25 @@
 //!
 //! Invariants: at every moment some clock is running against a client that owes us something: the handshake's, our own
 //! until the first request head, then hyper's (HTTP/1.1) or, on HTTP/2, the pings' and that of a connection on which
-//! nothing happens; and always that of [`Stall`]. Whoever is ended because of age is told first, so that no request meets
-//! a closing connection. The requests of an HTTP/2 connection are tasks of their own and end with it.
+//! nothing happens (`watch` has these); and always that of [`Stall`]. The requests of an HTTP/2 connection are tasks of
+//! their own and end with it.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use http::{HeaderValue, Request, Response, header};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -31,11 +28,12 @@ use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
 
 use super::config::{Config, MIN_HEADER_BYTES};
-use super::connection::{Http1, ROOM, is_late};
+use super::connection::{Http1, ROOM};
 use super::connections::Slot;
 use super::refusal::linger;
 use super::stall::Stall;
 use super::tls::{Failure, HTTP2, PeerCertificate, TlsSwitch};
+use super::watch::{Life, UnderWay, Watch};
 use super::{LAST_WORDS, tls};
 
 /// How long a handshake may still take once the listener stops.
@@ -48,9 +46,6 @@ const MOST_RESETS_BY_US: usize = 256;
 /// How many bytes of bodies a client may send ahead, on a stream and on its connection. A question is far smaller.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 256 * 1024;
-
-/// Ages differ by this part, so that connections that began together do not end together.
-const JITTER: f64 = 0.1;
 
 /// How every connection of a TLS listener is served.
 #[derive(Debug)]
@@ -109,34 +104,6 @@ where
     }
 }
 
-/// What is known of a connection by its requests, and said to it by them.
-#[derive(Debug, Default)]
-struct Life {
-    heard: AtomicU64,
-    under_way: AtomicUsize,
-    /// The next answer is the last one.
-    aged: AtomicBool,
-    /// An answer was the last one.
-    leave: CancellationToken,
-}
-
-/// One request under way.
-struct UnderWay(Arc<Life>);
-
-impl UnderWay {
-    fn begin(life: &Arc<Life>) -> Self {
-        life.heard.fetch_add(1, Relaxed);
-        life.under_way.fetch_add(1, Relaxed);
-        Self(Arc::clone(life))
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Relaxed);
-    }
-}
-
 /// Serves `stream` until either side is done or owes the other something for too long; after `stop` it finishes what is
 /// under way. The `slot` is given back when the socket is closed, not before.
 pub(super) async fn drive<S>(
@@ -169,19 +136,19 @@ pub(super) async fn drive<S>(
         let answer = service.clone().oneshot(request);
         async move {
             let mut response = answer.await?;
-            under_way.0.say_goodbye(&mut response, is_http2);
+            under_way.say_goodbye(&mut response, is_http2);
             Ok::<_, Infallible>(response)
         }
     });
-    let guard = Guard { first_request_deadline, life, slot: &slot, secure: &secure, stop };
+    let watch = Watch { first_request_deadline, life, slot: &slot, config: &secure.config, stop };
     let io = TokioIo::new(stream);
     if is_http2 {
         let connection = CancellationToken::new();
         let _ends_with_it = connection.clone().drop_guard();
         let streams = Streams { tracker: secure.requests.clone(), connection };
-        guard.watch_http2(secure.http2(streams).serve_connection(io, service)).await;
+        watch.http2(secure.http2(streams).serve_connection(io, service)).await;
     } else {
-        guard.watch_http1(secure.http1.builder.serve_connection(io, service)).await;
+        watch.http1(secure.http1.builder.serve_connection(io, service)).await;
     }
 }
 
@@ -218,118 +185,6 @@ async fn handshake(
         Err(_) => {
             slot.handshake_failed(Failure::Timeout);
             None
-        }
-    }
-}
-
-impl Life {
-    /// `Connection: close` is what HTTP/1.1 says at the end; HTTP/2 has a frame for it, and forbids the header.
-    fn say_goodbye(&self, response: &mut Response<Body>, is_http2: bool) {
-        if is_http2 {
-            if response.headers_mut().remove(header::CONNECTION).is_some() {
-                self.leave.cancel();
-            }
-        } else if self.aged.load(Relaxed) {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-    }
-}
-
-/// The clocks of one connection after its handshake.
-struct Guard<'a> {
-    first_request_deadline: Instant,
-    life: Arc<Life>,
-    slot: &'a Slot,
-    secure: &'a Secure,
-    stop: CancellationToken,
-}
-
-impl Guard<'_> {
-    /// Whose handshake ended after the stop may have its first request on the way.
-    async fn stopped(stop: &CancellationToken) {
-        let was_stopped = stop.is_cancelled();
-        stop.cancelled().await;
-        if was_stopped {
-            sleep(LAST_WORDS).await;
-        }
-    }
-
-    fn age(&self) -> Duration {
-        self.secure.config.max_connection_age.mul_f64(1.0 - JITTER * fastrand::f64())
-    }
-
-    async fn watch_http1(self, connection: impl GracefulConnection<Error = hyper::Error>) {
-        let mut connection = pin!(connection);
-        let mut first_request_deadline = pin!(sleep_until(self.first_request_deadline));
-        let mut age = pin!(sleep(self.age()));
-        let mut stopped = pin!(Self::stopped(&self.stop));
-        let (mut greeted, mut aged, mut stopping) = (false, false, false);
-        loop {
-            tokio::select! {
-                biased;
-                ended = connection.as_mut() => return self.note(ended),
-                () = first_request_deadline.as_mut(), if !greeted => {
-                    if self.life.heard.load(Relaxed) == 0 {
-                        return self.slot.timed_out();
-                    }
-                    greeted = true;
-                }
-                // Told with the next answer. Without one, hyper's clock for idle connections ends it.
-                () = age.as_mut(), if !aged => {
-                    aged = true;
-                    self.life.aged.store(true, Relaxed);
-                }
-                () = stopped.as_mut(), if !stopping => {
-                    stopping = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-            }
-        }
-    }
-
-    async fn watch_http2(self, connection: impl GracefulConnection<Error = hyper::Error>) {
-        let mut connection = pin!(connection);
-        let mut first_request_deadline = pin!(sleep_until(self.first_request_deadline));
-        let mut age = pin!(sleep(self.age()));
-        let mut stopped = pin!(Self::stopped(&self.stop));
-        let quiet_for = self.secure.config.keep_alive_timeout;
-        let mut look = pin!(sleep(quiet_for));
-        let (mut greeted, mut closing, mut heard_before) = (false, false, 0);
-        loop {
-            let idle = tokio::select! {
-                biased;
-                ended = connection.as_mut() => return self.note(ended),
-                () = first_request_deadline.as_mut(), if !greeted => {
-                    if self.life.heard.load(Relaxed) == 0 {
-                        return self.slot.timed_out();
-                    }
-                    greeted = true;
-                    continue;
-                }
-                () = self.life.leave.cancelled(), if !closing => false,
-                () = age.as_mut(), if !closing => false,
-                () = stopped.as_mut(), if !closing => false,
-                () = look.as_mut() => true,
-            };
-            let heard = self.life.heard.load(Relaxed);
-            let is_quiet = self.life.under_way.load(Relaxed) == 0 && heard == heard_before;
-            heard_before = heard;
-            look.as_mut().reset(Instant::now() + quiet_for);
-            match (idle, closing) {
-                (true, _) if !is_quiet => {}
-                // It was told to leave, everything was answered, and it takes nothing of it.
-                (true, true) => return self.slot.timed_out(),
-                _ => {
-                    closing = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-            }
-        }
-    }
-
-    fn note(&self, ended: Result<(), hyper::Error>) {
-        if ended.is_err_and(|error| is_late(&error)) {
-            self.slot.timed_out();
         }
     }
 }

@@ -299,6 +299,8 @@ fn s43_a_protection_that_would_not_protect_is_a_mistake() {
         ("[server]\nrequest_timeout = \"25h\"", "server.request_timeout"),
         ("[server]\nbody_timeout = \"25h\"", "server.body_timeout"),
         ("[server]\ndrain_timeout = \"25h\"", "server.drain_timeout"),
+        ("[server.connections]\nfirst_request_timeout = \"745h\"", "server.connections.first_request_timeout"),
+        ("[server.connections]\nmax_connection_age = \"2562047788015215h\"", "server.connections.max_connection_age"),
         ("[providers.a]\ndriver = \"yunyi\"\ncall_limit = \"2h\"", "providers.a.call_limit"),
     ] {
         let Mistakes(mistakes) = Sources::text(toml).load().unwrap_err();

@@ -20,6 +20,7 @@ use webpki::{EndEntityCert, KeyUsage};
 
 use super::{HTTP1, HTTP2, Tls};
 use crate::domain::personal::Secret;
+use crate::server::listener::config::LONGEST;
 
 const PEM: &[u8] = b"-----BEGIN ";
 
@@ -141,8 +142,8 @@ impl Section {
         if !self.client_crl.is_empty() && self.client_ca.is_none() {
             say("client_crl", "revokes certificates of no authority; write client_ca = \"PATH\" beside it");
         }
-        if self.handshake_timeout.is_zero() {
-            say("handshake_timeout", "would cut every handshake; write for example \"5s\"");
+        if self.handshake_timeout.is_zero() || self.handshake_timeout > LONGEST {
+            say("handshake_timeout", "would cut every handshake, or none; write for example \"5s\"");
         }
         mistakes
     }

@@ -76,7 +76,10 @@ fn what_is_wrong_with_files_is_told_with_key_and_remedy() {
     assert_mistake(&with_list(&certificate), "server.tls.client_crl[0]", "X509 CRL");
     assert_mistake(&with_list(&garbage), "server.tls.client_crl", "PEM or DER");
     assert_mistake(&with_list("/no/such"), "server.tls.client_crl[0]", "cannot be read");
-    assert_mistake(&section(&certificate, &key, "handshake_timeout = \"0s\""), "server.tls.handshake_timeout", "5s");
+    for wrong in ["0s", "2562047788015215h"] {
+        let wrong = format!("handshake_timeout = {wrong:?}");
+        assert_mistake(&section(&certificate, &key, &wrong), "server.tls.handshake_timeout", "5s");
+    }
     assert_mistake(
         &section(&certificate, &key, "client_certificate = \"sometimes\""),
         "server.tls.client_certificate",
