@@ -12,12 +12,12 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 # No shell, no package manager, no root. It writes nowhere but the paths its configuration names.
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /idgate /idgate
-# A container's loopback is reachable by nobody, so here both listeners take every address. Without a client in
-# the configuration the service then refuses to start: that is meant.
+# A container's loopback is reachable by nobody, so here both listeners take every address. Without a client and an
+# operator in the configuration the service then refuses to start: that is meant.
 ENV IDGATE__SERVER__LISTEN=0.0.0.0:8080 \
     IDGATE__SERVER__ADMIN_LISTEN=0.0.0.0:9464
 EXPOSE 8080 9464
-# Asks the admin listener of this container; never a provider.
+# Asks the admin listener of this container, over TLS if it speaks that; never a provider. It needs no operator's key.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s CMD ["/idgate", "healthcheck"]
 ENTRYPOINT ["/idgate"]
 CMD ["serve"]

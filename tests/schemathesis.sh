@@ -57,7 +57,8 @@ attack() {
 attack "http://127.0.0.1:$public" --include-tag verify --header "Authorization: Bearer demo-key" \
   --exclude-checks positive_data_acceptance
 # Not checked: the same, for the name of a provider is a word of the configuration, and any other is a 404.
-attack "http://127.0.0.1:$admin" --include-tag operate --exclude-checks positive_data_acceptance
+attack "http://127.0.0.1:$admin" --include-tag operate --header "Authorization: Bearer demo-operator-key" \
+  --exclude-checks positive_data_acceptance
 
 # It was attacked and still stands.
 "$binary" healthcheck

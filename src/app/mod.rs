@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use jiff::{SignedDuration, Timestamp};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{IntGaugeVec, Opts, Registry};
 use tokio::sync::Semaphore;
@@ -25,7 +26,8 @@ use crate::server::api::auth::Clients;
 use crate::server::api::expiry::Expiries;
 use crate::server::api::idempotency::Idempotency;
 use crate::server::api::{self, Api};
-use crate::server::listener::{self, Listener};
+use crate::server::listener::{self, Listener, Tls};
+use crate::server::operator::Operators;
 use crate::server::reload::Requests;
 use crate::server::snapshot::{self, Snapshot};
 use crate::storage::Cache;
@@ -41,6 +43,9 @@ pub mod telemetry;
 
 /// How long operators' requests may still take when everything else is over.
 const ADMIN_DRAIN: Duration = Duration::from_millis(500);
+
+/// A certificate that ends within this time is warned of.
+const EXPIRES_SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// What comes from outside and is not in the configuration.
 #[derive(Debug)]
@@ -109,7 +114,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When a part cannot be built (nothing is bound then) or an address cannot be bound.
-    pub fn bind(settings: Settings, world: World) -> Result<Self, StartError> {
+    pub fn bind(mut settings: Settings, world: World) -> Result<Self, StartError> {
         let registry = Registry::new();
         let tasks = TaskTracker::new();
         let digest_key = digest_key(&settings, &world.ids);
@@ -128,6 +133,7 @@ impl Gateway {
         let fixed = reload::Fixed::of(&settings);
         let live = Arc::new(Live::build(&settings.verify, &ground, None)?);
         let (server, poll) = (settings.server.clone(), settings.reload.poll);
+        let (public_tls, admin_tls) = (settings.tls.take(), settings.admin_tls.take());
         let (current, switch) = snapshot::place(snapshot(live, settings, None));
         let draining = CancellationToken::new();
         let api = Arc::new(Api {
@@ -145,20 +151,25 @@ impl Gateway {
         });
         register_process(&registry)?;
         registry.register(Box::new(Expiries::new(current.clone())?))?;
-        let (reloads, asked) = crate::server::reload::bell();
-        let reloader = Reloader::new(reload::AtWork { fixed, sections, ground, switch, poll }, asked, &registry)?;
         let limits = listener::Config { drain_timeout: server.drain_timeout, ..server.connections.clone() };
         // The admin listener goes last and has nothing to wait for.
         let admin_limits = listener::Config { drain_timeout: ADMIN_DRAIN.min(limits.drain_timeout), ..limits.clone() };
-        let bind = |key, addr: SocketAddr, limits| {
-            Listener::bind(addr, limits).map_err(|source| StartError::Bind { key, addr, source })
+        for (section, tls) in [("server.tls", &public_tls), ("server.admin_tls", &admin_tls)] {
+            tls.iter().for_each(|tls| warn_of_expiry(section, tls, api.clock.now()));
+        }
+        let bind = |key, addr: SocketAddr, limits, tls: Option<Tls>| {
+            let bound = Listener::bind(addr, limits).map_err(|source| StartError::Bind { key, addr, source })?;
+            Ok::<_, StartError>(match tls {
+                Some(tls) => bound.with_tls(tls),
+                None => bound,
+            })
         };
-        let public = bind("server.listen", server.listen, limits)?;
-        let admin = bind("server.admin_listen", server.admin_listen, admin_limits)?;
-        let connections = listener::Metrics::register(
-            &registry,
-            vec![("public", public.connections()), ("admin", admin.connections())],
-        )?;
+        let public = bind("server.listen", server.listen, limits, public_tls)?;
+        let admin = bind("server.admin_listen", server.admin_listen, admin_limits, admin_tls)?;
+        let connections = listener::Metrics::register(&registry, &[("public", &public), ("admin", &admin)])?;
+        let (reloads, asked) = crate::server::reload::bell();
+        let tls = [("server.tls", public.tls()), ("server.admin_tls", admin.tls())];
+        let reloader = Reloader::new(reload::AtWork { fixed, sections, ground, switch, tls, poll }, asked, &registry)?;
         let admin_state = Arc::new(Admin {
             current,
             api: Arc::clone(&api),
@@ -166,6 +177,7 @@ impl Gateway {
             connections,
             reloads: reloads.clone(),
             draining: draining.clone(),
+            clock: api.clock.clone(),
             ids: api.ids.clone(),
             max_header_bytes: api.max_header_bytes,
         });
@@ -216,7 +228,8 @@ impl Gateway {
 fn snapshot(live: Arc<Live>, settings: Settings, before: Option<&Clients>) -> Snapshot {
     Snapshot {
         live,
-        clients: Clients::new(&settings.clients, &settings.purposes, before),
+        clients: Clients::new(&settings.clients, &settings.purposes, settings.server.client_identity, before),
+        operators: Operators::new(&settings.operators),
         rules: settings.rules,
         regions: Arc::new(settings.regions),
         limits: api::Limits {
@@ -224,6 +237,16 @@ fn snapshot(live: Arc<Live>, settings: Settings, before: Option<&Clients>) -> Sn
             body_timeout: settings.server.body_timeout,
             max_body_bytes: settings.server.max_body_bytes,
         },
+    }
+}
+
+/// An expired certificate is for people to mend, at once; but whoever restarts at night must not find the door bricked up.
+fn warn_of_expiry(section: &str, tls: &Tls, now: Timestamp) {
+    let Some(end) = tls.expires() else { return };
+    if end <= now {
+        tracing::error!(section, %end, "THE CERTIFICATE HAS EXPIRED: clients will refuse it; replace it now");
+    } else if end.duration_since(now) < EXPIRES_SOON {
+        tracing::warn!(section, %end, "the certificate expires soon; replace it");
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::config::{Difference, Files, Found, Mistake, Mistakes, Sections, Settings, Sources};
+use crate::server::listener::TlsSwitch;
 use crate::server::reload::{Asked, Outcome, Reloaded};
 use crate::server::snapshot::Switch;
 use crate::verify::{Ground, Live};
@@ -39,6 +40,8 @@ pub(super) struct AtWork {
     pub(super) sections: Sections,
     pub(super) ground: Ground,
     pub(super) switch: Switch,
+    /// The certificates of the listeners, by the section that they come from; none where a listener is plain.
+    pub(super) tls: [(&'static str, Option<TlsSwitch>); 2],
     pub(super) poll: Duration,
 }
 
@@ -66,6 +69,9 @@ impl Fixed {
             ("server.drain_notice", print(&server.drain_notice)),
             ("server.drain_timeout", print(&server.drain_timeout)),
             ("server.connections", print(&server.connections)),
+            // Certificates may change; from plain to TLS is another listener.
+            ("server.tls", print(&settings.tls.is_some())),
+            ("server.admin_tls", print(&settings.admin_tls.is_some())),
             ("log", print(&settings.log)),
             ("cache.max_entries", print(&settings.cache.max_entries)),
             ("cache.digest_key", print(&digest_key)),
@@ -172,9 +178,16 @@ impl Prepared {
 
     /// All that cannot.
     fn switch(self, at_work: &AtWork) {
-        let Self { live, settings } = self;
+        let Self { live, mut settings } = self;
         let before = at_work.switch.load();
         at_work.ground.cache.reconfigure(settings.cache.clone());
+        let certificates = [settings.tls.take(), settings.admin_tls.take()];
+        for ((section, listener), tls) in at_work.tls.iter().zip(certificates) {
+            if let (Some(listener), Some(tls)) = (listener, tls) {
+                super::warn_of_expiry(section, &tls, at_work.ground.clock.now());
+                listener.replace(tls);
+            }
+        }
         live.take_over(&settings.verify, &before.live);
         at_work.switch.replace(super::snapshot(live, settings, Some(&before.clients)));
     }

@@ -57,6 +57,9 @@ pub struct Line<'a> {
     /// The public id of its key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_id: Option<&'a str>,
+    /// The public id of its certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_id: Option<&'a str>,
     /// What it asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purpose: Option<&'a str>,

@@ -1,5 +1,8 @@
 //! For operators, on a listener of its own: alive, ready, metrics, status, isolate and restore, the API's page.
 //!
+//! Every route asks for an operator, but for those of [`operator::OPEN`](super::operator::OPEN); a handler that acts takes
+//! the `Extension<Arc<Operator>>` and logs its name.
+//!
 //! Invariant: nothing here ever calls a provider. Ready means "this process takes requests"; a provider or a store that is
 //! down is in `/v1/status` and in metrics, and does not take the instance out of the load balancer.
 
@@ -11,7 +14,7 @@ use axum::extract::{Path, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use http::{StatusCode, header};
 use prometheus::{Encoder, Registry, TextEncoder};
 use serde::Serialize;
@@ -21,9 +24,10 @@ use utoipa::ToSchema;
 
 use super::api::headers;
 use super::api::{Api, code::Code, problem::Problem};
+use super::operator::{OPEN, Operator};
 use super::snapshot::Current;
 use super::{listener, reload};
-use crate::domain::clock::Ids;
+use crate::domain::clock::{Clock, Ids};
 use crate::verify::{EndpointStatus, ProviderStatus};
 
 /// What the admin listener is built on.
@@ -41,6 +45,8 @@ pub struct Admin {
     pub reloads: reload::Requests,
     /// Cancelled when the process begins to go down.
     pub draining: CancellationToken,
+    /// Wall-clock time.
+    pub clock: Clock,
     /// Request ids, for problems.
     pub ids: Ids,
     /// The largest head, in bytes.
@@ -131,7 +137,7 @@ pub struct LastFaultDocument {
 /// The admin routes.
 /// `more` has routes of its own, such as the sandbox's controls.
 pub fn router(admin: Arc<Admin>, more: Router) -> Router {
-    let (last_resort, limit) = (Arc::clone(&admin), Arc::clone(&admin));
+    let (last_resort, limit, door) = (Arc::clone(&admin), Arc::clone(&admin), Arc::clone(&admin));
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
@@ -148,6 +154,7 @@ pub fn router(admin: Arc<Admin>, more: Router) -> Router {
             admin.problem(Problem::new(Code::MethodNotAllowed))
         })
         .with_state(admin)
+        .layer(from_fn_with_state(door, for_operators))
         .layer(from_fn_with_state(limit, within_limits))
         .layer(CatchPanicLayer::custom(move |_panic| last_resort.problem(Problem::new(Code::Internal))))
 }
@@ -155,6 +162,18 @@ pub fn router(admin: Arc<Admin>, more: Router) -> Router {
 async fn within_limits(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
     if headers::size(request.method(), request.uri(), request.headers()) > admin.max_header_bytes {
         return admin.problem(Problem::new(Code::HeadersTooLarge));
+    }
+    next.run(request).await
+}
+
+/// Lets an operator in, and whoever asks for what is open to all.
+async fn for_operators(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
+    if !OPEN.contains(&request.uri().path()) {
+        let operators = &admin.current.load().operators;
+        match operators.identify(request.headers(), request.extensions(), admin.clock.now()) {
+            Ok(operator) => drop(request.extensions_mut().insert(operator)),
+            Err(problem) => return admin.problem(*problem),
+        }
     }
     next.run(request).await
 }
@@ -214,6 +233,7 @@ pub(super) async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
 )]
 pub(super) async fn isolate(
     State(admin): State<Arc<Admin>>,
+    Extension(operator): Extension<Arc<Operator>>,
     provider: Result<Path<String>, PathRejection>,
 ) -> Response {
     let live = &admin.current.load().live;
@@ -221,7 +241,7 @@ pub(super) async fn isolate(
     if !live.isolate(&provider) {
         return admin.unknown_provider(&live.status());
     }
-    tracing::warn!(provider, "isolated by an operator");
+    tracing::warn!(provider, operator = %operator.name, "isolated by an operator");
     StatusCode::NO_CONTENT.into_response()
 }
 
@@ -236,6 +256,7 @@ pub(super) async fn isolate(
 )]
 pub(super) async fn restore(
     State(admin): State<Arc<Admin>>,
+    Extension(operator): Extension<Arc<Operator>>,
     provider: Result<Path<String>, PathRejection>,
 ) -> Response {
     let live = &admin.current.load().live;
@@ -243,7 +264,7 @@ pub(super) async fn restore(
     if !live.restore(&provider) {
         return admin.unknown_provider(&live.status());
     }
-    tracing::warn!(provider, "restored by an operator");
+    tracing::warn!(provider, operator = %operator.name, "restored by an operator");
     StatusCode::NO_CONTENT.into_response()
 }
 

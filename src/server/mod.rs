@@ -3,7 +3,7 @@
 //! | edge | listener | what |
 //! | --- | --- | --- |
 //! | [`api`] | public | `POST /v1/verify` |
-//! | [`admin`] | admin | alive, ready, metrics, status, isolate and restore, reload, forget, the API's page |
+//! | [`admin`] | admin | alive, ready, metrics, status, isolate and restore, reload, forget, the API's page; for [`operator`]s |
 //! | [`sandbox`] | loopback | every provider's own protocol, answered by a scenario |
 //!
 //! Invariant: whatever comes in through a socket is bounded here, in time, size and number, before anything else
@@ -14,6 +14,7 @@ pub mod admin;
 pub mod api;
 pub mod listener;
 pub mod openapi;
+pub mod operator;
 pub mod reload;
 pub mod sandbox;
 pub mod snapshot;

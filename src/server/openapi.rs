@@ -1,12 +1,16 @@
 //! The API as a document: `openapi.yaml` is written from here by `idgate openapi` and compared by a test.
 
 use axum::Router;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use http::StatusCode;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::server::ServerBuilder;
 use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use super::api::code::Code;
 use super::api::document::Problems;
+use super::operator::OPEN;
 use super::{admin, api, reload, subjects};
 
 #[derive(OpenApi)]
@@ -56,14 +60,30 @@ impl Modify for Operators {
             .url("http://127.0.0.1:9464")
             .description(Some("Where operators look: `server.admin_listen`"))
             .build();
-        for item in document.paths.paths.values_mut() {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("An operator's key; not needed where no operator is configured, or with its certificate"))
+            .build();
+        if let Some(components) = document.components.as_mut() {
+            components.add_security_scheme("operator_key", SecurityScheme::Http(scheme));
+        }
+        for (path, item) in &mut document.paths.paths {
             let operations = [&item.get, &item.post];
             let tags = operations.into_iter().flatten().filter_map(|operation| operation.tags.as_ref());
             if tags.flatten().any(|tag| tag == "operate") {
                 item.servers = Some(vec![server.clone()]);
+                if !OPEN.contains(&path.as_str()) {
+                    [&mut item.get, &mut item.post].into_iter().flatten().for_each(for_operators);
+                }
             }
         }
     }
+}
+
+fn for_operators(operation: &mut Operation) {
+    operation.security = Some(vec![SecurityRequirement::new("operator_key", Vec::<String>::new())]);
+    let unauthenticated = api::document::response(StatusCode::UNAUTHORIZED, &[Code::Unauthenticated]);
+    operation.responses.responses.insert(StatusCode::UNAUTHORIZED.as_str().to_owned(), unauthenticated.into());
 }
 
 /// The document as YAML.

@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use utoipa::ToSchema;
@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use super::admin::Admin;
 use super::api::code::Code;
 use super::api::problem::{MemberError, Problem};
+use super::operator::Operator;
 
 /// What became of a reload: the difference, or all mistakes, each with its key and what to write.
 pub type Outcome = Result<Reloaded, Vec<String>>;
@@ -59,7 +60,8 @@ impl Requests {
         content_type = "application/problem+json"),
     (status = 503, description = "The process goes down", body = Problem, content_type = "application/problem+json"),
 ))]
-pub(super) async fn reload(State(admin): State<Arc<Admin>>) -> Response {
+pub(super) async fn reload(State(admin): State<Arc<Admin>>, Extension(operator): Extension<Arc<Operator>>) -> Response {
+    tracing::info!(operator = %operator.name, "asked to reload");
     match admin.reloads.ask().await {
         Some(Ok(reloaded)) => Json(reloaded).into_response(),
         Some(Err(mistakes)) => {

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 
 use super::api::auth::Clients;
 use super::api::{Limits, Rules};
+use super::operator::Operators;
 use crate::domain::region::Regions;
 use crate::verify::Live;
 
@@ -20,6 +21,8 @@ pub struct Snapshot {
     pub live: Arc<Live>,
     /// Who may ask.
     pub clients: Clients,
+    /// Who may operate.
+    pub operators: Operators,
     /// The local rules.
     pub rules: Rules,
     /// Region names.

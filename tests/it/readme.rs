@@ -357,7 +357,7 @@ fn the_readme_lists_every_series_alert_section_and_command() {
         let section = header.split(']').next().unwrap().trim_start_matches('[');
         let (family, name) = section.split_once('.').unwrap_or((section, ""));
         has(&match family {
-            "clients" | "purposes" | "providers" => format!("`[{family}.NAME]`"),
+            "clients" | "operators" | "purposes" | "providers" => format!("`[{family}.NAME]`"),
             _ if name.is_empty() => format!("`[{family}]`"),
             _ => format!("`[{family}.{name}]`"),
         });

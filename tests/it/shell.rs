@@ -30,6 +30,8 @@ const SERIES: &[&str] = &[
     "idgate_request_duration_seconds",
     "idgate_requests_total",
     "idgate_subject_holds",
+    "idgate_tls_certificate_expiry_timestamp_seconds",
+    "idgate_tls_handshake_failures_total",
     "idgate_verdicts_total",
     "process_cpu_seconds_total",
     "process_resident_memory_bytes",

@@ -87,9 +87,12 @@ pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
         }
         telemetry::start(&settings.log)?;
         world.access_log = serve::access_log(&settings.log)?;
-        let needs_key = !settings.clients.is_empty();
+        let shape = Shape {
+            schemes: [&settings.tls, &settings.admin_tls].map(|tls| if tls.is_some() { "https" } else { "http" }),
+            keys: [!settings.clients.is_empty(), !settings.operators.is_empty()],
+        };
         let gateway = serve::bind(settings, world)?.reloading(sources, files);
-        super::say(&welcome(&gateway, needs_key));
+        super::say(&welcome(&gateway, &shape));
         let done = serve::finish(gateway, signal).await;
         stop.cancel();
         sandbox.closed().await;
@@ -107,20 +110,27 @@ fn real_provider(settings: &Settings, sandbox: &SandboxHandle) -> Option<Arc<str
     settings.verify.providers.iter().find(is_real).map(|provider| Arc::clone(&provider.name))
 }
 
-fn welcome(gateway: &Gateway, needs_key: bool) -> String {
+/// How the two listeners, public and admin, want to be spoken to.
+struct Shape {
+    schemes: [&'static str; 2],
+    keys: [bool; 2],
+}
+
+fn welcome(gateway: &Gateway, shape: &Shape) -> String {
     let (public, admin) = (gateway.public_addr(), gateway.admin_addr());
-    let key = if needs_key { " -H 'Authorization: Bearer YOUR-KEY'" } else { "" };
+    let [http, admin_http] = shape.schemes;
+    let [key, admin_key] = shape.keys.map(|needed| if needed { " -H 'Authorization: Bearer YOUR-KEY'" } else { "" });
     let first = DRIVERS.first().map_or("PROVIDER", |driver| driver.name);
     let people = People::invented();
     let person = people.iter().next();
     let (name, number) = person.map_or(("", ""), |person| (person.name.expose(), person.id_number.expose()));
     format!(
         "idgate sandbox: every provider simulated on loopback, invented people, nothing to pay. Ctrl-C ends it.\n\n\
-         ask      curl -s http://{public}/v1/verify{key} -H 'Content-Type: application/json' \
+         ask      curl -s {http}://{public}/v1/verify{key} -H 'Content-Type: application/json' \
          -d '{{\"name\":\"{name}\",\"id_number\":\"{number}\"}}'\n\
-         break    curl -s -X PUT http://{admin}/sandbox/{first}/fault -d '{{\"kind\":\"status\",\"status\":500}}'\n\
-         mend     curl -s -X DELETE http://{admin}/sandbox/{first}/fault\n\
-         people   curl -s http://{admin}/sandbox/people\n\
-         look     curl -s http://{admin}/v1/status    /metrics    http://{admin}/docs/\n"
+         break    curl -s -X PUT {admin_http}://{admin}/sandbox/{first}/fault{admin_key} -d '{{\"kind\":\"status\",\"status\":500}}'\n\
+         mend     curl -s -X DELETE {admin_http}://{admin}/sandbox/{first}/fault{admin_key}\n\
+         people   curl -s {admin_http}://{admin}/sandbox/people{admin_key}\n\
+         look     curl -s {admin_http}://{admin}/v1/status{admin_key}    /metrics    {admin_http}://{admin}/docs/\n"
     )
 }

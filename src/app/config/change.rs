@@ -14,6 +14,9 @@ use crate::domain::personal::Secret;
 /// The sections whose parts are named by the operator; each part is told apart.
 const NAMED: [&str; 4] = ["clients", "operators", "providers", "purposes"];
 
+/// The parts of `[server]` that a running listener takes over; the rest of it stays as it was bound.
+const OF_LISTENERS: [&str; 2] = ["tls", "admin_tls"];
+
 /// A configuration as the digests of its sections, such as `chain` or `providers.NAME`.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Sections(BTreeMap<String, [u8; 32]>);
@@ -41,11 +44,21 @@ impl Sections {
                         feed(sections.entry(format!("{name}.{part}")).or_default(), value);
                     }
                 }
+                ValueKind::Table(keys) if name == "server" => {
+                    let mut keys = keys.clone();
+                    for part in OF_LISTENERS {
+                        if let Some(value) = keys.remove(part) {
+                            feed(sections.entry(format!("{name}.{part}")).or_default(), &value);
+                        }
+                    }
+                    feed(sections.entry(name.clone()).or_default(), &Value::new(None, ValueKind::Table(keys)));
+                }
                 _ => feed(sections.entry(name.clone()).or_default(), value),
             }
         }
         for (key, secret) in secrets {
-            let named = NAMED.iter().any(|name| key.split('.').next() == Some(name));
+            let first = key.split('.').next();
+            let named = first == Some("server") || NAMED.iter().any(|name| first == Some(name));
             let section: Vec<_> = key.split('.').take(if named { 2 } else { 1 }).collect();
             let hash = sections.entry(section.join(".")).or_default();
             hash.update(key);

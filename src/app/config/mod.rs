@@ -24,6 +24,7 @@ mod provider;
 mod repair;
 mod secret;
 mod sections;
+mod tls;
 
 pub use change::{Difference, Sections};
 pub use files::Files;
@@ -157,11 +158,14 @@ impl Sources {
         sections::finish(raw, driver_settings, sections, read)
     }
 
-    /// Where the admin listener is, whatever else the configuration says; for a health check, which needs no secret.
-    pub fn admin_listen(&self) -> Option<std::net::SocketAddr> {
+    /// Where the admin listener is and whether it speaks TLS, whatever else the configuration says; for a health check,
+    /// which needs no secret.
+    pub fn admin(&self) -> Option<(std::net::SocketAddr, bool)> {
         let mut tree = self.layers(Layer::All, &mut Files::default()).ok()?;
-        let value = secret::section(&mut tree, "server")?.remove("admin_listen")?;
-        value.into_string().ok()?.parse().ok()
+        let server = secret::section(&mut tree, "server")?;
+        let is_tls = secret::section(server, "admin_tls").is_some();
+        let value = server.remove("admin_listen")?;
+        Some((value.into_string().ok()?.parse().ok()?, is_tls))
     }
 
     fn layers(&self, layer: Layer, files: &mut Files) -> Result<Tree, Mistakes> {

@@ -13,14 +13,16 @@ use tracing_subscriber::EnvFilter;
 use super::name::check_name;
 use super::profile::Profile;
 use super::provider::{self, DriverSettings};
-use super::secret::DIGEST_KEY;
-use super::{Read, Sections};
+use super::secret::{ADMIN_TLS_KEY, DIGEST_KEY, TLS_KEY};
+use super::{Read, Sections, tls};
 use crate::domain::id_number::Calendar;
 use crate::domain::personal::Secret;
 use crate::domain::region::Regions;
 use crate::domain::subject::PairRules;
 use crate::resilience::{account, breaker};
-use crate::server::api::auth::{ANONYMOUS, ClientConfig, DEFAULT_PURPOSE};
+use crate::server::api::auth::{ANONYMOUS, ClientConfig, DEFAULT_PURPOSE, KeyConfig};
+use crate::server::api::certificate::Identity;
+use crate::server::operator::OperatorConfig;
 use crate::server::{api, listener};
 use crate::storage;
 use crate::verify::{self, dns, enumeration, hold, policy};
@@ -40,6 +42,10 @@ pub struct Settings {
     pub profile: Profile,
     /// Section `[server]`.
     pub server: Server,
+    /// Section `[server.tls]`, ready for handshakes.
+    pub tls: Option<listener::Tls>,
+    /// Section `[server.admin_tls]`, ready for handshakes.
+    pub admin_tls: Option<listener::Tls>,
     /// Section `[log]`.
     pub log: Log,
     /// Section `[reload]`.
@@ -50,6 +56,8 @@ pub struct Settings {
     pub regions: Regions,
     /// Sections `[clients.NAME]`.
     pub clients: BTreeMap<String, ClientConfig>,
+    /// Sections `[operators.NAME]`.
+    pub operators: BTreeMap<String, OperatorConfig>,
     /// Every purpose that somebody may name.
     pub purposes: Vec<String>,
     /// Section `[cache]`.
@@ -84,8 +92,16 @@ pub struct Server {
     /// How long a stop waits for work under way.
     #[serde(with = "friendly")]
     pub drain_timeout: Duration,
+    /// What a request has to show.
+    pub client_identity: Identity,
     /// The limits of connections.
     pub connections: listener::Config,
+    /// TLS where services ask; plain without it.
+    #[serde(default)]
+    pub tls: Option<listener::tls::Section>,
+    /// TLS where operators look; plain without it.
+    #[serde(default)]
+    pub admin_tls: Option<listener::tls::Section>,
 }
 
 /// Section `[log]`.
@@ -161,6 +177,8 @@ pub(super) struct Raw {
     #[serde(default)]
     clients: BTreeMap<String, ClientConfig>,
     #[serde(default)]
+    operators: BTreeMap<String, OperatorConfig>,
+    #[serde(default)]
     purposes: BTreeMap<String, policy::Purpose>,
     cache: storage::Config,
     holds: hold::Config,
@@ -183,6 +201,11 @@ pub(super) fn finish(
 ) -> Option<Settings> {
     check_server(&raw, read);
     check_clients(&raw.clients, read);
+    check_operators(&raw.operators, read);
+    tls::check_certificates(&raw.server, &raw.clients, &raw.operators, read);
+    let public_tls = tls::finish(("server.tls", TLS_KEY), raw.server.tls.as_ref(), &mut sections, read);
+    let admin_tls =
+        tls::finish(("server.admin_tls", ADMIN_TLS_KEY), raw.server.admin_tls.as_ref(), &mut sections, read);
     read.section("cache", raw.cache.validate());
     read.section("holds", raw.holds.validate());
     read.section("enumeration", raw.enumeration.validate());
@@ -231,6 +254,7 @@ pub(super) fn finish(
         },
         regions: regions?,
         clients: raw.clients,
+        operators: raw.operators,
         purposes: purposes.into_iter().collect(),
         digest_key: read.secrets.remove(DIGEST_KEY),
         verify: verify::Config {
@@ -248,6 +272,8 @@ pub(super) fn finish(
         },
         cache: raw.cache,
         server: raw.server,
+        tls: public_tls,
+        admin_tls,
         log: raw.log,
     })
 }
@@ -258,6 +284,11 @@ fn check_server(raw: &Raw, read: &mut Read) {
         let problem = "is not a loopback address, and no client is configured, so anybody could ask; add a \
                        [clients.NAME] section (`idgate key new NAME`) or write \"127.0.0.1:8080\"";
         read.mistake("server.listen", problem);
+    }
+    if raw.operators.is_empty() && !server.admin_listen.ip().is_loopback() {
+        let problem = "is not a loopback address, and no operator is configured, so anybody could operate; add an \
+                       [operators.NAME] section (`idgate key new NAME`) or write \"127.0.0.1:9464\"";
+        read.mistake("server.admin_listen", problem);
     }
     for (key, value) in [("request_timeout", server.request_timeout), ("body_timeout", server.body_timeout)] {
         if value.is_zero() {
@@ -285,12 +316,28 @@ fn check_server(raw: &Raw, read: &mut Read) {
 }
 
 fn check_clients(clients: &BTreeMap<String, ClientConfig>, read: &mut Read) {
-    let mut hashes = BTreeMap::new();
     for (name, client) in clients {
         let at = format!("clients.{name}");
         check_name(&at, name, read);
         read.section(&at, client.validate());
-        for (index, key) in client.keys.iter().enumerate() {
+    }
+    check_keys(clients.iter().map(|(name, client)| (format!("clients.{name}"), &*client.keys)), read);
+}
+
+fn check_operators(operators: &BTreeMap<String, OperatorConfig>, read: &mut Read) {
+    for (name, operator) in operators {
+        let at = format!("operators.{name}");
+        check_name(&at, name, read);
+        read.section(&at, operator.validate());
+    }
+    check_keys(operators.iter().map(|(name, operator)| (format!("operators.{name}"), &*operator.keys)), read);
+}
+
+/// A key opens one door for one owner.
+fn check_keys<'a>(all: impl Iterator<Item = (String, &'a [KeyConfig])>, read: &mut Read) {
+    let mut hashes = BTreeMap::new();
+    for (at, keys) in all {
+        for (index, key) in keys.iter().enumerate() {
             if key.sha256.eq_ignore_ascii_case(HASH_OF_NOTHING) {
                 let problem = "is the SHA-256 of nothing, so everybody without a key would be let in; `idgate key new \
                                CLIENT` makes a key";

@@ -1,4 +1,5 @@
-//! Who asks: clients, their keys, their purposes, their rate. (What they may demand is in `rights`.)
+//! Who asks: clients, their keys, their purposes, their rate. (Their certificates are in `certificate`, what they may
+//! demand is in `rights`.)
 //!
 //! Keys are kept as SHA-256 only. A presented key is hashed and looked up by its hash, so neither the lookup nor the
 //! comparison depends on how much of a key is right.
@@ -19,6 +20,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::certificate::{CertificateConfig, Certificates, Identity};
 use super::headers;
 use super::rights::{Day, Rights};
 use super::{code::Code, problem::Problem};
@@ -39,7 +41,11 @@ pub const KEY_PREFIX: &str = "idg_";
 #[serde(deny_unknown_fields)]
 pub struct ClientConfig {
     /// Its keys; two at a time allow rotation.
+    #[serde(default)]
     pub keys: Vec<KeyConfig>,
+    /// Its certificates.
+    #[serde(default)]
+    pub certificates: Vec<CertificateConfig>,
     /// What it may ask for.
     #[serde(default = "default_purposes")]
     pub purposes: Vec<String>,
@@ -81,6 +87,8 @@ pub struct KeyConfig {
 pub struct Clients {
     by_hash: HashMap<[u8; 32], Key>,
     by_name: HashMap<Arc<str>, Arc<Client>>,
+    certificates: Certificates<Client>,
+    identity: Identity,
     /// Who asks when no client is configured (loopback only).
     anonymous: Option<Arc<Client>>,
 }
@@ -121,6 +129,8 @@ pub struct Caller {
     pub client: Arc<Client>,
     /// The public id of the key it used; empty if none was needed.
     pub key_id: Arc<str>,
+    /// The public id of the certificate it used, if it was known by one.
+    pub certificate_id: Option<Arc<str>>,
 }
 
 /// What is left of a client's rate after a request.
@@ -150,19 +160,11 @@ const fn default_rate() -> NonZeroU32 {
 impl ClientConfig {
     /// All mistakes, as (key, what is wrong and what to write).
     pub fn validate(&self) -> Vec<(String, String)> {
-        let mut mistakes = Vec::new();
-        if self.keys.is_empty() {
-            mistakes.push(("keys".to_owned(), "is empty; `idgate key new CLIENT` prints a line for it".to_owned()));
-        }
-        for (index, key) in self.keys.iter().enumerate() {
-            if parse_hash(&key.sha256).is_none() {
-                let text = "is not a SHA-256 in 64 hexadecimal digits; `idgate key new CLIENT` prints one".to_owned();
-                mistakes.push((format!("keys[{index}].sha256"), text));
-            }
-            if key.id.is_empty() || key.id.len() > 64 || !key.id.bytes().all(|byte| byte.is_ascii_graphic()) {
-                let text = "must be 1 to 64 visible ASCII characters; it stands in logs".to_owned();
-                mistakes.push((format!("keys[{index}].id"), text));
-            }
+        let mut mistakes = validate_keys(&self.keys);
+        mistakes.extend(CertificateConfig::validate(&self.certificates));
+        if self.keys.is_empty() && self.certificates.is_empty() {
+            let text = "is empty, and so is `certificates`; `idgate key new CLIENT` prints a line for it";
+            mistakes.push(("keys".to_owned(), text.to_owned()));
         }
         if self.purposes.is_empty() {
             mistakes.push(("purposes".to_owned(), "is empty; write [\"default\"] or leave it out".to_owned()));
@@ -175,21 +177,41 @@ impl ClientConfig {
     }
 }
 
+/// All mistakes of a list of keys, as (key, what is wrong and what to write).
+pub(in crate::server) fn validate_keys(keys: &[KeyConfig]) -> Vec<(String, String)> {
+    let mut mistakes = Vec::new();
+    for (index, key) in keys.iter().enumerate() {
+        if parse_hash(&key.sha256).is_none() {
+            let text = "is not a SHA-256 in 64 hexadecimal digits; `idgate key new CLIENT` prints one".to_owned();
+            mistakes.push((format!("keys[{index}].sha256"), text));
+        }
+        if key.id.is_empty() || key.id.len() > 64 || !key.id.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let text = "must be 1 to 64 visible ASCII characters; it stands in logs".to_owned();
+            mistakes.push((format!("keys[{index}].id"), text));
+        }
+    }
+    mistakes
+}
+
 impl Clients {
-    /// The clients of the configuration; with none, everyone is `anonymous` with the purposes given.
+    /// The clients of the configuration and what they have to show; with none, everyone is `anonymous` with the purposes
+    /// given.
     ///
     /// What a client has used of its rate and of its day goes on from `previous`, so that a reload gives nobody more.
     /// Keys whose hash cannot be read are left out; `ClientConfig::validate` has reported them.
     pub fn new(
         configured: &BTreeMap<String, ClientConfig>,
         all_purposes: &[String],
+        identity: Identity,
         previous: Option<&Clients>,
     ) -> Self {
         let (mut by_hash, mut by_name) = (HashMap::new(), HashMap::new());
+        let mut certificates = Certificates::default();
         for (name, config) in configured {
             let before = previous.and_then(|previous| previous.by_name.get(&**name));
             let client = Arc::new(Client::of(name, config, before.map(|before| &**before)));
             by_name.insert(Arc::clone(&client.name), Arc::clone(&client));
+            certificates.add(&config.certificates, &client);
             for key in &config.keys {
                 if let Some(hash) = parse_hash(&key.sha256) {
                     let client = Arc::clone(&client);
@@ -198,7 +220,7 @@ impl Clients {
             }
         }
         let anonymous = || Arc::new(Client::anonymous(all_purposes));
-        Self { anonymous: configured.is_empty().then(anonymous), by_hash, by_name }
+        Self { anonymous: configured.is_empty().then(anonymous), by_hash, by_name, certificates, identity }
     }
 
     /// The client, the public id and the end of each key that has one.
@@ -206,27 +228,44 @@ impl Clients {
         self.by_hash.values().filter_map(|key| Some((&*key.client.name, &*key.id, key.expires?)))
     }
 
-    /// Who sent these headers.
+    /// What a request has to show.
+    pub(super) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// The certificates of all clients.
+    pub(super) fn certificates(&self) -> &Certificates<Client> {
+        &self.certificates
+    }
+
+    /// Whether anybody may ask, since no client is configured.
+    pub(super) fn are_anonymous(&self) -> bool {
+        self.anonymous.is_some()
+    }
+
+    /// Whose key is in these headers.
     ///
     /// # Errors
     /// `unauthenticated` without a valid key.
     pub fn caller(&self, headers: &HeaderMap, now: Timestamp) -> Result<Caller, Box<Problem>> {
         if let Some(client) = &self.anonymous {
-            return Ok(Caller { client: Arc::clone(client), key_id: Arc::default() });
+            return Ok(Caller { client: Arc::clone(client), key_id: Arc::default(), certificate_id: None });
         }
         let presented = headers.get(header::AUTHORIZATION).and_then(bearer);
         // A request without a key takes the same path: the hash of nothing is nobody's.
         let hash: [u8; 32] = Sha256::digest(presented.unwrap_or_default()).into();
         let known = self.by_hash.get(&hash).filter(|key| key.hash.ct_eq(&hash).into());
         match known.filter(|key| key.expires.is_none_or(|end| now < end)) {
-            Some(key) => Ok(Caller { client: Arc::clone(&key.client), key_id: Arc::clone(&key.id) }),
+            Some(key) => {
+                Ok(Caller { client: Arc::clone(&key.client), key_id: Arc::clone(&key.id), certificate_id: None })
+            }
             None => Err(Box::new(Problem::new(Code::Unauthenticated))),
         }
     }
 }
 
 /// The key of `Authorization: Bearer <key>`.
-fn bearer(value: &HeaderValue) -> Option<&[u8]> {
+pub(in crate::server) fn bearer(value: &HeaderValue) -> Option<&[u8]> {
     let (scheme, key) = value.as_bytes().split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii()).filter(|key| !key.is_empty())
 }
@@ -236,7 +275,8 @@ pub(super) fn holds_key(text: &str) -> bool {
     text.contains(KEY_PREFIX)
 }
 
-fn parse_hash(hex: &str) -> Option<[u8; 32]> {
+/// A SHA-256 in 64 hexadecimal digits.
+pub(in crate::server) fn parse_hash(hex: &str) -> Option<[u8; 32]> {
     let mut hash = [0; 32];
     if hex.len() != 64 || !hex.is_ascii() {
         return None;
@@ -352,6 +392,7 @@ mod tests {
         let expires = expires.map(|text| text.parse().unwrap());
         let config = ClientConfig {
             keys: vec![KeyConfig { id: "w1".to_owned(), sha256: hash, expires }],
+            certificates: Vec::new(),
             purposes: vec!["withdrawal".to_owned()],
             rate_limit: NonZeroU32::new(2).unwrap(),
             burst: None,
@@ -364,7 +405,7 @@ mod tests {
     }
 
     fn clients(expires: Option<&str>) -> Clients {
-        Clients::new(&config(expires), &[], None)
+        Clients::new(&config(expires), &[], Identity::Any, None)
     }
 
     fn with(authorization: &str) -> HeaderMap {
@@ -399,11 +440,11 @@ mod tests {
         };
         let first = clients(None);
         assert_eq!([asked(&first), asked(&first), asked(&first)], [(true, true), (true, true), (false, true)]);
-        let same = Clients::new(&config(None), &[], Some(&first));
+        let same = Clients::new(&config(None), &[], Identity::Any, Some(&first));
         assert_eq!(asked(&same), (false, false));
         let mut faster = config(None);
         faster.get_mut("payout").unwrap().rate_limit = NonZeroU32::new(10).unwrap();
-        assert_eq!(asked(&Clients::new(&faster, &[], Some(&same))), (true, false), "another rate begins anew");
+        assert_eq!(asked(&Clients::new(&faster, &[], Identity::Any, Some(&same))), (true, false), "another rate begins anew");
         assert_eq!(asked(&clients(None)), (true, true), "another process knows nothing of it");
     }
 

@@ -97,8 +97,9 @@ impl Code {
                 "unauthenticated",
                 S::UNAUTHORIZED,
                 false,
-                "No valid client key",
-                "Send `Authorization: Bearer <key>` with a key that is configured and has not expired.",
+                "No valid key or certificate",
+                "Send `Authorization: Bearer <key>` with a key that is configured and has not expired; if `errors` speaks of \
+                 a certificate, do what it says.",
             ),
             Code::Forbidden => row(
                 "forbidden",

@@ -116,7 +116,7 @@ impl Modify for Problems {
 }
 
 /// One status, with all its codes.
-fn response(status: StatusCode, codes: &[Code]) -> Response {
+pub(in crate::server) fn response(status: StatusCode, codes: &[Code]) -> Response {
     let described: Vec<_> = codes.iter().map(|code| format!("`{}`: {}.", code.as_str(), code.title())).collect();
     let examples = codes.iter().map(|&code| {
         let value = serde_json::to_value(example(code)).unwrap_or_default();

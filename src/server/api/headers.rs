@@ -83,9 +83,11 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Box<Proble
 /// The bytes of a request's head, as it was sent.
 pub fn size(method: &Method, uri: &Uri, headers: &HeaderMap) -> usize {
     let target = uri.path().len() + uri.query().map_or(0, |query| query.len() + 1);
+    // HTTP/2 has it among the parts of the target, HTTP/1.1 in a header.
+    let host = uri.authority().map_or(0, |host| "host: \r\n".len() + host.as_str().len());
     // The method and the target with two spaces and the version, then lines with a colon, a space and a line end.
     let lines: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    method.as_str().len() + target + "  HTTP/1.1\r\n".len() + lines + 2
+    method.as_str().len() + target + host + "  HTTP/1.1\r\n".len() + lines + 2
 }
 
 /// The caller's own request id, if it is fit for logs: at most 128 of `A-Z a-z 0-9 - _ . :`, no run of 15 or more digits,
@@ -159,6 +161,14 @@ mod tests {
         assert_eq!(of("max-age=soon").max_age, Some(Duration::ZERO));
         assert_eq!(of("max-age=-1").max_age, Some(Duration::ZERO));
         assert!(of("max-age=99999999999999999999").accepts(Duration::from_secs(86_400)), "any age, and not none");
+    }
+
+    #[test]
+    fn a_host_counts_alike_in_both_protocols() {
+        let host = with(header::HOST, "idgate.example");
+        let plain = size(&Method::POST, &Uri::from_static("/v1/verify"), &host);
+        let absolute = Uri::from_static("https://idgate.example/v1/verify");
+        assert_eq!(size(&Method::POST, &absolute, &HeaderMap::new()), plain);
     }
 
     #[test]

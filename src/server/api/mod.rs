@@ -27,6 +27,7 @@ use crate::domain::subject::{DigestKey, PairRules};
 
 pub mod auth;
 pub mod body;
+pub mod certificate;
 pub mod code;
 pub mod document;
 pub mod expiry;

@@ -121,7 +121,7 @@ impl Api {
         body: Body,
         trace: &mut Trace,
     ) -> Result<(Question, VerifyBody, Option<String>), Refused> {
-        let caller = now.clients.caller(&parts.headers, self.clock.now())?;
+        let caller = now.clients.identify(&parts.headers, &parts.extensions, self.clock.now())?;
         let client = Arc::clone(&caller.client);
         trace.caller = Some(caller);
         match client.admit() {

@@ -73,6 +73,7 @@ impl<'a> Visit<'a> {
             status: status.as_u16(),
             client: trace.caller.as_ref().map(|caller| &*caller.client.name),
             key_id: trace.caller.as_ref().map(|caller| &*caller.key_id).filter(|id| !id.is_empty()),
+            certificate_id: trace.caller.as_ref().and_then(|caller| caller.certificate_id.as_deref()),
             purpose: trace.purpose.as_deref(),
             reference: trace.reference.as_deref(),
             duration_ms: (total.as_secs_f64() * 1e6).round() / 1e3,

@@ -9,6 +9,9 @@ use serde::Deserialize;
 pub(super) const MIN_HEADER_BYTES: usize = 8 * 1024;
 const MAX_HEADER_BYTES: usize = 1024 * 1024;
 
+/// The longest of all times; far beyond it lies the end of what a clock can tell.
+pub(super) const LONGEST: Duration = Duration::from_hours(31 * 24);
+
 /// The limits of one listener. Durations are written like `"10s"`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -21,11 +24,23 @@ pub struct Config {
     /// nothing of its answer.
     #[serde(with = "friendly")]
     pub keep_alive_timeout: Duration,
-    /// As many connections may be open; the next one is told `503 overloaded`.
+    /// As many connections may be open; the next one is told `503 overloaded`, or closed where it wants TLS.
     pub max_connections: usize,
     /// The longest request head in bytes; a longer one is answered 431, by the service up to four times as much. So it
     /// also bounds what a connection buffers.
     pub max_header_bytes: usize,
+    /// As many requests may be under way on one HTTP/2 connection.
+    pub max_concurrent_streams: u32,
+    /// How often an HTTP/2 client is asked whether it is still there.
+    #[serde(with = "friendly")]
+    pub ping_interval: Duration,
+    /// How long the answer to a ping may take; then the connection is cut.
+    #[serde(with = "friendly")]
+    pub ping_timeout: Duration,
+    /// After about this long a TLS connection is ended in good manners, so that clients spread over new instances and
+    /// show their certificates again.
+    #[serde(with = "friendly")]
+    pub max_connection_age: Duration,
     /// How long requests in flight may take after a stop; the life cycle of the process sets it.
     #[serde(skip)]
     pub drain_timeout: Duration,
@@ -38,6 +53,10 @@ impl Default for Config {
             keep_alive_timeout: Duration::from_secs(75),
             max_connections: 10_000,
             max_header_bytes: 16 * 1024,
+            max_concurrent_streams: 200,
+            ping_interval: Duration::from_secs(20),
+            ping_timeout: Duration::from_secs(10),
+            max_connection_age: Duration::from_hours(1),
             drain_timeout: Duration::from_secs(20),
         }
     }
@@ -47,15 +66,25 @@ impl Config {
     /// All mistakes, as (key, what to write instead).
     pub fn validate(&self) -> Vec<(&'static str, String)> {
         let mut mistakes = Vec::new();
-        for (key, value) in
-            [("first_request_timeout", self.first_request_timeout), ("keep_alive_timeout", self.keep_alive_timeout)]
-        {
+        for (key, value) in [
+            ("first_request_timeout", self.first_request_timeout),
+            ("keep_alive_timeout", self.keep_alive_timeout),
+            ("ping_interval", self.ping_interval),
+            ("ping_timeout", self.ping_timeout),
+            ("max_connection_age", self.max_connection_age),
+        ] {
             if value.is_zero() {
                 mistakes.push((key, "would close every connection at once; write for example \"10s\"".to_owned()));
+            }
+            if value > LONGEST {
+                mistakes.push((key, "is longer than a month; write for example \"1h\"".to_owned()));
             }
         }
         if self.max_connections == 0 {
             mistakes.push(("max_connections", "would refuse everybody; write at least 1".to_owned()));
+        }
+        if self.max_concurrent_streams == 0 {
+            mistakes.push(("max_concurrent_streams", "would refuse every request; write at least 1".to_owned()));
         }
         if !(MIN_HEADER_BYTES..=MAX_HEADER_BYTES).contains(&self.max_header_bytes) {
             mistakes.push(("max_header_bytes", format!("must be {MIN_HEADER_BYTES} to {MAX_HEADER_BYTES}")));
@@ -85,9 +114,23 @@ mod tests {
             keep_alive_timeout: Duration::ZERO,
             max_connections: 0,
             max_header_bytes: 100,
+            max_concurrent_streams: 0,
+            ping_interval: Duration::ZERO,
+            ping_timeout: Duration::ZERO,
+            max_connection_age: Duration::ZERO,
             drain_timeout: Duration::ZERO,
         };
         let keys: Vec<_> = wrong.validate().into_iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, ["first_request_timeout", "keep_alive_timeout", "max_connections", "max_header_bytes"]);
+        let all = [
+            "first_request_timeout",
+            "keep_alive_timeout",
+            "ping_interval",
+            "ping_timeout",
+            "max_connection_age",
+            "max_connections",
+            "max_concurrent_streams",
+            "max_header_bytes",
+        ];
+        assert_eq!(keys, all);
     }
 }

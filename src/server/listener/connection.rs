@@ -1,4 +1,4 @@
-//! One connection from its first byte to its close.
+//! One plain connection from its first byte to its close.
 //!
 //! Invariant: at every moment some clock is running against a client that owes us something: our own until the first
 //! request head, hyper's before each later one, and that of [`Stall`] while it does not take its answers. (Request bodies
@@ -30,15 +30,15 @@ use super::connections::Slot;
 use super::stall::Stall;
 
 /// How many times the longest head a connection may buffer.
-const ROOM: usize = 4;
+pub(super) const ROOM: usize = 4;
 
 /// How every connection of a listener speaks HTTP/1.1.
 #[derive(Debug)]
 pub(super) struct Http1 {
-    builder: http1::Builder,
-    first_request_timeout: Duration,
+    pub(super) builder: http1::Builder,
+    pub(super) first_request_timeout: Duration,
     /// How long a client may take nothing of its answer.
-    stall_timeout: Duration,
+    pub(super) stall_timeout: Duration,
 }
 
 impl Http1 {
@@ -100,7 +100,7 @@ pub(super) async fn drive<S>(
 }
 
 /// Whether a connection ended because its client kept us waiting.
-fn is_late(error: &hyper::Error) -> bool {
+pub(super) fn is_late(error: &hyper::Error) -> bool {
     let stalled = |source: &(dyn Error + 'static)| {
         source.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
     };

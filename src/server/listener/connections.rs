@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
+use super::tls::Failure;
+
 /// The counters of one listener; clones show the same ones.
 #[derive(Debug, Clone, Default)]
 pub struct Connections(Arc<Counters>);
@@ -14,6 +16,8 @@ struct Counters {
     open: AtomicUsize,
     refused: AtomicU64,
     timed_out: AtomicU64,
+    /// By the place of each reason in [`Failure::ALL`].
+    handshakes_failed: [AtomicU64; Failure::ALL.len()],
 }
 
 impl Connections {
@@ -30,6 +34,11 @@ impl Connections {
     /// Connections cut because a request head did not come in time, idle ones among them.
     pub fn timed_out_total(&self) -> u64 {
         self.0.timed_out.load(Relaxed)
+    }
+
+    /// Handshakes that came to nothing, by reason.
+    pub fn handshakes_failed_total(&self) -> impl Iterator<Item = (Failure, u64)> {
+        Failure::ALL.into_iter().zip(self.0.handshakes_failed.iter().map(|total| total.load(Relaxed)))
     }
 
     /// A place for one more connection, unless `max` are taken. Only the accept loop calls this, so that looking and
@@ -52,6 +61,14 @@ impl Slot {
     /// Notes that this connection was cut for being late.
     pub(super) fn timed_out(&self) {
         self.0.timed_out.fetch_add(1, Relaxed);
+    }
+
+    /// Notes that the handshake of this connection came to nothing.
+    pub(super) fn handshake_failed(&self, why: Failure) {
+        let counted = Failure::ALL.iter().zip(&self.0.handshakes_failed).find(|(reason, _)| **reason == why);
+        if let Some((_, total)) = counted {
+            total.fetch_add(1, Relaxed);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 
-use super::Connections;
+use super::{Connections, Listener, TlsSwitch};
 
 /// The families, and the listeners they show.
 #[derive(Debug)]
@@ -10,7 +10,17 @@ pub struct Metrics {
     open: IntGaugeVec,
     refused: IntCounterVec,
     timed_out: IntCounterVec,
-    listeners: Vec<(&'static str, Connections)>,
+    expiry: IntGaugeVec,
+    handshakes_failed: IntCounterVec,
+    listeners: Vec<Watched>,
+}
+
+/// One listener.
+#[derive(Debug)]
+struct Watched {
+    name: &'static str,
+    connections: Connections,
+    tls: Option<TlsSwitch>,
 }
 
 impl Metrics {
@@ -18,10 +28,7 @@ impl Metrics {
     ///
     /// # Errors
     /// When `registry` has them already.
-    pub fn register(
-        registry: &Registry,
-        listeners: Vec<(&'static str, Connections)>,
-    ) -> Result<Self, prometheus::Error> {
+    pub fn register(registry: &Registry, listeners: &[(&'static str, &Listener)]) -> Result<Self, prometheus::Error> {
         let open = IntGaugeVec::new(Opts::new("idgate_connections", "Connections open now."), &["listener"])?;
         let refused = IntCounterVec::new(
             Opts::new("idgate_connections_refused_total", "Connections turned away because too many were open."),
@@ -31,24 +38,52 @@ impl Metrics {
             Opts::new("idgate_connections_timed_out_total", "Connections cut because a request head came too late."),
             &["listener"],
         )?;
+        let expiry = IntGaugeVec::new(
+            Opts::new(
+                "idgate_tls_certificate_expiry_timestamp_seconds",
+                "When the certificate that new connections are shown ends, in Unix time; no series without TLS.",
+            ),
+            &["listener"],
+        )?;
+        let handshakes_failed = IntCounterVec::new(
+            Opts::new("idgate_tls_handshake_failures_total", "Connections that ended before they were TLS, by reason."),
+            &["listener", "reason"],
+        )?;
+        registry.register(Box::new(expiry.clone()))?;
+        registry.register(Box::new(handshakes_failed.clone()))?;
         registry.register(Box::new(open.clone()))?;
         registry.register(Box::new(refused.clone()))?;
         registry.register(Box::new(timed_out.clone()))?;
-        let metrics = Self { open, refused, timed_out, listeners };
+        let watch = |(name, listener): &(&'static str, &Listener)| Watched {
+            name,
+            connections: listener.connections(),
+            tls: listener.tls(),
+        };
+        let listeners = listeners.iter().map(watch).collect();
+        let metrics = Self { open, refused, timed_out, expiry, handshakes_failed, listeners };
         metrics.refresh();
         Ok(metrics)
     }
 
     /// Brings the families up to date; called before they are read.
     pub fn refresh(&self) {
-        for (name, connections) in &self.listeners {
+        for Watched { name, connections, tls } in &self.listeners {
             self.open.with_label_values(&[name]).set(i64::try_from(connections.open()).unwrap_or(i64::MAX));
-            for (family, total) in
-                [(&self.refused, connections.refused_total()), (&self.timed_out, connections.timed_out_total())]
-            {
-                let counter = family.with_label_values(&[name]);
-                counter.inc_by(total.saturating_sub(counter.get()));
+            raise(&self.refused, &[name], connections.refused_total());
+            raise(&self.timed_out, &[name], connections.timed_out_total());
+            let Some(tls) = tls else { continue };
+            if let Some(end) = tls.load().expires() {
+                self.expiry.with_label_values(&[name]).set(end.as_second());
+            }
+            for (reason, total) in connections.handshakes_failed_total() {
+                raise(&self.handshakes_failed, &[name, reason.as_str()], total);
             }
         }
     }
+}
+
+/// Brings a counter to the total that is counted elsewhere.
+fn raise(family: &IntCounterVec, labels: &[&str], total: u64) {
+    let counter = family.with_label_values(labels);
+    counter.inc_by(total.saturating_sub(counter.get()));
 }

@@ -4,9 +4,9 @@
 //! over; at most [`Config::max_connections`] are open; the loop waits for nothing but the next connection; every task
 //! belongs to [`Listener::serve`] and ends with it.
 //!
-//! To add TLS and HTTP/2: they belong between `accept` and `connection::drive`, inside the connection's task (a
-//! handshake must never hold up the loop) and under the same first-request deadline; ALPN then picks `http1` or
-//! `http2`, never the detecting builder, which waits without limit for the first bytes.
+//! With a [`Tls`] every connection is TLS: the handshake is made in the connection's task (it must never hold up the
+//! loop) under the same first-request deadline, and ALPN then picks HTTP/2 or HTTP/1.1, never the detecting builder, which
+//! waits without limit for the first bytes. Without one it is plain HTTP/1.1.
 
 use std::convert::Infallible;
 use std::io;
@@ -28,14 +28,19 @@ mod connection;
 mod connections;
 mod metrics;
 mod refusal;
+mod secure;
 mod stall;
+pub mod tls;
+mod watch;
 
 pub use self::config::Config;
 pub use self::connections::Connections;
 pub use self::metrics::Metrics;
+pub use self::tls::{Tls, TlsSwitch};
 
 use self::connection::Http1;
 use self::refusal::Refuser;
+use self::secure::Secure;
 
 /// How many connections the kernel may hold for us before we accept them.
 const BACKLOG: u32 = 4096;
@@ -53,6 +58,7 @@ pub struct Listener {
     local_addr: SocketAddr,
     config: Config,
     connections: Connections,
+    tls: Option<TlsSwitch>,
 }
 
 impl Listener {
@@ -70,7 +76,18 @@ impl Listener {
         socket.bind(addr)?;
         let socket = socket.listen(BACKLOG)?;
         let local_addr = socket.local_addr()?;
-        Ok(Self { socket, local_addr, config, connections: Connections::default() })
+        Ok(Self { socket, local_addr, config, connections: Connections::default(), tls: None })
+    }
+
+    /// The same, speaking TLS only.
+    #[must_use]
+    pub fn with_tls(self, tls: Tls) -> Self {
+        Self { tls: Some(TlsSwitch::new(tls)), ..self }
+    }
+
+    /// Replaces its certificate while it is served; none if it is plain.
+    pub fn tls(&self) -> Option<TlsSwitch> {
+        self.tls.clone()
     }
 
     /// The address that was really bound.
@@ -92,16 +109,22 @@ impl Listener {
         S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send,
     {
-        let Self { socket, config, connections, .. } = self;
+        let Self { socket, config, connections, tls, .. } = self;
         let http1 = Arc::new(Http1::new(&config));
+        let secure = tls.map(|tls| Arc::new(Secure::new(&config, Arc::clone(&http1), tls)));
         let refuser = Refuser::default();
         let closing = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let welcome = |tasks: &mut JoinSet<()>, stream, peer| match connections.admit(config.max_connections) {
             Some(slot) => {
-                let (service, http1) = (service.clone(), http1.clone());
-                tasks.spawn(connection::drive(stream, peer, service, http1, slot, closing.clone()));
+                let (service, closing) = (service.clone(), closing.clone());
+                match &secure {
+                    None => tasks.spawn(connection::drive(stream, peer, service, http1.clone(), slot, closing)),
+                    Some(secure) => tasks.spawn(secure::drive(stream, peer, service, secure.clone(), slot, closing)),
+                };
             }
+            // Who waits for a handshake would take our words for noise.
+            None if secure.is_some() => drop(stream),
             None => {
                 if let Some(farewell) = refuser.refuse(stream) {
                     tasks.spawn(farewell);
@@ -132,6 +155,9 @@ impl Listener {
         if !drained {
             tracing::warn!(cut = connections.open(), "the drain is over, cutting the remaining connections");
             tasks.shutdown().await;
+        }
+        if let Some(secure) = &secure {
+            secure.streams_ended().await;
         }
     }
 }

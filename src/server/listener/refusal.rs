@@ -7,7 +7,7 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -66,8 +66,13 @@ impl Refuser {
 async fn farewell(stream: TcpStream, _permit: OwnedSemaphorePermit) {
     let _ = timeout(LINGER, stream.peek(&mut [0])).await;
     if let Some(stream) = answer(stream) {
-        let _ = timeout(LINGER, tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink())).await;
+        linger(stream).await;
     }
+}
+
+/// Throws away what a client still sends, for a while and up to a size, until it closes.
+pub(super) async fn linger(stream: impl AsyncRead + Unpin) {
+    let _ = timeout(LINGER, tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink())).await;
 }
 
 /// Answers and says that nothing else will come.

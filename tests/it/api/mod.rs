@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use crate::support::{Reply, TestGateway};
 
 mod callers;
+mod certificates;
 mod clients;
 mod enumeration;
 mod forget;

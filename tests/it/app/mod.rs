@@ -12,6 +12,7 @@ mod canary;
 mod commands;
 mod configuration;
 mod drain;
+mod operate;
 mod reload;
 
 /// As long as a process may take to come up or go down; only a broken test waits for all of it.
@@ -141,6 +142,6 @@ fn gather(from: impl Read + Send + 'static, into: Arc<Mutex<String>>) -> JoinHan
 /// The address in the line of the welcome that begins with `word`.
 fn address(welcome: &str, word: &str) -> SocketAddr {
     let line = welcome.lines().find(|line| line.starts_with(word)).expect("the welcome has this line");
-    let url = line.split("http://").nth(1).expect("the line has a URL");
+    let url = line.split("://").nth(1).expect("the line has a URL");
     url.split('/').next().unwrap().parse().expect("the URL has an address")
 }

@@ -13,7 +13,7 @@ use idgate::resilience::breaker;
 use idgate::server::listener;
 
 use super::read;
-use crate::support::{Pair, TestGateway};
+use crate::support::{Pair, TestGateway, pki};
 
 /// Defaults that are told in words, since they are another key's value or the driver's.
 const TOLD_IN_WORDS: [&str; 4] = ["burst", "daily_cap", "longest_max_age", "price_yuan"];
@@ -65,8 +65,9 @@ fn file(entries: &[Entry]) -> String {
         .replace("order = []", "order = [\"aliyun\", \"yunyi\"]")
 }
 
-/// The secrets' files point to one that is here, and so does the table of regions.
+/// The secrets' files point to one that is here, and so do the table of regions and the certificates.
 fn on_this_machine(toml: &str) -> String {
+    let (authority, server) = pki::shared();
     let here = |file: &str| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file).display().to_string();
     // Readable by its owner only, which a checkout cannot promise. Made once, since tests run side by side.
     static SECRET: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -79,6 +80,10 @@ fn on_this_machine(toml: &str) -> String {
     toml.split('"')
         .map(|part| match part {
             "/run/secrets/idgate_proxy_login" => here("tests/fixtures/config/login"),
+            "/run/secrets/idgate_tls_key" => server.key.display().to_string(),
+            "/etc/idgate/tls/server.pem" => server.certificate.display().to_string(),
+            "/etc/idgate/tls/clients-ca.pem" => authority.path().display().to_string(),
+            "/etc/idgate/tls/clients-crl.pem" => authority.list().display().to_string(),
             known if known.starts_with("/run/secrets/") => SECRET.display().to_string(),
             "/etc/idgate/regions.csv" => here("src/domain/data/regions.csv"),
             "/etc/idgate/ca.pem" => here("tests/fixtures/config/ca.pem"),
@@ -120,6 +125,8 @@ fn every_example_of_the_defaults_loads_once_it_is_uncommented() {
     let settings = load(&file(&all)).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     assert_eq!(settings.verify.providers.len(), 2);
     assert_eq!(settings.clients.len(), 1);
+    assert_eq!(settings.operators.len(), 1);
+    assert!(settings.tls.is_some() && settings.admin_tls.is_some());
     assert_eq!(settings.verify.purposes.len(), 1);
 }
 
@@ -166,10 +173,13 @@ fn no_key_goes_without_a_word_in_the_defaults() {
     let sections = [
         "server",
         "server.connections",
+        "server.tls",
+        "server.admin_tls",
         "log",
         "rules",
         "regions",
         "clients.withdrawal",
+        "operators.oncall",
         "purposes.withdrawal",
         "cache",
         "holds",
@@ -196,6 +206,7 @@ fn no_key_goes_without_a_word_in_the_defaults() {
     // What has no section of its own: keys of keys, prices.
     let inner = [
         "[clients.a]\nkeys = [{ id = \"a\", sha256 = \"\", no_such_key = 1 }]",
+        "[clients.a]\ncertificates = [{ id = \"a\", uri = \"\", no_such_key = 1 }]",
         "[providers.a]\ndriver = \"aliyun\"\nprice_yuan = { match = \"1\", mismatch = \"1\", no_record = \"1\", no_such_key = 1 }",
     ];
     for toml in inner {
@@ -251,6 +262,11 @@ async fn the_key_of_the_compose_sandbox_opens_it() {
     let pair = Pair::new("张三", "11010519491231002X");
     assert_eq!(gateway.ask_with(&pair, &[("authorization", "Bearer demo-key")]).await.verdict(), "match");
     assert_eq!(gateway.ask(&pair).await.code(), "unauthenticated");
+    let metrics = || gateway.http.get(format!("http://{}/metrics", gateway.admin));
+    assert_eq!(metrics().send().await.unwrap().status(), 401);
+    assert_eq!(metrics().bearer_auth("demo-operator-key").send().await.unwrap().status(), 200);
+    let prometheus = read("config/prometheus/prometheus.yml");
+    assert!(prometheus.contains("credentials: demo-operator-key"), "Prometheus is the operator of the sandbox");
     assert!(gateway.stop().await);
 }
 
@@ -288,6 +304,8 @@ fn s43_a_protection_that_would_not_protect_is_a_mistake() {
         ("[server]\nrequest_timeout = \"25h\"", "server.request_timeout"),
         ("[server]\nbody_timeout = \"25h\"", "server.body_timeout"),
         ("[server]\ndrain_timeout = \"25h\"", "server.drain_timeout"),
+        ("[server.connections]\nfirst_request_timeout = \"745h\"", "server.connections.first_request_timeout"),
+        ("[server.connections]\nmax_connection_age = \"2562047788015215h\"", "server.connections.max_connection_age"),
         ("[providers.a]\ndriver = \"yunyi\"\ncall_limit = \"2h\"", "providers.a.call_limit"),
     ] {
         let Mistakes(mistakes) = Sources::text(toml).load().unwrap_err();

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::read;
 use crate::shell::series_named_in_shell_files;
-use crate::support::{Pair, TestGateway, anybody, person};
+use crate::support::{Pair, TestGateway, anybody, person, pki};
 
 /// The contract's list: name and labels.
 pub const SERIES: &[(&str, &[&str])] = &[
@@ -35,6 +35,8 @@ pub const SERIES: &[(&str, &[&str])] = &[
     ("idgate_client_key_expiry_timestamp_seconds", &["client", "key_id"]),
     ("idgate_config_reloads_total", &["result"]),
     ("idgate_build_info", &["version", "target"]),
+    ("idgate_tls_certificate_expiry_timestamp_seconds", &["listener"]),
+    ("idgate_tls_handshake_failures_total", &["listener", "reason"]),
     ("process_cpu_seconds_total", &[]),
     ("process_resident_memory_bytes", &[]),
     ("process_open_fds", &[]),
@@ -104,11 +106,13 @@ fn labels_of(text: &str) -> Labels {
     pairs.map(|(label, value)| (label.trim().to_owned(), value.trim_matches('"').to_owned())).collect()
 }
 
-/// A gateway that has answered, remembered, fallen back, refused; its client's key ends some day.
+/// A gateway that has answered, remembered, fallen back, refused, over TLS; its client's key ends some day.
 async fn after_some_questions() -> TestGateway {
     let hash: String = Sha256::digest("idg_synthetic").iter().map(|byte| format!("{byte:02x}")).collect();
     let key = format!("{{ id = \"c1\", sha256 = \"{hash}\", expires = \"2100-01-01T00:00:00Z\" }}");
-    let gateway = TestGateway::new().over(format!("[clients.c]\nkeys = [{key}]")).start().await;
+    let (authority, server) = pki::shared();
+    let gateway = TestGateway::new().over(server.section("tls", "")).over(format!("[clients.c]\nkeys = [{key}]"));
+    let gateway = gateway.http(authority.http(None)).start().await;
     let ask = async |pair: &Pair| gateway.ask_with(pair, &[("authorization", "Bearer idg_synthetic")]).await;
     let known = Pair::new("张三", "11010519491231002X");
     ask(&known).await;

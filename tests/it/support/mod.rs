@@ -25,6 +25,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub mod pki;
+
 /// Describes a gateway to start.
 pub struct Builder {
     overlays: Vec<String>,
@@ -35,6 +37,7 @@ pub struct Builder {
     ids: Option<Ids>,
     file: Option<PathBuf>,
     look_up: Option<Arc<dyn LookUp>>,
+    http: reqwest::Client,
 }
 
 /// A running gateway.
@@ -42,6 +45,8 @@ pub struct TestGateway {
     pub public: SocketAddr,
     pub admin: SocketAddr,
     pub sandbox: SandboxHandle,
+    /// `http` or `https`, of the public and the admin listener.
+    pub schemes: [&'static str; 2],
     pub http: reqwest::Client,
     file: Option<PathBuf>,
     stop: CancellationToken,
@@ -78,6 +83,7 @@ impl TestGateway {
             ids: None,
             file: None,
             look_up: None,
+            http: client(),
         }
     }
 
@@ -95,7 +101,7 @@ impl TestGateway {
     pub async fn post(&self, body: impl Into<reqwest::Body>, headers: &[(&str, &str)]) -> Reply {
         let mut request = self
             .http
-            .post(format!("http://{}/v1/verify", self.public))
+            .post(format!("{}://{}/v1/verify", self.schemes[0], self.public))
             .header("content-type", "application/json")
             .body(body);
         for (name, value) in headers {
@@ -106,7 +112,8 @@ impl TestGateway {
 
     /// A GET on the admin listener, as text.
     pub async fn admin_get(&self, path: &str) -> (StatusCode, String) {
-        let response = self.http.get(format!("http://{}{path}", self.admin)).send().await.expect("admin answers");
+        let response =
+            self.http.get(format!("{}://{}{path}", self.schemes[1], self.admin)).send().await.expect("admin answers");
         (response.status(), response.text().await.expect("text"))
     }
 
@@ -120,12 +127,24 @@ impl TestGateway {
 
     /// `POST /v1/reload`.
     pub async fn reload(&self) -> Reply {
-        Reply::of(self.http.post(format!("http://{}/v1/reload", self.admin)).send().await.expect("admin answers")).await
+        Reply::of(
+            self.http
+                .post(format!("{}://{}/v1/reload", self.schemes[1], self.admin))
+                .send()
+                .await
+                .expect("admin answers"),
+        )
+        .await
     }
 
     /// A POST on the admin listener.
     pub async fn admin_post(&self, path: &str) -> StatusCode {
-        self.http.post(format!("http://{}{path}", self.admin)).send().await.expect("admin answers").status()
+        self.http
+            .post(format!("{}://{}{path}", self.schemes[1], self.admin))
+            .send()
+            .await
+            .expect("admin answers")
+            .status()
     }
 
     /// `/v1/status` of one provider.
@@ -228,6 +247,11 @@ impl Builder {
         Self { look_up: Some(look_up), ..self }
     }
 
+    /// Who asks (default: a client without a certificate).
+    pub fn http(self, http: reqwest::Client) -> Self {
+        Self { http, ..self }
+    }
+
     /// Starts simulators and gateway.
     pub async fn start(self) -> TestGateway {
         let stop = CancellationToken::new();
@@ -260,10 +284,12 @@ impl Builder {
         };
         let Found { files, settings } = sources.find();
         let settings = settings.unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let schemes = [&settings.tls, &settings.admin_tls].map(|tls| if tls.is_some() { "https" } else { "http" });
         let gateway = Gateway::bind(settings, world).expect("the gateway starts").reloading(sources, files);
         let (public, admin) = (gateway.public_addr(), gateway.admin_addr());
         let serving = tokio::spawn(gateway.serve(stop.clone()));
-        TestGateway { public, admin, sandbox, http: client(), file: self.file, stop, serving, _simulators: simulators }
+        let Self { http, file, .. } = self;
+        TestGateway { public, admin, sandbox, schemes, http, file, stop, serving, _simulators: simulators }
     }
 }
 

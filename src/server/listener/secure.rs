@@ -1,0 +1,190 @@
+//! One TLS connection from its first byte to its close: handshake, then HTTP/2 or HTTP/1.1 as ALPN says.
+//!
+//! Invariants: at every moment some clock is running against a client that owes us something: the handshake's, our own
+//! until the first request head, then hyper's (HTTP/1.1) or, on HTTP/2, the pings' and that of a connection on which
+//! nothing happens (`watch` has these); and always that of [`Stall`]. The requests of an HTTP/2 connection are tasks of
+//! their own and end with it.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::{Service, ServiceExt};
+
+use super::config::{Config, MIN_HEADER_BYTES};
+use super::connection::{Http1, ROOM};
+use super::connections::Slot;
+use super::refusal::linger;
+use super::stall::Stall;
+use super::tls::{Failure, HTTP2, PeerCertificate, TlsSwitch};
+use super::watch::{Life, UnderWay, Watch};
+use super::{LAST_WORDS, tls};
+
+/// How long a handshake may still take once the listener stops.
+const LAST_HANDSHAKES: Duration = Duration::from_secs(1);
+
+/// Streams that were reset before or after we saw them, beyond which a connection is sent away (ENHANCE_YOUR_CALM).
+const MOST_RESETS_WAITING: usize = 20;
+const MOST_RESETS_BY_US: usize = 256;
+
+/// How many bytes of bodies a client may send ahead, on a stream and on its connection. A question is far smaller.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 256 * 1024;
+
+/// How every connection of a TLS listener is served.
+#[derive(Debug)]
+pub(super) struct Secure {
+    tls: TlsSwitch,
+    http1: Arc<Http1>,
+    config: Config,
+    requests: TaskTracker,
+}
+
+/// Runs the requests of one HTTP/2 connection, until it is dropped.
+#[derive(Debug, Clone)]
+struct Streams {
+    tracker: TaskTracker,
+    connection: CancellationToken,
+}
+
+impl Secure {
+    pub(super) fn new(config: &Config, http1: Arc<Http1>, tls: TlsSwitch) -> Self {
+        Self { tls, http1, config: config.clone(), requests: TaskTracker::new() }
+    }
+
+    /// How a connection whose requests run in `streams` speaks HTTP/2.
+    fn http2(&self, streams: Streams) -> http2::Builder<Streams> {
+        let config = &self.config;
+        let room = config.max_header_bytes.max(MIN_HEADER_BYTES).saturating_mul(ROOM);
+        let mut builder = http2::Builder::new(streams);
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(config.max_concurrent_streams)
+            // Beyond the limit, so that the service can say why; what is beyond even that is answered 431 without a word.
+            .max_header_list_size(u32::try_from(room).unwrap_or(u32::MAX))
+            .max_pending_accept_reset_streams(MOST_RESETS_WAITING)
+            .max_local_error_reset_streams(MOST_RESETS_BY_US)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .keep_alive_interval(config.ping_interval)
+            .keep_alive_timeout(config.ping_timeout);
+        builder
+    }
+
+    /// Waits for the requests of connections that have ended, which end by themselves.
+    pub(super) async fn streams_ended(&self) {
+        self.requests.close();
+        self.requests.wait().await;
+    }
+}
+
+impl<F> Executor<F> for Streams
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let connection = self.connection.clone();
+        self.tracker.spawn(async move { connection.run_until_cancelled(stream).await });
+    }
+}
+
+/// Serves `stream` until either side is done or owes the other something for too long; after `stop` it finishes what is
+/// under way. The `slot` is given back when the socket is closed, not before.
+pub(super) async fn drive<S>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: S,
+    secure: Arc<Secure>,
+    slot: Slot,
+    stop: CancellationToken,
+) where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    let first_request_deadline = Instant::now() + secure.http1.first_request_timeout;
+    let stream = Stall::new(stream, secure.http1.stall_timeout);
+    let Some(stream) = handshake(stream, &secure.tls.load(), first_request_deadline, &slot, &stop).await else {
+        return;
+    };
+    let (_, session) = stream.get_ref();
+    let is_http2 = session.alpn_protocol() == Some(HTTP2);
+    let certificate = session.peer_certificates().and_then(<[_]>::first).map(PeerCertificate::of);
+    let life = Arc::<Life>::default();
+    let requests = Arc::clone(&life);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let under_way = UnderWay::begin(&requests);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        if let Some(certificate) = &certificate {
+            request.extensions_mut().insert(certificate.clone());
+        }
+        let answer = service.clone().oneshot(request);
+        async move {
+            let mut response = answer.await?;
+            under_way.say_goodbye(&mut response, is_http2);
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let watch = Watch { first_request_deadline, life, slot: &slot, config: &secure.config, stop };
+    let io = TokioIo::new(stream);
+    if is_http2 {
+        let connection = CancellationToken::new();
+        let _ends_with_it = connection.clone().drop_guard();
+        let streams = Streams { tracker: secure.requests.clone(), connection };
+        watch.http2(secure.http2(streams).serve_connection(io, service)).await;
+    } else {
+        watch.http1(secure.http1.builder.serve_connection(io, service)).await;
+    }
+}
+
+/// The handshake, within its time and the first request's; counted if it fails.
+async fn handshake(
+    stream: Stall,
+    tls: &tls::Tls,
+    deadline: Instant,
+    slot: &Slot,
+    stop: &CancellationToken,
+) -> Option<TlsStream<Stall>> {
+    let accepted = TlsAcceptor::from(Arc::clone(&tls.server)).accept(stream).into_fallible();
+    let deadline = deadline.min(Instant::now() + tls.handshake_timeout);
+    let too_late = async {
+        stop.cancelled().await;
+        sleep(LAST_HANDSHAKES).await;
+    };
+    let accepted = tokio::select! {
+        biased;
+        accepted = timeout_at(deadline, accepted) => accepted,
+        () = too_late => return None,
+    };
+    match accepted {
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err((error, mut stream))) => {
+            let why = Failure::of(&error);
+            slot.handshake_failed(why);
+            tracing::debug!(%error, reason = why.as_str(), "a handshake failed");
+            // The client may have sent more than we have read; a reset would overtake the alert that tells it why.
+            let _ = timeout(LAST_WORDS, stream.shutdown()).await;
+            linger(stream).await;
+            None
+        }
+        Err(_) => {
+            slot.handshake_failed(Failure::Timeout);
+            None
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The clocks of one TLS connection after its handshake, and what its requests and it tell each other.
+//!
+//! Invariants: whoever is ended because of age is told first, so that no request meets a closing connection; an HTTP/2
+//! connection that asks nothing is told to leave, and one that was told and takes none of its answers is cut; a
+//! connection whose requests are being worked on is never cut.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{HeaderValue, Response, header};
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::LAST_WORDS;
+use super::config::Config;
+use super::connection::is_late;
+use super::connections::Slot;
+
+/// Ages differ by this part, so that connections that began together do not end together.
+const JITTER: f64 = 0.1;
+
+/// What is known of a connection by its requests, and said to it by them.
+#[derive(Debug, Default)]
+pub(super) struct Life {
+    heard: AtomicU64,
+    under_way: AtomicUsize,
+    /// The next answer is the last one.
+    aged: AtomicBool,
+    /// An answer was the last one.
+    leave: CancellationToken,
+}
+
+/// One request under way.
+pub(super) struct UnderWay(Arc<Life>);
+
+impl UnderWay {
+    pub(super) fn begin(life: &Arc<Life>) -> Self {
+        life.heard.fetch_add(1, Relaxed);
+        life.under_way.fetch_add(1, Relaxed);
+        Self(Arc::clone(life))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Relaxed);
+    }
+}
+
+impl UnderWay {
+    /// `Connection: close` is what HTTP/1.1 says at the end; HTTP/2 has a frame for it, and forbids the header.
+    pub(super) fn say_goodbye(&self, response: &mut Response<Body>, is_http2: bool) {
+        if is_http2 {
+            if response.headers_mut().remove(header::CONNECTION).is_some() {
+                self.0.leave.cancel();
+            }
+        } else if self.0.aged.load(Relaxed) {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+}
+
+/// The clocks of one connection after its handshake.
+pub(super) struct Watch<'a> {
+    pub(super) first_request_deadline: Instant,
+    pub(super) life: Arc<Life>,
+    pub(super) slot: &'a Slot,
+    pub(super) config: &'a Config,
+    pub(super) stop: CancellationToken,
+}
+
+impl Watch<'_> {
+    /// Whose handshake ended after the stop may have its first request on the way.
+    async fn stopped(stop: &CancellationToken) {
+        let was_stopped = stop.is_cancelled();
+        stop.cancelled().await;
+        if was_stopped {
+            sleep(LAST_WORDS).await;
+        }
+    }
+
+    fn age(&self) -> Duration {
+        self.config.max_connection_age.mul_f64(1.0 - JITTER * fastrand::f64())
+    }
+
+    pub(super) async fn http1(self, connection: impl GracefulConnection<Error = hyper::Error>) {
+        let mut connection = pin!(connection);
+        let mut first_request_deadline = pin!(sleep_until(self.first_request_deadline));
+        let mut age = pin!(sleep(self.age()));
+        let mut stopped = pin!(Self::stopped(&self.stop));
+        let (mut greeted, mut aged, mut stopping) = (false, false, false);
+        loop {
+            tokio::select! {
+                biased;
+                ended = connection.as_mut() => return self.note(ended),
+                () = first_request_deadline.as_mut(), if !greeted => {
+                    if self.life.heard.load(Relaxed) == 0 {
+                        return self.slot.timed_out();
+                    }
+                    greeted = true;
+                }
+                // Told with the next answer. Without one, hyper's clock for idle connections ends it.
+                () = age.as_mut(), if !aged => {
+                    aged = true;
+                    self.life.aged.store(true, Relaxed);
+                }
+                () = stopped.as_mut(), if !stopping => {
+                    stopping = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+
+    pub(super) async fn http2(self, connection: impl GracefulConnection<Error = hyper::Error>) {
+        let mut connection = pin!(connection);
+        let mut first_request_deadline = pin!(sleep_until(self.first_request_deadline));
+        let mut age = pin!(sleep(self.age()));
+        let mut stopped = pin!(Self::stopped(&self.stop));
+        let quiet_for = self.config.keep_alive_timeout;
+        let mut look = pin!(sleep(quiet_for));
+        let (mut greeted, mut closing, mut heard_before) = (false, false, 0);
+        loop {
+            let idle = tokio::select! {
+                biased;
+                ended = connection.as_mut() => return self.note(ended),
+                () = first_request_deadline.as_mut(), if !greeted => {
+                    if self.life.heard.load(Relaxed) == 0 {
+                        return self.slot.timed_out();
+                    }
+                    greeted = true;
+                    continue;
+                }
+                () = self.life.leave.cancelled(), if !closing => false,
+                () = age.as_mut(), if !closing => false,
+                () = stopped.as_mut(), if !closing => false,
+                () = look.as_mut() => true,
+            };
+            let heard = self.life.heard.load(Relaxed);
+            let is_quiet = self.life.under_way.load(Relaxed) == 0 && heard == heard_before;
+            heard_before = heard;
+            look.as_mut().reset(Instant::now() + quiet_for);
+            match (idle, closing) {
+                (true, _) if !is_quiet => {}
+                // It was told to leave, everything was answered, and it takes nothing of it.
+                (true, true) => return self.slot.timed_out(),
+                _ => {
+                    closing = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+
+    fn note(&self, ended: Result<(), hyper::Error>) {
+        if ended.is_err_and(|error| is_late(&error)) {
+            self.slot.timed_out();
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! TLS and operators around the process: the health check, the words in the log, the lines of the welcome.
+
+use std::net::SocketAddr;
+
+use super::{Ran, SandboxProcess, TempFile, idgate, run};
+use crate::support::pki::{Authority, asks};
+
+const KEY: &str = "idg_synthetic-operator";
+
+fn operator() -> String {
+    use sha2::{Digest, Sha256};
+    let hash: String = Sha256::digest(KEY).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("[operators.oncall]\nkeys = [{{ id = \"o\", sha256 = \"{hash}\" }}]\n")
+}
+
+fn sandbox(config: &TempFile) -> SandboxProcess {
+    SandboxProcess::start(&["--config", config.path()], &[])
+}
+
+fn health(config: &TempFile, admin: SocketAddr) -> Ran {
+    let mut command = idgate(&["healthcheck", "--config", config.path()]);
+    run(command.env("IDGATE__SERVER__ADMIN_LISTEN", admin.to_string()), "")
+}
+
+#[test]
+fn a_healthcheck_over_tls_needs_neither_key_nor_trust_and_is_told_when_a_certificate_is_demanded() {
+    let authority = Authority::new("ours");
+    let section = |how: &str| authority.server().section("admin_tls", &asks(&authority, how));
+    let config = TempFile::new("tls-optional.toml", &format!("{}{}", section("optional"), operator()));
+    let process = sandbox(&config);
+    let alive = health(&config, process.admin);
+    assert_eq!((alive.code, &*alive.out), (Some(0), "alive\n"), "{}", alive.err);
+    let unspecified = health(&config, SocketAddr::from(([0, 0, 0, 0], process.admin.port())));
+    assert_eq!(unspecified.code, Some(0), "a container listens everywhere: {}", unspecified.err);
+    // The certificate was replaced on disk, and the process that shows the old one is alive all the same.
+    let renewed = TempFile::new("tls-renewed.toml", &format!("{}{}", section("optional"), operator()));
+    assert_eq!(health(&renewed, process.admin).code, Some(0));
+    // Plain words to a TLS listener, and TLS to a plain one.
+    let plain = TempFile::new("tls-none.toml", "");
+    assert_eq!(health(&plain, process.admin).code, Some(1));
+    assert_eq!(health(&config, process.public).code, Some(1));
+
+    let config = TempFile::new("tls-required.toml", &section("required"));
+    let process = sandbox(&config);
+    let refused = health(&config, process.admin);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.err.contains("no answer from https://") && refused.err.contains("optional"), "{}", refused.err);
+}
+
+#[test]
+fn an_expired_certificate_is_shouted_and_shown() {
+    let authority = Authority::new("ours");
+    let config = TempFile::new("expired.toml", &authority.server_until(2020).section("tls", ""));
+    let process = sandbox(&config);
+    process.terminate();
+    let (status, out, err) = process.ended();
+    assert_eq!(status.code(), Some(0), "{err}");
+    assert!(err.contains("ERROR") && err.contains("THE CERTIFICATE HAS EXPIRED"), "{err}");
+    assert!(err.contains("server.tls") && err.contains("2020-01-01T00:00:00Z"), "{err}");
+    assert!(out.contains("curl -s https://") && out.contains("curl -s -X PUT http://"), "{out}");
+}
+
+#[tokio::test]
+async fn what_an_operator_does_is_logged_with_its_name() {
+    let config = TempFile::new("operator.toml", &operator());
+    let process = sandbox(&config);
+    let http = crate::support::client();
+    for path in ["/v1/providers/aliyun/isolate", "/v1/providers/aliyun/restore", "/v1/reload"] {
+        let asked = http.post(format!("http://{}{path}", process.admin)).bearer_auth(KEY).send().await.unwrap();
+        assert!(asked.status().is_success(), "{path}: {}", asked.status());
+    }
+    process.terminate();
+    let (_, out, err) = process.ended();
+    for done in ["isolated by an operator", "restored by an operator", "asked to reload"] {
+        let line = err.lines().find(|line| line.contains(done)).unwrap_or_else(|| panic!("{done}: {err}"));
+        assert!(line.contains("operator=oncall"), "{line}");
+    }
+    assert!(!err.contains(KEY));
+    assert!(out.contains("/v1/status -H 'Authorization: Bearer YOUR-KEY'"), "{out}");
+}
