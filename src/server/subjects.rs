@@ -8,12 +8,13 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::api::body::VerifyBody;
 use super::api::{Api, code::Code, headers, problem::Problem};
+use super::operator::Operator;
 use crate::verify::Forgotten;
 
 /// The person to be forgotten. Unknown members are refused.
@@ -76,12 +77,16 @@ pub(super) fn router(api: Arc<Api>) -> Router {
             body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn forget(State(api): State<Arc<Api>>, request: Request) -> Response {
+pub(super) async fn forget(
+    State(api): State<Arc<Api>>,
+    Extension(operator): Extension<Arc<Operator>>,
+    request: Request,
+) -> Response {
     let request_id = api.request_id(request.headers());
     let mut response = match forgotten(&api, request).await {
         Ok(forgotten) => {
             let ForgottenDocument { verdicts, holds, tries, replays, under_way } = forgotten;
-            tracing::warn!(request_id, verdicts, holds, tries, replays, under_way, "a person was forgotten");
+            tracing::warn!(request_id, operator = %operator.name, verdicts, holds, tries, replays, under_way, "a person was forgotten");
             Json(ForgetReply { forgotten }).into_response()
         }
         Err(problem) => problem.to_response(&request_id),

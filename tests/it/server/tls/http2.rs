@@ -90,7 +90,8 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 async fn payload_of(stream: &mut TlsStream<TcpStream>, kind: u8) -> Option<Vec<u8>> {
     loop {
         let mut head = [0; 9];
-        stream.read_exact(&mut head).await.ok()?;
+        let read = tokio::time::timeout(PATIENCE, stream.read_exact(&mut head)).await;
+        read.expect("a frame in time").ok()?;
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
         let mut payload = vec![0; length];
         stream.read_exact(&mut payload).await.ok()?;
