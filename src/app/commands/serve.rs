@@ -12,7 +12,7 @@ use crate::server::access_log::AccessLog;
 use crate::server::reload::Requests;
 
 pub(super) fn run(sources: &Sources) -> anyhow::Result<ExitCode> {
-    let Found { files, settings } = sources.find();
+    let Found { files, settings } = memory::wiping(|| sources.find());
     let settings = settings?;
     memory::forbid_dumps(settings.profile)?;
     telemetry::start(&settings.log)?;
@@ -28,7 +28,7 @@ pub(super) fn run(sources: &Sources) -> anyhow::Result<ExitCode> {
 /// One line for every address that answers.
 pub(super) fn bind(settings: Settings, world: World) -> anyhow::Result<Gateway> {
     let order = settings.verify.chain.order.join(", ");
-    let gateway = Gateway::bind(settings, world)?;
+    let gateway = memory::wiping(|| Gateway::bind(settings, world))?;
     let (public, admin) = (gateway.public_addr(), gateway.admin_addr());
     tracing::info!(%public, %admin, order, version = env!("CARGO_PKG_VERSION"), "idgate is up");
     Ok(gateway)

@@ -444,7 +444,11 @@ mod tests {
         assert_eq!(asked(&same), (false, false));
         let mut faster = config(None);
         faster.get_mut("payout").unwrap().rate_limit = NonZeroU32::new(10).unwrap();
-        assert_eq!(asked(&Clients::new(&faster, &[], Identity::Any, Some(&same))), (true, false), "another rate begins anew");
+        assert_eq!(
+            asked(&Clients::new(&faster, &[], Identity::Any, Some(&same))),
+            (true, false),
+            "another rate begins anew"
+        );
         assert_eq!(asked(&clients(None)), (true, true), "another process knows nothing of it");
     }
 

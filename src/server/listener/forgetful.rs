@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The outermost stream of a connection, what hyper reads from: behind TLS, not before it.
+/// What a parser reads from: hyper, and under it TLS, which opens records in the buffer that it read them into.
 #[derive(Debug)]
 pub(super) struct Forgetful<S> {
     stream: S,

@@ -78,7 +78,7 @@ fn people() -> Vec<Wanted> {
     for n in 0..PEOPLE {
         let Pair { id_number, .. } = person(n);
         // Date and sequence: with its region they are the person.
-        add("the end of a number", id_number[10..].as_bytes());
+        add("the end of a number", &id_number.as_bytes()[10..]);
     }
     all
 }
@@ -96,6 +96,7 @@ fn secrets() -> Vec<Wanted> {
 struct Gateway {
     child: Child,
     public: String,
+    said: TempFile,
     /// Sockets that it has before anybody is connected.
     sockets: usize,
 }
@@ -107,10 +108,10 @@ impl Gateway {
         let mut command = idgate(&["serve", "--config", config]);
         // A core holds what is reserved too; less of it is a smaller file.
         command.env("MIMALLOC_ARENA_RESERVE", "64MiB").stdout(Stdio::null()).stderr(to);
-        let mut gateway = Self { child: command.spawn().unwrap(), public: String::new(), sockets: 0 };
+        let mut gateway = Self { child: command.spawn().unwrap(), public: String::new(), said, sockets: 0 };
         let began = Instant::now();
         loop {
-            let said = said.text();
+            let said = gateway.said.text();
             if let Some(up) = said.lines().find(|line| line.contains("idgate is up")) {
                 let up: Value = serde_json::from_str(up).unwrap();
                 gateway.public = format!("http://{}/v1/verify", up["public"].as_str().unwrap());
@@ -133,6 +134,15 @@ impl Gateway {
         let began = Instant::now();
         while self.sockets() != self.sockets + left {
             assert!(began.elapsed() < PATIENCE, "{} connections", self.sockets() - self.sockets);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until it has taken over what its files say now.
+    async fn until_reloaded(&self) {
+        let began = Instant::now();
+        while !self.said.text().contains("the configuration was reloaded") {
+            assert!(began.elapsed() < PATIENCE, "it does not reload");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -198,6 +208,7 @@ fn simulators() -> Sandbox {
 }
 
 /// Whether a core can be had here. `.ci/run` sees to it.
+#[expect(clippy::print_stderr, reason = "what was not tested is said aloud")]
 fn can_dump() -> bool {
     let mut nobody = Command::new("sleep").arg("60").spawn().unwrap();
     let prefix = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-sleep", std::process::id()));
@@ -227,7 +238,7 @@ async fn a_core_of_the_idle_process_holds_nobody_and_each_secret_where_its_crede
     let purposes: Vec<_> = DRIVERS.iter().map(|driver| format!("only_{}", driver.name)).collect();
     let mut toml = format!(
         "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n\
-         [cache]\ndigest_key = {{ file = {:?} }}\n[holds]\ncalls = 1000\n[chain]\norder = [{:?}]\n\
+         [cache]\ndigest_key = {{ file = {:?} }}\n[holds]\ncalls = 1000\n[reload]\npoll = \"50ms\"\n[chain]\norder = [{:?}]\n\
          [clients.c]\nkeys = [{{ id = \"c1\", sha256 = \"{hash}\" }}]\nrate_limit = 100000\npurposes = {purposes:?}\n",
         digest.path(),
         DRIVERS[0].name
@@ -290,6 +301,14 @@ async fn a_core_of_the_idle_process_holds_nobody_and_each_secret_where_its_crede
         let live = usize::from(SECRETS.iter().any(|secret| secret.as_bytes() == wanted.bytes));
         assert_eq!(count, live, "{}, for example …{around}…", wanted.what);
     }
+
+    // A secret that another has replaced is gone.
+    let (current, replaced) = ("residueOfTheSecretThatFollows", &SECRETS[0]);
+    std::fs::write(files[0].path(), current).unwrap();
+    let both = [current, replaced].map(|secret| Wanted { what: "a secret", bytes: secret.as_bytes().to_vec() });
+    gateway.until_reloaded().await;
+    let found: Vec<_> = gateway.find(&both).into_iter().map(|(count, _)| count).collect();
+    assert_eq!(found, [1, 0]);
 
     // The same search finds somebody who is being asked about.
     sandbox.handle().set_fault_json(DRIVERS[1].name, br#"{"kind": "hang"}"#).unwrap();
