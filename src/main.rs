@@ -2,9 +2,13 @@
 
 use std::process::ExitCode;
 
-/// Most of a request's allocations are small and short-lived, which the system's allocator is slow at.
+use mimalloc::MiMalloc;
+use zeroizing_alloc::ZeroAlloc;
+
+/// Most of a request's allocations are small and short-lived, which the system's allocator is slow at. What is freed is
+/// wiped: names, numbers and secrets pass through buffers of many libraries, and none of them is left behind.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: ZeroAlloc<MiMalloc> = ZeroAlloc(MiMalloc);
 
 fn main() -> ExitCode {
     idgate::app::commands::main()

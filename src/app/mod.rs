@@ -37,6 +37,7 @@ use crate::verify::{self, BuildError, Ground, Live};
 pub mod commands;
 pub mod config;
 pub mod lifecycle;
+mod memory;
 mod reload;
 pub mod simulated;
 pub mod telemetry;

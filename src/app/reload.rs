@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::config::{Difference, Files, Found, Mistake, Mistakes, Sections, Settings, Sources};
+use super::memory;
 use crate::server::listener::TlsSwitch;
 use crate::server::reload::{Asked, Outcome, Reloaded};
 use crate::server::snapshot::Switch;
@@ -125,8 +126,10 @@ impl Reloader {
             (sources.clone(), self.at_work.ground.clone(), Arc::clone(&self.at_work.switch.load().live));
         let fixed = self.at_work.fixed.clone();
         let reading = tokio::task::spawn_blocking(move || {
-            let Found { files, settings } = sources.find();
-            (files, settings.and_then(|settings| Prepared::build(settings, &fixed, &ground, &before)))
+            memory::wiping(|| {
+                let Found { files, settings } = sources.find();
+                (files, settings.and_then(|settings| Prepared::build(settings, &fixed, &ground, &before)))
+            })
         });
         let outcome = match reading.await {
             Ok((files, prepared)) => {
@@ -202,7 +205,7 @@ async fn changed(files: &Files, poll: Duration) {
         tokio::time::sleep(poll).await;
         let as_read = files.clone();
         // A thread that is gone was stopped with the runtime.
-        let again = tokio::task::spawn_blocking(move || as_read.again() != as_read).await;
+        let again = tokio::task::spawn_blocking(move || memory::wiping(|| as_read.again() != as_read)).await;
         if again.unwrap_or(false) {
             return;
         }

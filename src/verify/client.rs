@@ -18,13 +18,15 @@ use crate::domain::personal::Secret;
 use crate::providers::Endpoint;
 
 /// Below the 60 s and more after which providers close an idle connection, so that a request seldom meets a closing one.
-const IDLE_CONNECTION: Duration = Duration::from_secs(20);
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How a provider is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outbound {
     /// DNS, TCP and TLS must be done by then.
     pub connect_timeout: Duration,
+    /// A connection that was not used for this long is closed. Until then the pool remembers the URL that was asked last.
+    pub idle_timeout: Duration,
     /// Whether the roots that came with the binary count.
     pub roots: Roots,
     /// Roots beside them.
@@ -96,6 +98,7 @@ impl Outbound {
     pub fn direct(connect_timeout: Duration) -> Self {
         Self {
             connect_timeout,
+            idle_timeout: IDLE_TIMEOUT,
             roots: Roots::default(),
             authorities: Vec::new(),
             pins: Vec::new(),
@@ -167,7 +170,7 @@ impl Clients {
             // Those of the environment.
             .no_proxy()
             .connect_timeout(outbound.connect_timeout)
-            .pool_idle_timeout(IDLE_CONNECTION)
+            .pool_idle_timeout(outbound.idle_timeout)
             .pool_max_idle_per_host(1024)
             .tcp_nodelay(true);
         if let Some(proxy) = &outbound.proxy {

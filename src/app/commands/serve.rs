@@ -7,13 +7,14 @@ use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::config::{Found, Log, Settings, Sources};
-use crate::app::{Gateway, World, lifecycle, telemetry};
+use crate::app::{Gateway, World, lifecycle, memory, telemetry};
 use crate::server::access_log::AccessLog;
 use crate::server::reload::Requests;
 
 pub(super) fn run(sources: &Sources) -> anyhow::Result<ExitCode> {
-    let Found { files, settings } = sources.find();
+    let Found { files, settings } = memory::wiping(|| sources.find());
     let settings = settings?;
+    memory::forbid_dumps(settings.profile)?;
     telemetry::start(&settings.log)?;
     let access_log = access_log(&settings.log)?;
     block_on(async {
@@ -27,7 +28,7 @@ pub(super) fn run(sources: &Sources) -> anyhow::Result<ExitCode> {
 /// One line for every address that answers.
 pub(super) fn bind(settings: Settings, world: World) -> anyhow::Result<Gateway> {
     let order = settings.verify.chain.order.join(", ");
-    let gateway = Gateway::bind(settings, world)?;
+    let gateway = memory::wiping(|| Gateway::bind(settings, world))?;
     let (public, admin) = (gateway.public_addr(), gateway.admin_addr());
     tracing::info!(%public, %admin, order, version = env!("CARGO_PKG_VERSION"), "idgate is up");
     Ok(gateway)
@@ -73,7 +74,8 @@ pub(super) fn access_log(log: &Log) -> anyhow::Result<AccessLog> {
 
 /// Runs `work` on a runtime of its own, and does not wait for what that leaves behind, such as a name look-up that hangs.
 pub(super) fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_park(memory::wipe_stack).build()?;
     let done = runtime.block_on(work);
     runtime.shutdown_background();
     done

@@ -7,7 +7,7 @@ use anyhow::Context;
 
 use super::serve;
 use crate::app::config::Sources;
-use crate::app::{Gateway, World, telemetry};
+use crate::app::{Gateway, World, memory, telemetry};
 use crate::domain::personal::Personal;
 use crate::server::access_log::AccessLog;
 
@@ -22,6 +22,7 @@ pub(super) struct Args {
 
 pub(super) fn run(sources: &Sources, args: &Args) -> anyhow::Result<ExitCode> {
     let mut settings = sources.load()?;
+    memory::forbid_dumps(settings.profile)?;
     telemetry::start(&settings.log)?;
     let (name, number) = if args.name == "-" { from_stdin()? } else { (args.name.clone(), args.number.clone()) };
     // Nothing is served: the sockets are bound on free ports and never listened on by anybody.

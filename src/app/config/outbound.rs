@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -17,6 +18,9 @@ use crate::verify::trust::{self, Pin};
 
 /// The user and password of a provider's proxy, beside its driver's own secrets.
 pub(super) const PROXY_LOGIN: &str = "proxy_login";
+
+/// What was asked last must be forgotten within a minute; the pool looks for idle connections as rarely as this.
+const LONGEST_IDLE: Duration = Duration::from_secs(30);
 
 const HOW_TO_PROXY: &str = "write \"http://host:port\"";
 
@@ -37,7 +41,14 @@ pub(super) fn finish(
     }
     let (pins, proxy) = (pins(at, section, endpoints, read), proxy(at, section, read));
     check_family(at, section.ip, endpoints, read);
+    if section.idle_timeout.is_zero() || section.idle_timeout > LONGEST_IDLE {
+        read.mistake(
+            format!("{at}.idle_timeout"),
+            "must be above zero, and below the time after which the provider closes a connection; write \"20s\"",
+        );
+    }
     Outbound {
+        idle_timeout: section.idle_timeout,
         roots: section.roots,
         authorities,
         pins,

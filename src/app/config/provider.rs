@@ -18,10 +18,10 @@ use super::{Read, Sections, Tree};
 use crate::domain::money::{MicroYuan, Prices};
 use crate::providers::{self, Configured, DRIVERS, Driver, Endpoint, Settings};
 use crate::verify::ProviderConfig;
-use crate::verify::client::{Family, Roots};
+use crate::verify::client::{Family, IDLE_TIMEOUT, Roots};
 
 /// The keys that every provider has; all others are its driver's.
-const COMMON: [&str; 13] = [
+const COMMON: [&str; 14] = [
     "driver",
     "endpoints",
     "connect_timeout",
@@ -35,6 +35,7 @@ const COMMON: [&str; 13] = [
     "pinned_sha256",
     "proxy",
     "ip",
+    "idle_timeout",
 ];
 
 /// Settings of drivers that name a key without being secret: the one that follows has another.
@@ -63,6 +64,8 @@ pub(super) struct Section {
     pub(super) pinned_sha256: Option<Vec<String>>,
     pub(super) proxy: Option<String>,
     pub(super) ip: Family,
+    #[serde(with = "friendly")]
+    pub(super) idle_timeout: Duration,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -100,6 +103,7 @@ impl Default for Section {
             pinned_sha256: None,
             proxy: None,
             ip: Family::default(),
+            idle_timeout: IDLE_TIMEOUT,
         }
     }
 }

@@ -27,6 +27,7 @@ use tower::{Service, ServiceExt};
 
 use super::config::{Config, MIN_HEADER_BYTES};
 use super::connections::Slot;
+use super::forgetful::Forgetful;
 use super::stall::Stall;
 
 /// How many times the longest head a connection may buffer.
@@ -69,8 +70,9 @@ pub(super) async fn drive<S>(
 {
     let heard = Arc::new(AtomicBool::new(false));
     let service = Greeted { service, peer, heard: heard.clone() };
-    let mut connection =
-        pin!(http1.builder.serve_connection(TokioIo::new(Stall::new(stream, http1.stall_timeout)), service));
+    let mut connection = pin!(
+        http1.builder.serve_connection(TokioIo::new(Forgetful::new(Stall::new(stream, http1.stall_timeout))), service)
+    );
     let mut first_request_deadline = pin!(sleep(http1.first_request_timeout));
     let (mut greeted, mut stopping) = (false, false);
     loop {

@@ -26,6 +26,7 @@ use tower::Service;
 mod config;
 mod connection;
 mod connections;
+mod forgetful;
 mod metrics;
 mod refusal;
 mod secure;

@@ -30,6 +30,7 @@ use tower::{Service, ServiceExt};
 use super::config::{Config, MIN_HEADER_BYTES};
 use super::connection::{Http1, ROOM};
 use super::connections::Slot;
+use super::forgetful::Forgetful;
 use super::refusal::linger;
 use super::stall::Stall;
 use super::tls::{Failure, HTTP2, PeerCertificate, TlsSwitch};
@@ -118,7 +119,8 @@ pub(super) async fn drive<S>(
     S::Future: Send,
 {
     let first_request_deadline = Instant::now() + secure.http1.first_request_timeout;
-    let stream = Stall::new(stream, secure.http1.stall_timeout);
+    // Records are opened where they were read: what TLS reads into forgets too.
+    let stream = Forgetful::new(Stall::new(stream, secure.http1.stall_timeout));
     let Some(stream) = handshake(stream, &secure.tls.load(), first_request_deadline, &slot, &stop).await else {
         return;
     };
@@ -141,7 +143,7 @@ pub(super) async fn drive<S>(
         }
     });
     let watch = Watch { first_request_deadline, life, slot: &slot, config: &secure.config, stop };
-    let io = TokioIo::new(stream);
+    let io = TokioIo::new(Forgetful::new(stream));
     if is_http2 {
         let connection = CancellationToken::new();
         let _ends_with_it = connection.clone().drop_guard();
@@ -154,12 +156,12 @@ pub(super) async fn drive<S>(
 
 /// The handshake, within its time and the first request's; counted if it fails.
 async fn handshake(
-    stream: Stall,
+    stream: Forgetful<Stall>,
     tls: &tls::Tls,
     deadline: Instant,
     slot: &Slot,
     stop: &CancellationToken,
-) -> Option<TlsStream<Stall>> {
+) -> Option<TlsStream<Forgetful<Stall>>> {
     let accepted = TlsAcceptor::from(Arc::clone(&tls.server)).accept(stream).into_fallible();
     let deadline = deadline.min(Instant::now() + tls.handshake_timeout);
     let too_late = async {

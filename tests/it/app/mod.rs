@@ -14,6 +14,7 @@ mod configuration;
 mod drain;
 mod operate;
 mod reload;
+mod residue;
 
 /// As long as a process may take to come up or go down; only a broken test waits for all of it.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -3,11 +3,9 @@
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use self::world::{Authority, Door, NameServer, Tunnels, tls_1_1};
 use super::unhurried;
+use crate::support::net::{Authority, Door, NameServer, Tunnels, tls_1_1};
 use crate::support::{Builder, Reply, TestGateway, anybody};
-
-mod world;
 
 /// A name that only the tests' name servers know.
 const HOST: &str = "provider.test";

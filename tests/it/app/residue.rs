@@ -1,0 +1,326 @@
+//! What is left of people and secrets in the memory of an idle process, as a core dump shows it.
+//!
+//! The gateway is a process of its own; whoever provides, asks and searches is this one, so that nothing that is found
+//! was put there by the search.
+
+use std::fmt::Write;
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use idgate::app::World;
+use idgate::app::simulated;
+use idgate::domain::personal::Secret;
+use idgate::domain::verdict::Verdict;
+use idgate::providers::{Credential, DRIVERS};
+use idgate::server::access_log::AccessLog;
+use idgate::server::sandbox::{People, Sandbox};
+use memchr::memmem;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use super::{PATIENCE, TempFile, idgate};
+use crate::support::Pair;
+use crate::support::net::{Authority, Door};
+
+/// So many people are asked about, by each provider.
+const PEOPLE: usize = 50;
+
+/// How every name begins: characters that nothing else has.
+const FAMILY: &str = "龘靐";
+
+/// The region, the year and the month of every number: nobody was born there and then.
+const NUMBERS: &str = "659004188802";
+
+const CLIENT_KEY: &str = "idg_cmVzaWR1ZS1vZi1hLWNsaWVudHMta2V5LXN5bnRoZXRpYw";
+const DIGEST_SECRET: &str = "residue0digest0secret0synthetic0of0the0tests";
+
+/// A secret for each provider, in the order of the drivers, none a part of another.
+const SECRETS: [&str; 4] = [
+    "residueAccessKeySecretOfTheFirstProvider",
+    "residueAccessKeySecretOfTheSecondProvider",
+    "residue0appcode0of0the0third0provider000",
+    "residue0appcode0of0the0fourth0provider00",
+];
+
+fn person(n: usize) -> Pair {
+    let digits = format!("{NUMBERS}{:02}{:03}", 1 + n % 28, 100 + n);
+    let weights = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
+    let sum: usize = digits.bytes().zip(weights).map(|(digit, weight)| usize::from(digit - b'0') * weight).sum();
+    let given = char::from_u32(0x4e00 + u32::try_from(n).unwrap()).unwrap();
+    Pair::new(&format!("{FAMILY}{given}"), &format!("{digits}{}", char::from(b"10X98765432"[sum % 11])))
+}
+
+/// What is searched for, and what it is called in a failure.
+struct Wanted {
+    what: &'static str,
+    bytes: Vec<u8>,
+}
+
+/// All that tells of a person, in every form that it passes through.
+fn people() -> Vec<Wanted> {
+    let mut all = Vec::new();
+    let mut add = |what, bytes: &[u8]| all.push(Wanted { what, bytes: bytes.to_vec() });
+    let percent: String = FAMILY.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let utf16: Vec<u8> = FAMILY.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let code_points: Vec<u8> = FAMILY.chars().flat_map(|one| u32::from(one).to_le_bytes()).collect();
+    let escaped: String = FAMILY.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+    add("a name", FAMILY.as_bytes());
+    add("a name, percent-encoded", percent.as_bytes());
+    add("a name, percent-encoded", percent.to_lowercase().as_bytes());
+    add("a name, percent-encoded twice", percent.replace('%', "%25").as_bytes());
+    add("a name in UTF-16", &utf16);
+    add("a name in UTF-32", &code_points);
+    add("a name, escaped", escaped.as_bytes());
+    add("the beginning of a number", NUMBERS.as_bytes());
+    for n in 0..PEOPLE {
+        let Pair { id_number, .. } = person(n);
+        // Date and sequence: with its region they are the person.
+        add("the end of a number", &id_number.as_bytes()[10..]);
+    }
+    all
+}
+
+/// The secrets of providers, which are where they are used, and those that are used up at the start.
+fn secrets() -> Vec<Wanted> {
+    let wanted = |what, text: &str| Wanted { what, bytes: text.as_bytes().to_vec() };
+    let mut all: Vec<_> = SECRETS.iter().map(|secret| wanted("a provider's secret", secret)).collect();
+    all.push(wanted("a client's key", &CLIENT_KEY[4..]));
+    all.push(wanted("the digest key", DIGEST_SECRET));
+    all
+}
+
+/// `idgate serve` over the simulators of this process.
+struct Gateway {
+    child: Child,
+    public: String,
+    said: TempFile,
+    /// Sockets that it has before anybody is connected.
+    sockets: usize,
+}
+
+impl Gateway {
+    fn start(config: &str) -> Self {
+        let said = TempFile::new("residue.log", "");
+        let to = std::fs::File::create(said.path()).unwrap();
+        let mut command = idgate(&["serve", "--config", config]);
+        // A core holds what is reserved too; less of it is a smaller file.
+        command.env("MIMALLOC_ARENA_RESERVE", "64MiB").stdout(Stdio::null()).stderr(to);
+        let mut gateway = Self { child: command.spawn().unwrap(), public: String::new(), said, sockets: 0 };
+        let began = Instant::now();
+        loop {
+            let said = gateway.said.text();
+            if let Some(up) = said.lines().find(|line| line.contains("idgate is up")) {
+                let up: Value = serde_json::from_str(up).unwrap();
+                gateway.public = format!("http://{}/v1/verify", up["public"].as_str().unwrap());
+                gateway.sockets = gateway.sockets();
+                return gateway;
+            }
+            assert!(began.elapsed() < PATIENCE, "it does not come up: {said}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn sockets(&self) -> usize {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        let links = files.flatten().filter_map(|file| std::fs::read_link(file.path()).ok());
+        links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+    }
+
+    /// Waits until so many connections are left, of callers and to providers.
+    async fn until_connections(&self, left: usize) {
+        let began = Instant::now();
+        while self.sockets() != self.sockets + left {
+            assert!(began.elapsed() < PATIENCE, "{} connections", self.sockets() - self.sockets);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until it has taken over what its files say now.
+    async fn until_reloaded(&self) {
+        let began = Instant::now();
+        while !self.said.text().contains("the configuration was reloaded") {
+            assert!(began.elapsed() < PATIENCE, "it does not reload");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// How often each of `wanted` is in a core of the process as it is now, and what is around the first.
+    fn find(&self, wanted: &[Wanted]) -> Vec<(usize, String)> {
+        let prefix = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-residue", std::process::id()));
+        let id = self.child.id().to_string();
+        let done = Command::new("gcore").arg("-o").arg(&prefix).arg(&id).output().unwrap();
+        let file = prefix.with_extension(&id);
+        let core = std::fs::File::open(&file);
+        // Its content can still be read.
+        let _ = std::fs::remove_file(file);
+        let core = core.unwrap_or_else(|_| panic!("no core: {}", String::from_utf8_lossy(&done.stderr)));
+        search(core, wanted)
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads piece by piece, each with the end of the one before.
+fn search(mut core: impl Read, wanted: &[Wanted]) -> Vec<(usize, String)> {
+    const PIECE: usize = 8 << 20;
+    const OVERLAP: usize = 256;
+    let mut found = vec![(0, String::new()); wanted.len()];
+    let mut piece = Vec::with_capacity(PIECE + OVERLAP);
+    loop {
+        let kept = piece.len().min(OVERLAP);
+        piece.drain(..piece.len() - kept);
+        if core.by_ref().take(PIECE as u64).read_to_end(&mut piece).unwrap() == 0 {
+            return found;
+        }
+        for (Wanted { bytes, .. }, (count, around)) in wanted.iter().zip(&mut found) {
+            // What lies wholly in the kept part was counted.
+            for at in memmem::find_iter(&piece, bytes).filter(|at| at + bytes.len() > kept) {
+                let shown = &piece[at.saturating_sub(64)..(at + 96).min(piece.len())];
+                if *count == 0 {
+                    *around = shown.escape_ascii().to_string();
+                }
+                *count += 1;
+            }
+        }
+    }
+}
+
+/// The simulators of all drivers, each with a secret that nobody else has.
+fn simulators() -> Sandbox {
+    let mut all = simulated::providers(1).unwrap();
+    for (one, secret) in all.iter_mut().zip(SECRETS) {
+        let secret = Secret::new(secret);
+        one.credential = match &one.credential {
+            Credential::AppCode(_) => Credential::AppCode(secret),
+            _ => Credential::AccessKey { id: "residueId".to_owned(), secret, security_token: None },
+        };
+    }
+    let world = World::real(AccessLog::nowhere());
+    Sandbox::start(all, People::invented(), Verdict::Match, world.clock, world.ids, CancellationToken::new()).unwrap()
+}
+
+/// Whether a core can be had here. `.ci/run` sees to it.
+#[expect(clippy::print_stderr, reason = "what was not tested is said aloud")]
+fn can_dump() -> bool {
+    let mut nobody = Command::new("sleep").arg("60").spawn().unwrap();
+    let prefix = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-sleep", std::process::id()));
+    let id = nobody.id().to_string();
+    let done = Command::new("gcore").arg("-o").arg(&prefix).arg(&id).output();
+    let _ = nobody.kill();
+    let _ = nobody.wait();
+    let made = std::fs::remove_file(prefix.with_extension(&id)).is_ok();
+    if !made {
+        let why =
+            done.map_or_else(|error| error.to_string(), |done| String::from_utf8_lossy(&done.stderr).into_owned());
+        eprintln!("SKIPPED: no core can be had (Debian's package gdb has gcore), so memory was NOT searched: {why}");
+    }
+    made
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_core_of_the_idle_process_holds_nobody_and_each_secret_where_its_credential_is() {
+    if !can_dump() {
+        return;
+    }
+    let sandbox = simulators();
+    let authority = Authority::new("residue");
+    let files: Vec<_> = (0..).zip(SECRETS).map(|(n, secret)| TempFile::new(&format!("residue-{n}"), secret)).collect();
+    let digest = TempFile::new("residue-digest", DIGEST_SECRET);
+    let hash: String = Sha256::digest(CLIENT_KEY).iter().map(|byte| format!("{byte:02x}")).collect();
+    let purposes: Vec<_> = DRIVERS.iter().map(|driver| format!("only_{}", driver.name)).collect();
+    let mut toml = format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n\
+         [cache]\ndigest_key = {{ file = {:?} }}\n[holds]\ncalls = 1000\n[reload]\npoll = \"50ms\"\n[chain]\norder = [{:?}]\n\
+         [clients.c]\nkeys = [{{ id = \"c1\", sha256 = \"{hash}\" }}]\nrate_limit = 100000\npurposes = {purposes:?}\n",
+        digest.path(),
+        DRIVERS[0].name
+    );
+    let mut doors = Vec::new();
+    for (driver, file) in DRIVERS.iter().zip(&files) {
+        let (name, simulator) = (driver.name, sandbox.addresses(driver.name)[0]);
+        // Every other one over TLS, which has buffers of its own.
+        let endpoint = if doors.len() % 2 == 0 {
+            let door = Door::open(&authority.issue(&["localhost"])).await;
+            door.lead_to(simulator);
+            door.url("localhost")
+        } else {
+            format!("http://{simulator}")
+        };
+        doors.push(endpoint.clone());
+        let secret = match driver.secrets.contains(&"app_code") {
+            true => "app_code",
+            false => "access_key_id = { value = \"residueId\" }\naccess_key_secret",
+        };
+        write!(
+            toml,
+            "[purposes.only_{name}]\norder = [\"{name}\"]\n[providers.{name}]\ndriver = \"{name}\"\n\
+             endpoints = [{endpoint:?}]\n{}\nidle_timeout = \"1s\"\n{secret} = {{ file = {:?} }}\n",
+            authority.ca_file(),
+            file.path()
+        )
+        .unwrap();
+    }
+    let config = TempFile::new("residue.toml", &toml);
+    let gateway = Gateway::start(config.path());
+    // A caller who keeps one connection.
+    let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(1).build().unwrap();
+    let ask = |purpose: String, pair: Pair, key: String| {
+        let mut body = pair.body();
+        body["purpose"] = purpose.into();
+        body["include_person"] = true.into();
+        let request = http.post(&gateway.public).header("content-type", "application/json").bearer_auth(CLIENT_KEY);
+        request.header("idempotency-key", key).body(body.to_string()).send()
+    };
+    for purpose in &purposes {
+        for n in 0..PEOPLE {
+            let reply = ask(purpose.clone(), person(n), format!("{purpose}-{n}")).await.unwrap();
+            assert_eq!(reply.status(), 200);
+            assert!(reply.text().await.unwrap().contains("\"match\""));
+        }
+    }
+    let damaged = Pair { id_number: format!("{}?", person(1).id_number), ..person(1) };
+    let reply = ask(purposes[0].clone(), damaged, "damaged".to_owned()).await.unwrap();
+    assert_eq!(reply.status(), 422);
+    assert!(reply.text().await.unwrap().contains("invalid_id_number"));
+
+    // The caller keeps its connection, and hyper the buffer of that; those to the providers are closed.
+    gateway.until_connections(1).await;
+    let (people, secrets) = (people(), secrets());
+    for (wanted, (count, around)) in people.iter().zip(gateway.find(&people)) {
+        assert_eq!(count, 0, "{}, for example …{around}…", wanted.what);
+    }
+    for (wanted, (count, around)) in secrets.iter().zip(gateway.find(&secrets)) {
+        let live = usize::from(SECRETS.iter().any(|secret| secret.as_bytes() == wanted.bytes));
+        assert_eq!(count, live, "{}, for example …{around}…", wanted.what);
+    }
+
+    // A secret that another has replaced is gone.
+    let (current, replaced) = ("residueOfTheSecretThatFollows", &SECRETS[0]);
+    std::fs::write(files[0].path(), current).unwrap();
+    let both = [current, replaced].map(|secret| Wanted { what: "a secret", bytes: secret.as_bytes().to_vec() });
+    gateway.until_reloaded().await;
+    let found: Vec<_> = gateway.find(&both).into_iter().map(|(count, _)| count).collect();
+    assert_eq!(found, [1, 0]);
+
+    // The same search finds somebody who is being asked about.
+    sandbox.handle().set_fault_json(DRIVERS[1].name, br#"{"kind": "hang"}"#).unwrap();
+    let calls = sandbox.handle().calls(DRIVERS[1].name);
+    let asked = tokio::spawn(ask(purposes[1].clone(), person(PEOPLE), "hangs".to_owned()));
+    let began = Instant::now();
+    while sandbox.handle().calls(DRIVERS[1].name) == calls {
+        assert!(began.elapsed() < PATIENCE, "the question does not arrive");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let found = gateway.find(&people);
+    let seen = |what: &str| people.iter().zip(&found).any(|(wanted, (count, _))| wanted.what == what && *count > 0);
+    assert!(seen("a name") && seen("the beginning of a number"), "the search finds nobody at all");
+    asked.abort();
+}
