@@ -8,7 +8,7 @@ use crate::verify::ProviderConfig;
 /// Everything in `settings` that is not for production.
 pub(super) fn mistakes(settings: &Settings) -> Vec<Mistake> {
     let providers = settings.verify.providers.iter().flat_map(provider);
-    providers.chain(clients(settings)).chain(log(settings)).collect()
+    providers.chain(listeners(settings)).chain(clients(settings)).chain(log(settings)).collect()
 }
 
 fn mistake(key: impl Into<String>, problem: &str) -> Mistake {
@@ -32,6 +32,23 @@ fn is_sandboxed(provider: &ProviderConfig) -> bool {
     let Ok(sandbox) = provider.driver.sandbox() else { return false };
     let Some(invented) = sandbox.access.given() else { return false };
     provider.configured.access.given().into_iter().chain(&provider.next).any(|given| given.is(invented))
+}
+
+fn listeners(settings: &Settings) -> Vec<Mistake> {
+    let server = &settings.server;
+    let listeners = [
+        ("server.listen", server.listen, server.tls.is_some(), "server.tls"),
+        ("server.admin_listen", server.admin_listen, server.admin_tls.is_some(), "server.admin_tls"),
+    ];
+    let plain = listeners.into_iter().filter(|(_, address, has_tls, _)| !has_tls && !address.ip().is_loopback());
+    let told = |(key, _, _, section): (&str, _, _, _)| {
+        let problem = format!(
+            "serves plain http to other machines, which production refuses; add [{section}], or listen on a loopback \
+             address behind a proxy on this machine"
+        );
+        mistake(key, &problem)
+    };
+    plain.map(told).collect()
 }
 
 fn clients(settings: &Settings) -> Option<Mistake> {
@@ -72,14 +89,16 @@ mod tests {
         let driver = crate::providers::DRIVERS.iter().find(|driver| driver.secrets.contains(&"app_code")).unwrap();
         let (key, code) = driver.sandbox_settings.first().unwrap();
         let toml = format!(
-            "profile = \"production\"\n[log]\nlevel = \"debug\"\n[chain]\norder = [\"one\"]\n[providers.one]\n\
+            "profile = \"production\"\n[log]\nlevel = \"debug\"\n[server]\nlisten = \"0.0.0.0:1\"\n[chain]\norder = [\"one\"]\n[providers.one]\n\
              driver = \"{}\"\nendpoints = [\"http://127.0.0.1:1\"]\n{key} = {{ env = \"CODE\" }}\n",
             driver.name
         );
         let sources = Sources::text(toml).with_variable("CODE", code);
         let told = sources.load().unwrap_err().0;
         let told: Vec<_> = told.iter().map(|mistake| &*mistake.key).collect();
-        assert_eq!(told, ["clients", "log.level", "providers.one", "providers.one.endpoints[0]"]);
+        let of_server = ["server.listen", "server.listen"];
+        let others = ["clients", "log.level", "providers.one", "providers.one.endpoints[0]"];
+        assert_eq!(told, [&others[..], &of_server].concat());
     }
 
     #[test]
