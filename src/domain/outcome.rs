@@ -186,6 +186,8 @@ pub enum Reason {
     KeyRefused,
     /// The key is known and the signature is wrong: the secret is.
     SignatureRefused,
+    /// There is no credential: it could not be fetched, or has ended.
+    NoCredential,
     /// The clock of this machine is off.
     Clock,
     /// Wrong host, action, version or API: a mistake of the configuration.
@@ -225,7 +227,7 @@ pub enum Reason {
 
 impl Reason {
     /// The reasons of an account fault, for metrics that exist at zero.
-    pub const ACCOUNT: [Reason; 9] = [
+    pub const ACCOUNT: [Reason; 10] = [
         Reason::Arrears,
         Reason::QuotaUsedUp,
         Reason::SubscriptionExpired,
@@ -233,6 +235,7 @@ impl Reason {
         Reason::NoPermission,
         Reason::KeyRefused,
         Reason::SignatureRefused,
+        Reason::NoCredential,
         Reason::Clock,
         Reason::Misconfigured,
     ];
@@ -252,6 +255,7 @@ impl Reason {
             Reason::NoPermission => "no_permission",
             Reason::KeyRefused => "key_refused",
             Reason::SignatureRefused => "signature_refused",
+            Reason::NoCredential => "no_credential",
             Reason::Clock => "clock",
             Reason::Misconfigured => "misconfigured",
             Reason::Garbage => "garbage",

@@ -30,10 +30,13 @@ use crate::domain::personal::{Personal, Secret};
 use crate::domain::subject::Subject;
 use crate::domain::verdict::{Finding, Verdict};
 
+use self::source::Source;
+
 pub mod alibaba;
 mod aliyun;
 mod aliyun_intl;
 mod muzhiyun;
+pub mod source;
 mod yunyi;
 
 /// Every driver. A new provider is one line here.
@@ -53,6 +56,8 @@ pub struct Driver {
     pub title: &'static str,
     /// The settings that hold secrets (the configuration gives them as `{ env }`, `{ file }` or `{ value }`).
     pub secrets: &'static [&'static str],
+    /// The variables of the environment that its own ways to a credential read, as its vendor's clients do.
+    pub variables: &'static [&'static str],
     /// Settings that a sandbox may use: synthetic credentials, as `key = value`.
     pub sandbox_settings: &'static [(&'static str, &'static str)],
     /// The kinds of number it takes.
@@ -100,6 +105,8 @@ pub struct Settings {
     pub plain: std::collections::BTreeMap<String, String>,
     /// Secret settings by key (those that [`Driver::secrets`] names).
     pub secret: std::collections::BTreeMap<String, Secret>,
+    /// Those of [`Driver::variables`] that are set.
+    pub variables: std::collections::BTreeMap<String, Secret>,
 }
 
 /// What [`Driver::configure`] builds.
@@ -116,13 +123,17 @@ pub struct Configured {
 pub enum Access {
     /// The configuration has it.
     Given(Credential),
+    /// It is fetched, and fetched again before it ends.
+    Fetched(Arc<dyn Source>),
 }
 
 impl Access {
     /// The credential, if the configuration has it.
     pub fn given(&self) -> Option<&Credential> {
-        let Self::Given(credential) = self;
-        Some(credential)
+        match self {
+            Self::Given(credential) => Some(credential),
+            Self::Fetched(_) => None,
+        }
     }
 }
 
@@ -164,6 +175,11 @@ pub enum Claim<'a> {
 pub trait Keyring {
     /// The credential of the claimed caller, if there is one. Compares bearer secrets in constant time.
     fn find(&self, claim: Claim<'_>) -> Option<&Credential>;
+
+    /// Whether the credential of the claimed caller was good once and has ended.
+    fn has_ended(&self, _claim: Claim<'_>) -> bool {
+        false
+    }
 }
 
 impl Credential {

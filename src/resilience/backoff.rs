@@ -29,6 +29,11 @@ impl Backoff {
         spread.max(floor.unwrap_or_default()).min(max)
     }
 
+    /// A number from 0 to 1, for another time that replicas should not share.
+    pub fn chance(&mut self) -> f64 {
+        self.chance.f64()
+    }
+
     /// Starts again with the first time.
     pub fn reset(&mut self) {
         self.rounds = 0;

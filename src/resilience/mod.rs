@@ -24,4 +24,4 @@ pub mod bulkhead;
 pub mod flight;
 pub mod limiter;
 
-mod backoff;
+pub mod backoff;

@@ -28,7 +28,8 @@ use super::operator::{OPEN, Operator};
 use super::snapshot::Current;
 use super::{listener, reload};
 use crate::domain::clock::{Clock, Ids};
-use crate::verify::{EndpointStatus, ProviderStatus};
+use crate::providers::source::Miss;
+use crate::verify::{CredentialStatus, EndpointStatus, ProviderStatus};
 
 /// What the admin listener is built on.
 #[derive(Debug)]
@@ -86,6 +87,8 @@ pub struct ProviderDocument {
     isolated: bool,
     /// The account fault that sets it aside.
     account_fault: Option<AccountFaultDocument>,
+    /// Its fetched credential; null where the configuration has it.
+    credential: Option<CredentialDocument>,
     /// Seconds for which it asked us to pause.
     paused_seconds: Option<f64>,
     /// Calls in flight.
@@ -103,6 +106,30 @@ pub struct AccountFaultDocument {
     since_seconds: f64,
     /// Seconds until the next trial.
     retry_after_seconds: f64,
+}
+
+/// A fetched credential as it stands.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CredentialDocument {
+    /// Where it comes from, as configured.
+    #[schema(example = "default_chain")]
+    source: &'static str,
+    /// Which of several sources gave the one in use.
+    from: Option<&'static str>,
+    /// Seconds for which the one in use is still good; null if there is none, or it does not end.
+    expires_in_seconds: Option<f64>,
+    /// Why the last fetch gave nothing; empty if it gave something.
+    failures: Vec<MissDocument>,
+}
+
+/// A source that gave no credential.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MissDocument {
+    source: &'static str,
+    /// Such as `unreachable`, `not_success` or `missing_field`.
+    reason: &'static str,
+    /// The documented code with which it refused.
+    code: Option<&'static str>,
 }
 
 /// One endpoint's breaker as it stands.
@@ -299,10 +326,23 @@ impl From<&ProviderStatus> for ProviderDocument {
                 since_seconds: seconds(fault.since),
                 retry_after_seconds: seconds(fault.retry_after),
             }),
+            credential: status.credential.as_ref().map(CredentialDocument::from),
             paused_seconds: status.paused_for.map(seconds),
             in_flight: status.in_flight,
             holds: status.holds,
             endpoints: status.endpoints.iter().map(EndpointDocument::from).collect(),
+        }
+    }
+}
+
+impl From<&CredentialStatus> for CredentialDocument {
+    fn from(status: &CredentialStatus) -> Self {
+        let miss = |miss: &Miss| MissDocument { source: miss.source, reason: miss.trouble.as_str(), code: miss.code };
+        Self {
+            source: status.source,
+            from: status.from,
+            expires_in_seconds: status.expires_in.map(seconds),
+            failures: status.misses.iter().map(miss).collect(),
         }
     }
 }

@@ -66,10 +66,23 @@ impl Account {
 
     /// Other credentials, after a reload. What was set aside because of its key is tried again at once.
     pub(super) fn replace_keys(&self, given: Given, now: Instant) {
-        let is_another = self.keys.replace(given);
+        if self.keys.replace(given) {
+            self.forgive_its_key(now);
+        }
+    }
+
+    /// Looks whether another credential was fetched behind the scenes. What was set aside because of the one before is
+    /// tried again at once.
+    pub(super) fn look_for_keys(&self, now: Instant) {
+        if self.keys.came_anew() {
+            self.forgive_its_key(now);
+        }
+    }
+
+    fn forgive_its_key(&self, now: Instant) {
         let because_of_its_key =
             |aside: account::Snapshot<Reason>| matches!(aside.reason, Reason::KeyRefused | Reason::SignatureRefused);
-        if is_another && self.standing.snapshot(now).is_some_and(because_of_its_key) {
+        if self.standing.snapshot(now).is_some_and(because_of_its_key) {
             self.standing.restore();
         }
     }
@@ -89,6 +102,10 @@ impl Account {
                 self.limiter.pause(now, pause);
                 tracing::warn!(provider, pause_ms = pause.as_millis(), "the provider asks for a pause");
                 Some(pause)
+            }
+            // Whoever fetches it has said why.
+            Outcome::AccountFault if fault.reason == Reason::NoCredential => {
+                self.keys.lack(now).map(|lack| lack.retry_after)
             }
             Outcome::AccountFault => {
                 tracing::error!(provider, reason, code = fault.code, "account fault: set aside until somebody acts");

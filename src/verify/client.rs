@@ -146,7 +146,11 @@ impl Clients {
 
     /// The client that leads to `endpoint`: one that was made before, where nothing differs.
     pub(super) fn to(&mut self, endpoint: &Endpoint, outbound: &Outbound) -> Result<Client, Unusable> {
-        let outbound = outbound.to(endpoint);
+        self.by(outbound.to(endpoint))
+    }
+
+    /// The client with these settings.
+    pub(super) fn by(&mut self, outbound: Outbound) -> Result<Client, Unusable> {
         if let Some((_, client)) = self.made.iter().find(|(made, _)| *made == outbound) {
             return Ok(client.clone());
         }
@@ -193,6 +197,12 @@ impl Proxy {
 }
 
 impl Client {
+    /// Whether what it sends may go through a proxy.
+    #[cfg(test)]
+    pub(super) fn is_proxied(&self) -> bool {
+        self.is_proxied
+    }
+
     /// Sends `request`, once.
     ///
     /// # Errors

@@ -29,9 +29,18 @@ pub(super) struct Exchange {
     endpoint: Endpoint,
     protocol: Arc<dyn Protocol>,
     keys: Arc<Keys>,
-    call_limit: Duration,
+    waits: Waits,
     clock: Clock,
     ids: Ids,
+}
+
+/// How long a call waits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waits {
+    /// For a credential that is being fetched.
+    pub(super) credential: Duration,
+    /// For everything.
+    pub(super) call: Duration,
 }
 
 impl Exchange {
@@ -40,11 +49,11 @@ impl Exchange {
         endpoint: Endpoint,
         protocol: Arc<dyn Protocol>,
         keys: Arc<Keys>,
-        call_limit: Duration,
+        waits: Waits,
         clock: Clock,
         ids: Ids,
     ) -> Self {
-        Self { client, endpoint, protocol, keys, call_limit, clock, ids }
+        Self { client, endpoint, protocol, keys, waits, clock, ids }
     }
 
     pub(super) fn endpoint(&self) -> &Endpoint {
@@ -56,7 +65,7 @@ impl Exchange {
     /// # Errors
     /// Whatever is not a documented verdict.
     pub(super) async fn call(self: Arc<Self>, subject: Arc<Subject>) -> Result<Finding, Fault> {
-        match tokio::time::timeout(self.call_limit, self.send(&subject)).await {
+        match tokio::time::timeout(self.waits.call, self.send(&subject)).await {
             Ok(answer) => answer,
             Err(_) => Err(Fault::new(Outcome::Timeout, Reason::Unspecified)),
         }
@@ -64,10 +73,13 @@ impl Exchange {
 
     /// Sends, and once more with the other key if the first is not known: such a call is not billed.
     async fn send(&self, subject: &Subject) -> Result<Finding, Fault> {
-        let held = self.keys.held();
+        let held = self.keys.held(self.waits.credential).await;
+        let held = held.ok_or(Fault::new(Outcome::AccountFault, Reason::NoCredential))?;
         let answer = self.send_with(&held.credential, subject).await;
-        let refused = answer.as_ref().is_err_and(keys::is_about_the_key);
-        match refused.then(|| self.keys.instead_of(&held)).flatten() {
+        if !answer.as_ref().is_err_and(keys::is_about_the_key) {
+            return answer;
+        }
+        match self.keys.instead_of(&held, self.waits.credential).await {
             Some(other) => self.send_with(&other.credential, subject).await,
             None => answer,
         }
@@ -94,7 +106,8 @@ impl Exchange {
     }
 }
 
-async fn read_capped(response: &mut reqwest::Response) -> Result<Bytes, Fault> {
+/// Reads a body up to the cap.
+pub(super) async fn read_capped(response: &mut reqwest::Response) -> Result<Bytes, Fault> {
     let Some(first) = response.chunk().await.map_err(fault_of)? else { return Ok(Bytes::new()) };
     let Some(second) = response.chunk().await.map_err(fault_of)? else {
         return if first.len() > BODY_CAP { Err(Fault::unreadable(Reason::TooBig)) } else { Ok(first) };

@@ -5,23 +5,59 @@
 //! once more. Arrears, a used-up package and a missing permission belong to the account, not to the key: they change
 //! nothing here.
 //!
+//! Or the credential is fetched ([`keeper`]): then a refusal leads to one more fetch, and a call may find none.
+//!
 //! Invariants: a call keeps the credential that it began with; of many calls in flight that are refused the first one
 //! changes the credential, the others find it changed; [`Keys`] outlives a reload, which only puts other credentials in.
 
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
+use jiff::Timestamp;
 use prometheus::IntGauge;
+use tokio::time::Instant;
 
+use super::record::Metrics;
+use super::status::{AccountStatus, CredentialStatus};
 use crate::domain::outcome::{Fault, Outcome, Reason};
+use crate::providers::source::{Granted, Source};
 use crate::providers::{Access, Credential};
+
+mod fetch;
+mod keeper;
+
+pub(super) use fetch::Fetcher;
+
+use keeper::Keeper;
 
 /// The credentials of one provider.
 #[derive(Debug)]
 pub(super) struct Keys {
     provider: Arc<str>,
-    in_use: ArcSwap<Held>,
-    spare: Mutex<Option<Credential>>,
+    in_use: Arc<InUse>,
+    behind: Mutex<Behind>,
+    metrics: Metrics,
+}
+
+/// What follows the credential in use.
+#[derive(Debug)]
+enum Behind {
+    /// The other one of two, if there are two.
+    Spare(Option<Credential>),
+    /// Whoever fetches the next.
+    Keeper(Arc<Keeper>),
+}
+
+/// The credential in use; none before the first fetch.
+#[derive(Debug)]
+struct InUse {
+    held: ArcSwapOption<Held>,
+    /// When it is time to fetch the next, in Unix seconds; [`i64::MAX`] if it has no end.
+    due: AtomicI64,
+    /// Whether it was fetched and no call has begun with it, as far as is known.
+    is_fresh: AtomicBool,
     /// Counts up with each credential that comes into use.
     generation: IntGauge,
 }
@@ -30,19 +66,71 @@ pub(super) struct Keys {
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) credential: Credential,
+    /// When it ends, if it does.
+    ends: Option<Timestamp>,
+    /// The source that gave it, if it was fetched.
+    from: Option<&'static str>,
 }
 
-/// What the configuration gives: the credential, and the one that follows it.
+/// What the configuration gives.
 #[derive(Debug, Clone)]
-pub(super) struct Given {
-    current: Credential,
-    next: Option<Credential>,
+pub(super) enum Given {
+    /// The credential, and the one that follows it.
+    Pair { current: Credential, next: Option<Credential> },
+    /// Where it is fetched, and by whom.
+    Fetched { source: Arc<dyn Source>, fetcher: Arc<Fetcher> },
+    /// Fetched by nobody: a defect of ours.
+    Nothing,
 }
 
 impl Given {
-    pub(super) fn new(access: &Access, next: Option<&Credential>) -> Self {
-        let Access::Given(current) = access;
-        Self { current: current.clone(), next: next.cloned() }
+    pub(super) fn new(access: &Access, next: Option<&Credential>, fetcher: Option<&Arc<Fetcher>>) -> Self {
+        match (access, fetcher) {
+            (Access::Given(current), _) => Self::Pair { current: current.clone(), next: next.cloned() },
+            (Access::Fetched(source), Some(fetcher)) => {
+                Self::Fetched { source: Arc::clone(source), fetcher: Arc::clone(fetcher) }
+            }
+            (Access::Fetched(_), None) => Self::Nothing,
+        }
+    }
+}
+
+impl Held {
+    fn is_good(&self, now: Timestamp) -> bool {
+        self.ends.is_none_or(|ends| ends > now)
+    }
+}
+
+impl InUse {
+    fn load(&self) -> Option<Arc<Held>> {
+        self.held.load_full()
+    }
+
+    fn put(&self, held: Held) -> Arc<Held> {
+        let held = Arc::new(held);
+        self.held.store(Some(Arc::clone(&held)));
+        self.generation.inc();
+        held
+    }
+
+    /// How long until it is time to fetch the next.
+    fn due_in(&self, now: Timestamp) -> Duration {
+        match self.due.load(Ordering::Relaxed) {
+            i64::MAX => Duration::MAX,
+            due => Duration::from_secs(u64::try_from(due.saturating_sub(now.as_second())).unwrap_or_default()),
+        }
+    }
+
+    /// Takes a fetched credential; the same again is not another one.
+    fn take(&self, granted: Granted, due: Option<Timestamp>) {
+        let Granted { credential, ends, from } = granted;
+        let is_same =
+            |held: &Arc<Held>| held.credential.is(&credential) && held.ends == ends && held.from == Some(from);
+        if !self.load().as_ref().is_some_and(is_same) {
+            self.put(Held { credential, ends, from: Some(from) });
+            self.is_fresh.store(true, Ordering::Release);
+        }
+        self.due.store(due.map_or(i64::MAX, Timestamp::as_second), Ordering::Relaxed);
     }
 }
 
@@ -52,59 +140,138 @@ pub(super) fn is_about_the_key(fault: &Fault) -> bool {
 }
 
 impl Keys {
-    pub(super) fn new(provider: Arc<str>, given: Given, generation: IntGauge) -> Self {
-        generation.inc();
-        let in_use = ArcSwap::from_pointee(Held { credential: given.current });
-        Self { provider, in_use, spare: Mutex::new(given.next), generation }
+    /// Begins with what is given. What is fetched is fetched from now on, for which a runtime is needed.
+    pub(super) fn new(provider: Arc<str>, given: Given, metrics: &Metrics) -> Self {
+        let generation = metrics.credential_generation(&provider);
+        let in_use = Arc::new(InUse {
+            held: ArcSwapOption::empty(),
+            due: AtomicI64::new(i64::MAX),
+            is_fresh: AtomicBool::new(false),
+            generation,
+        });
+        let behind = Mutex::new(Behind::Spare(None));
+        let keys = Self { provider, in_use, behind, metrics: metrics.clone() };
+        keys.replace(given);
+        keys
     }
 
-    /// The credential to begin a call with.
-    pub(super) fn held(&self) -> Arc<Held> {
-        self.in_use.load_full()
+    /// The credential to begin a call with. If it is being fetched for the first time, waits for that up to `patience`.
+    pub(super) async fn held(&self, patience: Duration) -> Option<Arc<Held>> {
+        match self.in_use.load() {
+            Some(held) if held.ends.is_none() => Some(held),
+            _ => self.keeper()?.held(patience).await,
+        }
     }
 
     /// Another credential for a call whose own was refused, if there is one that it has not been refused with.
-    pub(super) fn instead_of(&self, refused: &Arc<Held>) -> Option<Arc<Held>> {
-        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        let in_use = self.in_use.load_full();
+    pub(super) async fn instead_of(&self, refused: &Arc<Held>, patience: Duration) -> Option<Arc<Held>> {
+        match self.keeper() {
+            Some(keeper) => {
+                let other = keeper.instead_of(refused, patience).await;
+                // What becomes of it is seen at once.
+                self.came_anew();
+                other
+            }
+            None => self.spare_instead_of(refused),
+        }
+    }
+
+    /// Whether a credential was fetched since this was asked last: what the one before came to says nothing about it.
+    pub(super) fn came_anew(&self) -> bool {
+        self.in_use.is_fresh.load(Ordering::Acquire) && self.in_use.is_fresh.swap(false, Ordering::AcqRel)
+    }
+
+    fn spare_instead_of(&self, refused: &Arc<Held>) -> Option<Arc<Held>> {
+        let mut behind = self.behind();
+        let in_use = self.in_use.load()?;
         if !Arc::ptr_eq(&in_use, refused) {
             // Somebody was quicker.
             return Some(in_use);
         }
-        let other = spare.replace(refused.credential.clone());
-        let Some(other) = other else {
-            *spare = None;
-            return None;
-        };
+        let Behind::Spare(spare) = &mut *behind else { return None };
+        let other = spare.take()?;
+        *spare = Some(refused.credential.clone());
         tracing::warn!(provider = &*self.provider, "the key in use was refused; the other one is used from now on");
         Some(self.put(other))
     }
 
     /// Puts other credentials in, after a reload. True if the one in use is another than before.
+    ///
+    /// A source that is the same goes on; of another one the first credential takes the place of the one in use.
     pub(super) fn replace(&self, given: Given) -> bool {
-        let Given { current, next } = given;
-        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        let in_use = self.in_use.load_full();
-        // Whichever of the two is at work stays at work: it is the one that is not refused.
-        if in_use.credential.is(&current) {
-            *spare = next;
-            return false;
+        let mut behind = self.behind();
+        let (current, next) = match given {
+            Given::Nothing => return false,
+            Given::Fetched { source, fetcher } => {
+                match &*behind {
+                    Behind::Keeper(keeper) if keeper.is_for(&*source, &fetcher) => return false,
+                    Behind::Keeper(keeper) => keeper.retire(),
+                    Behind::Spare(_) => {}
+                }
+                let meter = self.metrics.credential(&self.provider);
+                let keeper =
+                    Keeper::start(Arc::clone(&self.provider), source, Arc::clone(&self.in_use), fetcher, meter);
+                *behind = Behind::Keeper(Arc::new(keeper));
+                return true;
+            }
+            Given::Pair { current, next } => (current, next),
+        };
+        // A credential that was fetched says nothing about which of two is at work.
+        let in_use = self.in_use.load();
+        let before = match std::mem::replace(&mut *behind, Behind::Spare(next.clone())) {
+            Behind::Spare(spare) => in_use.map(|held| (held, spare)),
+            Behind::Keeper(keeper) => {
+                keeper.retire();
+                self.metrics.credential_given(&self.provider);
+                None
+            }
+        };
+        if let Some((in_use, spare)) = before {
+            // Whichever of the two is at work stays at work: it is the one that is not refused.
+            if in_use.credential.is(&current) {
+                return false;
+            }
+            if next.as_ref().is_some_and(|next| in_use.credential.is(next))
+                && spare.as_ref().is_some_and(|one| one.is(&current))
+            {
+                *behind = Behind::Spare(spare);
+                return false;
+            }
         }
-        if next.as_ref().is_some_and(|next| in_use.credential.is(next))
-            && spare.as_ref().is_some_and(|one| one.is(&current))
-        {
-            return false;
-        }
-        *spare = next;
         self.put(current);
         true
     }
 
+    /// Fetches again at once, if it is fetched.
+    pub(super) fn fetch_now(&self) {
+        if let Some(keeper) = self.keeper() {
+            keeper.fetch_now();
+        }
+    }
+
+    /// Why there is nothing to begin a call with, if so.
+    pub(super) fn lack(&self, now: Instant) -> Option<AccountStatus> {
+        self.keeper()?.lack(now)
+    }
+
+    /// How the fetched credential stands; nothing if the configuration has it.
+    pub(super) fn status(&self) -> Option<CredentialStatus> {
+        self.keeper().map(|keeper| keeper.status())
+    }
+
+    fn keeper(&self) -> Option<Arc<Keeper>> {
+        match &*self.behind() {
+            Behind::Keeper(keeper) => Some(Arc::clone(keeper)),
+            Behind::Spare(_) => None,
+        }
+    }
+
+    fn behind(&self) -> std::sync::MutexGuard<'_, Behind> {
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn put(&self, credential: Credential) -> Arc<Held> {
-        let held = Arc::new(Held { credential });
-        self.in_use.store(Arc::clone(&held));
-        self.generation.inc();
-        held
+        self.in_use.put(Held { credential, ends: None, from: None })
     }
 }
 
@@ -118,42 +285,46 @@ mod tests {
     }
 
     fn keys(current: &str, next: Option<&str>) -> Keys {
-        Keys::new(Arc::from("p"), given(current, next), IntGauge::new("generation", "help").unwrap())
+        Keys::new(Arc::from("p"), given(current, next), &Metrics::register(&prometheus::Registry::new()).unwrap())
     }
 
     fn given(current: &str, next: Option<&str>) -> Given {
-        Given { current: code(current), next: next.map(code) }
+        Given::Pair { current: code(current), next: next.map(code) }
+    }
+
+    fn held(keys: &Keys) -> Arc<Held> {
+        keys.in_use.load().unwrap()
     }
 
     #[test]
     fn the_other_key_takes_the_place_of_a_refused_one_once_for_all_calls_in_flight() {
         let keys = keys("a", Some("b"));
-        let (one, other) = (keys.held(), keys.held());
-        let instead = keys.instead_of(&one).unwrap();
+        let (one, other) = (held(&keys), held(&keys));
+        let instead = keys.spare_instead_of(&one).unwrap();
         assert!(instead.credential.is(&code("b")));
-        assert!(Arc::ptr_eq(&keys.instead_of(&other).unwrap(), &instead), "the second call finds it changed");
-        assert_eq!(keys.generation.get(), 2);
+        assert!(Arc::ptr_eq(&keys.spare_instead_of(&other).unwrap(), &instead), "the second call finds it changed");
+        assert_eq!(keys.in_use.generation.get(), 2);
         // And back again, should the new one be refused and the old one be mended.
-        assert!(keys.instead_of(&instead).unwrap().credential.is(&code("a")));
+        assert!(keys.spare_instead_of(&instead).unwrap().credential.is(&code("a")));
     }
 
     #[test]
     fn a_single_key_has_nothing_instead() {
         let keys = keys("a", None);
-        assert!(keys.instead_of(&keys.held()).is_none() && keys.instead_of(&keys.held()).is_none());
-        assert_eq!(keys.generation.get(), 1);
+        assert!(keys.spare_instead_of(&held(&keys)).is_none() && keys.spare_instead_of(&held(&keys)).is_none());
+        assert_eq!(keys.in_use.generation.get(), 1);
     }
 
     #[test]
     fn a_reload_keeps_the_key_at_work_and_puts_a_new_one_in() {
         let keys = keys("a", Some("b"));
         assert!(!keys.replace(given("a", Some("c"))), "only the spare one is new");
-        keys.instead_of(&keys.held());
-        assert!(keys.held().credential.is(&code("c")));
+        keys.spare_instead_of(&held(&keys));
+        assert!(held(&keys).credential.is(&code("c")));
         assert!(!keys.replace(given("a", Some("c"))), "the same again does not bring the refused one back");
-        assert!(keys.held().credential.is(&code("c")));
+        assert!(held(&keys).credential.is(&code("c")));
         assert!(!keys.replace(given("c", None)), "it has become the first");
-        assert!(keys.replace(given("d", None)) && keys.held().credential.is(&code("d")));
-        assert_eq!(keys.generation.get(), 3);
+        assert!(keys.replace(given("d", None)) && held(&keys).credential.is(&code("d")));
+        assert_eq!(keys.in_use.generation.get(), 3);
     }
 }

@@ -113,6 +113,10 @@ impl Link {
             conclude(trial, &result, now);
             self.meter.answered(account.prices, &result);
         }
+        if result.as_ref().is_err_and(lacks_credential) {
+            // Nothing was sent about anybody.
+            account.holds.unbook(ask.person);
+        }
         let helps = if pending { None } else { learn(account, &result, &ask.keep, now) };
         let attempt = self.report(account, &result, duration, helps);
         self.meter.attempted(attempt.outcome, duration);
@@ -135,6 +139,7 @@ impl Link {
 
     fn admit(&self, account: &Account, ask: &Ask, now: Instant) -> Result<Admitted, (Outcome, Option<Duration>)> {
         let slot = account.bulkhead.try_enter().map_err(|_| (Outcome::SkippedFull, None))?;
+        account.look_for_keys(now);
         let trial =
             account.standing.try_enter(now).map_err(|refused| (Outcome::SkippedOpen, Some(refused.retry_after)))?;
         let permit = self.breaker.try_acquire(now).map_err(|refused| (Outcome::SkippedOpen, refused.retry_after))?;
@@ -215,11 +220,17 @@ fn settle(permit: Permit, result: &Result<Finding, Fault>, now: Instant, latency
     }
 }
 
+fn lacks_credential(fault: &Fault) -> bool {
+    fault.reason == Reason::NoCredential
+}
+
 /// Tells the account whether it is in order. Only an answer from beyond the account's door shows that it is.
 fn conclude(trial: Admission<Reason>, result: &Result<Finding, Fault>, now: Instant) {
     match result {
         Ok(_) => trial.recovered(),
         Err(fault) => match fault.outcome {
+            // Known before anything is sent, and over with the first fetch: no reason for an interval.
+            _ if lacks_credential(fault) => drop(trial),
             Outcome::AccountFault => trial.fault(now, fault.reason, fault.retry_after),
             Outcome::InputRefused | Outcome::SubjectThrottled => trial.recovered(),
             _ => drop(trial),

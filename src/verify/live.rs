@@ -219,6 +219,7 @@ impl Live {
         self.with_provider(provider, |provider| {
             provider.account.isolated.store(false, Ordering::Relaxed);
             provider.account.standing.restore();
+            provider.account.keys.fetch_now();
             // Forced closed and let go again: closed, with a clean slate, and judged by itself from now on.
             for link in &provider.links {
                 link.breaker.force_closed(now);

@@ -45,7 +45,7 @@ pub use erasure::{Forgotten, Traces};
 pub use live::{BuildError, Ground, Live};
 pub use question::{Answer, Attempt, Failure, FailureKind, Freshness, Question, Source};
 pub use record::{Avoided, Metrics};
-pub use status::{AccountStatus, EndpointStatus, FaultStatus, ProviderStatus};
+pub use status::{AccountStatus, CredentialStatus, EndpointStatus, FaultStatus, ProviderStatus};
 
 /// Everything a graph is built from, read and validated.
 #[derive(Debug, Clone)]

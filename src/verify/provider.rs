@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 use super::account::Account;
 use super::client::{Clients, Unusable};
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Waits};
 use super::hold::Holds;
-use super::keys::{Given, Keys};
+use super::keys::{Fetcher, Given, Keys};
 use super::link::{Ask, Link, Tried};
 use super::live::Ground;
 use super::question::Attempt;
@@ -28,6 +28,8 @@ use crate::resilience::limiter::Limiter;
 pub(super) struct Provider {
     pub(super) account: Arc<Account>,
     pub(super) links: Vec<Link>,
+    /// Fetches its credentials, if they are fetched.
+    fetcher: Option<Arc<Fetcher>>,
 }
 
 impl Provider {
@@ -43,14 +45,22 @@ impl Provider {
         before: Option<&Self>,
     ) -> Result<Self, Unusable> {
         let before = before.filter(|before| before.account.driver.name == one.driver.name);
-        let account = Arc::new(account(one, config, ground, before.map(|before| &*before.account)));
+        let is_fetched = one.configured.access.given().is_none();
+        let mut fetcher = || Fetcher::new(&one.outbound, clients, ground.clock.clone(), ground.ids.clone());
+        let fetcher = if is_fetched { Some(Arc::new(fetcher()?)) } else { None };
+        let keys = || {
+            let given = Given::new(&one.configured.access, one.next.as_ref(), fetcher.as_ref());
+            Arc::new(Keys::new(one.name.clone(), given, &ground.metrics))
+        };
+        let account = Arc::new(account(one, config, ground, keys, before.map(|before| &*before.account)));
         let links = one.endpoints.iter().enumerate().map(|(index, endpoint)| {
             let exchange = Exchange::new(
                 clients.to(endpoint, &one.outbound)?,
                 endpoint.clone(),
                 Arc::clone(&one.configured.protocol),
                 Arc::clone(&account.keys),
-                one.call_limit,
+                // The other half of the attempt is the call's.
+                Waits { credential: one.attempt_timeout / 2, call: one.call_limit },
                 ground.clock.clone(),
                 ground.ids.clone(),
             );
@@ -61,7 +71,7 @@ impl Provider {
             let last_fault = known.and_then(Link::last_fault);
             Ok(Link::new(exchange, breaker, ground.metrics.link(&one.name, authority), last_fault))
         });
-        Ok(Self { links: links.collect::<Result<_, _>>()?, account })
+        Ok(Self { links: links.collect::<Result<_, _>>()?, account, fetcher })
     }
 
     /// Puts the settings of its section into the parts that go on.
@@ -70,7 +80,8 @@ impl Provider {
             link.breaker.reconfigure(now, Arc::clone(&config.breaker));
         }
         self.account.holds.reconfigure(config.holds.clone());
-        self.account.replace_keys(Given::new(&one.configured.access, one.next.as_ref()), now);
+        let given = Given::new(&one.configured.access, one.next.as_ref(), self.fetcher.as_ref());
+        self.account.replace_keys(given, now);
     }
 
     /// One attempt at the endpoint with this index.
@@ -94,11 +105,13 @@ impl Provider {
     }
 }
 
-fn account(one: &ProviderConfig, config: &Config, ground: &Ground, before: Option<&Account>) -> Account {
-    let keys = || {
-        let given = Given::new(&one.configured.access, one.next.as_ref());
-        Arc::new(Keys::new(one.name.clone(), given, ground.metrics.credential_generation(&one.name)))
-    };
+fn account(
+    one: &ProviderConfig,
+    config: &Config,
+    ground: &Ground,
+    keys: impl FnOnce() -> Arc<Keys>,
+    before: Option<&Account>,
+) -> Account {
     let same_rate = before.filter(|before| before.rate_limit == one.rate_limit);
     let same_width = before.filter(|before| before.max_concurrency == one.max_concurrency);
     let same_intervals = before.filter(|before| before.intervals == config.account);

@@ -53,6 +53,8 @@ pub struct Metrics {
     cache_entries: IntGauge,
     credential_generation: IntGaugeVec,
     enumeration_suspected: IntCounterVec,
+    credential_refreshes: IntCounterVec,
+    credential_expiry: IntGaugeVec,
 }
 
 /// What a link counts.
@@ -62,6 +64,15 @@ pub(super) struct LinkMeter {
     duration: Histogram,
     billed: Arc<[IntCounter]>,
     held: IntCounter,
+}
+
+/// What the fetches of a credential show.
+#[derive(Debug, Clone)]
+pub(super) struct CredentialMeter {
+    pub(super) successes: IntCounter,
+    pub(super) failures: IntCounter,
+    /// Unix time.
+    pub(super) expiry: IntGauge,
 }
 
 /// What a provider shows.
@@ -184,6 +195,16 @@ impl Metrics {
                 "Questions refused because they look like trying out names or numbers.",
                 &["client", "kind"],
             )?,
+            credential_refreshes: counter(
+                "idgate_credential_refreshes_total",
+                "Fetches of a credential, of providers whose credentials are fetched.",
+                &["provider", "result"],
+            )?,
+            credential_expiry: gauge(
+                "idgate_credential_expiry_timestamp_seconds",
+                "When the fetched credential in use ends; 0 before the first, and for one without an end.",
+                &["provider"],
+            )?,
         };
         Avoided::ALL.iter().for_each(|reason| drop(metrics.avoided_counter(*reason)));
         Ok(metrics)
@@ -221,7 +242,14 @@ impl Metrics {
 
     /// The same for a provider.
     pub(super) fn provider_gone(&self, provider: &str) {
-        for gauge in [&self.provider_available, &self.in_flight, &self.subject_holds, &self.credential_generation] {
+        let gauges = [
+            &self.provider_available,
+            &self.in_flight,
+            &self.subject_holds,
+            &self.credential_generation,
+            &self.credential_expiry,
+        ];
+        for gauge in gauges {
             let _ = gauge.remove_label_values(&[provider]);
         }
         for reason in Reason::ACCOUNT {
@@ -231,6 +259,22 @@ impl Metrics {
 
     pub(super) fn credential_generation(&self, provider: &str) -> IntGauge {
         self.credential_generation.with_label_values(&[provider])
+    }
+
+    /// What the fetches of a provider's credential show.
+    pub(super) fn credential(&self, provider: &str) -> CredentialMeter {
+        let refreshes = |result: &str| self.credential_refreshes.with_label_values(&[provider, result]);
+        CredentialMeter {
+            successes: refreshes("success"),
+            failures: refreshes("failure"),
+            expiry: self.credential_expiry.with_label_values(&[provider]),
+        }
+    }
+
+    /// The credential is not fetched any more, so it has no end to show.
+    pub(super) fn credential_given(&self, provider: &str) {
+        // Refused only where there is nothing to remove.
+        let _ = self.credential_expiry.remove_label_values(&[provider]);
     }
 
     pub(super) fn link(&self, provider: &str, endpoint: &str) -> LinkMeter {
@@ -316,7 +360,8 @@ impl LinkMeter {
     pub(super) fn answered(&self, prices: Prices, result: &Result<Finding, Fault>) {
         let billed = match result {
             Ok(finding) => prices.billed(finding.verdict),
-            Err(fault) if fault.outcome == Outcome::Unreachable => return,
+            // Neither reached the provider.
+            Err(fault) if fault.outcome == Outcome::Unreachable || fault.reason == Reason::NoCredential => return,
             Err(fault) => fault.billed,
         };
         if let Some(counter) = self.billed.get(billed as usize) {

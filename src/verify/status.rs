@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::provider::Provider;
 use crate::domain::outcome::{Outcome, Reason};
+use crate::providers::source::Miss;
 use crate::resilience::breaker::{self, State};
 
 /// One provider as it stands.
@@ -22,6 +23,8 @@ pub struct ProviderStatus {
     pub isolated: bool,
     /// The account fault that sets it aside, if one does.
     pub account_fault: Option<AccountStatus>,
+    /// The fetched credential, where one is fetched.
+    pub credential: Option<CredentialStatus>,
     /// How much longer it asked us to pause.
     pub paused_for: Option<Duration>,
     /// Calls in flight.
@@ -41,6 +44,19 @@ pub struct AccountStatus {
     pub since: Duration,
     /// When the next trial is allowed.
     pub retry_after: Duration,
+}
+
+/// A fetched credential as it stands.
+#[derive(Debug, Clone)]
+pub struct CredentialStatus {
+    /// Where it comes from, as configured.
+    pub source: &'static str,
+    /// Which of several gave the one in use.
+    pub from: Option<&'static str>,
+    /// How much longer the one in use is good, if there is one and it ends.
+    pub expires_in: Option<Duration>,
+    /// Why the last fetch gave nothing; empty if it gave something.
+    pub misses: Vec<Miss>,
 }
 
 /// One endpoint's breaker as it stands.
@@ -97,6 +113,7 @@ pub(super) fn of(provider: &Provider, now: Instant) -> ProviderStatus {
         since: now.saturating_duration_since(fault.since),
         retry_after: fault.retry_after,
     });
+    let account_fault = account_fault.or_else(|| account.keys.lack(now));
     let isolated = account.is_isolated();
     ProviderStatus {
         name: Arc::clone(&account.name),
@@ -106,6 +123,7 @@ pub(super) fn of(provider: &Provider, now: Instant) -> ProviderStatus {
             && endpoints.iter().any(|endpoint| endpoint.state != State::Open),
         isolated,
         account_fault,
+        credential: account.keys.status(),
         paused_for: account.limiter.paused_for(now),
         in_flight: account.bulkhead.in_use(),
         holds: account.holds.active(now),

@@ -21,6 +21,8 @@ const SERIES: &[&str] = &[
     "idgate_client_key_expiry_timestamp_seconds",
     "idgate_dns_lookups_total",
     "idgate_config_reloads_total",
+    "idgate_credential_expiry_timestamp_seconds",
+    "idgate_credential_refreshes_total",
     "idgate_duplicate_bills_total",
     "idgate_enumeration_suspected_total",
     "idgate_fallbacks_total",

@@ -153,7 +153,7 @@ impl Sources {
         let profile = Profile::of(&read.tree);
         secret::take_all(read, profile, &self.environment);
         let sections = Sections::of(&read.tree, &read.secrets);
-        let driver_settings = provider::split(read);
+        let driver_settings = provider::split(read, &self.environment);
         let raw = repair::deserialize(read, defaults)?;
         sections::finish(raw, driver_settings, sections, read)
     }

@@ -13,9 +13,10 @@ use serde::Deserialize;
 
 use super::name::check_name;
 use super::outbound::{self, PROXY_LOGIN};
-use super::secret::{NEXT, driver_of, section};
+use super::secret::{CREDENTIALS, NEXT, driver_of, section};
 use super::{Read, Sections, Tree};
 use crate::domain::money::{MicroYuan, Prices};
+use crate::domain::personal::Secret;
 use crate::providers::{self, Configured, DRIVERS, Driver, Endpoint, Settings};
 use crate::verify::ProviderConfig;
 use crate::verify::client::{Family, IDLE_TIMEOUT, Roots};
@@ -109,22 +110,23 @@ impl Default for Section {
 }
 
 /// Takes the drivers' own settings out of the tree.
-pub(super) fn split(read: &mut Read) -> DriverSettings {
+pub(super) fn split(read: &mut Read, environment: &BTreeMap<String, String>) -> DriverSettings {
     let mut all = DriverSettings::new();
     let mut mistakes = Vec::new();
     for (name, provider) in section(&mut read.tree, "providers").into_iter().flatten() {
         let ValueKind::Table(table) = &mut provider.kind else { continue };
         // Without its driver nobody can tell which keys are known; the driver is reported first.
-        let known_driver = driver_of(table).is_some();
+        let driver = driver_of(table);
+        let known_driver = driver.is_some();
         let at = format!("providers.{name}");
-        let next = table.remove(NEXT);
-        let secrets = |at: &str| {
+        let (next, credentials) = (table.remove(NEXT), table.remove(CREDENTIALS));
+        let secrets = |at: &str| -> BTreeMap<String, Secret> {
             let own =
                 |key: &str| Some(key.strip_prefix(at)?.strip_prefix('.')?.to_owned()).filter(|key| !key.contains('.'));
             let own = read.secrets.iter().filter_map(|(key, secret)| Some((own(key)?, secret.clone())));
             own.filter(|(key, _)| key != PROXY_LOGIN).collect()
         };
-        let mut plain = |at: &str, table: &mut Tree| {
+        let plain = |at: &str, table: &mut Tree, mistakes: &mut Vec<(String, String)>| {
             let own: Vec<String> = table.keys().filter(|key| !COMMON.contains(&key.as_str())).cloned().collect();
             let mut plain = BTreeMap::new();
             for (key, value) in own.into_iter().filter_map(|key| table.remove_entry(&key)) {
@@ -138,16 +140,33 @@ pub(super) fn split(read: &mut Read) -> DriverSettings {
             }
             plain
         };
-        let settings = Settings { plain: plain(&at, table), secret: secrets(&at) };
+        let variables = driver.map_or(&[][..], |driver| driver.variables).iter();
+        let variables = variables
+            .filter_map(|name| Some(((*name).to_owned(), Secret::new(environment.get(*name)?.as_str()))))
+            .collect();
+        let mut settings = Settings { plain: plain(&at, table, &mut mistakes), secret: secrets(&at), variables };
+        let at_credentials = format!("{at}.{CREDENTIALS}");
+        match credentials.map(|credentials| credentials.kind) {
+            None => {}
+            Some(ValueKind::Table(mut table)) => {
+                let of_table = plain(&at_credentials, &mut table, &mut mistakes);
+                let inner = |key: String| format!("{CREDENTIALS}.{key}");
+                settings.plain.extend(of_table.into_iter().map(|(key, value)| (inner(key), value)));
+                settings.secret.extend(secrets(&at_credentials).into_iter().map(|(key, value)| (inner(key), value)));
+            }
+            Some(_) => {
+                mistakes.push((at_credentials, "must be a table; write { kind = \"default_chain\" }".to_owned()));
+            }
+        }
         let at_next = format!("{at}.{NEXT}");
         let next = match next.map(|next| next.kind) {
             None => None,
             Some(ValueKind::Table(mut table)) => {
                 // How requests are signed is the same for both; which key it is has to be said again.
                 let mut of_both = settings.plain.clone();
-                of_both.retain(|key, _| !PUBLIC_IDS.contains(&key.as_str()));
-                of_both.extend(plain(&at_next, &mut table));
-                Some(Settings { plain: of_both, secret: secrets(&at_next) })
+                of_both.retain(|key, _| !PUBLIC_IDS.contains(&key.as_str()) && !key.contains('.'));
+                of_both.extend(plain(&at_next, &mut table, &mut mistakes));
+                Some(Settings { plain: of_both, secret: secrets(&at_next), variables: BTreeMap::new() })
             }
             Some(_) => {
                 mistakes.push((
@@ -199,6 +218,10 @@ pub(super) fn finish(
         Some(next) => configure(driver, next, &format!("{at}.{NEXT}"), read).map(|next| next.access.given().cloned()),
     };
     let configured = configure(driver, &own.settings, &at, read);
+    if own.next.is_some() && configured.as_ref().is_some_and(|configured| configured.access.given().is_none()) {
+        let problem = "has no use beside credentials, which are renewed by themselves; remove one or the other";
+        read.mistake(format!("{at}.{NEXT}"), problem);
+    }
     Some(ProviderConfig {
         name: Arc::from(name),
         driver,

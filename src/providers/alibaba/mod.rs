@@ -1,6 +1,7 @@
 //! What the drivers share because their upstreams live on one cloud: ways to sign, and the errors of its gateways.
 
 pub mod acs3;
+pub mod credentials;
 pub mod form;
 pub mod json;
 pub mod market;

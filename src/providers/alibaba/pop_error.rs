@@ -52,6 +52,8 @@ pub const TOKEN_MISMATCH: Code = key(
     400,
     "Specified SecurityToken is not matched with the access key.",
 );
+/// A token that was good once.
+pub const TOKEN_ENDED: Code = key("InvalidSecurityToken.Expired", 400, "Specified SecurityToken is expired.");
 /// A mandatory business parameter is missing or empty.
 pub const PARAMETER_MISSING: Code = input("MissingParameter", "A parameter cannot be empty.");
 
@@ -68,7 +70,7 @@ pub static CODES: &[Code] = &[
     KEY_NOT_FOUND,
     key("InvalidAccessKeyId.Inactive", 400, "Specified access key is disabled."),
     key("InvalidAccessKeyId", 400, "Specified access key is not valid."),
-    key("InvalidSecurityToken.Expired", 400, "Specified SecurityToken is expired."),
+    TOKEN_ENDED,
     key("InvalidSecurityToken.Malformed", 400, "Specified SecurityToken is malformed."),
     TOKEN_MISMATCH,
     key("InvalidSecurityToken", 400, "Specified SecurityToken is not valid."),

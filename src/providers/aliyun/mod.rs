@@ -18,6 +18,7 @@ pub static DRIVER: Driver = Driver {
     name: "aliyun",
     title: "Alibaba Cloud Id2MetaVerify",
     secrets: rpc::SECRETS,
+    variables: rpc::VARIABLES,
     sandbox_settings: &[("access_key_id", "sandboxAccessKeyId"), ("access_key_secret", "sandboxAccessKeySecret")],
     kinds: &[Kind::Resident, Kind::Resident15, Kind::HmtResidence],
     // No limit is documented; this is our own.

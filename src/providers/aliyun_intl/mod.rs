@@ -17,6 +17,7 @@ pub static DRIVER: Driver = Driver {
     name: "aliyun_intl",
     title: "Alibaba Cloud Id2MetaVerifyIntl",
     secrets: rpc::SECRETS,
+    variables: rpc::VARIABLES,
     sandbox_settings: &[
         ("access_key_id", "sandboxIntlAccessKeyId"),
         ("access_key_secret", "sandboxIntlAccessKeySecret"),

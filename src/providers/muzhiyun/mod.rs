@@ -30,6 +30,7 @@ pub static DRIVER: Driver = Driver {
     name: "muzhiyun",
     title: "拇指云 身份证二要素 (cloud market)",
     secrets: market::SECRETS,
+    variables: &[],
     sandbox_settings: &[("app_code", "sandbox0muzhiyun0appcode00000001")],
     kinds: &[Kind::Resident, Kind::Resident15, Kind::HmtResidence, Kind::ForeignerPr],
     name_limit: codes::NAME_LIMIT,

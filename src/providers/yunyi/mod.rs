@@ -31,6 +31,7 @@ pub static DRIVER: Driver = Driver {
     name: "yunyi",
     title: "云亿互通 身份证实名认证 (cloud market)",
     secrets: market::SECRETS,
+    variables: &[],
     sandbox_settings: &[("app_code", "sandbox0yunyi0appcode00000000001")],
     kinds: &[Kind::Resident, Kind::Resident15, Kind::HmtResidence, Kind::ForeignerPr],
     // Not documented; 50 is what the notice of 2016 obliges every name field to hold.

@@ -1,8 +1,11 @@
 //! The routes that set faults and show counters: `PUT` and `DELETE /sandbox/{provider}/fault`,
-//! `GET /sandbox/{provider}/calls`, `GET /sandbox/people`.
+//! `GET /sandbox/{provider}/calls`, `GET /sandbox/people`; for temporary keys `GET` and `DELETE /sandbox/credentials`, `PUT`
+//! and `DELETE /sandbox/credentials/{place}/fault`.
 //!
 //! Invariant: an error is a problem document that names the remedy. People are shown only if they are on the
 //! synthetic list: somebody may have asked a sandbox about a real person.
+
+use std::collections::BTreeMap;
 
 use axum::Router;
 use axum::extract::{Path, State};
@@ -13,11 +16,14 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::handle::{NotSet, SandboxHandle};
+use super::issuer::{Place, Trouble};
 use super::people::Person;
 
 pub(super) fn router(handle: SandboxHandle) -> Router {
     Router::new()
         .route("/sandbox/people", get(people))
+        .route("/sandbox/credentials", get(issued).delete(end_issued))
+        .route("/sandbox/credentials/{place}/fault", put(set_trouble).delete(clear_trouble))
         .route("/sandbox/{provider}/calls", get(calls))
         .route("/sandbox/{provider}/fault", put(set_fault).delete(clear_fault))
         .with_state(handle)
@@ -107,6 +113,55 @@ async fn calls(State(handle): State<SandboxHandle>, Path(provider): Path<String>
         people: people.filter(|about| about.calls > 0).collect(),
     };
     Ok(Json(shown).into_response())
+}
+
+#[derive(Serialize)]
+struct PlaceShown {
+    url: String,
+    requests: u64,
+}
+
+/// Where keys are handed out, and how many were.
+async fn issued(State(handle): State<SandboxHandle>) -> Response {
+    let issuer = handle.issuer();
+    let place = |place: Place| {
+        let path = if place == Place::Uri { "/keys" } else { "" };
+        let shown =
+            PlaceShown { url: format!("http://{}{path}", issuer.address(place)), requests: issuer.requests(place) };
+        (place.as_str(), shown)
+    };
+    let places: BTreeMap<_, _> = Place::ALL.into_iter().map(place).collect();
+    Json(serde_json::json!({"issued": issuer.issued(), "places": places})).into_response()
+}
+
+/// Ends all keys that were handed out.
+async fn end_issued(State(handle): State<SandboxHandle>) -> StatusCode {
+    handle.issuer().end_all();
+    StatusCode::NO_CONTENT
+}
+
+async fn set_trouble(
+    State(handle): State<SandboxHandle>,
+    Path(place): Path<String>,
+    body: Bytes,
+) -> Result<StatusCode, NotSet> {
+    let trouble = serde_json::from_slice::<Trouble>(&body).map_err(|_| {
+        let advice = "Write one of \"down\", \"hang\", \"no_tokens\", {\"status\": 500}, {\"lie\": \"garbage\"}; lies are \
+                      garbage, not_success, missing_field, ended.";
+        NotSet::NotUnderstood(advice.to_owned())
+    })?;
+    handle.issuer().set_trouble(place_of(&place)?, Some(trouble))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn clear_trouble(State(handle): State<SandboxHandle>, Path(place): Path<String>) -> Result<StatusCode, NotSet> {
+    handle.issuer().set_trouble(place_of(&place)?, None)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn place_of(word: &str) -> Result<Place, NotSet> {
+    let found = Place::ALL.into_iter().find(|place| place.as_str() == word);
+    found.ok_or_else(|| NotSet::NoProvider(Place::ALL.map(Place::as_str).join(", ")))
 }
 
 async fn people(State(handle): State<SandboxHandle>) -> Response {

@@ -12,6 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+use axum::body::Body;
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,8 +23,6 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-
-use super::simulator::Simulator;
 
 /// How long to wait after the system could not give us a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -35,6 +36,19 @@ pub(super) enum Cut {
     /// With an orderly close and no answer.
     #[error("the sandbox closes this connection")]
     Close,
+}
+
+/// Whoever answers behind doors.
+pub(super) trait Host: Send + Sync + 'static {
+    /// Its doors.
+    fn doors(&self) -> &[Door];
+
+    /// Answers one request that came in through the door of this index.
+    fn answer(
+        &self,
+        door: usize,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<Body>, Cut>> + Send;
 }
 
 /// A listening socket that can be shut and opened again.
@@ -99,9 +113,9 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket)
 }
 
-/// Serves one endpoint of `simulator` until `stop`, which cuts what is still open.
-pub(super) async fn serve(simulator: Arc<Simulator>, endpoint: usize, stop: CancellationToken) {
-    let Some(door) = simulator.doors().get(endpoint) else { return };
+/// Serves one door of `host` until `stop`, which cuts what is still open.
+pub(super) async fn serve<H: Host>(host: Arc<H>, index: usize, stop: CancellationToken) {
+    let Some(door) = host.doors().get(index) else { return };
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -110,19 +124,19 @@ pub(super) async fn serve(simulator: Arc<Simulator>, endpoint: usize, stop: Canc
             () = door.changed.notified() => if door.is_shut() { connections.abort_all() },
             Some(_) = connections.join_next() => {}
             accepted = door.accept() => match accepted {
-                Ok(stream) => { connections.spawn(converse(stream, simulator.clone(), endpoint)); }
+                Ok(stream) => { connections.spawn(converse(stream, host.clone(), index)); }
                 Err(_) => sleep(ACCEPT_PAUSE).await,
             }
         }
     }
 }
 
-async fn converse(stream: TcpStream, simulator: Arc<Simulator>, endpoint: usize) {
+async fn converse<H: Host>(stream: TcpStream, host: Arc<H>, index: usize) {
     // A drip must leave byte by byte.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
-        let simulator = simulator.clone();
-        Box::pin(async move { simulator.answer(endpoint, request).await })
+        let host = host.clone();
+        Box::pin(async move { host.answer(index, request).await })
     });
     let mut connection = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
     let ended = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;

@@ -8,6 +8,7 @@ use axum::Router;
 
 use super::control;
 use super::fault::Fault;
+use super::issuer::Issuer;
 use super::people::People;
 use super::simulator::{Scenario, Simulator};
 use crate::providers::Credential;
@@ -20,6 +21,7 @@ use crate::providers::Credential;
 pub struct SandboxHandle {
     simulators: Arc<[Arc<Simulator>]>,
     scenario: Arc<Scenario>,
+    issuer: Arc<Issuer>,
 }
 
 /// Why a fault was not set. Each text says what to do instead.
@@ -43,8 +45,8 @@ pub enum NotSet {
 }
 
 impl SandboxHandle {
-    pub(super) fn new(simulators: Vec<Arc<Simulator>>, scenario: Arc<Scenario>) -> Self {
-        Self { simulators: simulators.into(), scenario }
+    pub(super) fn new(simulators: Arc<[Arc<Simulator>]>, scenario: Arc<Scenario>, issuer: Arc<Issuer>) -> Self {
+        Self { simulators, scenario, issuer }
     }
 
     /// Spoils the answers of `provider`, instead of whatever spoilt them before.
@@ -106,6 +108,11 @@ impl SandboxHandle {
     /// real provider charges for an answer that did not arrive.
     pub fn billed(&self, provider: &str) -> u64 {
         self.count(provider, |simulator| simulator.tally().billed)
+    }
+
+    /// The places that hand out temporary keys.
+    pub fn issuer(&self) -> &Issuer {
+        &self.issuer
     }
 
     /// The routes under `/sandbox`, for the admin listener.

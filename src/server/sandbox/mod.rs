@@ -25,6 +25,7 @@ mod control;
 mod door;
 mod fault;
 mod handle;
+mod issuer;
 mod people;
 mod simulator;
 mod spoil;
@@ -32,8 +33,10 @@ mod tally;
 
 pub use self::fault::{Fault, Kind};
 pub use self::handle::{NotSet, SandboxHandle};
+pub use self::issuer::{Issuer, Lie, Place, Trouble};
 pub use self::people::{People, Person};
 
+use self::door::Host;
 use self::simulator::{Scenario, Simulator};
 
 /// One provider to simulate.
@@ -63,7 +66,10 @@ impl Simulated {
         driver: &Driver,
         endpoints: usize,
     ) -> Result<Self, Vec<(&'static str, String)>> {
-        let Configured { protocol, access: Access::Given(credential) } = driver.sandbox()?;
+        let Configured { protocol, access } = driver.sandbox()?;
+        let Access::Given(credential) = access else {
+            return Err(vec![("credentials", "a sandbox simulates who is given a credential".to_owned())]);
+        };
         let Driver { codes, prices, .. } = *driver;
         Ok(Self { provider: provider.into(), protocol, codes, prices, credential, endpoints })
     }
@@ -100,7 +106,12 @@ impl Sandbox {
             }
             simulators.push(simulator);
         }
-        Ok(Self { handle: SandboxHandle::new(simulators, scenario), tasks })
+        let simulators: Arc<[_]> = simulators.into();
+        let issuer = Arc::new(Issuer::bind(Arc::clone(&simulators), scenario.clone())?);
+        for place in 0..issuer.doors().len() {
+            tasks.spawn(door::serve(issuer.clone(), place, stop.clone()));
+        }
+        Ok(Self { handle: SandboxHandle::new(simulators, scenario, issuer), tasks })
     }
 
     /// Where `provider` listens, in the order of its endpoints; empty if it is not simulated.

@@ -13,9 +13,10 @@ use http::uri::PathAndQuery;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
+use jiff::Timestamp;
 use tokio::time::sleep;
 
-use super::door::{Cut, Door};
+use super::door::{Cut, Door, Host};
 use super::fault::{Fault, Kind};
 use super::handle::NotSet;
 use super::people::People;
@@ -23,7 +24,7 @@ use super::tally::Tally;
 use super::{Simulated, spoil};
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::verdict::Verdict;
-use crate::providers::{Asked, Credential, ReplyTo, Stamp};
+use crate::providers::{Asked, Claim, Credential, Keyring, ReplyTo, Stamp};
 
 /// The longest request body in bytes; the drivers send a few hundred.
 const MAX_REQUEST: usize = 64 * 1024;
@@ -37,6 +38,36 @@ pub(super) struct Scenario {
     pub(super) ids: Ids,
 }
 
+/// Somebody whose requests are taken.
+#[derive(Debug, Clone)]
+struct Guest {
+    credential: Credential,
+    /// Temporary keys end.
+    ends: Option<Timestamp>,
+}
+
+/// Everybody whose requests are taken at one moment, and was until then.
+struct Guests {
+    all: Vec<Guest>,
+    now: Timestamp,
+}
+
+impl Guests {
+    fn guest(&self, claim: Claim<'_>) -> Option<&Guest> {
+        self.all.iter().find(|guest| guest.credential.find(claim).is_some())
+    }
+}
+
+impl Keyring for Guests {
+    fn find(&self, claim: Claim<'_>) -> Option<&Credential> {
+        self.guest(claim).map(|guest| &guest.credential)
+    }
+
+    fn has_ended(&self, claim: Claim<'_>) -> bool {
+        self.guest(claim).and_then(|guest| guest.ends).is_some_and(|ends| ends <= self.now)
+    }
+}
+
 /// One provider with its sockets, its fault and its counters.
 #[derive(Debug)]
 pub(super) struct Simulator {
@@ -48,7 +79,7 @@ pub(super) struct Simulator {
     addresses: Vec<SocketAddr>,
     scenario: Arc<Scenario>,
     /// Whose requests it takes now.
-    accepted: Mutex<Arc<[Credential]>>,
+    accepted: Mutex<Vec<Guest>>,
     fault: Mutex<Option<Fault>>,
     tally: Mutex<Tally>,
 }
@@ -58,16 +89,12 @@ impl Simulator {
     pub(super) fn bind(spec: Simulated, scenario: Arc<Scenario>) -> io::Result<Self> {
         let doors = (0..=spec.endpoints).map(|_| Door::bind()).collect::<io::Result<Vec<_>>>()?;
         let addresses = doors.iter().take(spec.endpoints).map(Door::addr).collect();
-        let accepted = Mutex::new(Arc::from([spec.credential.clone()]));
+        let accepted = Mutex::new(vec![Guest { credential: spec.credential.clone(), ends: None }]);
         Ok(Self { spec, doors, addresses, scenario, accepted, fault: Mutex::default(), tally: Mutex::default() })
     }
 
     pub(super) fn spec(&self) -> &Simulated {
         &self.spec
-    }
-
-    pub(super) fn doors(&self) -> &[Door] {
-        &self.doors
     }
 
     pub(super) fn addresses(&self) -> &[SocketAddr] {
@@ -80,11 +107,24 @@ impl Simulator {
 
     /// Takes the requests of these credentials from now on, and of no other.
     pub(super) fn accept(&self, credentials: Vec<Credential>) {
-        *self.accepted.lock().unwrap_or_else(PoisonError::into_inner) = credentials.into();
+        *self.accepted() = credentials.into_iter().map(|credential| Guest { credential, ends: None }).collect();
     }
 
-    fn accepted(&self) -> Arc<[Credential]> {
-        Arc::clone(&self.accepted.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Takes those of this credential as well, until it ends.
+    pub(super) fn admit(&self, credential: Credential, ends: Timestamp) {
+        self.accepted().push(Guest { credential, ends: Some(ends) });
+    }
+
+    /// Ends all temporary keys that it takes.
+    pub(super) fn end_temporary(&self) {
+        let now = self.scenario.clock.now();
+        for guest in self.accepted().iter_mut().filter(|guest| guest.ends.is_some()) {
+            guest.ends = Some(now);
+        }
+    }
+
+    fn accepted(&self) -> MutexGuard<'_, Vec<Guest>> {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Replaces the fault that is set.
@@ -150,15 +190,21 @@ impl Simulator {
         }
         Some(kind)
     }
+}
 
-    /// Answers one request that came in at `endpoint`.
-    pub(super) async fn answer(&self, endpoint: usize, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
+impl Host for Simulator {
+    fn doors(&self) -> &[Door] {
+        &self.doors
+    }
+
+    async fn answer(&self, endpoint: usize, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
         let (parts, body) = request.into_parts();
         let body = Limited::new(body, MAX_REQUEST).collect().await.map_err(|_| Cut::Close)?.to_bytes();
         let request = Request::from_parts(parts, body);
 
         let stamp = Stamp { now: self.scenario.clock.now(), nonce: self.scenario.ids.nonce().to_string() };
-        let (decoded, reply_to) = self.spec.protocol.decode_request(&request, &self.accepted(), &stamp);
+        let guests = Guests { all: self.accepted().clone(), now: stamp.now };
+        let (decoded, reply_to) = self.spec.protocol.decode_request(&request, &guests, &stamp);
         self.tally().call(reply_to.asked.as_ref().map(|asked| &asked.id_number));
         let asked = match decoded {
             Ok(asked) => asked,

@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 
 use idgate::app::config::{DEFAULT, Mistakes, Profile, Settings, Sources};
 use idgate::providers::DRIVERS;
+use idgate::providers::alibaba::credentials::KEYS;
 use idgate::resilience::breaker;
 use idgate::server::listener;
 
@@ -123,7 +124,7 @@ fn every_example_of_the_defaults_loads_once_it_is_uncommented() {
     let all = entries();
     assert!(all.iter().filter(|entry| entry.is_example).count() >= 20, "the examples are not recognised: {all:#?}");
     let settings = load(&file(&all)).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-    assert_eq!(settings.verify.providers.len(), 2);
+    assert_eq!(settings.verify.providers.len(), 3);
     assert_eq!(settings.clients.len(), 1);
     assert_eq!(settings.operators.len(), 1);
     assert!(settings.tls.is_some() && settings.admin_tls.is_some());
@@ -225,6 +226,10 @@ fn no_key_of_a_provider_or_a_driver_goes_without_a_word_in_the_defaults() {
         entries().into_iter().filter(|entry| entry.section.starts_with("providers.")).map(|entry| entry.key).collect();
     for key in ["driver", "endpoints", "connect_timeout", "attempt_timeout", "call_limit", "max_concurrency"] {
         assert!(shown.contains(key), "{key}");
+    }
+    let fetched = KEYS.iter().flat_map(|(_, keys)| *keys).map(|key| key.trim_start_matches("credentials."));
+    for word in KEYS.iter().map(|(kind, _)| *kind).chain(fetched) {
+        assert!(DEFAULT.contains(word), "config/default.toml does not know {word}");
     }
     // A driver that the file does not name explains itself in its own folder.
     let words: BTreeSet<_> = DEFAULT.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).collect();

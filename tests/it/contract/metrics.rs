@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, stream};
+use idgate::server::sandbox::{Place, SandboxHandle};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -33,6 +34,8 @@ pub const SERIES: &[(&str, &[&str])] = &[
     ("idgate_dns_lookups_total", &["result"]),
     ("idgate_enumeration_suspected_total", &["client", "kind"]),
     ("idgate_client_key_expiry_timestamp_seconds", &["client", "key_id"]),
+    ("idgate_credential_refreshes_total", &["provider", "result"]),
+    ("idgate_credential_expiry_timestamp_seconds", &["provider"]),
     ("idgate_config_reloads_total", &["result"]),
     ("idgate_build_info", &["version", "target"]),
     ("idgate_tls_certificate_expiry_timestamp_seconds", &["listener"]),
@@ -106,13 +109,23 @@ fn labels_of(text: &str) -> Labels {
     pairs.map(|(label, value)| (label.trim().to_owned(), value.trim_matches('"').to_owned())).collect()
 }
 
+/// A provider whose credential is fetched.
+fn fetched(sandbox: &SandboxHandle) -> String {
+    let uri = sandbox.issuer().address(Place::Uri);
+    format!(
+        "[providers.fetched]\ndriver = \"aliyun\"\nendpoints = [\"http://{}\"]\n\
+         credentials = {{ kind = \"uri\", uri = \"http://{uri}/\" }}",
+        sandbox.addresses("aliyun")[0]
+    )
+}
+
 /// A gateway that has answered, remembered, fallen back, refused, over TLS; its client's key ends some day.
 async fn after_some_questions() -> TestGateway {
     let hash: String = Sha256::digest("idg_synthetic").iter().map(|byte| format!("{byte:02x}")).collect();
     let key = format!("{{ id = \"c1\", sha256 = \"{hash}\", expires = \"2100-01-01T00:00:00Z\" }}");
     let (authority, server) = pki::shared();
     let gateway = TestGateway::new().over(server.section("tls", "")).over(format!("[clients.c]\nkeys = [{key}]"));
-    let gateway = gateway.http(authority.http(None)).start().await;
+    let gateway = gateway.http(authority.http(None)).over_sandbox(fetched).start().await;
     let ask = async |pair: &Pair| gateway.ask_with(pair, &[("authorization", "Bearer idg_synthetic")]).await;
     let known = Pair::new("张三", "11010519491231002X");
     ask(&known).await;
@@ -141,14 +154,16 @@ async fn every_series_of_the_contract_exists_with_its_labels() {
 
 #[tokio::test]
 async fn what_can_fail_is_counted_at_zero_before_it_does() {
-    let gateway = TestGateway::new().chain(&["aliyun", "yunyi"]).start().await;
+    let gateway = TestGateway::new().chain(&["aliyun", "yunyi"]).over_sandbox(fetched).start().await;
     let page = Page::of(&gateway).await;
+    let refreshes = page.zeroes("idgate_credential_refreshes_total", "result", &[("provider", "fetched")]);
+    assert!(refreshes.contains("failure"), "{refreshes:?}");
     let words = |text: &str| -> BTreeSet<String> { text.split_whitespace().map(str::to_owned).collect() };
     let outcomes = "verdict input_refused subject_throttled rate_limited account_fault source_down provider_error \
                     unreachable timeout interrupted unreadable skipped_open skipped_full skipped_rate skipped_hold \
                     skipped_unsupported skipped_deadline";
     let accounts = "arrears quota_used_up subscription_expired not_activated no_permission key_refused \
-                    signature_refused clock misconfigured";
+                    signature_refused no_credential clock misconfigured";
     for provider in ["aliyun", "yunyi"] {
         let of = [("provider", provider)];
         assert_eq!(page.zeroes("idgate_attempts_total", "outcome", &of), words(outcomes));

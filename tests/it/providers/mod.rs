@@ -1,5 +1,6 @@
 //! The codecs: laws that every driver obeys, and bytes from outside that break the mirror.
 
+mod credentials;
 mod laws;
 mod market;
 mod rpc;

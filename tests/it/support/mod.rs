@@ -31,6 +31,8 @@ pub mod pki;
 /// Describes a gateway to start.
 pub struct Builder {
     overlays: Vec<String>,
+    over_sandbox: Vec<OverSandbox>,
+    variables: Vec<(String, String)>,
     endpoints: usize,
     unlisted: Verdict,
     access_log: AccessLog,
@@ -40,6 +42,9 @@ pub struct Builder {
     look_up: Option<Arc<dyn LookUp>>,
     http: reqwest::Client,
 }
+
+/// Makes TOML of the simulators' addresses.
+type OverSandbox = Box<dyn FnOnce(&SandboxHandle) -> String>;
 
 /// A running gateway.
 pub struct TestGateway {
@@ -76,6 +81,8 @@ impl TestGateway {
     pub fn new() -> Builder {
         Builder {
             overlays: Vec::new(),
+            over_sandbox: Vec::new(),
+            variables: Vec::new(),
             endpoints: 1,
             // Most tests ask about invented strangers, who should not all be unknown.
             unlisted: Verdict::Match,
@@ -206,6 +213,18 @@ impl Builder {
         self
     }
 
+    /// The same for TOML that needs the simulators' addresses.
+    pub fn over_sandbox(mut self, toml: impl FnOnce(&SandboxHandle) -> String + 'static) -> Self {
+        self.over_sandbox.push(Box::new(toml));
+        self
+    }
+
+    /// A variable of the environment.
+    pub fn variable(mut self, name: &str, value: impl ToString) -> Self {
+        self.variables.push((name.to_owned(), value.to_string()));
+        self
+    }
+
     /// How many endpoints each provider has.
     pub fn endpoints(self, endpoints: usize) -> Self {
         Self { endpoints, ..self }
@@ -273,7 +292,9 @@ impl Builder {
         let sandbox = simulators.handle();
         world.more_admin = sandbox.router();
         let ports = "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ndrain_notice = \"0s\"";
-        let layers = [ports.to_owned(), simulated::configuration(&sandbox)].into_iter().chain(self.overlays);
+        let over_sandbox: Vec<_> = self.over_sandbox.into_iter().map(|toml| toml(&sandbox)).collect();
+        let simulated = simulated::configuration(&sandbox);
+        let layers = [ports.to_owned(), simulated].into_iter().chain(over_sandbox).chain(self.overlays);
         let sources = match &self.file {
             None => layers.fold(Sources::default(), Sources::over),
             Some(path) => {
@@ -283,6 +304,7 @@ impl Builder {
                 Sources { file: Some(path.clone()), ..Sources::default() }
             }
         };
+        let sources = self.variables.iter().fold(sources, |sources, (name, value)| sources.with_variable(name, value));
         let Found { files, settings } = sources.find();
         let settings = settings.unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let schemes = [&settings.tls, &settings.admin_tls].map(|tls| if tls.is_some() { "https" } else { "http" });

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 use crate::support::{Builder, Pair, Reply, TestGateway, anybody};
 
 mod breaker;
+mod credentials;
 mod flights;
 mod guards;
 mod instances;

@@ -126,14 +126,17 @@ impl<'a> Call<'a> {
         let (secret, token) = key(keys, id)?;
         let pairs: Vec<_> = parameters.0.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         rpc_v1::verify(self.request.method().as_str(), &pairs, secret, now).map_err(refusal)?;
-        check_token(token, parameters.get("SecurityToken"))
+        check_token(token, parameters.get("SecurityToken"))?;
+        still_good(keys, id)
     }
 
     fn believed_v3(&self, keys: &dyn Keyring, now: Timestamp) -> Result<(), &'static Code> {
         let presented = acs3::Presented::read(self.request.headers()).map_err(refusal)?;
         let (secret, token) = key(keys, presented.key_id)?;
+        let id = presented.key_id;
         acs3::verify(self.request, presented, secret, now).map_err(refusal)?;
-        check_token(token, self.header(X_ACS_SECURITY_TOKEN.as_str(), "SecurityToken").ok())
+        check_token(token, self.header(X_ACS_SECURITY_TOKEN.as_str(), "SecurityToken").ok())?;
+        still_good(keys, id)
     }
 
     fn business(&self, action: &Action) -> Result<Asked, &'static Code> {
@@ -158,14 +161,21 @@ impl<'a> Call<'a> {
 }
 
 /// The secret, and the token if it is a temporary key, of an AccessKey id.
-fn key<'k>(keys: &'k dyn Keyring, id: &str) -> Result<(&'k Secret, Option<&'k Secret>), &'static Code> {
+pub(in crate::providers::alibaba) fn key<'k>(
+    keys: &'k dyn Keyring,
+    id: &str,
+) -> Result<(&'k Secret, Option<&'k Secret>), &'static Code> {
     match keys.find(Claim::AccessKeyId(id)) {
         Some(Credential::AccessKey { secret, security_token, .. }) => Ok((secret, security_token.as_ref())),
         _ => Err(&pop_error::KEY_NOT_FOUND),
     }
 }
 
-fn check_token(known: Option<&Secret>, presented: Option<&str>) -> Result<(), &'static Code> {
+/// Whether the token that was shown is the key's.
+pub(in crate::providers::alibaba) fn check_token(
+    known: Option<&Secret>,
+    presented: Option<&str>,
+) -> Result<(), &'static Code> {
     match (known, presented) {
         (None, None) => Ok(()),
         (Some(known), Some(presented)) if known.matches(presented.as_bytes()) => Ok(()),
@@ -174,7 +184,13 @@ fn check_token(known: Option<&Secret>, presented: Option<&str>) -> Result<(), &'
     }
 }
 
-fn refusal(flaw: Flaw) -> &'static Code {
+/// Whether the key has not ended.
+fn still_good(keys: &dyn Keyring, id: &str) -> Result<(), &'static Code> {
+    if keys.has_ended(Claim::AccessKeyId(id)) { Err(&pop_error::TOKEN_ENDED) } else { Ok(()) }
+}
+
+/// The row that says what is wrong with a signature.
+pub(in crate::providers::alibaba) fn refusal(flaw: Flaw) -> &'static Code {
     match flaw {
         Flaw::Incomplete => &pop_error::INCOMPLETE,
         Flaw::TimeFormat => &pop_error::TIME_FORMAT,

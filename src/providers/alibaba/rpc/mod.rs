@@ -3,7 +3,7 @@
 //! Invariant: what the two actions differ in is data in [`Action`]; this folder names no action.
 //! To add one: a driver folder with an `Action` and a `Driver`, whose `configure` calls [`configure`].
 
-mod gate;
+pub(super) mod gate;
 mod reply;
 mod wire;
 
@@ -13,16 +13,18 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use http::{Request, Response};
 
-use super::{acs3, form, rpc_v1, seal};
+use super::{acs3, credentials, form, rpc_v1, seal};
 use crate::domain::outcome::Fault;
 use crate::domain::personal::Secret;
 use crate::domain::subject::Subject;
 use crate::domain::verdict::{Finding, Verdict};
 use crate::providers::{
-    Access, Asked, Code, Configured, Credential, Endpoint, Keyring, Protocol, Refusal, ReplyTo, Settings, Stamp,
+    Access, Asked, Code, Configured, Credential, Endpoint, Keyring, Mistakes, Protocol, Refusal, ReplyTo, Settings,
+    Stamp,
 };
 
-const FORM: &str = "application/x-www-form-urlencoded";
+/// The type of a form body.
+pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 const X_ACS_ACTION: HeaderName = HeaderName::from_static("x-acs-action");
 const X_ACS_VERSION: HeaderName = HeaderName::from_static("x-acs-version");
 const X_ACS_SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-acs-security-token");
@@ -90,13 +92,46 @@ struct Rpc {
 /// Settings that hold secrets.
 pub const SECRETS: &[&str] = &["access_key_id", "access_key_secret", "security_token"];
 
-/// Builds the protocol of `action` from `access_key_id`, `access_key_secret`, optional `security_token`, and
-/// `signature` = `"v3"` (default) or `"v1"`.
+/// The variables that the ways to a credential read.
+pub const VARIABLES: &[&str] = credentials::VARIABLES;
+
+/// Builds the protocol of `action` from `signature` = `"v3"` (default) or `"v1"` and either `access_key_id`,
+/// `access_key_secret` and optional `security_token`, or the table `credentials` (see [`credentials`]).
 ///
 /// # Errors
 /// All mistakes, as (key, what to do).
-pub fn configure(action: &'static Action, settings: &Settings) -> Result<Configured, Vec<(&'static str, String)>> {
-    let mut mistakes = Vec::new();
+pub fn configure(action: &'static Action, settings: &Settings) -> Result<Configured, Mistakes> {
+    let mut mistakes = Mistakes::new();
+    let access = if credentials::is_present(settings) {
+        for key in SECRETS.iter().filter(|key| settings.secret.contains_key(**key)) {
+            mistakes.push((key, "excludes credentials; remove one or the other".to_owned()));
+        }
+        credentials::configure(settings, &mut mistakes).map(|source| Access::Fetched(Arc::new(source)))
+    } else {
+        given(settings, &mut mistakes).map(Access::Given)
+    };
+    let scheme = match settings.plain.get("signature").map(String::as_str) {
+        None | Some("v3") => Scheme::V3,
+        Some("v1") => Scheme::V1,
+        Some(_) => {
+            mistakes.push(("signature", "must be \"v3\" or \"v1\"".to_owned()));
+            Scheme::V3
+        }
+    };
+    let unknown_plain = settings.plain.keys().filter(|key| *key != "signature");
+    let unknown_secret = settings.secret.keys().filter(|key| !SECRETS.contains(&key.as_str()));
+    for key in unknown_plain.chain(unknown_secret).filter(|key| !credentials::is_ours(key)) {
+        let takes = format!("takes no `{key}`; it takes {}, credentials and signature", SECRETS.join(", "));
+        mistakes.push(("driver", takes));
+    }
+    match access {
+        Some(access) if mistakes.is_empty() => Ok(Configured { protocol: Arc::new(Rpc { action, scheme }), access }),
+        _ => Err(mistakes),
+    }
+}
+
+/// The credential that is written into the section.
+fn given(settings: &Settings, mistakes: &mut Mistakes) -> Option<Credential> {
     let mut visible = |key: &'static str, required: bool| {
         let text = settings.secret.get(key).map(Secret::expose);
         match text {
@@ -109,27 +144,10 @@ pub fn configure(action: &'static Action, settings: &Settings) -> Result<Configu
         }
         text.filter(|text| !text.is_empty())
     };
-    let id = visible("access_key_id", true).unwrap_or_default().to_owned();
-    let secret = Secret::new(visible("access_key_secret", true).unwrap_or_default());
+    let id = visible("access_key_id", true);
+    let secret = visible("access_key_secret", true);
     let security_token = visible("security_token", false).map(Secret::new);
-    let scheme = match settings.plain.get("signature").map(String::as_str) {
-        None | Some("v3") => Scheme::V3,
-        Some("v1") => Scheme::V1,
-        Some(_) => {
-            mistakes.push(("signature", "must be \"v3\" or \"v1\"".to_owned()));
-            Scheme::V3
-        }
-    };
-    let unknown_plain = settings.plain.keys().filter(|key| *key != "signature");
-    let unknown_secret = settings.secret.keys().filter(|key| !SECRETS.contains(&key.as_str()));
-    for key in unknown_plain.chain(unknown_secret) {
-        mistakes.push(("driver", format!("takes no `{key}`; it takes {} and signature", SECRETS.join(", "))));
-    }
-    if !mistakes.is_empty() {
-        return Err(mistakes);
-    }
-    let credential = Credential::AccessKey { id, secret, security_token };
-    Ok(Configured { protocol: Arc::new(Rpc { action, scheme }), access: Access::Given(credential) })
+    Some(Credential::AccessKey { id: id?.to_owned(), secret: Secret::new(secret?), security_token })
 }
 
 impl Protocol for Rpc {

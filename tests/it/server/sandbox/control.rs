@@ -52,6 +52,24 @@ async fn the_people_are_shown() {
 }
 
 #[tokio::test]
+async fn the_places_that_hand_out_keys_are_shown_broken_and_mended_by_hand() {
+    let world = World::each().next().unwrap();
+    let (_, shown) = world.control(Method::GET, "/sandbox/credentials", "").await;
+    assert_eq!(shown["issued"], 0);
+    let uri = shown["places"]["uri"]["url"].as_str().unwrap().to_owned();
+    let get = async || crate::support::client().get(&uri).send().await.unwrap().text().await.unwrap();
+    assert!(get().await.contains("\"SecurityToken\""));
+    let fault = "/sandbox/credentials/uri/fault";
+    assert_eq!(world.control(Method::PUT, fault, r#"{"lie": "not_success"}"#).await.0, StatusCode::NO_CONTENT);
+    assert!(!get().await.contains("\"SecurityToken\""));
+    assert_eq!(world.control(Method::DELETE, fault, "").await.0, StatusCode::NO_CONTENT);
+    assert!(get().await.contains("\"SecurityToken\""));
+    assert_eq!(world.control(Method::DELETE, "/sandbox/credentials", "").await.0, StatusCode::NO_CONTENT);
+    let (_, shown) = world.control(Method::GET, "/sandbox/credentials", "").await;
+    assert_eq!((&shown["places"]["uri"]["requests"], &shown["places"]["sts"]["requests"]), (&json!(3), &json!(0)));
+}
+
+#[tokio::test]
 async fn a_mistake_is_a_problem_document_that_names_the_remedy() {
     let world = World::each().next().unwrap();
     let fault = format!("/sandbox/{}/fault", world.driver.name);
@@ -62,6 +80,8 @@ async fn a_mistake_is_a_problem_document_that_names_the_remedy() {
         (Method::PUT, &fault, r#"{"kind": "hang""#, 400, "kind"),
         (Method::PUT, &fault, r#"{"kind": "code", "code": "none such"}"#, 400, "There are:"),
         (Method::PUT, &fault, r#"{"kind": "hang", "endpoint": 2}"#, 422, "has 2"),
+        (Method::PUT, "/sandbox/credentials/nobody/fault", r#""down""#, 404, "metadata"),
+        (Method::PUT, "/sandbox/credentials/sts/fault", r#"{"kind": "hang"}"#, 400, "down"),
     ] {
         let (got, problem) = world.control(method, path, body).await;
         assert_eq!(got.as_u16(), status, "{path} {body}: {problem}");

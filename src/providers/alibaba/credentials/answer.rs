@@ -1,0 +1,205 @@
+//! The document with temporary keys, in both directions: flat as metadata and URI send it, or inside the answer of STS.
+//!
+//! Invariant: keys without an end, or with an empty member, are no keys; a member of another type is garbage.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::domain::personal::Secret;
+use crate::providers::Credential;
+use crate::providers::alibaba::json::{self, Object};
+use crate::providers::alibaba::seal;
+use crate::providers::source::{Granted, Trouble};
+
+/// What metadata and URI answer; STS has it as one member of its own document.
+#[derive(Default, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Keys {
+    /// `Success`, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Public id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_key_id: Option<String>,
+    /// Signs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_key_secret: Option<Zeroizing<String>>,
+    /// Goes with each request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub security_token: Option<Zeroizing<String>>,
+    /// The end, in UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expiration: Option<String>,
+}
+
+/// The answer of STS.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct StsReply {
+    /// What went wrong, if it says so under a good status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The keys.
+    #[serde(default)]
+    pub credentials: Option<Object<Keys>>,
+    /// The reference of the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// Whether an answer must say `"Code": "Success"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CodeRule {
+    /// It must.
+    Required,
+    /// It may leave the code out; another code is a refusal.
+    IfPresent,
+}
+
+impl Keys {
+    /// Reads a flat document.
+    pub(super) fn read(body: &[u8], rule: CodeRule) -> Result<Self, Trouble> {
+        let keys: Self = json::read(body).ok_or(Trouble::Garbage)?;
+        match (keys.code.as_deref(), rule) {
+            (Some("Success"), _) | (None, CodeRule::IfPresent) => Ok(keys),
+            _ => Err(Trouble::NotSuccess),
+        }
+    }
+
+    /// Reads the keys in an answer of STS.
+    pub(super) fn read_sts(body: &[u8]) -> Result<Self, Trouble> {
+        let reply: StsReply = json::read(body).ok_or(Trouble::Garbage)?;
+        if reply.code.is_some_and(|code| code != "Success") {
+            return Err(Trouble::NotSuccess);
+        }
+        reply.credentials.map(|Object(keys)| keys).ok_or(Trouble::MissingField)
+    }
+
+    /// The credential, if everything is there and has not ended at `now`.
+    pub(super) fn granted(self, from: &'static str, now: Timestamp) -> Result<Granted, Trouble> {
+        let secret = self.access_key_secret.ok_or(Trouble::MissingField)?;
+        let token = self.security_token.filter(|text| !text.is_empty()).ok_or(Trouble::MissingField)?;
+        let ends = self.expiration.filter(|text| !text.is_empty()).ok_or(Trouble::MissingField)?;
+        let ends: Timestamp = ends.parse().map_err(|_| Trouble::Garbage)?;
+        if ends <= now {
+            return Err(Trouble::AlreadyEnded);
+        }
+        key(from, &self.access_key_id.unwrap_or_default(), &secret, Some(&token), Some(ends))
+    }
+
+    /// The document that hands out `granted`, for a simulator; only temporary AccessKeys have one.
+    pub fn of(granted: &Granted) -> Self {
+        let Credential::AccessKey { id, secret, security_token } = &granted.credential else { return Self::default() };
+        let wiped = |secret: &Secret| Zeroizing::new(secret.expose().to_owned());
+        Self {
+            code: None,
+            access_key_id: Some(id.clone()),
+            access_key_secret: Some(wiped(secret)),
+            security_token: security_token.as_ref().map(wiped),
+            expiration: granted.ends.map(seal::time_stamp),
+        }
+    }
+}
+
+/// An AccessKey, its parts neither empty nor of characters that no key has (they go into headers).
+pub(super) fn key(
+    from: &'static str,
+    id: &str,
+    secret: &str,
+    token: Option<&str>,
+    ends: Option<Timestamp>,
+) -> Result<Granted, Trouble> {
+    for text in [id, secret, token.unwrap_or("none")] {
+        if text.is_empty() {
+            return Err(Trouble::MissingField);
+        }
+        if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',') {
+            return Err(Trouble::Garbage);
+        }
+    }
+    let (secret, security_token) = (Secret::new(secret), token.map(Secret::new));
+    Ok(Granted { credential: Credential::AccessKey { id: id.to_owned(), secret, security_token }, ends, from })
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keys(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: &str = "2026-11-22T08:00:00Z";
+
+    fn read(body: &str, rule: CodeRule) -> Result<Granted, Trouble> {
+        Keys::read(body.as_bytes(), rule)?.granted("test", NOW.parse().unwrap())
+    }
+
+    fn with(change: impl FnOnce(&mut serde_json::Value)) -> String {
+        let mut document = serde_json::json!({
+            "Code": "Success", "AccessKeyId": "STS.id", "AccessKeySecret": "secret", "SecurityToken": "token+/=",
+            "Expiration": "2026-11-22T09:00:00Z", "LastUpdated": "2026-11-22T03:00:00Z",
+        });
+        change(&mut document);
+        document.to_string()
+    }
+
+    #[test]
+    fn good_keys_are_read_and_written_back() {
+        let granted = read(&with(|_| ()), CodeRule::Required).unwrap();
+        assert_eq!(granted.ends, Some("2026-11-22T09:00:00Z".parse().unwrap()));
+        let again = Keys { code: Some("Success".to_owned()), ..Keys::of(&granted) };
+        let again = read(&json::write(&again), CodeRule::Required).unwrap();
+        let Credential::AccessKey { id, secret, security_token: Some(token) } = again.credential else { panic!() };
+        assert_eq!((&*id, secret.expose(), token.expose()), ("STS.id", "secret", "token+/="));
+    }
+
+    #[test]
+    fn a_code_may_be_missing_where_the_vendors_own_clients_disagree_and_never_another() {
+        let without = with(|document| drop(document.as_object_mut().unwrap().remove("Code")));
+        assert!(read(&without, CodeRule::IfPresent).is_ok());
+        assert_eq!(read(&without, CodeRule::Required).unwrap_err(), Trouble::NotSuccess);
+        for rule in [CodeRule::Required, CodeRule::IfPresent] {
+            let other = with(|document| document["Code"] = "Failed".into());
+            assert_eq!(read(&other, rule).unwrap_err(), Trouble::NotSuccess);
+        }
+    }
+
+    #[test]
+    fn every_member_is_needed_and_none_may_be_empty_or_of_another_type() {
+        for member in ["AccessKeyId", "AccessKeySecret", "SecurityToken", "Expiration"] {
+            let without = with(|document| drop(document.as_object_mut().unwrap().remove(member)));
+            let empty = with(|document| document[member] = "".into());
+            let null = with(|document| document[member] = serde_json::Value::Null);
+            for bad in [without, empty, null] {
+                assert_eq!(read(&bad, CodeRule::Required).unwrap_err(), Trouble::MissingField, "{bad}");
+            }
+            let number = with(|document| document[member] = 1.into());
+            assert_eq!(read(&number, CodeRule::Required).unwrap_err(), Trouble::Garbage, "{number}");
+        }
+        let spaced = with(|document| document["SecurityToken"] = "to\nken".into());
+        assert_eq!(read(&spaced, CodeRule::Required).unwrap_err(), Trouble::Garbage);
+    }
+
+    #[test]
+    fn what_is_no_document_or_has_ended_is_no_credential() {
+        for garbage in ["", "[]", "null", "{", "<html>", "\"STS.id\""] {
+            assert_eq!(read(garbage, CodeRule::IfPresent).unwrap_err(), Trouble::Garbage, "{garbage}");
+        }
+        for (ends, trouble) in [
+            ("tomorrow", Trouble::Garbage),
+            (NOW, Trouble::AlreadyEnded),
+            ("1970-01-01T00:00:00Z", Trouble::AlreadyEnded),
+        ] {
+            let document = with(|document| document["Expiration"] = ends.into());
+            assert_eq!(read(&document, CodeRule::Required).unwrap_err(), trouble, "{ends}");
+        }
+        assert_eq!(Keys::read_sts(b"{}").unwrap_err(), Trouble::MissingField);
+        assert_eq!(Keys::read_sts(br#"{"Credentials":[]}"#).unwrap_err(), Trouble::Garbage);
+    }
+}

@@ -1,0 +1,134 @@
+//! The profiles of the vendor's command line, `~/.aliyun/config.json`.
+//!
+//! Modes for services are followed to their keys; those that need a person at a browser are refused by name. The file is
+//! read anew for each fetch and never written.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::answer::key;
+use super::imds::Metadata;
+use super::sts::Role;
+use super::{Places, imds, seconds, sts};
+use crate::providers::alibaba::json::{self, Object};
+use crate::providers::source::{Step, Trouble};
+
+/// The word for this source.
+pub(super) const NAME: &str = "cli_profile";
+
+/// Which profile of which file.
+#[derive(Debug, Clone)]
+pub struct CliProfile {
+    /// The file.
+    pub file: PathBuf,
+    /// The profile; without one, the file's `current`.
+    pub profile: Option<String>,
+    /// Where its modes lead.
+    pub places: Places,
+}
+
+#[derive(Deserialize)]
+struct File {
+    #[serde(default)]
+    current: Option<String>,
+    #[serde(default)]
+    profiles: Vec<Object<Profile>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Profile {
+    name: Option<String>,
+    mode: Option<String>,
+    access_key_id: Option<String>,
+    access_key_secret: Option<Zeroizing<String>>,
+    sts_token: Option<Zeroizing<String>>,
+    ram_role_name: Option<String>,
+    ram_role_arn: Option<String>,
+    ram_session_name: Option<String>,
+    role_session_name: Option<String>,
+    expired_seconds: Option<u64>,
+    policy: Option<String>,
+    external_id: Option<String>,
+    sts_region: Option<String>,
+    enable_vpc: Option<bool>,
+    oidc_provider_arn: Option<String>,
+    oidc_token_file: Option<PathBuf>,
+    source_profile: Option<String>,
+}
+
+/// Fetches the keys that the profile leads to.
+pub(super) fn begin(settings: CliProfile) -> Step {
+    Step::read(NAME, settings.file.clone(), move |content| match json::read::<File>(&content) {
+        None => Step::failed(NAME, Trouble::FileForm),
+        Some(file) => {
+            let name = settings.profile.clone().or_else(|| file.current.clone()).unwrap_or_default();
+            let step = follow(&Arc::new(file), &settings.places, &name, Vec::new());
+            step.unwrap_or_else(|trouble| Step::failed(NAME, trouble))
+        }
+    })
+}
+
+/// The way from the profile `name`; `seen` are those that led here.
+fn follow(file: &Arc<File>, places: &Places, name: &str, mut seen: Vec<String>) -> Result<Step, Trouble> {
+    if seen.iter().any(|before| before == name) {
+        return Err(Trouble::Circle);
+    }
+    seen.push(name.to_owned());
+    let profile = file.profiles.iter().map(|Object(profile)| profile);
+    let profile = profile.clone().find(|profile| profile.name.as_deref() == Some(name)).ok_or(Trouble::NoProfile)?;
+    match profile.mode.as_deref().unwrap_or_default() {
+        "AK" => profile.keys(None).map(Step::Done),
+        "StsToken" => {
+            let token = text(&profile.sts_token).ok_or(Trouble::MissingField)?;
+            profile.keys(Some(token)).map(Step::Done)
+        }
+        "RamRoleArn" => Ok(sts::assume_role(NAME, profile.role(places)?, profile.keys(text(&profile.sts_token))?)),
+        "ChainableRamRoleArn" => {
+            let source = profile.source_profile.as_deref().ok_or(Trouble::MissingField)?;
+            let role = profile.role(places)?;
+            Ok(follow(file, places, source, seen)?.and_then(move |base| sts::assume_role(NAME, role, base)))
+        }
+        "EcsRamRole" => {
+            let role = profile.ram_role_name.clone().filter(|role| !role.is_empty());
+            let metadata = Metadata { endpoint: places.metadata.clone(), role, allow_v1: places.allow_v1 };
+            Ok(imds::begin(NAME, metadata))
+        }
+        "OIDC" => {
+            let provider = profile.oidc_provider_arn.clone().ok_or(Trouble::MissingField)?;
+            let token = profile.oidc_token_file.clone().ok_or(Trouble::MissingField)?;
+            Ok(sts::assume_role_with_oidc(NAME, profile.role(places)?, provider, token))
+        }
+        "CloudSSO" | "OAuth" | "External" => Err(Trouble::ForPeople),
+        _ => Err(Trouble::UnknownMode),
+    }
+}
+
+impl Profile {
+    fn keys(&self, token: Option<&str>) -> Result<crate::providers::source::Granted, Trouble> {
+        let id = self.access_key_id.as_deref().unwrap_or_default();
+        key(NAME, id, text(&self.access_key_secret).unwrap_or_default(), token, None)
+    }
+
+    fn role(&self, places: &Places) -> Result<Role, Trouble> {
+        let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let session = filled(&self.ram_session_name).or_else(|| filled(&self.role_session_name));
+        Ok(Role {
+            arn: filled(&self.ram_role_arn).ok_or(Trouble::MissingField)?,
+            session: session.unwrap_or_else(|| places.session.clone()),
+            duration: seconds(self.expired_seconds),
+            policy: filled(&self.policy),
+            external_id: filled(&self.external_id),
+            endpoint: places
+                .sts(filled(&self.sts_region).as_deref(), self.enable_vpc)
+                .map_err(|_| Trouble::RequestForm)?,
+        })
+    }
+}
+
+fn text(secret: &Option<Zeroizing<String>>) -> Option<&str> {
+    secret.as_ref().map(|secret| secret.as_str()).filter(|secret| !secret.is_empty())
+}

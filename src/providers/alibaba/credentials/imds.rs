@@ -1,0 +1,105 @@
+//! The metadata service of an ECS machine: a token by PUT, the name of the role unless it is configured, the keys.
+//!
+//! Without a token it goes on as version 1 does, unless that is forbidden: a token that a server-side request forgery
+//! cannot get is the point of version 2. One token serves both questions; the vendor's client fetches one for each.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::HOST;
+use http::{HeaderName, HeaderValue, Method, Request};
+use zeroize::Zeroizing;
+
+use super::answer::{CodeRule, Keys};
+use crate::domain::personal::Secret;
+use crate::providers::Endpoint;
+use crate::providers::source::{Ask, Step, Trouble};
+
+/// Where the token is.
+pub const TOKEN_PATH: &str = "/latest/api/token";
+/// Where the name of the role is, and behind it the keys.
+pub const ROLES_PATH: &str = "/latest/meta-data/ram/security-credentials/";
+/// How long the token shall be good, in seconds: the most that the service grants.
+pub const TOKEN_TTL: &str = "21600";
+/// Asks for a token.
+pub const TOKEN_TTL_HEADER: HeaderName = HeaderName::from_static("x-aliyun-ecs-metadata-token-ttl-seconds");
+/// Shows it.
+pub const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-aliyun-ecs-metadata-token");
+/// The vendor's clients wait 1 s to connect and 1 s to read. Off the cloud nobody is at this address.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// What a machine's role is asked with.
+#[derive(Debug, Clone)]
+pub struct Metadata {
+    /// Where the service is.
+    pub endpoint: Endpoint,
+    /// The role, if it is not to be asked for.
+    pub role: Option<String>,
+    /// Whether to go on without a token.
+    pub allow_v1: bool,
+}
+
+/// Fetches the keys of the machine's role.
+pub(super) fn begin(source: &'static str, metadata: Metadata) -> Step {
+    let with_token = metadata.clone();
+    let token = ask(&metadata.endpoint, Method::PUT, TOKEN_PATH, None);
+    let version_2 = Step::ask(source, token, move |body, _| {
+        let token = Secret::new(word(body)?.as_str());
+        Ok(role(source, with_token, Some(token)))
+    });
+    if metadata.allow_v1 { version_2.or_else(move || role(source, metadata, None)) } else { version_2 }
+}
+
+fn role(source: &'static str, metadata: Metadata, token: Option<Secret>) -> Step {
+    match metadata.role.clone() {
+        Some(role) => keys(source, &metadata, &role, token),
+        None => {
+            let question = ask(&metadata.endpoint, Method::GET, ROLES_PATH, token.clone());
+            Step::ask(source, question, move |body, _| Ok(keys(source, &metadata, &word(body)?, token)))
+        }
+    }
+}
+
+fn keys(source: &'static str, metadata: &Metadata, role: &str, token: Option<Secret>) -> Step {
+    if !is_role(role) {
+        return Step::failed(source, Trouble::Garbage);
+    }
+    let question = ask(&metadata.endpoint, Method::GET, &format!("{ROLES_PATH}{role}"), token);
+    Step::ask(source, question, move |body, now| {
+        Keys::read(body, CodeRule::Required)?.granted(source, now).map(Step::Done)
+    })
+}
+
+/// Whether it is the name of a role, so that it can stand in a path.
+pub(super) fn is_role(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'@');
+    (1..=64).contains(&text.len()) && text.bytes().all(fits) && !text.starts_with('.')
+}
+
+fn ask(endpoint: &Endpoint, method: Method, path: &str, token: Option<Secret>) -> Ask {
+    let (endpoint, path) = (endpoint.clone(), path.to_owned());
+    let compose = move |_: &_| {
+        let mut request = Request::builder().method(method.clone()).uri(endpoint.uri(&path)?);
+        request = request.header(HOST, endpoint.authority());
+        if method == Method::PUT {
+            request = request.header(TOKEN_TTL_HEADER, TOKEN_TTL);
+        }
+        if let Some(token) = token {
+            let mut value = HeaderValue::from_str(token.expose())?;
+            value.set_sensitive(true);
+            request = request.header(TOKEN_HEADER, value);
+        }
+        request.body(Bytes::new())
+    };
+    Ask { compose: Box::new(compose), limit: LIMIT, is_local: true, explain: |_| None }
+}
+
+/// An answer of one word.
+fn word(body: &[u8]) -> Result<Zeroizing<String>, Trouble> {
+    let text = std::str::from_utf8(body).map_err(|_| Trouble::Garbage)?.trim();
+    match text {
+        "" => Err(Trouble::MissingField),
+        _ if text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Zeroizing::new(text.to_owned())),
+        _ => Err(Trouble::Garbage),
+    }
+}

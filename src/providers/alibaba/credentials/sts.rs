@@ -1,0 +1,147 @@
+//! STS, which lends a role's keys for a while: `AssumeRole` against other keys (signed V1), `AssumeRoleWithOIDC` against
+//! a token (not signed: the token is the proof).
+//!
+//! Invariant: everything travels in the form body. The vendor's Python client puts the token into the URL, where access
+//! logs keep it; the Go client and we do not.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http::header::{ACCEPT, CONTENT_TYPE, HOST};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::answer::Keys;
+use crate::domain::personal::Secret;
+use crate::providers::alibaba::rpc::FORM;
+use crate::providers::alibaba::{form, json, pop_error, rpc_v1, seal};
+use crate::providers::source::{Ask, Granted, Step, Trouble};
+use crate::providers::{Credential, Endpoint, Stamp};
+
+mod gate;
+
+pub use gate::{AskedSts, read, refuse, reply};
+
+/// The version of the API.
+const VERSION: &str = "2015-04-01";
+/// The longest wait of the vendor's clients: 5 s to connect, 10 s to read.
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// A role to play.
+#[derive(Debug, Clone)]
+pub struct Role {
+    /// Its name among all resources.
+    pub arn: String,
+    /// What its use is called in the audit log of the cloud.
+    pub session: String,
+    /// How long its keys live.
+    pub duration: Duration,
+    /// Narrows what the keys may do.
+    pub policy: Option<String>,
+    /// What the role's owner demands of a third party.
+    pub external_id: Option<String>,
+    /// Where STS is.
+    pub endpoint: Endpoint,
+}
+
+/// Asks for the keys of `role` with the `base` keys.
+pub(super) fn assume_role(source: &'static str, role: Role, base: Granted) -> Step {
+    let compose = move |stamp: &Stamp| signed(&role, &base.credential, stamp);
+    Step::ask(source, ask(compose), move |body, now| Keys::read_sts(body)?.granted(source, now).map(Step::Done))
+}
+
+/// Reads the token and asks for the keys of `role` with it. Kubernetes replaces the file while we run, so it is read for
+/// each request.
+pub(super) fn assume_role_with_oidc(source: &'static str, role: Role, provider_arn: String, token: PathBuf) -> Step {
+    Step::read(source, token, move |content| {
+        let token = std::str::from_utf8(&content).map(str::trim).unwrap_or_default();
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Step::failed(source, Trouble::FileForm);
+        }
+        let token = Secret::new(token);
+        let compose = move |stamp: &Stamp| with_token(&role, &provider_arn, &token, stamp);
+        Step::ask(source, ask(compose), move |body, now| Keys::read_sts(body)?.granted(source, now).map(Step::Done))
+    })
+}
+
+fn ask(compose: impl FnOnce(&Stamp) -> Result<Request<Bytes>, http::Error> + Send + 'static) -> Ask {
+    Ask { compose: Box::new(compose), limit: LIMIT, is_local: false, explain }
+}
+
+/// The gateway's code in an error of STS; the text beside it may hold a key.
+fn explain(body: &[u8]) -> Option<&'static str> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Refused {
+        code: String,
+    }
+    json::read::<Refused>(body).and_then(|refused| pop_error::row(&refused.code)).map(|row| row.code)
+}
+
+/// The request of `AssumeRole`.
+///
+/// # Errors
+/// When the credential is no AccessKey, or the parts make no request.
+pub fn signed(role: &Role, base: &Credential, stamp: &Stamp) -> Result<Request<Bytes>, http::Error> {
+    let Credential::AccessKey { id, secret, security_token } = base else {
+        // An empty method is the way to make `http` say no.
+        return Request::builder().method("").body(Bytes::new());
+    };
+    let (time, seconds) = (seal::time_stamp(stamp.now), role.duration.as_secs().to_string());
+    let mut parameters = role.parameters("AssumeRole", &time, &seconds);
+    parameters.extend(role.external_id.as_deref().map(|id| ("ExternalId", id)));
+    parameters.extend([
+        ("AccessKeyId", id.as_str()),
+        ("SignatureMethod", "HMAC-SHA1"),
+        ("SignatureNonce", &stamp.nonce),
+        ("SignatureVersion", "1.0"),
+    ]);
+    parameters.extend(security_token.as_ref().map(|token| ("SecurityToken", token.expose())));
+    let signature = rpc_v1::sign("POST", &parameters, secret);
+    parameters.push((rpc_v1::SIGNATURE, &signature));
+    request(&role.endpoint, parameters)
+}
+
+/// The request of `AssumeRoleWithOIDC`.
+///
+/// # Errors
+/// When the parts make no request.
+pub fn with_token(
+    role: &Role,
+    provider_arn: &str,
+    token: &Secret,
+    stamp: &Stamp,
+) -> Result<Request<Bytes>, http::Error> {
+    let (time, seconds) = (seal::time_stamp(stamp.now), role.duration.as_secs().to_string());
+    let mut parameters = role.parameters("AssumeRoleWithOIDC", &time, &seconds);
+    parameters.extend([("OIDCProviderArn", provider_arn), ("OIDCToken", token.expose())]);
+    request(&role.endpoint, parameters)
+}
+
+impl Role {
+    fn parameters<'a>(&'a self, action: &'a str, time: &'a str, seconds: &'a str) -> Vec<(&'a str, &'a str)> {
+        let mut parameters = vec![
+            ("Action", action),
+            ("DurationSeconds", seconds),
+            ("Format", "JSON"),
+            ("RoleArn", &self.arn),
+            ("RoleSessionName", &self.session),
+            ("Timestamp", time),
+            ("Version", VERSION),
+        ];
+        parameters.extend(self.policy.as_deref().map(|policy| ("Policy", policy)));
+        parameters
+    }
+}
+
+fn request(endpoint: &Endpoint, mut parameters: Vec<(&str, &str)>) -> Result<Request<Bytes>, http::Error> {
+    parameters.sort_unstable();
+    let body = Zeroizing::new(form::encode_pairs(parameters));
+    Request::post(endpoint.uri("/")?)
+        .header(HOST, endpoint.authority())
+        .header(ACCEPT, "application/json")
+        .header(CONTENT_TYPE, FORM)
+        .body(Bytes::copy_from_slice(body.as_bytes()))
+}

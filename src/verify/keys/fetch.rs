@@ -1,0 +1,143 @@
+//! Reading and sending for the conversations of [`crate::providers::source`]: the only I/O that they have.
+//!
+//! Invariants: no redirect is followed and no proxy is taken from the environment; a body and a file are read up to a
+//! cap; every wait has a limit; no text of the other side, no URL and no path leaves here.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Response;
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use super::super::client::{Client, Clients, Outbound, Unusable};
+use super::super::exchange::read_capped;
+use crate::domain::clock::{Clock, Ids};
+use crate::domain::outcome::{Fault, Outcome, Reason};
+use crate::providers::Stamp;
+use crate::providers::source::{Ask, Granted, Miss, Step, Trouble};
+
+/// The vendor's clients wait 1 s for the metadata service, 5 s for others.
+const CONNECT_NEAR: Duration = Duration::from_secs(1);
+/// See [`CONNECT_NEAR`].
+const CONNECT_FAR: Duration = Duration::from_secs(5);
+/// No conversation is longer, whatever a profile leads to.
+const MOST_STEPS: usize = 64;
+/// Profiles and tokens have a few kilobytes.
+const LARGEST_FILE: u64 = 1024 * 1024;
+/// A file system that does not answer is no file.
+const FILE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Talks to the places that hand out credentials.
+#[derive(Debug)]
+pub(in crate::verify) struct Fetcher {
+    /// For the machine and its network: nothing may ever be in between.
+    near: Client,
+    /// For everything else: on the provider's way out, but for its pins, which are for its own certificate.
+    far: Client,
+    outbound: Outbound,
+    pub(super) clock: Clock,
+    pub(super) ids: Ids,
+}
+
+impl Fetcher {
+    /// Fetches on the way out that leads to the provider itself.
+    pub(in crate::verify) fn new(
+        provider: &Outbound,
+        clients: &mut Clients,
+        clock: Clock,
+        ids: Ids,
+    ) -> Result<Self, Unusable> {
+        let outbound = Outbound { connect_timeout: CONNECT_FAR, pins: Vec::new(), ..provider.clone() };
+        Ok(Self {
+            near: clients.by(Outbound::direct(CONNECT_NEAR))?,
+            far: clients.by(outbound.clone())?,
+            outbound,
+            clock,
+            ids,
+        })
+    }
+
+    /// Whether it takes the same way out.
+    pub(super) fn goes_like(&self, other: &Self) -> bool {
+        self.outbound == other.outbound
+    }
+
+    /// Has the conversation that begins with `step`.
+    ///
+    /// # Errors
+    /// What each source that was tried lacked.
+    pub(super) async fn fetch(&self, mut step: Step) -> Result<Granted, Vec<Miss>> {
+        for _ in 0..MOST_STEPS {
+            step = match step {
+                Step::Done(granted) => return Ok(granted),
+                Step::Failed(misses) => return Err(misses),
+                Step::Read(path, then) => then(timeout(FILE_LIMIT, read(&path)).await.ok().flatten()),
+                Step::Ask(ask, then) => {
+                    let limit = ask.limit;
+                    let answer = timeout(limit, self.ask(ask)).await.unwrap_or(Err(Trouble::Timeout));
+                    then((answer, self.clock.now()))
+                }
+            };
+        }
+        Err(Vec::new())
+    }
+
+    async fn ask(&self, ask: Ask) -> Result<Response<Bytes>, Trouble> {
+        let stamp = Stamp { now: self.clock.now(), nonce: self.ids.nonce().to_string() };
+        let request = (ask.compose)(&stamp).ok().and_then(|request| reqwest::Request::try_from(request).ok());
+        let client = if ask.is_local { &self.near } else { &self.far };
+        let sent = client.send(request.ok_or(Trouble::RequestForm)?).await;
+        let mut response = sent.map_err(|fault| trouble(&fault))?;
+        let body = read_capped(&mut response).await.map_err(|fault| trouble(&fault))?;
+        let mut answer = Response::new(body);
+        *answer.status_mut() = response.status();
+        Ok(answer)
+    }
+}
+
+/// What a client's fault is called here.
+fn trouble(fault: &Fault) -> Trouble {
+    match (fault.outcome, fault.reason) {
+        (Outcome::Unreachable, _) => Trouble::Unreachable,
+        (Outcome::Timeout, _) => Trouble::Timeout,
+        (_, Reason::TooBig) => Trouble::TooBig,
+        _ => Trouble::Interrupted,
+    }
+}
+
+async fn read(path: &Path) -> Option<Zeroizing<Vec<u8>>> {
+    let file = tokio::fs::File::open(path).await.ok()?;
+    let mut content = Zeroizing::new(Vec::with_capacity(8 * 1024));
+    let read = file.take(LARGEST_FILE + 1).read_to_end(&mut content).await.ok()?;
+    (read as u64 <= LARGEST_FILE).then_some(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use jiff::Timestamp;
+    use prometheus::Registry;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::personal::Secret;
+    use crate::verify::client::Proxy;
+    use crate::verify::dns::{Names, System};
+    use crate::verify::trust::Pin;
+
+    #[test]
+    fn the_machine_and_its_network_are_never_asked_through_the_proxy_and_nobody_by_the_providers_pins() {
+        let names = Names::new(Arc::new(System), &Registry::new()).unwrap();
+        let proxy = Proxy { url: "http://proxy.example:1".to_owned(), login: Some(Secret::new("a:b")) };
+        let pins = vec![Pin::parse(&"0".repeat(64)).unwrap()];
+        let provider = Outbound { proxy: Some(proxy), pins, ..Outbound::direct(Duration::from_secs(1)) };
+        let (clock, ids) = (Clock::fixed(Timestamp::UNIX_EPOCH), Ids::new(Uuid::nil, Uuid::nil));
+        let fetcher = Fetcher::new(&provider, &mut Clients::new(Arc::new(names), None), clock, ids).unwrap();
+        assert_eq!((fetcher.near.is_proxied(), fetcher.far.is_proxied()), (false, true));
+        assert!(fetcher.outbound.pins.is_empty());
+    }
+}

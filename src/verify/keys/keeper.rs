@@ -1,0 +1,275 @@
+//! Keeps a fetched credential fresh: one task per provider, which alone fetches.
+//!
+//! - It fetches at the start, again from [`LEAD`] before the end, and once more when a provider refuses the credential.
+//! - Whoever needs a credential while there is none waits for the fetch in flight, and for nothing else.
+//! - When a fetch fails, the credential in use stays in use until it ends; the next fetch follows after a growing pause.
+//!
+//! Invariants: one fetch at a time, whoever asks; nobody's leaving ends one; the task ends with its [`Keeper`], and
+//! shutdown does not wait for it, because nothing here is paid.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::fetch::Fetcher;
+use super::{Held, InUse};
+use crate::domain::clock::Clock;
+use crate::domain::outcome::Reason;
+use crate::providers::source::{Granted, Miss, Source};
+use crate::resilience::backoff::Backoff;
+use crate::verify::record::CredentialMeter;
+use crate::verify::status::{AccountStatus, CredentialStatus};
+
+/// So long before its end a credential is replaced; half of its life if that is shorter.
+const LEAD: Duration = Duration::from_mins(15);
+/// Two fetches of a source that works are so far apart at least.
+const SHORTEST_WAIT: Duration = Duration::from_secs(5);
+/// The pause after the first failed fetch, doubled with each further one …
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// … up to this.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// The wall clock is looked at again after this long, because it may have been set, or the machine suspended.
+const LONGEST_NAP: Duration = Duration::from_mins(1);
+
+/// Keeps one provider's credential fresh, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    desk: Arc<Desk>,
+    fetcher: Arc<Fetcher>,
+    _task: JoinSet<()>,
+}
+
+/// What the task and those who ask share.
+#[derive(Debug)]
+struct Desk {
+    provider: Arc<str>,
+    source: Arc<dyn Source>,
+    in_use: Arc<InUse>,
+    clock: Clock,
+    /// Whether another keeper has taken over: what this one still fetches is nobody's.
+    retired: AtomicBool,
+    /// The number of fetches that somebody had seen end when he asked for another, and one.
+    wanted: watch::Sender<u64>,
+    ended: watch::Sender<Ended>,
+}
+
+/// The last fetch.
+#[derive(Debug, Clone)]
+struct Ended {
+    /// How many there were.
+    count: u64,
+    /// Why it gave nothing; empty if it gave something.
+    misses: Vec<Miss>,
+    /// Whether it failed.
+    failed: bool,
+    /// When it was, or the start before the first.
+    at: Instant,
+    /// When it failed: how long until the next one.
+    pause: Duration,
+}
+
+impl Keeper {
+    pub(super) fn start(
+        provider: Arc<str>,
+        source: Arc<dyn Source>,
+        in_use: Arc<InUse>,
+        fetcher: Arc<Fetcher>,
+        meter: CredentialMeter,
+    ) -> Self {
+        let (high, low) = fetcher.ids.nonce().as_u64_pair();
+        let ended = Ended { count: 0, misses: Vec::new(), failed: false, at: Instant::now(), pause: Duration::ZERO };
+        let desk = Arc::new(Desk {
+            provider,
+            source,
+            in_use,
+            clock: fetcher.clock.clone(),
+            retired: AtomicBool::new(false),
+            wanted: watch::Sender::new(0),
+            ended: watch::Sender::new(ended),
+        });
+        let mut task = JoinSet::new();
+        task.spawn(keep(Arc::clone(&desk), Arc::clone(&fetcher), meter, Backoff::new(high ^ low)));
+        Self { desk, fetcher, _task: task }
+    }
+
+    /// Puts no credential in any more, though somebody may still wait for one.
+    pub(super) fn retire(&self) {
+        self.desk.retired.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it asks this source on the same way.
+    pub(super) fn is_for(&self, source: &dyn Source, fetcher: &Fetcher) -> bool {
+        self.desk.source.fingerprint() == source.fingerprint() && self.fetcher.goes_like(fetcher)
+    }
+
+    /// The credential to begin a call with: the one in use, or the one that is being fetched, if it comes in time.
+    pub(super) async fn held(&self, patience: Duration) -> Option<Arc<Held>> {
+        let desk = &self.desk;
+        let now = desk.clock.now();
+        match desk.in_use.load().filter(|held| held.is_good(now)) {
+            Some(held) => {
+                if desk.in_use.due_in(now).is_zero() && !desk.is_failing() {
+                    desk.want();
+                }
+                Some(held)
+            }
+            None if desk.is_failing() => None,
+            None => {
+                desk.another(patience).await;
+                desk.in_use.load().filter(|held| held.is_good(desk.clock.now()))
+            }
+        }
+    }
+
+    /// Another credential than the refused one: the one that took its place meanwhile, or the answer to one fetch.
+    pub(super) async fn instead_of(&self, refused: &Arc<Held>, patience: Duration) -> Option<Arc<Held>> {
+        let desk = &self.desk;
+        let other = || desk.in_use.load().filter(|held| !Arc::ptr_eq(held, refused) && held.is_good(desk.clock.now()));
+        if let Some(other) = other() {
+            return Some(other);
+        }
+        if desk.is_failing() {
+            return None;
+        }
+        tracing::warn!(provider = &*desk.provider, "the fetched credential was refused; another one is fetched");
+        desk.another(patience).await;
+        other()
+    }
+
+    /// Fetches at once, whatever pause there is.
+    pub(super) fn fetch_now(&self) {
+        self.desk.want();
+    }
+
+    /// Why there is nothing to begin a call with, if so. Before the first fetch has ended nothing is lacking.
+    pub(super) fn lack(&self, now: Instant) -> Option<AccountStatus> {
+        let desk = &self.desk;
+        let ended = desk.ended.borrow();
+        if ended.count == 0 || desk.in_use.load().is_some_and(|held| held.is_good(desk.clock.now())) {
+            return None;
+        }
+        let since = now.saturating_duration_since(ended.at);
+        let retry_after = ended.pause.saturating_sub(since);
+        Some(AccountStatus { reason: Reason::NoCredential, since, retry_after })
+    }
+
+    pub(super) fn status(&self) -> CredentialStatus {
+        let desk = &self.desk;
+        let held = desk.in_use.load().filter(|held| held.is_good(desk.clock.now()));
+        let left = |ends: Timestamp| Duration::try_from(ends.duration_since(desk.clock.now())).ok();
+        CredentialStatus {
+            source: desk.source.name(),
+            from: held.as_ref().and_then(|held| held.from),
+            expires_in: held.and_then(|held| held.ends).and_then(left),
+            misses: desk.ended.borrow().misses.clone(),
+        }
+    }
+}
+
+impl Desk {
+    fn is_failing(&self) -> bool {
+        self.ended.borrow().failed
+    }
+
+    /// Asks for a fetch after those that have ended by now; one that is in flight is that one.
+    fn want(&self) {
+        let count = self.ended.borrow().count;
+        self.wanted.send_if_modified(|wanted| {
+            let more = *wanted <= count;
+            *wanted = (*wanted).max(count + 1);
+            more
+        });
+    }
+
+    /// Asks for a fetch and waits for its end.
+    async fn another(&self, patience: Duration) {
+        let mut ended = self.ended.subscribe();
+        let count = ended.borrow_and_update().count;
+        self.want();
+        // Too late is as good as never: the caller looks at what is there.
+        let _ = timeout(patience, ended.wait_for(|ended| ended.count > count)).await;
+    }
+
+    /// Takes what a fetch has brought, and returns when the next one is due.
+    fn conclude(&self, fetched: Result<Granted, Vec<Miss>>, meter: &CredentialMeter, backoff: &mut Backoff) {
+        let provider = &*self.provider;
+        let (misses, failed, pause) = match fetched {
+            Ok(granted) => {
+                backoff.reset();
+                meter.successes.inc();
+                meter.expiry.set(granted.ends.map_or(0, Timestamp::as_second));
+                let now = self.clock.now();
+                let left = granted.ends.map(|ends| ends.duration_since(now));
+                let (source, seconds) = (granted.from, left.map(|left| left.as_secs()));
+                tracing::info!(provider, source, expires_in_seconds = seconds, "credential fetched");
+                let due = left.map(|left| due(now, left, backoff.chance()));
+                if !self.retired.load(Ordering::SeqCst) {
+                    self.in_use.take(granted, due);
+                }
+                (Vec::new(), false, Duration::ZERO)
+            }
+            Err(misses) => {
+                meter.failures.inc();
+                let pause = backoff.next(FIRST_PAUSE, LONGEST_PAUSE, None);
+                for Miss { source, trouble, code } in &misses {
+                    tracing::warn!(provider, source, reason = trouble.as_str(), code, "no credential from this source");
+                }
+                let in_use = self.in_use.load().is_some_and(|held| held.is_good(self.clock.now()));
+                if in_use {
+                    tracing::warn!(provider, "the credential could not be replaced; the one in use is used to its end");
+                } else {
+                    tracing::error!(provider, "there is no credential; the provider is passed over until there is one");
+                }
+                (misses, true, pause)
+            }
+        };
+        self.ended.send_modify(|ended| {
+            *ended = Ended { count: ended.count + 1, misses, failed, at: Instant::now(), pause };
+        });
+    }
+}
+
+async fn keep(desk: Arc<Desk>, fetcher: Arc<Fetcher>, meter: CredentialMeter, mut backoff: Backoff) {
+    let mut wanted = desk.wanted.subscribe();
+    // The source that works is kept; before one did, all are asked each time.
+    let mut kept = None;
+    loop {
+        let fetched = fetcher.fetch(desk.source.begin(kept)).await;
+        kept = fetched.as_ref().map(|granted| granted.from).ok().or(kept);
+        desk.conclude(fetched, &meter, &mut backoff);
+        let Ended { count, failed, pause, at, .. } = desk.ended.borrow().clone();
+        // Until the next one is due, or somebody wants one.
+        loop {
+            let left = match desk.in_use.load() {
+                _ if failed => pause.saturating_sub(at.elapsed()),
+                Some(_) => desk.in_use.due_in(desk.clock.now()),
+                None => Duration::MAX,
+            };
+            if left.is_zero() || *wanted.borrow_and_update() > count {
+                break;
+            }
+            tokio::select! {
+                () = sleep(left.min(LONGEST_NAP)) => {}
+                _ = wanted.changed() => {}
+            }
+        }
+    }
+}
+
+/// When a credential that is good for `left` is replaced: from [`LEAD`] before its end (half of what is left, if that is
+/// less), later by up to a fifth of that by chance, so that replicas do not come together. A source that hands out the
+/// same credential again is asked again, less often than all the time.
+fn due(now: Timestamp, left: SignedDuration, chance: f64) -> Timestamp {
+    let left = Duration::try_from(left).unwrap_or_default();
+    let lead = LEAD.min(left / 2);
+    let wait = left.saturating_sub(lead.mul_f64(1.0 - chance.clamp(0.0, 1.0) / 5.0)).max(SHORTEST_WAIT);
+    now.saturating_add(wait).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,539 @@
+//! Credentials that are fetched, by the real runner over real sockets, from the sandbox's STS, metadata service and URI.
+//!
+//! The wall clock of the gateway is in the test's hand; signatures are good for fifteen minutes, so the keys here live
+//! for twelve.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use idgate::domain::clock::Clock;
+use idgate::providers::{Credential, DRIVERS, Driver};
+use idgate::server::sandbox::{Issuer, Lie, Place, SandboxHandle, Trouble};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::{in_short, unhurried, until};
+use crate::support::{Builder, TestGateway, anybody};
+
+const LIFETIME: Duration = Duration::from_mins(12);
+const TOKEN: &str = "eyJjYW5hcnkiOiJ0b2tlbiJ9.fileContent.neverTold";
+const ID: &str = "sandboxAccessKeyId";
+const SECRET: &str = "sandboxAccessKeySecret";
+
+/// A kind: the table without `kind`, what it asks (nothing: its keys are permanent), and the name of who answers.
+struct Way {
+    kind: &'static str,
+    table: fn(&Files, &Issuer) -> String,
+    asks: Option<Place>,
+}
+
+const WAYS: [Way; 8] = [
+    Way { kind: "environment", table: |_, _| String::new(), asks: None },
+    Way {
+        kind: "ram_role_arn",
+        table: |_, issuer| {
+            let sts = issuer.address(Place::Sts);
+            format!(
+                ", role_arn = \"acs:ram::1:role/idv\", sts_endpoint = \"http://{sts}\", \
+                 access_key_id = {{ value = \"{ID}\" }}, access_key_secret = {{ value = \"{SECRET}\" }}"
+            )
+        },
+        asks: Some(Place::Sts),
+    },
+    Way {
+        kind: "oidc_role",
+        table: |files, issuer| {
+            let (sts, token) = (issuer.address(Place::Sts), files.token.display());
+            format!(
+                ", role_arn = \"acs:ram::1:role/idv\", oidc_provider_arn = \"acs:ram::1:oidc-provider/x\", \
+                 token_file = \"{token}\", sts_endpoint = \"http://{sts}\""
+            )
+        },
+        asks: Some(Place::Sts),
+    },
+    Way {
+        kind: "cli_profile",
+        table: |files, issuer| {
+            let (sts, file) = (issuer.address(Place::Sts), files.cli.display());
+            format!(", file = \"{file}\", profile = \"role\", sts_endpoint = \"http://{sts}\"")
+        },
+        asks: Some(Place::Sts),
+    },
+    Way {
+        kind: "profile_file",
+        table: |files, issuer| {
+            let (metadata, file) = (issuer.address(Place::Metadata), files.ini.display());
+            format!(", file = \"{file}\", endpoint = \"http://{metadata}\"")
+        },
+        asks: Some(Place::Metadata),
+    },
+    Way {
+        kind: "ecs_metadata",
+        table: |_, issuer| format!(", endpoint = \"http://{}\"", issuer.address(Place::Metadata)),
+        asks: Some(Place::Metadata),
+    },
+    Way {
+        kind: "uri",
+        table: |_, issuer| format!(", uri = \"http://{}/keys?scope=idv\"", issuer.address(Place::Uri)),
+        asks: Some(Place::Uri),
+    },
+    // The environment has keys of its own in some of these tests, so this is metadata where they are missing.
+    Way {
+        kind: "default_chain",
+        table: |_, issuer| format!(", endpoint = \"http://{}\"", issuer.address(Place::Metadata)),
+        asks: Some(Place::Metadata),
+    },
+];
+
+/// What lies on the disk of the simulated machine.
+struct Files {
+    folder: PathBuf,
+    token: PathBuf,
+    cli: PathBuf,
+    ini: PathBuf,
+}
+
+impl Files {
+    fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("idgate-credentials-{}-{n}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let write = |name: &str, content: &str| {
+            std::fs::write(folder.join(name), content).unwrap();
+            folder.join(name)
+        };
+        let token = write("token", &format!("{TOKEN}\n"));
+        let profile = json!({"name": "role", "mode": "RamRoleArn", "access_key_id": ID, "access_key_secret": SECRET,
+            "ram_role_arn": "acs:ram::1:role/idv"});
+        let cli = write("config.json", &json!({"current": "role", "profiles": [profile]}).to_string());
+        let ini = write("credentials", "[default]\ntype = ecs_ram_role\n");
+        Self { folder, token, cli, ini }
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A clock that the test sets.
+#[derive(Clone, Default)]
+struct Hands(Arc<AtomicI64>);
+
+impl Hands {
+    fn clock(&self) -> Clock {
+        let seconds = Arc::clone(&self.0);
+        Clock::new(move || Timestamp::now() + SignedDuration::from_secs(seconds.load(Ordering::SeqCst)))
+    }
+
+    fn set(&self, minutes: i64) {
+        self.0.store(minutes * 60, Ordering::SeqCst);
+    }
+}
+
+/// The drivers whose credentials can be fetched.
+fn drivers() -> impl Iterator<Item = &'static Driver> {
+    DRIVERS.iter().copied().filter(|driver| !driver.variables.is_empty())
+}
+
+/// A gateway whose provider `fetched` speaks like `driver` and fetches its credential on this way, and then another
+/// provider. Keys live for [`LIFETIME`].
+fn gateway(driver: &'static Driver, way: &'static Way, files: &Arc<Files>, hands: &Hands) -> Builder {
+    let of_files = Arc::clone(files);
+    let with_keys = |builder: Builder| match way.kind {
+        "environment" => {
+            let given = |key: &str| driver.sandbox_settings.iter().find(|(name, _)| *name == key).unwrap().1;
+            let (id, secret) = (given("access_key_id"), given("access_key_secret"));
+            builder.variable("ALIBABA_CLOUD_ACCESS_KEY_ID", id).variable("ALIBABA_CLOUD_ACCESS_KEY_SECRET", secret)
+        }
+        _ => builder,
+    };
+    with_keys(unhurried(TestGateway::new()))
+        .over_sandbox(move |sandbox| {
+            sandbox.issuer().set_lifetime(Some(LIFETIME));
+            section(driver, way, &of_files, sandbox)
+        })
+        .chain(&["fetched", "yunyi"])
+        .over("[cache]\nmatch_ttl = \"0s\"\n[holds]\ncalls = 1000000")
+        .clock(hands.clock())
+}
+
+fn section(driver: &Driver, way: &Way, files: &Files, sandbox: &SandboxHandle) -> String {
+    let (endpoint, table) = (sandbox.addresses(driver.name)[0], (way.table)(files, sandbox.issuer()));
+    format!(
+        "[providers.fetched]\ndriver = \"{}\"\nendpoints = [\"http://{endpoint}\"]\nconnect_timeout = \"2s\"\n\
+         attempt_timeout = \"20s\"\ncall_limit = \"40s\"\ncredentials = {{ kind = \"{}\"{table} }}\n",
+        driver.name, way.kind
+    )
+}
+
+async fn refreshes(gateway: &TestGateway, result: &str) -> f64 {
+    gateway.metric("idgate_credential_refreshes_total", &[("provider", "fetched"), ("result", result)]).await
+}
+
+async fn generation(gateway: &TestGateway) -> f64 {
+    gateway.metric("idgate_credential_generation", &[("provider", "fetched")]).await
+}
+
+async fn failures(gateway: &TestGateway) -> Vec<String> {
+    let status = gateway.status_of("fetched").await;
+    let all = status["credential"]["failures"].as_array().expect("failures").clone();
+    all.iter().map(|one| format!("{} {}", one["source"].as_str().unwrap(), one["reason"].as_str().unwrap())).collect()
+}
+
+fn temporary() -> impl Iterator<Item = (&'static Way, Place)> {
+    WAYS.iter().filter_map(|way| Some((way, way.asks?)))
+}
+
+const ANSWERED: &str = "fetched match (provider)";
+const HANDED_ON: &str = "yunyi match (provider)";
+
+#[tokio::test]
+async fn each_kind_fetches_before_the_first_question_is_asked_for_each_driver() {
+    for driver in drivers() {
+        for way in &WAYS {
+            let files = Arc::new(Files::new());
+            let gateway = gateway(driver, way, &files, &Hands::default()).start().await;
+            let reply = gateway.ask(&anybody()).await;
+            assert_eq!(in_short(&reply), ANSWERED, "{} {}: {reply:#?}", driver.name, way.kind);
+            assert_eq!((refreshes(&gateway, "success").await, refreshes(&gateway, "failure").await), (1.0, 0.0));
+            assert_eq!(generation(&gateway).await, 1.0);
+            let status = gateway.status_of("fetched").await;
+            let credential = &status["credential"];
+            assert_eq!((credential["source"].as_str(), status["available"].as_bool()), (Some(way.kind), Some(true)));
+            let from = if way.kind == "default_chain" { "ecs_metadata" } else { way.kind };
+            assert_eq!(credential["from"], from);
+            let expiry = gateway.metric("idgate_credential_expiry_timestamp_seconds", &[]).await;
+            let left = credential["expires_in_seconds"].as_f64();
+            assert_eq!(left.is_some_and(|left| (600.0..=720.0).contains(&left)), way.asks.is_some(), "{credential}");
+            assert_eq!(expiry > 1.0, way.asks.is_some());
+            assert_eq!(gateway.sandbox.issuer().issued(), u64::from(way.asks.is_some()));
+            assert_eq!(gateway.status_of("yunyi").await["credential"], Value::Null);
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_kind_is_refreshed_before_the_end_and_uses_the_old_keys_while_its_source_is_down() {
+    let driver = drivers().next().unwrap();
+    for (way, place) in temporary() {
+        let hands = Hands::default();
+        let files = Arc::new(Files::new());
+        let gateway = gateway(driver, way, &files, &hands).start().await;
+        let issuer = gateway.sandbox.issuer();
+        assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
+
+        // Past the middle of their life, but far from its end: answered with the old ones, replaced behind the scenes.
+        hands.set(8);
+        assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
+        until("the keys are replaced", async || refreshes(&gateway, "success").await == 2.0).await;
+        assert_eq!((issuer.issued(), generation(&gateway).await), (2, 2.0), "{}", way.kind);
+
+        issuer.set_trouble(place, Some(Trouble::Down)).unwrap();
+        hands.set(11);
+        assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
+        until("the failure is counted", async || refreshes(&gateway, "failure").await >= 1.0).await;
+        assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED, "the old keys are good to their end");
+        let told = failures(&gateway).await;
+        assert!(told.iter().all(|miss| miss.ends_with(" unreachable")) && !told.is_empty(), "{told:?}");
+        assert_eq!(gateway.status_of("fetched").await["available"], true);
+
+        // Past the end there is none: the chain goes on and the status says why.
+        hands.set(13);
+        let reply = gateway.ask(&anybody()).await;
+        assert_eq!(in_short(&reply), HANDED_ON);
+        assert_eq!(reply.attempts(), ["fetched=account_fault(no)", "yunyi=verdict(yes)"]);
+        let status = gateway.status_of("fetched").await;
+        assert_eq!(
+            (&status["available"], &status["account_fault"]["reason"]),
+            (&json!(false), &json!("no_credential"))
+        );
+        assert_eq!(
+            gateway.metric("idgate_account_fault", &[("provider", "fetched"), ("reason", "no_credential")]).await,
+            1.0
+        );
+
+        // It comes back, and no interval of the account keeps it out. (Its own clock is the real one.)
+        issuer.set_lifetime(Some(2 * LIFETIME));
+        issuer.set_trouble(place, None).unwrap();
+        gateway.admin_post("/v1/providers/fetched/restore").await;
+        until("there are keys again", async || refreshes(&gateway, "success").await >= 3.0).await;
+        assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED, "{}", way.kind);
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_lies_gives_no_keys_and_the_next_provider_answers() {
+    let driver = drivers().next().unwrap();
+    let troubles = [
+        (Trouble::Lie(Lie::Garbage), "garbage"),
+        (Trouble::Lie(Lie::NotSuccess), "not_success"),
+        (Trouble::Lie(Lie::MissingField), "missing_field"),
+        (Trouble::Lie(Lie::Ended), "already_ended"),
+        (Trouble::Status(500), "refused"),
+        (Trouble::Status(307), "redirect"),
+        (Trouble::Down, "unreachable"),
+    ];
+    for (way, place) in temporary() {
+        let files = Arc::new(Files::new());
+        for (trouble, reason) in troubles {
+            let builder = gateway(driver, way, &files, &Hands::default()).over_sandbox(move |sandbox| {
+                sandbox.issuer().set_trouble(place, Some(trouble)).unwrap();
+                String::new()
+            });
+            let gateway = builder.start().await;
+            let reply = gateway.ask(&anybody()).await;
+            assert_eq!(in_short(&reply), HANDED_ON, "{} {reason}", way.kind);
+            assert_eq!(reply.attempts()[0], "fetched=account_fault(no)");
+            assert_eq!(gateway.sandbox.calls(driver.name), 0, "nothing was sent");
+            assert_eq!(gateway.metric("idgate_billed_calls_total", &[("provider", "fetched")]).await, 0.0);
+            let told = failures(&gateway).await;
+            assert!(told.iter().any(|miss| miss.ends_with(&format!(" {reason}"))), "{} {reason}: {told:?}", way.kind);
+            assert_eq!(generation(&gateway).await, 0.0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn keys_that_end_in_flight_are_replaced_once_and_no_question_hears_of_it() {
+    for driver in drivers() {
+        for (way, _) in temporary() {
+            let files = Arc::new(Files::new());
+            let gateway = gateway(driver, way, &files, &Hands::default()).start().await;
+            assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
+            gateway.sandbox.issuer().end_all();
+            let replies =
+                futures_util::future::join_all((0..20).map(|_| async { gateway.ask(&anybody()).await })).await;
+            for reply in replies {
+                assert_eq!(
+                    (in_short(&reply), reply.attempts()),
+                    (ANSWERED.to_owned(), vec!["fetched=verdict(yes)".to_owned()])
+                );
+            }
+            assert_eq!(gateway.sandbox.issuer().issued(), 2, "one more fetch for all: {}", way.kind);
+            assert_eq!((generation(&gateway).await, gateway.sandbox.refused(driver.name) >= 1), (2.0, true));
+        }
+    }
+}
+
+#[tokio::test]
+async fn keys_that_are_refused_while_their_source_is_down_are_an_account_fault() {
+    let driver = drivers().next().unwrap();
+    let (way, place) = temporary().next().unwrap();
+    let files = Arc::new(Files::new());
+    let gateway = gateway(driver, way, &files, &Hands::default()).start().await;
+    assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
+    gateway.sandbox.issuer().end_all();
+    gateway.sandbox.issuer().set_trouble(place, Some(Trouble::Down)).unwrap();
+    assert_eq!(in_short(&gateway.ask(&anybody()).await), HANDED_ON);
+    assert_eq!(gateway.status_of("fetched").await["account_fault"]["reason"], "key_refused");
+    assert_eq!(gateway.sandbox.calls(driver.name), 2, "it was not sent again");
+    assert_eq!(in_short(&gateway.ask(&anybody()).await), HANDED_ON);
+    assert_eq!(gateway.sandbox.calls(driver.name), 2, "it is set aside");
+
+    // The source comes back: with the next fetch, not when the interval of the account is over.
+    gateway.sandbox.issuer().set_trouble(place, None).unwrap();
+    until("there are keys again", async || refreshes(&gateway, "success").await == 2.0).await;
+    assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
+}
+
+#[tokio::test]
+async fn keys_that_are_refused_as_often_as_they_are_fetched_set_the_account_aside() {
+    let driver = drivers().next().unwrap();
+    let (way, _) = temporary().next().unwrap();
+    let files = Arc::new(Files::new());
+    let gateway = gateway(driver, way, &files, &Hands::default()).start().await;
+    let refused = r#"{"kind": "code", "code": "InvalidSecurityToken.Expired"}"#;
+    gateway.fault(driver.name, refused);
+    for _ in 0..3 {
+        assert_eq!(in_short(&gateway.ask(&anybody()).await), HANDED_ON);
+    }
+    assert_eq!(
+        (gateway.sandbox.calls(driver.name), gateway.sandbox.issuer().issued()),
+        (2, 2),
+        "once more, and no more"
+    );
+    assert_eq!(gateway.status_of("fetched").await["account_fault"]["reason"], "key_refused");
+}
+
+#[tokio::test]
+async fn a_question_waits_half_of_its_attempt_for_a_source_that_hangs() {
+    let driver = drivers().next().unwrap();
+    let (way, place) = temporary().next().unwrap();
+    let files = Arc::new(Files::new());
+    let builder = gateway(driver, way, &files, &Hands::default()).over_sandbox(move |sandbox| {
+        sandbox.issuer().set_trouble(place, Some(Trouble::Hang)).unwrap();
+        "[providers.fetched]\nconnect_timeout = \"600ms\"\nattempt_timeout = \"600ms\"".to_owned()
+    });
+    let gateway = builder.start().await;
+    let reply = gateway.ask(&anybody()).await;
+    assert_eq!(reply.attempts(), ["fetched=account_fault(no)", "yunyi=verdict(yes)"]);
+    let waited = reply.body["provenance"]["attempts"][0]["duration_ms"].as_u64().unwrap();
+    assert!((250..600).contains(&waited), "{waited}");
+    // Its own limit has not come yet: the fetch is still the first.
+    assert_eq!((gateway.sandbox.issuer().requests(place), refreshes(&gateway, "failure").await), (1, 0.0));
+}
+
+#[tokio::test]
+async fn a_machine_of_version_1_is_asked_without_a_token_unless_that_is_forbidden() {
+    let driver = drivers().next().unwrap();
+    for (allow, answer) in [("true", ANSWERED), ("false", HANDED_ON)] {
+        let gateway = unhurried(TestGateway::new())
+            .over_sandbox(move |sandbox| {
+                sandbox.issuer().set_trouble(Place::Metadata, Some(Trouble::NoTokens)).unwrap();
+                let (endpoint, metadata) =
+                    (sandbox.addresses(driver.name)[0], sandbox.issuer().address(Place::Metadata));
+                format!(
+                    "[providers.fetched]\ndriver = \"{}\"\nendpoints = [\"http://{endpoint}\"]\n\
+                     credentials = {{ kind = \"ecs_metadata\", allow_v1 = {allow}, endpoint = \"http://{metadata}\" }}",
+                    driver.name
+                )
+            })
+            .chain(&["fetched", "yunyi"])
+            .start()
+            .await;
+        assert_eq!(in_short(&gateway.ask(&anybody()).await), answer);
+    }
+}
+
+#[tokio::test]
+async fn a_rotated_token_and_a_profile_with_other_keys_are_read_when_the_old_ones_are_refused() {
+    let driver = drivers().next().unwrap();
+    let way = WAYS.iter().find(|way| way.kind == "cli_profile").unwrap();
+    let files = Arc::new(Files::new());
+    let ak = |id: &str| {
+        let profile = json!({"name": "role", "mode": "AK", "access_key_id": id, "access_key_secret": SECRET});
+        std::fs::write(&files.cli, json!({"profiles": [profile]}).to_string()).unwrap();
+    };
+    ak(ID);
+    let gateway = gateway(driver, way, &files, &Hands::default()).start().await;
+    assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
+    let secret = idgate::domain::personal::Secret::new(SECRET);
+    let other = Credential::AccessKey { id: "rotated".to_owned(), secret, security_token: None };
+    gateway.sandbox.accept(driver.name, vec![other]).unwrap();
+    ak("rotated");
+    assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
+    assert_eq!(generation(&gateway).await, 2.0);
+}
+
+#[tokio::test]
+async fn a_reload_keeps_what_was_fetched_and_another_source_takes_its_place_without_a_gap() {
+    let driver = drivers().next().unwrap();
+    let files = Arc::new(Files::new());
+    let way = WAYS.iter().find(|way| way.kind == "ecs_metadata").unwrap();
+    let builder = gateway(driver, way, &files, &Hands::default()).over("[reload]\npoll = \"0s\"");
+    let gateway = builder.in_file(files.folder.join("idgate.toml")).start().await;
+    assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
+    let issuer = gateway.sandbox.issuer();
+
+    gateway.rewrite(|toml| toml.replace("attempt_timeout = \"20s\"", "attempt_timeout = \"19s\""));
+    assert_eq!(gateway.reload().await.status, 200);
+    assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
+    assert_eq!((issuer.issued(), generation(&gateway).await), (1, 1.0), "the same source is not asked again");
+
+    let (uri, before) = (issuer.address(Place::Uri), issuer.requests(Place::Metadata));
+    gateway.rewrite(|toml| {
+        toml.replace("kind = \"ecs_metadata\"", "kind = \"uri\"").replace(
+            &format!("endpoint = \"http://{}\"", issuer.address(Place::Metadata)),
+            &format!("uri = \"http://{uri}/\""),
+        )
+    });
+    issuer.set_trouble(Place::Uri, Some(Trouble::Down)).unwrap();
+    assert_eq!(gateway.reload().await.status, 200);
+    until("the new source was asked", async || refreshes(&gateway, "failure").await >= 1.0).await;
+    assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED, "the old keys are used until there are new ones");
+    issuer.set_trouble(Place::Uri, None).unwrap();
+    gateway.admin_post("/v1/providers/fetched/restore").await;
+    until("the new keys are in use", async || generation(&gateway).await >= 2.0).await;
+    assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
+    let credential = gateway.status_of("fetched").await["credential"].clone();
+    assert_eq!((&credential["source"], &credential["from"]), (&json!("uri"), &json!("uri")));
+    assert_eq!(issuer.requests(Place::Metadata), before, "the old source is left alone");
+}
+
+/// Everything that is logged on this thread.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Told {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Told {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test]
+async fn no_token_and_no_key_is_told_by_a_log_a_metric_or_a_status() {
+    let told = Told::default();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false).with_writer(told.clone());
+    // While there is only one, what another thread met first without a listener is never told to it.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
+    let _here = tracing::subscriber::set_default(subscriber.finish());
+    let mut forbidden = vec![TOKEN.to_owned(), SECRET.to_owned()];
+    let troubles = [Lie::Garbage, Lie::NotSuccess, Lie::MissingField, Lie::Ended]
+        .map(Trouble::Lie)
+        .into_iter()
+        .chain([Trouble::Status(403), Trouble::Status(302), Trouble::Down]);
+    let troubles: Vec<_> = troubles.collect();
+    for way in &WAYS {
+        let hands = Hands::default();
+        let files = Arc::new(Files::new());
+        let gateway = gateway(drivers().next().unwrap(), way, &files, &hands).start().await;
+        let issuer = gateway.sandbox.issuer();
+        let mut said = format!("{:?}", gateway.ask(&anybody()).await);
+        for trouble in way.asks.iter().flat_map(|_| &troubles) {
+            issuer.end_all();
+            issuer.set_trouble(way.asks.unwrap(), Some(*trouble)).unwrap();
+            for _ in 0..2 {
+                said += &format!("{:?}", gateway.ask(&anybody()).await);
+            }
+            said += &gateway.status_of("fetched").await.to_string();
+            issuer.set_trouble(way.asks.unwrap(), None).unwrap();
+            let successes = refreshes(&gateway, "success").await;
+            gateway.admin_post("/v1/providers/fetched/restore").await;
+            until("there are keys again", async || refreshes(&gateway, "success").await > successes).await;
+            said += &format!("{:?}", gateway.ask(&anybody()).await);
+        }
+        hands.set(14);
+        said += &format!("{:?}", gateway.ask(&anybody()).await);
+        for path in ["/metrics", "/v1/status", "/sandbox/credentials"] {
+            said += &gateway.admin_get(path).await.1;
+        }
+        forbidden.extend(issuer.secrets().iter().map(|secret| secret.expose().to_owned()));
+        told.clone().write_all(said.as_bytes()).unwrap();
+    }
+    assert!(forbidden.len() > 20, "{}", forbidden.len());
+    let told = String::from_utf8_lossy(&told.0.lock().unwrap()).into_owned();
+    assert!(
+        told.contains("credential fetched") && told.contains("no credential from this source"),
+        "it was listened to"
+    );
+    for secret in forbidden {
+        let percent: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+        for form in [secret.clone(), STANDARD.encode(&secret), percent, format!("{:?}", secret.as_bytes())] {
+            let place = told.find(&form).map(|at| told[..at].lines().next_back().unwrap_or_default().to_owned());
+            assert_eq!(place, None, "a synthetic secret was told");
+        }
+    }
+}
