@@ -1,9 +1,10 @@
 //! A stream that forgets what was read from it.
 //!
-//! hyper reads each request into the buffer of the one before, so that a name and a number would stay in memory for as
-//! long as their sender keeps the connection. Here the room for the next request is wiped when there is nothing to read
-//! into it. That is enough: the room begins where the last request began, unless something still uses that one; then the
-//! room is elsewhere, and the allocator wipes the old one in the end.
+//! Who parses what a client sends reads into the buffer that the last request was in: TLS always does, and opens records
+//! in place; HTTP does when nothing uses that request any more. So a name and a number would stay in memory for as long
+//! as their sender keeps the connection. Here the room for the next request is wiped when there is nothing to read into
+//! it. That is enough: the room begins where the last request began, or it is elsewhere, and then the allocator wipes
+//! the old one in the end.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -22,8 +22,8 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::{PATIENCE, TempFile, idgate};
-use crate::support::Pair;
 use crate::support::net::{Authority, Door};
+use crate::support::{Pair, pki};
 
 /// So many people are asked about, by each provider.
 const PEOPLE: usize = 50;
@@ -102,8 +102,8 @@ struct Gateway {
 }
 
 impl Gateway {
-    fn start(config: &str) -> Self {
-        let said = TempFile::new("residue.log", "");
+    fn start(scheme: &str, config: &str) -> Self {
+        let said = TempFile::new(&format!("residue-{scheme}.log"), "");
         let to = std::fs::File::create(said.path()).unwrap();
         let mut command = idgate(&["serve", "--config", config]);
         // A core holds what is reserved too; less of it is a smaller file.
@@ -114,7 +114,7 @@ impl Gateway {
             let said = gateway.said.text();
             if let Some(up) = said.lines().find(|line| line.contains("idgate is up")) {
                 let up: Value = serde_json::from_str(up).unwrap();
-                gateway.public = format!("http://{}/v1/verify", up["public"].as_str().unwrap());
+                gateway.public = format!("{scheme}://{}/v1/verify", up["public"].as_str().unwrap());
                 gateway.sockets = gateway.sockets();
                 return gateway;
             }
@@ -227,13 +227,24 @@ fn can_dump() -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_core_of_the_idle_process_holds_nobody_and_each_secret_where_its_credential_is() {
+    look_into_memory("http").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_core_holds_nobody_while_a_caller_keeps_a_connection_with_tls() {
+    look_into_memory("https").await;
+}
+
+async fn look_into_memory(scheme: &str) {
     if !can_dump() {
         return;
     }
+    let listener = pki::Authority::new(&format!("residue-{scheme}"));
     let sandbox = simulators();
-    let authority = Authority::new("residue");
-    let files: Vec<_> = (0..).zip(SECRETS).map(|(n, secret)| TempFile::new(&format!("residue-{n}"), secret)).collect();
-    let digest = TempFile::new("residue-digest", DIGEST_SECRET);
+    let authority = Authority::new(&format!("residue-{scheme}"));
+    let files: Vec<_> =
+        (0..).zip(SECRETS).map(|(n, secret)| TempFile::new(&format!("residue-{scheme}-{n}"), secret)).collect();
+    let digest = TempFile::new(&format!("residue-{scheme}-digest"), DIGEST_SECRET);
     let hash: String = Sha256::digest(CLIENT_KEY).iter().map(|byte| format!("{byte:02x}")).collect();
     let purposes: Vec<_> = DRIVERS.iter().map(|driver| format!("only_{}", driver.name)).collect();
     let mut toml = format!(
@@ -243,6 +254,9 @@ async fn a_core_of_the_idle_process_holds_nobody_and_each_secret_where_its_crede
         digest.path(),
         DRIVERS[0].name
     );
+    if scheme == "https" {
+        toml.push_str(&listener.server().section("tls", ""));
+    }
     let mut doors = Vec::new();
     for (driver, file) in DRIVERS.iter().zip(&files) {
         let (name, simulator) = (driver.name, sandbox.addresses(driver.name)[0]);
@@ -268,10 +282,11 @@ async fn a_core_of_the_idle_process_holds_nobody_and_each_secret_where_its_crede
         )
         .unwrap();
     }
-    let config = TempFile::new("residue.toml", &toml);
-    let gateway = Gateway::start(config.path());
+    let config = TempFile::new(&format!("residue-{scheme}.toml"), &toml);
+    let gateway = Gateway::start(scheme, config.path());
     // A caller who keeps one connection.
-    let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(1).build().unwrap();
+    let root = reqwest::Certificate::from_pem(listener.pem().as_bytes()).unwrap();
+    let http = reqwest::Client::builder().no_proxy().tls_certs_only([root]).pool_max_idle_per_host(1).build().unwrap();
     let ask = |purpose: String, pair: Pair, key: String| {
         let mut body = pair.body();
         body["purpose"] = purpose.into();
