@@ -31,6 +31,7 @@ use crate::server::operator::Operators;
 use crate::server::reload::Requests;
 use crate::server::snapshot::{self, Snapshot};
 use crate::storage::Cache;
+use crate::storage::ledger::{Ledger, OpenError};
 use crate::verify::dns::{self, LookUp, Names};
 use crate::verify::{self, BuildError, Ground, Live};
 
@@ -88,6 +89,9 @@ pub enum StartError {
     /// The graph.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] OpenError),
     /// An address.
     #[error("cannot listen on {key} = \"{addr}\": {source}; is another idgate running, or may this user not bind it?")]
     Bind {
@@ -114,12 +118,18 @@ impl Gateway {
     /// Builds everything from `settings`, then binds. Needs a tokio runtime around it.
     ///
     /// # Errors
+<<<<<<< HEAD
     /// When a part cannot be built (nothing is bound then) or an address cannot be bound.
     pub fn bind(mut settings: Settings, world: World) -> Result<Self, StartError> {
+=======
+    /// When a part cannot be built or the ledger cannot be opened (nothing is bound then), or an address cannot be bound.
+    pub async fn bind(settings: Settings, world: World) -> Result<Self, StartError> {
+>>>>>>> a1dec30 (storage/ledger: the durable record of answers and paid calls, its look-ups and commands)
         let registry = Registry::new();
         let tasks = TaskTracker::new();
         let digest_key = digest_key(&settings, &world.ids);
         let verify_metrics = verify::Metrics::register(&registry)?;
+        ledger.register(&registry)?;
         let ground = Ground {
             cache: Arc::new(Cache::memory(settings.cache.clone())),
             digest_key: digest_key.clone(),
@@ -129,6 +139,7 @@ impl Gateway {
             ids: world.ids.clone(),
             traces: Arc::default(),
             names: Arc::new(Names::new(world.look_up, &registry)?),
+            ledger: ledger.clone(),
         };
         let sections = settings.sections.clone();
         let fixed = reload::Fixed::of(&settings);
@@ -148,6 +159,7 @@ impl Gateway {
             verify_metrics,
             clock: world.clock,
             ids: world.ids,
+            ledger,
             last_call: CancellationToken::new(),
         });
         register_process(&registry)?;
@@ -184,7 +196,10 @@ impl Gateway {
         });
         Ok(Self {
             public_routes: api::router(Arc::clone(&api)),
-            admin_routes: admin::router(admin_state, world.more_admin),
+            admin_routes: admin::router(
+                admin_state,
+                world.more_admin.merge(api::lookup::for_operators(Arc::clone(&api))),
+            ),
             api,
             public,
             admin,
@@ -225,12 +240,29 @@ impl Gateway {
     }
 }
 
+/// The ledger of `settings`, for [`Gateway::bind`].
+///
+/// # Errors
+/// When it cannot be opened; says what to do.
+pub async fn ledger(settings: &Settings, world: &World) -> Result<Ledger, StartError> {
+    let ledger = Ledger::open(&settings.ledger, world.clock.clone(), world.ids.clone()).await?;
+    if !ledger.is_on() {
+        tracing::warn!("ledger.file names no file: what is answered and paid is written down nowhere");
+    }
+    Ok(ledger)
+}
+
 /// What `settings` mean for a request.
 fn snapshot(live: Arc<Live>, settings: Settings, before: Option<&Clients>) -> Snapshot {
     Snapshot {
         live,
+<<<<<<< HEAD
         clients: Clients::new(&settings.clients, &settings.purposes, settings.server.client_identity, before),
         operators: Operators::new(&settings.operators),
+=======
+        version: Arc::from(settings.sections.version()),
+        clients: Clients::new(&settings.clients, &settings.purposes, before),
+>>>>>>> a1dec30 (storage/ledger: the durable record of answers and paid calls, its look-ups and commands)
         rules: settings.rules,
         regions: Arc::new(settings.regions),
         limits: api::Limits {

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::domain::subject::Digest;
+use crate::domain::subject::{Digest, DigestKey};
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,8 @@ pub enum Entry {
 /// One call of a provider, in time or late.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
+    /// Its own id.
+    pub id: Uuid,
     /// When it had ended, in milliseconds since 1970.
     pub at_ms: i64,
     /// The flight that made it: the same for all calls about one question.
@@ -35,6 +37,14 @@ pub struct Call {
     pub provider: String,
     /// Its endpoint.
     pub endpoint: String,
+    /// What came of it.
+    #[serde(flatten)]
+    pub end: End,
+}
+
+/// What came of a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
     /// The word of its outcome, such as `verdict` or `timeout`.
     pub outcome: String,
     /// The finer cause, if there is one.
@@ -48,7 +58,7 @@ pub struct Call {
     pub provider_request_id: Option<String>,
     /// `yes`, `no` or `unknown`.
     pub billed: String,
-    /// What it cost, or what it costs if it is billed, in millionths of a yuan.
+    /// What it cost, or what it costs at most if it is billed, in millionths of a yuan.
     pub price_micro_yuan: u64,
     /// How long it took.
     pub duration_ms: u64,
@@ -59,20 +69,20 @@ pub struct Call {
 /// One question with the answer that its caller was given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    /// When it was given, in milliseconds since 1970.
-    pub at_ms: i64,
     /// Its verification id; of a problem the id that it would have had.
     pub id: Uuid,
+    /// When it was given, in milliseconds since 1970.
+    pub at_ms: i64,
     /// The client.
     pub client: String,
-    /// The public id of the key that it showed.
+    /// The public id of the key that it showed; empty if none was needed.
     pub key_id: String,
     /// What it asked for.
     pub purpose: String,
     /// Its own reference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    /// Whom it asked about; unknown where the question was refused before that was clear.
+    /// Whom it asked about; unknown where the question was refused because of the name or the number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Subject>,
     /// `match`, `mismatch`, `no_record`, or the code of the problem.
@@ -123,10 +133,142 @@ pub struct Subject {
     pub digest: String,
 }
 
+/// A question whose answer is being looked for: what the ledger needs to know of it if nobody can tell the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begun {
+    /// The flight.
+    pub flight: Uuid,
+    /// When it began, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// The verification id of the question that leads it.
+    pub id: Uuid,
+    /// The client that asked.
+    pub client: String,
+    /// The public id of its key.
+    pub key_id: String,
+    /// What it asked for.
+    pub purpose: String,
+    /// Its own reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// Whom it asked about.
+    pub subject: Subject,
+    /// The configuration of the moment.
+    pub configuration: String,
+}
+
+/// A call that is about to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BegunCall {
+    /// Its id.
+    pub id: Uuid,
+    /// The flight that makes it.
+    pub flight: Uuid,
+    /// When it began, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// The provider.
+    pub provider: String,
+    /// Its endpoint.
+    pub endpoint: String,
+    /// The most that it can cost.
+    pub price_micro_yuan: u64,
+}
+
+impl Entry {
+    /// Its id, of which there is one entry.
+    pub const fn id(&self) -> Uuid {
+        match self {
+            Entry::Call(call) => call.id,
+            Entry::Answer(answer) => answer.id,
+        }
+    }
+
+    /// When it happened.
+    pub const fn at_ms(&self) -> i64 {
+        match self {
+            Entry::Call(call) => call.at_ms,
+            Entry::Answer(answer) => answer.at_ms,
+        }
+    }
+
+    /// Its kind, for metrics.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Entry::Call(_) => "call",
+            Entry::Answer(_) => "answer",
+        }
+    }
+}
+
+impl Begun {
+    /// One of its calls, with what came of it.
+    pub(super) fn call(&self, begun: &BegunCall, at_ms: i64, end: End) -> Call {
+        Call {
+            id: begun.id,
+            at_ms,
+            flight: self.flight,
+            subject: self.subject.clone(),
+            client: self.client.clone(),
+            purpose: self.purpose.clone(),
+            provider: begun.provider.clone(),
+            endpoint: begun.endpoint.clone(),
+            end,
+        }
+    }
+
+    /// The answer of a question that was cut off.
+    pub(super) fn cut_off(self, attempts: Vec<Attempt>) -> Answer {
+        Answer {
+            id: self.id,
+            at_ms: self.at_ms,
+            client: self.client,
+            key_id: self.key_id,
+            purpose: self.purpose,
+            reference: self.reference,
+            subject: Some(self.subject),
+            outcome: "outcome_unknown".to_owned(),
+            source: None,
+            provider: None,
+            provider_request_id: None,
+            verified_at_ms: None,
+            flight: Some(self.flight),
+            attempts,
+            configuration: self.configuration,
+        }
+    }
+}
+
+impl BegunCall {
+    /// What is known of a call whose end nobody saw.
+    pub(super) fn interrupted(&self) -> End {
+        End {
+            outcome: "interrupted".to_owned(),
+            reason: None,
+            verdict: None,
+            provider_request_id: None,
+            billed: "unknown".to_owned(),
+            price_micro_yuan: self.price_micro_yuan,
+            duration_ms: 0,
+            late: false,
+        }
+    }
+}
+
+impl From<&Call> for Attempt {
+    fn from(call: &Call) -> Self {
+        Self {
+            provider: call.provider.clone(),
+            endpoint: call.endpoint.clone(),
+            outcome: call.end.outcome.clone(),
+            billed: call.end.billed.clone(),
+            duration_ms: call.end.duration_ms,
+        }
+    }
+}
+
 impl Subject {
-    /// The person of `digest`, made with the key of that id.
-    pub fn new(key: &str, digest: &Digest) -> Self {
-        let digest = digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { key: key.to_owned(), digest }
+    /// The person of `digest`, made with `key`.
+    pub fn new(key: &DigestKey, digest: &Digest) -> Self {
+        Self { key: key.id().to_owned(), digest: digest.to_hex() }
     }
 }

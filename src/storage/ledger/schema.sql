@@ -1,44 +1,33 @@
--- The ledger. `entries` is the truth: append-only, each row sealed by the hash of all before it. The other tables only
--- find rows in it and can be made anew from it.
-
+-- The ledger: what was written (`body`, JSON), in order, each sealed by the hash of all before it. Everything else is
+-- read out of the body by the database itself, so that what finds an entry can never disagree with it.
 CREATE TABLE entries (
-    seq   INTEGER PRIMARY KEY,
-    at_ms INTEGER NOT NULL,
-    body  TEXT    NOT NULL,
-    hash  BLOB    NOT NULL
+    seq                 INTEGER PRIMARY KEY,
+    body                TEXT    NOT NULL,
+    hash                BLOB    NOT NULL,
+    id                  TEXT    NOT NULL GENERATED ALWAYS AS (body ->> 'id') VIRTUAL,
+    kind                TEXT    NOT NULL GENERATED ALWAYS AS (body ->> 'kind') VIRTUAL,
+    at_ms               INTEGER NOT NULL GENERATED ALWAYS AS (body ->> 'at_ms') VIRTUAL,
+    client              TEXT    NOT NULL GENERATED ALWAYS AS (body ->> 'client') VIRTUAL,
+    outcome             TEXT    NOT NULL GENERATED ALWAYS AS (body ->> 'outcome') VIRTUAL,
+    flight              TEXT             GENERATED ALWAYS AS (body ->> 'flight') VIRTUAL,
+    reference           TEXT             GENERATED ALWAYS AS (body ->> 'reference') VIRTUAL,
+    subject             TEXT             GENERATED ALWAYS AS (body -> 'subject' ->> 'digest') VIRTUAL,
+    provider            TEXT             GENERATED ALWAYS AS (body ->> 'provider') VIRTUAL,
+    provider_request_id TEXT             GENERATED ALWAYS AS (body ->> 'provider_request_id') VIRTUAL,
+    billed              TEXT             GENERATED ALWAYS AS (body ->> 'billed') VIRTUAL,
+    price_micro_yuan    INTEGER          GENERATED ALWAYS AS (body ->> 'price_micro_yuan') VIRTUAL
 ) STRICT;
 
--- What retention has removed: the last entry that is gone, so that the first that is left can still be checked.
+-- An entry that is written again, because nobody could tell whether it had been, is there once.
+CREATE UNIQUE INDEX entries_by_id ON entries (id);
+CREATE INDEX answers_by_client ON entries (client, seq) WHERE kind = 'answer';
+CREATE INDEX answers_by_reference ON entries (reference, seq) WHERE reference IS NOT NULL;
+CREATE INDEX answers_by_subject ON entries (subject, seq) WHERE kind = 'answer';
+CREATE INDEX calls_by_flight ON entries (flight, seq) WHERE kind = 'call';
+CREATE INDEX calls_by_their_reference ON entries (provider, provider_request_id) WHERE kind = 'call';
+
+-- The last entry that retention has removed, so that the first which is left can still be checked.
 CREATE TABLE removed (
     seq  INTEGER PRIMARY KEY,
     hash BLOB    NOT NULL
 ) STRICT;
-
-CREATE TABLE answers (
-    seq       INTEGER PRIMARY KEY,
-    id        BLOB    NOT NULL UNIQUE,
-    at_ms     INTEGER NOT NULL,
-    client    TEXT    NOT NULL,
-    outcome   TEXT    NOT NULL,
-    reference TEXT,
-    provider  TEXT,
-    subject   TEXT
-) STRICT;
-CREATE INDEX answers_by_client ON answers (client, seq);
-CREATE INDEX answers_by_reference ON answers (reference, seq) WHERE reference IS NOT NULL;
-CREATE INDEX answers_by_subject ON answers (subject, seq) WHERE subject IS NOT NULL;
-
-CREATE TABLE calls (
-    seq                 INTEGER PRIMARY KEY,
-    at_ms               INTEGER NOT NULL,
-    flight              BLOB    NOT NULL,
-    provider            TEXT    NOT NULL,
-    client              TEXT    NOT NULL,
-    purpose             TEXT    NOT NULL,
-    outcome             TEXT    NOT NULL,
-    billed              TEXT    NOT NULL,
-    price_micro_yuan    INTEGER NOT NULL,
-    provider_request_id TEXT
-) STRICT;
-CREATE INDEX calls_by_flight ON calls (flight);
-CREATE INDEX calls_by_reference ON calls (provider, provider_request_id) WHERE provider_request_id IS NOT NULL;

@@ -16,4 +16,8 @@ impl Seal {
         let hash = Sha256::new_with_prefix(self.0).chain_update(seq.to_be_bytes()).chain_update(body);
         Self(hash.finalize().into())
     }
+    /// As 64 hexadecimal digits.
+    pub fn to_hex(self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }

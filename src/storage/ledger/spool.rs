@@ -1,7 +1,8 @@
 //! Where entries wait when the database cannot be written: a file of lines beside it, in order, each on the disk before
 //! anybody is told so. It is emptied into the database as soon as that can be written again.
 //!
-//! Invariant: while it holds anything, nothing goes past it, so that the order of what happened is kept.
+//! Invariants: while it holds anything, nothing goes past it, so that the order of what happened is kept; emptying it
+//! twice, because the process ended between the database's commit and the cut, adds nothing: an id is written once.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Seek, Write};
@@ -22,9 +23,8 @@ pub(super) struct Spool {
 }
 
 impl Spool {
-    /// The spool beside the database at `path`, with what an earlier process has left in it.
-    pub(super) fn open(database: &Path) -> io::Result<Self> {
-        let path = database.with_extension("spool");
+    /// The spool at `path`, with what an earlier process has left in it.
+    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).read(true).append(true).open(&path)?;
         let mut spool = Self { file, path, length: 0 };
         // A line that was being written when the process was killed was never vouched for.
@@ -42,7 +42,7 @@ impl Spool {
     }
 
     /// Adds `entries`; they are on the disk when it returns. If it fails, none of them is there.
-    pub(super) fn append(&mut self, entries: &[Entry]) -> io::Result<()> {
+    pub(super) fn append<'a>(&mut self, entries: impl Iterator<Item = &'a Entry>) -> io::Result<()> {
         let mut lines = Vec::new();
         for entry in entries {
             serde_json::to_writer(&mut lines, entry)?;
@@ -61,10 +61,9 @@ impl Spool {
     }
 
     /// What it holds, in order.
-    pub(super) fn read(&mut self) -> io::Result<Vec<Entry>> {
-        self.file.rewind()?;
-        let lines = BufReader::new(&self.file).lines();
-        lines.map(|line| serde_json::from_str(&line?).map_err(io::Error::from)).collect()
+    pub(super) fn read(&self) -> io::Result<impl Iterator<Item = io::Result<Entry>> + use<>> {
+        let lines = BufReader::new(File::open(&self.path)?).lines();
+        Ok(lines.map(|line| serde_json::from_str(&line?).map_err(io::Error::from)))
     }
 
     /// Empties it.
