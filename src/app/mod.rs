@@ -118,13 +118,8 @@ impl Gateway {
     /// Builds everything from `settings`, then binds. Needs a tokio runtime around it.
     ///
     /// # Errors
-<<<<<<< HEAD
     /// When a part cannot be built (nothing is bound then) or an address cannot be bound.
-    pub fn bind(mut settings: Settings, world: World) -> Result<Self, StartError> {
-=======
-    /// When a part cannot be built or the ledger cannot be opened (nothing is bound then), or an address cannot be bound.
-    pub async fn bind(settings: Settings, world: World) -> Result<Self, StartError> {
->>>>>>> a1dec30 (storage/ledger: the durable record of answers and paid calls, its look-ups and commands)
+    pub fn bind(mut settings: Settings, world: World, ledger: Ledger) -> Result<Self, StartError> {
         let registry = Registry::new();
         let tasks = TaskTracker::new();
         let digest_key = digest_key(&settings, &world.ids);
@@ -256,13 +251,9 @@ pub async fn ledger(settings: &Settings, world: &World) -> Result<Ledger, StartE
 fn snapshot(live: Arc<Live>, settings: Settings, before: Option<&Clients>) -> Snapshot {
     Snapshot {
         live,
-<<<<<<< HEAD
+        version: Arc::from(settings.sections.version()),
         clients: Clients::new(&settings.clients, &settings.purposes, settings.server.client_identity, before),
         operators: Operators::new(&settings.operators),
-=======
-        version: Arc::from(settings.sections.version()),
-        clients: Clients::new(&settings.clients, &settings.purposes, before),
->>>>>>> a1dec30 (storage/ledger: the durable record of answers and paid calls, its look-ups and commands)
         rules: settings.rules,
         regions: Arc::new(settings.regions),
         limits: api::Limits {

@@ -96,18 +96,12 @@ pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
         }
         telemetry::start(&settings.log)?;
         world.access_log = serve::access_log(&settings.log)?;
-<<<<<<< HEAD
         let shape = Shape {
             schemes: [&settings.tls, &settings.admin_tls].map(|tls| if tls.is_some() { "https" } else { "http" }),
             keys: [!settings.clients.is_empty(), !settings.operators.is_empty()],
         };
-        let gateway = serve::bind(settings, world)?.reloading(sources, files);
-        super::say(&welcome(&gateway, &shape));
-=======
-        let needs_key = !settings.clients.is_empty();
         let gateway = serve::bind(settings, world).await?.reloading(sources, files);
-        super::say(&welcome(&gateway, needs_key));
->>>>>>> a1dec30 (storage/ledger: the durable record of answers and paid calls, its look-ups and commands)
+        super::say(&welcome(&gateway, &shape));
         let done = serve::finish(gateway, signal).await;
         stop.cancel();
         sandbox.closed().await;

@@ -28,11 +28,8 @@ pub(super) fn run(sources: &Sources) -> anyhow::Result<ExitCode> {
 /// One line for every address that answers.
 pub(super) async fn bind(settings: Settings, world: World) -> anyhow::Result<Gateway> {
     let order = settings.verify.chain.order.join(", ");
-<<<<<<< HEAD
-    let gateway = memory::wiping(|| Gateway::bind(settings, world))?;
-=======
-    let gateway = Gateway::bind(settings, world).await?;
->>>>>>> a1dec30 (storage/ledger: the durable record of answers and paid calls, its look-ups and commands)
+    let ledger = crate::app::ledger(&settings, &world).await?;
+    let gateway = memory::wiping(|| Gateway::bind(settings, world, ledger))?;
     let (public, admin) = (gateway.public_addr(), gateway.admin_addr());
     tracing::info!(%public, %admin, order, version = env!("CARGO_PKG_VERSION"), "idgate is up");
     Ok(gateway)

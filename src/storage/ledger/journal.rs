@@ -115,4 +115,10 @@ impl Journal {
         (self.file, self.length) = (file, text.len() as u64);
         Ok(())
     }
+
+    /// From now on nothing can be written to it.
+    #[cfg(test)]
+    pub(super) fn break_for_a_test(&mut self) {
+        self.file = File::open(&self.path).expect("it is there");
+    }
 }

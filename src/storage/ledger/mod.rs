@@ -256,9 +256,10 @@ impl Ledger {
     /// Writes what was given so far, and ends. What is given from now on is lost.
     pub async fn close(&self) {
         if let Some(open) = &self.0 {
+            // First, so that the writer is the last one there, who writes the log back into the file.
+            open.reader.close().await;
             open.closing.cancel();
             open.writing.wait().await;
-            open.reader.close().await;
         }
     }
 }

@@ -53,6 +53,9 @@ impl Store {
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => failed(error),
             _ => OpenError::Foreign(path.to_owned()),
         })?;
+        // Found out now, not with the first answer: a file that can be read and not be written.
+        let probe = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+        probe.rollback().await.map_err(failed)?;
         store.last = Some(end_of(&mut connection).await.map_err(failed)?);
         store.connection = Some(connection);
         Ok(store)

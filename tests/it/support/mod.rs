@@ -307,12 +307,9 @@ impl Builder {
         let sources = self.variables.iter().fold(sources, |sources, (name, value)| sources.with_variable(name, value));
         let Found { files, settings } = sources.find();
         let settings = settings.unwrap_or_else(|mistakes| panic!("{mistakes}"));
-<<<<<<< HEAD
         let schemes = [&settings.tls, &settings.admin_tls].map(|tls| if tls.is_some() { "https" } else { "http" });
-        let gateway = Gateway::bind(settings, world).expect("the gateway starts").reloading(sources, files);
-=======
-        let gateway = Gateway::bind(settings, world).await.expect("the gateway starts").reloading(sources, files);
->>>>>>> a1dec30 (storage/ledger: the durable record of answers and paid calls, its look-ups and commands)
+        let ledger = idgate::app::ledger(&settings, &world).await.unwrap_or_else(|error| panic!("{error}"));
+        let gateway = Gateway::bind(settings, world, ledger).expect("the gateway starts").reloading(sources, files);
         let (public, admin) = (gateway.public_addr(), gateway.admin_addr());
         let serving = tokio::spawn(gateway.serve(stop.clone()));
         let Self { http, file, .. } = self;
