@@ -26,7 +26,7 @@ BINARY = sys.argv[2] if len(sys.argv) > 2 else "target/debug/idgate"
 CALLERS = 8
 CONFIGURATION = """
 [log]
-level = "warn"
+level = "error"
 file = "/dev/null"
 [ledger]
 file = "{folder}/ledger.db"

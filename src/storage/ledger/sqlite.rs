@@ -54,7 +54,8 @@ impl Store {
             _ => OpenError::Foreign(path.to_owned()),
         })?;
         // Found out now, not with the first answer: a file that can be read and not be written.
-        let probe = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+        let mut probe = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+        sqlx::query("DELETE FROM removed WHERE seq < 0").execute(&mut *probe).await.map_err(failed)?;
         probe.rollback().await.map_err(failed)?;
         store.last = Some(end_of(&mut connection).await.map_err(failed)?);
         store.connection = Some(connection);

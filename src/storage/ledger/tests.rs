@@ -1,7 +1,6 @@
 use std::sync::atomic::AtomicI64;
 
 use jiff::Timestamp;
-use prometheus::Registry;
 use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 
@@ -31,7 +30,7 @@ impl Folder {
 
     async fn try_open(&self, clock: &Clock) -> Result<Ledger, OpenError> {
         let config = Config { file: Some(self.file()), spool_folder: None, keep: Span::new().days(400) };
-        Ledger::open(&config, Meter::register(&Registry::new()).unwrap(), clock.clone(), ids()).await
+        Ledger::open(&config, clock.clone(), ids()).await
     }
 
     async fn check(&self) -> Result<Checked, Broken> {

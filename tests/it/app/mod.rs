@@ -12,8 +12,8 @@ mod canary;
 mod commands;
 mod configuration;
 mod drain;
-mod operate;
 mod ledger;
+mod operate;
 mod reload;
 mod residue;
 
