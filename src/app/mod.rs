@@ -191,10 +191,7 @@ impl Gateway {
         });
         Ok(Self {
             public_routes: api::router(Arc::clone(&api)),
-            admin_routes: admin::router(
-                admin_state,
-                world.more_admin.merge(api::lookup::for_operators(Arc::clone(&api))),
-            ),
+            admin_routes: admin::router(admin_state, world.more_admin),
             api,
             public,
             admin,

@@ -35,7 +35,7 @@ pub struct Question {
 pub struct Ticket {
     /// Its verification id.
     pub id: Uuid,
-    /// The public id of the key that its client showed; empty if none was needed.
+    /// The public id of the key or certificate that its client showed; empty if none was needed.
     pub key_id: Arc<str>,
     /// The client's own reference.
     pub reference: Option<String>,

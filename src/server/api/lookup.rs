@@ -273,6 +273,7 @@ impl Api {
             status: status.as_u16(),
             client: caller.as_ref().map(|caller| &*caller.client.name),
             key_id: caller.as_ref().map(|caller| &*caller.key_id).filter(|id| !id.is_empty()),
+            certificate_id: caller.as_ref().and_then(|caller| caller.certificate_id.as_deref()),
             code: result.as_ref().err().map(|problem| problem.code().as_str()),
             duration_ms: (total.as_secs_f64() * 1e6).round() / 1e3,
             ..Line::default()
@@ -284,7 +285,7 @@ impl Api {
 
     /// Who asks, within the client's rate.
     fn admit(&self, parts: &request::Parts, known: &mut Option<Caller>) -> Result<Arc<str>, Refused> {
-        let caller = self.current.load().clients.caller(&parts.headers, self.clock.now())?;
+        let caller = self.current.load().clients.identify(&parts.headers, &parts.extensions, self.clock.now())?;
         let client = Arc::clone(&caller.client);
         *known = Some(caller);
         if let Err((_, wait)) = client.admit() {

@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
+use super::auth::Caller;
 use super::body::VerifyBody;
 use super::idempotency::Claim;
 use super::reply::{Person, Provenance, VerifyReply};
@@ -153,7 +154,7 @@ impl Api {
         trace.reference.clone_from(&body.reference);
         let purpose = client.purpose(body.purpose.as_deref())?;
         trace.purpose = Some(Arc::clone(&purpose));
-        let key_id = trace.caller.as_ref().map(|caller| Arc::clone(&caller.key_id)).unwrap_or_default();
+        let key_id = trace.caller.as_ref().map(Caller::shown).unwrap_or_default();
         let ticket = self.ticket(now, key_id, body.reference.clone(), trace);
         let freshness = client.rights.freshness(headers::freshness(&parts.headers))?;
         client.rights.person(body.wants_person())?;

@@ -75,7 +75,7 @@ pub struct Answer {
     pub at_ms: i64,
     /// The client.
     pub client: String,
-    /// The public id of the key that it showed; empty if none was needed.
+    /// The public id of the key or certificate that it showed; empty if none was needed.
     pub key_id: String,
     /// What it asked for.
     pub purpose: String,

@@ -26,6 +26,13 @@ pub(super) struct Journal {
     open: HashMap<Uuid, Vec<u8>>,
 }
 
+/// A flight of an earlier process, and the calls that it had begun.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub(super) begun: Begun,
+    pub(super) calls: Vec<BegunCall>,
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
@@ -35,27 +42,27 @@ enum Line {
 
 impl Journal {
     /// Opens the file at `path`, and says what an earlier process has begun.
-    pub(super) fn open(path: PathBuf) -> io::Result<(Self, Vec<(Begun, Vec<BegunCall>)>)> {
+    pub(super) fn open(path: PathBuf) -> io::Result<(Self, Vec<Left>)> {
         let file = OpenOptions::new().create(true).read(true).append(true).open(&path)?;
         let text = fs::read(&path)?;
-        let mut begun: Vec<(Begun, Vec<BegunCall>)> = Vec::new();
+        let mut left: Vec<Left> = Vec::new();
         let mut places = HashMap::new();
         // A line that was cut short was the last one; its call had not been made.
         for line in text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()) {
             match line {
                 Line::Flight(flight) => {
-                    places.insert(flight.flight, begun.len());
-                    begun.push((flight, Vec::new()));
+                    places.insert(flight.flight, left.len());
+                    left.push(Left { begun: flight, calls: Vec::new() });
                 }
                 Line::Call(call) => {
-                    let flight = places.get(&call.flight).and_then(|place| begun.get_mut(*place));
-                    if let Some((_, calls)) = flight {
-                        calls.push(call);
+                    let flight = places.get(&call.flight).and_then(|place| left.get_mut(*place));
+                    if let Some(flight) = flight {
+                        flight.calls.push(call);
                     }
                 }
             }
         }
-        Ok((Self { file, path, length: text.len() as u64, open: HashMap::new() }, begun))
+        Ok((Self { file, path, length: text.len() as u64, open: HashMap::new() }, left))
     }
 
     /// A flight begins.

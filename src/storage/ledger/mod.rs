@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use self::journal::Journal;
+use self::journal::{Journal, Left};
 use self::meter::Meter;
 use self::spool::Spool;
 use self::sqlite::Store;
@@ -406,12 +406,7 @@ enum RepairError {
 }
 
 /// Brings into the database what waits in the spool, and what the journal knows of that never ended.
-async fn repair(
-    store: &mut Store,
-    spool: &mut Spool,
-    left: &[(Begun, Vec<BegunCall>)],
-    clock: &Clock,
-) -> Result<(), RepairError> {
+async fn repair(store: &mut Store, spool: &mut Spool, left: &[Left], clock: &Clock) -> Result<(), RepairError> {
     let database = RepairError::Database;
     let mut spooled = 0;
     for entry in spool.read().map_err(|_| RepairError::Spool)? {
@@ -421,7 +416,7 @@ async fn repair(
     }
     spool.clear().map_err(|_| RepairError::Spool)?;
     let mut cut_off = 0;
-    for (begun, calls) in left {
+    for Left { begun, calls } in left {
         let (mut entries, mut attempts) = (Vec::new(), Vec::new());
         for call in calls {
             let known = store.find(call.id).await.map_err(database)?;
