@@ -12,8 +12,8 @@ import http.client
 import json
 import os
 import random
+import re
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -85,30 +85,26 @@ class Load:
             thread.join()
 
 
-def free_ports():
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-    return [one.getsockname()[1] for one in sockets]
-
-
 def start(folder):
-    public, admin = free_ports()
     process = subprocess.Popen(
         [BINARY, "sandbox", "--config", f"{folder}/idgate.toml", "--unlisted", "match"]
-        + ["--listen", f"127.0.0.1:{public}", "--admin-listen", f"127.0.0.1:{admin}"],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env={},
+        + ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env={},
     )
-    for _ in range(1200):
-        if process.poll() is not None:
-            sys.exit(f"the sandbox ended with {process.returncode}")
-        try:
-            connection = http.client.HTTPConnection("127.0.0.1", admin, timeout=5)
-            # Slow enough that a kill finds calls in flight.
-            connection.request("PUT", "/sandbox/aliyun/fault", b'{"kind": "slow", "delay": "20ms"}')
-            assert connection.getresponse().status == 204
-            return process, public
-        except OSError:
-            time.sleep(0.05)
-    sys.exit("the sandbox does not come up")
+    ports = {}
+    # The welcome has the addresses, its last line begins with `look`.
+    for line in process.stdout:
+        if address := re.search(r"http://127\.0\.0\.1:(\d+)", line):
+            ports[line.split()[0]] = int(address[1])
+        if line.startswith("look"):
+            break
+    else:
+        sys.exit(f"the sandbox ended with {process.wait()}")
+    connection = http.client.HTTPConnection("127.0.0.1", ports["look"], timeout=30)
+    # Slow enough that a kill finds calls in flight.
+    connection.request("PUT", "/sandbox/aliyun/fault", b'{"kind": "slow", "delay": "20ms"}')
+    assert connection.getresponse().status == 204
+    return process, ports["ask"]
 
 
 def check(folder, load):
