@@ -211,7 +211,8 @@ pub(super) fn finish(
         tls::finish(("server.admin_tls", ADMIN_TLS_KEY), raw.server.admin_tls.as_ref(), &mut sections, read);
     read.section("cache", raw.cache.validate());
     read.section("ledger", raw.ledger.validate());
-    if raw.ledger.file.is_some() && !read.secrets.contains_key(DIGEST_KEY) {
+    let is_told = read.mistakes.iter().any(|mistake| mistake.key == DIGEST_KEY);
+    if raw.ledger.file.is_some() && !read.secrets.contains_key(DIGEST_KEY) && !is_told {
         let problem = "is missing, so that after a restart nobody could find a person in the ledger; write { file = \"PATH\" } of a \
                        secret that stays (`openssl rand -hex 32` makes one)";
         read.mistake(DIGEST_KEY, problem);

@@ -215,7 +215,8 @@ impl Ledger {
     pub fn note(&self, answer: impl FnOnce(i64) -> Answer, flight: Flight) {
         let Some(open) = &self.0 else { return };
         if open.shared.waiting.load(Ordering::Relaxed) >= MOST_WAITING {
-            return open.shared.lost(1);
+            // Counted only: a line for each would be a flood of its own.
+            return open.shared.meter.lost(1);
         }
         open.order(Entry::Answer(answer(open.clock.now().as_millisecond())), flight, None);
     }

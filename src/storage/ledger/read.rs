@@ -188,7 +188,11 @@ impl Reader {
         progress: impl FnMut(u64),
     ) -> Result<Result<Checked, Broken>, sqlx::Error> {
         let removed = sqlx::query("SELECT seq, hash FROM removed ORDER BY seq DESC LIMIT 1");
-        let removed = removed.fetch_optional(&self.0).await?;
+        let removed = match removed.fetch_optional(&self.0).await {
+            Ok(removed) => removed,
+            Err(sqlx::Error::Database(error)) => return Ok(Err(Broken::Damaged(error.to_string()))),
+            Err(error) => return Err(error),
+        };
         let (removed_up_to, seal) = removed.as_ref().map_or(Ok((0, Seal::NONE)), sealed)?;
         let begin = Checked { entries: 0, removed_up_to, last: removed_up_to, seal: String::new() };
         let checked = match self.check_seals(begin, seal, expected, progress).await {
