@@ -1,7 +1,7 @@
 //! From serving to gone: ready turns 503, then no new connections, then work under way finishes, all within a limit.
 //!
 //! The order is what loses nothing: load balancers hear of it first; then requests in flight are answered; then paid calls
-//! that nobody waits for any more bring their verdicts home; then the log is written out.
+//! that nobody waits for any more bring their verdicts home; then ledger and log are written out.
 
 use std::convert::Infallible;
 use std::io;
@@ -56,6 +56,8 @@ impl Gateway {
             // What is still in flight was paid for, or may have been.
             tasks.close();
             let finished = timeout_at(end, tasks.wait()).await.is_ok();
+            // Not within the limit: what is written now was paid for, and the disk answers or fails.
+            api.ledger.close().await;
             stop_admin.cancel();
             finished
         };

@@ -31,6 +31,7 @@ use crate::server::operator::Operators;
 use crate::server::reload::Requests;
 use crate::server::snapshot::{self, Snapshot};
 use crate::storage::Cache;
+use crate::storage::ledger::{Ledger, OpenError};
 use crate::verify::dns::{self, LookUp, Names};
 use crate::verify::{self, BuildError, Ground, Live};
 
@@ -88,6 +89,9 @@ pub enum StartError {
     /// The graph.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] OpenError),
     /// An address.
     #[error("cannot listen on {key} = \"{addr}\": {source}; is another idgate running, or may this user not bind it?")]
     Bind {
@@ -115,11 +119,12 @@ impl Gateway {
     ///
     /// # Errors
     /// When a part cannot be built (nothing is bound then) or an address cannot be bound.
-    pub fn bind(mut settings: Settings, world: World) -> Result<Self, StartError> {
+    pub fn bind(mut settings: Settings, world: World, ledger: Ledger) -> Result<Self, StartError> {
         let registry = Registry::new();
         let tasks = TaskTracker::new();
         let digest_key = digest_key(&settings, &world.ids);
         let verify_metrics = verify::Metrics::register(&registry)?;
+        ledger.register(&registry)?;
         let ground = Ground {
             cache: Arc::new(Cache::memory(settings.cache.clone())),
             digest_key: digest_key.clone(),
@@ -129,6 +134,7 @@ impl Gateway {
             ids: world.ids.clone(),
             traces: Arc::default(),
             names: Arc::new(Names::new(world.look_up, &registry)?),
+            ledger: ledger.clone(),
         };
         let sections = settings.sections.clone();
         let fixed = reload::Fixed::of(&settings);
@@ -148,6 +154,7 @@ impl Gateway {
             verify_metrics,
             clock: world.clock,
             ids: world.ids,
+            ledger,
             last_call: CancellationToken::new(),
         });
         register_process(&registry)?;
@@ -225,10 +232,23 @@ impl Gateway {
     }
 }
 
+/// The ledger of `settings`, for [`Gateway::bind`].
+///
+/// # Errors
+/// When it cannot be opened; says what to do.
+pub async fn ledger(settings: &Settings, world: &World) -> Result<Ledger, StartError> {
+    let ledger = Ledger::open(&settings.ledger, world.clock.clone(), world.ids.clone()).await?;
+    if !ledger.is_on() {
+        tracing::warn!("ledger.file names no file: what is answered and paid is written down nowhere");
+    }
+    Ok(ledger)
+}
+
 /// What `settings` mean for a request.
 fn snapshot(live: Arc<Live>, settings: Settings, before: Option<&Clients>) -> Snapshot {
     Snapshot {
         live,
+        version: Arc::from(settings.sections.version()),
         clients: Clients::new(&settings.clients, &settings.purposes, settings.server.client_identity, before),
         operators: Operators::new(&settings.operators),
         rules: settings.rules,

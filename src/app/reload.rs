@@ -76,6 +76,7 @@ impl Fixed {
             ("log", print(&settings.log)),
             ("cache.max_entries", print(&settings.cache.max_entries)),
             ("cache.digest_key", print(&digest_key)),
+            ("ledger", print(&settings.ledger)),
         ])
     }
 

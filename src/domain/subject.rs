@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -33,7 +34,10 @@ pub struct Subject {
 
 /// The secret that makes digests; wiped on drop.
 #[derive(Clone)]
-pub struct DigestKey(Hmac<Sha256>);
+pub struct DigestKey {
+    mac: Hmac<Sha256>,
+    id: Arc<str>,
+}
 
 /// A keyed digest: equal for equal subjects, and of no use without the key. Still personal data; never shown to callers.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -89,13 +93,20 @@ impl DigestKey {
         for (place, byte) in block.iter_mut().zip(*key) {
             *place = byte;
         }
-        Self(Hmac::new((&*block).into()))
+        let mut key = Self { mac: Hmac::new((&*block).into()), id: Arc::default() };
+        key.id = key.digest("key-id/v1", &[]).to_hex().get(..8).unwrap_or_default().into();
+        key
+    }
+
+    /// Names the key without telling anything of it: eight hexadecimal digits that stand beside its digests.
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// HMAC-SHA256 over `context` and `parts`, each behind its length (four bytes, big-endian), so that no two lists of
     /// parts look alike. The context (`"person/v1"`) keeps the digests of one use from meaning anything in another.
     pub fn digest(&self, context: &str, parts: &[&[u8]]) -> Digest {
-        let mut mac = self.0.clone();
+        let mut mac = self.mac.clone();
         for part in std::iter::once(context.as_bytes()).chain(parts.iter().copied()) {
             let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
             mac.update(&length.to_be_bytes());
@@ -120,6 +131,13 @@ impl Digest {
     /// The bytes, to key a store with.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    /// As 64 hexadecimal digits.
+    pub fn to_hex(&self) -> String {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().map_or('0', char::from);
+        self.0.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
     }
 }
 

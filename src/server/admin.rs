@@ -173,6 +173,7 @@ pub fn router(admin: Arc<Admin>, more: Router) -> Router {
         .route("/v1/reload", post(reload::reload))
         .route("/v1/providers/{provider}/isolate", post(isolate))
         .route("/v1/providers/{provider}/restore", post(restore))
+        .merge(super::api::lookup::for_operators(Arc::clone(&admin.api)).with_state(()))
         .merge(super::subjects::router(Arc::clone(&admin.api)).with_state(()))
         .merge(super::openapi::page().with_state(()))
         .merge(more.with_state(()))

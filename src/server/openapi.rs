@@ -22,6 +22,9 @@ use super::{admin, api, reload, subjects};
     servers((url = "http://127.0.0.1:8080", description = "Where services ask: `server.listen`")),
     paths(
         api::verify::verify,
+        api::lookup::page,
+        api::lookup::one,
+        api::lookup::search,
         admin::livez,
         admin::readyz,
         admin::metrics,

@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub regions: Arc<Regions>,
     /// The limits of a request.
     pub limits: Limits,
+    /// Names this configuration, for the ledger.
+    pub version: Arc<str>,
 }
 
 /// Reads the snapshot of the moment.

@@ -1,4 +1,4 @@
-//! What outlives a request: remembered verdicts. (The ledger is the next room here.)
+//! What outlives a request: remembered verdicts, and the ledger (a room of its own, with a word of its own).
 //!
 //! Invariants: only a [`Remembered`] verdict can be stored, so a failure never is; values hold no person, keys are
 //! keyed digests; a back end that is slow or down costs speed, never an answer. To add a back end: one arm of
@@ -14,6 +14,7 @@ use serde::Deserialize;
 use crate::domain::subject::Digest;
 use crate::domain::verdict::{RequestId, Verdict};
 
+pub mod ledger;
 mod memory;
 
 /// The longest lifetime that a verdict may be given: names, numbers and registers change.

@@ -21,6 +21,7 @@ use crate::domain::money::Billed;
 use crate::domain::outcome::{Next, Outcome};
 use crate::domain::verdict::{Finding, Verdict};
 use crate::resilience::budget::Budget;
+use crate::storage::ledger::Flight;
 
 /// What a chain run came to.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ struct State {
     attempts: Vec<Attempt>,
     /// Where a call is under way, since when.
     current: Option<(Arc<str>, Arc<str>, Instant)>,
+    /// As the ledger knows it.
+    flight: Flight,
 }
 
 /// The chain of one policy.
@@ -212,6 +215,16 @@ impl Progress {
             });
         }
         attempts
+    }
+
+    /// The ledger knows of it from now on.
+    pub(super) fn announced(&self, flight: Flight) {
+        self.lock().flight = flight;
+    }
+
+    /// As the ledger knows it.
+    pub(super) fn flight(&self) -> Flight {
+        self.lock().flight.clone()
     }
 
     fn attempts(&self) -> Vec<Attempt> {

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::account::Account;
+use super::book;
 use super::exchange::Exchange;
 use super::question::Attempt;
 use super::record::LinkMeter;
@@ -28,6 +29,7 @@ use crate::resilience::account::Admission;
 use crate::resilience::breaker::{Breaker, Permit};
 use crate::resilience::budget::Budget;
 use crate::resilience::bulkhead::Slot;
+use crate::storage::ledger::{Calling, Flight};
 
 /// One endpoint with what guards it.
 #[derive(Debug)]
@@ -62,6 +64,8 @@ pub(super) struct Ask {
     pub(super) tasks: TaskTracker,
     /// Where this attempt is taken from, if one before it may have been billed.
     pub(super) extra: Option<Arc<Budget>>,
+    /// Writes each call down.
+    pub(super) flight: Flight,
 }
 
 /// The answer of a call that outlived its attempt.
@@ -78,6 +82,13 @@ pub(super) struct Tried {
     pub(super) finding: Option<Finding>,
     /// Whether the call runs on and will be heard of as [`Late`].
     pub(super) pending: bool,
+}
+
+/// A call that outlives its attempt.
+struct Call<F> {
+    answer: F,
+    calling: Calling,
+    began: Instant,
 }
 
 struct Admitted {
@@ -99,6 +110,8 @@ impl Link {
             Ok(admitted) => admitted,
             Err((outcome, retry_after)) => return self.skipped(account, outcome, retry_after),
         };
+        // Announced before it is made: whatever happens to this process, the call is known of afterwards.
+        let calling = ask.flight.call(&account.name, &self.endpoint, book::most(&account.prices));
         let mut call = Box::pin(Arc::clone(&self.exchange).call(Arc::clone(&ask.subject)));
         let in_time = tokio::time::timeout(account.attempt_timeout, &mut call).await;
         let now = Instant::now();
@@ -108,9 +121,11 @@ impl Link {
         settle(permit, &result, now, duration);
         self.note(&result, now);
         if pending {
+            let call = Call { answer: call, calling, began };
             self.harvest(call, slot, trial, Arc::clone(account), ask);
         } else {
             conclude(trial, &result, now);
+            calling.ended(|| book::end(&account.prices, &result, duration, false));
             self.meter.answered(account.prices, &result);
         }
         if result.as_ref().is_err_and(lacks_credential) {
@@ -157,15 +172,17 @@ impl Link {
 
     /// Lets `call` run on to its own limit, and hands its answer to the flight, or keeps it if that has ended.
     /// The slot and the account's trial go with it: both are about the call, not about who waits for it.
-    fn harvest<F>(&self, call: F, slot: Slot, trial: Admission<Reason>, by: Arc<Account>, ask: &Ask)
+    fn harvest<F>(&self, call: Call<F>, slot: Slot, trial: Admission<Reason>, by: Arc<Account>, ask: &Ask)
     where
         F: Future<Output = Result<Finding, Fault>> + Send + 'static,
     {
         let (late, keep, meter) = (ask.late.clone(), ask.keep.clone(), self.meter.clone());
         ask.tasks.spawn(async move {
-            let result = call.await;
+            let Call { answer, calling, began } = call;
+            let result = answer.await;
             let now = Instant::now();
             drop(slot);
+            calling.ended(|| book::end(&by.prices, &result, now.duration_since(began), true));
             conclude(trial, &result, now);
             learn(&by, &result, &keep, now);
             meter.answered(by.prices, &result);

@@ -27,6 +27,7 @@ use crate::domain::clock::{Clock, Ids};
 use crate::domain::subject::{DigestKey, Subject};
 use crate::resilience::budget::Budget;
 use crate::storage::Cache;
+use crate::storage::ledger::Ledger;
 
 /// What a graph is built on and what outlives it.
 #[derive(Debug, Clone)]
@@ -47,6 +48,8 @@ pub struct Ground {
     pub names: Arc<Names>,
     /// What is known about persons beside what is remembered.
     pub traces: Arc<Traces>,
+    /// Where calls are written down.
+    pub ledger: Ledger,
 }
 
 /// The running graph of one configuration.
@@ -132,6 +135,7 @@ impl Live {
                 budget: budget.unwrap_or_else(|| Arc::new(Budget::new(config.extra_attempts_per_minute))),
                 tasks: ground.tasks.clone(),
                 traces: Arc::clone(&ground.traces),
+                ledger: ground.ledger.clone(),
             },
             enumeration: config.enumeration.clone(),
             policy,

@@ -8,7 +8,7 @@
 //! 4. `exchange`: encode, send, decode; the only place that talks to a provider.
 //!
 //! `client` makes the HTTP clients of step 4: `dns` resolves names for them, `trust` says whom they believe.
-//! `record` counts on the way, `live` holds the running graph, `status` shows it. No HTTP document of ours is known here.
+//! `record` counts on the way, `book` says what the ledger is told, `live` holds the running graph, `status` shows it. No HTTP document of ours is known here.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -21,6 +21,7 @@ use crate::resilience;
 use crate::storage::Sharing;
 
 mod account;
+mod book;
 mod chain;
 pub mod client;
 pub mod dns;
@@ -43,7 +44,7 @@ pub mod trust;
 
 pub use erasure::{Forgotten, Traces};
 pub use live::{BuildError, Ground, Live};
-pub use question::{Answer, Attempt, Failure, FailureKind, Freshness, Question, Source};
+pub use question::{Answer, Attempt, Failure, FailureKind, Freshness, Question, Source, Ticket};
 pub use record::{Avoided, Metrics};
 pub use status::{AccountStatus, CredentialStatus, EndpointStatus, FaultStatus, ProviderStatus};
 

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::enumeration::Kind;
 use crate::domain::money::Billed;
 use crate::domain::outcome::{Outcome, Reason};
 use crate::domain::subject::Subject;
 use crate::domain::verdict::{RequestId, Verdict};
+use crate::storage::ledger::Flight;
 
 /// One caller's question, validated.
 #[derive(Debug, Clone)]
@@ -24,6 +26,21 @@ pub struct Question {
     pub freshness: Freshness,
     /// How long the caller waits. The work goes on when it is over.
     pub patience: Duration,
+    /// What only the ledger wants to know of it.
+    pub ticket: Ticket,
+}
+
+/// What a question is known by afterwards. Never changes its answer.
+#[derive(Debug, Clone)]
+pub struct Ticket {
+    /// Its verification id.
+    pub id: Uuid,
+    /// The public id of the key or certificate that its client showed; empty if none was needed.
+    pub key_id: Arc<str>,
+    /// The client's own reference.
+    pub reference: Option<String>,
+    /// The configuration that it is answered under.
+    pub configuration: Arc<str>,
 }
 
 /// The caller's `Cache-Control`.
@@ -99,6 +116,8 @@ pub struct Answer {
     pub age: Duration,
     /// For how much longer it is remembered, if it was.
     pub left: Option<Duration>,
+    /// The flight that it came from, for the ledger.
+    pub flight: Flight,
 }
 
 /// One try at one endpoint, or the reason why there was none.
@@ -131,6 +150,8 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// What was tried.
     pub attempts: Vec<Attempt>,
+    /// The flight that it came from, for the ledger.
+    pub flight: Flight,
 }
 
 /// The kinds of failure, each with a problem code of its own.
@@ -152,6 +173,8 @@ pub enum FailureKind {
     NotCached,
     /// It looks like trying out names or numbers.
     EnumerationSuspected(Kind),
+    /// What costs money cannot be written down now.
+    LedgerUnavailable,
     /// A defect of ours.
     Internal,
 }
@@ -180,7 +203,7 @@ impl Attempt {
 impl Failure {
     /// A failure before anything was tried.
     pub const fn bare(kind: FailureKind) -> Self {
-        Self { kind, retry_after: None, attempts: Vec::new() }
+        Self { kind, retry_after: None, attempts: Vec::new(), flight: Flight::NONE }
     }
 
     /// Whether money may have been spent, or still may be.

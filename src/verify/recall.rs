@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use super::book;
 use super::chain::{Chain, Ended, Progress};
 use super::erasure::{Traces, Words};
 use super::link::{Ask, Late};
@@ -21,6 +22,7 @@ use crate::domain::clock::Clock;
 use crate::domain::subject::{Digest, DigestKey, Subject};
 use crate::resilience::budget::Budget;
 use crate::resilience::flight::{Flights, Role};
+use crate::storage::ledger::{self, Flight, Ledger};
 use crate::storage::{Remembered, Sharing};
 
 /// Retrying an unknown outcome joins its call, so soon is fine.
@@ -36,6 +38,7 @@ pub(super) struct Recall {
     pub(super) budget: Arc<Budget>,
     pub(super) tasks: TaskTracker,
     pub(super) traces: Arc<Traces>,
+    pub(super) ledger: Ledger,
 }
 
 /// What a flight came to, for all who waited.
@@ -43,6 +46,7 @@ pub(super) struct Recall {
 pub(super) struct Flown {
     result: Result<Landed, (FailureKind, Option<Duration>)>,
     attempts: Vec<Attempt>,
+    flight: Flight,
 }
 
 #[derive(Debug)]
@@ -80,6 +84,7 @@ impl Recall {
                         kind: FailureKind::OutcomeUnknown,
                         retry_after: Some(COME_BACK),
                         attempts: flight.context().attempts_until(Instant::now()),
+                        flight: flight.context().flight(),
                     });
                 }
             }
@@ -114,18 +119,29 @@ impl Recall {
         let keep = Keep::new(Arc::clone(&self.shelf), key, self.traces.under_way.begin(person));
         let (question, policy, budget) = (question.clone(), Arc::clone(policy), Arc::clone(&self.budget));
         let (late, mut late_answers) = mpsc::unbounded_channel();
-        let ask = Ask {
+        let (ledger, digest_key) = (self.ledger.clone(), self.digest_key.clone());
+        let mut ask = Ask {
             person,
             subject: Arc::clone(&question.subject),
             late,
             keep: keep.clone(),
             tasks: self.tasks.clone(),
             extra: None,
+            flight: Flight::NONE,
         };
         async move {
             if let Some((remembered, left)) = keep.shelf.recall(&key, &question).await {
-                return Arc::new(Flown { result: Ok(Landed::Recalled(remembered, left)), attempts: Vec::new() });
+                return Arc::new(Flown::without_a_call(Ok(Landed::Recalled(remembered, left))));
             }
+            // What costs money is not begun unless it can be written down.
+            let announced = ledger.begin(|flight, at_ms| {
+                book::begun(&question, ledger::Subject::new(&digest_key, &ask.person))(flight, at_ms)
+            });
+            let Ok(flight) = announced else {
+                return Arc::new(Flown::without_a_call(Err((FailureKind::LedgerUnavailable, Some(COME_BACK)))));
+            };
+            progress.announced(flight.clone());
+            ask.flight = flight.clone();
             let chain = Chain { policy: &policy, budget: &budget, meter: &keep.shelf.meter.chain };
             let result = match chain.run(ask, &mut late_answers, &progress).await {
                 Ended::Found(by, finding) => Ok(Landed::Answered(keep.verdict(&by, finding).await)),
@@ -138,7 +154,7 @@ impl Recall {
                     keep.late(&by, finding).await;
                 }
             }
-            Arc::new(Flown { result, attempts: progress.attempts_until(Instant::now()) })
+            Arc::new(Flown { result, attempts: progress.attempts_until(Instant::now()), flight })
         }
     }
 
@@ -146,7 +162,7 @@ impl Recall {
     ///
     /// A new field of [`Question`] does not compile here until it is keyed or named as left out.
     fn key_of(&self, question: &Question, policy: &Policy) -> Digest {
-        let Question { subject, client, purpose: _selects_the_policy, freshness: _, patience: _ } = question;
+        let Question { subject, client, purpose: _selects_the_policy, freshness: _, patience: _, ticket: _ } = question;
         let owner = match self.sharing {
             Sharing::Shared => "",
             Sharing::PerClient => client,
@@ -169,6 +185,10 @@ impl Flown {
         }
     }
 
+    fn without_a_call(result: Result<Landed, (FailureKind, Option<Duration>)>) -> Self {
+        Self { result, attempts: Vec::new(), flight: Flight::NONE }
+    }
+
     fn tell(&self, role: Role, shelf: &Shelf) -> Result<Answer, Failure> {
         let leader = role == Role::Leader;
         match &self.result {
@@ -183,9 +203,11 @@ impl Flown {
                 attempts: if leader { self.attempts.clone() } else { Vec::new() },
                 age: Duration::ZERO,
                 left: None,
+                flight: self.flight.clone(),
             }),
             Err((kind, retry_after)) => {
-                Err(Failure { kind: *kind, retry_after: *retry_after, attempts: self.attempts.clone() })
+                let (attempts, flight) = (self.attempts.clone(), self.flight.clone());
+                Err(Failure { kind: *kind, retry_after: *retry_after, attempts, flight })
             }
         }
     }
@@ -202,6 +224,7 @@ impl Answer {
             source: Source::Cache,
             attempts: Vec::new(),
             left: Some(left),
+            flight: Flight::NONE,
         }
     }
 }

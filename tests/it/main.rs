@@ -15,6 +15,7 @@ mod app;
 mod contract;
 mod domain;
 mod layering;
+mod ledger;
 mod providers;
 mod readme;
 mod server;

@@ -295,7 +295,7 @@ fn events_that_go_to_a_file_have_no_colours() {
     let mut first = String::new();
     BufReader::new(process.stderr.take().unwrap()).read_line(&mut first).unwrap();
     process.kill().and_then(|()| process.wait()).unwrap();
-    assert!(first.contains("idgate is up") && !first.contains('\u{1b}'), "{first:?}");
+    assert!(first.contains(" INFO ") && !first.contains('\u{1b}'), "{first:?}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::config::{Mistakes, Sources};
 
 mod healthcheck;
 mod key;
+mod ledger;
 mod sandbox;
 mod serve;
 mod verify;
@@ -41,6 +42,9 @@ enum Command {
     /// Make a key for a client.
     #[command(subcommand)]
     Key(key::Command),
+    /// Check or export what was answered and paid.
+    #[command(subcommand)]
+    Ledger(ledger::Command),
     /// Print the API as an OpenAPI document (openapi.yaml).
     Openapi,
     /// Ask the running gateway on this machine whether it is alive; exit code 0 if so.
@@ -65,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::Check => check(&sources),
         Command::Verify(args) => verify::run(&sources, &args),
         Command::Key(command) => key::run(&command),
+        Command::Ledger(command) => ledger::run(&sources, command),
         Command::Openapi => openapi(),
         Command::Healthcheck => healthcheck::run(&sources),
     };

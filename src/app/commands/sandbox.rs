@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use super::serve;
 use crate::app::config::{Found, Profile, Settings, Sources};
 use crate::app::simulated::{self, ENDPOINTS};
 use crate::app::{Gateway, World, lifecycle, telemetry};
+use crate::domain::clock::Ids;
 use crate::domain::verdict::Verdict;
 use crate::providers::DRIVERS;
 use crate::server::sandbox::{People, Sandbox, SandboxHandle};
@@ -76,6 +79,12 @@ pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
         world.more_admin = sandbox.handle().router();
         let sources = args.flags().fold(sources, |sources, (key, addr)| sources.with_variable(key, addr));
         let sources = sources.over(FOR_A_LAPTOP).over(simulated::configuration(&sandbox.handle()));
+        let settings = sources.load()?;
+        let scratch = if settings.ledger.file.is_none() { Scratch::new(&world.ids) } else { None };
+        let sources = match &scratch {
+            Some(scratch) => scratch.under(sources, settings.digest_key.is_none(), &world.ids),
+            None => sources,
+        };
         let Found { files, settings } = sources.find();
         let settings = settings?;
         anyhow::ensure!(
@@ -91,13 +100,41 @@ pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
             schemes: [&settings.tls, &settings.admin_tls].map(|tls| if tls.is_some() { "https" } else { "http" }),
             keys: [!settings.clients.is_empty(), !settings.operators.is_empty()],
         };
-        let gateway = serve::bind(settings, world)?.reloading(sources, files);
+        let gateway = serve::bind(settings, world).await?.reloading(sources, files);
         super::say(&welcome(&gateway, &shape));
         let done = serve::finish(gateway, signal).await;
         stop.cancel();
         sandbox.closed().await;
         done
     })
+}
+
+/// A folder for a ledger that ends with the sandbox.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    /// None where no folder can be made; then there is no ledger, as its own warning says.
+    fn new(ids: &Ids) -> Option<Self> {
+        let folder = std::env::temp_dir().join(format!("idgate-sandbox-{}", ids.nonce().simple()));
+        std::fs::DirBuilder::new().mode(0o700).create(&folder).ok()?;
+        Some(Self(folder))
+    }
+
+    fn under(&self, sources: Sources, wants_key: bool, ids: &Ids) -> Sources {
+        let sources = sources.over(format!("[ledger]\nfile = {:?}\n", self.0.join("ledger.db").display().to_string()));
+        if !wants_key {
+            return sources;
+        }
+        let key: String = (0..2).map(|_| ids.nonce().simple().to_string()).collect();
+        sources.over(format!("[cache]\ndigest_key = {{ value = \"{key}\" }}\n"))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What a temporary folder keeps, the system removes.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// A provider of the configuration's own: an order of a purpose could lead to it, and it would be paid.

@@ -20,15 +20,16 @@ pub(super) fn run(sources: &Sources) -> anyhow::Result<ExitCode> {
     block_on(async {
         // Listened for before anything answers: whoever sees us up may stop us.
         let signal = lifecycle::stop_signal()?;
-        let gateway = bind(settings, World::real(access_log))?.reloading(sources.clone(), files);
+        let gateway = bind(settings, World::real(access_log)).await?.reloading(sources.clone(), files);
         finish(gateway, signal).await
     })
 }
 
 /// One line for every address that answers.
-pub(super) fn bind(settings: Settings, world: World) -> anyhow::Result<Gateway> {
+pub(super) async fn bind(settings: Settings, world: World) -> anyhow::Result<Gateway> {
     let order = settings.verify.chain.order.join(", ");
-    let gateway = memory::wiping(|| Gateway::bind(settings, world))?;
+    let ledger = crate::app::ledger(&settings, &world).await?;
+    let gateway = memory::wiping(|| Gateway::bind(settings, world, ledger))?;
     let (public, admin) = (gateway.public_addr(), gateway.admin_addr());
     tracing::info!(%public, %admin, order, version = env!("CARGO_PKG_VERSION"), "idgate is up");
     Ok(gateway)

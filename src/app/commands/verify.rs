@@ -29,8 +29,12 @@ pub(super) fn run(sources: &Sources, args: &Args) -> anyhow::Result<ExitCode> {
     settings.server.listen.set_port(0);
     settings.server.admin_listen.set_port(0);
     serve::block_on(async {
-        let gateway = Gateway::bind(settings, World::real(AccessLog::nowhere()))?;
-        match gateway.api().ask_locally(Personal::new(name), Personal::new(number)).await {
+        let world = World::real(AccessLog::nowhere());
+        let ledger = crate::app::ledger(&settings, &world).await?;
+        let gateway = Gateway::bind(settings, world, ledger)?;
+        let answer = gateway.api().ask_locally(Personal::new(name), Personal::new(number)).await;
+        gateway.api().ledger.close().await;
+        match answer {
             Ok(reply) => {
                 super::say(&serde_json::to_string_pretty(&reply)?);
                 Ok(ExitCode::SUCCESS)

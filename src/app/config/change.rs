@@ -82,6 +82,17 @@ impl Sections {
         difference
     }
 
+    /// Names all of it: equal for equal configurations. It tells nothing of a single value, since all go into it, random
+    /// secrets too.
+    pub fn version(&self) -> String {
+        let mut hash = Sha256::new();
+        for (name, digest) in &self.0 {
+            hash.update(name);
+            hash.update(digest);
+        }
+        hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// Takes the content of a file into the section that names it.
     pub(super) fn with_file(&mut self, section: &str, content: &[u8]) {
         let before = self.0.get(section).copied().unwrap_or_default();

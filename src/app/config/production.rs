@@ -8,7 +8,8 @@ use crate::verify::ProviderConfig;
 /// Everything in `settings` that is not for production.
 pub(super) fn mistakes(settings: &Settings) -> Vec<Mistake> {
     let providers = settings.verify.providers.iter().flat_map(provider);
-    providers.chain(listeners(settings)).chain(clients(settings)).chain(log(settings)).collect()
+    let parts = listeners(settings).into_iter().chain(clients(settings)).chain(log(settings)).chain(ledger(settings));
+    providers.chain(parts).collect()
 }
 
 fn mistake(key: impl Into<String>, problem: &str) -> Mistake {
@@ -57,6 +58,12 @@ fn clients(settings: &Settings) -> Option<Mistake> {
     settings.clients.is_empty().then(|| mistake("clients", problem))
 }
 
+fn ledger(settings: &Settings) -> Option<Mistake> {
+    let problem = "is missing, so that nobody could prove later what was answered and paid; write a path on a disk that \
+                   stays, such as \"/var/lib/idgate/ledger.db\"";
+    settings.ledger.file.is_none().then(|| mistake("ledger.file", problem))
+}
+
 /// Finer levels of other libraries hold headers, and with them keys.
 fn log(settings: &Settings) -> Option<Mistake> {
     let is_fine = |level: &str| matches!(level.trim().to_ascii_lowercase().as_str(), "debug" | "trace" | "4" | "5");
@@ -97,7 +104,7 @@ mod tests {
         let told = sources.load().unwrap_err().0;
         let told: Vec<_> = told.iter().map(|mistake| &*mistake.key).collect();
         let of_server = ["server.listen", "server.listen"];
-        let others = ["clients", "log.level", "providers.one", "providers.one.endpoints[0]"];
+        let others = ["clients", "ledger.file", "log.level", "providers.one", "providers.one.endpoints[0]"];
         assert_eq!(told, [&others[..], &of_server].concat());
     }
 

@@ -62,6 +62,8 @@ pub struct Settings {
     pub purposes: Vec<String>,
     /// Section `[cache]`.
     pub cache: storage::Config,
+    /// Section `[ledger]`.
+    pub ledger: storage::ledger::Config,
     /// The secret of all digests, if one is configured.
     pub digest_key: Option<Secret>,
     /// Providers, chain, breakers, holds.
@@ -181,6 +183,7 @@ pub(super) struct Raw {
     #[serde(default)]
     purposes: BTreeMap<String, policy::Purpose>,
     cache: storage::Config,
+    ledger: storage::ledger::Config,
     holds: hold::Config,
     enumeration: enumeration::Config,
     budget: BudgetSection,
@@ -207,6 +210,13 @@ pub(super) fn finish(
     let admin_tls =
         tls::finish(("server.admin_tls", ADMIN_TLS_KEY), raw.server.admin_tls.as_ref(), &mut sections, read);
     read.section("cache", raw.cache.validate());
+    read.section("ledger", raw.ledger.validate());
+    let is_told = read.mistakes.iter().any(|mistake| mistake.key == DIGEST_KEY);
+    if raw.ledger.file.is_some() && !read.secrets.contains_key(DIGEST_KEY) && !is_told {
+        let problem = "is missing, so that after a restart nobody could find a person in the ledger; write { file = \"PATH\" } of a \
+                       secret that stays (`openssl rand -hex 32` makes one)";
+        read.mistake(DIGEST_KEY, problem);
+    }
     read.section("holds", raw.holds.validate());
     read.section("enumeration", raw.enumeration.validate());
     read.section("breaker", raw.breaker.validate());
@@ -271,6 +281,7 @@ pub(super) fn finish(
             dns: raw.dns,
         },
         cache: raw.cache,
+        ledger: raw.ledger,
         server: raw.server,
         tls: public_tls,
         admin_tls,

@@ -133,6 +133,16 @@ pub struct Caller {
     pub certificate_id: Option<Arc<str>>,
 }
 
+impl Caller {
+    /// The public id of what it has shown: its key, or the certificate of its connection.
+    pub fn shown(&self) -> Arc<str> {
+        match &self.certificate_id {
+            Some(certificate) if self.key_id.is_empty() => Arc::clone(certificate),
+            _ => Arc::clone(&self.key_id),
+        }
+    }
+}
+
 /// What is left of a client's rate after a request.
 #[derive(Debug, Clone)]
 pub struct Allowance {

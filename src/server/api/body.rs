@@ -29,7 +29,7 @@ pub struct VerifyBody {
     /// The caller's own reference.
     pub reference: Option<String>,
     /// Adds fields derived from the number.
-    pub include_person: bool,
+    pub include_person: Option<bool>,
 }
 
 /// `POST /v1/verify`. Unknown members are refused.
@@ -112,6 +112,11 @@ impl VerifyBody {
     pub fn parse_subject(bytes: &[u8]) -> Result<(Personal, Personal), Vec<MemberError>> {
         let Self { name, id_number, .. } = read(bytes, &Member::OF_A_SUBJECT)?.finish()?;
         Ok((name, id_number))
+    }
+
+    /// Whether its caller asks for what the number tells.
+    pub fn wants_person(&self) -> bool {
+        self.include_person.unwrap_or(false)
     }
 
     /// Whether the reference holds anybody's valid number of 18 characters, not only that of this question's person.
@@ -211,7 +216,7 @@ impl Draft {
                 id_number,
                 purpose: self.purpose,
                 reference: self.reference,
-                include_person: self.include_person.unwrap_or(false),
+                include_person: self.include_person,
             }),
             _ => Err(self.errors),
         }

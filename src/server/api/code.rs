@@ -34,6 +34,7 @@ pub enum Code {
     Internal,
     ProviderFailure,
     NoProviderAvailable,
+    LedgerUnavailable,
     Overloaded,
     ShuttingDown,
     OutcomeUnknown,
@@ -50,7 +51,7 @@ pub(super) struct Row {
 
 impl Code {
     /// All of them, in the order of the statuses they come with.
-    pub const ALL: [Code; 27] = [
+    pub const ALL: [Code; 28] = [
         Code::MalformedRequest,
         Code::Unauthenticated,
         Code::Forbidden,
@@ -74,6 +75,7 @@ impl Code {
         Code::Internal,
         Code::ProviderFailure,
         Code::NoProviderAvailable,
+        Code::LedgerUnavailable,
         Code::Overloaded,
         Code::ShuttingDown,
         Code::OutcomeUnknown,
@@ -245,6 +247,14 @@ impl Code {
                 "No provider can be asked now",
                 "Nothing was paid. Ask again when `Retry-After` says; `attempts` says why each provider is out.",
             ),
+            Code::LedgerUnavailable => row(
+                "ledger_unavailable",
+                S::SERVICE_UNAVAILABLE,
+                true,
+                "The ledger cannot be written or read",
+                "What costs money is not asked, and not told, while it cannot be written down. Ask again when \
+                 `Retry-After` says; what was paid for is then answered from memory.",
+            ),
             Code::Overloaded => row(
                 "overloaded",
                 S::SERVICE_UNAVAILABLE,
@@ -282,6 +292,7 @@ impl Code {
             self,
             Code::ProviderFailure
                 | Code::NoProviderAvailable
+                | Code::LedgerUnavailable
                 | Code::SubjectThrottled
                 | Code::RejectedByProvider
                 | Code::UnsupportedDocument

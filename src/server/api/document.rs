@@ -15,8 +15,8 @@ use utoipa::openapi::{
 };
 use utoipa::{IntoParams, Modify, PartialSchema, ToSchema};
 
-use super::ROUTE;
 use super::reply::{ALTERNATE_SPELLING, CONVERTED};
+use super::{ROUTE, lookup};
 use super::{code::Code, problem::Problem};
 use crate::domain::id_number::{InvalidIdNumber, Sex};
 use crate::domain::money::Billed;
@@ -94,11 +94,44 @@ words! {
         [CONVERTED, ALTERNATE_SPELLING].into_iter().chain(Warning::ALL.map(Warning::as_str));
 }
 
-/// Adds to `POST /v1/verify` every problem that its callers can meet, each with an example, and an example of an answer.
+/// The problems that a look-up can meet, of the three kinds: by id, in pages, by person.
+const OF_ALL_LOOK_UPS: [Code; 9] = [
+    Code::Unauthenticated,
+    Code::NotFound,
+    Code::MethodNotAllowed,
+    Code::NotAcceptable,
+    Code::RateLimited,
+    Code::HeadersTooLarge,
+    Code::Internal,
+    Code::LedgerUnavailable,
+    Code::Overloaded,
+];
+const OF_PAGES: [Code; 1] = [Code::MalformedRequest];
+const OF_A_SEARCH: [Code; 5] =
+    [Code::RequestTimeout, Code::PayloadTooLarge, Code::UnsupportedMediaType, Code::InvalidName, Code::InvalidIdNumber];
+
+/// Adds to each operation for services every problem that its callers can meet, each with an example; and to
+/// `POST /v1/verify` an example of an answer.
 pub struct Problems;
 
 impl Modify for Problems {
     fn modify(&self, document: &mut OpenApi) {
+        let of_pages = [&OF_ALL_LOOK_UPS[..], &OF_PAGES].concat();
+        let of_a_search = [&of_pages[..], &OF_A_SEARCH].concat();
+        let all: [(&str, &[Code]); 4] = [
+            (ROUTE, &Code::ALL),
+            (lookup::ROUTE_ONE, &OF_ALL_LOOK_UPS),
+            (lookup::ROUTE_ALL, &of_pages),
+            (lookup::ROUTE_SEARCH, &of_a_search),
+        ];
+        for (route, possible) in all {
+            let item = document.paths.paths.get_mut(route);
+            let Some(operation) = item.and_then(|item| item.post.as_mut().or(item.get.as_mut())) else { continue };
+            for status in possible.iter().map(|code| code.status()) {
+                let codes: Vec<_> = possible.iter().copied().filter(|code| code.status() == status).collect();
+                operation.responses.responses.insert(status.as_str().to_owned(), response(status, &codes).into());
+            }
+        }
         let operation = document.paths.paths.get_mut(ROUTE).and_then(|item| item.post.as_mut());
         let Some(responses) = operation.map(|operation| &mut operation.responses.responses) else { return };
         if let Some(content) = responses.get_mut("200").and_then(|answer| match answer {
@@ -107,10 +140,6 @@ impl Modify for Problems {
         }) && let RefOr::T(content) = content
         {
             content.example = Some(answer());
-        }
-        for status in Code::ALL.map(Code::status) {
-            let codes: Vec<_> = Code::ALL.into_iter().filter(|code| code.status() == status).collect();
-            responses.insert(status.as_str().to_owned(), response(status, &codes).into());
         }
     }
 }
@@ -154,9 +183,11 @@ fn example(code: Code) -> Problem {
             let wrong = InvalidIdNumber::BadChecksum;
             plain.with_error("/id_number", wrong.reason(), wrong.detail())
         }
-        Code::RateLimited | Code::Overloaded | Code::NoProviderAvailable | Code::IdempotencyInProgress => {
-            plain.with_retry_after(Duration::from_secs(1))
-        }
+        Code::RateLimited
+        | Code::Overloaded
+        | Code::LedgerUnavailable
+        | Code::NoProviderAvailable
+        | Code::IdempotencyInProgress => plain.with_retry_after(Duration::from_secs(1)),
         _ => plain,
     }
 }

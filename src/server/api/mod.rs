@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use axum::routing::post;
+use axum::routing::{get, post};
 use http::{HeaderValue, header};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,7 @@ use super::snapshot::Current;
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::id_number::Calendar;
 use crate::domain::subject::{DigestKey, PairRules};
+use crate::storage::ledger::Ledger;
 
 pub mod auth;
 pub mod body;
@@ -33,8 +34,10 @@ pub mod document;
 pub mod expiry;
 pub(super) mod headers;
 pub mod idempotency;
+pub mod lookup;
 pub mod meter;
 pub mod problem;
+mod record;
 pub mod reply;
 pub mod rights;
 pub mod verify;
@@ -68,6 +71,8 @@ pub struct Api {
     pub clock: Clock,
     /// Request and verification ids.
     pub ids: Ids,
+    /// Where answers are written down, and looked up.
+    pub ledger: Ledger,
     /// Set when waiting has to end: the process goes down.
     pub last_call: CancellationToken,
 }
@@ -96,17 +101,22 @@ pub struct Limits {
 pub fn router(api: Arc<Api>) -> Router {
     let last_resort = Arc::clone(&api);
     Router::new()
-        .route(ROUTE, post(verify::verify).fallback(wrong_method))
+        .route(ROUTE, post(verify::verify).fallback(only_post))
+        .route(lookup::ROUTE_ALL, get(lookup::page).fallback(only_get))
+        .route(lookup::ROUTE_ONE, get(lookup::one).fallback(only_get))
+        .route(lookup::ROUTE_SEARCH, post(lookup::search).fallback(only_post))
         .fallback(not_found)
         .with_state(api)
         // A question's own defects are caught in `verify`, where it is known. This is for what is left.
         .layer(CatchPanicLayer::custom(move |_panic| last_resort.defect()))
 }
 
-async fn wrong_method(State(api): State<Arc<Api>>, request: Request) -> Response {
-    let mut response = api.refuse(&request, Code::MethodNotAllowed);
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-    response
+async fn only_post(State(api): State<Arc<Api>>, request: Request) -> Response {
+    api.refuse_method(&request, "POST")
+}
+
+async fn only_get(State(api): State<Arc<Api>>, request: Request) -> Response {
+    api.refuse_method(&request, "GET,HEAD")
 }
 
 async fn not_found(State(api): State<Arc<Api>>, request: Request) -> Response {
@@ -114,6 +124,12 @@ async fn not_found(State(api): State<Arc<Api>>, request: Request) -> Response {
 }
 
 impl Api {
+    fn refuse_method(&self, request: &Request, allowed: &'static str) -> Response {
+        let mut response = self.refuse(request, Code::MethodNotAllowed);
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+        response
+    }
+
     fn refuse(&self, request: &Request, code: Code) -> Response {
         let (method, all) = (request.method(), request.headers());
         let too_large = headers::size(method, request.uri(), all) > self.max_header_bytes;

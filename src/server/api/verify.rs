@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
+use super::auth::Caller;
 use super::body::VerifyBody;
 use super::idempotency::Claim;
 use super::reply::{Person, Provenance, VerifyReply};
@@ -25,10 +26,10 @@ use crate::domain::personal::Personal;
 use crate::domain::subject::Subject;
 use crate::domain::verdict::Verdict;
 use crate::server::snapshot::Snapshot;
-use crate::verify::{Answer, Avoided, Question, Source};
+use crate::verify::{Answer, Avoided, Question, Source, Ticket};
 
 /// When to come back where nobody can know it better.
-const SOON: Duration = Duration::from_secs(1);
+pub(super) const SOON: Duration = Duration::from_secs(1);
 
 /// Of a body that is too large, so much more is read.
 const MOST_THROWN_AWAY: usize = 2 * 1024 * 1024;
@@ -108,7 +109,7 @@ impl Api {
         let now = self.current.load();
         let (question, body, idempotency_key) = self.question(&now, parts, body, trace).await?;
         match idempotency_key {
-            None => self.ask(&now, question, body.include_person, trace).await,
+            None => self.ask(&now, question, body.wants_person(), trace).await,
             Some(key) => self.ask_once(&now, &key, question, &body, trace).await,
         }
     }
@@ -153,9 +154,11 @@ impl Api {
         trace.reference.clone_from(&body.reference);
         let purpose = client.purpose(body.purpose.as_deref())?;
         trace.purpose = Some(Arc::clone(&purpose));
+        let key_id = trace.caller.as_ref().map(Caller::shown).unwrap_or_default();
+        let ticket = self.ticket(now, key_id, body.reference.clone(), trace);
         let freshness = client.rights.freshness(headers::freshness(&parts.headers))?;
-        client.rights.person(body.include_person)?;
-        let subject = self.check(now, &body)?;
+        client.rights.person(body.wants_person())?;
+        let subject = self.check(now, &body, trace)?;
         client.count_question(&self.clock)?;
         let asked_to_wait = headers::patience(&parts.headers).map(|wait| wait.min(now.limits.request_timeout));
         trace.asked_to_wait = asked_to_wait;
@@ -165,6 +168,7 @@ impl Api {
             purpose,
             freshness,
             patience: asked_to_wait.unwrap_or(now.limits.request_timeout),
+            ticket,
         };
         Ok((question, body, idempotency_key))
     }
@@ -175,17 +179,22 @@ impl Api {
     /// The problem that a caller would get.
     pub async fn ask_locally(&self, name: Personal, id_number: Personal) -> Result<VerifyReply, Problem> {
         let now = &*self.current.load();
-        let body = VerifyBody { name, id_number, purpose: None, reference: None, include_person: true };
-        let mut trace = Trace::default();
-        let subject = self.check(now, &body).map_err(|problem| *problem)?;
+        let body = VerifyBody { name, id_number, purpose: None, reference: None, include_person: Some(true) };
+        let mut trace = Trace { purpose: Some(Arc::from(auth::DEFAULT_PURPOSE)), ..Trace::default() };
+        let ticket = self.ticket(now, Arc::default(), None, &mut trace);
+        let subject = self.check(now, &body, &mut trace).map_err(|problem| *problem)?;
         let question = Question {
             subject: Arc::new(subject),
             client: Arc::from("local"),
             purpose: Arc::from(auth::DEFAULT_PURPOSE),
             freshness: crate::verify::Freshness::default(),
             patience: now.limits.request_timeout,
+            ticket,
         };
         let reply = self.ask(now, question, true, &mut trace).await;
+        if let Err(problem) = &reply {
+            self.note_refusal(&mut trace, problem.code().as_str(), problem.attempts());
+        }
         reply.map(Arc::unwrap_or_clone).map_err(|problem| *problem)
     }
 
@@ -211,10 +220,19 @@ impl Api {
         }
     }
 
+    /// What the question is known by afterwards; from now on its answer belongs into the ledger.
+    fn ticket(&self, now: &Snapshot, key_id: Arc<str>, reference: Option<String>, trace: &mut Trace) -> Ticket {
+        let ticket = Ticket { id: self.ids.ordered(), key_id, reference, configuration: Arc::clone(&now.version) };
+        trace.ticket = Some(ticket.clone());
+        ticket
+    }
+
     /// The local rules: free, and first.
-    fn check(&self, now: &Snapshot, body: &VerifyBody) -> Result<Subject, Refused> {
+    fn check(&self, now: &Snapshot, body: &VerifyBody, trace: &mut Trace) -> Result<Subject, Refused> {
         let checked = self.subject(now, &body.name, &body.id_number);
-        checked.inspect_err(|_| self.verify_metrics.avoided(Avoided::InvalidInput))
+        let subject = checked.inspect_err(|_| self.verify_metrics.avoided(Avoided::InvalidInput))?;
+        trace.person = self.in_ledger(&subject);
+        Ok(subject)
     }
 
     /// Whom a name and a number are about.
@@ -257,10 +275,14 @@ impl Api {
                 } else {
                     drop(waiting);
                 }
+                self.write_verdict(trace, &answer).await?;
                 trace.note(&answer);
-                Ok(Arc::new(self.reply(now, &question.subject, &answer, person)))
+                Ok(Arc::new(self.reply(now, &question, &answer, person)))
             }
-            Err(failure) => Err(Box::new(failure.into())),
+            Err(failure) => {
+                trace.flight = failure.flight.clone();
+                Err(Box::new(failure.into()))
+            }
         }
     }
 
@@ -276,10 +298,11 @@ impl Api {
         let deadline = Instant::now() + question.patience;
         let digest = |context: &str, parts: &[&[u8]]| self.digest_key.digest(context, parts);
         let key = digest("idempotency-key/v1", &[question.client.as_bytes(), key.as_bytes()]);
-        let VerifyBody { name, id_number, purpose: _in_question, reference, include_person } = body;
+        let VerifyBody { name, id_number, purpose: _in_question, reference, include_person: _ } = body;
+        let include_person = body.wants_person();
         let parts = [name.expose(), id_number.expose(), &question.purpose, reference.as_deref().unwrap_or_default()];
         let body =
-            digest("idempotent-body/v1", &[&parts.map(str::as_bytes)[..], &[&[u8::from(*include_person)]]].concat());
+            digest("idempotent-body/v1", &[&parts.map(str::as_bytes)[..], &[&[u8::from(include_person)]]].concat());
         let person = self.digest_key.person(&question.subject);
         loop {
             match self.idempotency.claim(key, body, person).await {
@@ -290,7 +313,7 @@ impl Api {
                         None => question.freshness,
                     };
                     let asked = Question { patience, freshness, ..question.clone() };
-                    return match self.ask(now, asked, *include_person, trace).await {
+                    return match self.ask(now, asked, include_person, trace).await {
                         Ok(reply) => {
                             // What is kept for a day holds no person; a replay derives it again.
                             held.finish(Arc::new(VerifyReply { person: None, ..VerifyReply::clone(&reply) }));
@@ -308,7 +331,7 @@ impl Api {
                 Claim::Done(reply) if !question.freshness.may_be_told(self.age_of(&reply)) => {
                     self.idempotency.end(key, &reply).await;
                 }
-                Claim::Done(reply) => return Ok(self.replay(now, &reply, &question.subject, *include_person, trace)),
+                Claim::Done(reply) => return Ok(self.replay(now, &reply, &question.subject, include_person, trace)),
                 Claim::Reused => {
                     let detail = "was used with another body before; use a new key";
                     let problem = Problem::new(Code::IdempotencyKeyReused);
@@ -320,7 +343,7 @@ impl Api {
                     drop(waiting);
                     match ended {
                         Ok(Some(Ok(reply))) => {
-                            return Ok(self.replay(now, &reply, &question.subject, *include_person, trace));
+                            return Ok(self.replay(now, &reply, &question.subject, include_person, trace));
                         }
                         Ok(Some(Err(problem))) => return Err(Box::new(Problem::clone(&problem))),
                         Ok(None) => {}
@@ -350,6 +373,8 @@ impl Api {
     ) -> Arc<VerifyReply> {
         self.verify_metrics.avoided(Avoided::Idempotent);
         trace.replayed = true;
+        // The answer is in the ledger already.
+        trace.ticket = None;
         Arc::new(VerifyReply { person: person.then(|| self.person(now, subject)), ..kept.clone() })
     }
 
@@ -357,13 +382,14 @@ impl Api {
         Person::of(subject, &now.regions, self.clock.today_in_china())
     }
 
-    fn reply(&self, now: &Snapshot, subject: &Subject, answer: &Answer, person: bool) -> VerifyReply {
+    fn reply(&self, now: &Snapshot, question: &Question, answer: &Answer, person: bool) -> VerifyReply {
+        let subject = &question.subject;
         let converted = subject.number().was_converted().then_some(reply::CONVERTED);
         let may_differ = answer.verdict == Verdict::Mismatch && subject.parsed_name().has_alternate_spelling();
         let alternate = may_differ.then_some(reply::ALTERNATE_SPELLING);
         let names = subject.parsed_name().warnings().iter().map(|warning| warning.as_str());
         VerifyReply {
-            verification_id: self.ids.ordered(),
+            verification_id: question.ticket.id,
             verdict: answer.verdict.as_str(),
             provenance: Provenance::from(answer),
             warnings: converted.into_iter().chain(alternate).chain(names).collect(),

@@ -9,11 +9,13 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 
 use super::auth::{Allowance, Caller};
+use super::code::Code;
 use super::meter::{NO_SOURCE, UNKNOWN};
 use super::reply::{AttemptDocument, VerifyReply};
 use super::{Api, ROUTE, Refused, headers};
 use crate::server::access_log::Line;
-use crate::verify::{Answer, Source};
+use crate::storage::ledger::{self, Flight};
+use crate::verify::{Answer, Source, Ticket};
 
 /// What becomes known of a request on its way, for its headers, its log line and its count.
 #[derive(Debug, Default)]
@@ -27,6 +29,11 @@ pub(super) struct Trace {
     pub(super) cache_status: Option<String>,
     pub(super) age: Option<Duration>,
     pub(super) replayed: bool,
+    /// What the question is known by in the ledger, until its answer is there.
+    pub(super) ticket: Option<Ticket>,
+    /// Whom it is about, as the ledger knows them.
+    pub(super) person: Option<ledger::Subject>,
+    pub(super) flight: Flight,
 }
 
 /// One request from its head to its answer, or to the moment its caller leaves.
@@ -50,6 +57,9 @@ impl<'a> Visit<'a> {
     pub(super) fn respond(mut self, result: Result<Arc<VerifyReply>, Refused>) -> Response {
         // First, so that a defect in here is not recorded a second time on the way out.
         self.over = true;
+        if let Err(problem) = &result {
+            self.api.note_refusal(&mut self.trace, problem.code().as_str(), problem.attempts());
+        }
         let request_id = &self.request_id;
         let mut response = match &result {
             Ok(reply) => reply.to_response(),
@@ -112,6 +122,7 @@ impl Drop for Visit<'_> {
         if !self.over {
             // The caller left. The work goes on without it; the request is still logged and counted.
             self.record(client_closed_request(), None);
+            self.api.note_refusal(&mut self.trace, Code::OutcomeUnknown.as_str(), &[]);
         }
     }
 }

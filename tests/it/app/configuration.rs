@@ -276,12 +276,16 @@ fn a_good_configuration_comes_from_file_and_environment_and_says_whom_it_asks() 
 fn production_refuses_a_secret_that_every_user_of_the_machine_can_read() {
     use std::os::unix::fs::PermissionsExt;
     let secret = TempFile::new("readable-secret", SECRET);
+    let digest_key = TempFile::new("readable-digest-key", &"k".repeat(32));
+    std::fs::set_permissions(digest_key.path(), std::fs::Permissions::from_mode(0o600)).unwrap();
     let toml = |profile: &str| {
         format!(
             "profile = \"{profile}\"\n[clients.c]\nkeys = [{{ id = \"a\", sha256 = \"{}\" }}]\n[providers.p]\ndriver = \"yunyi\"\n\
-             endpoints = [\"https://provider.example\"]\napp_code = {{ file = {:?} }}\n[chain]\norder = [\"p\"]\n",
+             endpoints = [\"https://provider.example\"]\napp_code = {{ file = {:?} }}\n[chain]\norder = [\"p\"]\n\
+             [ledger]\nfile = \"/nonexistent/ledger.db\"\n[cache]\ndigest_key = {{ file = {:?} }}\n",
             "0".repeat(64),
-            secret.path()
+            secret.path(),
+            digest_key.path()
         )
     };
     let told = |mode: u32, profile: &str| {

@@ -12,6 +12,7 @@ mod canary;
 mod commands;
 mod configuration;
 mod drain;
+mod ledger;
 mod operate;
 mod reload;
 mod residue;
@@ -80,7 +81,12 @@ struct SandboxProcess {
 impl SandboxProcess {
     fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let free = ["sandbox", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
-        let mut child = idgate(&[&free[..], arguments].concat()).envs(environment.iter().copied()).spawn().unwrap();
+        Self::of(idgate(&[&free[..], arguments].concat()).envs(environment.iter().copied()))
+    }
+
+    /// The same, by a command that becomes it.
+    fn of(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (out, err) = (Arc::<Mutex<String>>::default(), Arc::<Mutex<String>>::default());
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let readers = vec![gather(stdout, Arc::clone(&out)), gather(stderr, Arc::clone(&err))];

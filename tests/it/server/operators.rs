@@ -23,13 +23,16 @@ async fn ask(gateway: &TestGateway, method: &str, path: &str, key: Option<&str>)
 }
 
 /// Every route but those that are open to all, some that are none among them.
-const ROUTES: [(&str, &str); 14] = [
+const ROUTES: [(&str, &str); 17] = [
     ("GET", "/metrics"),
     ("GET", "/v1/status"),
     ("POST", "/v1/providers/aliyun/isolate"),
     ("POST", "/v1/providers/aliyun/restore"),
     ("POST", "/v1/reload"),
     ("POST", "/v1/subjects/forget"),
+    ("GET", "/v1/verifications"),
+    ("GET", "/v1/verifications/0199f3b2-7c1e-7c55-9d0a-4c2f0f6b9a11"),
+    ("POST", "/v1/verifications/search"),
     ("GET", "/docs/"),
     ("GET", "/openapi.json"),
     ("GET", "/sandbox/people"),

@@ -308,7 +308,8 @@ impl Builder {
         let Found { files, settings } = sources.find();
         let settings = settings.unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let schemes = [&settings.tls, &settings.admin_tls].map(|tls| if tls.is_some() { "https" } else { "http" });
-        let gateway = Gateway::bind(settings, world).expect("the gateway starts").reloading(sources, files);
+        let ledger = idgate::app::ledger(&settings, &world).await.unwrap_or_else(|error| panic!("{error}"));
+        let gateway = Gateway::bind(settings, world, ledger).expect("the gateway starts").reloading(sources, files);
         let (public, admin) = (gateway.public_addr(), gateway.admin_addr());
         let serving = tokio::spawn(gateway.serve(stop.clone()));
         let Self { http, file, .. } = self;

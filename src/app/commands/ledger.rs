@@ -1,0 +1,236 @@
+//! `idgate ledger verify` and `idgate ledger export`, beside a gateway that runs, or on a copy.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+
+use super::serve;
+use crate::app::config::Sources;
+use crate::storage::ledger::{Answer, Attempt, Broken, Call, Entry, Reader, remedy};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Check that nothing was changed, taken out or moved. Exit code 0 if so, 1 if not.
+    Verify {
+        #[command(flatten)]
+        of: Of,
+        /// Also that entry NUMBER has this seal: what an earlier check has printed. Shows that nothing was cut off since.
+        #[arg(long, value_name = "NUMBER=SEAL", value_parser = expectation)]
+        expect: Option<(i64, String)>,
+    },
+    /// Print entries, the oldest first.
+    Export {
+        #[command(flatten)]
+        of: Of,
+        /// Not before (RFC 3339, such as 2026-11-01T00:00:00+08:00).
+        #[arg(long, value_name = "TIME")]
+        from: Option<Timestamp>,
+        /// Before.
+        #[arg(long, value_name = "TIME")]
+        to: Option<Timestamp>,
+        /// How they are written.
+        #[arg(long, value_enum, default_value_t = Format::Jsonl)]
+        format: Format,
+    },
+}
+
+/// Which ledger.
+#[derive(Debug, clap::Args)]
+pub(super) struct Of {
+    /// The database; otherwise `ledger.file` of the configuration.
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// One JSON object a line, as it is sealed.
+    Jsonl,
+    /// For spreadsheets.
+    Csv,
+}
+
+/// The columns of CSV.
+const COLUMNS: [&str; 22] = [
+    "number",
+    "kind",
+    "id",
+    "at",
+    "flight",
+    "client",
+    "key_id",
+    "purpose",
+    "reference",
+    "outcome",
+    "verdict",
+    "source",
+    "provider",
+    "endpoint",
+    "provider_request_id",
+    "billed",
+    "price_micro_yuan",
+    "duration_ms",
+    "late",
+    "attempts",
+    "subject",
+    "configuration",
+];
+
+pub(super) fn run(sources: &Sources, command: Command) -> anyhow::Result<ExitCode> {
+    serve::block_on(async {
+        match command {
+            Command::Verify { of, expect } => verify(&of.open(sources).await?, expect.as_ref()).await,
+            Command::Export { of, from, to, format } => {
+                let ms = |at: Option<Timestamp>, otherwise| at.map_or(otherwise, Timestamp::as_millisecond);
+                export(&of.open(sources).await?, ms(from, i64::MIN), ms(to, i64::MAX), format).await
+            }
+        }
+    })
+}
+
+impl Of {
+    async fn open(self, sources: &Sources) -> anyhow::Result<Reader> {
+        let file = match self.file {
+            Some(file) => file,
+            None => sources.load()?.ledger.file.context("ledger.file names no file; name one, or use --file FILE")?,
+        };
+        let opened = Reader::open(&file).await;
+        opened.map_err(|error| anyhow::anyhow!("{}: {}", file.display(), remedy(&error)))
+    }
+}
+
+fn expectation(text: &str) -> Result<(i64, String), String> {
+    let (number, seal) = text.split_once('=').ok_or("write NUMBER=SEAL")?;
+    Ok((number.parse().map_err(|_| "NUMBER is none")?, seal.to_ascii_lowercase()))
+}
+
+async fn verify(reader: &Reader, expected: Option<&(i64, String)>) -> anyhow::Result<ExitCode> {
+    let bar = bar(reader.count(i64::MIN, i64::MAX).await.unwrap_or_default());
+    let checked = reader.check(expected, |entries| bar.set_position(entries)).await;
+    bar.finish_and_clear();
+    match checked.map_err(|error| anyhow::anyhow!(remedy(&error)))? {
+        Ok(checked) => {
+            let removed = match checked.removed_up_to {
+                0 => String::new(),
+                number => format!("; up to number {number} retention has removed them"),
+            };
+            let (entries, last, seal) = (checked.entries, checked.last, checked.seal);
+            super::say(&format!("sound: {entries} entries{removed}\nkeep this, for --expect: {last}={seal}"));
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(broken) => {
+            let what_to_do = match broken {
+                Broken::Damaged(_) => {
+                    "keep the file and those beside it (-wal, -shm, .spool, .begun), restore a copy, and \
+                                       compare both with `idgate ledger export`"
+                }
+                _ => "keep a copy of the file: it is evidence. Compare it with a backup by `idgate ledger export`",
+            };
+            super::say(&format!("NOT sound: {broken}\n{what_to_do}"));
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+async fn export(reader: &Reader, from_ms: i64, until_ms: i64, format: Format) -> anyhow::Result<ExitCode> {
+    let bar = bar(reader.count(from_ms, until_ms).await.map_err(|error| anyhow::anyhow!(remedy(&error)))?);
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    match format {
+        Format::Jsonl => {
+            let each = |number, body: &str| {
+                bar.inc(1);
+                // The sealed text as it is, with its number in front.
+                writeln!(out, "{{\"number\":{number},{}", body.strip_prefix('{').unwrap_or(body)).map_err(Into::into)
+            };
+            reader.each::<anyhow::Error>(from_ms, until_ms, each).await?;
+            out.flush()?;
+        }
+        Format::Csv => {
+            let mut csv = csv::Writer::from_writer(out);
+            csv.write_record(COLUMNS)?;
+            let each = |number, body: &str| -> anyhow::Result<()> {
+                bar.inc(1);
+                let entry = serde_json::from_str(body).with_context(|| format!("entry number {number} is no entry"))?;
+                Ok(csv.write_record(record(number, entry))?)
+            };
+            reader.each(from_ms, until_ms, each).await?;
+            csv.flush()?;
+        }
+    }
+    bar.finish_and_clear();
+    Ok(ExitCode::SUCCESS)
+}
+
+fn record(number: i64, entry: Entry) -> [String; COLUMNS.len()] {
+    let at = |ms| Timestamp::from_millisecond(ms).map(|at| format!("{at:.3}")).unwrap_or_default();
+    let number = number.to_string();
+    match entry {
+        Entry::Call(Call { id, at_ms, flight, subject, client, purpose, provider, endpoint, end }) => [
+            number,
+            "call".to_owned(),
+            id.to_string(),
+            at(at_ms),
+            flight.to_string(),
+            client,
+            String::new(),
+            purpose,
+            String::new(),
+            end.outcome,
+            end.verdict.unwrap_or_default(),
+            String::new(),
+            provider,
+            endpoint,
+            end.provider_request_id.unwrap_or_default(),
+            end.billed,
+            end.price_micro_yuan.to_string(),
+            end.duration_ms.to_string(),
+            end.late.to_string(),
+            String::new(),
+            format!("{}:{}", subject.key, subject.digest),
+            String::new(),
+        ],
+        Entry::Answer(answer) => {
+            let Answer { id, at_ms, client, key_id, purpose, reference, subject, outcome, source, provider, .. } =
+                answer;
+            [
+                number,
+                "answer".to_owned(),
+                id.to_string(),
+                at(at_ms),
+                answer.flight.map(|flight| flight.to_string()).unwrap_or_default(),
+                client,
+                key_id,
+                purpose,
+                reference.unwrap_or_default(),
+                outcome,
+                String::new(),
+                source.unwrap_or_default(),
+                provider.unwrap_or_default(),
+                String::new(),
+                answer.provider_request_id.unwrap_or_default(),
+                String::new(),
+                String::new(),
+                String::new(),
+                String::new(),
+                answer.attempts.iter().map(in_short).collect::<Vec<_>>().join(" "),
+                subject.map(|subject| format!("{}:{}", subject.key, subject.digest)).unwrap_or_default(),
+                answer.configuration,
+            ]
+        }
+    }
+}
+
+fn in_short(attempt: &Attempt) -> String {
+    format!("{}/{}={}({})", attempt.provider, attempt.endpoint, attempt.outcome, attempt.billed)
+}
+
+/// On standard error, and only where somebody sees it.
+fn bar(length: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len} {eta}");
+    ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}

@@ -1,0 +1,97 @@
+//! What the ledger is told of answers: each question that could be read, with what its caller was told.
+//!
+//! Invariants: a verdict that cost money is on the disk before anybody is told; everything else is written when its turn
+//! comes. Who is not authenticated, over the rate, or sends what cannot be read has asked nothing: it is in the log only,
+//! so that nobody can fill the ledger with noise.
+
+use super::reply::AttemptDocument;
+use super::visit::Trace;
+use super::{Api, Refused};
+use crate::domain::subject::Subject;
+use crate::server::api::problem::Problem;
+use crate::storage::ledger::{self, Flight};
+use crate::verify::{Answer, Failure, FailureKind, Source, Ticket};
+
+/// The client of a question that came over no wire.
+const LOCAL: &str = "local";
+
+impl Api {
+    /// The person, as the ledger knows them; nothing if there is none.
+    pub(super) fn in_ledger(&self, subject: &Subject) -> Option<ledger::Subject> {
+        let of = || ledger::Subject::new(&self.digest_key, &self.digest_key.person(subject));
+        self.ledger.is_on().then(of)
+    }
+
+    /// Writes a verdict down: before it is told if it cost money, when its turn comes otherwise.
+    ///
+    /// # Errors
+    /// `ledger_unavailable` if it had to be written and cannot be.
+    pub(super) async fn write_verdict(&self, trace: &mut Trace, answer: &Answer) -> Result<(), Refused> {
+        let Some(ticket) = trace.ticket.clone().filter(|_| self.ledger.is_on()) else { return Ok(()) };
+        trace.flight = answer.flight.clone();
+        let plain = plain(trace, ticket, answer.verdict.as_str(), answer.flight.id());
+        let entry = |at_ms| ledger::Answer {
+            source: Some(answer.source.as_str().to_owned()),
+            provider: Some(answer.provider.to_string()),
+            provider_request_id: answer.provider_request_id.as_ref().map(|id| id.as_str().to_owned()),
+            verified_at_ms: Some(answer.verified_at.as_millisecond()),
+            attempts: answer.attempts.iter().map(|attempt| attempt_of(&AttemptDocument::from(attempt))).collect(),
+            at_ms,
+            ..plain
+        };
+        match answer.source {
+            Source::Cache => self.ledger.note(entry, Flight::NONE),
+            Source::Provider | Source::Shared => {
+                self.ledger.write(entry, answer.flight.clone()).await.map_err(|ledger::NotWritten| {
+                    Box::new(Problem::from(Failure {
+                        attempts: answer.attempts.clone(),
+                        retry_after: Some(super::verify::SOON),
+                        ..Failure::bare(FailureKind::LedgerUnavailable)
+                    }))
+                })?;
+            }
+        }
+        trace.ticket = None;
+        Ok(())
+    }
+
+    /// Writes down that a question was answered by a problem, if it was one that could be read and is not written yet.
+    pub(super) fn note_refusal(&self, trace: &mut Trace, code: &str, attempts: &[AttemptDocument]) {
+        let Some(ticket) = trace.ticket.take().filter(|_| self.ledger.is_on()) else { return };
+        let flight = std::mem::replace(&mut trace.flight, Flight::NONE);
+        let plain = plain(trace, ticket, code, flight.id());
+        let attempts = attempts.iter().map(attempt_of).collect();
+        self.ledger.note(|at_ms| ledger::Answer { at_ms, attempts, ..plain }, flight);
+    }
+}
+
+fn plain(trace: &Trace, ticket: Ticket, outcome: &str, flight: Option<uuid::Uuid>) -> ledger::Answer {
+    let client = trace.caller.as_ref().map_or(LOCAL, |caller| &caller.client.name);
+    ledger::Answer {
+        id: ticket.id,
+        at_ms: 0,
+        client: client.to_owned(),
+        key_id: ticket.key_id.to_string(),
+        purpose: trace.purpose.as_deref().unwrap_or_default().to_owned(),
+        reference: ticket.reference,
+        subject: trace.person.clone(),
+        outcome: outcome.to_owned(),
+        source: None,
+        provider: None,
+        provider_request_id: None,
+        verified_at_ms: None,
+        flight,
+        attempts: Vec::new(),
+        configuration: ticket.configuration.to_string(),
+    }
+}
+
+fn attempt_of(attempt: &AttemptDocument) -> ledger::Attempt {
+    ledger::Attempt {
+        provider: attempt.provider.clone(),
+        endpoint: attempt.endpoint.clone(),
+        outcome: attempt.outcome.to_owned(),
+        billed: attempt.billed.to_owned(),
+        duration_ms: attempt.duration_ms,
+    }
+}

@@ -1,0 +1,131 @@
+//! What was begun: a file of lines beside the database, so that a process which is killed in the middle of a paid call
+//! leaves word of it. Lines are only handed to the operating system, with no wait for the disk: they survive the end of the
+//! process, and not the end of the machine.
+//!
+//! Invariants: a line is there before its call is made; lines of what is over may stay until the file is cut, since the
+//! next start asks the ledger which of them it knows. The file stays small: past [`LARGEST`] only what is open is kept.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::entry::{Begun, BegunCall};
+
+const LARGEST: u64 = 1 << 20;
+
+/// The file, open, and what is open in it.
+#[derive(Debug)]
+pub(super) struct Journal {
+    file: File,
+    path: PathBuf,
+    length: u64,
+    open: HashMap<Uuid, Vec<u8>>,
+}
+
+/// A flight of an earlier process, and the calls that it had begun.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub(super) begun: Begun,
+    pub(super) calls: Vec<BegunCall>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    Flight(Begun),
+    Call(BegunCall),
+}
+
+impl Journal {
+    /// Opens the file at `path`, and says what an earlier process has begun.
+    pub(super) fn open(path: PathBuf) -> io::Result<(Self, Vec<Left>)> {
+        let file = OpenOptions::new().create(true).read(true).append(true).open(&path)?;
+        let text = fs::read(&path)?;
+        let mut left: Vec<Left> = Vec::new();
+        let mut places = HashMap::new();
+        // A line that was cut short was the last one; its call had not been made.
+        for line in text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()) {
+            match line {
+                Line::Flight(flight) => {
+                    places.insert(flight.flight, left.len());
+                    left.push(Left { begun: flight, calls: Vec::new() });
+                }
+                Line::Call(call) => {
+                    let flight = places.get(&call.flight).and_then(|place| left.get_mut(*place));
+                    if let Some(flight) = flight {
+                        flight.calls.push(call);
+                    }
+                }
+            }
+        }
+        Ok((Self { file, path, length: text.len() as u64, open: HashMap::new() }, left))
+    }
+
+    /// A flight begins.
+    pub(super) fn begin(&mut self, begun: &Begun) -> io::Result<()> {
+        self.write(begun.flight, &Line::Flight(begun.clone()))
+    }
+
+    /// A call of an open flight begins.
+    pub(super) fn begin_call(&mut self, call: &BegunCall) -> io::Result<()> {
+        self.write(call.flight, &Line::Call(call.clone()))
+    }
+
+    /// All that is to be known of a flight is in the ledger.
+    pub(super) fn end(&mut self, flight: Uuid) {
+        self.open.remove(&flight);
+        if self.open.is_empty() && self.length > 0 && self.file.set_len(0).is_ok() {
+            self.length = 0;
+        }
+    }
+
+    /// Whether it can be written.
+    pub(super) fn probe(&mut self) -> io::Result<()> {
+        self.append(b"\n")
+    }
+
+    /// Forgets what an earlier process has left.
+    pub(super) fn clear(&mut self) -> io::Result<()> {
+        self.length = 0;
+        self.file.set_len(0)
+    }
+
+    fn write(&mut self, flight: Uuid, line: &Line) -> io::Result<()> {
+        let mut text = serde_json::to_vec(line)?;
+        text.push(b'\n');
+        if self.length > LARGEST {
+            self.cut()?;
+        }
+        self.append(&text)?;
+        self.open.entry(flight).or_default().append(&mut text);
+        Ok(())
+    }
+
+    fn append(&mut self, text: &[u8]) -> io::Result<()> {
+        // After half a line the next one begins on its own.
+        self.file.write_all(text).inspect_err(|_| drop(self.file.set_len(self.length)))?;
+        self.length += text.len() as u64;
+        Ok(())
+    }
+
+    /// Goes on in a new file with what is open.
+    fn cut(&mut self) -> io::Result<()> {
+        let beside = self.path.with_extension("begun.new");
+        let text: Vec<u8> = self.open.values().flatten().copied().collect();
+        fs::write(&beside, &text)?;
+        let file = OpenOptions::new().append(true).open(&beside)?;
+        fs::rename(&beside, &self.path)?;
+        (self.file, self.length) = (file, text.len() as u64);
+        Ok(())
+    }
+
+    /// From now on nothing can be written to it.
+    #[cfg(test)]
+    pub(super) fn break_for_a_test(&mut self) {
+        self.file = File::open(&self.path).expect("it is there");
+    }
+}

@@ -1,0 +1,89 @@
+//! What the ledger counts.
+
+use std::time::Duration;
+
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+use super::entry::Entry;
+
+/// Seconds: from a solid-state disk to one that is ill.
+const BUCKETS: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+
+/// The metrics of the ledger.
+#[derive(Debug, Clone)]
+pub(super) struct Meter {
+    entries: IntCounterVec,
+    commit: Histogram,
+    spooled: IntCounter,
+    lost: IntCounter,
+    available: IntGauge,
+}
+
+impl Meter {
+    /// Declares the families.
+    ///
+    /// # Errors
+    /// When a name is none: a defect of ours.
+    pub(super) fn new() -> Result<Self, prometheus::Error> {
+        let meter = Self {
+            entries: IntCounterVec::new(
+                Opts::new("idgate_ledger_entries_total", "Entries that are on the disk: calls, and answers."),
+                &["kind"],
+            )?,
+            commit: Histogram::with_opts(
+                HistogramOpts::new("idgate_ledger_commit_seconds", "How long a transaction of the ledger took.")
+                    .buckets(BUCKETS.to_vec()),
+            )?,
+            spooled: IntCounter::new(
+                "idgate_ledger_spooled_total",
+                "Entries that went to the spool, because the database could not be written.",
+            )?,
+            lost: IntCounter::new("idgate_ledger_lost_total", "Entries that could be written nowhere.")?,
+            available: IntGauge::new(
+                "idgate_ledger_available",
+                "0 while new paid calls are refused, because the ledger can be written nowhere.",
+            )?,
+        };
+        for kind in ["call", "answer"] {
+            meter.entries.with_label_values(&[kind]);
+        }
+        meter.available.set(1);
+        Ok(meter)
+    }
+
+    pub(super) fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        registry.register(Box::new(self.entries.clone()))?;
+        registry.register(Box::new(self.commit.clone()))?;
+        registry.register(Box::new(self.spooled.clone()))?;
+        registry.register(Box::new(self.lost.clone()))?;
+        registry.register(Box::new(self.available.clone()))
+    }
+
+    pub(super) fn written<'a>(&self, entries: impl Iterator<Item = &'a Entry>) {
+        let (mut calls, mut answers) = (0, 0);
+        for entry in entries {
+            match entry {
+                Entry::Call(_) => calls += 1,
+                Entry::Answer(_) => answers += 1,
+            }
+        }
+        self.entries.with_label_values(&["call"]).inc_by(calls);
+        self.entries.with_label_values(&["answer"]).inc_by(answers);
+    }
+
+    pub(super) fn committed(&self, took: Duration) {
+        self.commit.observe(took.as_secs_f64());
+    }
+
+    pub(super) fn spooled(&self, entries: usize) {
+        self.spooled.inc_by(entries as u64);
+    }
+
+    pub(super) fn lost(&self, entries: usize) {
+        self.lost.inc_by(entries as u64);
+    }
+
+    pub(super) fn available(&self, is: bool) {
+        self.available.set(i64::from(is));
+    }
+}

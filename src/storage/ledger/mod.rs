@@ -1,0 +1,444 @@
+//! The durable record of every answer and every paid call: what was asked by whom, what came of it, what it cost.
+//!
+//! Invariants: entries are appended in order, each sealed by the hash of all before it, and never changed; a person is
+//! there as a keyed digest only; [`Ledger::write`] returns when the entry is on the disk. A call is announced in the
+//! journal before it is made, so that one whose end nobody saw is known after a restart. The trip of an entry: `writer`
+//! takes it, `sqlite` keeps it, `spool` does while that cannot, `read` finds it.
+//!
+//! To add a back end: one arm beside `sqlite` and `read`, with the same statements and a schema of its own.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::{Span, SpanRelativeTo};
+use prometheus::Registry;
+use serde::Deserialize;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use self::journal::{Journal, Left};
+use self::meter::Meter;
+use self::spool::Spool;
+use self::sqlite::Store;
+use self::writer::{Order, Writer};
+use crate::domain::clock::{Clock, Ids};
+
+mod entry;
+mod journal;
+mod meter;
+mod read;
+mod seal;
+mod spool;
+mod sqlite;
+#[cfg(test)]
+mod tests;
+mod trouble;
+mod writer;
+
+pub use entry::{Answer, Attempt, Begun, BegunCall, Call, End, Entry, Subject};
+pub use read::{Broken, Checked, Found, Reader, Wanted};
+pub use trouble::{OpenError, remedy};
+
+/// So many answers may wait to be written for which nobody waits; the next ones are lost, and counted.
+const MOST_WAITING: usize = 100_000;
+
+/// The shortest time for which entries are kept.
+const SHORTEST_KEEP: Duration = Duration::from_hours(24);
+
+/// Section `[ledger]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The database; without one nothing is written down.
+    #[serde(default)]
+    pub file: Option<PathBuf>,
+    /// The folder of the spool and the journal; the database's own if not set.
+    #[serde(default)]
+    pub spool_folder: Option<PathBuf>,
+    /// How long entries are kept.
+    keep: Span,
+}
+
+/// It could not be written anywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the ledger cannot be written")]
+pub struct NotWritten;
+
+/// Where answers and calls are written down. Clones share it.
+#[derive(Clone, Default)]
+pub struct Ledger(Option<Arc<Open>>);
+
+struct Open {
+    orders: mpsc::UnboundedSender<Order>,
+    shared: Arc<Shared>,
+    reader: Reader,
+    clock: Clock,
+    ids: Ids,
+    closing: CancellationToken,
+    writing: TaskTracker,
+    /// Ours alone as long as it is open.
+    _lock: std::fs::File,
+}
+
+/// What the writer and those who write share.
+#[derive(Debug)]
+struct Shared {
+    /// Whether what happens now would be kept.
+    keeping: AtomicBool,
+    /// Entries on their way.
+    waiting: AtomicUsize,
+    journal: Mutex<Journal>,
+    meter: Meter,
+}
+
+/// One flight as the ledger knows it: announced before its first call, open until its last entry is on the disk.
+#[derive(Clone, Default)]
+pub struct Flight(Option<Arc<InFlight>>);
+
+struct InFlight {
+    ledger: Arc<Open>,
+    begun: Begun,
+    /// Something of it is on no disk but in the journal.
+    unsettled: AtomicBool,
+}
+
+/// A call that was announced. Dropped without an end, it is written down as interrupted.
+pub struct Calling(Option<(Arc<InFlight>, BegunCall)>);
+
+impl Config {
+    /// All mistakes, as (key, what is wrong and what to write).
+    pub fn validate(&self) -> Vec<(&'static str, String)> {
+        let is_long_enough = self.keep().is_some_and(|keep| keep >= SHORTEST_KEEP);
+        let mistake = || ("keep", "is no time of a day or more; write \"400 days\" or \"26 weeks\"".to_owned());
+        (!is_long_enough).then(mistake).into_iter().collect()
+    }
+
+    /// How long entries are kept; nothing if a unit has no fixed length, such as months.
+    fn keep(&self) -> Option<Duration> {
+        self.keep.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?.try_into().ok()
+    }
+}
+
+impl Ledger {
+    /// Opens the ledger of `config`: finishes what an earlier process has left half written, then begins to write. Without
+    /// a file it is one that keeps nothing.
+    ///
+    /// # Errors
+    /// When its files cannot be used; says what to do.
+    pub async fn open(config: &Config, clock: Clock, ids: Ids) -> Result<Self, OpenError> {
+        let Some(path) = &config.file else { return Ok(Self::default()) };
+        let lock = lock(path)?;
+        let beside = |extension: &str| {
+            let folder = config.spool_folder.as_deref().or(path.parent()).unwrap_or(Path::new(""));
+            folder.join(path.file_name().unwrap_or_default()).with_extension(extension)
+        };
+        let (spool, begun) = (beside("spool"), beside("begun"));
+        let mut spool = Spool::open(spool.clone()).map_err(|error| OpenError::beside(&spool, error))?;
+        let (mut journal, left) = Journal::open(begun.clone()).map_err(|error| OpenError::beside(&begun, error))?;
+        let mut store = Store::open(path).await?;
+        repair(&mut store, &mut spool, &left, &clock).await.map_err(|error| match error {
+            RepairError::Database(error) => OpenError::database(path, error),
+            RepairError::Spool => OpenError::Spool(spool.path().to_owned()),
+        })?;
+        journal.clear().map_err(|error| OpenError::beside(&begun, error))?;
+        let reader = Reader::open(path).await.map_err(|error| OpenError::database(path, error))?;
+        let meter = Meter::new().map_err(OpenError::Metrics)?;
+        let (number, seal) = store.last().unwrap_or((0, seal::Seal::NONE));
+        tracing::info!(file = %path.display(), number, seal = seal.to_hex(), "ledger: open");
+        let shared = Arc::new(Shared {
+            keeping: AtomicBool::new(true),
+            waiting: AtomicUsize::new(0),
+            journal: Mutex::new(journal),
+            meter,
+        });
+        let (orders, ordered) = mpsc::unbounded_channel();
+        let (closing, writing) = (CancellationToken::new(), TaskTracker::new());
+        let keep = config.keep().unwrap_or(Duration::MAX);
+        let writer = Writer::new(store, spool, ordered, Arc::clone(&shared), keep, clock.clone());
+        writing.spawn(writer.run(closing.clone()));
+        writing.close();
+        Ok(Self(Some(Arc::new(Open { orders, shared, reader, clock, ids, closing, writing, _lock: lock }))))
+    }
+
+    /// Registers its metrics; those of one that is not there stay as they are.
+    ///
+    /// # Errors
+    /// When `registry` has them already.
+    pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        match &self.0 {
+            Some(open) => open.shared.meter.register(registry),
+            None => Meter::new()?.register(registry),
+        }
+    }
+
+    /// Whether anything is written down.
+    pub const fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Announces a flight. What it needs to know is only asked for if there is a ledger.
+    ///
+    /// # Errors
+    /// When nothing can be written down now: then nothing that costs money may begin.
+    pub fn begin(&self, begun: impl FnOnce(Uuid, i64) -> Begun) -> Result<Flight, NotWritten> {
+        let Some(open) = &self.0 else { return Ok(Flight::NONE) };
+        if !open.shared.is_keeping() {
+            return Err(NotWritten);
+        }
+        let begun = begun(open.ids.ordered(), open.clock.now().as_millisecond());
+        if let Err(error) = open.shared.journal().begin(&begun) {
+            open.shared.cannot_announce(&error);
+            return Err(NotWritten);
+        }
+        let ledger = Arc::clone(open);
+        Ok(Flight(Some(Arc::new(InFlight { ledger, begun, unsettled: AtomicBool::new(false) }))))
+    }
+
+    /// Writes an answer down and returns when it is on the disk, and with it all that was given before it. The answer is
+    /// written also if nobody waits any more.
+    ///
+    /// # Errors
+    /// When it cannot be written anywhere. It will not be written later: the answer must not be told.
+    pub async fn write(&self, answer: impl FnOnce(i64) -> Answer, flight: Flight) -> Result<(), NotWritten> {
+        let Some(open) = &self.0 else { return Ok(()) };
+        let (done, written) = oneshot::channel();
+        open.order(Entry::Answer(answer(open.clock.now().as_millisecond())), flight, Some(done));
+        written.await.unwrap_or(Err(NotWritten))
+    }
+
+    /// Writes an answer down when its turn comes. Nobody waits for it.
+    pub fn note(&self, answer: impl FnOnce(i64) -> Answer, flight: Flight) {
+        let Some(open) = &self.0 else { return };
+        if open.shared.waiting.load(Ordering::Relaxed) >= MOST_WAITING {
+            // Counted only: a line for each would be a flood of its own.
+            return open.shared.meter.lost(1);
+        }
+        open.order(Entry::Answer(answer(open.clock.now().as_millisecond())), flight, None);
+    }
+
+    /// The answer with this id; nothing without a ledger.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn answer(&self, id: Uuid) -> Result<Option<Found>, sqlx::Error> {
+        match &self.0 {
+            Some(open) => open.reader.answer(id).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The calls of a flight.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn calls(&self, flight: Uuid) -> Result<Vec<Call>, sqlx::Error> {
+        match &self.0 {
+            Some(open) => open.reader.calls(flight).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// A page of at most `most` answers, the newest first, those below the number `below`.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn answers(&self, wanted: &Wanted, below: i64, most: u32) -> Result<Vec<Found>, sqlx::Error> {
+        match &self.0 {
+            Some(open) => open.reader.answers(wanted, below, most).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Writes what was given so far, and ends. What is given from now on is lost.
+    pub async fn close(&self) {
+        if let Some(open) = &self.0 {
+            // First, so that the writer is the last one there, who writes the log back into the file.
+            open.reader.close().await;
+            open.closing.cancel();
+            open.writing.wait().await;
+        }
+    }
+}
+
+impl Open {
+    fn order(&self, entry: Entry, flight: Flight, done: Option<oneshot::Sender<Result<(), NotWritten>>>) {
+        self.shared.waiting.fetch_add(1, Ordering::Relaxed);
+        if let Err(mpsc::error::SendError(order)) = self.orders.send(Order { entry, flight, done }) {
+            self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.shared.lost(1);
+            order.flight.leave_open();
+        }
+    }
+}
+
+impl Shared {
+    fn is_keeping(&self) -> bool {
+        self.keeping.load(Ordering::Relaxed)
+    }
+
+    fn keeps(&self, keeps: bool) {
+        self.keeping.store(keeps, Ordering::Relaxed);
+        self.meter.available(keeps);
+    }
+
+    fn lost(&self, entries: usize) {
+        self.meter.lost(entries);
+        tracing::error!(entries, "ledger: entries are lost");
+    }
+
+    fn cannot_announce(&self, error: &std::io::Error) {
+        if self.is_keeping() {
+            tracing::error!(%error, "ledger: the journal cannot be written; paid calls are refused");
+            self.keeps(false);
+        }
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        // Whoever panicked in it has left at most a line too many.
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Flight {
+    /// None that a ledger knows of.
+    pub const NONE: Self = Self(None);
+
+    /// Its id, if there is a ledger.
+    pub fn id(&self) -> Option<Uuid> {
+        self.0.as_ref().map(|flight| flight.begun.flight)
+    }
+
+    /// Announces a call that costs at most `price_micro_yuan`.
+    pub fn call(&self, provider: &str, endpoint: &str, price_micro_yuan: u64) -> Calling {
+        let Some(flight) = &self.0 else { return Calling(None) };
+        let open = &flight.ledger;
+        let call = BegunCall {
+            id: open.ids.ordered(),
+            flight: flight.begun.flight,
+            at_ms: open.clock.now().as_millisecond(),
+            provider: provider.to_owned(),
+            endpoint: endpoint.to_owned(),
+            price_micro_yuan,
+        };
+        // The flight is announced, so the question is not forgotten. No other begins until this can be written again.
+        let announced = open.shared.journal().begin_call(&call);
+        if let Err(error) = announced {
+            open.shared.cannot_announce(&error);
+        }
+        Calling(Some((Arc::clone(flight), call)))
+    }
+
+    /// The journal keeps it, since it is nowhere else.
+    fn leave_open(&self) {
+        if let Some(flight) = &self.0 {
+            flight.unsettled.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Calling {
+    /// Writes down what came of it.
+    pub fn ended(mut self, end: impl FnOnce() -> End) {
+        if let Some((flight, call)) = self.0.take() {
+            write_call(flight, &call, end());
+        }
+    }
+}
+
+impl Drop for Calling {
+    fn drop(&mut self) {
+        if let Some((flight, call)) = self.0.take() {
+            write_call(flight, &call, call.interrupted());
+        }
+    }
+}
+
+fn write_call(flight: Arc<InFlight>, call: &BegunCall, end: End) {
+    let entry = flight.begun.call(call, flight.ledger.clock.now().as_millisecond(), end);
+    let ledger = Arc::clone(&flight.ledger);
+    ledger.order(Entry::Call(entry), Flight(Some(flight)), None);
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if !self.unsettled.load(Ordering::Relaxed) {
+            self.ledger.shared.journal().end(self.begun.flight);
+        }
+    }
+}
+
+// Neither says more than whether and which: what they hold knows digests of people.
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ledger({})", if self.is_on() { "on" } else { "off" })
+    }
+}
+
+impl fmt::Debug for Flight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Flight({:?})", self.id())
+    }
+}
+
+/// Makes sure that no other process writes here. The system lets go of it when this one ends, however it ends.
+fn lock(path: &Path) -> Result<std::fs::File, OpenError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if !folder.is_none_or(Path::is_dir) {
+        return Err(OpenError::NoFolder(path.to_owned()));
+    }
+    let beside = path.with_extension("lock");
+    let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&beside);
+    let file = file.map_err(|error| OpenError::beside(&beside, error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
+        Err(std::fs::TryLockError::Error(error)) => Err(OpenError::beside(&beside, error)),
+    }
+}
+
+enum RepairError {
+    Database(sqlx::Error),
+    Spool,
+}
+
+/// Brings into the database what waits in the spool, and what the journal knows of that never ended.
+async fn repair(store: &mut Store, spool: &mut Spool, left: &[Left], clock: &Clock) -> Result<(), RepairError> {
+    let database = RepairError::Database;
+    let mut spooled = 0;
+    for entry in spool.read().map_err(|_| RepairError::Spool)? {
+        let entry = entry.map_err(|_| RepairError::Spool)?;
+        store.append(std::iter::once(&entry)).await.map_err(database)?;
+        spooled += 1;
+    }
+    spool.clear().map_err(|_| RepairError::Spool)?;
+    let mut cut_off = 0;
+    for Left { begun, calls } in left {
+        let (mut entries, mut attempts) = (Vec::new(), Vec::new());
+        for call in calls {
+            let known = store.find(call.id).await.map_err(database)?;
+            if let Some(Entry::Call(call)) = &known {
+                attempts.push(Attempt::from(call));
+            } else {
+                let call = begun.call(call, clock.now().as_millisecond(), call.interrupted());
+                attempts.push(Attempt::from(&call));
+                entries.push(Entry::Call(call));
+            }
+        }
+        if store.find(begun.id).await.map_err(database)?.is_none() {
+            entries.push(Entry::Answer(begun.clone().cut_off(attempts)));
+        }
+        if !entries.is_empty() {
+            store.append(entries.iter()).await.map_err(database)?;
+            cut_off += 1;
+        }
+    }
+    if spooled > 0 || cut_off > 0 {
+        tracing::warn!(spooled, cut_off, "ledger: the process before this one left work half done; it is written down");
+    }
+    Ok(())
+}

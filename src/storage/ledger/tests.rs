@@ -1,0 +1,401 @@
+use std::sync::atomic::AtomicI64;
+
+use jiff::Timestamp;
+use sqlx::Connection;
+use sqlx::sqlite::SqliteConnection;
+
+use super::*;
+use crate::domain::subject::DigestKey;
+
+const DAY: i64 = 24 * 60 * 60 * 1000;
+
+/// A folder of a test's own, gone with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("idgate-ledger-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("ledger.db")
+    }
+
+    async fn open(&self) -> Ledger {
+        self.try_open(&Clock::fixed(Timestamp::UNIX_EPOCH)).await.unwrap()
+    }
+
+    async fn try_open(&self, clock: &Clock) -> Result<Ledger, OpenError> {
+        let config = Config { file: Some(self.file()), spool_folder: None, keep: Span::new().days(400) };
+        Ledger::open(&config, clock.clone(), ids()).await
+    }
+
+    async fn check(&self) -> Result<Checked, Broken> {
+        Reader::open(&self.file()).await.unwrap().check(None, |_| {}).await.unwrap()
+    }
+
+    /// The numbers and kinds of all entries, and what became of each.
+    async fn entries(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        let reader = Reader::open(&self.file()).await.unwrap();
+        let each = |number, body: &str| {
+            all.push(match serde_json::from_str(body).unwrap() {
+                Entry::Call(call) => format!("{number} call {} {}", call.end.outcome, call.end.billed),
+                Entry::Answer(answer) => format!("{number} answer {}", answer.outcome),
+            });
+            Ok(())
+        };
+        reader.each::<sqlx::Error>(i64::MIN, i64::MAX, each).await.unwrap();
+        all
+    }
+
+    /// Does something to the database behind the ledger's back.
+    async fn change(&self, statements: &'static str) {
+        let mut connection = self.connection().await;
+        sqlx::raw_sql(statements).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
+    async fn connection(&self) -> SqliteConnection {
+        SqliteConnection::connect(&format!("sqlite:{}", self.file().display())).await.unwrap()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test is the outside world")]
+fn ids() -> Ids {
+    Ids::new(Uuid::new_v4, Uuid::now_v7)
+}
+
+fn subject() -> Subject {
+    let key = DigestKey::new([7; 32]);
+    Subject::new(&key, &key.digest("person/v1", &[b"somebody"]))
+}
+
+fn begun(flight: Uuid, at_ms: i64) -> Begun {
+    Begun {
+        flight,
+        at_ms,
+        id: ids().ordered(),
+        client: "payout".to_owned(),
+        key_id: "p1".to_owned(),
+        purpose: "default".to_owned(),
+        reference: Some("r-1".to_owned()),
+        subject: subject(),
+        configuration: "c".to_owned(),
+    }
+}
+
+fn answer(outcome: &str) -> impl FnOnce(i64) -> Answer {
+    let mut answer = begun(Uuid::nil(), 0).cut_off(Vec::new());
+    answer.outcome = outcome.to_owned();
+    move |at_ms| Answer { at_ms, ..answer }
+}
+
+fn verdict() -> End {
+    End {
+        outcome: "verdict".to_owned(),
+        reason: None,
+        verdict: Some("match".to_owned()),
+        provider_request_id: Some("R-1".to_owned()),
+        billed: "yes".to_owned(),
+        price_micro_yuan: 300_000,
+        duration_ms: 80,
+        late: false,
+    }
+}
+
+/// One question with one call, written and told.
+async fn ask(ledger: &Ledger) -> Result<(), NotWritten> {
+    let flight = ledger.begin(begun)?;
+    flight.call("one", "one.example", 300_000).ended(verdict);
+    ledger.write(answer("match"), flight).await
+}
+
+#[tokio::test]
+async fn what_is_written_is_there_in_order_and_sound() {
+    let folder = Folder::new("order");
+    let ledger = folder.open().await;
+    ask(&ledger).await.unwrap();
+    // Not after the end: it is there as soon as somebody is told.
+    assert_eq!(folder.entries().await, ["1 call verdict yes", "2 answer match"]);
+    for outcome in ["no_record", "invalid_name"] {
+        ledger.note(answer(outcome), Flight::NONE);
+    }
+    ledger.close().await;
+    drop(ledger);
+    let again = folder.open().await;
+    again.write(answer("mismatch"), Flight::NONE).await.unwrap();
+    let all =
+        ["1 call verdict yes", "2 answer match", "3 answer no_record", "4 answer invalid_name", "5 answer mismatch"];
+    assert_eq!(folder.entries().await, all);
+    let checked = folder.check().await.unwrap();
+    assert_eq!((checked.entries, checked.last), (5, 5));
+    assert_eq!(std::fs::read(folder.0.join("ledger.begun")).unwrap(), b"", "nothing is open");
+}
+
+#[tokio::test]
+async fn any_change_is_found_with_its_place() {
+    let broken = [
+        (
+            "UPDATE entries SET body = replace(body, '\"no_record\"', '\"match\"') WHERE seq = 3",
+            Broken::Changed { seq: 3 },
+        ),
+        ("UPDATE entries SET hash = zeroblob(32) WHERE seq = 2", Broken::Changed { seq: 2 }),
+        ("UPDATE entries SET body = 'x' WHERE seq = 4", Broken::Changed { seq: 4 }),
+        ("DELETE FROM entries WHERE seq = 2", Broken::Gap { after: 1, before: 3 }),
+        ("DELETE FROM entries WHERE seq < 3", Broken::Gap { after: 0, before: 3 }),
+        // Two change places, each with its own hash.
+        (
+            "UPDATE entries SET seq = 100 WHERE seq = 3; UPDATE entries SET seq = 3 WHERE seq = 4; UPDATE entries SET seq = 4 \
+             WHERE seq = 100",
+            Broken::Changed { seq: 3 },
+        ),
+        (
+            "DELETE FROM entries WHERE seq < 3; INSERT INTO removed (seq, hash) VALUES (2, zeroblob(32))",
+            Broken::Changed { seq: 3 },
+        ),
+    ];
+    for (index, (change, expected)) in broken.into_iter().enumerate() {
+        let folder = Folder::new(&format!("change-{index}"));
+        let ledger = folder.open().await;
+        for outcome in ["match", "mismatch", "no_record", "match"] {
+            ledger.write(answer(outcome), Flight::NONE).await.unwrap();
+        }
+        ledger.close().await;
+        assert!(folder.check().await.is_ok());
+        if change.contains("'x'") {
+            // What is no entry at all is refused by the schema already; only a tool that knows no schema can write it.
+            let mut connection = folder.connection().await;
+            sqlx::raw_sql("DROP INDEX entries_by_id; DROP INDEX answers_by_client; DROP INDEX answers_by_reference; DROP INDEX answers_by_subject; DROP INDEX calls_by_flight; DROP INDEX calls_by_their_reference")
+                .execute(&mut connection).await.unwrap();
+            let done = sqlx::raw_sql(change).execute(&mut connection).await;
+            connection.close().await.unwrap();
+            if done.is_err() {
+                continue;
+            }
+        } else {
+            folder.change(change).await;
+        }
+        assert_eq!(folder.check().await, Err(expected), "{change}");
+    }
+}
+
+#[tokio::test]
+async fn a_seal_that_was_kept_shows_that_nothing_was_cut_off() {
+    let folder = Folder::new("cut");
+    let ledger = folder.open().await;
+    for _ in 0..4 {
+        ledger.write(answer("match"), Flight::NONE).await.unwrap();
+    }
+    ledger.close().await;
+    let Checked { last, seal, .. } = folder.check().await.unwrap();
+    let kept = (last, seal);
+    let check = async || Reader::open(&folder.file()).await.unwrap().check(Some(&kept), |_| {}).await.unwrap();
+    assert!(check().await.is_ok());
+    folder.change("DELETE FROM entries WHERE seq = 4").await;
+    assert!(folder.check().await.is_ok(), "the chain by itself cannot tell");
+    assert_eq!(check().await, Err(Broken::NotAsExpected { seq: 4 }));
+}
+
+#[tokio::test]
+async fn a_question_that_was_cut_off_is_outcome_unknown_after_the_next_start() {
+    let folder = Folder::new("killed");
+    let ledger = folder.open().await;
+    ask(&ledger).await.unwrap();
+    let (first, second) = (ledger.begin(begun).unwrap(), ledger.begin(begun).unwrap());
+    first.call("one", "one.example", 300_000).ended(verdict);
+    // A later answer is on the disk, so the call before it is; its own question has none.
+    ledger.write(answer("mismatch"), Flight::NONE).await.unwrap();
+    let calling = second.call("two", "two.example", 200_000);
+    // The process ends here: what it would still have written goes nowhere.
+    let begun = std::fs::read(folder.0.join("ledger.begun")).unwrap();
+    ledger.close().await;
+    drop((calling, first, second, ledger));
+    std::fs::write(folder.0.join("ledger.begun"), [&begun[..], b"{\"call\":{\"id\""].concat()).unwrap();
+    let again = folder.open().await;
+    let all = [
+        "1 call verdict yes",
+        "2 answer match",
+        "3 call verdict yes",
+        "4 answer mismatch",
+        "5 answer outcome_unknown",
+        "6 call interrupted unknown",
+        "7 answer outcome_unknown",
+    ];
+    assert_eq!(folder.entries().await, all);
+    let wanted = Wanted { outcome: Some("outcome_unknown".to_owned()), ..Wanted::default() };
+    let found = again.answers(&wanted, i64::MAX, 9).await.unwrap();
+    let billed: Vec<_> = found.iter().flat_map(|found| found.answer.attempts.clone()).map(|one| one.billed).collect();
+    assert_eq!(billed, ["unknown", "yes"]);
+    assert!(folder.check().await.is_ok());
+}
+
+#[tokio::test]
+async fn the_spool_stands_in_and_is_emptied_once_even_if_its_cut_is_lost() {
+    let folder = Folder::new("spool");
+    let ledger = folder.open().await;
+    ask(&ledger).await.unwrap();
+    let mut other = folder.connection().await;
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    ask(&ledger).await.unwrap();
+    let spool = std::fs::read(folder.0.join("ledger.spool")).unwrap();
+    assert_eq!(spool.iter().filter(|byte| **byte == b'\n').count(), 2, "the answer was told, so it is on the disk");
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    ledger.note(answer("no_record"), Flight::NONE);
+    ledger.close().await;
+    drop(ledger);
+    let all = ["1 call verdict yes", "2 answer match", "3 call verdict yes", "4 answer match", "5 answer no_record"];
+    assert_eq!(folder.entries().await, all);
+    assert_eq!(std::fs::metadata(folder.0.join("ledger.spool")).unwrap().len(), 0);
+    // As if the process had ended after the commit and before the cut; and half a line was not vouched for.
+    std::fs::write(folder.0.join("ledger.spool"), [&spool[..], b"{\"kind\":\"ans"].concat()).unwrap();
+    folder.open().await.close().await;
+    assert_eq!(folder.entries().await, all);
+    assert!(folder.check().await.is_ok());
+}
+
+#[tokio::test]
+async fn what_cannot_be_announced_does_not_begin() {
+    let folder = Folder::new("nowhere");
+    let ledger = folder.open().await;
+    ask(&ledger).await.unwrap();
+    let open = ledger.0.as_ref().unwrap();
+    let mut other = folder.connection().await;
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let paid = ledger.begin(begun).unwrap();
+    open.shared.journal().break_for_a_test();
+    assert_eq!(ledger.begin(begun).map(drop), Err(NotWritten));
+    paid.call("one", "one.example", 300_000).ended(verdict);
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    ledger.close().await;
+    assert_eq!(folder.entries().await.last().unwrap(), "3 call verdict yes", "what was paid is written all the same");
+}
+
+#[tokio::test]
+async fn what_is_too_old_goes_from_the_front_and_what_is_left_is_sound() {
+    let folder = Folder::new("old");
+    let now = Arc::new(AtomicI64::new(0));
+    let moved = Arc::clone(&now);
+    let clock = Clock::new(move || Timestamp::from_millisecond(moved.load(Ordering::SeqCst)).unwrap());
+    let ledger = folder.try_open(&clock).await.unwrap();
+    for day in [0, 1, 2, 300] {
+        now.store(day * DAY, Ordering::SeqCst);
+        ledger.write(answer("match"), Flight::NONE).await.unwrap();
+    }
+    ledger.close().await;
+    drop(ledger);
+    now.store(402 * DAY, Ordering::SeqCst);
+    let ledger = folder.try_open(&clock).await.unwrap();
+    // The first look at what is old comes before the first entry.
+    ledger.write(answer("match"), Flight::NONE).await.unwrap();
+    ledger.close().await;
+    assert_eq!(folder.entries().await, ["3 answer match", "4 answer match", "5 answer match"]);
+    let checked = folder.check().await.unwrap();
+    assert_eq!((checked.removed_up_to, checked.last), (2, 5));
+}
+
+#[tokio::test]
+async fn what_cannot_be_opened_says_what_to_do() {
+    let clock = Clock::fixed(Timestamp::UNIX_EPOCH);
+    let told = async |folder: &Folder| folder.try_open(&clock).await.err().map(|error| error.to_string()).unwrap();
+    let folder = Folder::new("open");
+    let ledger = folder.open().await;
+    assert!(told(&folder).await.contains("in use by another idgate"));
+    for _ in 0..50 {
+        ledger.write(answer("match"), Flight::NONE).await.unwrap();
+    }
+    ledger.close().await;
+    drop(ledger);
+    let sound = std::fs::read(folder.file()).unwrap();
+    // A writer of a newer format: for us the file is read-only.
+    let mut newer = sound.clone();
+    newer[18] = 3;
+    std::fs::write(folder.file(), newer).unwrap();
+    let read_only = told(&folder).await;
+    assert!(read_only.contains("it is read-only; let this user write"), "{read_only}");
+    // All pages but the first, which has the schema, are noise.
+    let mut damaged = sound.clone();
+    damaged[4096..].iter_mut().for_each(|byte| *byte = 0xa5);
+    std::fs::write(folder.file(), damaged).unwrap();
+    let damaged = told(&folder).await;
+    assert!(damaged.contains("it is damaged; `idgate ledger verify` says where"), "{damaged}");
+    assert!(matches!(folder.check().await, Err(Broken::Damaged(_))));
+    std::fs::write(folder.file(), "this is a text").unwrap();
+    assert!(told(&folder).await.contains("it is damaged"));
+    std::fs::remove_dir_all(&folder.0).unwrap();
+    assert!(told(&folder).await.contains("there is no folder for it"));
+}
+
+#[tokio::test]
+async fn a_page_that_is_damaged_while_it_runs_sends_entries_to_the_spool() {
+    let folder = Folder::new("page");
+    let ledger = folder.open().await;
+    for _ in 0..50 {
+        ledger.write(answer("match"), Flight::NONE).await.unwrap();
+    }
+    ledger.close().await;
+    drop(ledger);
+    let sound = std::fs::read(folder.file()).unwrap();
+    let mut connection = folder.connection().await;
+    let page: i64 = sqlx::query_scalar("SELECT rootpage FROM sqlite_schema WHERE name = 'answers_by_client'")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+    let mut damaged = sound.clone();
+    let at = usize::try_from(page - 1).unwrap() * 4096;
+    damaged[at..at + 4096].iter_mut().for_each(|byte| *byte = 0xa5);
+    std::fs::write(folder.file(), &damaged).unwrap();
+    let ledger = folder.open().await;
+    ask(&ledger).await.unwrap();
+    ledger.close().await;
+    drop(ledger);
+    assert_ne!(std::fs::metadata(folder.0.join("ledger.spool")).unwrap().len(), 0);
+    // A good copy of the file is put back; the next start brings both together.
+    for beside in ["ledger.db-wal", "ledger.db-shm"] {
+        let _ = std::fs::remove_file(folder.0.join(beside));
+    }
+    std::fs::write(folder.file(), &sound).unwrap();
+    folder.open().await.close().await;
+    assert_eq!(folder.entries().await.last().unwrap(), "52 answer match");
+    assert!(folder.check().await.is_ok());
+}
+
+#[tokio::test]
+async fn the_journal_stays_small_and_keeps_what_is_open() {
+    let folder = Folder::new("journal");
+    let (mut journal, _) = Journal::open(folder.0.join("begun")).unwrap();
+    let stays = begun(ids().nonce(), 0);
+    journal.begin(&stays).unwrap();
+    for _ in 0..10_000 {
+        let flight = begun(ids().nonce(), 0);
+        journal.begin(&flight).unwrap();
+        journal.end(flight.flight);
+    }
+    assert!(std::fs::metadata(folder.0.join("begun")).unwrap().len() < 2 << 20);
+    drop(journal);
+    let (_, left) = Journal::open(folder.0.join("begun")).unwrap();
+    assert!(left.iter().any(|left| left.begun == stays));
+}
+
+#[test]
+fn a_time_to_keep_must_be_a_day_at_least_and_of_a_fixed_length() {
+    let mistakes = |keep: Span| Config { file: None, spool_folder: None, keep }.validate().len();
+    assert_eq!(
+        (mistakes(Span::new().days(400)), mistakes(Span::new().weeks(4)), mistakes(Span::new().hours(24))),
+        (0, 0, 0)
+    );
+    assert_eq!(
+        (mistakes(Span::new().hours(23)), mistakes(Span::new().months(1)), mistakes(Span::new().days(-400))),
+        (1, 1, 1)
+    );
+}

@@ -1,0 +1,167 @@
+//! The ledger of the built binary: killed, on a full disk, checked and exported by its commands.
+
+use std::process::Command;
+
+use super::{PATIENCE, SandboxProcess, TempFile, idgate, run};
+use crate::ledger::Folder;
+use crate::support::{Reply, anybody, client};
+
+/// A sandbox whose ledger is in `folder`.
+fn configuration(name: &str, folder: &Folder) -> TempFile {
+    TempFile::new(name, &format!("{}[providers.aliyun]\nrate_limit = 100000\n", folder.toml()))
+}
+
+async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !condition().await {
+        assert!(tokio::time::Instant::now() < deadline, "never came true: {what}");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+async fn look_up(sandbox: &SandboxProcess, query: &str) -> Reply {
+    let url = format!("http://{}/v1/verifications{query}", sandbox.admin);
+    Reply::of(client().get(url).send().await.unwrap()).await
+}
+
+async fn ask(sandbox: &SandboxProcess, pair: &crate::support::Pair) -> Reply {
+    let url = format!("http://{}/v1/verify", sandbox.public);
+    let request = client().post(url).header("content-type", "application/json").body(pair.body().to_string());
+    Reply::of(request.send().await.unwrap()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_that_is_killed_in_flight_is_outcome_unknown_after_the_restart() {
+    let folder = Folder::new();
+    let file = configuration("ledger-killed.toml", &folder);
+    let mut sandbox = SandboxProcess::start(&["--config", file.path()], &[]);
+    let fault = format!("http://{}/sandbox/aliyun/fault", sandbox.admin);
+    assert_eq!(client().put(fault).body(r#"{"kind": "hang"}"#).send().await.unwrap().status(), 204);
+    let mut body = anybody().body();
+    body["reference"] = "killed-1".into();
+    let url = format!("http://{}/v1/verify", sandbox.public);
+    let request = client().post(url).header("content-type", "application/json").body(body.to_string());
+    let asking = tokio::spawn(request.send());
+    let status = format!("http://{}/v1/status", sandbox.admin);
+    eventually("a call is in flight", async || {
+        let status = Reply::of(client().get(&status).send().await.unwrap()).await;
+        status.body["providers"].as_array().unwrap().iter().any(|one| one["in_flight"] == 1)
+    })
+    .await;
+    // SIGKILL.
+    sandbox.child.kill().unwrap();
+    assert!(asking.await.unwrap().is_err());
+    drop(sandbox);
+    let again = SandboxProcess::start(&["--config", file.path()], &[]);
+    let found = look_up(&again, "?reference=killed-1").await;
+    let one = &found.body["verifications"][0];
+    assert_eq!(
+        (&one["code"], &one["attempts"][0]["billed"]),
+        (&"outcome_unknown".into(), &"unknown".into()),
+        "{found:?}"
+    );
+    let id = one["verification_id"].as_str().unwrap();
+    let by_id = look_up(&again, &format!("/{id}")).await;
+    assert_eq!(by_id.body["calls"][0]["outcome"], "interrupted");
+    again.terminate();
+    assert_eq!(again.ended().0.code(), Some(0));
+    folder.assert_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_full_disk_nothing_new_is_paid_memory_goes_on_and_room_ends_it() {
+    if Command::new("prlimit").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: prlimit is not here (util-linux), so the full disk was NOT tested");
+        return;
+    }
+    let folder = Folder::new();
+    let file = configuration("ledger-full.toml", &folder);
+    // No file of this process may grow beyond this, as if the disk were full; the signal for it is ignored, as no disk sends one.
+    let arguments = ["sandbox", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--config", file.path()];
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", "prlimit", "--fsize=131072:", env!("CARGO_BIN_EXE_idgate")]);
+    let log = folder.path().join("requests.log");
+    std::os::unix::fs::symlink("/dev/null", &log).unwrap();
+    command.args(arguments).env_clear().env("IDGATE__LOG__FILE", &log).env("PATH", "/usr/bin:/bin");
+    let sandbox = SandboxProcess::of(&mut command);
+    let first = anybody();
+    let mut told = Vec::new();
+    let told_of = |reply: &Reply| reply.body["verification_id"].as_str().map(str::to_owned);
+    told.extend(told_of(&ask(&sandbox, &first).await));
+    let full = loop {
+        let reply = ask(&sandbox, &anybody()).await;
+        match told_of(&reply) {
+            Some(id) => told.push(id),
+            None => break reply,
+        }
+        assert!(told.len() < 5_000, "the disk is never full");
+    };
+    assert_eq!((full.status.as_u16(), full.code()), (503, "ledger_unavailable"), "{full:?}");
+    let calls = async || {
+        let url = format!("http://{}/sandbox/aliyun/calls", sandbox.admin);
+        Reply::of(client().get(url).send().await.unwrap()).await.body.to_string()
+    };
+    let before = calls().await;
+    for _ in 0..10 {
+        let refused = ask(&sandbox, &anybody()).await;
+        assert_eq!((refused.code(), &refused.body["may_have_been_billed"]), ("ledger_unavailable", &false.into()));
+        assert_eq!(ask(&sandbox, &first).await.source(), "cache");
+    }
+    assert_eq!(calls().await, before, "nobody was called");
+    let pid = sandbox.child.id().to_string();
+    let mended = Command::new("prlimit").args(["--fsize=unlimited:", "--pid", &pid]).status().unwrap();
+    assert!(mended.success());
+    eventually("it goes on by itself", async || ask(&sandbox, &anybody()).await.status == 200).await;
+    sandbox.terminate();
+    let (status, _, err) = sandbox.ended();
+    assert_eq!(status.code(), Some(0), "{err}");
+    assert!(err.contains("paid calls are refused") && err.contains("the disk is full or failing"), "{err}");
+    let kept = format!("{:?}", folder.entries().await);
+    let missing: Vec<_> = told.iter().filter(|id| !kept.contains(*id)).collect();
+    assert!(missing.is_empty(), "of {} told: {missing:?}", told.len());
+    folder.assert_sound().await;
+}
+
+#[tokio::test]
+async fn the_commands_check_and_export() {
+    let folder = Folder::new();
+    let gateway = folder.gateway().start().await;
+    for _ in 0..3 {
+        gateway.ask(&anybody()).await;
+    }
+    let file = folder.file();
+    // Beside the gateway that runs.
+    let sound = run(&mut idgate(&["ledger", "verify", "--file", &file]), "");
+    assert_eq!(sound.code, Some(0), "{}", sound.err);
+    assert!(sound.out.starts_with("sound: 6 entries"), "{}", sound.out);
+    let kept = sound.out.lines().nth(1).unwrap().rsplit(' ').next().unwrap().to_owned();
+    assert!(gateway.stop().await);
+    let csv = run(&mut idgate(&["ledger", "export", "--format", "csv", "--file", &file]), "");
+    assert_eq!(csv.out.lines().count(), 7, "{}", csv.out);
+    assert!(csv.out.starts_with("number,kind,id,at,") && csv.err.is_empty(), "{}{}", csv.out, csv.err);
+    let none = run(&mut idgate(&["ledger", "export", "--to", "2026-01-01T00:00:00Z", "--file", &file]), "");
+    assert!(none.out.is_empty() && none.code == Some(0));
+    let mut other = crate::ledger::connection(&folder).await;
+    let change = "UPDATE entries SET body = replace(body, '\"billed\":\"yes\"', '\"billed\":\"no\"') WHERE seq = 3";
+    sqlx::raw_sql(change).execute(&mut other).await.unwrap();
+    let changed = run(&mut idgate(&["ledger", "verify", "--file", &file]), "");
+    assert_eq!(changed.code, Some(1));
+    assert!(changed.out.starts_with("NOT sound: entry number 3 was changed"), "{}", changed.out);
+    let back = "UPDATE entries SET body = replace(body, '\"billed\":\"no\"', '\"billed\":\"yes\"') WHERE seq = 3";
+    sqlx::raw_sql(back).execute(&mut other).await.unwrap();
+    assert_eq!(run(&mut idgate(&["ledger", "verify", "--expect", &kept, "--file", &file]), "").code, Some(0));
+    sqlx::raw_sql("DELETE FROM entries WHERE seq = 6").execute(&mut other).await.unwrap();
+    let cut = run(&mut idgate(&["ledger", "verify", "--expect", &kept, "--file", &file]), "");
+    assert!(cut.code == Some(1) && cut.out.contains("entry number 6 is not there"), "{}", cut.out);
+    let missing = run(&mut idgate(&["ledger", "verify", "--file", "/nonexistent/ledger.db"]), "");
+    assert!(missing.code == Some(1) && missing.err.contains("it cannot be opened"), "{}", missing.err);
+}
+
+#[test]
+fn a_ledger_wants_a_digest_key_that_stays() {
+    let toml = "[ledger]\nfile = \"/tmp/none.db\"\nkeep = \"3 months\"\n";
+    let told = idgate::app::config::Sources::text(toml).load().unwrap_err().0;
+    for key in ["cache.digest_key", "ledger.keep"] {
+        assert!(told.iter().any(|mistake| mistake.key == key), "{key}: {told:?}");
+    }
+}

@@ -1,0 +1,118 @@
+//! The ledger as a running gateway keeps it: what is there, when, who may look it up, what happens when it cannot be written.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use idgate::storage::ledger::{Entry, Reader};
+use sha2::{Digest, Sha256};
+
+use crate::support::{Builder, Reply, TestGateway};
+
+mod lookups;
+mod trouble;
+mod written;
+
+/// As long as a condition may take that another task brings about; only a broken test waits for all of it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A folder for a ledger of a test's own, gone with it.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("ledger-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self) -> &PathBuf {
+        &self.0
+    }
+
+    pub fn file(&self) -> String {
+        self.0.join("ledger.db").to_str().unwrap().to_owned()
+    }
+
+    /// The sections that keep a ledger here.
+    pub fn toml(&self) -> String {
+        let key = "synthetic-digest-key-0123456789abcdef";
+        format!("[ledger]\nfile = {:?}\n[cache]\ndigest_key = {{ value = \"{key}\" }}\n", self.file())
+    }
+
+    pub fn gateway(&self) -> Builder {
+        TestGateway::new().over(self.toml())
+    }
+
+    /// Everything that is in it now.
+    pub async fn entries(&self) -> Vec<Entry> {
+        let mut all = Vec::new();
+        let each = |_, body: &str| {
+            all.push(serde_json::from_str(body).unwrap());
+            Ok(())
+        };
+        self.reader().await.each::<sqlx::Error>(i64::MIN, i64::MAX, each).await.unwrap();
+        all
+    }
+
+    pub async fn assert_sound(&self) {
+        self.reader().await.check(None, |_| {}).await.unwrap().unwrap();
+    }
+
+    async fn reader(&self) -> Reader {
+        Reader::open(self.file().as_ref()).await.unwrap()
+    }
+
+    /// The entries in short: `call outcome billed price`, `answer outcome source`.
+    pub async fn in_short(&self) -> Vec<String> {
+        let short = |entry: Entry| match entry {
+            Entry::Call(call) => {
+                let late = if call.end.late { " late" } else { "" };
+                format!("call {} {} {}{late}", call.end.outcome, call.end.billed, call.end.price_micro_yuan)
+            }
+            Entry::Answer(answer) => format!("answer {} {}", answer.outcome, answer.source.unwrap_or_default()),
+        };
+        self.entries().await.into_iter().map(short).collect()
+    }
+}
+
+/// A connection of somebody else's to its database.
+pub async fn connection(folder: &Folder) -> sqlx::SqliteConnection {
+    use sqlx::Connection;
+    sqlx::SqliteConnection::connect(&format!("sqlite:{}", folder.file())).await.unwrap()
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A client's section.
+fn client(name: &str, key: &str) -> String {
+    let hash: String = Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("[clients.{name}]\nkeys = [{{ id = \"{name}-1\", sha256 = \"{hash}\" }}]\n")
+}
+
+/// A GET of a client.
+async fn get(gateway: &TestGateway, path: &str, key: &str) -> Reply {
+    let request = gateway.http.get(format!("http://{}{path}", gateway.public)).bearer_auth(key);
+    Reply::of(request.send().await.unwrap()).await
+}
+
+/// A GET on the listener for operators.
+async fn get_as_operator(gateway: &TestGateway, path: &str) -> Reply {
+    Reply::of(gateway.http.get(format!("http://{}{path}", gateway.admin)).send().await.unwrap()).await
+}
+
+/// Waits until a condition holds that another task brings about.
+async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !condition().await {
+        assert!(tokio::time::Instant::now() < deadline, "never came true: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
