@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use super::api::auth::{KeyConfig, bearer, parse_hash, validate_keys};
 use super::api::certificate::{CertificateConfig, Certificates, Owner, refusal};
+use super::api::key::{KeyConfig, bearer, parse_hash, validate_keys};
 use super::api::problem::Problem;
 use super::listener::tls::PeerCertificate;
 

@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use jiff::tz::Offset;
 use sha2::{Digest, Sha256};
 
-use crate::server::api::auth::KEY_PREFIX;
+use crate::server::api::key::KEY_PREFIX;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {

@@ -1,8 +1,5 @@
-//! Who asks: clients, their keys, their purposes, their rate. (Their certificates are in `certificate`, what they may
-//! demand is in `rights`.)
-//!
-//! Keys are kept as SHA-256 only. A presented key is hashed and looked up by its hash, so neither the lookup nor the
-//! comparison depends on how much of a key is right.
+//! Who asks: the clients and their purposes. (What they show is in `key` and `certificate`, what they may demand in
+//! `rights`, how fast in `rate`.)
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -10,18 +7,15 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use governor::clock::{Clock as _, DefaultClock};
-use governor::middleware::StateInformationMiddleware;
-use governor::state::{InMemoryState, NotKeyed};
-use governor::{Quota, RateLimiter};
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, header};
 use jiff::Timestamp;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::certificate::{CertificateConfig, Certificates, Identity};
-use super::headers;
+use super::key::{KeyConfig, bearer, parse_hash, validate_keys};
+use super::rate::{Allowance, Rate};
 use super::rights::{Day, Rights};
 use super::{code::Code, problem::Problem};
 use crate::domain::clock::Clock;
@@ -32,9 +26,6 @@ pub const DEFAULT_PURPOSE: &str = "default";
 
 /// Whoever asks where no client is configured.
 pub const ANONYMOUS: &str = "anonymous";
-
-/// What every key begins with that `idgate key new` makes, so that one is recognised wherever it turns up.
-pub const KEY_PREFIX: &str = "idg_";
 
 /// Section `[clients.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -69,19 +60,6 @@ pub struct ClientConfig {
     pub include_person: bool,
 }
 
-/// One key of a client.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeyConfig {
-    /// Public: it stands in logs.
-    pub id: String,
-    /// SHA-256 of the key, 64 hexadecimal digits.
-    pub sha256: String,
-    /// From then on it is refused (RFC 3339).
-    #[serde(default)]
-    pub expires: Option<Timestamp>,
-}
-
 /// Everyone who may ask.
 #[derive(Debug)]
 pub struct Clients {
@@ -103,15 +81,6 @@ pub struct Client {
     /// None for `anonymous`, who has no rate.
     rate: Option<Arc<Rate>>,
     day: Day,
-}
-
-struct Rate {
-    limiter: RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>,
-    clock: DefaultClock,
-    per_second: NonZeroU32,
-    burst: NonZeroU32,
-    /// `RateLimit-Policy`, the same on every answer.
-    policy: HeaderValue,
 }
 
 #[derive(Debug)]
@@ -141,15 +110,6 @@ impl Caller {
             _ => Arc::clone(&self.key_id),
         }
     }
-}
-
-/// What is left of a client's rate after a request.
-#[derive(Debug, Clone)]
-pub struct Allowance {
-    remaining: u32,
-    /// Seconds until all of it is back.
-    reset: u32,
-    policy: HeaderValue,
 }
 
 fn default_purposes() -> Vec<String> {
@@ -185,22 +145,6 @@ impl ClientConfig {
         }
         mistakes
     }
-}
-
-/// All mistakes of a list of keys, as (key, what is wrong and what to write).
-pub(in crate::server) fn validate_keys(keys: &[KeyConfig]) -> Vec<(String, String)> {
-    let mut mistakes = Vec::new();
-    for (index, key) in keys.iter().enumerate() {
-        if parse_hash(&key.sha256).is_none() {
-            let text = "is not a SHA-256 in 64 hexadecimal digits; `idgate key new CLIENT` prints one".to_owned();
-            mistakes.push((format!("keys[{index}].sha256"), text));
-        }
-        if key.id.is_empty() || key.id.len() > 64 || !key.id.bytes().all(|byte| byte.is_ascii_graphic()) {
-            let text = "must be 1 to 64 visible ASCII characters; it stands in logs".to_owned();
-            mistakes.push((format!("keys[{index}].id"), text));
-        }
-    }
-    mistakes
 }
 
 impl Clients {
@@ -274,34 +218,11 @@ impl Clients {
     }
 }
 
-/// The key of `Authorization: Bearer <key>`.
-pub(in crate::server) fn bearer(value: &HeaderValue) -> Option<&[u8]> {
-    let (scheme, key) = value.as_bytes().split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii()).filter(|key| !key.is_empty())
-}
-
-/// Whether a client's key is in a text that is about to be written down.
-pub(super) fn holds_key(text: &str) -> bool {
-    text.contains(KEY_PREFIX)
-}
-
-/// A SHA-256 in 64 hexadecimal digits.
-pub(in crate::server) fn parse_hash(hex: &str) -> Option<[u8; 32]> {
-    let mut hash = [0; 32];
-    if hex.len() != 64 || !hex.is_ascii() {
-        return None;
-    }
-    for (byte, digits) in hash.iter_mut().zip(hex.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(hash)
-}
-
 impl Client {
     fn of(name: &str, config: &ClientConfig, before: Option<&Self>) -> Self {
         let (per_second, burst) = (config.rate_limit, config.burst.unwrap_or(config.rate_limit));
         let rate = before.and_then(|before| before.rate.clone());
-        let rate = rate.filter(|rate| rate.per_second == per_second && rate.burst == burst);
+        let rate = rate.filter(|rate| rate.is(per_second, burst));
         Self {
             name: Arc::from(name),
             rights: Rights::of(config),
@@ -354,42 +275,9 @@ fn shared(words: &[String]) -> Vec<Arc<str>> {
     words.iter().map(|word| Arc::from(&**word)).collect()
 }
 
-impl Rate {
-    fn new(per_second: NonZeroU32, burst: NonZeroU32) -> Self {
-        let limiter = RateLimiter::direct(Quota::per_second(per_second).allow_burst(burst)).with_middleware();
-        let window = burst.get().div_ceil(per_second.get());
-        let policy = headers::value(&format!("\"client\";q={burst};w={window}"));
-        Self { limiter, clock: DefaultClock::default(), per_second, burst, policy }
-    }
-
-    fn admit(&self) -> Result<Allowance, (Allowance, Duration)> {
-        match self.limiter.check() {
-            Ok(state) => Ok(self.allowance(state.remaining_burst_capacity())),
-            Err(early) => Err((self.allowance(0), early.wait_time_from(self.clock.now()))),
-        }
-    }
-
-    fn allowance(&self, remaining: u32) -> Allowance {
-        let used = self.burst.get().saturating_sub(remaining);
-        Allowance { remaining, reset: used.div_ceil(self.per_second.get()), policy: self.policy.clone() }
-    }
-}
-
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-impl Allowance {
-    /// `RateLimit-Policy`: the quota, and the seconds in which all of it comes back.
-    pub fn policy(&self) -> HeaderValue {
-        self.policy.clone()
-    }
-
-    /// `RateLimit`: what is left, and the seconds until all of it is back.
-    pub fn state(&self) -> HeaderValue {
-        headers::value(&format!("\"client\";r={};t={}", self.remaining, self.reset))
     }
 }
 

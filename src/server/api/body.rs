@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use utoipa::ToSchema;
 
-use super::auth;
+use super::key;
 use super::problem::MemberError;
 use crate::domain::id_number::{Calendar, IdNumber};
 use crate::domain::personal::Personal;
@@ -205,7 +205,7 @@ impl Draft {
                 self.mistake("/reference", "bad_character", "may hold visible ASCII characters only, no spaces");
             } else if self.id_number.as_ref().is_some_and(|number| contains(reference, number.expose())) {
                 self.errors.push(reference_with_number());
-            } else if auth::holds_key(reference) {
+            } else if key::holds_key(reference) {
                 let detail = "holds a client key, and would carry it into records; replace that key, it is known now";
                 self.mistake("/reference", "holds_key", detail);
             }

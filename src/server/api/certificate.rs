@@ -11,7 +11,8 @@ use http::{Extensions, HeaderMap, header};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::auth::{Caller, Client, Clients, bearer, parse_hash};
+use super::auth::{Caller, Client, Clients};
+use super::key::{bearer, parse_hash};
 use super::{code::Code, problem::Problem};
 use crate::server::listener::tls::PeerCertificate;
 

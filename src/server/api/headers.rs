@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
-use super::auth;
+use super::key;
 use super::{code::Code, problem::Problem};
 use crate::domain::id_number::holds_number;
 use crate::verify::Freshness;
@@ -97,7 +97,7 @@ pub fn request_id(headers: &HeaderMap) -> Option<String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
     let longest_digits = text.split(|c: char| !c.is_ascii_digit()).map(str::len).max().unwrap_or(0);
     let sound = (1..=128).contains(&text.len()) && text.bytes().all(plain) && longest_digits < 15;
-    let sound = sound && !holds_number(text) && !auth::holds_key(text);
+    let sound = sound && !holds_number(text) && !key::holds_key(text);
     sound.then(|| text.to_owned())
 }
 

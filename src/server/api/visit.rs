@@ -8,9 +8,10 @@ use axum::response::Response;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 
-use super::auth::{Allowance, Caller};
+use super::auth::Caller;
 use super::code::Code;
 use super::meter::{NO_SOURCE, UNKNOWN};
+use super::rate::Allowance;
 use super::reply::{AttemptDocument, VerifyReply};
 use super::{Api, ROUTE, Refused, headers};
 use crate::server::access_log::Line;
