@@ -228,3 +228,30 @@ impl Answer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::verdict::Verdict;
+
+    #[test]
+    fn what_a_flight_found_in_memory_is_told_to_those_only_for_whom_it_is_fresh_enough() {
+        let (second, verified_at) = (Duration::from_secs(1), jiff::Timestamp::UNIX_EPOCH);
+        let remembered =
+            Remembered { verdict: Verdict::Match, provider: Arc::from("p"), request_id: None, verified_at };
+        let recalled = Flown { result: Ok(Landed::Recalled(remembered.clone(), second)), attempts: Vec::new() };
+        let answered = Flown { result: Ok(Landed::Answered(remembered)), attempts: Vec::new() };
+        let clock = Clock::fixed(verified_at + 2 * second);
+        let any = Freshness::default();
+        for (freshness, good) in [
+            (any, true),
+            (Freshness { max_age: Some(2 * second), ..any }, true),
+            (Freshness { max_age: Some(second), ..any }, false),
+            (Freshness { oldest: Some(second), ..any }, false),
+            (Freshness { no_cache: true, ..any }, false),
+        ] {
+            assert_eq!(recalled.is_fresh_enough(freshness, &clock), good, "{freshness:?}");
+            assert!(answered.is_fresh_enough(freshness, &clock), "a call in flight is joined");
+        }
+    }
+}

@@ -37,7 +37,8 @@ impl Names {
 
     /// Counts a try, unless the name was tried before. Keeps `most` tries of all numbers.
     pub(super) fn count(&mut self, mark: Mark, now: Instant, most: usize) {
-        let tries = self.tried.entry(mark.number).or_default();
+        // Nearly all numbers have one name, and there may be a million of them.
+        let tries = self.tried.entry(mark.number).or_insert_with(|| Vec::with_capacity(1));
         if knows(tries, mark.name) {
             return;
         }
