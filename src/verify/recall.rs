@@ -239,8 +239,12 @@ mod tests {
         let (second, verified_at) = (Duration::from_secs(1), jiff::Timestamp::UNIX_EPOCH);
         let remembered =
             Remembered { verdict: Verdict::Match, provider: Arc::from("p"), request_id: None, verified_at };
-        let recalled = Flown { result: Ok(Landed::Recalled(remembered.clone(), second)), attempts: Vec::new() };
-        let answered = Flown { result: Ok(Landed::Answered(remembered)), attempts: Vec::new() };
+        let recalled = Flown {
+            result: Ok(Landed::Recalled(remembered.clone(), second)),
+            attempts: Vec::new(),
+            flight: Flight::NONE,
+        };
+        let answered = Flown { result: Ok(Landed::Answered(remembered)), attempts: Vec::new(), flight: Flight::NONE };
         let clock = Clock::fixed(verified_at + 2 * second);
         let any = Freshness::default();
         for (freshness, good) in [
