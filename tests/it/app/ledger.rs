@@ -1,17 +1,15 @@
-//! The ledger of the built binary: killed, on a full disk, checked and exported by its commands.
-
-use std::process::Command;
+//! The ledger of the built binary: killed, checked and exported by its commands. (Its disk in trouble: `disk`.)
 
 use super::{PATIENCE, SandboxProcess, TempFile, idgate, run};
 use crate::ledger::Folder;
 use crate::support::{Reply, anybody, client};
 
 /// A sandbox whose ledger is in `folder`.
-fn configuration(name: &str, folder: &Folder) -> TempFile {
+pub(super) fn configuration(name: &str, folder: &Folder) -> TempFile {
     TempFile::new(name, &format!("{}[providers.aliyun]\nrate_limit = 100000\n", folder.toml()))
 }
 
-async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
+pub(super) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !condition().await {
         assert!(tokio::time::Instant::now() < deadline, "never came true: {what}");
@@ -19,12 +17,12 @@ async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
     }
 }
 
-async fn look_up(sandbox: &SandboxProcess, query: &str) -> Reply {
+pub(super) async fn look_up(sandbox: &SandboxProcess, query: &str) -> Reply {
     let url = format!("http://{}/v1/verifications{query}", sandbox.admin);
     Reply::of(client().get(url).send().await.unwrap()).await
 }
 
-async fn ask(sandbox: &SandboxProcess, pair: &crate::support::Pair) -> Reply {
+pub(super) async fn ask(sandbox: &SandboxProcess, pair: &crate::support::Pair) -> Reply {
     let url = format!("http://{}/v1/verify", sandbox.public);
     let request = client().post(url).header("content-type", "application/json").body(pair.body().to_string());
     Reply::of(request.send().await.unwrap()).await
@@ -65,60 +63,6 @@ async fn a_question_that_is_killed_in_flight_is_outcome_unknown_after_the_restar
     assert_eq!(by_id.body["calls"][0]["outcome"], "interrupted");
     again.terminate();
     assert_eq!(again.ended().0.code(), Some(0));
-    folder.assert_sound().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_a_full_disk_nothing_new_is_paid_memory_goes_on_and_room_ends_it() {
-    if Command::new("prlimit").arg("--version").output().is_err() {
-        eprintln!("SKIPPED: prlimit is not here (util-linux), so the full disk was NOT tested");
-        return;
-    }
-    let folder = Folder::new();
-    let file = configuration("ledger-full.toml", &folder);
-    // No file of this process may grow beyond this, as if the disk were full; the signal for it is ignored, as no disk sends one.
-    let arguments = ["sandbox", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--config", file.path()];
-    let mut command = Command::new("/bin/sh");
-    command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", "prlimit", "--fsize=131072:", env!("CARGO_BIN_EXE_idgate")]);
-    let log = folder.path().join("requests.log");
-    std::os::unix::fs::symlink("/dev/null", &log).unwrap();
-    command.args(arguments).env_clear().env("IDGATE__LOG__FILE", &log).env("PATH", "/usr/bin:/bin");
-    let sandbox = SandboxProcess::of(&mut command);
-    let first = anybody();
-    let mut told = Vec::new();
-    let told_of = |reply: &Reply| reply.body["verification_id"].as_str().map(str::to_owned);
-    told.extend(told_of(&ask(&sandbox, &first).await));
-    let full = loop {
-        let reply = ask(&sandbox, &anybody()).await;
-        match told_of(&reply) {
-            Some(id) => told.push(id),
-            None => break reply,
-        }
-        assert!(told.len() < 5_000, "the disk is never full");
-    };
-    assert_eq!((full.status.as_u16(), full.code()), (503, "ledger_unavailable"), "{full:?}");
-    let calls = async || {
-        let url = format!("http://{}/sandbox/aliyun/calls", sandbox.admin);
-        Reply::of(client().get(url).send().await.unwrap()).await.body.to_string()
-    };
-    let before = calls().await;
-    for _ in 0..10 {
-        let refused = ask(&sandbox, &anybody()).await;
-        assert_eq!((refused.code(), &refused.body["may_have_been_billed"]), ("ledger_unavailable", &false.into()));
-        assert_eq!(ask(&sandbox, &first).await.source(), "cache");
-    }
-    assert_eq!(calls().await, before, "nobody was called");
-    let pid = sandbox.child.id().to_string();
-    let mended = Command::new("prlimit").args(["--fsize=unlimited:", "--pid", &pid]).status().unwrap();
-    assert!(mended.success());
-    eventually("it goes on by itself", async || ask(&sandbox, &anybody()).await.status == 200).await;
-    sandbox.terminate();
-    let (status, _, err) = sandbox.ended();
-    assert_eq!(status.code(), Some(0), "{err}");
-    assert!(err.contains("paid calls are refused") && err.contains("the disk is full or failing"), "{err}");
-    let kept = format!("{:?}", folder.entries().await);
-    let missing: Vec<_> = told.iter().filter(|id| !kept.contains(*id)).collect();
-    assert!(missing.is_empty(), "of {} told: {missing:?}", told.len());
     folder.assert_sound().await;
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 mod canary;
 mod commands;
 mod configuration;
+mod disk;
 mod drain;
 mod ledger;
 mod operate;

@@ -88,46 +88,6 @@ impl JsonBody for reqwest::RequestBuilder {
 }
 
 #[tokio::test]
-async fn every_call_of_every_provider_is_there_once_whatever_came_of_it() {
-    let folder = Folder::new();
-    let order = ["aliyun", "aliyun_intl", "muzhiyun", "yunyi"];
-    let gateway = folder
-        .gateway()
-        .chain(&order)
-        .over("[breaker]\nconsecutive_failures = 1000\nfailure_ratio = 1.0\nminimum_calls = 100000\n[budget]\nextra_attempts_per_minute = 100000")
-        .start()
-        .await;
-    let faults = ["garbage", "reset", "empty", "close"];
-    for round in 0..40 {
-        for (index, provider) in order.iter().enumerate() {
-            match (round + index) % 3 {
-                0 => gateway.fault(provider, &format!("{{\"kind\": \"{}\"}}", faults[round % 4])),
-                _ => gateway.mend(provider),
-            }
-        }
-        let people: Vec<_> = (0..5).map(|_| anybody()).collect();
-        futures_util::future::join_all(people.iter().map(|pair| gateway.ask(pair))).await;
-    }
-    let called: u64 = order.iter().map(|provider| gateway.sandbox.calls(provider)).sum();
-    let billed: Vec<_> = order.iter().map(|provider| gateway.sandbox.billed(provider)).collect();
-    assert!(gateway.stop().await);
-    let entries = folder.entries().await;
-    let calls: Vec<_> = entries
-        .iter()
-        .filter_map(|entry| match entry {
-            Entry::Call(call) => Some(call),
-            Entry::Answer(_) => None,
-        })
-        .collect();
-    assert_eq!(calls.len() as u64, called);
-    for (provider, billed) in order.iter().zip(billed) {
-        let ours = calls.iter().filter(|call| call.provider == **provider && call.end.billed != "no").count();
-        assert!(ours as u64 >= billed, "{provider}: {ours} may have been billed, {billed} were");
-    }
-    folder.assert_sound().await;
-}
-
-#[tokio::test]
 async fn no_name_and_no_number_is_in_any_of_its_files_nor_in_an_export() {
     let folder = Folder::new();
     let gateway = folder

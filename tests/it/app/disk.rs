@@ -1,0 +1,194 @@
+//! The ledger of the built binary while its disk is in trouble: full by a limit, really full, turned read-only.
+//!
+//! What each must show: what was told is there afterwards; while nothing can be written nobody new is called and memory goes
+//! on; it ends by itself when the disk is mended.
+
+use std::process::{Command, Stdio};
+
+use super::ledger::{ask, configuration, eventually, look_up};
+use super::{SandboxProcess, TempFile};
+use crate::ledger::Folder;
+use crate::support::{Pair, Reply, anybody, client};
+
+const FREE: [&str; 5] = ["sandbox", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+
+/// What a test needs of the system; loud if it is not there.
+fn can(what: &str, command: &mut Command) -> bool {
+    let can = command.output().is_ok_and(|done| done.status.success());
+    if !can {
+        eprintln!("SKIPPED: {what}, so this trouble was NOT tested");
+    }
+    can
+}
+
+/// A sandbox with a disk in trouble, and what its callers were told.
+struct Patient {
+    sandbox: SandboxProcess,
+    folder: Folder,
+    known: Pair,
+    told: Vec<String>,
+    _file: TempFile,
+}
+
+impl Patient {
+    /// The sandbox that `command` becomes, when the arguments behind it are followed.
+    async fn start(name: &str, folder: Folder, mut command: Command) -> Self {
+        let file = configuration(name, &folder);
+        command.args(FREE).args(["--config", file.path()]);
+        command.env_clear().env("IDGATE__LOG__FILE", "/dev/null").env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
+        let mut patient =
+            Self { sandbox: SandboxProcess::of(&mut command), folder, known: anybody(), told: Vec::new(), _file: file };
+        let known = patient.known.clone();
+        patient.note(&ask(&patient.sandbox, &known).await);
+        patient
+    }
+
+    fn pid(&self) -> String {
+        self.sandbox.child.id().to_string()
+    }
+
+    fn note(&mut self, reply: &Reply) {
+        self.told.push(reply.body["verification_id"].as_str().unwrap_or_else(|| panic!("{reply:?}")).to_owned());
+    }
+
+    /// Asks about somebody new each time until that is refused.
+    async fn ask_until_refused(&mut self) -> Reply {
+        loop {
+            let reply = ask(&self.sandbox, &anybody()).await;
+            if reply.status != 200 {
+                return reply;
+            }
+            self.note(&reply);
+            assert!(self.told.len() < 20_000, "the disk is never full");
+        }
+    }
+
+    /// Nobody new is called, and memory goes on.
+    async fn assert_that_nothing_new_is_paid(&self) {
+        let before = self.calls().await;
+        for _ in 0..10 {
+            let refused = ask(&self.sandbox, &anybody()).await;
+            assert_eq!((refused.status.as_u16(), refused.code()), (503, "ledger_unavailable"), "{refused:?}");
+            assert_eq!(refused.body["may_have_been_billed"], false);
+            assert_eq!(ask(&self.sandbox, &self.known).await.source(), "cache");
+        }
+        assert_eq!(self.calls().await, before, "nobody was called");
+    }
+
+    async fn goes_on_by_itself(&mut self) {
+        let sandbox = &self.sandbox;
+        eventually("it goes on by itself", async || ask(sandbox, &anybody()).await.status == 200).await;
+    }
+
+    async fn calls(&self) -> String {
+        let url = format!("http://{}/sandbox/aliyun/calls", self.sandbox.admin);
+        Reply::of(client().get(url).send().await.unwrap()).await.body.to_string()
+    }
+
+    /// Ends it: the ledger is sound and has all that was told. What it has said on the way.
+    async fn ended(self) -> String {
+        self.sandbox.terminate();
+        let (status, _, err) = self.sandbox.ended();
+        assert_eq!(status.code(), Some(0), "{err}");
+        let kept = format!("{:?}", self.folder.entries().await);
+        let missing: Vec<_> = self.told.iter().filter(|id| !kept.contains(*id)).collect();
+        assert!(missing.is_empty(), "of {} told: {missing:?}", self.told.len());
+        self.folder.assert_sound().await;
+        err
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_the_limit_of_a_files_size_nothing_new_is_paid_memory_goes_on_and_room_ends_it() {
+    if !can("prlimit is not here (util-linux)", Command::new("prlimit").arg("--version")) {
+        return;
+    }
+    // No file of this process may grow beyond this; the signal for it is ignored, as no full disk sends one.
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", "prlimit", "--fsize=131072:", env!("CARGO_BIN_EXE_idgate")]);
+    let mut patient = Patient::start("ledger-limit.toml", Folder::new(), command).await;
+    assert_eq!(patient.ask_until_refused().await.code(), "ledger_unavailable");
+    patient.assert_that_nothing_new_is_paid().await;
+    let mended = Command::new("prlimit").args(["--fsize=unlimited:", "--pid", &patient.pid()]).status();
+    assert!(mended.unwrap().success());
+    patient.goes_on_by_itself().await;
+    let said = patient.ended().await;
+    assert!(said.contains("paid calls are refused") && said.contains("the disk is full or failing"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_full_disk_nothing_new_is_paid_memory_goes_on_and_room_ends_it() {
+    if !can("this user may not mount a file system", Command::new("unshare").args(["-m", "mount", "--version"])) {
+        return;
+    }
+    // A disk of one mebibyte that only this process sees.
+    let folder = Folder::new();
+    let place = folder.path().display().to_string();
+    let mut command = Command::new("unshare");
+    let script = "mount -t tmpfs -o size=1m idgate \"$0\" && exec \"$@\"";
+    command.args(["-m", "/bin/sh", "-c", script, &place, env!("CARGO_BIN_EXE_idgate")]);
+    let mut patient = Patient::start("ledger-full.toml", folder, command).await;
+    assert_eq!(patient.ask_until_refused().await.code(), "ledger_unavailable");
+    patient.assert_that_nothing_new_is_paid().await;
+    let more = ["-t", &patient.pid(), "-m", "mount", "-o", "remount,size=64m", &place];
+    assert!(Command::new("nsenter").args(more).status().unwrap().success());
+    patient.goes_on_by_itself().await;
+    // The disk goes with the process, so it is looked at before.
+    for id in &patient.told {
+        let found = look_up(&patient.sandbox, &format!("/{id}")).await;
+        assert!(found.body["verdict"].is_string(), "{id}: {found:?}");
+    }
+    let verify = [env!("CARGO_BIN_EXE_idgate"), "ledger", "verify", "--file", &patient.folder.file()];
+    let sound =
+        super::run(Command::new("nsenter").args(["-t", &patient.pid(), "-m"]).args(verify).stdout(Stdio::piped()), "");
+    assert_eq!(sound.code, Some(0), "{}{}", sound.out, sound.err);
+    patient.sandbox.terminate();
+    let (status, _, err) = patient.sandbox.ended();
+    assert!(status.code() == Some(0) && err.contains("the disk is full or failing"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_turns_read_only_costs_nobody_an_answer_and_with_its_spool_nobody_money() {
+    // The attribute of an open file bites at once, as a disk does that the system has turned read-only.
+    let folder = Folder::new();
+    let probe = folder.path().join("probe");
+    std::fs::write(&probe, "").unwrap();
+    let may = can("this user or disk has no immutable files", Command::new("chattr").arg("+i").arg(&probe));
+    let _ = Command::new("chattr").arg("-i").arg(&probe).output();
+    if !may {
+        return;
+    }
+    let place = folder.path().clone();
+    let names = |all: &[&str]| all.iter().map(|name| place.join(name)).collect::<Vec<_>>();
+    let _mended = Mended(names(&["ledger.db", "ledger.db-wal", "ledger.spool"]));
+    let mut patient = Patient::start("ledger-read-only.toml", folder, Command::new(env!("CARGO_BIN_EXE_idgate"))).await;
+    change("+i", &names(&["ledger.db", "ledger.db-wal"]));
+    for _ in 0..5 {
+        let reply = ask(&patient.sandbox, &anybody()).await;
+        assert_eq!(reply.source(), "provider", "{reply:?}");
+        patient.note(&reply);
+    }
+    let spooled = std::fs::read_to_string(place.join("ledger.spool")).unwrap();
+    assert!(patient.told[1..].iter().all(|id| spooled.contains(id)), "what is told is on the disk");
+    change("+i", &names(&["ledger.spool"]));
+    let first = patient.ask_until_refused().await;
+    assert_eq!(first.code(), "ledger_unavailable", "{first:?}");
+    patient.assert_that_nothing_new_is_paid().await;
+    change("-i", &names(&["ledger.db", "ledger.db-wal", "ledger.spool"]));
+    patient.goes_on_by_itself().await;
+    let said = patient.ended().await;
+    assert!(said.contains("entries wait in the spool") && said.contains("nothing waits"), "{said}");
+}
+
+fn change(attribute: &str, files: &[std::path::PathBuf]) {
+    assert!(Command::new("chattr").arg(attribute).args(files).status().unwrap().success());
+}
+
+/// Whatever a test comes to, its files can be removed afterwards.
+struct Mended(Vec<std::path::PathBuf>);
+
+impl Drop for Mended {
+    fn drop(&mut self) {
+        let _ = Command::new("chattr").arg("-i").args(&self.0).output();
+    }
+}
