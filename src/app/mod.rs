@@ -31,8 +31,9 @@ use crate::server::operator::Operators;
 use crate::server::reload::Requests;
 use crate::server::snapshot::{self, Snapshot};
 use crate::storage::Cache;
-use crate::storage::ledger::{Ledger, OpenError};
+use crate::storage::ledger::{self, Ledger, OpenError};
 use crate::verify::dns::{self, LookUp, Names};
+use crate::verify::purse::{Opening, Purse};
 use crate::verify::{self, BuildError, Ground, Live};
 
 pub mod commands;
@@ -92,6 +93,9 @@ pub enum StartError {
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] OpenError),
+    /// What is in it.
+    #[error("what was spent cannot be read from ledger.file: {0}")]
+    Spent(String),
     /// An address.
     #[error("cannot listen on {key} = \"{addr}\": {source}; is another idgate running, or may this user not bind it?")]
     Bind {
@@ -102,6 +106,13 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+}
+
+/// What an earlier process has left, for [`Gateway::bind`].
+#[derive(Debug)]
+pub struct Books {
+    ledger: Ledger,
+    opening: Opening,
 }
 
 impl World {
@@ -119,11 +130,12 @@ impl Gateway {
     ///
     /// # Errors
     /// When a part cannot be built (nothing is bound then) or an address cannot be bound.
-    pub fn bind(mut settings: Settings, world: World, ledger: Ledger) -> Result<Self, StartError> {
+    pub fn bind(mut settings: Settings, world: World, books: Books) -> Result<Self, StartError> {
         let registry = Registry::new();
         let tasks = TaskTracker::new();
         let digest_key = digest_key(&settings, &world.ids);
         let verify_metrics = verify::Metrics::register(&registry)?;
+        let Books { ledger, opening } = books;
         ledger.register(&registry)?;
         let ground = Ground {
             cache: Arc::new(Cache::memory(settings.cache.clone())),
@@ -135,6 +147,7 @@ impl Gateway {
             traces: Arc::default(),
             names: Arc::new(Names::new(world.look_up, &registry)?),
             ledger: ledger.clone(),
+            purse: Arc::new(Purse::new(world.clock.clone(), opening, &registry)?),
         };
         let sections = settings.sections.clone();
         let fixed = reload::Fixed::of(&settings);
@@ -232,16 +245,18 @@ impl Gateway {
     }
 }
 
-/// The ledger of `settings`, for [`Gateway::bind`].
+/// The ledger of `settings`, and what was spent before, for [`Gateway::bind`].
 ///
 /// # Errors
-/// When it cannot be opened; says what to do.
-pub async fn ledger(settings: &Settings, world: &World) -> Result<Ledger, StartError> {
+/// When it cannot be opened or read; says what to do.
+pub async fn ledger(settings: &Settings, world: &World) -> Result<Books, StartError> {
     let ledger = Ledger::open(&settings.ledger, world.clock.clone(), world.ids.clone()).await?;
     if !ledger.is_on() {
         tracing::warn!("ledger.file names no file: what is answered and paid is written down nowhere");
     }
-    Ok(ledger)
+    let opening = Opening::read(&ledger, &settings.verify, &world.clock).await;
+    let opening = opening.map_err(|error| StartError::Spent(ledger::remedy(&error)))?;
+    Ok(Books { ledger, opening })
 }
 
 /// What `settings` mean for a request.

@@ -21,6 +21,7 @@ use super::memory;
 use crate::server::listener::TlsSwitch;
 use crate::server::reload::{Asked, Outcome, Reloaded};
 use crate::server::snapshot::Switch;
+use crate::storage::ledger::remedy;
 use crate::verify::{Ground, Live};
 
 /// Replaces what runs. The only one who can.
@@ -133,9 +134,17 @@ impl Reloader {
             })
         });
         let outcome = match reading.await {
-            Ok((files, prepared)) => {
+            Ok((files, Ok(prepared))) => {
                 self.files = files;
-                prepared.map(|prepared| self.switch(prepared))
+                let Ground { purse, ledger, .. } = &self.at_work.ground;
+                match purse.reach_back(ledger, &prepared.settings.verify).await {
+                    Ok(()) => Ok(self.switch(prepared)),
+                    Err(error) => Err(Mistakes::one("ledger.file", &remedy(&error))),
+                }
+            }
+            Ok((files, Err(mistakes))) => {
+                self.files = files;
+                Err(mistakes)
             }
             Err(_) => Err(Mistakes::one("", "could not be read: a defect of this program, which changes nothing")),
         };

@@ -34,17 +34,34 @@ impl Clock {
 
     /// Today's date in China (UTC+8), the one that ages and birth dates are judged by.
     pub fn today_in_china(&self) -> Date {
-        CHINA.to_datetime(self.now()).date()
+        date_in_china(self.now())
     }
 
     /// How long it is until the next day begins in China.
     pub fn until_tomorrow_in_china(&self) -> Duration {
         let now = self.now();
-        let tomorrow = CHINA.to_datetime(now).date().tomorrow().ok();
-        let begins = tomorrow.and_then(|date| CHINA.to_timestamp(date.at(0, 0, 0, 0)).ok());
+        let begins = date_in_china(now).tomorrow().ok().and_then(start_in_china);
         // On the last day that can be written down there is no tomorrow.
         begins.and_then(|begins| Duration::try_from(begins.duration_since(now)).ok()).unwrap_or_default()
     }
+
+    /// How long it is until the next month begins in China.
+    pub fn until_next_month_in_china(&self) -> Duration {
+        let now = self.now();
+        let next = date_in_china(now).last_of_month().tomorrow().ok();
+        let begins = next.and_then(start_in_china);
+        begins.and_then(|begins| Duration::try_from(begins.duration_since(now)).ok()).unwrap_or_default()
+    }
+}
+
+/// When `date` begins in China, if that can be written down.
+pub fn start_in_china(date: Date) -> Option<Timestamp> {
+    CHINA.to_timestamp(date.at(0, 0, 0, 0)).ok()
+}
+
+/// The date of `at` in China.
+pub fn date_in_china(at: Timestamp) -> Date {
+    CHINA.to_datetime(at).date()
 }
 
 impl fmt::Debug for Clock {
@@ -98,6 +115,9 @@ mod tests {
         assert_eq!(after.today_in_china(), jiff::civil::date(2026, 11, 22));
         assert_eq!(before.until_tomorrow_in_china(), Duration::from_secs(1));
         assert_eq!(after.until_tomorrow_in_china(), Duration::from_secs(24 * 60 * 60));
+        assert_eq!(after.until_next_month_in_china(), Duration::from_secs(9 * 24 * 60 * 60));
+        let last = Clock::fixed("2026-11-30T15:59:00Z".parse()?);
+        assert_eq!(last.until_next_month_in_china(), Duration::from_secs(60));
         Ok(())
     }
 }

@@ -6,6 +6,20 @@ use crate::domain::verdict::Verdict;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct MicroYuan(pub u64);
 
+impl MicroYuan {
+    /// Reads an amount in yuan, such as `"0.033"`: at most six digits after the point, so that no rounding is needed, and
+    /// nine before it.
+    pub fn parse(yuan: &str) -> Option<Self> {
+        let (whole, part) = yuan.split_once('.').unwrap_or((yuan, ""));
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        if whole.is_empty() || whole.len() > 9 || part.len() > 6 || !digits(whole) || !digits(part) {
+            return None;
+        }
+        let micro: u64 = if part.is_empty() { 0 } else { format!("{part:0<6}").parse().ok()? };
+        Some(Self(whole.parse::<u64>().ok()? * 1_000_000 + micro))
+    }
+}
+
 /// Whether the provider charged for a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Billed {
@@ -52,8 +66,28 @@ impl Prices {
         }
     }
 
+    /// The most that a call can cost.
+    pub fn most(&self) -> MicroYuan {
+        self.on_match.max(self.on_mismatch).max(self.on_no_record)
+    }
+
     /// Whether `verdict` is charged for.
     pub const fn billed(&self, verdict: Verdict) -> Billed {
         if self.of(verdict).0 == 0 { Billed::No } else { Billed::Yes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_exact() {
+        assert_eq!(MicroYuan::parse("0.033"), Some(MicroYuan(33_000)));
+        assert_eq!(MicroYuan::parse("1"), Some(MicroYuan(1_000_000)));
+        assert_eq!(MicroYuan::parse("999999999.999999"), Some(MicroYuan(999_999_999_999_999)));
+        for bad in ["", "-1", "1e3", ".5", "1,5", "0.0000001", "1000000000"] {
+            assert_eq!(MicroYuan::parse(bad), None, "{bad}");
+        }
     }
 }

@@ -45,6 +45,8 @@ pub enum Outcome {
     SkippedUnsupported,
     /// Not called: too little of the time budget, or no budget for another billed attempt, is left.
     SkippedDeadline,
+    /// Not called: the budget of the provider is used up.
+    SkippedBudget,
 }
 
 /// What an outcome does to the breaker of its endpoint.
@@ -86,7 +88,7 @@ pub struct Rule {
 
 impl Outcome {
     /// Every outcome, in the order of the documentation.
-    pub const ALL: [Outcome; 17] = [
+    pub const ALL: [Outcome; 18] = [
         Outcome::Verdict,
         Outcome::InputRefused,
         Outcome::SubjectThrottled,
@@ -104,6 +106,7 @@ impl Outcome {
         Outcome::SkippedHold,
         Outcome::SkippedUnsupported,
         Outcome::SkippedDeadline,
+        Outcome::SkippedBudget,
     ];
 
     /// The word used in the API and in metrics.
@@ -126,6 +129,7 @@ impl Outcome {
             Outcome::SkippedHold => "skipped_hold",
             Outcome::SkippedUnsupported => "skipped_unsupported",
             Outcome::SkippedDeadline => "skipped_deadline",
+            Outcome::SkippedBudget => "skipped_budget",
         }
     }
 
@@ -145,11 +149,12 @@ impl Outcome {
             Outcome::Timeout | Outcome::Interrupted => (No, ByPolicy, Failure, Billed::Unknown),
             Outcome::Unreadable => (No, Yes, Failure, Billed::Unknown),
             // An endpoint that was not called leaves the question where it was. What the whole account
-            // shares (slots, rate, hold, kind) is the same at the next endpoint, so only `SkippedOpen` moves.
+            // shares (slots, rate, hold, kind, budget) is the same at the next endpoint, so only `SkippedOpen` moves.
             Outcome::SkippedOpen => (Yes, Yes, Neutral, Billed::No),
             Outcome::SkippedFull | Outcome::SkippedRate => (No, Yes, Neutral, Billed::No),
             Outcome::SkippedHold | Outcome::SkippedUnsupported => (No, Yes, Neutral, Billed::No),
             Outcome::SkippedDeadline => (No, No, Neutral, Billed::No),
+            Outcome::SkippedBudget => (No, Yes, Neutral, Billed::No),
         };
         Rule { next_endpoint, next_provider, breaker, billed }
     }
@@ -164,6 +169,7 @@ impl Outcome {
                 | Outcome::SkippedHold
                 | Outcome::SkippedUnsupported
                 | Outcome::SkippedDeadline
+                | Outcome::SkippedBudget
         )
     }
 }
@@ -310,7 +316,7 @@ mod tests {
     use super::*;
 
     /// The table of the contract, row by row, typed from there: outcome, next endpoint, next provider, breaker, billed.
-    const CONTRACT: [(&str, &str, &str, &str, &str); 17] = [
+    const CONTRACT: [(&str, &str, &str, &str, &str); 18] = [
         ("verdict", "no", "no", "success", "by price"),
         ("input_refused", "no", "yes", "neutral", "no"),
         ("subject_throttled", "no", "yes", "neutral", "unknown"),
@@ -328,6 +334,7 @@ mod tests {
         ("skipped_hold", "no", "yes", "neutral", "no"),
         ("skipped_unsupported", "no", "yes", "neutral", "no"),
         ("skipped_deadline", "no", "no", "neutral", "no"),
+        ("skipped_budget", "no", "yes", "neutral", "no"),
     ];
 
     fn next(next: Next) -> &'static str {

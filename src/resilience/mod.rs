@@ -7,6 +7,7 @@
 //! | [`bulkhead`] | are too many calls in flight already? |
 //! | [`limiter`] | are we calling too fast? |
 //! | [`budget`] | may this question cost yet another call? |
+//! | [`spending`] | is there money left for it? |
 //! | [`flight`] | is the same work under way already? |
 //!
 //! Invariants: a part decides at once and never waits (only a [`flight`] is waited on); what it hands out
@@ -23,5 +24,6 @@ pub mod budget;
 pub mod bulkhead;
 pub mod flight;
 pub mod limiter;
+pub mod spending;
 
 pub mod backoff;

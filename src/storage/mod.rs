@@ -124,6 +124,11 @@ impl Cache {
         self.lifetimes.store(Arc::new(config));
     }
 
+    /// The lifetime of `verdict` now.
+    pub fn lifetime(&self, verdict: Verdict) -> Duration {
+        self.lifetimes.load().lifetime(verdict)
+    }
+
     /// The verdict remembered under `key`, with what is left of its life.
     pub async fn get(&self, key: &Digest, now: Timestamp) -> Option<(Remembered, Duration)> {
         let found = match &self.backend {

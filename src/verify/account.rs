@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::hold::Holds;
 use super::keys::{Given, Keys};
+use super::purse::Till;
 use super::record::ProviderMeter;
 use crate::domain::money::Prices;
 use crate::domain::outcome::{Fault, Outcome, Reason};
@@ -31,6 +32,7 @@ pub(super) struct Account {
     pub(super) name: Arc<str>,
     pub(super) driver: &'static Driver,
     pub(super) prices: Prices,
+    pub(super) till: Arc<Till>,
     pub(super) attempt_timeout: Duration,
     pub(super) keys: Arc<Keys>,
     pub(super) max_concurrency: usize,

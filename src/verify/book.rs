@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::purse::Cost;
 use super::question::Question;
-use crate::domain::money::{Billed, MicroYuan, Prices};
+use crate::domain::money::Prices;
 use crate::domain::outcome::{Fault, Outcome};
-use crate::domain::verdict::{Finding, Verdict};
+use crate::domain::verdict::Finding;
 use crate::storage::ledger::{Begun, End, Subject};
 
 /// A flight that `question` leads, about `subject`.
@@ -25,33 +26,21 @@ pub(super) fn begun(question: &Question, subject: Subject) -> impl FnOnce(Uuid, 
     }
 }
 
-/// The most that a call can cost.
-pub(super) fn most(prices: &Prices) -> u64 {
-    Verdict::ALL.iter().map(|verdict| prices.of(*verdict)).max().map_or(0, |MicroYuan(price)| price)
-}
-
 /// What came of a call.
 pub(super) fn end(prices: &Prices, result: &Result<Finding, Fault>, duration: Duration, late: bool) -> End {
     let (outcome, verdict, request_id) = match result {
         Ok(finding) => (Outcome::Verdict, Some(finding.verdict), &finding.request_id),
         Err(fault) => (fault.outcome, None, &fault.request_id),
     };
-    let (reason, billed) = match result {
-        Ok(finding) => (None, prices.billed(finding.verdict)),
-        Err(fault) => (fault.reason.is_specific().then(|| fault.reason.as_str().to_owned()), fault.billed),
-    };
-    let price = match (billed, verdict) {
-        (Billed::No, _) => 0,
-        (_, Some(verdict)) => prices.of(verdict).0,
-        (_, None) => most(prices),
-    };
+    let reason = result.as_ref().err().map(|fault| fault.reason).filter(|reason| reason.is_specific());
+    let Cost { billed, price, .. } = Cost::of(prices, result);
     End {
         outcome: outcome.as_str().to_owned(),
-        reason,
+        reason: reason.map(|reason| reason.as_str().to_owned()),
         verdict: verdict.map(|verdict| verdict.as_str().to_owned()),
         provider_request_id: request_id.as_ref().map(|id| id.as_str().to_owned()),
         billed: billed.as_str().to_owned(),
-        price_micro_yuan: price,
+        price_micro_yuan: price.0,
         duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
         late,
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::account::Account;
 use super::ending;
-use super::link::{Ask, Late, Tried};
+use super::link::{Ask, Exhausted, Late, Tried};
 use super::policy::{OnNoRecord, OnUnknown, Policy};
 use super::provider::Provider;
 use super::question::{Attempt, FailureKind};
@@ -63,6 +63,14 @@ enum Left {
     Stop,
 }
 
+/// What comes instead of the end of an attempt.
+enum Instead {
+    /// The verdict of an earlier call.
+    Found(Arc<Account>, Finding),
+    /// The client may spend no more.
+    Exhausted(Exhausted),
+}
+
 struct Run<'a> {
     chain: &'a Chain<'a>,
     ask: Ask,
@@ -74,13 +82,16 @@ struct Run<'a> {
     pending: usize,
     /// A missing record that is to be confirmed by somebody else. It stays the answer if nobody can.
     unconfirmed: Option<(Arc<Account>, Finding)>,
+    /// The client's budget has ended the loop.
+    exhausted: Option<Exhausted>,
 }
 
 impl Chain<'_> {
     /// Asks until there is a verdict or nobody is left. What is in `late` then is the caller's to keep.
     pub(super) async fn run(&self, ask: Ask, late: &mut mpsc::UnboundedReceiver<Late>, progress: &Progress) -> Ended {
         let last_start = Instant::now() + self.policy.budget;
-        let mut run = Run { chain: self, ask, late, progress, last_start, pending: 0, unconfirmed: None };
+        let mut run =
+            Run { chain: self, ask, late, progress, last_start, pending: 0, unconfirmed: None, exhausted: None };
         run.providers().await
     }
 }
@@ -113,7 +124,7 @@ impl Run<'_> {
                 return Ended::Found(by, finding);
             }
         }
-        let (kind, retry_after) = ending::of(&self.progress.attempts());
+        let (kind, retry_after) = ending::of(&self.progress.attempts(), self.exhausted.map(|it| it.retry_after));
         Ended::Failed(kind, retry_after)
     }
 
@@ -133,7 +144,12 @@ impl Run<'_> {
             }
             let tried = match self.attempt(provider, index).await {
                 Ok(tried) => tried,
-                Err((by, finding)) => return Left::Found(by, finding),
+                Err(Instead::Found(by, finding)) => return Left::Found(by, finding),
+                Err(Instead::Exhausted(exhausted)) => {
+                    self.progress.stop();
+                    self.exhausted = Some(exhausted);
+                    return Left::Stop;
+                }
             };
             self.pending += usize::from(tried.pending);
             left = tried.attempt.outcome;
@@ -162,29 +178,31 @@ impl Run<'_> {
     }
 
     /// One attempt; or the verdict of an earlier call, if that comes first.
-    async fn attempt(&mut self, provider: &Arc<Provider>, index: usize) -> Result<Tried, (Arc<Account>, Finding)> {
+    async fn attempt(&mut self, provider: &Arc<Provider>, index: usize) -> Result<Tried, Instead> {
         self.ask.extra = self.progress.may_have_been_billed().then(|| Arc::clone(self.chain.budget));
         self.progress.begin(provider, index);
         if self.pending == 0 {
-            return Ok(provider.attempt(index, &self.ask).await);
+            return provider.attempt(index, &self.ask).await.map_err(Instead::Exhausted);
         }
         // In a task of its own, because an earlier call's verdict may end this wait, and must not end the call.
         let (done, mut tried) = oneshot::channel();
         let (owner, ask) = (Arc::clone(provider), self.ask.clone());
         self.ask.tasks.spawn(async move {
             let tried = owner.attempt(index, &ask).await;
-            if let Err(Tried { finding: Some(finding), .. }) = done.send(tried) {
+            if let Err(Ok(Tried { finding: Some(finding), .. })) = done.send(tried) {
                 ask.keep.late(&owner.account, finding).await;
             }
         });
         loop {
             tokio::select! {
                 biased;
-                tried = &mut tried => return Ok(tried.unwrap_or_else(|_| provider.lost(index))),
+                tried = &mut tried => {
+                    return tried.unwrap_or_else(|_| Ok(provider.lost(index))).map_err(Instead::Exhausted);
+                }
                 Some(Late { by, result }) = self.late.recv() => {
                     self.pending -= 1;
-                    if let Some(found) = result.ok().and_then(|finding| self.accept(&by, finding)) {
-                        return Err(found);
+                    if let Some((by, finding)) = result.ok().and_then(|finding| self.accept(&by, finding)) {
+                        return Err(Instead::Found(by, finding));
                     }
                 }
             }
@@ -240,6 +258,11 @@ impl Progress {
         let mut state = self.lock();
         state.current = None;
         state.attempts.push(attempt);
+    }
+
+    /// The attempt that had begun is none.
+    fn stop(&self) {
+        self.lock().current = None;
     }
 
     fn may_have_been_billed(&self) -> bool {

@@ -5,9 +5,14 @@ use std::time::Duration;
 use super::question::{Attempt, FailureKind};
 use crate::domain::outcome::Outcome;
 
-/// The failure that these attempts amount to, and the earliest time at which another try can help.
-pub(super) fn of(attempts: &[Attempt]) -> (FailureKind, Option<Duration>) {
+/// The failure that these attempts amount to, and the earliest time at which another try can help. They may have been
+/// ended by the client's budget, which is whole again after `exhausted`.
+pub(super) fn of(attempts: &[Attempt], exhausted: Option<Duration>) -> (FailureKind, Option<Duration>) {
     let kind = kind_of(attempts);
+    // A call that is pending may yet bring the verdict, which costs no more.
+    if exhausted.is_some() && kind != FailureKind::OutcomeUnknown {
+        return (FailureKind::BudgetExhausted, exhausted);
+    }
     let helps = attempts.iter().filter_map(|attempt| attempt.retry_after).min();
     let may_help = !matches!(kind, FailureKind::UnsupportedDocument | FailureKind::RejectedByProvider);
     (kind, helps.filter(|_| may_help))
@@ -54,15 +59,16 @@ mod tests {
 
     use super::*;
     use Outcome::{
-        AccountFault, InputRefused, Interrupted, ProviderError, RateLimited, SkippedDeadline, SkippedFull, SkippedHold,
-        SkippedOpen, SkippedRate, SkippedUnsupported, SourceDown, Timeout, Unreachable, Unreadable,
+        AccountFault, InputRefused, Interrupted, ProviderError, RateLimited, SkippedBudget, SkippedDeadline,
+        SkippedFull, SkippedHold, SkippedOpen, SkippedRate, SkippedUnsupported, SourceDown, Timeout, Unreachable,
+        Unreadable,
     };
 
     fn ended(attempts: &[(Outcome, Option<u64>)]) -> (FailureKind, Option<u64>) {
         let attempt = |&(outcome, helps): &(Outcome, Option<u64>)| {
             Attempt::skipped(&Arc::default(), &Arc::default(), outcome, helps.map(Duration::from_secs))
         };
-        let (kind, helps) = of(&attempts.iter().map(attempt).collect::<Vec<_>>());
+        let (kind, helps) = of(&attempts.iter().map(attempt).collect::<Vec<_>>(), None);
         (kind, helps.map(|helps| helps.as_secs()))
     }
 
@@ -116,5 +122,19 @@ mod tests {
         let invalid = [(InputRefused, Some(5)), (SkippedOpen, Some(7))];
         assert_eq!(ended(&invalid), (FailureKind::RejectedByProvider, None));
         assert_eq!(ended(&[(SkippedUnsupported, Some(5))]), (FailureKind::UnsupportedDocument, None));
+        assert_eq!(ended(&[(SkippedBudget, Some(3600))]), (FailureKind::NoProviderAvailable, Some(3600)));
+    }
+
+    #[test]
+    fn a_budget_that_ends_a_run_names_it_unless_a_call_is_pending() {
+        let hour = Duration::from_secs(3600);
+        let attempts = |outcomes: &[Outcome]| {
+            let skipped = |outcome: &Outcome| Attempt::skipped(&Arc::default(), &Arc::default(), *outcome, None);
+            outcomes.iter().map(skipped).collect::<Vec<_>>()
+        };
+        for outcomes in [&[][..], &[ProviderError], &[SkippedUnsupported], &[SkippedOpen, Interrupted]] {
+            assert_eq!(of(&attempts(outcomes), Some(hour)), (FailureKind::BudgetExhausted, Some(hour)), "{outcomes:?}");
+        }
+        assert_eq!(of(&attempts(&[Timeout]), Some(hour)), (FailureKind::OutcomeUnknown, None));
     }
 }

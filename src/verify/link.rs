@@ -4,9 +4,10 @@
 //! 1. **slot** (bulkhead of the provider): refuses at once; it goes with the call, not with the wait for it;
 //! 2. **account** and **breaker**: before anything is used up for a call that they refuse;
 //! 3. **hold** of the person at the provider: books the call;
-//! 4. **rate** of the account, then the **budget** for extra attempts: last, so that what is taken is a call made;
-//! 5. **attempt timeout**, inside the breaker's permit, so that slowness counts as failure;
-//! 6. **exchange** with its own, longer limit: when the attempt has timed out the call runs on in a task of its own
+//! 4. **money** of the client and the account: the most that the call can cost is reserved, and goes with the call;
+//! 5. **rate** of the account, then the **budget** for extra attempts: last, so that what is taken is a call made;
+//! 6. **attempt timeout**, inside the breaker's permit, so that slowness counts as failure;
+//! 7. **exchange** with its own, longer limit: when the attempt has timed out the call runs on in a task of its own
 //!    and its answer is harvested, because it is paid for.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use super::account::Account;
 use super::book;
 use super::exchange::Exchange;
+use super::purse::{Fare, Payer, UsedUp};
 use super::question::Attempt;
 use super::record::LinkMeter;
 use super::shelf::Keep;
@@ -66,6 +68,8 @@ pub(super) struct Ask {
     pub(super) extra: Option<Arc<Budget>>,
     /// Writes each call down.
     pub(super) flight: Flight,
+    /// Pays for each call.
+    pub(super) payer: Payer,
 }
 
 /// The answer of a call that outlived its attempt.
@@ -84,10 +88,18 @@ pub(super) struct Tried {
     pub(super) pending: bool,
 }
 
+/// No call was made, because the client may spend no more: then none is made elsewhere either.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Exhausted {
+    /// When it may again.
+    pub(super) retry_after: Duration,
+}
+
 /// A call that outlives its attempt.
 struct Call<F> {
     answer: F,
     calling: Calling,
+    fare: Fare,
     began: Instant,
 }
 
@@ -95,6 +107,13 @@ struct Admitted {
     slot: Slot,
     trial: Admission<Reason>,
     permit: Permit,
+    fare: Fare,
+}
+
+/// Why no call is made.
+enum Refused {
+    Here(Outcome, Option<Duration>),
+    Everywhere(Exhausted),
 }
 
 impl Link {
@@ -104,14 +123,18 @@ impl Link {
     }
 
     /// Tries to get an answer here, or says why no call was made.
-    pub(super) async fn attempt(&self, account: &Arc<Account>, ask: &Ask) -> Tried {
+    ///
+    /// # Errors
+    /// When the client may spend no more.
+    pub(super) async fn attempt(&self, account: &Arc<Account>, ask: &Ask) -> Result<Tried, Exhausted> {
         let began = Instant::now();
-        let Admitted { slot, trial, permit } = match self.admit(account, ask, began) {
+        let Admitted { slot, trial, permit, fare } = match self.admit(account, ask, began) {
             Ok(admitted) => admitted,
-            Err((outcome, retry_after)) => return self.skipped(account, outcome, retry_after),
+            Err(Refused::Here(outcome, retry_after)) => return Ok(self.skipped(account, outcome, retry_after)),
+            Err(Refused::Everywhere(exhausted)) => return Err(exhausted),
         };
         // Announced before it is made: whatever happens to this process, the call is known of afterwards.
-        let calling = ask.flight.call(&account.name, &self.endpoint, book::most(&account.prices));
+        let calling = ask.flight.call(&account.name, &self.endpoint, account.prices.most().0);
         let mut call = Box::pin(Arc::clone(&self.exchange).call(Arc::clone(&ask.subject)));
         let in_time = tokio::time::timeout(account.attempt_timeout, &mut call).await;
         let now = Instant::now();
@@ -121,11 +144,12 @@ impl Link {
         settle(permit, &result, now, duration);
         self.note(&result, now);
         if pending {
-            let call = Call { answer: call, calling, began };
+            let call = Call { answer: call, calling, fare, began };
             self.harvest(call, slot, trial, Arc::clone(account), ask);
         } else {
             conclude(trial, &result, now);
             calling.ended(|| book::end(&account.prices, &result, duration, false));
+            fare.settle(&result, &ask.keep).await;
             self.meter.answered(account.prices, &result);
         }
         if result.as_ref().is_err_and(lacks_credential) {
@@ -135,7 +159,7 @@ impl Link {
         let helps = if pending { None } else { learn(account, &result, &ask.keep, now) };
         let attempt = self.report(account, &result, duration, helps);
         self.meter.attempted(attempt.outcome, duration);
-        Tried { attempt, finding: result.ok(), pending }
+        Ok(Tried { attempt, finding: result.ok(), pending })
     }
 
     /// The last fault that counted, if there was one.
@@ -152,22 +176,22 @@ impl Link {
         }
     }
 
-    fn admit(&self, account: &Account, ask: &Ask, now: Instant) -> Result<Admitted, (Outcome, Option<Duration>)> {
-        let slot = account.bulkhead.try_enter().map_err(|_| (Outcome::SkippedFull, None))?;
+    fn admit(&self, account: &Arc<Account>, ask: &Ask, now: Instant) -> Result<Admitted, Refused> {
+        let here = |outcome, retry_after| Refused::Here(outcome, retry_after);
+        let slot = account.bulkhead.try_enter().map_err(|_| here(Outcome::SkippedFull, None))?;
         account.look_for_keys(now);
-        let trial =
-            account.standing.try_enter(now).map_err(|refused| (Outcome::SkippedOpen, Some(refused.retry_after)))?;
-        let permit = self.breaker.try_acquire(now).map_err(|refused| (Outcome::SkippedOpen, refused.retry_after))?;
-        account.holds.book_call(ask.person, now).map_err(|left| (Outcome::SkippedHold, Some(left)))?;
-        if let Err(wait) = account.limiter.try_take(now) {
-            account.holds.unbook(ask.person);
-            return Err((Outcome::SkippedRate, Some(wait.0)));
+        let trial = account.standing.try_enter(now);
+        let trial = trial.map_err(|refused| here(Outcome::SkippedOpen, Some(refused.retry_after)))?;
+        let permit =
+            self.breaker.try_acquire(now).map_err(|refused| here(Outcome::SkippedOpen, refused.retry_after))?;
+        account.holds.book_call(ask.person, now).map_err(|left| here(Outcome::SkippedHold, Some(left)))?;
+        match pay(account, ask, now) {
+            Ok(fare) => Ok(Admitted { slot, trial, permit, fare }),
+            Err(refused) => {
+                account.holds.unbook(ask.person);
+                Err(refused)
+            }
         }
-        if ask.extra.as_ref().is_some_and(|budget| !budget.try_take(now)) {
-            account.holds.unbook(ask.person);
-            return Err((Outcome::SkippedDeadline, None));
-        }
-        Ok(Admitted { slot, trial, permit })
     }
 
     /// Lets `call` run on to its own limit, and hands its answer to the flight, or keeps it if that has ended.
@@ -178,11 +202,12 @@ impl Link {
     {
         let (late, keep, meter) = (ask.late.clone(), ask.keep.clone(), self.meter.clone());
         ask.tasks.spawn(async move {
-            let Call { answer, calling, began } = call;
+            let Call { answer, calling, fare, began } = call;
             let result = answer.await;
             let now = Instant::now();
             drop(slot);
             calling.ended(|| book::end(&by.prices, &result, now.duration_since(began), true));
+            fare.settle(&result, &keep).await;
             conclude(trial, &result, now);
             learn(&by, &result, &keep, now);
             meter.answered(by.prices, &result);
@@ -212,6 +237,23 @@ impl Link {
         let plain = Attempt::skipped(&account.name, &self.endpoint, outcome, retry_after);
         Attempt { reason, code, billed, duration, ..plain }
     }
+}
+
+/// Takes what a call uses up: money, then rate, then one of the extra attempts.
+fn pay(account: &Arc<Account>, ask: &Ask, now: Instant) -> Result<Fare, Refused> {
+    let fare = ask.payer.reserve(account).map_err(|used_up| match used_up {
+        UsedUp::Provider(left) => Refused::Here(Outcome::SkippedBudget, Some(left)),
+        UsedUp::Client(retry_after) => Refused::Everywhere(Exhausted { retry_after }),
+    })?;
+    if let Err(wait) = account.limiter.try_take(now) {
+        fare.give_back();
+        return Err(Refused::Here(Outcome::SkippedRate, Some(wait.0)));
+    }
+    if ask.extra.as_ref().is_some_and(|budget| !budget.try_take(now)) {
+        fare.give_back();
+        return Err(Refused::Here(Outcome::SkippedDeadline, None));
+    }
+    Ok(fare)
 }
 
 /// Tells the account what the answer teaches it, and lets it forget the person again if that was asked meanwhile.

@@ -18,6 +18,7 @@ use super::enumeration;
 use super::erasure::{Forgotten, Traces};
 use super::policy::Policy;
 use super::provider::Provider;
+use super::purse::Purse;
 use super::question::{Answer, Failure, FailureKind, Question, Source};
 use super::recall::Recall;
 use super::record::{Avoided, Metrics};
@@ -25,6 +26,7 @@ use super::shelf::Shelf;
 use super::status::{self, ProviderStatus};
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::subject::{DigestKey, Subject};
+use crate::domain::verdict::Verdict;
 use crate::resilience::budget::Budget;
 use crate::storage::Cache;
 use crate::storage::ledger::Ledger;
@@ -50,6 +52,8 @@ pub struct Ground {
     pub traces: Arc<Traces>,
     /// Where calls are written down.
     pub ledger: Ledger,
+    /// Where calls are paid from.
+    pub purse: Arc<Purse>,
 }
 
 /// The running graph of one configuration.
@@ -125,6 +129,7 @@ impl Live {
         let budget = budget.filter(|budget| budget.per_minute() == config.extra_attempts_per_minute);
         if before.is_none() {
             ground.names.keep_for(config.dns);
+            ground.purse.configure(config);
         }
         Ok(Self {
             recall: Recall {
@@ -136,6 +141,7 @@ impl Live {
                 tasks: ground.tasks.clone(),
                 traces: Arc::clone(&ground.traces),
                 ledger: ground.ledger.clone(),
+                purse: Arc::clone(&ground.purse),
             },
             enumeration: config.enumeration.clone(),
             policy,
@@ -151,6 +157,7 @@ impl Live {
     pub fn take_over(&self, config: &Config, before: &Live) {
         let now = Instant::now();
         self.clients.keep_names_for(config.dns);
+        self.recall.purse.configure(config);
         for one in &config.providers {
             if let Some(provider) = self.provider(&one.name) {
                 provider.take_over(one, config, now);
@@ -179,18 +186,32 @@ impl Live {
         let policy = self.purposes.get(&*question.purpose).unwrap_or(&self.policy);
         let answer = self.recall.ask(question, policy).await;
         match &answer {
-            Ok(Answer { source: Source::Cache, .. }) => self.metrics.avoided(Avoided::Cache),
-            Ok(Answer { source: Source::Shared, .. }) => self.metrics.avoided(Avoided::Shared),
+            Ok(Answer { source: Source::Cache, provider, verdict, .. }) => {
+                self.spared(Avoided::Cache, provider, *verdict);
+            }
+            Ok(Answer { source: Source::Shared, provider, verdict, .. }) => {
+                self.spared(Avoided::Shared, provider, *verdict);
+            }
             _ => {}
         }
         answer
     }
 
-    /// Forgets what memory, holds and the enumeration guard know about `subject`, and lets work under way leave nothing.
+    /// Counts a call that was not needed, and its price, because `provider` had given this verdict already.
+    pub fn spared(&self, why: Avoided, provider: &str, verdict: Verdict) {
+        self.metrics.avoided(why);
+        // A provider that is gone has no price any more.
+        if let Some(provider) = self.provider(provider) {
+            self.recall.purse.saved(why, provider.account.prices.of(verdict));
+        }
+    }
+
+    /// Forgets what memory, holds, bills and the enumeration guard know about `subject`, and lets work under way leave nothing.
     pub async fn forget(&self, subject: &Subject) -> Forgotten {
         let (verdicts, under_way) = self.recall.forget(subject).await;
         let key = &self.recall.digest_key;
         let person = key.person(subject);
+        self.recall.purse.forget(&person).await;
         let holds = self.providers.iter().filter(|provider| provider.account.holds.forget(person)).count();
         let clients = self.recall.traces.words().clients;
         let tries = self.recall.traces.tries.forget(key, clients.iter().map(|client| &**client), subject);
@@ -250,6 +271,7 @@ impl Live {
             provider.account.meter.in_flight.set(i64::try_from(seen.in_flight).unwrap_or(i64::MAX));
             provider.account.meter.holds.set(i64::try_from(seen.holds).unwrap_or(i64::MAX));
         }
+        self.recall.purse.refresh();
         self.metrics.cache_entries(self.recall.shelf.cache.entries());
         // Whoever looks at metrics does so all the time, also when nobody asks.
         self.recall.traces.tries.sweep(self.enumeration.window, now);

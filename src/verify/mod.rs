@@ -8,7 +8,7 @@
 //! 4. `exchange`: encode, send, decode; the only place that talks to a provider.
 //!
 //! `client` makes the HTTP clients of step 4: `dns` resolves names for them, `trust` says whom they believe.
-//! `record` counts on the way, `book` says what the ledger is told, `live` holds the running graph, `status` shows it. No HTTP document of ours is known here.
+//! `record` counts on the way, `purse` reserves and counts the money, `book` says what the ledger is told, `live` holds the running graph, `status` shows it. No HTTP document of ours is known here.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -18,6 +18,7 @@ use std::time::Duration;
 use crate::domain::money::Prices;
 use crate::providers::{Configured, Credential, Driver, Endpoint};
 use crate::resilience;
+use crate::resilience::spending::Limits;
 use crate::storage::Sharing;
 
 mod account;
@@ -35,6 +36,7 @@ mod link;
 mod live;
 pub mod policy;
 mod provider;
+pub mod purse;
 mod question;
 mod recall;
 mod record;
@@ -67,6 +69,8 @@ pub struct Config {
     pub enumeration: enumeration::Config,
     /// Everyone who may ask, by name.
     pub clients: Vec<Arc<str>>,
+    /// What they may spend, by name; no limit for who is not there.
+    pub budgets: BTreeMap<Arc<str>, Limits>,
     /// Attempts per minute that may follow one that may have been billed.
     pub extra_attempts_per_minute: u32,
     /// Whether clients share answers.
@@ -100,4 +104,8 @@ pub struct ProviderConfig {
     pub rate_limit: NonZeroU32,
     /// What it charges.
     pub prices: Prices,
+    /// What may be spent there.
+    pub budget: Limits,
+    /// What was prepaid.
+    pub packages: Vec<purse::Package>,
 }

@@ -12,7 +12,7 @@ use super::client::{Clients, Unusable};
 use super::exchange::{Exchange, Waits};
 use super::hold::Holds;
 use super::keys::{Fetcher, Given, Keys};
-use super::link::{Ask, Link, Tried};
+use super::link::{Ask, Exhausted, Link, Tried};
 use super::live::Ground;
 use super::question::Attempt;
 use super::{Config, ProviderConfig};
@@ -85,10 +85,13 @@ impl Provider {
     }
 
     /// One attempt at the endpoint with this index.
-    pub(super) async fn attempt(&self, index: usize, ask: &Ask) -> Tried {
+    ///
+    /// # Errors
+    /// When the client may spend no more.
+    pub(super) async fn attempt(&self, index: usize, ask: &Ask) -> Result<Tried, Exhausted> {
         match self.links.get(index) {
             Some(link) => link.attempt(&self.account, ask).await,
-            None => self.lost(index),
+            None => Ok(self.lost(index)),
         }
     }
 
@@ -119,6 +122,7 @@ fn account(
         name: one.name.clone(),
         driver: one.driver,
         prices: one.prices,
+        till: ground.purse.till(&one.name),
         attempt_timeout: one.attempt_timeout,
         keys: before.map_or_else(keys, |before| Arc::clone(&before.keys)),
         max_concurrency: one.max_concurrency,

@@ -173,6 +173,8 @@ pub enum FailureKind {
     NotCached,
     /// It looks like trying out names or numbers.
     EnumerationSuspected(Kind),
+    /// The client may spend no more in this period.
+    BudgetExhausted,
     /// What costs money cannot be written down now.
     LedgerUnavailable,
     /// A defect of ours.

@@ -15,7 +15,8 @@ use super::book;
 use super::chain::{Chain, Ended, Progress};
 use super::erasure::{Traces, Words};
 use super::link::{Ask, Late};
-use super::policy::Policy;
+use super::policy::{OnNoRecord, Policy};
+use super::purse::Purse;
 use super::question::{Answer, Attempt, Failure, FailureKind, Freshness, Question, Source};
 use super::shelf::{Keep, Shelf};
 use crate::domain::clock::Clock;
@@ -39,6 +40,7 @@ pub(super) struct Recall {
     pub(super) tasks: TaskTracker,
     pub(super) traces: Arc<Traces>,
     pub(super) ledger: Ledger,
+    pub(super) purse: Arc<Purse>,
 }
 
 /// What a flight came to, for all who waited.
@@ -47,6 +49,8 @@ pub(super) struct Flown {
     result: Result<Landed, (FailureKind, Option<Duration>)>,
     attempts: Vec<Attempt>,
     flight: Flight,
+    /// Who paid for it.
+    client: Arc<str>,
 }
 
 #[derive(Debug)]
@@ -77,6 +81,8 @@ impl Recall {
             match tokio::time::timeout_at(deadline, flight.wait()).await {
                 // A flight that found a verdict in memory looked with its leader's eyes; this caller may want a fresher one.
                 Ok(Ok(flown)) if !flown.is_fresh_enough(question.freshness, &self.shelf.clock) => {}
+                // It ended for lack of another's money.
+                Ok(Ok(flown)) if role == Role::Joined && !flown.concerns(&question.client) => {}
                 Ok(Ok(flown)) => return flown.tell(role, &self.shelf),
                 Ok(Err(_lost)) => return Err(Failure::bare(FailureKind::Internal)),
                 Err(_impatient) => {
@@ -128,17 +134,19 @@ impl Recall {
             tasks: self.tasks.clone(),
             extra: None,
             flight: Flight::NONE,
+            payer: self.purse.payer(&question, policy.on_no_record == OnNoRecord::AskNext),
         };
         async move {
             if let Some((remembered, left)) = keep.shelf.recall(&key, &question).await {
-                return Arc::new(Flown::without_a_call(Ok(Landed::Recalled(remembered, left))));
+                return Arc::new(Flown::without_a_call(&question, Ok(Landed::Recalled(remembered, left))));
             }
             // What costs money is not begun unless it can be written down.
             let announced = ledger.begin(|flight, at_ms| {
                 book::begun(&question, ledger::Subject::new(&digest_key, &ask.person))(flight, at_ms)
             });
             let Ok(flight) = announced else {
-                return Arc::new(Flown::without_a_call(Err((FailureKind::LedgerUnavailable, Some(COME_BACK)))));
+                let failed = Err((FailureKind::LedgerUnavailable, Some(COME_BACK)));
+                return Arc::new(Flown::without_a_call(&question, failed));
             };
             progress.announced(flight.clone());
             ask.flight = flight.clone();
@@ -154,7 +162,8 @@ impl Recall {
                     keep.late(&by, finding).await;
                 }
             }
-            Arc::new(Flown { result, attempts: progress.attempts_until(Instant::now()), flight })
+            let attempts = progress.attempts_until(Instant::now());
+            Arc::new(Flown { result, attempts, flight, client: question.client })
         }
     }
 
@@ -185,8 +194,13 @@ impl Flown {
         }
     }
 
-    fn without_a_call(result: Result<Landed, (FailureKind, Option<Duration>)>) -> Self {
-        Self { result, attempts: Vec::new(), flight: Flight::NONE }
+    /// Whether it says something to `client`: that the money of whoever paid is used up says nothing to others.
+    fn concerns(&self, client: &Arc<str>) -> bool {
+        !matches!(self.result, Err((FailureKind::BudgetExhausted, _))) || self.client == *client
+    }
+
+    fn without_a_call(question: &Question, result: Result<Landed, (FailureKind, Option<Duration>)>) -> Self {
+        Self { result, attempts: Vec::new(), flight: Flight::NONE, client: Arc::clone(&question.client) }
     }
 
     fn tell(&self, role: Role, shelf: &Shelf) -> Result<Answer, Failure> {
@@ -243,8 +257,14 @@ mod tests {
             result: Ok(Landed::Recalled(remembered.clone(), second)),
             attempts: Vec::new(),
             flight: Flight::NONE,
+            client: Arc::default(),
         };
-        let answered = Flown { result: Ok(Landed::Answered(remembered)), attempts: Vec::new(), flight: Flight::NONE };
+        let answered = Flown {
+            result: Ok(Landed::Answered(remembered)),
+            attempts: Vec::new(),
+            flight: Flight::NONE,
+            client: Arc::default(),
+        };
         let clock = Clock::fixed(verified_at + 2 * second);
         let any = Freshness::default();
         for (freshness, good) in [

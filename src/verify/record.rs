@@ -47,7 +47,6 @@ pub struct Metrics {
     fallbacks: IntCounterVec,
     calls_avoided: IntCounterVec,
     billed_calls: IntCounterVec,
-    duplicate_bills: IntCounterVec,
     in_flight: IntGaugeVec,
     subject_holds: IntGaugeVec,
     cache_entries: IntGauge,
@@ -96,14 +95,13 @@ pub(super) struct ChainMeter {
 pub(super) struct RecallMeter {
     pub(super) chain: ChainMeter,
     verdicts: IntCounterVec,
-    duplicate_bills: IntCounterVec,
 }
 
 impl Avoided {
     const ALL: [Avoided; 5] =
         [Avoided::Cache, Avoided::Shared, Avoided::InvalidInput, Avoided::Hold, Avoided::Idempotent];
 
-    const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Avoided::Cache => "cache",
             Avoided::Shared => "shared",
@@ -176,11 +174,6 @@ impl Metrics {
                 "idgate_billed_calls_total",
                 "Calls that reached a provider, by whether it bills them.",
                 &["provider", "billed"],
-            )?,
-            duplicate_bills: counter(
-                "idgate_duplicate_bills_total",
-                "Billed calls about a person whose verdict was already remembered.",
-                &["provider"],
             )?,
             in_flight: gauge("idgate_in_flight", "Calls in flight.", &["provider"])?,
             subject_holds: gauge("idgate_subject_holds", "Persons held off the provider now.", &["provider"])?,
@@ -297,7 +290,6 @@ impl Metrics {
         for outcome in [Outcome::SkippedUnsupported, Outcome::SkippedOpen, Outcome::SkippedDeadline] {
             self.attempts.with_label_values(&[provider, "", outcome.as_str()]);
         }
-        self.duplicate_bills.with_label_values(&[provider]);
         ProviderMeter {
             available: self.provider_available.with_label_values(&[provider]),
             in_flight: self.in_flight.with_label_values(&[provider]),
@@ -338,7 +330,6 @@ impl Metrics {
         RecallMeter {
             chain: ChainMeter { fallbacks: self.fallbacks.clone(), attempts: self.attempts.clone() },
             verdicts: self.verdicts.clone(),
-            duplicate_bills: self.duplicate_bills.clone(),
         }
     }
 }
@@ -393,9 +384,5 @@ impl ChainMeter {
 impl RecallMeter {
     pub(super) fn verdict(&self, provider: &str, verdict: Verdict) {
         self.verdicts.with_label_values(&[provider, verdict.as_str()]).inc();
-    }
-
-    pub(super) fn duplicate_bill(&self, provider: &str) {
-        self.duplicate_bills.with_label_values(&[provider]).inc();
     }
 }

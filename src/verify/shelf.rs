@@ -8,7 +8,6 @@ use super::erasure::Work;
 use super::question::Question;
 use super::record::RecallMeter;
 use crate::domain::clock::Clock;
-use crate::domain::money::Billed;
 use crate::domain::subject::Digest;
 use crate::domain::verdict::Finding;
 use crate::storage::{Cache, Remembered};
@@ -51,10 +50,8 @@ impl Keep {
     /// Remembers the verdict that the flight ends with.
     pub(super) async fn verdict(&self, by: &Account, finding: Finding) -> Remembered {
         let remembered = self.now(by, finding);
-        if self.first.set(remembered.clone()).is_err() {
-            // A call that had been given up was quicker by a moment. What callers are told is what is remembered.
-            self.paid_twice(by, &remembered);
-        }
+        // A call that had been given up may have been quicker by a moment. What callers are told is what is remembered.
+        let _ = self.first.set(remembered.clone());
         self.put(&remembered).await;
         remembered
     }
@@ -63,9 +60,7 @@ impl Keep {
     pub(super) async fn late(&self, by: &Account, finding: Finding) {
         let remembered = self.now(by, finding);
         let is_known = self.shelf.cache.get(&self.key, self.shelf.clock.now()).await.is_some();
-        if is_known || self.first.set(remembered.clone()).is_err() {
-            self.paid_twice(by, &remembered);
-        } else {
+        if !is_known && self.first.set(remembered.clone()).is_ok() {
             self.put(&remembered).await;
         }
     }
@@ -86,18 +81,5 @@ impl Keep {
         if self.work.is_forgotten() {
             self.shelf.cache.forget(&self.key).await;
         }
-    }
-
-    fn paid_twice(&self, by: &Account, late: &Remembered) {
-        if by.prices.billed(late.verdict) == Billed::Yes {
-            self.shelf.meter.duplicate_bill(&by.name);
-        }
-        let first = self.first.get();
-        tracing::warn!(
-            provider = &*by.name,
-            answered_by = first.map(|first| &*first.provider),
-            agrees = first.map(|first| first.verdict == late.verdict),
-            "a late verdict: this question was answered, and perhaps billed, twice"
-        );
     }
 }

@@ -20,9 +20,10 @@ use crate::domain::personal::Secret;
 use crate::providers::{self, Configured, DRIVERS, Driver, Endpoint, Settings};
 use crate::verify::ProviderConfig;
 use crate::verify::client::{Family, IDLE_TIMEOUT, Roots};
+use crate::verify::purse::{Budget, Package};
 
 /// The keys that every provider has; all others are its driver's.
-const COMMON: [&str; 14] = [
+const COMMON: [&str; 16] = [
     "driver",
     "endpoints",
     "connect_timeout",
@@ -31,6 +32,8 @@ const COMMON: [&str; 14] = [
     "max_concurrency",
     "rate_limit",
     "price_yuan",
+    "budget",
+    "packages",
     "ca_file",
     "roots",
     "pinned_sha256",
@@ -60,6 +63,8 @@ pub(super) struct Section {
     max_concurrency: usize,
     rate_limit: NonZeroU32,
     price_yuan: Option<PriceYuan>,
+    budget: Option<Budget>,
+    packages: Vec<Package>,
     pub(super) ca_file: Option<PathBuf>,
     pub(super) roots: Roots,
     pub(super) pinned_sha256: Option<Vec<String>>,
@@ -99,6 +104,8 @@ impl Default for Section {
             max_concurrency: 64,
             rate_limit: const { NonZeroU32::new(50).expect("fifty is not zero") },
             price_yuan: None,
+            budget: None,
+            packages: Vec::new(),
             ca_file: None,
             roots: Roots::default(),
             pinned_sha256: None,
@@ -213,6 +220,8 @@ pub(super) fn finish(
             driver.prices
         }
     };
+    let budget = super::money::limits(&at, section.budget.as_ref(), read);
+    super::money::check_packages(&at, &section.packages, read);
     let next = match &own.next {
         None => Some(None),
         Some(next) => configure(driver, next, &format!("{at}.{NEXT}"), read).map(|next| next.access.given().cloned()),
@@ -234,6 +243,8 @@ pub(super) fn finish(
         max_concurrency: section.max_concurrency,
         rate_limit: section.rate_limit,
         prices,
+        budget,
+        packages: section.packages.clone(),
     })
 }
 
@@ -283,6 +294,16 @@ impl Section {
         mistakes
     }
 
+    /// Whether it needs to know what was spent, and so a ledger: by which key.
+    pub(super) fn counts_money(&self) -> Option<&'static str> {
+        if self.budget.is_some() { Some("budget") } else { (!self.packages.is_empty()).then_some("packages") }
+    }
+
+    /// Its prepaid packages.
+    pub(super) fn packages(&self) -> &[Package] {
+        &self.packages
+    }
+
     /// The longest that a call of this provider may take.
     pub(super) fn call_limit(&self) -> Duration {
         self.call_limit
@@ -292,38 +313,12 @@ impl Section {
 impl PriceYuan {
     fn read(&self) -> Result<Prices, (&'static str, String)> {
         let amount = |key: &'static str, text: &str| {
-            yuan(text).ok_or_else(|| (key, "is no amount in yuan; write for example \"0.033\"".to_owned()))
+            MicroYuan::parse(text).ok_or_else(|| (key, "is no amount in yuan; write for example \"0.033\"".to_owned()))
         };
         Ok(Prices {
             on_match: amount("match", &self.r#match)?,
             on_mismatch: amount("mismatch", &self.mismatch)?,
             on_no_record: amount("no_record", &self.no_record)?,
         })
-    }
-}
-
-/// Reads `"0.033"`: at most six digits after the point, so that no rounding is needed.
-fn yuan(text: &str) -> Option<MicroYuan> {
-    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || whole.len() > 6 || part.len() > 6 || !digits(whole) || !digits(part) {
-        return None;
-    }
-    let micro: u64 = if part.is_empty() { 0 } else { format!("{part:0<6}").parse().ok()? };
-    Some(MicroYuan(whole.parse::<u64>().ok()? * 1_000_000 + micro))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn amounts_are_exact() {
-        assert_eq!(yuan("0.033"), Some(MicroYuan(33_000)));
-        assert_eq!(yuan("1"), Some(MicroYuan(1_000_000)));
-        assert_eq!(yuan("0.0000001"), None);
-        for bad in ["", "-1", "1e3", ".5", "1,5"] {
-            assert_eq!(yuan(bad), None, "{bad}");
-        }
     }
 }

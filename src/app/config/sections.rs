@@ -14,7 +14,7 @@ use super::name::check_name;
 use super::profile::Profile;
 use super::provider::{self, DriverSettings};
 use super::secret::{ADMIN_TLS_KEY, DIGEST_KEY, TLS_KEY};
-use super::{Read, Sections, tls};
+use super::{Read, Sections, money, tls};
 use crate::domain::id_number::Calendar;
 use crate::domain::personal::Secret;
 use crate::domain::region::Regions;
@@ -244,6 +244,11 @@ pub(super) fn finish(
             provider::finish(name, section, &drivers.remove(name).unwrap_or_default(), &mut sections, read)
         })
         .collect();
+    let budgets = raw.clients.iter().filter_map(|(name, client)| Some((name, client.budget.as_ref()?)));
+    let budgets: BTreeMap<_, _> = budgets
+        .map(|(name, budget)| (Arc::from(&**name), money::limits(&format!("clients.{name}"), Some(budget), read)))
+        .collect();
+    check_money(&raw, read);
     let clients = match raw.clients.is_empty() {
         true => vec![Arc::from(ANONYMOUS)],
         false => raw.clients.keys().map(|name| Arc::from(&**name)).collect(),
@@ -277,6 +282,7 @@ pub(super) fn finish(
             holds: raw.holds,
             enumeration: raw.enumeration,
             clients,
+            budgets,
             extra_attempts_per_minute: raw.budget.extra_attempts_per_minute,
             sharing: raw.cache.sharing,
             dns: raw.dns,
@@ -343,6 +349,17 @@ fn check_operators(operators: &BTreeMap<String, OperatorConfig>, read: &mut Read
         read.section(&at, operator.validate());
     }
     check_keys(operators.iter().map(|(name, operator)| (format!("operators.{name}"), &*operator.keys)), read);
+}
+
+/// Budgets and packages are counted from the ledger.
+fn check_money(raw: &Raw, read: &mut Read) {
+    let clients = raw.clients.iter().filter(|(_, client)| client.budget.is_some());
+    let clients = clients.map(|(name, _)| format!("clients.{name}.budget"));
+    let providers = raw.providers.iter();
+    let providers: Vec<_> = providers
+        .map(|(name, section)| (format!("providers.{name}"), section.counts_money(), section.packages()))
+        .collect();
+    money::check_ledger(clients, &providers, (raw.ledger.file.is_some(), raw.ledger.keep()), read);
 }
 
 /// A key opens one door for one owner.

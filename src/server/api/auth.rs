@@ -20,6 +20,7 @@ use super::rights::{Day, Rights};
 use super::{code::Code, problem::Problem};
 use crate::domain::clock::Clock;
 use crate::storage::LONGEST_LIFETIME;
+use crate::verify::purse::Budget;
 
 /// The purpose of a question that names none.
 pub const DEFAULT_PURPOSE: &str = "default";
@@ -58,6 +59,9 @@ pub struct ClientConfig {
     /// Whether it may have what the number tells.
     #[serde(default = "yes")]
     pub include_person: bool,
+    /// What its calls may cost; no limit if not set.
+    #[serde(default)]
+    pub budget: Option<Budget>,
 }
 
 /// Everyone who may ask.
@@ -298,6 +302,7 @@ mod tests {
             no_cache: true,
             longest_max_age: None,
             include_person: true,
+            budget: None,
         };
         BTreeMap::from([("payout".to_owned(), config)])
     }

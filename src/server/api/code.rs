@@ -31,6 +31,7 @@ pub enum Code {
     RateLimited,
     SubjectThrottled,
     EnumerationSuspected,
+    BudgetExhausted,
     Internal,
     ProviderFailure,
     NoProviderAvailable,
@@ -51,7 +52,7 @@ pub(super) struct Row {
 
 impl Code {
     /// All of them, in the order of the statuses they come with.
-    pub const ALL: [Code; 28] = [
+    pub const ALL: [Code; 29] = [
         Code::MalformedRequest,
         Code::Unauthenticated,
         Code::Forbidden,
@@ -72,6 +73,7 @@ impl Code {
         Code::RateLimited,
         Code::SubjectThrottled,
         Code::EnumerationSuspected,
+        Code::BudgetExhausted,
         Code::Internal,
         Code::ProviderFailure,
         Code::NoProviderAvailable,
@@ -226,6 +228,14 @@ impl Code {
                 "`errors` names the limit. Nothing was called, nothing was paid, and nothing is said about the person; wait \
                  as long as `Retry-After` says. What was asked before may be asked again.",
             ),
+            Code::BudgetExhausted => row(
+                "budget_exhausted",
+                S::TOO_MANY_REQUESTS,
+                true,
+                "This client has spent its budget",
+                "No call is made for it until the day or month in China is over, as `Retry-After` says; what is remembered is \
+                 still answered. Have its `budget` raised if it has to go on.",
+            ),
             Code::Internal => row(
                 "internal",
                 S::INTERNAL_SERVER_ERROR,
@@ -293,6 +303,8 @@ impl Code {
             Code::ProviderFailure
                 | Code::NoProviderAvailable
                 | Code::LedgerUnavailable
+                // Of one client; so are those who wait for one of its keys.
+                | Code::BudgetExhausted
                 | Code::SubjectThrottled
                 | Code::RejectedByProvider
                 | Code::UnsupportedDocument

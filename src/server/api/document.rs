@@ -184,6 +184,7 @@ fn example(code: Code) -> Problem {
             plain.with_error("/id_number", wrong.reason(), wrong.detail())
         }
         Code::RateLimited
+        | Code::BudgetExhausted
         | Code::Overloaded
         | Code::LedgerUnavailable
         | Code::NoProviderAvailable

@@ -87,6 +87,14 @@ pub struct Verification {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     calls: Option<Vec<CallOnRecord>>,
+    /// What those calls have cost that are billed, in millionths of a yuan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    cost_micro_yuan: Option<u64>,
+    /// The same with those of which nobody knows whether they are billed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    possible_cost_micro_yuan: Option<u64>,
 }
 
 /// One try at a provider.
@@ -346,8 +354,13 @@ impl Api {
             (Scope::All, Some(flight)) => Some(self.ledger.calls(flight).await.map_err(|_| unreadable())?),
             _ => None,
         };
+        let cost = |billed: &[&str]| {
+            let of = |call: &&Call| billed.contains(&&*call.end.billed);
+            calls.as_ref().map(|calls| calls.iter().filter(of).map(|call| call.end.price_micro_yuan).sum())
+        };
+        let (cost_micro_yuan, possible_cost_micro_yuan) = (cost(&["yes"]), cost(&["yes", "unknown"]));
         let calls = calls.map(|calls| calls.into_iter().map(CallOnRecord::from).collect());
-        Ok(Verification { calls, ..Verification::from(found) })
+        Ok(Verification { calls, cost_micro_yuan, possible_cost_micro_yuan, ..Verification::from(found) })
     }
 
     /// The person in the body, as the ledger knows them.
@@ -481,6 +494,8 @@ impl From<Found> for Verification {
             attempts: attempts.collect(),
             configuration: answer.configuration,
             calls: None,
+            cost_micro_yuan: None,
+            possible_cost_micro_yuan: None,
         }
     }
 }

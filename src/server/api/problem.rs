@@ -150,6 +150,7 @@ impl From<Failure> for Problem {
             FailureKind::OutcomeUnknown => Code::OutcomeUnknown,
             FailureKind::NotCached => Code::NotCached,
             FailureKind::EnumerationSuspected(_) => Code::EnumerationSuspected,
+            FailureKind::BudgetExhausted => Code::BudgetExhausted,
             FailureKind::LedgerUnavailable => Code::LedgerUnavailable,
             FailureKind::Internal => Code::Internal,
         };

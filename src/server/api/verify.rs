@@ -371,7 +371,10 @@ impl Api {
         person: bool,
         trace: &mut Trace,
     ) -> Arc<VerifyReply> {
-        self.verify_metrics.avoided(Avoided::Idempotent);
+        let verdict = Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == kept.verdict);
+        if let Some(verdict) = verdict {
+            now.live.spared(Avoided::Idempotent, &kept.provenance.provider, verdict);
+        }
         trace.replayed = true;
         // The answer is in the ledger already.
         trace.ticket = None;

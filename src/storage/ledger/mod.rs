@@ -33,6 +33,7 @@ mod journal;
 mod meter;
 mod read;
 mod seal;
+mod spent;
 mod spool;
 mod sqlite;
 #[cfg(test)]
@@ -42,6 +43,7 @@ mod writer;
 
 pub use entry::{Answer, Attempt, Begun, BegunCall, Call, End, Entry, Subject};
 pub use read::{Broken, Checked, Found, Reader, Wanted};
+pub use spent::{Counted, Spent};
 pub use trouble::{OpenError, remedy};
 
 /// So many answers may wait to be written for which nobody waits; the next ones are lost, and counted.
@@ -119,7 +121,7 @@ impl Config {
     }
 
     /// How long entries are kept; nothing if a unit has no fixed length, such as months.
-    fn keep(&self) -> Option<Duration> {
+    pub fn keep(&self) -> Option<Duration> {
         self.keep.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?.try_into().ok()
     }
 }
@@ -252,6 +254,10 @@ impl Ledger {
             Some(open) => open.reader.answers(wanted, below, most).await,
             None => Ok(Vec::new()),
         }
+    }
+
+    fn reader(&self) -> Option<&Reader> {
+        self.0.as_ref().map(|open| &open.reader)
     }
 
     /// Writes what was given so far, and ends. What is given from now on is lost.

@@ -237,6 +237,10 @@ impl Reader {
         }
     }
 
+    pub(super) const fn pool(&self) -> &SqlitePool {
+        &self.0
+    }
+
     pub(super) async fn close(&self) {
         self.0.close().await;
     }

@@ -40,7 +40,11 @@ pub(super) fn options(path: &Path) -> SqliteConnectOptions {
 
 fn migrations() -> Migrator {
     let first = include_str!("schema.sql").into_sql_str();
-    Migrator::with_migrations(vec![Migration::new(1, "entries".into(), MigrationType::Simple, first, false)])
+    let third = include_str!("spent.sql").into_sql_str();
+    Migrator::with_migrations(vec![
+        Migration::new(1, "entries".into(), MigrationType::Simple, first, false),
+        Migration::new(3, "spent".into(), MigrationType::Simple, third, false),
+    ])
 }
 
 impl Store {

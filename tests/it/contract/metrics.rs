@@ -8,6 +8,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::read;
+use crate::ledger::Folder;
 use crate::shell::series_named_in_shell_files;
 use crate::support::{Pair, TestGateway, anybody, person, pki};
 
@@ -27,6 +28,13 @@ pub const SERIES: &[(&str, &[&str])] = &[
     ("idgate_calls_avoided_total", &["reason"]),
     ("idgate_billed_calls_total", &["provider", "billed"]),
     ("idgate_duplicate_bills_total", &["provider"]),
+    ("idgate_cost_yuan_total", &["provider", "client", "purpose"]),
+    ("idgate_possible_cost_yuan_total", &["provider", "client", "purpose"]),
+    ("idgate_saved_yuan_total", &["reason"]),
+    ("idgate_budget_refused_calls_total", &["owner", "name"]),
+    ("idgate_budget_used_ratio", &["owner", "name", "period", "unit"]),
+    ("idgate_package_remaining_calls", &["provider", "package"]),
+    ("idgate_package_days_left", &["provider", "package"]),
     ("idgate_cache_entries", &[]),
     ("idgate_credential_generation", &["provider"]),
     ("idgate_in_flight", &["provider"]),
@@ -124,12 +132,18 @@ fn fetched(sandbox: &SandboxHandle) -> String {
     )
 }
 
+/// A budget and a package, which are shown only where there are any.
+const MONEY: &str = "[clients.c.budget]\nyuan_per_day = \"10\"\n[ledger]\nkeep = \"40000 days\"\n\
+                     [[providers.aliyun.packages]]\nid = \"p1\"\ncalls = 100\nbought = \"2020-01-01\"\nends = \"2099-01-01\"";
+
 /// A gateway that has answered, remembered, fallen back, refused, over TLS; its client's key ends some day.
-async fn after_some_questions() -> TestGateway {
+async fn after_some_questions() -> (TestGateway, Folder) {
     let hash: String = Sha256::digest("idg_synthetic").iter().map(|byte| format!("{byte:02x}")).collect();
     let key = format!("{{ id = \"c1\", sha256 = \"{hash}\", expires = \"2100-01-01T00:00:00Z\" }}");
     let (authority, server) = pki::shared();
     let gateway = TestGateway::new().over(server.section("tls", "")).over(format!("[clients.c]\nkeys = [{key}]"));
+    let folder = Folder::new();
+    let gateway = gateway.over(folder.toml()).over(MONEY);
     let gateway = gateway.http(authority.http(None)).over_sandbox(fetched).start().await;
     let ask = async |pair: &Pair| gateway.ask_with(pair, &[("authorization", "Bearer idg_synthetic")]).await;
     let known = Pair::new("张三", "11010519491231002X");
@@ -139,12 +153,12 @@ async fn after_some_questions() -> TestGateway {
     ask(&Pair::new("张三", "110105194912310021")).await;
     gateway.fault("aliyun", r#"{"kind": "outcome", "outcome": "account_fault", "reason": "arrears"}"#);
     assert_eq!(ask(&anybody()).await.verdict(), "match");
-    gateway
+    (gateway, folder)
 }
 
 #[tokio::test]
 async fn every_series_of_the_contract_exists_with_its_labels() {
-    let gateway = after_some_questions().await;
+    let (gateway, _folder) = after_some_questions().await;
     let page = Page::of(&gateway).await;
     for (name, labels) in SERIES {
         assert!(page.0.contains_key(*name), "no {name} in {:?}", page.names());
@@ -166,7 +180,7 @@ async fn what_can_fail_is_counted_at_zero_before_it_does() {
     let words = |text: &str| -> BTreeSet<String> { text.split_whitespace().map(str::to_owned).collect() };
     let outcomes = "verdict input_refused subject_throttled rate_limited account_fault source_down provider_error \
                     unreachable timeout interrupted unreadable skipped_open skipped_full skipped_rate skipped_hold \
-                    skipped_unsupported skipped_deadline";
+                    skipped_unsupported skipped_deadline skipped_budget";
     let accounts = "arrears quota_used_up subscription_expired not_activated no_permission key_refused \
                     signature_refused no_credential clock misconfigured";
     for provider in ["aliyun", "yunyi"] {
@@ -190,6 +204,7 @@ async fn what_can_fail_is_counted_at_zero_before_it_does() {
     assert_eq!(page.zeroes("idgate_config_reloads_total", "result", &[]), words("failure success"));
     let avoided = "cache shared invalid_input hold idempotent";
     assert_eq!(page.zeroes("idgate_calls_avoided_total", "reason", &[]), words(avoided));
+    assert_eq!(page.zeroes("idgate_saved_yuan_total", "reason", &[]), words("cache shared idempotent"));
     let kinds = page.zeroes("idgate_enumeration_suspected_total", "kind", &[("client", "anonymous")]);
     assert_eq!(kinds, words("names_per_number numbers_per_client"));
     assert!(!page.zeroes("idgate_fallbacks_total", "reason", &[("from", "aliyun"), ("to", "yunyi")]).is_empty());
@@ -229,7 +244,7 @@ async fn a_thousand_strange_callers_add_no_series() {
 
 #[tokio::test]
 async fn every_label_that_a_query_names_is_one_of_its_series() {
-    let gateway = after_some_questions().await;
+    let (gateway, _folder) = after_some_questions().await;
     let page = Page::of(&gateway).await;
     let queries = queries();
     assert!(queries.len() >= 30, "the queries are not recognised: {queries:#?}");

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::support::{Builder, Reply, TestGateway};
 
+mod budgets;
 mod lookups;
 mod sums;
 mod trouble;

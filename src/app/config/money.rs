@@ -1,0 +1,114 @@
+//! Budgets and prepaid packages: what must hold for them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::Read;
+use crate::resilience::spending::Limits;
+use crate::verify::purse::{Budget, Package};
+
+/// A label of metrics, and a word in a log.
+const LONGEST_ID: usize = 64;
+
+/// The limits of a budget, if there is one.
+pub(super) fn limits(at: &str, budget: Option<&Budget>, read: &mut Read) -> Limits {
+    let limits = budget.map_or(Ok(Limits::default()), Budget::limits);
+    limits.unwrap_or_else(|mistakes| {
+        read.section(&format!("{at}.budget"), mistakes);
+        Limits::default()
+    })
+}
+
+/// What the packages of one provider say about themselves.
+pub(super) fn check_packages(at: &str, packages: &[Package], read: &mut Read) {
+    let mut ids = BTreeSet::new();
+    for (index, package) in packages.iter().enumerate() {
+        let at = format!("{at}.packages[{index}]");
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if !(1..=LONGEST_ID).contains(&package.id.len()) || !package.id.bytes().all(plain) {
+            read.mistake(
+                format!("{at}.id"),
+                "must have 1 to 64 letters, digits, \"-\", \"_\" or \".\"; write \"2026-11\"",
+            );
+        }
+        if !ids.insert(&package.id) {
+            read.mistake(format!("{at}.id"), "is the id of another package of this provider; give it one of its own");
+        }
+        if package.ends <= package.bought {
+            read.mistake(format!("{at}.ends"), "is not after bought; write the last day on which it can be used");
+        }
+    }
+}
+
+/// What they need of the ledger: that there is one, and that it remembers the whole life of a package.
+pub(super) fn check_ledger(
+    clients: impl Iterator<Item = String>,
+    providers: &[(String, Option<&'static str>, &[Package])],
+    (has_file, keep): (bool, Option<Duration>),
+    read: &mut Read,
+) {
+    let counted = providers.iter().filter_map(|(at, key, _)| key.map(|key| format!("{at}.{key}")));
+    for key in clients.chain(counted).filter(|_| !has_file) {
+        let problem = "needs a ledger, or nobody would know after a restart what was spent; write a path into ledger.file, or \
+                       remove this";
+        read.mistake(key, problem);
+    }
+    for (at, _, packages) in providers {
+        for (index, package) in packages.iter().enumerate() {
+            let lives = Duration::try_from(package.ends.duration_since(package.bought)).unwrap_or_default();
+            if keep.is_some_and(|keep| lives > keep) {
+                let problem = "is longer after bought than the ledger keeps the calls that count it down; write a longer \
+                               ledger.keep";
+                read.mistake(format!("{at}.packages[{index}].ends"), problem);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Sources;
+
+    /// The keys with mistakes of a provider with `inner`, beside `other` sections.
+    fn keys(inner: &str, other: &str) -> Vec<String> {
+        let driver = crate::providers::DRIVERS.iter().find(|driver| driver.secrets.contains(&"app_code")).unwrap();
+        let toml = format!(
+            "[chain]\norder = [\"one\"]\n[providers.one]\ndriver = \"{}\"\nendpoints = [\"https://one.example\"]\n\
+             app_code = {{ value = \"synthetic\" }}\n{inner}\n{other}",
+            driver.name
+        );
+        let mistakes = Sources::text(toml).load().err().map(|mistakes| mistakes.0).unwrap_or_default();
+        mistakes.into_iter().map(|mistake| mistake.key).collect()
+    }
+
+    const LEDGER: &str =
+        "[ledger]\nfile = \"ledger.db\"\n[cache]\ndigest_key = { value = \"0123456789abcdef0123456789abcdef\" }";
+
+    #[test]
+    fn a_budget_has_amounts_above_zero_and_a_ledger() {
+        let budget = "[providers.one.budget]\ncalls_per_day = 1\nyuan_per_month = \"0.50\"";
+        assert_eq!(keys(budget, LEDGER), [""; 0]);
+        assert_eq!(keys(budget, ""), ["providers.one.budget"]);
+        let wrong = "[providers.one.budget]\nyuan_per_day = \"0\"\nyuan_per_month = \"1,5\"";
+        let expected = ["providers.one.budget.yuan_per_day", "providers.one.budget.yuan_per_month"];
+        assert_eq!(keys(wrong, LEDGER), expected);
+        let client = "[clients.c]\n[clients.c.budget]\nyuan_per_day = \"x\"";
+        assert!(keys(client, LEDGER).contains(&"clients.c.budget.yuan_per_day".to_owned()));
+        assert!(keys(client, "").contains(&"clients.c.budget".to_owned()));
+        assert_eq!(keys("[providers.one.budget]\ncalls_per_day = 0", LEDGER).len(), 1);
+    }
+
+    #[test]
+    fn packages_have_ids_of_their_own_end_after_they_were_bought_and_are_counted_for_as_long() {
+        let package = |id: &str, bought: &str, ends: &str| {
+            format!("[[providers.one.packages]]\nid = \"{id}\"\ncalls = 10\nbought = \"{bought}\"\nends = {ends}\n")
+        };
+        let good = package("a", "2026-01-01", "2026-12-31");
+        assert_eq!(keys(&good, LEDGER), [""; 0]);
+        assert_eq!(keys(&good, ""), ["providers.one.packages"]);
+        let several =
+            good.clone() + &package("a", "2026-01-01", "2026-01-01") + &package("b c", "2025-01-01", "\"2027-01-01\"");
+        let expected = ["packages[1].ends", "packages[1].id", "packages[2].ends", "packages[2].id"];
+        assert_eq!(keys(&several, LEDGER), expected.map(|key| format!("providers.one.{key}")));
+    }
+}

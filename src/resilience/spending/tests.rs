@@ -1,0 +1,167 @@
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+
+use super::*;
+
+const MOST: u64 = 300;
+
+fn on(day: i32) -> Moment {
+    Moment { day, month: day / 30 }
+}
+
+fn limited(limits: Limits) -> Arc<Spending> {
+    let spending = Arc::new(Spending::new(on(0)));
+    spending.limit(limits);
+    spending
+}
+
+fn calls(day: Option<u64>, month: Option<u64>) -> Limits {
+    Limits { day: Limit { calls: day, amount: None }, month: Limit { calls: month, amount: None } }
+}
+
+fn use_of(calls: u64, amount: u64) -> Use {
+    Use { calls, amount }
+}
+
+#[test]
+fn what_is_reserved_is_spent_until_it_is_known_to_have_cost_less() {
+    let spending = limited(Limits { day: Limit { calls: None, amount: Some(2 * MOST) }, month: Limit::default() });
+    let (one, other) = (spending.try_reserve(on(0), MOST).unwrap(), spending.try_reserve(on(0), MOST).unwrap());
+    assert_eq!(spending.try_reserve(on(0), 1).unwrap_err(), Full::Day);
+    one.settle(on(0), use_of(1, 100));
+    assert!(spending.try_reserve(on(0), 201).is_err());
+    other.settle(on(0), use_of(0, 0));
+    let third = spending.try_reserve(on(0), MOST).unwrap();
+    assert_eq!(spending.used(on(0)).map(|(_, used)| used), [use_of(2, 400); 2]);
+    third.release();
+    assert_eq!(spending.used(on(0)).map(|(_, used)| used), [use_of(1, 100); 2]);
+}
+
+#[test]
+fn a_reservation_that_is_dropped_was_spent_whole() {
+    let spending = limited(calls(Some(1), None));
+    drop(spending.try_reserve(on(0), MOST).unwrap());
+    assert_eq!(spending.used(on(0)).map(|(_, used)| used), [use_of(1, MOST); 2]);
+    assert_eq!(spending.try_reserve(on(0), MOST).unwrap_err(), Full::Day);
+}
+
+#[test]
+fn a_day_and_a_month_end_and_what_is_under_way_then_counts_in_the_next() {
+    let spending = limited(calls(Some(2), Some(3)));
+    spending.try_reserve(on(28), MOST).unwrap().settle(on(28), use_of(1, MOST));
+    let late = spending.try_reserve(on(28), MOST).unwrap();
+    assert_eq!(spending.try_reserve(on(28), MOST).unwrap_err(), Full::Day);
+    // It is still under way: one place is left of the new day's two, and none of the month's three.
+    let early = spending.try_reserve(on(29), MOST).unwrap();
+    assert_eq!(spending.try_reserve(on(29), MOST).unwrap_err(), Full::Month);
+    late.settle(on(30), use_of(1, MOST));
+    assert_eq!(spending.used(on(30)).map(|(_, used)| used.calls), [2, 2]);
+    early.settle(on(30), use_of(1, MOST));
+    assert_eq!(spending.try_reserve(on(30), MOST).unwrap_err(), Full::Day);
+    // A clock that goes back gives nobody a second yesterday.
+    assert_eq!(spending.try_reserve(on(29), MOST).unwrap_err(), Full::Day);
+    assert!(spending.try_reserve(on(31), MOST).is_ok());
+}
+
+#[test]
+fn other_limits_hold_at_once_for_what_was_spent_without_any() {
+    let spending = limited(Limits::default());
+    for _ in 0..5 {
+        spending.try_reserve(on(0), MOST).unwrap().settle(on(0), use_of(1, MOST));
+    }
+    spending.limit(calls(Some(5), None));
+    assert!(spending.try_reserve(on(0), MOST).is_err());
+    spending.limit(calls(Some(6), None));
+    assert!(spending.try_reserve(on(0), MOST).is_ok());
+    let before = limited(calls(None, Some(7)));
+    before.spent_before(use_of(1, 10), use_of(7, 70));
+    assert_eq!(before.try_reserve(on(0), MOST).unwrap_err(), Full::Month);
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Reserve(u64),
+    /// The n-th that is open, with a share of what it reserved.
+    Settle(usize, u64),
+    Release(usize),
+    Drop(usize),
+    /// So many days later.
+    Later(i32),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        5 => (0..=MOST).prop_map(Step::Reserve),
+        3 => (any::<usize>(), 0..=100_u64).prop_map(|(index, share)| Step::Settle(index, share)),
+        1 => any::<usize>().prop_map(Step::Release),
+        1 => any::<usize>().prop_map(Step::Drop),
+        1 => (-1..=20).prop_map(Step::Later),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, rng_seed: RngSeed::Fixed(7), failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The sums of the model are those of whoever pays: what has ended in a period, whatever was reserved for it when.
+    #[test]
+    fn no_limit_is_ever_passed_in_whatever_order_calls_begin_and_end(
+        steps in proptest::collection::vec(step(), 1..200),
+        (calls_a_day, amount_a_day) in (1..20_u64, 1..4_000_u64),
+        (calls_a_month, amount_a_month) in (1..60_u64, 1..12_000_u64),
+    ) {
+        let limits = Limits {
+            day: Limit { calls: Some(calls_a_day), amount: Some(amount_a_day) },
+            month: Limit { calls: Some(calls_a_month), amount: Some(amount_a_month) },
+        };
+        let spending = limited(limits);
+        let mut open = Vec::new();
+        let (mut day, mut latest) = (0, 0);
+        let mut ended: Vec<(i32, Use)> = Vec::new();
+        for step in steps {
+            let at = on(day);
+            let pick = |open: &mut Vec<(Reserved, u64)>, index: usize| {
+                (!open.is_empty()).then(|| open.swap_remove(index % open.len()))
+            };
+            match step {
+                Step::Reserve(most) => {
+                    if let Ok(reserved) = spending.try_reserve(at, most) {
+                        open.push((reserved, most));
+                    }
+                }
+                Step::Settle(index, share) => {
+                    if let Some((reserved, most)) = pick(&mut open, index) {
+                        let spent = use_of(u64::from(share > 0), most * share / 100);
+                        reserved.settle(at, spent);
+                        ended.push((latest, spent));
+                    }
+                }
+                Step::Release(index) => {
+                    if let Some((reserved, _)) = pick(&mut open, index) {
+                        reserved.release();
+                    }
+                }
+                Step::Drop(index) => {
+                    if let Some((reserved, most)) = pick(&mut open, index) {
+                        drop(reserved);
+                        ended.push((latest, use_of(1, most)));
+                    }
+                }
+                Step::Later(days) => {
+                    day = (day + days).max(0);
+                    latest = latest.max(day);
+                    spending.used(on(day));
+                }
+            }
+            let sum = |wanted: &dyn Fn(i32) -> bool| {
+                ended.iter().filter(|(day, _)| wanted(*day)).fold(Use::default(), |sum, (_, spent)| sum + *spent)
+            };
+            let of_today = sum(&|day| day == latest);
+            let of_this_month = sum(&|day| day / 30 == latest / 30);
+            prop_assert!(limits.day.has_room_for(of_today), "{of_today:?} of {:?}", limits.day);
+            prop_assert!(limits.month.has_room_for(of_this_month), "{of_this_month:?} of {:?}", limits.month);
+            let reserved = open.iter().fold(Use::default(), |sum, (_, most)| sum + use_of(1, *most));
+            let used = spending.used(at).map(|(_, used)| used);
+            prop_assert_eq!(used, [of_today + reserved, of_this_month + reserved]);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What calls have cost, added up: what budgets and packages need to know after a restart.
+
+use futures_util::TryStreamExt;
+use sqlx::Row;
+
+use super::Ledger;
+use super::read::Reader;
+
+/// What one client has spent at one provider since the beginning of a month.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spent {
+    /// The client.
+    pub client: String,
+    /// The provider.
+    pub provider: String,
+    /// Calls of today that brought a verdict or may be billed.
+    pub calls_today: u64,
+    /// What they have cost, or cost if they are billed, in millionths of a yuan.
+    pub micro_yuan_today: u64,
+    /// The same of the whole month, today too.
+    pub calls: u64,
+    /// The same of the whole month, today too.
+    pub micro_yuan: u64,
+}
+
+/// A call that uses a package, or shows that there is none left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted<'a> {
+    /// When it had ended, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// The provider.
+    pub provider: &'a str,
+    /// Billed; otherwise it was refused for this reason.
+    pub is_billed: bool,
+}
+
+impl Ledger {
+    /// What was spent from `month_ms` on, and of it from `day_ms` on (milliseconds since 1970).
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn spent(&self, month_ms: i64, day_ms: i64) -> Result<Vec<Spent>, sqlx::Error> {
+        match self.reader() {
+            Some(reader) => reader.spent(month_ms, day_ms).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The calls of this time that were billed, or refused for `reason`, in the order in which they ended.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn counted(
+        &self,
+        (from_ms, until_ms): (i64, i64),
+        reason: &str,
+        each: impl FnMut(Counted<'_>),
+    ) -> Result<(), sqlx::Error> {
+        match self.reader() {
+            Some(reader) => reader.counted((from_ms, until_ms), reason, each).await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Reader {
+    async fn spent(&self, month_ms: i64, day_ms: i64) -> Result<Vec<Spent>, sqlx::Error> {
+        let text = "SELECT client, provider, count(*) AS calls, sum(price_micro_yuan) AS micro_yuan, \
+                    sum(at_ms >= $2) AS calls_today, \
+                    sum(CASE WHEN at_ms >= $2 THEN price_micro_yuan ELSE 0 END) AS micro_yuan_today \
+                    FROM entries WHERE kind = 'call' AND at_ms >= $1 AND (outcome = 'verdict' OR billed <> 'no') \
+                    GROUP BY client, provider";
+        let rows = sqlx::query(text).bind(month_ms).bind(day_ms).fetch_all(self.pool()).await?;
+        let spent = rows.iter().map(|row| {
+            let sum = |name: &str| row.try_get::<i64, _>(name).map(i64::unsigned_abs);
+            Ok(Spent {
+                client: row.try_get("client")?,
+                provider: row.try_get("provider")?,
+                calls_today: sum("calls_today")?,
+                micro_yuan_today: sum("micro_yuan_today")?,
+                calls: sum("calls")?,
+                micro_yuan: sum("micro_yuan")?,
+            })
+        });
+        spent.collect()
+    }
+
+    async fn counted(
+        &self,
+        (from_ms, until_ms): (i64, i64),
+        reason: &str,
+        mut each: impl FnMut(Counted<'_>),
+    ) -> Result<(), sqlx::Error> {
+        let text = "SELECT at_ms, provider, billed FROM entries WHERE kind = 'call' AND at_ms >= $1 AND at_ms < $2 \
+                    AND (billed = 'yes' OR reason = $3) ORDER BY at_ms";
+        let mut rows = sqlx::query(text).bind(from_ms).bind(until_ms).bind(reason).fetch(self.pool());
+        while let Some(row) = rows.try_next().await? {
+            let is_billed = row.try_get::<&str, _>("billed")? == "yes";
+            each(Counted { at_ms: row.try_get("at_ms")?, provider: row.try_get("provider")?, is_billed });
+        }
+        Ok(())
+    }
+}

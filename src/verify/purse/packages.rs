@@ -1,0 +1,225 @@
+//! Prepaid packages: how many calls are left of each, and for how long.
+//!
+//! What is left is a pure fold over what has happened at the provider, day by day in China: how many calls were billed,
+//! and whether the provider then said that its quota was used up. So another configuration, or another process, comes to
+//! the same numbers.
+
+use std::num::NonZeroU64;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde::Deserialize;
+
+use super::meter::float;
+use crate::domain::clock::{date_in_china, start_in_china};
+
+/// The average use is that of so many days.
+const DAYS: i8 = 7;
+
+/// One of `[[providers.NAME.packages]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Package {
+    /// What the operator calls it.
+    pub id: String,
+    /// Calls in it.
+    pub calls: NonZeroU64,
+    /// The first day of it, in China.
+    pub bought: Date,
+    /// The last day of it, in China.
+    pub ends: Date,
+}
+
+/// What has happened at a provider, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct History(Vec<Part>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Part {
+    day: Date,
+    /// Calls that were billed.
+    billed: u64,
+    /// Whether the provider said after them that nothing was left.
+    used_up: bool,
+}
+
+/// What is left of a package.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Left {
+    pub(super) id: String,
+    pub(super) calls: u64,
+    pub(super) days: f64,
+}
+
+impl History {
+    /// A call was billed.
+    pub(super) fn billed(&mut self, day: Date) {
+        match self.0.last_mut() {
+            Some(last) if last.day == day && !last.used_up => last.billed += 1,
+            _ => self.0.push(Part { day, billed: 1, used_up: false }),
+        }
+    }
+
+    /// A call was refused, because nothing was left.
+    pub(super) fn used_up(&mut self, day: Date) {
+        match self.0.last_mut() {
+            Some(last) if last.day == day => last.used_up = true,
+            _ => self.0.push(Part { day, billed: 0, used_up: true }),
+        }
+    }
+
+    /// All of `earlier` was before.
+    pub(super) fn precede(&mut self, earlier: Self) {
+        let later = std::mem::replace(self, earlier);
+        self.0.extend(later.0);
+    }
+
+    /// Billed calls a day, of the last days for which there is a history.
+    fn average(&self, now: Timestamp) -> f64 {
+        let today = date_in_china(now);
+        let first = today.saturating_sub(jiff::Span::new().days(DAYS - 1));
+        let recent = self.0.iter().filter(|part| part.day >= first);
+        let billed = recent.map(|part| part.billed).sum();
+        let begins = self.0.first().map_or(first, |part| part.day.max(first));
+        // Half a day says little about a whole one.
+        float(billed) / start_in_china(begins).map_or(1.0, |begins| -days(now, begins)).max(1.0)
+    }
+}
+
+impl Package {
+    fn is_valid_on(&self, day: Date) -> bool {
+        self.bought <= day && day <= self.ends
+    }
+}
+
+/// Calls that are left of each package, the one that ends first first.
+fn calls_left<'a>(packages: &'a [Package], history: &History) -> Vec<(&'a Package, u64)> {
+    let mut all: Vec<_> = packages.iter().map(|package| (package, package.calls.get())).collect();
+    all.sort_by(|(one, _), (other, _)| (one.ends, &one.id).cmp(&(other.ends, &other.id)));
+    for part in &history.0 {
+        let mut billed = part.billed;
+        for (_, left) in all.iter_mut().filter(|(package, _)| package.is_valid_on(part.day)) {
+            let used = billed.min(*left);
+            (billed, *left) = (billed - used, *left - used);
+        }
+        // What was bought on that very day was bought because of it, as a rule: the next refusal will show.
+        let was_there = |package: &Package| package.is_valid_on(part.day) && package.bought < part.day;
+        if part.used_up {
+            all.iter_mut().filter(|(package, _)| was_there(package)).for_each(|(_, left)| *left = 0);
+        }
+    }
+    all
+}
+
+/// What is left of each package at `now`. A package that is used after others lasts for longer.
+pub(super) fn left(packages: &[Package], history: &History, now: Timestamp) -> Vec<Left> {
+    let average = history.average(now);
+    // In so many days those before are used up.
+    let mut begins = 0.0_f64;
+    let of = |(package, calls): (&Package, u64)| {
+        let end = package.ends.tomorrow().ok().and_then(start_in_china);
+        let ends = end.map_or(0.0, |end| days(now, end)).max(0.0);
+        let calls = if ends > 0.0 { calls } else { 0 };
+        let starts = start_in_china(package.bought).map_or(0.0, |bought| days(now, bought)).max(begins);
+        let lasts = if average > 0.0 { float(calls) / average } else { f64::INFINITY };
+        let days = if calls == 0 { 0.0 } else { (starts + lasts).min(ends) };
+        begins = begins.max(days);
+        Left { id: package.id.clone(), calls, days }
+    };
+    calls_left(packages, history).into_iter().map(of).collect()
+}
+
+/// From one time to the other.
+fn days(from: Timestamp, to: Timestamp) -> f64 {
+    to.duration_since(from).as_secs_f64() / (24.0 * 60.0 * 60.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+
+    fn day(day: i8) -> Date {
+        date(2026, 11, day)
+    }
+
+    fn package(id: &str, calls: u64, bought: i8, ends: i8) -> Package {
+        Package { id: id.to_owned(), calls: NonZeroU64::new(calls).unwrap(), bought: day(bought), ends: day(ends) }
+    }
+
+    fn history(parts: &[(i8, u64)], used_up: &[i8]) -> History {
+        let mut history = History::default();
+        for (on, billed) in parts {
+            (0..*billed).for_each(|_| history.billed(day(*on)));
+            if used_up.contains(on) {
+                history.used_up(day(*on));
+            }
+        }
+        history
+    }
+
+    fn remaining(packages: &[Package], history: &History) -> Vec<(String, u64)> {
+        calls_left(packages, history).into_iter().map(|(package, left)| (package.id.clone(), left)).collect()
+    }
+
+    fn noon(on: i8) -> Timestamp {
+        start_in_china(day(on)).unwrap() + jiff::SignedDuration::from_hours(12)
+    }
+
+    #[test]
+    fn calls_count_down_the_package_that_ends_first_among_those_valid_that_day() {
+        let packages = [package("late", 100, 1, 30), package("early", 10, 5, 20)];
+        let counted = |parts: &[(i8, u64)]| remaining(&packages, &history(parts, &[]));
+        let left = |early: u64, late: u64| vec![("early".to_owned(), early), ("late".to_owned(), late)];
+        assert_eq!(counted(&[]), left(10, 100));
+        assert_eq!(counted(&[(1, 3), (5, 4)]), left(6, 97), "the early one was not bought yet");
+        assert_eq!(counted(&[(5, 15)]), left(0, 95), "what it does not cover is the next one's");
+        assert_eq!(counted(&[(20, 4), (21, 4)]), left(6, 96), "its last day is its own");
+        assert_eq!(counted(&[(29, 200)]), left(10, 0), "nothing goes below zero");
+    }
+
+    #[test]
+    fn a_refusal_for_lack_of_quota_empties_what_was_there_and_nothing_that_is_bought_because_of_it() {
+        let packages = [package("old", 100, 1, 20), package("new", 50, 10, 28)];
+        let mut history = history(&[(9, 5), (10, 3)], &[10]);
+        let left = |old: u64, new: u64| vec![("old".to_owned(), old), ("new".to_owned(), new)];
+        assert_eq!(remaining(&packages, &history), left(0, 50));
+        history.billed(day(10));
+        history.used_up(day(10));
+        history.used_up(day(10));
+        history.billed(day(11));
+        assert_eq!(remaining(&packages, &history), left(0, 48));
+        history.used_up(day(11));
+        assert_eq!(remaining(&packages, &history), left(0, 0));
+    }
+
+    #[test]
+    fn days_left_are_those_until_its_end_or_until_it_is_used_up_after_those_before_it() {
+        let packages = [package("one", 100, 1, 20), package("two", 40, 1, 28)];
+        let used = history(&[(3, 20), (9, 5), (10, 5)], &[]);
+        // Since the 4th: 10 calls in six and a half days.
+        let left = left(&packages, &used, noon(10));
+        let days: Vec<_> = left.iter().map(|left| (left.calls, (left.days * 10.0).round() / 10.0)).collect();
+        // 70 calls would last for 45 days, 40 more for 26; each ends before.
+        assert_eq!(days, [(70, 10.5), (40, 18.5)]);
+        let busy = history(&[(3, 20), (10, 65)], &[]);
+        let days: Vec<_> =
+            super::left(&packages, &busy, noon(10)).iter().map(|left| (left.days * 10.0).round() / 10.0).collect();
+        // Ten a day: 15 are left of the first, then 40.
+        assert_eq!(days, [1.5, 5.5]);
+        let over = super::left(&packages, &busy, noon(29));
+        assert!(over.iter().all(|left| left.calls == 0 && left.days == 0.0), "{over:?}");
+        let unused = super::left(&[package("a", 1, 12, 20)], &History::default(), noon(10));
+        assert_eq!((unused[0].calls, unused[0].days), (1, 10.5));
+    }
+
+    #[test]
+    fn a_history_that_is_read_in_two_parts_is_the_same() {
+        let (mut whole, mut late) = (history(&[(1, 2), (2, 3), (3, 4)], &[2]), history(&[(3, 4)], &[]));
+        late.precede(history(&[(1, 2), (2, 3)], &[2]));
+        assert_eq!(whole, late);
+        whole.billed(day(4));
+        assert_ne!(whole, late);
+    }
+}
