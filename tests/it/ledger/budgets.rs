@@ -189,6 +189,13 @@ async fn money_is_counted_as_the_provider_counts_it_and_a_second_bill_for_a_pers
         let billed = running.sandbox.verdicts(provider) as f64;
         assert!((cost - billed * 0.30).abs() < 1e-9, "{provider}: {cost} yuan for {billed} calls");
     }
+    let forget = format!("http://{}/v1/subjects/forget", running.admin);
+    let body = people[0].body().to_string();
+    let forgotten =
+        running.http.post(forget).header("content-type", "application/json").body(body).send().await.unwrap();
+    assert_eq!(forgotten.status(), 200);
+    assert_eq!(running.ask(&people[0]).await.source(), "provider");
+    assert_eq!(running.metric("idgate_duplicate_bills_total", &[]).await, 3.0, "a forgotten person was never billed");
     let possible = running.metric("idgate_possible_cost_yuan_total", &[("provider", "aliyun")]).await;
     assert!((possible - 0.90).abs() < 1e-9, "{possible}");
     let saved = running.metric("idgate_saved_yuan_total", &[("reason", "cache")]).await;
@@ -212,15 +219,16 @@ async fn a_package_counts_down_over_restarts_and_a_provider_that_says_it_is_used
     let folder = Folder::new();
     let package = |id: &str, calls: u32, ends: &str| {
         format!(
-            "[[providers.aliyun.packages]]\nid = \"{id}\"\ncalls = {calls}\nbought = \"2020-01-01\"\nends = {ends}\n"
+            "[[providers.yunyi.packages]]\nid = \"{id}\"\ncalls = {calls}\nbought = \"2020-01-01\"\nends = {ends}\n"
         )
     };
     let (one, two) = (package("one", 10, "\"2098-12-31\""), package("two", 1000, "2099-12-31"));
     // In a file of its own it is one table; two of them are one array.
-    let described = |packages: &str| gateway(&folder).over("[ledger]\nkeep = \"40000 days\"").over(packages);
+    let described =
+        |packages: &str| gateway(&folder).chain(&["yunyi"]).over("[ledger]\nkeep = \"40000 days\"").over(packages);
     let left = async |running: &TestGateway| {
         let of = async |id| {
-            running.metric("idgate_package_remaining_calls", &[("provider", "aliyun"), ("package", id)]).await
+            running.metric("idgate_package_remaining_calls", &[("provider", "yunyi"), ("package", id)]).await
         };
         (of("one").await, of("two").await)
     };
@@ -244,7 +252,7 @@ async fn a_package_counts_down_over_restarts_and_a_provider_that_says_it_is_used
         running.ask(&anybody()).await;
     }
     assert_eq!(left(&running).await, (0.0, 997.0));
-    running.fault("aliyun", r#"{"kind": "outcome", "outcome": "account_fault", "reason": "quota_used_up"}"#);
+    running.fault("yunyi", r#"{"kind": "outcome", "outcome": "account_fault", "reason": "quota_used_up"}"#);
     running.ask(&anybody()).await;
     assert_eq!(left(&running).await, (0.0, 0.0));
     assert!(running.stop().await);
