@@ -42,6 +42,7 @@ mod rate;
 mod record;
 pub mod reply;
 pub mod rights;
+pub mod verification;
 pub mod verify;
 mod visit;
 
