@@ -17,6 +17,7 @@ use crate::app::{Gateway, World, lifecycle, telemetry};
 use crate::domain::clock::Ids;
 use crate::domain::verdict::Verdict;
 use crate::providers::DRIVERS;
+use crate::server::api::receipt::keys::Pair;
 use crate::server::sandbox::{People, Sandbox, SandboxHandle};
 use crate::verify::ProviderConfig;
 
@@ -85,6 +86,7 @@ pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
             Some(scratch) => scratch.under(sources, settings.digest_key.is_none(), &world.ids),
             None => sources,
         };
+        let sources = with_receipts(sources, &settings, scratch.is_some());
         let Found { files, settings } = sources.find();
         let settings = settings?;
         anyhow::ensure!(
@@ -107,6 +109,15 @@ pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
         sandbox.closed().await;
         done
     })
+}
+
+/// A key for receipts that ends with the sandbox, where there is a ledger and no key. Without one it gives no receipts.
+fn with_receipts(sources: Sources, settings: &Settings, has_scratch: bool) -> Sources {
+    let has_ledger = has_scratch || settings.ledger.file.is_some();
+    match Pair::new().filter(|_| has_ledger && !settings.receipts.can_sign()) {
+        Some(pair) => sources.over(format!("[receipts]\nkey = {{ value = {:?} }}\n", pair.private.expose())),
+        None => sources,
+    }
 }
 
 /// A folder for a ledger that ends with the sandbox.

@@ -21,6 +21,7 @@ mod outbound;
 mod production;
 mod profile;
 mod provider;
+mod receipts;
 mod repair;
 mod secret;
 mod sections;

@@ -19,6 +19,7 @@ pub enum Code {
     NotAcceptable,
     RequestTimeout,
     IdempotencyInProgress,
+    ReceiptUnavailable,
     PayloadTooLarge,
     UnsupportedMediaType,
     HeadersTooLarge,
@@ -51,7 +52,7 @@ pub(super) struct Row {
 
 impl Code {
     /// All of them, in the order of the statuses they come with.
-    pub const ALL: [Code; 28] = [
+    pub const ALL: [Code; 29] = [
         Code::MalformedRequest,
         Code::Unauthenticated,
         Code::Forbidden,
@@ -60,6 +61,7 @@ impl Code {
         Code::NotAcceptable,
         Code::RequestTimeout,
         Code::IdempotencyInProgress,
+        Code::ReceiptUnavailable,
         Code::PayloadTooLarge,
         Code::UnsupportedMediaType,
         Code::HeadersTooLarge,
@@ -140,6 +142,13 @@ impl Code {
                 true,
                 "The first request with this key is still being worked on",
                 "Wait, then send the same request with the same key again.",
+            ),
+            Code::ReceiptUnavailable => row(
+                "receipt_unavailable",
+                S::CONFLICT,
+                false,
+                "There is no receipt of this answer",
+                "`errors` says why, and what to do.",
             ),
             Code::PayloadTooLarge => row(
                 "payload_too_large",

@@ -1,4 +1,4 @@
-//! What was answered, looked up in the ledger: by id, in pages, by person. For its own client; for operators, on their
+//! What was answered, looked up in the ledger: by id (also as a receipt), in pages, by person. For its own client; for operators, on their
 //! listener, of all clients.
 //!
 //! Invariants: nothing here calls a provider; what belongs to another client looks like what does not exist; a page's
@@ -23,11 +23,11 @@ use super::body::VerifyBody;
 use super::meter::{NO_SOURCE, UNKNOWN};
 use super::verification::{CallOnRecord, CursorQuery, Page, PageQuery, SearchRequest, Verification};
 use super::verify::SOON;
-use super::{Api, Refused, headers, method_of};
+use super::{Api, Refused, headers, method_of, receipt};
 use super::{code::Code, problem::Problem};
 use crate::domain::verdict::Verdict;
 use crate::server::access_log::Line;
-use crate::storage::ledger::Wanted;
+use crate::storage::ledger::{Found, Wanted};
 
 pub(super) const ROUTE_ALL: &str = "/v1/verifications";
 pub(super) const ROUTE_ONE: &str = "/v1/verifications/{id}";
@@ -49,6 +49,8 @@ enum Scope {
 enum Told {
     One(Box<Verification>),
     Page(Page),
+    /// A compact JWS.
+    Receipt(String),
 }
 
 #[derive(Debug, Default)]
@@ -62,6 +64,10 @@ pub fn for_operators(api: Arc<Api>) -> Router {
     Router::new()
         .route(ROUTE_ALL, get(|State(api): State<Arc<Api>>, request: Request| answer_operator(api, ROUTE_ALL, request)))
         .route(ROUTE_ONE, get(|State(api): State<Arc<Api>>, request: Request| answer_operator(api, ROUTE_ONE, request)))
+        .route(
+            receipt::ROUTE,
+            get(|State(api): State<Arc<Api>>, request: Request| answer_operator(api, receipt::ROUTE, request)),
+        )
         .route(
             ROUTE_SEARCH,
             post(|State(api): State<Arc<Api>>, request: Request| answer_operator(api, ROUTE_SEARCH, request)),
@@ -108,7 +114,7 @@ pub(super) async fn search(State(api): State<Arc<Api>>, request: Request) -> Res
 }
 
 impl Api {
-    async fn answer_client(&self, route: &'static str, request: Request) -> Response {
+    pub(super) async fn answer_client(&self, route: &'static str, request: Request) -> Response {
         let (parts, body) = request.into_parts();
         let (began, request_id) = (Instant::now(), self.request_id(&parts.headers));
         let mut caller = None;
@@ -162,7 +168,17 @@ impl Api {
         body: Body,
         scope: Scope,
     ) -> Result<Told, Refused> {
-        if !headers::accepts_json(&parts.headers) {
+        let now = self.current.load();
+        if route == receipt::ROUTE {
+            if !headers::accepts(&parts.headers, receipt::MEDIA_TYPE) {
+                let detail = "a receipt is application/jose; accept that, or leave the header out";
+                return Err(Box::new(Problem::new(Code::NotAcceptable).with_error("", "not_jose", detail)));
+            }
+            // First, since it is so for all.
+            if !now.receipts.can_sign() {
+                return Err(receipt::no_key());
+            }
+        } else if !headers::accepts_json(&parts.headers) {
             return Err(Box::new(Problem::new(Code::NotAcceptable)));
         }
         if !self.ledger.is_on() {
@@ -170,7 +186,13 @@ impl Api {
             return Err(Box::new(Problem::new(Code::NotFound).with_error("", "no_ledger", detail)));
         }
         if route == ROUTE_ONE {
-            return Ok(Told::One(Box::new(self.look_up_one(parts.uri.path(), &scope).await?)));
+            let found = self.find(parts.uri.path(), &scope).await?;
+            return Ok(Told::One(Box::new(self.with_calls(found, &scope).await?)));
+        }
+        if route == receipt::ROUTE {
+            let path = parts.uri.path();
+            let found = self.find(path.strip_suffix("/receipt").unwrap_or(path), &scope).await?;
+            return Ok(Told::Receipt(receipt::give(&now.receipts, &self.digest_key, &found.answer)?));
         }
         let mut query = Query::parse(parts.uri.query().unwrap_or_default(), route == ROUTE_ALL)?;
         if route == ROUTE_SEARCH {
@@ -188,7 +210,8 @@ impl Api {
         Ok(Told::Page(Page { verifications: found.into_iter().map(Verification::from).collect(), next_cursor }))
     }
 
-    async fn look_up_one(&self, path: &str, scope: &Scope) -> Result<Verification, Refused> {
+    /// The answer whose id ends the path.
+    async fn find(&self, path: &str, scope: &Scope) -> Result<Found, Refused> {
         let nobody = || {
             let detail = "this client has no answer of this id in the ledger; what is too old is removed from it";
             Box::new(Problem::new(Code::NotFound).with_error("", "unknown_verification", detail))
@@ -199,7 +222,11 @@ impl Api {
             Scope::Client(client) => *found.answer.client == **client,
             Scope::All => true,
         });
-        let found = found.ok_or_else(nobody)?;
+        found.ok_or_else(nobody)
+    }
+
+    /// An answer; for operators with the calls of its flight.
+    async fn with_calls(&self, found: Found, scope: &Scope) -> Result<Verification, Refused> {
         let calls = match (scope, found.answer.flight) {
             (Scope::All, Some(flight)) => Some(self.ledger.calls(flight).await.map_err(|_| unreadable())?),
             _ => None,
@@ -236,9 +263,11 @@ fn unreadable() -> Refused {
 }
 
 fn respond(result: &Result<Told, Refused>, request_id: &str) -> Response {
-    let document = match result {
-        Ok(Told::One(verification)) => serde_json::to_vec(verification),
-        Ok(Told::Page(page)) => serde_json::to_vec(page),
+    const JSON: &str = "application/json";
+    let (media_type, document) = match result {
+        Ok(Told::One(verification)) => (JSON, serde_json::to_vec(verification)),
+        Ok(Told::Page(page)) => (JSON, serde_json::to_vec(page)),
+        Ok(Told::Receipt(jws)) => (receipt::MEDIA_TYPE, Ok(jws.clone().into_bytes())),
         Err(problem) => {
             let mut response = problem.to_response(request_id);
             response.headers_mut().insert(headers::X_REQUEST_ID, headers::value(request_id));
@@ -248,7 +277,7 @@ fn respond(result: &Result<Told, Refused>, request_id: &str) -> Response {
     // Serializing a struct of strings and numbers cannot fail; an empty body is still a valid answer.
     let mut response = Response::new(Body::from(document.unwrap_or_default()));
     let all = response.headers_mut();
-    all.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    all.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     all.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     all.insert(headers::X_REQUEST_ID, headers::value(request_id));
     response

@@ -151,7 +151,7 @@ pub struct SearchRequest {
     id_number: String,
 }
 
-fn at(ms: i64) -> String {
+pub(super) fn at(ms: i64) -> String {
     Timestamp::from_millisecond(ms).map(|at| format!("{at:.3}")).unwrap_or_default()
 }
 

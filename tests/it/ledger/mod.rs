@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::support::{Builder, Reply, TestGateway};
 
 mod lookups;
+mod receipts;
 mod sums;
 mod trouble;
 mod written;
