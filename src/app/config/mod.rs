@@ -169,6 +169,12 @@ impl Sources {
         Some((value.into_string().ok()?.parse().ok()?, is_tls))
     }
 
+    /// Whether a layer names this key, whatever it says; for a sandbox, which gives what is not named.
+    pub fn names(&self, section: &str, key: &str) -> bool {
+        let tree = self.layers(Layer::All, &mut Files::default());
+        tree.is_ok_and(|mut tree| secret::section(&mut tree, section).is_some_and(|table| table.contains_key(key)))
+    }
+
     fn layers(&self, layer: Layer, files: &mut Files) -> Result<Tree, Mistakes> {
         let mut builder = config::Config::builder().add_source(File::from_str(DEFAULT, FileFormat::Toml));
         if layer == Layer::All {

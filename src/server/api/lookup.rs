@@ -1,5 +1,5 @@
-//! What was answered, looked up in the ledger: by id (also as a receipt), in pages, by person. For its own client; for operators, on their
-//! listener, of all clients.
+//! What was answered, looked up in the ledger: by id (as a receipt too), in pages, by person. For its own client; for
+//! operators, on their listener, of all clients.
 //!
 //! Invariants: nothing here calls a provider; what belongs to another client looks like what does not exist; a page's
 //! cursor is a place in the ledger, so nothing that is written meanwhile moves it.

@@ -39,8 +39,14 @@ pub(super) fn options(path: &Path) -> SqliteConnectOptions {
 }
 
 fn migrations() -> Migrator {
-    let first = include_str!("schema.sql").into_sql_str();
-    Migrator::with_migrations(vec![Migration::new(1, "entries".into(), MigrationType::Simple, first, false)])
+    let all = [
+        (1, "entries", include_str!("schema.sql").into_sql_str()),
+        (4, "calls by time", include_str!("calls_by_time.sql").into_sql_str()),
+    ];
+    let migration = |(number, name, text): (i64, &'static str, _)| {
+        Migration::new(number, name.into(), MigrationType::Simple, text, false)
+    };
+    Migrator::with_migrations(all.into_iter().map(migration).collect())
 }
 
 impl Store {

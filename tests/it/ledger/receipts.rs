@@ -145,7 +145,7 @@ async fn a_receipt_is_for_its_own_client_and_only_of_a_verdict_that_was_given_wi
     assert_eq!(refused(&gateway, &before, KEY).await, unavailable("no_receipt_key"));
     assert!(published(&gateway).await.keys.is_empty());
     gateway.rewrite(|text| text + &receipts(&keys));
-    assert_eq!(gateway.reload().await.body["added"], serde_json::json!(["receipts"]));
+    assert_eq!(gateway.reload().await.body["changed"], serde_json::json!(["receipts"]));
     assert_eq!(refused(&gateway, &before, KEY).await, unavailable("answered_without_receipts"));
     let pair = anybody();
     let id = ask(&gateway, &pair).await.body["verification_id"].clone();
