@@ -17,15 +17,15 @@ const SHOWN: usize = 10;
 /// What rows and calls come to.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
-    pub(super) provider: String,
-    pub(super) from: String,
-    pub(super) to: String,
+    provider: String,
+    from: String,
+    to: String,
     pub(super) balances: bool,
     /// Billed there and here.
     agree: Sum,
     /// Neither: on neither side, or unknown here and not billed there.
     free: Sum,
-    /// Billed on both sides, at another price.
+    /// Billed on both sides, at another price: how much more there.
     price_differs: Sum,
     /// Billed there, and unknown or not billed here, by what the call came to: `timeout`, `late`, …, or `no_call`, `repeated`.
     billed_there: BTreeMap<String, Sum>,
@@ -42,7 +42,7 @@ pub(super) struct Report {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 struct Sum {
     count: u64,
-    /// In millionths of a yuan; for rows without an amount our own price of the call, and nothing without a call.
+    /// In millionths of a yuan; of a row without an amount the price that the call has here, or nothing if there is no call.
     micro_yuan: i64,
 }
 

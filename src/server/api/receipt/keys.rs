@@ -51,7 +51,6 @@ pub struct Former {
 }
 
 /// The keys of one configuration.
-#[derive(Clone, Default)]
 pub struct Keys {
     signing: Option<(Header, EncodingKey)>,
     published: Bytes,
