@@ -268,6 +268,7 @@ fn snapshot(live: Arc<Live>, settings: Settings, before: Option<&Clients>) -> Sn
         operators: Operators::new(&settings.operators),
         rules: settings.rules,
         regions: Arc::new(settings.regions),
+        receipts: settings.receipts,
         limits: api::Limits {
             request_timeout: settings.server.request_timeout,
             body_timeout: settings.server.body_timeout,

@@ -10,6 +10,7 @@ pub mod money;
 pub mod name;
 pub mod outcome;
 pub mod personal;
+pub mod receipt;
 pub mod region;
 mod script;
 pub mod subject;

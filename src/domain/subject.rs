@@ -41,7 +41,7 @@ pub struct DigestKey {
 
 /// A keyed digest: equal for equal subjects, and of no use without the key. Still personal data; never shown to callers.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Digest([u8; 32]);
+pub struct Digest(pub(super) [u8; 32]);
 
 impl Default for PairRules {
     fn default() -> Self {
@@ -87,13 +87,7 @@ impl Subject {
 impl DigestKey {
     /// Takes 32 random bytes from a secret store, one key per purpose.
     pub fn new(key: [u8; 32]) -> Self {
-        let key = Zeroizing::new(key);
-        // HMAC fills a short key up with zeros; a whole block is the form that cannot fail.
-        let mut block = Zeroizing::new([0; 64]);
-        for (place, byte) in block.iter_mut().zip(*key) {
-            *place = byte;
-        }
-        let mut key = Self { mac: Hmac::new((&*block).into()), id: Arc::default() };
+        let mut key = Self { mac: keyed(&Zeroizing::new(key)), id: Arc::default() };
         key.id = key.digest("key-id/v1", &[]).to_hex().get(..8).unwrap_or_default().into();
         key
     }
@@ -119,6 +113,16 @@ impl DigestKey {
     pub fn person(&self, subject: &Subject) -> Digest {
         self.digest("person/v1", &[subject.id_number().as_bytes(), subject.name().as_bytes()])
     }
+}
+
+/// HMAC-SHA-256 under a key of 32 bytes.
+pub(super) fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
+    // HMAC fills a short key up with zeros; a whole block is the form that cannot fail.
+    let mut block = Zeroizing::new([0; 64]);
+    for (place, byte) in block.iter_mut().zip(*key) {
+        *place = byte;
+    }
+    Hmac::new((&*block).into())
 }
 
 impl fmt::Debug for DigestKey {

@@ -25,6 +25,8 @@ use super::{admin, api, reload, subjects};
         api::lookup::page,
         api::lookup::one,
         api::lookup::search,
+        api::receipt::receipt,
+        api::receipt::published,
         admin::livez,
         admin::readyz,
         admin::metrics,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::api::auth::Clients;
+use super::api::receipt::keys::Keys;
 use super::api::{Limits, Rules};
 use super::operator::Operators;
 use crate::domain::region::Regions;
@@ -29,6 +30,8 @@ pub struct Snapshot {
     pub regions: Arc<Regions>,
     /// The limits of a request.
     pub limits: Limits,
+    /// The keys of receipts.
+    pub receipts: Keys,
     /// Names this configuration, for the ledger.
     pub version: Arc<str>,
 }

@@ -1,7 +1,12 @@
-//! `idgate key new CLIENT`, and `idgate key new --operator NAME`.
+//! `idgate key new CLIENT`, `idgate key new --operator NAME`, and `idgate key new --receipts FILE`.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
@@ -10,6 +15,7 @@ use jiff::tz::Offset;
 use sha2::{Digest, Sha256};
 
 use crate::server::api::key::KEY_PREFIX;
+use crate::server::api::receipt::keys::Pair;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -20,18 +26,25 @@ pub(super) enum Command {
 #[derive(Debug, clap::Args)]
 pub(super) struct New {
     /// The client's name: lower-case letters, digits and _.
-    #[arg(required_unless_present = "operator", conflicts_with = "operator")]
+    #[arg(required_unless_present_any = ["operator", "receipts"], conflicts_with_all = ["operator", "receipts"])]
     client: Option<String>,
     /// Makes a key for an operator of this name instead.
     #[arg(long, value_name = "NAME")]
     operator: Option<String>,
+    /// Makes the key that signs receipts instead: the private half in FILE, which must not be there yet, the public half in
+    /// FILE.pub.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["operator", "expires"])]
+    receipts: Option<PathBuf>,
     /// From then on the key is refused: a day, which begins in China (2027-01-01), or a time (2027-01-01T00:00:00Z).
     #[arg(long, value_name = "DATE", value_parser = end)]
     expires: Option<Timestamp>,
 }
 
 pub(super) fn run(command: &Command) -> anyhow::Result<ExitCode> {
-    let Command::New(New { client, operator, expires }) = command;
+    let Command::New(New { client, operator, receipts, expires }) = command;
+    if let Some(file) = receipts {
+        return new_receipts_key(file);
+    }
     let (section, name, holder) = match operator {
         Some(name) => ("operators", name, "operator"),
         None => ("clients", client.as_ref().unwrap_or(const { &String::new() }), "caller"),
@@ -48,6 +61,26 @@ pub(super) fn run(command: &Command) -> anyhow::Result<ExitCode> {
         "The key, shown this once; give it to the {holder}:\n\n  {key}\n\n\
          The lines for the configuration; they hold only its SHA-256. Beside an old key, add what is in [ ] to its list:\n\n  \
          [{section}.{name}]\n  keys = [{{ id = \"{id}\", sha256 = \"{hash}\"{expires} }}]"
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn new_receipts_key(file: &Path) -> anyhow::Result<ExitCode> {
+    let Pair { private, public } = Pair::new().context("the operating system gives no randomness")?;
+    let mut name = file.as_os_str().to_owned();
+    name.push(".pub");
+    let public_file = PathBuf::from(name);
+    for (path, text, mode) in [(file, private.expose(), 0o600), (&*public_file, &*public, 0o644)] {
+        let created = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+        let written = created.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
+        written.with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    let (file, public_file) = (file.display(), public_file.display());
+    super::say(&format!(
+        "The private half is in {file}, for idgate alone; the public half in {public_file}, which has to be kept as long as \
+         receipts are to be verified.\n\nThe lines for the configuration. A key before this one goes on being published by \
+         what is in [ ]:\n\n  [receipts]\n  key = {{ file = \"{file}\" }}\n  \
+         former = [{{ public_key = \"PATH-OF-THE-KEY-BEFORE.pub\" }}]"
     ));
     Ok(ExitCode::SUCCESS)
 }

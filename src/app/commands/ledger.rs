@@ -94,9 +94,9 @@ pub(super) fn run(sources: &Sources, command: Command) -> anyhow::Result<ExitCod
 }
 
 impl Of {
-    async fn open(self, sources: &Sources) -> anyhow::Result<Reader> {
-        let file = match self.file {
-            Some(file) => file,
+    pub(super) async fn open(&self, sources: &Sources) -> anyhow::Result<Reader> {
+        let file = match &self.file {
+            Some(file) => file.clone(),
             None => sources.load()?.ledger.file.context("ledger.file names no file; name one, or use --file FILE")?,
         };
         let opened = Reader::open(&file).await;
@@ -230,7 +230,7 @@ fn in_short(attempt: &Attempt) -> String {
 }
 
 /// On standard error, and only where somebody sees it.
-fn bar(length: u64) -> ProgressBar {
+pub(super) fn bar(length: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len} {eta}");
     ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

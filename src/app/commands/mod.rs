@@ -1,4 +1,5 @@
-//! The commands of the binary, one file each. Exit codes: 0 done, 1 failed, 64 wrong usage, 78 wrong configuration.
+//! The commands of the binary, one file each. Exit codes: 0 done, 1 failed, 64 wrong usage, 78 wrong configuration;
+//! `reconcile` also has 2.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,6 +12,7 @@ use super::config::{Mistakes, Sources};
 mod healthcheck;
 mod key;
 mod ledger;
+mod reconcile;
 mod sandbox;
 mod serve;
 mod verify;
@@ -39,12 +41,14 @@ enum Command {
     Check,
     /// Ask one question with the configured providers (it may be billed) and print the answer.
     Verify(verify::Args),
-    /// Make a key for a client.
+    /// Make a key: for a client, for an operator, or the one that signs receipts.
     #[command(subcommand)]
     Key(key::Command),
     /// Check or export what was answered and paid.
     #[command(subcommand)]
     Ledger(ledger::Command),
+    /// Compare a provider's usage export with the ledger. Exit code 0 if it balances, 1 if not, 2 if it cannot be told.
+    Reconcile(reconcile::Args),
     /// Print the API as an OpenAPI document (openapi.yaml).
     Openapi,
     /// Ask the running gateway on this machine whether it is alive; exit code 0 if so.
@@ -70,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&sources, &args),
         Command::Key(command) => key::run(&command),
         Command::Ledger(command) => ledger::run(&sources, command),
+        Command::Reconcile(args) => reconcile::run(&sources, args),
         Command::Openapi => openapi(),
         Command::Healthcheck => healthcheck::run(&sources),
     };

@@ -17,6 +17,7 @@ use crate::app::{Gateway, World, lifecycle, telemetry};
 use crate::domain::clock::Ids;
 use crate::domain::verdict::Verdict;
 use crate::providers::DRIVERS;
+use crate::server::api::receipt::keys::Pair;
 use crate::server::sandbox::{People, Sandbox, SandboxHandle};
 use crate::verify::ProviderConfig;
 
@@ -79,12 +80,12 @@ pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
         world.more_admin = sandbox.handle().router();
         let sources = args.flags().fold(sources, |sources, (key, addr)| sources.with_variable(key, addr));
         let sources = sources.over(FOR_A_LAPTOP).over(simulated::configuration(&sandbox.handle()));
-        let settings = sources.load()?;
-        let scratch = if settings.ledger.file.is_none() { Scratch::new(&world.ids) } else { None };
+        let scratch = if sources.names("ledger", "file") { None } else { Scratch::new(&world.ids) };
         let sources = match &scratch {
-            Some(scratch) => scratch.under(sources, settings.digest_key.is_none(), &world.ids),
+            Some(scratch) => scratch.under(sources, &world.ids),
             None => sources,
         };
+        let sources = with_receipts(sources);
         let Found { files, settings } = sources.find();
         let settings = settings?;
         anyhow::ensure!(
@@ -109,6 +110,15 @@ pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// A key for receipts that ends with the sandbox, where there is a ledger and no key. Without one it gives no receipts.
+fn with_receipts(sources: Sources) -> Sources {
+    let wants_key = sources.names("ledger", "file") && !sources.names("receipts", "key");
+    match Pair::new().filter(|_| wants_key) {
+        Some(pair) => sources.over(format!("[receipts]\nkey = {{ value = {:?} }}\n", pair.private.expose())),
+        None => sources,
+    }
+}
+
 /// A folder for a ledger that ends with the sandbox.
 struct Scratch(PathBuf);
 
@@ -120,9 +130,9 @@ impl Scratch {
         Some(Self(folder))
     }
 
-    fn under(&self, sources: Sources, wants_key: bool, ids: &Ids) -> Sources {
+    fn under(&self, sources: Sources, ids: &Ids) -> Sources {
         let sources = sources.over(format!("[ledger]\nfile = {:?}\n", self.0.join("ledger.db").display().to_string()));
-        if !wants_key {
+        if sources.names("cache", "digest_key") {
             return sources;
         }
         let key: String = (0..2).map(|_| ids.nonce().simple().to_string()).collect();

@@ -22,6 +22,7 @@ mod outbound;
 mod production;
 mod profile;
 mod provider;
+mod receipts;
 mod repair;
 mod secret;
 mod sections;
@@ -167,6 +168,12 @@ impl Sources {
         let is_tls = secret::section(server, "admin_tls").is_some();
         let value = server.remove("admin_listen")?;
         Some((value.into_string().ok()?.parse().ok()?, is_tls))
+    }
+
+    /// Whether a layer names this key, whatever it says; for a sandbox, which gives what is not named.
+    pub fn names(&self, section: &str, key: &str) -> bool {
+        let tree = self.layers(Layer::All, &mut Files::default());
+        tree.is_ok_and(|mut tree| secret::section(&mut tree, section).is_some_and(|table| table.contains_key(key)))
     }
 
     fn layers(&self, layer: Layer, files: &mut Files) -> Result<Tree, Mistakes> {

@@ -22,13 +22,15 @@ pub(super) const DIGEST_KEY: &str = "cache.digest_key";
 /// The private keys of the listeners.
 pub(super) const TLS_KEY: &str = "server.tls.key";
 pub(super) const ADMIN_TLS_KEY: &str = "server.admin_tls.key";
+/// The key that signs receipts.
+pub(super) const RECEIPTS_KEY: &str = "receipts.key";
 /// The credential that follows a provider's own.
 pub(super) const NEXT: &str = "next";
 /// Where a provider's credentials come from, instead of being written down.
 pub(super) const CREDENTIALS: &str = "credentials";
 
 /// The keys of the secrets that are no provider's.
-const OURS: [&str; 3] = [DIGEST_KEY, TLS_KEY, ADMIN_TLS_KEY];
+const OURS: [&str; 4] = [DIGEST_KEY, TLS_KEY, ADMIN_TLS_KEY, RECEIPTS_KEY];
 
 /// Tables inside a provider's section that hold secrets under the same keys as the section itself.
 pub(super) const WITH_SECRETS: [&str; 2] = [NEXT, CREDENTIALS];

@@ -14,7 +14,7 @@ use super::name::check_name;
 use super::profile::Profile;
 use super::provider::{self, DriverSettings};
 use super::secret::{ADMIN_TLS_KEY, DIGEST_KEY, TLS_KEY};
-use super::{Read, Sections, money, tls};
+use super::{Read, Sections, money, receipts, tls};
 use crate::domain::id_number::Calendar;
 use crate::domain::personal::Secret;
 use crate::domain::region::Regions;
@@ -23,6 +23,7 @@ use crate::resilience::{account, breaker};
 use crate::server::api::auth::{ANONYMOUS, ClientConfig, DEFAULT_PURPOSE};
 use crate::server::api::certificate::Identity;
 use crate::server::api::key::KeyConfig;
+use crate::server::api::receipt;
 use crate::server::operator::OperatorConfig;
 use crate::server::{api, listener};
 use crate::storage;
@@ -65,6 +66,8 @@ pub struct Settings {
     pub cache: storage::Config,
     /// Section `[ledger]`.
     pub ledger: storage::ledger::Config,
+    /// Section `[receipts]`, ready to sign.
+    pub receipts: receipt::keys::Keys,
     /// The secret of all digests, if one is configured.
     pub digest_key: Option<Secret>,
     /// Providers, chain, breakers, holds.
@@ -185,6 +188,8 @@ pub(super) struct Raw {
     purposes: BTreeMap<String, policy::Purpose>,
     cache: storage::Config,
     ledger: storage::ledger::Config,
+    #[serde(default)]
+    receipts: receipt::keys::Config,
     holds: hold::Config,
     enumeration: enumeration::Config,
     budget: BudgetSection,
@@ -218,6 +223,7 @@ pub(super) fn finish(
                        secret that stays (`openssl rand -hex 32` makes one)";
         read.mistake(DIGEST_KEY, problem);
     }
+    let receipts = receipts::finish(&raw.receipts, raw.ledger.file.is_some(), &mut sections, read);
     read.section("holds", raw.holds.validate());
     read.section("enumeration", raw.enumeration.validate());
     read.section("breaker", raw.breaker.validate());
@@ -272,6 +278,7 @@ pub(super) fn finish(
         clients: raw.clients,
         operators: raw.operators,
         purposes: purposes.into_iter().collect(),
+        receipts: receipts?,
         digest_key: read.secrets.remove(DIGEST_KEY),
         verify: verify::Config {
             providers,

@@ -16,7 +16,7 @@ use utoipa::openapi::{
 use utoipa::{IntoParams, Modify, PartialSchema, ToSchema};
 
 use super::reply::{ALTERNATE_SPELLING, CONVERTED};
-use super::{ROUTE, lookup};
+use super::{ROUTE, lookup, receipt};
 use super::{code::Code, problem::Problem};
 use crate::domain::id_number::{InvalidIdNumber, Sex};
 use crate::domain::money::Billed;
@@ -94,7 +94,7 @@ words! {
         [CONVERTED, ALTERNATE_SPELLING].into_iter().chain(Warning::ALL.map(Warning::as_str));
 }
 
-/// The problems that a look-up can meet, of the three kinds: by id, in pages, by person.
+/// The problems that a look-up can meet, of the four kinds: by id, by id as a receipt, in pages, by person.
 const OF_ALL_LOOK_UPS: [Code; 9] = [
     Code::Unauthenticated,
     Code::NotFound,
@@ -106,6 +106,8 @@ const OF_ALL_LOOK_UPS: [Code; 9] = [
     Code::LedgerUnavailable,
     Code::Overloaded,
 ];
+const OF_A_RECEIPT: [Code; 1] = [Code::ReceiptUnavailable];
+const OF_KEYS: [Code; 2] = [Code::MethodNotAllowed, Code::HeadersTooLarge];
 const OF_PAGES: [Code; 1] = [Code::MalformedRequest];
 const OF_A_SEARCH: [Code; 5] =
     [Code::RequestTimeout, Code::PayloadTooLarge, Code::UnsupportedMediaType, Code::InvalidName, Code::InvalidIdNumber];
@@ -118,8 +120,11 @@ impl Modify for Problems {
     fn modify(&self, document: &mut OpenApi) {
         let of_pages = [&OF_ALL_LOOK_UPS[..], &OF_PAGES].concat();
         let of_a_search = [&of_pages[..], &OF_A_SEARCH].concat();
-        let all: [(&str, &[Code]); 4] = [
+        let of_a_receipt = [&OF_ALL_LOOK_UPS[..], &OF_A_RECEIPT].concat();
+        let all: [(&str, &[Code]); 6] = [
             (ROUTE, &Code::ALL),
+            (receipt::ROUTE, &of_a_receipt),
+            (receipt::ROUTE_KEYS, &OF_KEYS),
             (lookup::ROUTE_ONE, &OF_ALL_LOOK_UPS),
             (lookup::ROUTE_ALL, &of_pages),
             (lookup::ROUTE_SEARCH, &of_a_search),

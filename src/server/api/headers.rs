@@ -111,13 +111,18 @@ pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
 
 /// Whether the caller takes JSON.
 pub fn accepts_json(headers: &HeaderMap) -> bool {
+    accepts(headers, "application/json")
+}
+
+/// Whether the caller takes this kind of `application/…`.
+pub fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
     let mut ranges = directives(headers, &header::ACCEPT, ',').peekable();
     ranges.peek().is_none()
         || ranges.any(|range| {
             let mut parts = range.split(';').map(str::trim);
             let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
             let refused = parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
-            !refused && matches!(kind.as_str(), "*/*" | "application/*" | "application/json")
+            !refused && (matches!(kind.as_str(), "*/*" | "application/*") || kind == wanted)
         })
 }
 

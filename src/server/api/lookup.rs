@@ -1,5 +1,5 @@
-//! What was answered, looked up in the ledger: by id, in pages, by person. For its own client; for operators, on their
-//! listener, of all clients.
+//! What was answered, looked up in the ledger: by id (as a receipt too), in pages, by person. For its own client; for
+//! operators, on their listener, of all clients.
 //!
 //! Invariants: nothing here calls a provider; what belongs to another client looks like what does not exist; a page's
 //! cursor is a place in the ledger, so nothing that is written meanwhile moves it.
@@ -15,21 +15,19 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderValue, header, request};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::auth::Caller;
 use super::body::VerifyBody;
-use super::document::{BilledWord, OutcomeWord, SourceWord, VerdictWord};
 use super::meter::{NO_SOURCE, UNKNOWN};
+use super::verification::{CallOnRecord, CursorQuery, Page, PageQuery, SearchRequest, Verification};
 use super::verify::SOON;
-use super::{Api, Refused, headers, method_of};
+use super::{Api, Refused, headers, method_of, receipt};
 use super::{code::Code, problem::Problem};
 use crate::domain::verdict::Verdict;
 use crate::server::access_log::Line;
-use crate::storage::ledger::{Call, Found, Wanted};
+use crate::storage::ledger::{Found, Wanted};
 
 pub(super) const ROUTE_ALL: &str = "/v1/verifications";
 pub(super) const ROUTE_ONE: &str = "/v1/verifications/{id}";
@@ -37,154 +35,6 @@ pub(super) const ROUTE_SEARCH: &str = "/v1/verifications/search";
 
 /// Answers on a page.
 const PAGE: u32 = 100;
-
-/// A question that was answered, as it stands in the ledger.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Verification {
-    /// The id that its answer had.
-    verification_id: Uuid,
-    /// When it was answered (RFC 3339, UTC).
-    #[schema(format = DateTime)]
-    answered_at: String,
-    /// The client that asked.
-    client: String,
-    /// What it asked for.
-    purpose: String,
-    /// Its own reference.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    reference: Option<String>,
-    /// The verdict, if there was one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, value_type = Option<VerdictWord>)]
-    verdict: Option<String>,
-    /// The code of the problem, if there was none. `outcome_unknown` stands also for a caller who left, or whose answer was
-    /// cut off by the end of the process.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    code: Option<String>,
-    /// How the verdict came to the caller.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, value_type = Option<SourceWord>)]
-    source: Option<String>,
-    /// The provider that gave it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    provider: Option<String>,
-    /// Its reference.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    provider_request_id: Option<String>,
-    /// When it gave it (RFC 3339, UTC).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, format = DateTime)]
-    verified_at: Option<String>,
-    /// What was tried for this question.
-    attempts: Vec<AttemptOnRecord>,
-    /// The configuration of that moment.
-    configuration: String,
-    /// The calls of its flight, late ones too, with their prices. Only for operators, and only by id.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    calls: Option<Vec<CallOnRecord>>,
-    /// What those calls have cost that are billed, in millionths of a yuan.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    cost_micro_yuan: Option<u64>,
-    /// The same with those of which nobody knows whether they are billed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    possible_cost_micro_yuan: Option<u64>,
-}
-
-/// One try at a provider.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct AttemptOnRecord {
-    provider: String,
-    endpoint: String,
-    #[schema(value_type = OutcomeWord)]
-    outcome: String,
-    #[schema(value_type = BilledWord)]
-    billed: String,
-    duration_ms: u64,
-}
-
-/// One call that was made.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct CallOnRecord {
-    #[serde(flatten)]
-    attempt: AttemptOnRecord,
-    /// When it had ended (RFC 3339, UTC).
-    #[schema(format = DateTime)]
-    ended_at: String,
-    /// The provider's reference.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    provider_request_id: Option<String>,
-    /// What it cost, or at most costs if it is billed, in millionths of a yuan.
-    price_micro_yuan: u64,
-    /// Whether it came after its attempt had been given up.
-    late: bool,
-}
-
-/// A page of the ledger, the newest first.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Page {
-    /// At most 100.
-    verifications: Vec<Verification>,
-    /// Where the next page begins, if there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    next_cursor: Option<String>,
-}
-
-/// Which answers are wanted.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "the documented form of what `Query::parse` reads")]
-pub struct PageQuery {
-    /// Those with this reference.
-    #[param(required = false, min_length = 1, max_length = 128, pattern = "^[!-~]+$")]
-    reference: String,
-    /// Not before (RFC 3339).
-    #[param(required = false, format = DateTime)]
-    from: String,
-    /// Before (RFC 3339).
-    #[param(required = false, format = DateTime)]
-    to: String,
-    /// By this provider.
-    #[param(required = false, min_length = 1, max_length = 64, pattern = "^[a-z0-9_]+$")]
-    provider: String,
-    /// With this verdict.
-    #[param(required = false, value_type = VerdictWord)]
-    verdict: String,
-    /// `next_cursor` of the page before.
-    #[param(required = false, min_length = 1, max_length = 16, pattern = "^[A-Za-z0-9_-]+$")]
-    cursor: String,
-}
-
-/// Where to begin.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "the documented form of what `Query::parse` reads")]
-pub struct CursorQuery {
-    /// `next_cursor` of the page before.
-    #[param(required = false, min_length = 1, max_length = 16, pattern = "^[A-Za-z0-9_-]+$")]
-    cursor: String,
-}
-
-/// A person. In a body, so that no log of an address has them.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "the documented form of what `VerifyBody::parse` reads")]
-pub struct SearchRequest {
-    /// As on the ID card.
-    #[schema(example = "张三", min_length = 1)]
-    name: String,
-    /// 18 characters (15 are converted).
-    #[schema(example = "11010519491231002X", min_length = 1)]
-    id_number: String,
-}
 
 /// Whose answers may be seen.
 #[derive(Debug, Clone)]
@@ -199,6 +49,8 @@ enum Scope {
 enum Told {
     One(Box<Verification>),
     Page(Page),
+    /// A compact JWS.
+    Receipt(String),
 }
 
 #[derive(Debug, Default)]
@@ -212,6 +64,10 @@ pub fn for_operators(api: Arc<Api>) -> Router {
     Router::new()
         .route(ROUTE_ALL, get(|State(api): State<Arc<Api>>, request: Request| answer_operator(api, ROUTE_ALL, request)))
         .route(ROUTE_ONE, get(|State(api): State<Arc<Api>>, request: Request| answer_operator(api, ROUTE_ONE, request)))
+        .route(
+            receipt::ROUTE,
+            get(|State(api): State<Arc<Api>>, request: Request| answer_operator(api, receipt::ROUTE, request)),
+        )
         .route(
             ROUTE_SEARCH,
             post(|State(api): State<Arc<Api>>, request: Request| answer_operator(api, ROUTE_SEARCH, request)),
@@ -258,7 +114,7 @@ pub(super) async fn search(State(api): State<Arc<Api>>, request: Request) -> Res
 }
 
 impl Api {
-    async fn answer_client(&self, route: &'static str, request: Request) -> Response {
+    pub(super) async fn answer_client(&self, route: &'static str, request: Request) -> Response {
         let (parts, body) = request.into_parts();
         let (began, request_id) = (Instant::now(), self.request_id(&parts.headers));
         let mut caller = None;
@@ -312,7 +168,17 @@ impl Api {
         body: Body,
         scope: Scope,
     ) -> Result<Told, Refused> {
-        if !headers::accepts_json(&parts.headers) {
+        let now = self.current.load();
+        if route == receipt::ROUTE {
+            if !headers::accepts(&parts.headers, receipt::MEDIA_TYPE) {
+                let detail = "a receipt is application/jose; accept that, or leave the header out";
+                return Err(Box::new(Problem::new(Code::NotAcceptable).with_error("", "not_jose", detail)));
+            }
+            // First, since it is so for all.
+            if !now.receipts.can_sign() {
+                return Err(receipt::no_key());
+            }
+        } else if !headers::accepts_json(&parts.headers) {
             return Err(Box::new(Problem::new(Code::NotAcceptable)));
         }
         if !self.ledger.is_on() {
@@ -320,7 +186,13 @@ impl Api {
             return Err(Box::new(Problem::new(Code::NotFound).with_error("", "no_ledger", detail)));
         }
         if route == ROUTE_ONE {
-            return Ok(Told::One(Box::new(self.look_up_one(parts.uri.path(), &scope).await?)));
+            let found = self.find(parts.uri.path(), &scope).await?;
+            return Ok(Told::One(Box::new(self.with_calls(found, &scope).await?)));
+        }
+        if route == receipt::ROUTE {
+            let path = parts.uri.path();
+            let found = self.find(path.strip_suffix("/receipt").unwrap_or(path), &scope).await?;
+            return Ok(Told::Receipt(receipt::give(&now.receipts, &self.digest_key, &found.answer)?));
         }
         let mut query = Query::parse(parts.uri.query().unwrap_or_default(), route == ROUTE_ALL)?;
         if route == ROUTE_SEARCH {
@@ -338,7 +210,8 @@ impl Api {
         Ok(Told::Page(Page { verifications: found.into_iter().map(Verification::from).collect(), next_cursor }))
     }
 
-    async fn look_up_one(&self, path: &str, scope: &Scope) -> Result<Verification, Refused> {
+    /// The answer whose id ends the path.
+    async fn find(&self, path: &str, scope: &Scope) -> Result<Found, Refused> {
         let nobody = || {
             let detail = "this client has no answer of this id in the ledger; what is too old is removed from it";
             Box::new(Problem::new(Code::NotFound).with_error("", "unknown_verification", detail))
@@ -349,7 +222,11 @@ impl Api {
             Scope::Client(client) => *found.answer.client == **client,
             Scope::All => true,
         });
-        let found = found.ok_or_else(nobody)?;
+        found.ok_or_else(nobody)
+    }
+
+    /// An answer; for operators with the calls of its flight.
+    async fn with_calls(&self, found: Found, scope: &Scope) -> Result<Verification, Refused> {
         let calls = match (scope, found.answer.flight) {
             (Scope::All, Some(flight)) => Some(self.ledger.calls(flight).await.map_err(|_| unreadable())?),
             _ => None,
@@ -391,9 +268,11 @@ fn unreadable() -> Refused {
 }
 
 fn respond(result: &Result<Told, Refused>, request_id: &str) -> Response {
-    let document = match result {
-        Ok(Told::One(verification)) => serde_json::to_vec(verification),
-        Ok(Told::Page(page)) => serde_json::to_vec(page),
+    const JSON: &str = "application/json";
+    let (media_type, document) = match result {
+        Ok(Told::One(verification)) => (JSON, serde_json::to_vec(verification)),
+        Ok(Told::Page(page)) => (JSON, serde_json::to_vec(page)),
+        Ok(Told::Receipt(jws)) => (receipt::MEDIA_TYPE, Ok(jws.clone().into_bytes())),
         Err(problem) => {
             let mut response = problem.to_response(request_id);
             response.headers_mut().insert(headers::X_REQUEST_ID, headers::value(request_id));
@@ -403,7 +282,7 @@ fn respond(result: &Result<Told, Refused>, request_id: &str) -> Response {
     // Serializing a struct of strings and numbers cannot fail; an empty body is still a valid answer.
     let mut response = Response::new(Body::from(document.unwrap_or_default()));
     let all = response.headers_mut();
-    all.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    all.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     all.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     all.insert(headers::X_REQUEST_ID, headers::value(request_id));
     response
@@ -461,54 +340,5 @@ impl Query {
             seen.push(name.into_owned());
         }
         Ok(query)
-    }
-}
-
-fn at(ms: i64) -> String {
-    Timestamp::from_millisecond(ms).map(|at| format!("{at:.3}")).unwrap_or_default()
-}
-
-impl From<Found> for Verification {
-    fn from(Found { answer, .. }: Found) -> Self {
-        let is_verdict = Verdict::ALL.iter().any(|verdict| verdict.as_str() == answer.outcome);
-        let (verdict, code) = if is_verdict { (Some(answer.outcome), None) } else { (None, Some(answer.outcome)) };
-        let attempts = answer.attempts.into_iter().map(|attempt| AttemptOnRecord {
-            provider: attempt.provider,
-            endpoint: attempt.endpoint,
-            outcome: attempt.outcome,
-            billed: attempt.billed,
-            duration_ms: attempt.duration_ms,
-        });
-        Self {
-            verification_id: answer.id,
-            answered_at: at(answer.at_ms),
-            client: answer.client,
-            purpose: answer.purpose,
-            reference: answer.reference,
-            verdict,
-            code,
-            source: answer.source,
-            provider: answer.provider,
-            provider_request_id: answer.provider_request_id,
-            verified_at: answer.verified_at_ms.map(at),
-            attempts: attempts.collect(),
-            configuration: answer.configuration,
-            calls: None,
-            cost_micro_yuan: None,
-            possible_cost_micro_yuan: None,
-        }
-    }
-}
-
-impl From<Call> for CallOnRecord {
-    fn from(Call { at_ms, provider, endpoint, end, .. }: Call) -> Self {
-        let (outcome, billed, duration_ms) = (end.outcome, end.billed, end.duration_ms);
-        Self {
-            attempt: AttemptOnRecord { provider, endpoint, outcome, billed, duration_ms },
-            ended_at: at(at_ms),
-            provider_request_id: end.provider_request_id,
-            price_micro_yuan: end.price_micro_yuan,
-            late: end.late,
-        }
     }
 }

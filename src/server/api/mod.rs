@@ -39,9 +39,11 @@ pub mod lookup;
 pub mod meter;
 pub mod problem;
 mod rate;
+pub mod receipt;
 mod record;
 pub mod reply;
 pub mod rights;
+pub mod verification;
 pub mod verify;
 mod visit;
 
@@ -107,6 +109,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .route(lookup::ROUTE_ALL, get(lookup::page).fallback(only_get))
         .route(lookup::ROUTE_ONE, get(lookup::one).fallback(only_get))
         .route(lookup::ROUTE_SEARCH, post(lookup::search).fallback(only_post))
+        .route(receipt::ROUTE, get(receipt::receipt).fallback(only_get))
+        .route(receipt::ROUTE_KEYS, get(receipt::published).fallback(only_get))
         .fallback(not_found)
         .with_state(api)
         // A question's own defects are caught in `verify`, where it is known. This is for what is left.

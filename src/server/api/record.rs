@@ -7,8 +7,10 @@
 use super::reply::AttemptDocument;
 use super::visit::Trace;
 use super::{Api, Refused};
+use crate::domain::receipt::Salt;
 use crate::domain::subject::Subject;
 use crate::server::api::problem::Problem;
+use crate::server::snapshot::Snapshot;
 use crate::storage::ledger::{self, Flight};
 use crate::verify::{Answer, Failure, FailureKind, Source, Ticket};
 
@@ -26,9 +28,17 @@ impl Api {
     ///
     /// # Errors
     /// `ledger_unavailable` if it had to be written and cannot be.
-    pub(super) async fn write_verdict(&self, trace: &mut Trace, answer: &Answer) -> Result<(), Refused> {
+    pub(super) async fn write_verdict(
+        &self,
+        now: &Snapshot,
+        subject: &Subject,
+        trace: &mut Trace,
+        answer: &Answer,
+    ) -> Result<(), Refused> {
         let Some(ticket) = trace.ticket.clone().filter(|_| self.ledger.is_on()) else { return Ok(()) };
         trace.flight = answer.flight.clone();
+        let salt = now.receipts.can_sign().then(|| Salt::of(&self.digest_key, ticket.id));
+        let receipt = salt.map(|salt| salt.digest(subject).to_hex());
         let plain = plain(trace, ticket, answer.verdict.as_str(), answer.flight.id());
         let entry = |at_ms| ledger::Answer {
             source: Some(answer.source.as_str().to_owned()),
@@ -37,6 +47,7 @@ impl Api {
             verified_at_ms: Some(answer.verified_at.as_millisecond()),
             attempts: answer.attempts.iter().map(|attempt| attempt_of(&AttemptDocument::from(attempt))).collect(),
             at_ms,
+            receipt,
             ..plain
         };
         match answer.source {
@@ -83,6 +94,7 @@ fn plain(trace: &Trace, ticket: Ticket, outcome: &str, flight: Option<uuid::Uuid
         flight,
         attempts: Vec::new(),
         configuration: ticket.configuration.to_string(),
+        receipt: None,
     }
 }
 

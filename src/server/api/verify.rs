@@ -275,7 +275,7 @@ impl Api {
                 } else {
                     drop(waiting);
                 }
-                self.write_verdict(trace, &answer).await?;
+                self.write_verdict(now, &question.subject, trace, &answer).await?;
                 trace.note(&answer);
                 Ok(Arc::new(self.reply(now, &question, &answer, person)))
             }

@@ -107,6 +107,10 @@ pub struct Answer {
     pub attempts: Vec<Attempt>,
     /// The configuration that it was answered under.
     pub configuration: String,
+    /// The salted digest of the person that its receipt shows, as 64 hexadecimal digits; nothing where there is no verdict,
+    /// or receipts are off. Its salt is nowhere: it comes from the digest key and the id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<String>,
 }
 
 /// One attempt of an answer.
@@ -234,6 +238,7 @@ impl Begun {
             flight: Some(self.flight),
             attempts,
             configuration: self.configuration,
+            receipt: None,
         }
     }
 }

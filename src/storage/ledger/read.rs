@@ -177,6 +177,56 @@ impl Reader {
         Ok(())
     }
 
+    /// The providers that were called.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn providers(&self) -> Result<Vec<String>, sqlx::Error> {
+        // From name to name, since there are few of them and many calls.
+        let text = "SELECT min(provider) AS next FROM entries WHERE kind = 'call' AND provider > $1";
+        let mut names: Vec<String> = Vec::new();
+        loop {
+            let row = sqlx::query(text).bind(names.last().cloned().unwrap_or_default()).fetch_one(&self.0).await?;
+            match row.try_get::<Option<String>, _>("next")? {
+                Some(next) => names.push(next),
+                None => return Ok(names),
+            }
+        }
+    }
+
+    /// How many calls of a provider ended in this time.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn count_calls(&self, provider: &str, from_ms: i64, until_ms: i64) -> Result<u64, sqlx::Error> {
+        let text = "SELECT count(*) AS n FROM entries \
+                    WHERE kind = 'call' AND provider = $1 AND at_ms >= $2 AND at_ms < $3";
+        let row = sqlx::query(text).bind(provider).bind(from_ms).bind(until_ms).fetch_one(&self.0).await?;
+        Ok(row.try_get::<i64, _>("n")?.unsigned_abs())
+    }
+
+    /// Gives each call of a provider that ended in this time to `each`, in the order in which they ended.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn each_call(
+        &self,
+        provider: &str,
+        from_ms: i64,
+        until_ms: i64,
+        mut each: impl FnMut(Call),
+    ) -> Result<(), sqlx::Error> {
+        let text = "SELECT body FROM entries \
+                    WHERE kind = 'call' AND provider = $1 AND at_ms >= $2 AND at_ms < $3 ORDER BY at_ms";
+        let mut rows = sqlx::query(text).bind(provider).bind(from_ms).bind(until_ms).fetch(&self.0);
+        while let Some(row) = rows.try_next().await? {
+            if let Entry::Call(call) = entry(&row)? {
+                each(call);
+            }
+        }
+        Ok(())
+    }
+
     /// Checks every seal, then the file with its indexes; and that the entry which `expected` names has the seal that it
     /// had. `progress` is told how many entries are checked.
     ///

@@ -39,12 +39,14 @@ pub(super) fn options(path: &Path) -> SqliteConnectOptions {
 }
 
 fn migrations() -> Migrator {
-    let first = include_str!("schema.sql").into_sql_str();
-    let third = include_str!("spent.sql").into_sql_str();
-    Migrator::with_migrations(vec![
-        Migration::new(1, "entries".into(), MigrationType::Simple, first, false),
-        Migration::new(3, "spent".into(), MigrationType::Simple, third, false),
-    ])
+    let all = [
+        (1, "entries", include_str!("schema.sql").into_sql_str()),
+        (3, "spent", include_str!("spent.sql").into_sql_str()),
+    ];
+    let migration = |(number, name, text): (i64, &'static str, _)| {
+        Migration::new(number, name.into(), MigrationType::Simple, text, false)
+    };
+    Migrator::with_migrations(all.into_iter().map(migration).collect())
 }
 
 impl Store {

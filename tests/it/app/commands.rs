@@ -54,6 +54,32 @@ fn an_operators_key_has_a_section_of_its_own() {
 }
 
 #[test]
+fn the_key_of_receipts_goes_into_a_file_of_its_own_and_never_over_another() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = crate::ledger::Folder::new();
+    let file = folder.path().join("receipts.key");
+    let arguments = ["key", "new", "--receipts", file.to_str().unwrap()];
+    let ran = run(&mut idgate(&arguments), "");
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let (private, public) = (std::fs::read_to_string(&file).unwrap(), file.with_extension("key.pub"));
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(!ran.out.contains(private.lines().nth(1).unwrap()), "{}", ran.out);
+    let (_, section) = ran.out.split_once("[receipts]").unwrap();
+    let section = section
+        .replace("PATH-OF-THE-KEY-BEFORE.pub", public.to_str().unwrap())
+        .replace("former", "kid = \"a\"\n  former");
+    let provider = "[providers.p]\ndriver = \"yunyi\"\nendpoints = [\"https://provider.example\"]\n\
+                    app_code = { value = \"x\" }\n[chain]\norder = [\"p\"]\n";
+    let toml = TempFile::new("receipts.toml", &format!("{provider}{}[receipts]{section}", folder.toml()));
+    let checked = run(&mut idgate(&["check", "--config", toml.path()]), "");
+    assert_eq!(checked.code, Some(0), "{}", checked.err);
+    let again = run(&mut idgate(&arguments), "");
+    assert!(again.code == Some(1) && again.err.contains("cannot be written"), "{}", again.err);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), private);
+    assert_eq!(run(&mut idgate(&[&arguments[..], &["payout"]].concat()), "").code, Some(64));
+}
+
+#[test]
 fn openapi_prints_the_document() {
     let ran = run(&mut idgate(&["openapi"]), "");
     assert_eq!(ran.code, Some(0));

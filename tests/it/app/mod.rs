@@ -15,6 +15,7 @@ mod disk;
 mod drain;
 mod ledger;
 mod operate;
+mod reconcile;
 mod reload;
 mod residue;
 

@@ -11,6 +11,7 @@ use idgate::app::config::{DEFAULT, Mistakes, Profile, Settings, Sources};
 use idgate::providers::DRIVERS;
 use idgate::providers::alibaba::credentials::KEYS;
 use idgate::resilience::breaker;
+use idgate::server::api::receipt::keys;
 use idgate::server::listener;
 
 use super::read;
@@ -78,6 +79,16 @@ fn on_this_machine(toml: &str) -> String {
         std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
         secret
     });
+    // A key for receipts, and the public half of one before it.
+    static RECEIPTS: LazyLock<[PathBuf; 2]> = LazyLock::new(|| {
+        let pair = keys::Pair::new().unwrap();
+        let [private, public] = ["key", "pub"]
+            .map(|end| std::env::temp_dir().join(format!("idgate-contract-{}.{end}", std::process::id())));
+        std::fs::write(&private, pair.private.expose()).unwrap();
+        std::fs::set_permissions(&private, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::write(&public, keys::Pair::new().unwrap().public).unwrap();
+        [private, public]
+    });
     toml.split('"')
         .map(|part| match part {
             "/run/secrets/idgate_proxy_login" => here("tests/fixtures/config/login"),
@@ -85,6 +96,8 @@ fn on_this_machine(toml: &str) -> String {
             "/etc/idgate/tls/server.pem" => server.certificate.display().to_string(),
             "/etc/idgate/tls/clients-ca.pem" => authority.path().display().to_string(),
             "/etc/idgate/tls/clients-crl.pem" => authority.list().display().to_string(),
+            "/run/secrets/idgate_receipts_key" => RECEIPTS[0].display().to_string(),
+            "/etc/idgate/receipts-2025.pub" => RECEIPTS[1].display().to_string(),
             known if known.starts_with("/run/secrets/") => SECRET.display().to_string(),
             "/etc/idgate/regions.csv" => here("src/domain/data/regions.csv"),
             "/etc/idgate/ca.pem" => here("tests/fixtures/config/ca.pem"),
@@ -186,6 +199,7 @@ fn no_key_goes_without_a_word_in_the_defaults() {
         "operators.oncall",
         "purposes.withdrawal",
         "cache",
+        "receipts",
         "holds",
         "enumeration",
         "budget",

@@ -12,6 +12,7 @@ use crate::support::{Builder, Reply, TestGateway};
 
 mod budgets;
 mod lookups;
+mod receipts;
 mod sums;
 mod trouble;
 mod written;

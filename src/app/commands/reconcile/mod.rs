@@ -1,0 +1,171 @@
+//! `idgate reconcile`: what a provider bills for against what the ledger knows, beside a gateway that runs, or on a copy.
+//!
+//! Exit codes of its own: 0 it balances, 1 it does not, 2 it cannot be told, because something cannot be read.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use jiff::fmt::friendly::SpanParser;
+use jiff::fmt::strtime::BrokenDownTime;
+use jiff::tz::Offset;
+
+use self::matching::Known;
+use self::report::Report;
+use self::usage::{Form, Row};
+use super::ledger::{self, bar};
+use super::serve;
+use crate::app::config::{Mistakes, Sources};
+use crate::storage::ledger::{Call, Reader, remedy};
+
+mod matching;
+mod report;
+mod usage;
+
+/// It cannot be told whether it balances.
+const UNREADABLE: u8 = 2;
+
+/// So far beside the export's time calls are looked for: a call that is found by its id there tells that the times are off.
+const AROUND_MS: i64 = 26 * 60 * 60 * 1_000;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Whose export it is: the NAME of its [providers.NAME] section, as the ledger has it.
+    #[arg(long, value_name = "NAME")]
+    provider: String,
+    /// The export: CSV in UTF-8 with a line of headers; one row for each call.
+    #[arg(value_name = "USAGE.csv")]
+    usage: PathBuf,
+    #[command(flatten)]
+    of: ledger::Of,
+    /// For machines: one JSON object, with every difference.
+    #[arg(long)]
+    json: bool,
+    /// The header of the column with the provider's request ids, if it is not found by itself.
+    #[arg(long, value_name = "HEADER")]
+    id_column: Option<String>,
+    /// The header of the column with the times.
+    #[arg(long, value_name = "HEADER")]
+    time_column: Option<String>,
+    /// Of times without an offset.
+    #[arg(long, value_name = "OFFSET", default_value = "+08:00", value_parser = zone, allow_hyphen_values = true)]
+    zone: Offset,
+    /// So far a row may lie beside a call of ours without a request id, such as a timeout, and still be that call.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = tolerance)]
+    tolerance: Duration,
+    /// From when on the export is complete (RFC 3339). Without it: from its first row, less the tolerance.
+    #[arg(long, value_name = "TIME")]
+    from: Option<Timestamp>,
+    /// Until when. Without it: to its last row, and the tolerance.
+    #[arg(long, value_name = "TIME")]
+    to: Option<Timestamp>,
+}
+
+pub(super) fn run(sources: &Sources, args: Args) -> anyhow::Result<ExitCode> {
+    let done = serve::block_on(reconcile(sources, args));
+    done.or_else(|error| match error.downcast_ref::<Mistakes>() {
+        Some(_) => Err(error),
+        None => {
+            super::tell(&error);
+            Ok(ExitCode::from(UNREADABLE))
+        }
+    })
+}
+
+async fn reconcile(sources: &Sources, args: Args) -> anyhow::Result<ExitCode> {
+    let rows = rows(&args)?;
+    let reader = args.of.open(sources).await?;
+    let tolerance_ms = i64::try_from(args.tolerance.as_millis()).unwrap_or(i64::MAX);
+    let span = span(&args, &rows, tolerance_ms)?;
+    let calls = calls(&reader, &args.provider, span).await?;
+    let matched = matching::all(&rows, &calls, tolerance_ms);
+    if let Some(minutes) = matching::zone_shift(&rows, &calls, &matched) {
+        let (sign, size) = (if minutes < 0 { '-' } else { '+' }, minutes.abs());
+        anyhow::bail!(
+            "{}: the times of most rows lie {sign}{:02}:{:02} from those of the same calls here: the --zone is another \
+             (it was {}), or the times have a wrong offset",
+            args.usage.display(),
+            size / 60,
+            size % 60,
+            args.zone
+        );
+    }
+    let report = Report::of(&args.provider, span, &rows, &calls, &matched);
+    super::say(&if args.json { serde_json::to_string_pretty(&report)? } else { report.table() });
+    Ok(if report.balances { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn rows(args: &Args) -> anyhow::Result<Vec<Row>> {
+    let named = || args.usage.display().to_string();
+    let file = File::open(&args.usage).with_context(|| format!("{} cannot be read", named()))?;
+    let bar = bar(file.metadata().map_or(0, |data| data.len()));
+    let form = Form { id_column: args.id_column.clone(), time_column: args.time_column.clone(), zone: args.zone };
+    let rows = usage::read(BufReader::new(file), &form, |bytes| bar.set_position(bytes));
+    bar.finish_and_clear();
+    rows.with_context(named)
+}
+
+/// The time for which every call of ours must be there, in milliseconds since 1970.
+fn span(args: &Args, rows: &[Row], tolerance_ms: i64) -> anyhow::Result<(i64, i64)> {
+    let (first, last) = (rows.iter().map(|row| row.at_ms).min(), rows.iter().map(|row| row.at_ms).max());
+    let from = args.from.map(Timestamp::as_millisecond).or(first.map(|ms| ms.saturating_sub(tolerance_ms)));
+    let to = args.to.map(Timestamp::as_millisecond).or(last.map(|ms| ms.saturating_add(tolerance_ms)));
+    from.zip(to).with_context(|| {
+        let file = args.usage.display();
+        format!("{file} has no rows, so nothing says which time it covers; give --from and --to")
+    })
+}
+
+/// The provider's calls in this time and around it.
+async fn calls(reader: &Reader, provider: &str, (from_ms, to_ms): (i64, i64)) -> anyhow::Result<Vec<Known>> {
+    let told = |error: sqlx::Error| anyhow::anyhow!(remedy(&error));
+    let providers = reader.providers().await.map_err(told)?;
+    anyhow::ensure!(
+        providers.iter().any(|name| name == provider),
+        "the ledger has no call of {provider:?}; it has calls of: {}",
+        if providers.is_empty() { "nobody".to_owned() } else { providers.join(", ") }
+    );
+    let (from_ms, to_ms) = (from_ms.saturating_sub(AROUND_MS), to_ms.saturating_add(AROUND_MS));
+    let bar = bar(reader.count_calls(provider, from_ms, to_ms).await.map_err(told)?);
+    let mut calls = Vec::new();
+    let each = |call| {
+        bar.inc(1);
+        calls.push(known(call));
+    };
+    reader.each_call(provider, from_ms, to_ms, each).await.map_err(told)?;
+    bar.finish_and_clear();
+    Ok(calls)
+}
+
+fn known(Call { id, at_ms, end, .. }: Call) -> Known {
+    let lasted = i64::try_from(end.duration_ms).unwrap_or(i64::MAX);
+    // The id is made when the call begins; the end of one that was killed is the next start, and how long it took nobody knows.
+    let made = id.get_timestamp().map(|made| made.to_unix()).and_then(|(seconds, nanos)| {
+        i64::try_from(seconds).ok()?.checked_mul(1_000)?.checked_add(i64::from(nanos / 1_000_000))
+    });
+    let begin_ms = at_ms.saturating_sub(lasted);
+    Known {
+        id: id.to_string(),
+        begin_ms: made.map_or(begin_ms, |made| made.min(begin_ms)),
+        end_ms: at_ms,
+        request_id: end.provider_request_id,
+        billed: end.billed,
+        micro_yuan: i64::try_from(end.price_micro_yuan).unwrap_or(i64::MAX),
+        outcome: end.outcome,
+        late: end.late,
+    }
+}
+
+fn zone(text: &str) -> Result<Offset, String> {
+    let offset = BrokenDownTime::parse("%:z", text).ok().and_then(|parsed| parsed.offset());
+    offset.ok_or_else(|| "is no offset; write one such as +08:00".to_owned())
+}
+
+fn tolerance(text: &str) -> Result<Duration, String> {
+    let parsed = SpanParser::new().parse_unsigned_duration(text).ok().filter(|time| *time <= Duration::from_hours(1));
+    parsed.ok_or_else(|| "is no time of at most an hour; write one such as \"5s\"".to_owned())
+}

@@ -1,0 +1,255 @@
+//! What a reconciliation has found: classes with their counts and amounts, for people and for machines.
+//!
+//! Invariant: rows are named by their line alone, since whatever stands in them is not ours; calls by what the ledger has.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::matching::{Known, Matched};
+use super::usage::Row;
+
+/// So many lines of each class are shown to people.
+const SHOWN: usize = 10;
+
+/// What rows and calls come to.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    provider: String,
+    from: String,
+    to: String,
+    pub(super) balances: bool,
+    /// Billed there and here.
+    agree: Sum,
+    /// Neither: on neither side, or unknown here and not billed there.
+    free: Sum,
+    /// Billed on both sides, at another price: how much more there.
+    price_differs: Sum,
+    /// Billed there, and unknown or not billed here, by what the call came to: `timeout`, `late`, …, or `no_call`, `repeated`.
+    billed_there: BTreeMap<String, Sum>,
+    /// Billed here and not there: `not_billed` as a row says, or `no_row`.
+    billed_here: BTreeMap<String, Sum>,
+    /// What the provider bills for: all of its rows.
+    total_there: Sum,
+    /// What the ledger knows as billed.
+    total_here: Sum,
+    differences: Vec<Difference>,
+}
+
+/// Count and amount.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+struct Sum {
+    count: u64,
+    /// In millionths of a yuan; of a row without an amount the price that the call has here, or nothing if there is no call.
+    micro_yuan: i64,
+}
+
+/// One thing that does not agree.
+#[derive(Debug, Serialize)]
+struct Difference {
+    class: &'static str,
+    reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u64>,
+    /// When, by the row or by the end of the call (RFC 3339, UTC).
+    at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider_request_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    micro_yuan_there: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    micro_yuan_here: Option<i64>,
+}
+
+const BILLED_THERE: &str = "billed_there";
+const BILLED_HERE: &str = "billed_here";
+const PRICE_DIFFERS: &str = "price_differs";
+
+impl Report {
+    /// Of a provider and the time that its export covers, in milliseconds since 1970.
+    pub(super) fn of(
+        provider: &str,
+        (from_ms, to_ms): (i64, i64),
+        rows: &[Row],
+        calls: &[Known],
+        matched: &Matched,
+    ) -> Self {
+        let mut report = Self {
+            provider: provider.to_owned(),
+            from: at(from_ms),
+            to: at(to_ms),
+            balances: false,
+            agree: Sum::default(),
+            free: Sum::default(),
+            price_differs: Sum::default(),
+            billed_there: BTreeMap::new(),
+            billed_here: BTreeMap::new(),
+            total_there: Sum::default(),
+            total_here: Sum::default(),
+            differences: Vec::new(),
+        };
+        for (row, call, _) in &matched.pairs {
+            if let (Some(row), Some(call)) = (rows.get(*row), calls.get(*call)) {
+                report.pair(row, call);
+            }
+        }
+        for (index, row) in matched.rows.iter().filter_map(|index| Some((index, rows.get(*index)?))) {
+            report.row(row, matched.repeated.contains(index));
+        }
+        let in_span = |call: &&Known| call.begin_ms <= to_ms && call.end_ms >= from_ms;
+        for call in matched.calls.iter().filter_map(|index| calls.get(*index)).filter(in_span) {
+            report.call(call);
+        }
+        report.balances = report.differences.is_empty();
+        report
+    }
+
+    fn pair(&mut self, row: &Row, call: &Known) {
+        let there = row.micro_yuan.unwrap_or(call.micro_yuan);
+        let known = call.billed == "yes";
+        if row.billed {
+            self.total_there.add(there);
+        }
+        if known {
+            self.total_here.add(call.micro_yuan);
+        }
+        match (row.billed, known) {
+            (true, true) if there == call.micro_yuan => self.agree.add(there),
+            (true, true) => {
+                self.price_differs.add(there - call.micro_yuan);
+                self.differ(PRICE_DIFFERS, "price", Some(row), Some(call));
+            }
+            (true, false) => {
+                let is_told = matches!(&*call.outcome, "timeout" | "interrupted");
+                let reason = if call.late && !is_told { "late" } else { &call.outcome };
+                self.billed_there.entry(reason.to_owned()).or_default().add(there);
+                self.differ(BILLED_THERE, reason, Some(row), Some(call));
+            }
+            (false, true) => {
+                self.billed_here.entry("not_billed".to_owned()).or_default().add(call.micro_yuan);
+                self.differ(BILLED_HERE, "not_billed", Some(row), Some(call));
+            }
+            (false, false) => self.free.add(0),
+        }
+    }
+
+    fn row(&mut self, row: &Row, is_repeated: bool) {
+        if !row.billed {
+            return self.free.add(0);
+        }
+        let reason = if is_repeated { "repeated" } else { "no_call" };
+        let there = row.micro_yuan.unwrap_or(0);
+        self.total_there.add(there);
+        self.billed_there.entry(reason.to_owned()).or_default().add(there);
+        self.differ(BILLED_THERE, reason, Some(row), None);
+    }
+
+    fn call(&mut self, call: &Known) {
+        if call.billed != "yes" {
+            return self.free.add(0);
+        }
+        self.total_here.add(call.micro_yuan);
+        self.billed_here.entry("no_row".to_owned()).or_default().add(call.micro_yuan);
+        self.differ(BILLED_HERE, "no_row", None, Some(call));
+    }
+
+    fn differ(&mut self, class: &'static str, reason: &str, row: Option<&Row>, call: Option<&Known>) {
+        let when = row.map(|row| row.at_ms).or(call.map(|call| call.end_ms)).unwrap_or_default();
+        self.differences.push(Difference {
+            class,
+            reason: reason.to_owned(),
+            line: row.map(|row| row.line),
+            at: at(when),
+            call: call.map(|call| call.id.clone()),
+            provider_request_id: call.and_then(|call| call.request_id.clone()),
+            micro_yuan_there: row.and_then(|row| row.micro_yuan),
+            micro_yuan_here: call.map(|call| call.micro_yuan),
+        });
+    }
+
+    /// For people.
+    pub(super) fn table(&self) -> String {
+        let mut text = format!("{} from {} to {}\n\n", self.provider, self.from, self.to);
+        let mut lines = vec![
+            ("billed there and here".to_owned(), &self.agree),
+            ("not billed, on both sides".to_owned(), &self.free),
+        ];
+        if self.price_differs.count > 0 {
+            lines.push(("billed on both sides, at another price (more there)".to_owned(), &self.price_differs));
+        }
+        for (reason, sum) in &self.billed_there {
+            lines.push((format!("BILLED THERE, {}", explained(reason)), sum));
+        }
+        for (reason, sum) in &self.billed_here {
+            lines.push((format!("BILLED HERE, {}", explained(reason)), sum));
+        }
+        lines.push(("in all, there".to_owned(), &self.total_there));
+        lines.push(("in all, here".to_owned(), &self.total_here));
+        let width = lines.iter().map(|(what, _)| what.chars().count()).max().unwrap_or_default();
+        for (what, sum) in lines {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{what:width$}  {:>9}  {:>16} yuan", sum.count, yuan(sum.micro_yuan));
+        }
+        for class in [BILLED_THERE, BILLED_HERE, PRICE_DIFFERS] {
+            let all: Vec<_> = self.differences.iter().filter(|difference| difference.class == class).collect();
+            for difference in all.iter().take(SHOWN) {
+                let _ = write!(text, "\n{class}: {}", difference.reason);
+                if let Some(line) = difference.line {
+                    let _ = write!(text, ", line {line}");
+                }
+                let _ = write!(text, ", {}", difference.at);
+                if let Some(call) = &difference.call {
+                    let _ = write!(text, ", call {call}");
+                }
+            }
+            if let Some(more) = all.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+                let _ = write!(text, "\n{class}: … and {more} more; --json has all");
+            }
+        }
+        text.push_str(if self.balances { "\nIt balances." } else { "\n\nIt does NOT balance." });
+        text
+    }
+}
+
+impl Sum {
+    fn add(&mut self, micro_yuan: i64) {
+        self.count += 1;
+        self.micro_yuan = self.micro_yuan.saturating_add(micro_yuan);
+    }
+}
+
+fn explained(reason: &str) -> String {
+    match reason {
+        "timeout" => "unknown here: it timed out".to_owned(),
+        "interrupted" => "unknown here: the connection or the process broke off".to_owned(),
+        "late" => "unknown here: it came late".to_owned(),
+        "no_call" => "no call of ours".to_owned(),
+        "repeated" => "the same request id again".to_owned(),
+        "not_billed" => "not billed there, as its row says".to_owned(),
+        "no_row" => "no row there".to_owned(),
+        outcome => format!("unknown or not billed here: {outcome}"),
+    }
+}
+
+fn at(ms: i64) -> String {
+    Timestamp::from_millisecond(ms).map(|at| format!("{at:.3}")).unwrap_or_default()
+}
+
+fn yuan(micro: i64) -> String {
+    let (sign, micro) = (if micro < 0 { "-" } else { "" }, micro.unsigned_abs());
+    format!("{sign}{}.{:06}", micro / 1_000_000, micro % 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_written_to_the_millionth() {
+        assert_eq!([yuan(0), yuan(300_000), yuan(-1_000_001)], ["0.000000", "0.300000", "-1.000001"]);
+    }
+}

@@ -1,0 +1,33 @@
+//! The keys of receipts: the files that `[receipts]` names, read and checked.
+
+use super::secret::RECEIPTS_KEY;
+use super::{Read, Sections};
+use crate::server::api::receipt::keys::{Config, Keys};
+
+/// The section, its files and its key. Receipts are made of the ledger, so they want one.
+pub(super) fn finish(section: &Config, has_ledger: bool, sections: &mut Sections, read: &mut Read) -> Option<Keys> {
+    let mut former = Vec::new();
+    for (index, one) in section.former.iter().enumerate() {
+        let content = read.files.read(&one.public_key);
+        match &content {
+            Ok(content) => sections.with_file("receipts", content),
+            Err(error) => {
+                let problem = format!("the file {} cannot be read: {error}", one.public_key.display());
+                read.mistake(format!("receipts.former[{index}].public_key"), problem);
+            }
+        }
+        former.push(content.ok());
+    }
+    let is_told = read.mistakes.iter().any(|mistake| mistake.key == RECEIPTS_KEY);
+    let key = read.secrets.remove(RECEIPTS_KEY);
+    if key.is_some() && !has_ledger {
+        let problem = "signs what the ledger has, and ledger.file names none; write a path there, or remove this";
+        read.mistake(RECEIPTS_KEY, problem);
+    }
+    if is_told {
+        // What is wrong with the key is told; a name for none is no second mistake.
+        return None;
+    }
+    let files: Vec<_> = former.iter().map(|content| content.as_ref().map(|content| content.as_slice())).collect();
+    section.build(key.as_ref(), &files).map_err(|mistakes| read.section("receipts", mistakes)).ok()
+}
