@@ -59,7 +59,7 @@ impl Metrics {
         client: &str,
         purpose: &str,
         status: &str,
-        source: &'static str,
+        source: &str,
         total: f64,
         upstream: f64,
     ) {

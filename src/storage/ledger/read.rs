@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The connections that read.
 #[derive(Debug, Clone)]
-pub struct Reader(SqlitePool);
+pub struct Reader(pub(super) SqlitePool);
 
 /// Which answers are wanted; what is not given does not matter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -117,7 +117,7 @@ impl Reader {
             .map(entry)
             .filter_map(|entry| match entry {
                 Ok(Entry::Call(call)) => Some(Ok(call)),
-                Ok(Entry::Answer(_)) => None,
+                Ok(_) => None,
                 Err(error) => Some(Err(error)),
             })
             .collect()
@@ -246,9 +246,9 @@ impl Reader {
     }
 }
 
-fn found(row: &SqliteRow) -> Result<Found, sqlx::Error> {
+pub(super) fn found(row: &SqliteRow) -> Result<Found, sqlx::Error> {
     match entry(row)? {
         Entry::Answer(answer) => Ok(Found { seq: row.try_get("seq")?, answer }),
-        Entry::Call(_) => Err(sqlx::Error::Decode("a call where an answer was looked for".into())),
+        _ => Err(sqlx::Error::Decode("something else where an answer was looked for".into())),
     }
 }

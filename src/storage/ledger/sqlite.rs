@@ -39,11 +39,13 @@ pub(super) fn options(path: &Path) -> SqliteConnectOptions {
 }
 
 fn migrations() -> Migrator {
-    let first = include_str!("schema.sql").into_sql_str();
-    let third = include_str!("spent.sql").into_sql_str();
+    let one = |version, name: &'static str, text: &'static str| {
+        Migration::new(version, name.into(), MigrationType::Simple, text.into_sql_str(), false)
+    };
     Migrator::with_migrations(vec![
-        Migration::new(1, "entries".into(), MigrationType::Simple, first, false),
-        Migration::new(3, "spent".into(), MigrationType::Simple, third, false),
+        one(1, "entries", include_str!("schema.sql")),
+        one(2, "idempotency keys", include_str!("schema_keys.sql")),
+        one(3, "spent", include_str!("spent.sql")),
     ])
 }
 

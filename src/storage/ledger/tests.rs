@@ -45,6 +45,8 @@ impl Folder {
             all.push(match serde_json::from_str(body).unwrap() {
                 Entry::Call(call) => format!("{number} call {} {}", call.end.outcome, call.end.billed),
                 Entry::Answer(answer) => format!("{number} answer {}", answer.outcome),
+                Entry::Claim(claim) => format!("{number} claim {}", claim.client),
+                Entry::Forgotten(forgotten) => format!("{number} forgotten {}", forgotten.operator),
             });
             Ok(())
         };
@@ -175,7 +177,7 @@ async fn any_change_is_found_with_its_place() {
         if change.contains("'x'") {
             // What is no entry at all is refused by the schema already; only a tool that knows no schema can write it.
             let mut connection = folder.connection().await;
-            sqlx::raw_sql("DROP INDEX entries_by_id; DROP INDEX answers_by_client; DROP INDEX answers_by_reference; DROP INDEX answers_by_subject; DROP INDEX calls_by_flight; DROP INDEX calls_by_their_reference")
+            sqlx::raw_sql("DROP INDEX entries_by_id; DROP INDEX answers_by_client; DROP INDEX answers_by_reference; DROP INDEX answers_by_subject; DROP INDEX calls_by_flight; DROP INDEX calls_by_their_reference; DROP INDEX claims_by_key; DROP INDEX claims_by_subject; DROP INDEX answers_by_claim; DROP INDEX forgotten_by_subject")
                 .execute(&mut connection).await.unwrap();
             let done = sqlx::raw_sql(change).execute(&mut connection).await;
             connection.close().await.unwrap();

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::support::{Builder, Reply, TestGateway};
 
 mod budgets;
+mod idempotency;
 mod lookups;
 mod sums;
 mod trouble;
@@ -79,6 +80,8 @@ impl Folder {
                 format!("call {} {} {}{late}", call.end.outcome, call.end.billed, call.end.price_micro_yuan)
             }
             Entry::Answer(answer) => format!("answer {} {}", answer.outcome, answer.source.unwrap_or_default()),
+            Entry::Claim(claim) => format!("claim {}", claim.client),
+            Entry::Forgotten(forgotten) => format!("forgotten {}", forgotten.operator),
         };
         self.entries().await.into_iter().map(short).collect()
     }
