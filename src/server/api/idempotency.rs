@@ -167,14 +167,15 @@ impl Idempotency {
 
     /// Another slot in place of `old`, if that is still there.
     async fn replace(&self, key: Digest, old: &Arc<Slot>) -> Option<Look> {
+        // Made before: whoever leaves in between leaves a look undone, and none that never ends.
         let slot = Arc::new(Slot::new(State::Looking));
+        let look = Look { slot: Arc::clone(&slot), forgettings: Arc::clone(&self.forgettings), anew: false };
         let decide = async |there: Option<Entry<Digest, Arc<Slot>>>| match there {
-            Some(there) if Arc::ptr_eq(there.value(), old) => Op::Put(Arc::clone(&slot)),
+            Some(there) if Arc::ptr_eq(there.value(), old) => Op::Put(slot),
             _ => Op::Nop,
         };
         let replaced = self.slots.entry(key).and_compute_with(decide).await;
-        let is_ours = matches!(replaced, CompResult::ReplacedWith(_));
-        is_ours.then(|| Look { slot, forgettings: Arc::clone(&self.forgettings), anew: false })
+        matches!(replaced, CompResult::ReplacedWith(_)).then_some(look)
     }
 
     /// Forgets every key whose request was about `person`; how many there were. A request at work still gets its answer.

@@ -120,10 +120,12 @@ impl Api {
         let looking = look.wait();
         let Some(subject) = trace.person.clone() else {
             // No ledger: what memory does not know is nobody's.
-            let forgettings = look.forgettings();
             let owner = keyed.owner(self.clock.now().as_millisecond(), None);
-            // Undone, the next one looks.
-            drop(look.claimed(owner, forgettings));
+            let mut undone = Some(look);
+            while let Some(look) = undone {
+                let forgettings = look.forgettings();
+                undone = look.claimed(owner, forgettings).err();
+            }
             return looking;
         };
         let claiming = Claiming {

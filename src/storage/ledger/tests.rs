@@ -7,6 +7,8 @@ use sqlx::sqlite::SqliteConnection;
 use super::*;
 use crate::domain::subject::DigestKey;
 
+mod claims;
+
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
 /// A folder of a test's own, gone with it.
