@@ -122,11 +122,9 @@ async fn forgotten(api: &Api, request: Request, operator: &Operator) -> Result<F
 /// Ends the claims about a person in the ledger; how many there were.
 async fn forget_claims(api: &Api, subject: &Subject, operator: &Operator) -> Result<usize, Box<Problem>> {
     let Some(subject) = api.in_ledger(subject) else { return Ok(0) };
-    let unavailable = || Box::new(Problem::new(Code::LedgerUnavailable).with_retry_after(SOON));
-    let claims = api.ledger.claims_about(&subject, not_before(&api.clock)).await.map_err(|error| {
-        tracing::error!(error = remedy(&error), "ledger: keys cannot be looked up");
-        unavailable()
-    })?;
+    let claims = api.ledger.claims_about(&subject, not_before(&api.clock)).await;
+    // They end without being counted, too.
+    let claims = claims.inspect_err(|error| tracing::error!(error = remedy(error), "ledger: keys cannot be counted"));
     let forgotten = api.ledger.forget(|id, at_ms| ledger::Forgotten {
         id,
         at_ms,
@@ -135,6 +133,8 @@ async fn forget_claims(api: &Api, subject: &Subject, operator: &Operator) -> Res
         subject,
         operator: operator.name.to_string(),
     });
-    forgotten.await.map_err(|ledger::NotWritten| unavailable())?;
-    Ok(claims)
+    match forgotten.await {
+        Ok(()) => Ok(claims.unwrap_or_default()),
+        Err(ledger::NotWritten) => Err(Box::new(Problem::new(Code::LedgerUnavailable).with_retry_after(SOON))),
+    }
 }

@@ -250,7 +250,9 @@ impl Claiming {
         } else {
             let known = self.ledger.claimed(&self.keyed.key, not_before(&self.clock)).await;
             // Who is asked to come back finds the cause here.
-            known.inspect_err(|error| tracing::error!(error = remedy(error), "ledger: a key cannot be looked up")).ok()?
+            known
+                .inspect_err(|error| tracing::error!(error = remedy(error), "ledger: a key cannot be looked up"))
+                .ok()?
         };
         if let Some(Claimed { claim, answer }) = known {
             let (body, person) = (Digest::from_hex(&claim.body)?, Digest::from_hex(&claim.subject.digest)?);

@@ -3,7 +3,7 @@
 //! Invariants: entries are appended in order, each sealed by the hash of all before it, and never changed; a person is
 //! there as a keyed digest only; [`Ledger::write`] returns when the entry is on the disk. A call is announced in the
 //! journal before it is made, so that one whose end nobody saw is known after a restart. The trip of an entry: `writer`
-//! takes it, `sqlite` keeps it, `spool` does while that cannot, `read` finds it.
+//! takes it, `sqlite` keeps it, `spool` does while that cannot, `read` finds it, `claims` what is about idempotency keys.
 //!
 //! To add a back end: one arm beside `sqlite` and `read`, with the same statements and a schema of its own.
 

@@ -156,7 +156,10 @@ async fn an_answer_from_memory_that_finishes_a_key_is_durable_when_it_is_told() 
         assert_eq!(reply.source(), "cache");
         let entries = folder.entries().await;
         let [.., Entry::Claim(claim), Entry::Answer(answer)] = &entries[..] else { panic!("{entries:#?}") };
-        assert_eq!((answer.claim, answer.id.to_string()), (Some(claim.id), reply.body["verification_id"].as_str().unwrap().into()));
+        assert_eq!(
+            (answer.claim, answer.id.to_string()),
+            (Some(claim.id), reply.body["verification_id"].as_str().unwrap().into())
+        );
     }
     assert!(gateway.stop().await);
 }
@@ -196,7 +199,8 @@ async fn a_key_ends_after_a_day_by_the_clock_of_its_claim_whatever_memory_holds(
     let now = Arc::new(AtomicI64::new(began));
     let moved = Arc::clone(&now);
     let clock = Clock::new(move || Timestamp::from_millisecond(moved.load(Ordering::SeqCst)).unwrap());
-    let gateway = |builder: Builder| builder.chain(&["aliyun"]).clock(clock.clone()).start();
+    // A provider that does not look at our clock.
+    let gateway = |builder: Builder| builder.chain(&["yunyi"]).clock(clock.clone()).start();
     let pair = anybody();
     let first_day = gateway(folder.gateway()).await;
     let first = first_day.ask_with(&pair, &[KEY]).await;
@@ -255,10 +259,13 @@ async fn a_key_that_cannot_be_looked_up_calls_nobody_and_memory_goes_on() {
     assert_eq!(gateway.ask_with(&pair, &[("idempotency-key", "k-2")]).await.source(), "cache");
     let fresh = gateway.ask_with(&pair, &[("idempotency-key", "k-2"), NO_CACHE]).await;
     assert_eq!(fresh.code(), "ledger_unavailable");
-    assert_eq!(forget(&gateway, &anybody()).await.code(), "ledger_unavailable", "nobody can tell what it knows");
+    assert_eq!(forget(&gateway, &anybody()).await.status, 200, "the spool takes it");
     assert_eq!(gateway.sandbox.calls("aliyun"), 1);
     sqlx::raw_sql("ALTER TABLE elsewhere RENAME TO entries").execute(&mut other).await.unwrap();
-    eventually("it works again by itself", async || gateway.ask_with(&anybody(), &[("idempotency-key", "k-3")]).await.status == 200).await;
+    eventually("it works again by itself", async || {
+        gateway.ask_with(&anybody(), &[("idempotency-key", "k-3")]).await.status == 200
+    })
+    .await;
     assert!(gateway.stop().await);
 }
 
@@ -277,7 +284,8 @@ async fn neither_a_key_nor_a_body_is_in_the_files_that_keep_them() {
     }
     for format in ["jsonl", "csv"] {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_idgate"));
-        let exported = command.args(["ledger", "export", "--format", format, "--file", &folder.file()]).output().unwrap();
+        let exported =
+            command.args(["ledger", "export", "--format", format, "--file", &folder.file()]).output().unwrap();
         assert!(exported.status.success(), "{exported:?}");
         let text = String::from_utf8(exported.stdout).unwrap();
         assert!(text.contains("claimed") && text.contains("forgotten"), "{text}");
