@@ -25,7 +25,7 @@ use crate::storage::ledger::{self, Claimed, Ledger, remedy};
 use crate::verify::{Avoided, Failure, FailureKind, Freshness, Question};
 
 /// What a key is claimed for.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Keyed {
     key: Digest,
     body: Digest,
@@ -133,7 +133,7 @@ impl Api {
             clock: self.clock.clone(),
             client: Arc::clone(&question.client),
             subject,
-            keyed: Keyed { ..*keyed },
+            keyed: *keyed,
         };
         self.idempotency.tasks.spawn(claiming.run(look));
         looking

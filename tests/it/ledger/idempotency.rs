@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use futures_util::future::join_all;
 use idgate::domain::clock::Clock;
 use idgate::storage::ledger::Entry;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Folder, client, connection, eventually};
 use crate::support::{Builder, Pair, Reply, TestGateway, anybody, person};
@@ -215,6 +215,32 @@ async fn a_key_ends_after_a_day_by_the_clock_of_its_claim_whatever_memory_holds(
     let next = again.ask_with(&anybody(), &[KEY]).await;
     assert_eq!((next.verdict(), replayed(&next)), ("match", false));
     assert!(again.stop().await);
+    assert_eq!(claims(&folder).await, 2);
+}
+
+#[tokio::test]
+async fn a_key_whose_answer_is_too_old_for_its_client_begins_anew_and_keeps_the_new_answer() {
+    let folder = Folder::new();
+    let began = Timestamp::now();
+    let one = client("one", "idg_a") + "longest_max_age = \"1m\"\n";
+    let gateway = async |minutes: i64| {
+        let clock = Clock::fixed(began + SignedDuration::from_mins(minutes));
+        folder.gateway().chain(&["yunyi"]).over(one.clone()).clock(clock).start().await
+    };
+    let pair = anybody();
+    let ask = async |gateway: &TestGateway| gateway.ask_with(&pair, &[("authorization", "Bearer idg_a"), KEY]).await;
+    let early = gateway(0).await;
+    let first = ask(&early).await;
+    assert!(early.stop().await);
+    let later = gateway(2).await;
+    let second = ask(&later).await;
+    assert_eq!((second.source(), replayed(&second)), ("provider", false));
+    assert_ne!(first.body["verification_id"], second.body["verification_id"]);
+    assert_eq!(ask(&later).await.body, second.body);
+    assert!(later.stop().await);
+    let last = gateway(2).await;
+    assert_eq!(ask(&last).await.body, second.body);
+    assert!(last.stop().await);
     assert_eq!(claims(&folder).await, 2);
 }
 
