@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The connections that read.
 #[derive(Debug, Clone)]
-pub struct Reader(pub(super) SqlitePool);
+pub struct Reader(SqlitePool);
 
 /// Which answers are wanted; what is not given does not matter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
