@@ -5,7 +5,8 @@
 
 Each time, after `kill -9` at a random moment and a new start: every verdict that a caller was given with `source: provider` is
 there; the chain is sound; a question that was killed in flight is `outcome_unknown`, its call billed `unknown`, or what had been
-written of it before. Needs nothing but Python. All traffic is on loopback.
+written of it before. Half of the callers send an Idempotency-Key: asked again, it replays what was told, with the same id, and where
+nothing was told it works. Needs nothing but Python. All traffic is on loopback.
 """
 
 import http.client
@@ -47,28 +48,38 @@ def number(n):
     return digits + "10X98765432"[sum(int(d) * w for d, w in zip(digits, weights)) % 11]
 
 
+def send(connection, n, with_key):
+    """Asks about the n-th person, as often as it is called with the very same words."""
+    body = json.dumps({"name": "测试者", "id_number": number(n), "reference": f"k-{n}"})
+    headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": f"key-{n}"} if with_key else {})
+    connection.request("POST", "/v1/verify", body.encode(), headers)
+
+
 class Load:
     """Callers who ask about somebody new each time, until nobody answers."""
 
     def __init__(self, port, first):
         self.lock, self.next = threading.Lock(), first
         self.told, self.open, self.other = {}, set(), {}
-        self.threads = [threading.Thread(target=self.run, args=(port,)) for _ in range(CALLERS)]
+        # Those that came with a key: what was told, or nothing.
+        self.keyed = {}
+        self.threads = [threading.Thread(target=self.run, args=(port, n % 2 == 0)) for n in range(CALLERS)]
         for thread in self.threads:
             thread.start()
 
-    def run(self, port):
+    def run(self, port, with_key):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         while True:
             with self.lock:
                 n = self.next
                 self.next += 1
             reference = f"k-{n}"
-            body = json.dumps({"name": "测试者", "id_number": number(n), "reference": reference})
             try:
-                connection.request("POST", "/v1/verify", body.encode(), {"Content-Type": "application/json"})
+                send(connection, n, with_key)
                 with self.lock:
                     self.open.add(reference)
+                    if with_key:
+                        self.keyed[n] = None
                 answer = json.loads(connection.getresponse().read())
             except (OSError, http.client.HTTPException, ValueError):
                 return
@@ -76,6 +87,8 @@ class Load:
                 self.open.discard(reference)
                 if answer.get("provenance", {}).get("source") == "provider":
                     self.told[answer["verification_id"]] = reference
+                    if with_key:
+                        self.keyed[n] = answer
                 else:
                     code = answer.get("code", "shared")
                     self.other[code] = self.other.get(code, 0) + 1
@@ -131,6 +144,23 @@ def check(folder, load):
     return wrong, shown
 
 
+def ask_again(port, load):
+    """What is wrong with the keys after a load that was killed."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    wrong, replays = [], 0
+    for n, told in load.keyed.items():
+        send(connection, n, True)
+        response = connection.getresponse()
+        answer, replayed = json.loads(response.read()), response.getheader("Idempotency-Replayed") == "true"
+        replays += replayed
+        if told and (answer != told or not replayed):
+            wrong.append(f"key-{n} was told {told}, and is told {answer}, replayed: {replayed}")
+        if not told and answer.get("verdict") != "match":
+            wrong.append(f"key-{n} was told nothing, and is told {answer}")
+    connection.close()
+    return wrong, replays
+
+
 def main():
     limits = "\n".join(
         f"[providers.{name}]\nrate_limit = 1000000\nmax_concurrency = 1000"
@@ -139,7 +169,7 @@ def main():
     seed = int(os.environ.get("SEED", time.time()))
     chance = random.Random(seed)
     print(f"SEED={seed}, {TIMES} times", flush=True)
-    totals, told, asked = {}, 0, 0
+    totals, told, asked, replays = {}, 0, 0, 0
     with tempfile.TemporaryDirectory() as folder:
         with open(f"{folder}/idgate.toml", "w", encoding="utf-8") as file:
             file.write(CONFIGURATION.format(folder=folder) + limits)
@@ -152,6 +182,8 @@ def main():
             load.ended()
             process, port = start(folder)
             wrong, shown = check(folder, load)
+            wrong_keys, replayed = ask_again(port, load)
+            wrong, replays = wrong + wrong_keys, replays + replayed
             asked, told = load.next, told + len(load.told)
             for words, count in shown.items():
                 totals[words] = totals.get(words, 0) + count
@@ -165,7 +197,7 @@ def main():
                 process.kill()
                 return 1
             if turn % 20 == 0 or turn == TIMES:
-                print(f"{turn} kills: {told} told and there, in flight: {totals}; {sound.stdout.splitlines()[0]}", flush=True)
+                print(f"{turn} kills: {told} told and there, {replays} replayed, in flight: {totals}; {sound.stdout.splitlines()[0]}", flush=True)
         process.kill()
         process.wait()
     return 0

@@ -80,7 +80,7 @@ pub struct Line<'a> {
     pub reason: Option<&'static str>,
     /// How the answer came.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub source: Option<&'static str>,
+    pub source: Option<&'a str>,
     /// Who gave it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<&'a str>,

@@ -13,8 +13,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::api::body::VerifyBody;
+use super::api::idempotency::not_before;
+use super::api::verify::SOON;
 use super::api::{Api, code::Code, headers, problem::Problem};
 use super::operator::Operator;
+use crate::domain::subject::Subject;
+use crate::storage::ledger::{self, remedy};
 use crate::verify::Forgotten;
 
 /// The person to be forgotten. Unknown members are refused.
@@ -75,6 +79,8 @@ pub(super) fn router(api: Arc<Api>) -> Router {
             content_type = "application/problem+json"),
         (status = 422, description = "`invalid_name`, `invalid_id_number`: nobody can be remembered by these",
             body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "`ledger_unavailable`: what memory knew is gone, but idempotency keys may come back \
+            with a restart; ask again", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn forget(
@@ -83,7 +89,7 @@ pub(super) async fn forget(
     request: Request,
 ) -> Response {
     let request_id = api.request_id(request.headers());
-    let mut response = match forgotten(&api, request).await {
+    let mut response = match forgotten(&api, request, &operator).await {
         Ok(forgotten) => {
             let ForgottenDocument { verdicts, holds, tries, replays, under_way } = forgotten;
             tracing::warn!(request_id, operator = %operator.name, verdicts, holds, tries, replays, under_way, "a person was forgotten");
@@ -95,7 +101,7 @@ pub(super) async fn forget(
     response
 }
 
-async fn forgotten(api: &Api, request: Request) -> Result<ForgottenDocument, Box<Problem>> {
+async fn forgotten(api: &Api, request: Request, operator: &Operator) -> Result<ForgottenDocument, Box<Problem>> {
     let (parts, body) = request.into_parts();
     if !headers::is_json(&parts.headers) {
         return Err(Box::new(Problem::new(Code::UnsupportedMediaType)));
@@ -107,6 +113,28 @@ async fn forgotten(api: &Api, request: Request) -> Result<ForgottenDocument, Box
     let subject = api.subject(&now, &name, &id_number)?;
     // Work under way is told first: a request that ends in between finds its key gone, and its verdict is not kept.
     let Forgotten { verdicts, holds, tries, under_way } = now.live.forget(&subject).await;
-    let replays = api.idempotency.forget(api.digest_key.person(&subject)).await;
+    let kept = forget_claims(api, &subject, operator).await;
+    // After the ledger, so that no key is found there again; and also if that failed.
+    let replays = api.idempotency.forget(api.digest_key.person(&subject)).await.max(kept?);
     Ok(ForgottenDocument { verdicts, holds, tries, replays, under_way })
+}
+
+/// Ends the claims about a person in the ledger; how many there were.
+async fn forget_claims(api: &Api, subject: &Subject, operator: &Operator) -> Result<usize, Box<Problem>> {
+    let Some(subject) = api.in_ledger(subject) else { return Ok(0) };
+    let claims = api.ledger.claims_about(&subject, not_before(&api.clock)).await;
+    // They end without being counted, too.
+    let claims = claims.inspect_err(|error| tracing::error!(error = remedy(error), "ledger: keys cannot be counted"));
+    let forgotten = api.ledger.forget(|id, at_ms| ledger::Forgotten {
+        id,
+        at_ms,
+        client: String::new(),
+        outcome: "forgotten".to_owned(),
+        subject,
+        operator: operator.name.to_string(),
+    });
+    match forgotten.await {
+        Ok(()) => Ok(claims.unwrap_or_default()),
+        Err(ledger::NotWritten) => Err(Box::new(Problem::new(Code::LedgerUnavailable).with_retry_after(SOON))),
+    }
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::serve;
 use crate::app::config::Sources;
-use crate::storage::ledger::{Answer, Attempt, Broken, Call, Entry, Reader, remedy};
+use crate::storage::ledger::{Answer, Attempt, Broken, Call, Claim, Entry, Forgotten, Reader, Subject, remedy};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -222,7 +222,29 @@ fn record(number: i64, entry: Entry) -> [String; COLUMNS.len()] {
                 answer.configuration,
             ]
         }
+        Entry::Claim(Claim { id, at_ms, client, outcome, subject, .. }) => {
+            plain([number, "claim".to_owned(), id.to_string(), at(at_ms)], client, outcome, &subject)
+        }
+        Entry::Forgotten(Forgotten { id, at_ms, client, outcome, subject, .. }) => {
+            plain([number, "forgotten".to_owned(), id.to_string(), at(at_ms)], client, outcome, &subject)
+        }
     }
+}
+
+/// What is neither a call nor an answer has a few columns only. The rest of it (digests, who did it) is in JSON Lines.
+fn plain(first: [String; 4], client: String, outcome: String, subject: &Subject) -> [String; COLUMNS.len()] {
+    let mut record = std::array::from_fn(|_| String::new());
+    let subject = format!("{}:{}", subject.key, subject.digest);
+    let named = [("client", client), ("outcome", outcome), ("subject", subject)];
+    for (place, column) in record.iter_mut().zip(COLUMNS) {
+        if let Some((_, value)) = named.iter().find(|(name, _)| *name == column) {
+            place.clone_from(value);
+        }
+    }
+    for (place, value) in record.iter_mut().zip(first) {
+        *place = value;
+    }
+    record
 }
 
 fn in_short(attempt: &Attempt) -> String {

@@ -32,6 +32,16 @@ fn everybody_else_may_have_a_latin_name() {
 }
 
 #[test]
+fn a_digest_comes_back_from_its_digits_and_nothing_else_does() {
+    let digest = DigestKey::new([7; 32]).digest("c", &[b"ab"]);
+    let text = digest.to_hex();
+    assert_eq!(Digest::from_hex(&text), Some(digest));
+    for wrong in ["", &text[2..], &text[1..], &format!("{text}00"), &text.replace(&text[..1], "g"), &"é".repeat(32)] {
+        assert_eq!(Digest::from_hex(wrong), None, "{wrong}");
+    }
+}
+
+#[test]
 fn the_digest_is_hmac_over_length_prefixed_parts() {
     let key = DigestKey::new(*b"0123456789abcdef0123456789abcdef");
     let mut expected = Hmac::<Sha256>::new_from_slice(b"0123456789abcdef0123456789abcdef").unwrap();

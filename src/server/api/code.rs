@@ -53,7 +53,7 @@ pub(super) struct Row {
 
 impl Code {
     /// All of them, in the order of the statuses they come with.
-    pub const ALL: [Code; 29] = [
+    pub const ALL: [Code; 30] = [
         Code::MalformedRequest,
         Code::Unauthenticated,
         Code::Forbidden,

@@ -27,7 +27,7 @@ use super::{Api, Refused, headers, method_of, receipt};
 use super::{code::Code, problem::Problem};
 use crate::domain::verdict::Verdict;
 use crate::server::access_log::Line;
-use crate::storage::ledger::{Found, Wanted};
+use crate::storage::ledger::{Call, Found, Wanted};
 
 pub(super) const ROUTE_ALL: &str = "/v1/verifications";
 pub(super) const ROUTE_ONE: &str = "/v1/verifications/{id}";

@@ -54,15 +54,7 @@ impl Metrics {
     }
 
     /// Counts one request. Seconds; `upstream` is the part of `total` that was a wait for a provider.
-    pub(super) fn request(
-        &self,
-        client: &str,
-        purpose: &str,
-        status: &str,
-        source: &'static str,
-        total: f64,
-        upstream: f64,
-    ) {
+    pub(super) fn request(&self, client: &str, purpose: &str, status: &str, source: &str, total: f64, upstream: f64) {
         self.requests.with_label_values(&[client, purpose, status, source]).inc();
         self.duration.with_label_values(&[source]).observe(total);
         self.overhead.with_label_values(&[source]).observe((total - upstream).max(0.0));

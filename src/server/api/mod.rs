@@ -37,6 +37,7 @@ pub mod idempotency;
 pub mod key;
 pub mod lookup;
 pub mod meter;
+mod once;
 pub mod problem;
 mod rate;
 pub mod receipt;

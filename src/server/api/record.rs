@@ -1,7 +1,7 @@
 //! What the ledger is told of answers: each question that could be read, with what its caller was told.
 //!
-//! Invariants: a verdict that cost money is on the disk before anybody is told; everything else is written when its turn
-//! comes. Who is not authenticated, over the rate, or sends what cannot be read has asked nothing: it is in the log only,
+//! Invariants: a verdict that cost money, or that finishes an idempotency key, is on the disk before anybody is told;
+//! everything else is written when its turn comes. Who is not authenticated, over the rate, or sends what cannot be read has asked nothing: it is in the log only,
 //! so that nobody can fill the ledger with noise.
 
 use super::reply::AttemptDocument;
@@ -19,12 +19,12 @@ const LOCAL: &str = "local";
 
 impl Api {
     /// The person, as the ledger knows them; nothing if there is none.
-    pub(super) fn in_ledger(&self, subject: &Subject) -> Option<ledger::Subject> {
+    pub(in crate::server) fn in_ledger(&self, subject: &Subject) -> Option<ledger::Subject> {
         let of = || ledger::Subject::new(&self.digest_key, &self.digest_key.person(subject));
         self.ledger.is_on().then(of)
     }
 
-    /// Writes a verdict down: before it is told if it cost money, when its turn comes otherwise.
+    /// Writes a verdict down: before it is told if it cost money or finishes a key, when its turn comes otherwise.
     ///
     /// # Errors
     /// `ledger_unavailable` if it had to be written and cannot be.
@@ -40,17 +40,20 @@ impl Api {
         let salt = now.receipts.can_sign().then(|| Salt::of(&self.digest_key, ticket.id));
         let receipt = salt.map(|salt| salt.digest(subject).to_hex());
         let plain = plain(trace, ticket, answer.verdict.as_str(), answer.flight.id());
-        let entry = |at_ms| ledger::Answer {
+        let answered = ledger::Answer {
             source: Some(answer.source.as_str().to_owned()),
             provider: Some(answer.provider.to_string()),
             provider_request_id: answer.provider_request_id.as_ref().map(|id| id.as_str().to_owned()),
             verified_at_ms: Some(answer.verified_at.as_millisecond()),
             attempts: answer.attempts.iter().map(|attempt| attempt_of(&AttemptDocument::from(attempt))).collect(),
-            at_ms,
             receipt,
             ..plain
         };
+        let finishes_a_key = answered.claim.is_some();
+        let entry = |at_ms| ledger::Answer { at_ms, ..answered.clone() };
         match answer.source {
+            // What is remembered is told even if it cannot be written; then the key is finished in memory only.
+            Source::Cache if finishes_a_key && self.ledger.write(entry, Flight::NONE).await.is_ok() => {}
             Source::Cache => self.ledger.note(entry, Flight::NONE),
             Source::Provider | Source::Shared => {
                 self.ledger.write(entry, answer.flight.clone()).await.map_err(|ledger::NotWritten| {
@@ -95,6 +98,7 @@ fn plain(trace: &Trace, ticket: Ticket, outcome: &str, flight: Option<uuid::Uuid
         attempts: Vec::new(),
         configuration: ticket.configuration.to_string(),
         receipt: None,
+        claim: trace.claim,
     }
 }
 
@@ -102,8 +106,9 @@ fn attempt_of(attempt: &AttemptDocument) -> ledger::Attempt {
     ledger::Attempt {
         provider: attempt.provider.clone(),
         endpoint: attempt.endpoint.clone(),
-        outcome: attempt.outcome.to_owned(),
-        billed: attempt.billed.to_owned(),
+        outcome: attempt.outcome.to_string(),
+        billed: attempt.billed.to_string(),
         duration_ms: attempt.duration_ms,
+        reason: attempt.reason.as_ref().map(ToString::to_string),
     }
 }

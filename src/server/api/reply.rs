@@ -1,7 +1,10 @@
 //! A verdict as a document.
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use http::{HeaderValue, Response, header};
+use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -10,6 +13,8 @@ use uuid::Uuid;
 use super::document::{BilledWord, OutcomeWord, RegionStatusWord, SexWord, SourceWord, VerdictWord, WarningWord};
 use crate::domain::region::{Region, Regions};
 use crate::domain::subject::Subject;
+use crate::domain::verdict::Verdict;
+use crate::storage::ledger;
 use crate::verify::{Answer, Attempt};
 
 /// Room for an answer and its headers, so that neither has to move while it grows.
@@ -28,7 +33,7 @@ pub struct VerifyReply {
     pub verification_id: Uuid,
     /// `match`, `mismatch` or `no_record`.
     #[schema(value_type = VerdictWord)]
-    pub verdict: &'static str,
+    pub verdict: Cow<'static, str>,
     /// Where the verdict comes from.
     pub provenance: Provenance,
     /// What a person should know before drawing conclusions.
@@ -49,7 +54,7 @@ pub struct Provenance {
     pub provider_request_id: Option<String>,
     /// `provider` (this request led the call), `shared` (it joined one in flight), `cache` (remembered).
     #[schema(value_type = SourceWord)]
-    pub source: &'static str,
+    pub source: Cow<'static, str>,
     /// When the provider answered (RFC 3339, UTC).
     #[schema(format = DateTime)]
     pub verified_at: String,
@@ -66,14 +71,14 @@ pub struct AttemptDocument {
     pub endpoint: String,
     /// What it came to.
     #[schema(value_type = OutcomeWord)]
-    pub outcome: &'static str,
+    pub outcome: Cow<'static, str>,
     /// The finer cause, where one is known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    pub reason: Option<&'static str>,
+    #[schema(nullable = false, value_type = Option<String>)]
+    pub reason: Option<Cow<'static, str>>,
     /// Whether it is charged for: `yes`, `no` or `unknown`.
     #[schema(value_type = BilledWord)]
-    pub billed: &'static str,
+    pub billed: Cow<'static, str>,
     /// Milliseconds.
     pub duration_ms: u64,
 }
@@ -126,6 +131,49 @@ impl VerifyReply {
     }
 }
 
+/// What a person should know of an answer before drawing conclusions.
+pub(super) fn warnings(verdict: &str, subject: &Subject) -> Vec<&'static str> {
+    let name = subject.parsed_name();
+    let converted = subject.number().was_converted().then_some(CONVERTED);
+    let may_differ = verdict == Verdict::Mismatch.as_str() && name.has_alternate_spelling();
+    let alternate = may_differ.then_some(ALTERNATE_SPELLING);
+    let names = name.warnings().iter().map(|warning| warning.as_str());
+    converted.into_iter().chain(alternate).chain(names).collect()
+}
+
+/// As it stands in the ledger: without what follows from the person, who is not there.
+impl From<ledger::Answer> for VerifyReply {
+    fn from(answer: ledger::Answer) -> Self {
+        let verified_at = Timestamp::from_millisecond(answer.verified_at_ms.unwrap_or_default());
+        Self {
+            verification_id: answer.id,
+            verdict: Cow::Owned(answer.outcome),
+            provenance: Provenance {
+                provider: answer.provider.unwrap_or_default(),
+                provider_request_id: answer.provider_request_id,
+                source: Cow::Owned(answer.source.unwrap_or_default()),
+                verified_at: format!("{:.3}", verified_at.unwrap_or_default()),
+                attempts: answer.attempts.into_iter().map(AttemptDocument::from).collect(),
+            },
+            warnings: Vec::new(),
+            person: None,
+        }
+    }
+}
+
+impl From<ledger::Attempt> for AttemptDocument {
+    fn from(attempt: ledger::Attempt) -> Self {
+        Self {
+            provider: attempt.provider,
+            endpoint: attempt.endpoint,
+            outcome: Cow::Owned(attempt.outcome),
+            reason: attempt.reason.map(Cow::Owned),
+            billed: Cow::Owned(attempt.billed),
+            duration_ms: attempt.duration_ms,
+        }
+    }
+}
+
 impl AttemptDocument {
     /// One word for the log line: `provider/endpoint=outcome(billed)`.
     pub(super) fn in_short(&self) -> String {
@@ -138,9 +186,9 @@ impl From<&Attempt> for AttemptDocument {
         Self {
             provider: attempt.provider.to_string(),
             endpoint: attempt.endpoint.to_string(),
-            outcome: attempt.outcome.as_str(),
-            reason: attempt.reason.is_specific().then(|| attempt.reason.as_str()),
-            billed: attempt.billed.as_str(),
+            outcome: Cow::Borrowed(attempt.outcome.as_str()),
+            reason: attempt.reason.is_specific().then(|| Cow::Borrowed(attempt.reason.as_str())),
+            billed: Cow::Borrowed(attempt.billed.as_str()),
             duration_ms: u64::try_from(attempt.duration.as_millis()).unwrap_or(u64::MAX),
         }
     }
@@ -151,7 +199,7 @@ impl From<&Answer> for Provenance {
         Self {
             provider: answer.provider.to_string(),
             provider_request_id: answer.provider_request_id.as_ref().map(|id| id.as_str().to_owned()),
-            source: answer.source.as_str(),
+            source: Cow::Borrowed(answer.source.as_str()),
             verified_at: format!("{:.3}", answer.verified_at),
             attempts: answer.attempts.iter().map(AttemptDocument::from).collect(),
         }

@@ -77,6 +77,10 @@ pub struct AttemptOnRecord {
     endpoint: String,
     #[schema(value_type = OutcomeWord)]
     outcome: String,
+    /// The finer cause, where one is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    reason: Option<String>,
     #[schema(value_type = BilledWord)]
     billed: String,
     duration_ms: u64,
@@ -171,6 +175,7 @@ impl From<Found> for Verification {
             provider: attempt.provider,
             endpoint: attempt.endpoint,
             outcome: attempt.outcome,
+            reason: attempt.reason,
             billed: attempt.billed,
             duration_ms: attempt.duration_ms,
         });
@@ -197,9 +202,9 @@ impl From<Found> for Verification {
 
 impl From<Call> for CallOnRecord {
     fn from(Call { at_ms, provider, endpoint, end, .. }: Call) -> Self {
-        let (outcome, billed, duration_ms) = (end.outcome, end.billed, end.duration_ms);
+        let (outcome, reason, billed, duration_ms) = (end.outcome, end.reason, end.billed, end.duration_ms);
         Self {
-            attempt: AttemptOnRecord { provider, endpoint, outcome, billed, duration_ms },
+            attempt: AttemptOnRecord { provider, endpoint, outcome, reason, billed, duration_ms },
             ended_at: at(at_ms),
             provider_request_id: end.provider_request_id,
             price_micro_yuan: end.price_micro_yuan,

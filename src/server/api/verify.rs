@@ -1,5 +1,6 @@
 //! The way of a question: authenticate, limit, parse, check locally (free), then ask.
 
+use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +11,10 @@ use axum::response::Response;
 use futures_util::FutureExt;
 use http::request;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
 use super::auth::Caller;
 use super::body::VerifyBody;
-use super::idempotency::Claim;
 use super::reply::{Person, Provenance, VerifyReply};
 use super::visit::{Trace, Visit};
 use super::{Api, Limits, Refused, auth, body, document, headers, reply};
@@ -24,12 +23,11 @@ use crate::domain::id_number::IdNumber;
 use crate::domain::name::Name;
 use crate::domain::personal::Personal;
 use crate::domain::subject::Subject;
-use crate::domain::verdict::Verdict;
 use crate::server::snapshot::Snapshot;
 use crate::verify::{Answer, Avoided, Question, Source, Ticket};
 
 /// When to come back where nobody can know it better.
-pub(super) const SOON: Duration = Duration::from_secs(1);
+pub(in crate::server) const SOON: Duration = Duration::from_secs(1);
 
 /// Of a body that is too large, so much more is read.
 const MOST_THROWN_AWAY: usize = 2 * 1024 * 1024;
@@ -79,13 +77,13 @@ pub(super) async fn verify(State(api): State<Arc<Api>>, request: Request) -> Res
 }
 
 /// A wait for others, which is not our overhead; neither is it when the caller leaves in the middle of it.
-struct Waiting<'a> {
+pub(super) struct Waiting<'a> {
     since: Instant,
     total: &'a mut Duration,
 }
 
 impl<'a> Waiting<'a> {
-    fn on(total: &'a mut Duration) -> Self {
+    pub(super) fn on(total: &'a mut Duration) -> Self {
         Self { since: Instant::now(), total }
     }
 
@@ -255,7 +253,7 @@ impl Api {
             .map_err(|wrong| refuse(Code::InvalidName, "/name", wrong.reason(), wrong.detail()))
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         now: &Snapshot,
         question: Question,
@@ -286,116 +284,17 @@ impl Api {
         }
     }
 
-    /// The same under an idempotency key: claimed before anything is asked, final only with a verdict.
-    async fn ask_once(
-        &self,
-        now: &Snapshot,
-        key: &str,
-        question: Question,
-        body: &VerifyBody,
-        trace: &mut Trace,
-    ) -> Result<Arc<VerifyReply>, Refused> {
-        let deadline = Instant::now() + question.patience;
-        let digest = |context: &str, parts: &[&[u8]]| self.digest_key.digest(context, parts);
-        let key = digest("idempotency-key/v1", &[question.client.as_bytes(), key.as_bytes()]);
-        let VerifyBody { name, id_number, purpose: _in_question, reference, include_person: _ } = body;
-        let include_person = body.wants_person();
-        let parts = [name.expose(), id_number.expose(), &question.purpose, reference.as_deref().unwrap_or_default()];
-        let body =
-            digest("idempotent-body/v1", &[&parts.map(str::as_bytes)[..], &[&[u8::from(include_person)]]].concat());
-        let person = self.digest_key.person(&question.subject);
-        loop {
-            match self.idempotency.claim(key, body, person).await {
-                Claim::Held(held) => {
-                    let patience = deadline.saturating_duration_since(Instant::now());
-                    let freshness = match held.since_first_use() {
-                        Some(used) => question.freshness.or_since(used),
-                        None => question.freshness,
-                    };
-                    let asked = Question { patience, freshness, ..question.clone() };
-                    return match self.ask(now, asked, include_person, trace).await {
-                        Ok(reply) => {
-                            // What is kept for a day holds no person; a replay derives it again.
-                            held.finish(Arc::new(VerifyReply { person: None, ..VerifyReply::clone(&reply) }));
-                            Ok(reply)
-                        }
-                        Err(problem) => {
-                            if problem.code().is_everybodys() {
-                                held.fail(Arc::new(Problem::clone(&problem)));
-                            }
-                            Err(problem)
-                        }
-                    };
-                }
-                // Whoever is never told anything older is not told it by a replay either; the key begins anew.
-                Claim::Done(reply) if !question.freshness.may_be_told(self.age_of(&reply)) => {
-                    self.idempotency.end(key, &reply).await;
-                }
-                Claim::Done(reply) => return Ok(self.replay(now, &reply, &question.subject, include_person, trace)),
-                Claim::Reused => {
-                    let detail = "was used with another body before; use a new key";
-                    let problem = Problem::new(Code::IdempotencyKeyReused);
-                    return Err(Box::new(problem.with_error("", "idempotency_key_reused", detail)));
-                }
-                Claim::Busy(busy) => {
-                    let waiting = Waiting::on(&mut trace.upstream);
-                    let ended = tokio::time::timeout_at(deadline, busy.wait()).await;
-                    drop(waiting);
-                    match ended {
-                        Ok(Some(Ok(reply))) => {
-                            return Ok(self.replay(now, &reply, &question.subject, include_person, trace));
-                        }
-                        Ok(Some(Err(problem))) => return Err(Box::new(Problem::clone(&problem))),
-                        Ok(None) => {}
-                        Err(_) => {
-                            let problem = Problem::new(Code::IdempotencyInProgress);
-                            return Err(Box::new(problem.with_retry_after(SOON)));
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// How long ago the provider gave this answer.
-    fn age_of(&self, reply: &VerifyReply) -> Duration {
-        let given = reply.provenance.verified_at.parse::<Timestamp>().unwrap_or_default();
-        Duration::try_from(self.clock.now().duration_since(given)).unwrap_or_default()
-    }
-
-    fn replay(
-        &self,
-        now: &Snapshot,
-        kept: &VerifyReply,
-        subject: &Subject,
-        person: bool,
-        trace: &mut Trace,
-    ) -> Arc<VerifyReply> {
-        let verdict = Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == kept.verdict);
-        if let Some(verdict) = verdict {
-            now.live.spared(Avoided::Idempotent, &kept.provenance.provider, verdict);
-        }
-        trace.replayed = true;
-        // The answer is in the ledger already.
-        trace.ticket = None;
-        Arc::new(VerifyReply { person: person.then(|| self.person(now, subject)), ..kept.clone() })
-    }
-
-    fn person(&self, now: &Snapshot, subject: &Subject) -> Person {
+    pub(super) fn person(&self, now: &Snapshot, subject: &Subject) -> Person {
         Person::of(subject, &now.regions, self.clock.today_in_china())
     }
 
     fn reply(&self, now: &Snapshot, question: &Question, answer: &Answer, person: bool) -> VerifyReply {
         let subject = &question.subject;
-        let converted = subject.number().was_converted().then_some(reply::CONVERTED);
-        let may_differ = answer.verdict == Verdict::Mismatch && subject.parsed_name().has_alternate_spelling();
-        let alternate = may_differ.then_some(reply::ALTERNATE_SPELLING);
-        let names = subject.parsed_name().warnings().iter().map(|warning| warning.as_str());
         VerifyReply {
             verification_id: question.ticket.id,
-            verdict: answer.verdict.as_str(),
+            verdict: Cow::Borrowed(answer.verdict.as_str()),
             provenance: Provenance::from(answer),
-            warnings: converted.into_iter().chain(alternate).chain(names).collect(),
+            warnings: reply::warnings(answer.verdict.as_str(), subject),
             person: person.then(|| self.person(now, subject)),
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::auth::Caller;
 use super::code::Code;
@@ -35,6 +36,8 @@ pub(super) struct Trace {
     /// Whom it is about, as the ledger knows them.
     pub(super) person: Option<ledger::Subject>,
     pub(super) flight: Flight,
+    /// The claim on its idempotency key.
+    pub(super) claim: Option<Uuid>,
 }
 
 /// One request from its head to its answer, or to the moment its caller leaves.
@@ -93,8 +96,8 @@ impl<'a> Visit<'a> {
         match result {
             Some(Ok(reply)) => {
                 line.verification_id = Some(reply.verification_id);
-                line.verdict = Some(reply.verdict);
-                line.source = Some(reply.provenance.source);
+                line.verdict = Some(&reply.verdict);
+                line.source = Some(&reply.provenance.source);
                 line.provider = Some(&reply.provenance.provider);
                 line.provider_request_id = reply.provenance.provider_request_id.as_deref();
                 line.attempts = reply.provenance.attempts.iter().map(AttemptDocument::in_short).collect();

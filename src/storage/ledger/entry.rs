@@ -16,6 +16,10 @@ pub enum Entry {
     Call(Call),
     /// A question was answered, by a verdict or by a problem.
     Answer(Answer),
+    /// An idempotency key was used for the first time.
+    Claim(Claim),
+    /// A person was forgotten.
+    Forgotten(Forgotten),
 }
 
 /// One call of a provider, in time or late.
@@ -111,6 +115,45 @@ pub struct Answer {
     /// or receipts are off. Its salt is nowhere: it comes from the digest key and the id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<String>,
+    /// The claim on the idempotency key that it came with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<Uuid>,
+}
+
+/// An idempotency key, which belongs to the body that it came with from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// Its own id.
+    pub id: Uuid,
+    /// When the key was claimed, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// The client whose key it is.
+    pub client: String,
+    /// Always `claimed`.
+    pub outcome: String,
+    /// The digest of client and key, as 64 hexadecimal digits.
+    pub key: String,
+    /// The digest of the body, as 64 hexadecimal digits.
+    pub body: String,
+    /// Whom the body is about.
+    pub subject: Subject,
+}
+
+/// A person whom an operator had forgotten: no claim before it holds any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// Its own id.
+    pub id: Uuid,
+    /// When, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// Always empty: it is no client's doing.
+    pub client: String,
+    /// Always `forgotten`.
+    pub outcome: String,
+    /// Who was forgotten.
+    pub subject: Subject,
+    /// The operator that had it done.
+    pub operator: String,
 }
 
 /// One attempt of an answer.
@@ -126,6 +169,9 @@ pub struct Attempt {
     pub billed: String,
     /// How long it took.
     pub duration_ms: u64,
+    /// The finer cause, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// A person, as the ledger knows them: a keyed digest, and which key made it.
@@ -179,11 +225,16 @@ pub struct BegunCall {
 }
 
 impl Entry {
+    /// All kinds, for metrics.
+    pub(super) const KINDS: [&'static str; 4] = ["call", "answer", "claim", "forgotten"];
+
     /// Its id, of which there is one entry.
     pub const fn id(&self) -> Uuid {
         match self {
             Entry::Call(call) => call.id,
             Entry::Answer(answer) => answer.id,
+            Entry::Claim(claim) => claim.id,
+            Entry::Forgotten(forgotten) => forgotten.id,
         }
     }
 
@@ -192,6 +243,8 @@ impl Entry {
         match self {
             Entry::Call(call) => call.at_ms,
             Entry::Answer(answer) => answer.at_ms,
+            Entry::Claim(claim) => claim.at_ms,
+            Entry::Forgotten(forgotten) => forgotten.at_ms,
         }
     }
 
@@ -200,6 +253,8 @@ impl Entry {
         match self {
             Entry::Call(_) => "call",
             Entry::Answer(_) => "answer",
+            Entry::Claim(_) => "claim",
+            Entry::Forgotten(_) => "forgotten",
         }
     }
 }
@@ -239,6 +294,7 @@ impl Begun {
             attempts,
             configuration: self.configuration,
             receipt: None,
+            claim: None,
         }
     }
 }
@@ -267,6 +323,7 @@ impl From<&Call> for Attempt {
             outcome: call.end.outcome.clone(),
             billed: call.end.billed.clone(),
             duration_ms: call.end.duration_ms,
+            reason: call.end.reason.clone(),
         }
     }
 }

@@ -27,7 +27,7 @@ impl Meter {
     pub(super) fn new() -> Result<Self, prometheus::Error> {
         let meter = Self {
             entries: IntCounterVec::new(
-                Opts::new("idgate_ledger_entries_total", "Entries that are on the disk: calls, and answers."),
+                Opts::new("idgate_ledger_entries_total", "Entries that are on the disk, by kind."),
                 &["kind"],
             )?,
             commit: Histogram::with_opts(
@@ -44,7 +44,7 @@ impl Meter {
                 "0 while new paid calls are refused, because the ledger can be written nowhere.",
             )?,
         };
-        for kind in ["call", "answer"] {
+        for kind in Entry::KINDS {
             meter.entries.with_label_values(&[kind]);
         }
         meter.available.set(1);
@@ -60,15 +60,9 @@ impl Meter {
     }
 
     pub(super) fn written<'a>(&self, entries: impl Iterator<Item = &'a Entry>) {
-        let (mut calls, mut answers) = (0, 0);
         for entry in entries {
-            match entry {
-                Entry::Call(_) => calls += 1,
-                Entry::Answer(_) => answers += 1,
-            }
+            self.entries.with_label_values(&[entry.kind()]).inc();
         }
-        self.entries.with_label_values(&["call"]).inc_by(calls);
-        self.entries.with_label_values(&["answer"]).inc_by(answers);
     }
 
     pub(super) fn committed(&self, took: Duration) {

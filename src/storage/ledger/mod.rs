@@ -3,7 +3,7 @@
 //! Invariants: entries are appended in order, each sealed by the hash of all before it, and never changed; a person is
 //! there as a keyed digest only; [`Ledger::write`] returns when the entry is on the disk. A call is announced in the
 //! journal before it is made, so that one whose end nobody saw is known after a restart. The trip of an entry: `writer`
-//! takes it, `sqlite` keeps it, `spool` does while that cannot, `read` finds it.
+//! takes it, `sqlite` keeps it, `spool` does while that cannot, `read` finds it, `claims` what is about idempotency keys.
 //!
 //! To add a back end: one arm beside `sqlite` and `read`, with the same statements and a schema of its own.
 
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use self::claims::Spooled;
 use self::journal::{Journal, Left};
 use self::meter::Meter;
 use self::spool::Spool;
@@ -28,6 +29,7 @@ use self::sqlite::Store;
 use self::writer::{Order, Writer};
 use crate::domain::clock::{Clock, Ids};
 
+mod claims;
 mod entry;
 mod journal;
 mod meter;
@@ -41,7 +43,8 @@ mod tests;
 mod trouble;
 mod writer;
 
-pub use entry::{Answer, Attempt, Begun, BegunCall, Call, End, Entry, Subject};
+pub use claims::Claimed;
+pub use entry::{Answer, Attempt, Begun, BegunCall, Call, Claim, End, Entry, Forgotten, Subject};
 pub use read::{Broken, Checked, Found, Reader, Wanted};
 pub use spent::{Counted, Spent};
 pub use trouble::{OpenError, remedy};
@@ -95,6 +98,8 @@ struct Shared {
     /// Entries on their way.
     waiting: AtomicUsize,
     journal: Mutex<Journal>,
+    /// Keys that only the spool knows of.
+    spooled: Spooled,
     meter: Meter,
 }
 
@@ -156,6 +161,7 @@ impl Ledger {
             keeping: AtomicBool::new(true),
             waiting: AtomicUsize::new(0),
             journal: Mutex::new(journal),
+            spooled: Spooled::default(),
             meter,
         });
         let (orders, ordered) = mpsc::unbounded_channel();
@@ -208,9 +214,7 @@ impl Ledger {
     /// When it cannot be written anywhere. It will not be written later: the answer must not be told.
     pub async fn write(&self, answer: impl FnOnce(i64) -> Answer, flight: Flight) -> Result<(), NotWritten> {
         let Some(open) = &self.0 else { return Ok(()) };
-        let (done, written) = oneshot::channel();
-        open.order(Entry::Answer(answer(open.clock.now().as_millisecond())), flight, Some(done));
-        written.await.unwrap_or(Err(NotWritten))
+        open.write(Entry::Answer(answer(open.clock.now().as_millisecond())), flight).await
     }
 
     /// Writes an answer down when its turn comes. Nobody waits for it.
@@ -272,6 +276,12 @@ impl Ledger {
 }
 
 impl Open {
+    async fn write(&self, entry: Entry, flight: Flight) -> Result<(), NotWritten> {
+        let (done, written) = oneshot::channel();
+        self.order(entry, flight, Some(done));
+        written.await.unwrap_or(Err(NotWritten))
+    }
+
     fn order(&self, entry: Entry, flight: Flight, done: Option<oneshot::Sender<Result<(), NotWritten>>>) {
         self.shared.waiting.fetch_add(1, Ordering::Relaxed);
         if let Err(mpsc::error::SendError(order)) = self.orders.send(Order { entry, flight, done }) {

@@ -117,7 +117,7 @@ impl Reader {
             .map(entry)
             .filter_map(|entry| match entry {
                 Ok(Entry::Call(call)) => Some(Ok(call)),
-                Ok(Entry::Answer(_)) => None,
+                Ok(_) => None,
                 Err(error) => Some(Err(error)),
             })
             .collect()
@@ -296,9 +296,9 @@ impl Reader {
     }
 }
 
-fn found(row: &SqliteRow) -> Result<Found, sqlx::Error> {
+pub(super) fn found(row: &SqliteRow) -> Result<Found, sqlx::Error> {
     match entry(row)? {
         Entry::Answer(answer) => Ok(Found { seq: row.try_get("seq")?, answer }),
-        Entry::Call(_) => Err(sqlx::Error::Decode("a call where an answer was looked for".into())),
+        _ => Err(sqlx::Error::Decode("something else where an answer was looked for".into())),
     }
 }

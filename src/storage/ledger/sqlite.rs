@@ -39,14 +39,14 @@ pub(super) fn options(path: &Path) -> SqliteConnectOptions {
 }
 
 fn migrations() -> Migrator {
-    let all = [
-        (1, "entries", include_str!("schema.sql").into_sql_str()),
-        (3, "spent", include_str!("spent.sql").into_sql_str()),
-    ];
-    let migration = |(number, name, text): (i64, &'static str, _)| {
-        Migration::new(number, name.into(), MigrationType::Simple, text, false)
+    let one = |version, name: &'static str, text: &'static str| {
+        Migration::new(version, name.into(), MigrationType::Simple, text.into_sql_str(), false)
     };
-    Migrator::with_migrations(all.into_iter().map(migration).collect())
+    Migrator::with_migrations(vec![
+        one(1, "entries", include_str!("schema.sql")),
+        one(2, "idempotency keys", include_str!("schema_keys.sql")),
+        one(3, "spent", include_str!("spent.sql")),
+    ])
 }
 
 impl Store {

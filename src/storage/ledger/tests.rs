@@ -1,11 +1,13 @@
 use std::sync::atomic::AtomicI64;
 
 use jiff::Timestamp;
-use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection, Row};
 
 use super::*;
 use crate::domain::subject::DigestKey;
+
+mod claims;
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
@@ -45,6 +47,8 @@ impl Folder {
             all.push(match serde_json::from_str(body).unwrap() {
                 Entry::Call(call) => format!("{number} call {} {}", call.end.outcome, call.end.billed),
                 Entry::Answer(answer) => format!("{number} answer {}", answer.outcome),
+                Entry::Claim(claim) => format!("{number} claim {}", claim.client),
+                Entry::Forgotten(forgotten) => format!("{number} forgotten {}", forgotten.operator),
             });
             Ok(())
         };
@@ -175,8 +179,11 @@ async fn any_change_is_found_with_its_place() {
         if change.contains("'x'") {
             // What is no entry at all is refused by the schema already; only a tool that knows no schema can write it.
             let mut connection = folder.connection().await;
-            sqlx::raw_sql("DROP INDEX entries_by_id; DROP INDEX answers_by_client; DROP INDEX answers_by_reference; DROP INDEX answers_by_subject; DROP INDEX calls_by_flight; DROP INDEX calls_by_their_reference; DROP INDEX calls_by_time")
-                .execute(&mut connection).await.unwrap();
+            let indexes = sqlx::query("SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL");
+            for index in indexes.fetch_all(&mut connection).await.unwrap() {
+                let drop = format!("DROP INDEX {}", index.get::<String, _>("name"));
+                sqlx::raw_sql(sqlx::AssertSqlSafe(drop)).execute(&mut connection).await.unwrap();
+            }
             let done = sqlx::raw_sql(change).execute(&mut connection).await;
             connection.close().await.unwrap();
             if done.is_err() {
@@ -193,12 +200,15 @@ async fn any_change_is_found_with_its_place() {
 async fn a_file_of_an_earlier_idgate_gets_what_has_been_added_since() {
     let folder = Folder::new("earlier");
     folder.open().await.close().await;
-    folder.change("DROP INDEX calls_by_time; DELETE FROM _sqlx_migrations WHERE version > 1").await;
+    let back = "DROP INDEX calls_by_time; DROP INDEX claims_by_key; DROP INDEX claims_by_subject; DROP INDEX answers_by_claim; \
+                DROP INDEX forgotten_by_subject; ALTER TABLE entries DROP COLUMN reason; ALTER TABLE entries DROP COLUMN claim; \
+                ALTER TABLE entries DROP COLUMN claimed_key; DELETE FROM _sqlx_migrations WHERE version > 1";
+    folder.change(back).await;
     let ledger = folder.open().await;
     ledger.write(answer("match"), Flight::NONE).await.unwrap();
     ledger.close().await;
     assert!(folder.check().await.is_ok());
-    folder.change("DROP INDEX calls_by_time").await;
+    folder.change("DROP INDEX calls_by_time; DROP INDEX claims_by_key").await;
 }
 
 #[tokio::test]

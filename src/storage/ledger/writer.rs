@@ -118,10 +118,7 @@ impl Writer {
         }
         if self.way == Way::Spool {
             match self.spool.append(self.waiting.iter().map(|order| &order.entry)) {
-                Ok(()) => {
-                    self.shared.meter.spooled(self.waiting.len());
-                    return self.written();
-                }
+                Ok(()) => return self.is_spooled(),
                 Err(error) => self.refuse(&error),
             }
         }
@@ -143,6 +140,13 @@ impl Writer {
             // Who has left does not want to know.
             let _ = done.map(|done| done.send(Ok(())));
         }
+    }
+
+    /// All that waited is on the disk, where the database does not find it.
+    fn is_spooled(&mut self) {
+        self.shared.meter.spooled(self.waiting.len());
+        self.shared.spooled.take(self.waiting.iter().map(|order| &order.entry));
+        self.written();
     }
 
     fn refuse(&mut self, error: &io::Error) {
@@ -181,8 +185,7 @@ impl Writer {
             tracing::warn!("ledger: the database can be written again; nothing waits");
             self.way = Way::Database;
         } else if self.way == Way::Nowhere && self.spool.append(self.waiting.iter().map(|order| &order.entry)).is_ok() {
-            self.shared.meter.spooled(self.waiting.len());
-            self.written();
+            self.is_spooled();
             tracing::warn!("ledger: the spool can be written again");
             self.way = Way::Spool;
         }
@@ -207,7 +210,9 @@ impl Writer {
             }
             self.store.append(part.iter()).await.map_err(drop)?;
         }
-        self.spool.clear().map_err(told)
+        self.spool.clear().map_err(told)?;
+        self.shared.spooled.clear();
+        Ok(())
     }
 
     async fn remove_old(&mut self) {

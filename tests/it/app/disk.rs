@@ -13,6 +13,7 @@ use crate::support::{Pair, Reply, anybody, client};
 const FREE: [&str; 5] = ["sandbox", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
 
 /// What a test needs of the system; loud if it is not there.
+#[expect(clippy::print_stderr, reason = "who reads the log of a run must see what it did not test")]
 fn can(what: &str, command: &mut Command) -> bool {
     let can = command.output().is_ok_and(|done| done.status.success());
     if !can {

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::support::{Builder, Reply, TestGateway};
 
 mod budgets;
+mod idempotency;
 mod lookups;
 mod receipts;
 mod sums;
@@ -72,7 +73,7 @@ impl Folder {
         Reader::open(self.file().as_ref()).await.unwrap()
     }
 
-    /// The entries in short: `call outcome billed price`, `answer outcome source`.
+    /// The entries in short: `call outcome billed price`, `answer outcome source`, and so on.
     pub async fn in_short(&self) -> Vec<String> {
         let short = |entry: Entry| match entry {
             Entry::Call(call) => {
@@ -80,6 +81,8 @@ impl Folder {
                 format!("call {} {} {}{late}", call.end.outcome, call.end.billed, call.end.price_micro_yuan)
             }
             Entry::Answer(answer) => format!("answer {} {}", answer.outcome, answer.source.unwrap_or_default()),
+            Entry::Claim(claim) => format!("claim {}", claim.outcome),
+            Entry::Forgotten(forgotten) => format!("forgotten {}", forgotten.operator),
         };
         self.entries().await.into_iter().map(short).collect()
     }

@@ -42,6 +42,7 @@ async fn memory_hits_refusals_and_failures_are_written_and_replays_are_not_writt
     assert_eq!(gateway.ask(&anybody()).await.code(), "rejected_by_provider");
     assert!(gateway.stop().await);
     let all = [
+        "claim claimed",
         "call verdict yes 1000000",
         "answer match provider",
         "answer match cache",

@@ -20,11 +20,11 @@ fn person() -> Digest {
 fn reply() -> Arc<VerifyReply> {
     Arc::new(VerifyReply {
         verification_id: uuid::Uuid::nil(),
-        verdict: "match",
+        verdict: "match".into(),
         provenance: Provenance {
             provider: String::new(),
             provider_request_id: None,
-            source: "provider",
+            source: "provider".into(),
             verified_at: String::new(),
             attempts: Vec::new(),
         },
@@ -33,8 +33,30 @@ fn reply() -> Arc<VerifyReply> {
     })
 }
 
+fn owner(body: Digest, person: Digest) -> Owner {
+    Owner { body, person, since_ms: 0, claim: None }
+}
+
+/// Claims a key for a body about `person`, which nobody had before.
+async fn claim_about(keys: &Idempotency, key: Digest, body: Digest, person: Digest) -> Claim {
+    loop {
+        match keys.claim(key, body, 0).await {
+            Claim::Unknown(look) => {
+                let forgettings = look.forgettings();
+                look.claimed(owner(body, person), forgettings).unwrap();
+            }
+            Claim::Looked(looking) => drop(looking.is_known().await),
+            claim => return claim,
+        }
+    }
+}
+
+async fn claim(keys: &Idempotency, key: Digest, body: Digest) -> Claim {
+    claim_about(keys, key, body, person()).await
+}
+
 async fn held(keys: &Idempotency, key: Digest, body: Digest) -> Held {
-    match keys.claim(key, body, person()).await {
+    match claim(keys, key, body).await {
         Claim::Held(held) => held,
         other => panic!("{other:?}"),
     }
@@ -44,37 +66,37 @@ async fn held(keys: &Idempotency, key: Digest, body: Digest) -> Held {
 async fn a_finished_key_answers_its_body_and_refuses_another() {
     let keys = Idempotency::new();
     held(&keys, digest(0), digest(1)).await.finish(reply());
-    assert!(matches!(keys.claim(digest(0), digest(1), person()).await, Claim::Done(_)));
-    assert!(matches!(keys.claim(digest(0), digest(2), person()).await, Claim::Reused));
+    assert!(matches!(claim(&keys, digest(0), digest(1)).await, Claim::Done(_)));
+    assert!(matches!(claim(&keys, digest(0), digest(2)).await, Claim::Reused));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_key_given_back_stays_with_its_body_and_remembers_since_when_it_is_used() {
     let keys = Idempotency::new();
     let first = held(&keys, digest(0), digest(1)).await;
-    assert_eq!(first.since_first_use(), None);
+    assert_eq!(first.since_first_use(3000), None);
     drop(first);
-    tokio::time::advance(Duration::from_secs(3)).await;
-    assert!(matches!(keys.claim(digest(0), digest(2), person()).await, Claim::Reused));
+    assert!(matches!(claim(&keys, digest(0), digest(2)).await, Claim::Reused));
     let second = held(&keys, digest(0), digest(1)).await;
-    assert_eq!(second.since_first_use(), Some(Duration::from_secs(3)));
+    assert_eq!(second.since_first_use(3000), Some(Duration::from_secs(3)));
+    assert_eq!(second.since_first_use(-3000), Some(Duration::ZERO), "a clock that goes back");
 }
 
 #[tokio::test]
 async fn whoever_waits_is_told_a_failure_that_holds_for_all_and_the_key_is_free_again() {
     let keys = Idempotency::new();
     let first = held(&keys, digest(0), digest(1)).await;
-    let Claim::Busy(busy) = keys.claim(digest(0), digest(1), person()).await else { panic!("it is at work") };
+    let Claim::Busy(busy) = claim(&keys, digest(0), digest(1)).await else { panic!("it is at work") };
     first.fail(Arc::new(Problem::new(super::super::code::Code::ProviderFailure)));
     assert!(matches!(busy.wait().await, Some(Err(_))));
     held(&keys, digest(0), digest(1)).await.finish(reply());
-    assert!(matches!(keys.claim(digest(0), digest(1), person()).await, Claim::Done(_)));
+    assert!(matches!(claim(&keys, digest(0), digest(1)).await, Claim::Done(_)));
 }
 
 #[tokio::test]
 async fn a_caller_who_leaves_while_claiming_leaves_the_key_free() {
     let keys = Idempotency::new();
-    let _ = keys.claim(digest(0), digest(1), person()).now_or_never();
+    let _ = claim(&keys, digest(0), digest(1)).now_or_never();
     drop(held(&keys, digest(0), digest(1)).await);
 }
 
@@ -83,8 +105,8 @@ async fn a_full_table_forgets_the_oldest_key_and_not_the_new_one() {
     let keys = Idempotency::holding(10);
     for key in 0..100 {
         held(&keys, digest(key), digest(0)).await.finish(reply());
-        keys.0.run_pending_tasks().await;
-        assert!(matches!(keys.claim(digest(key), digest(0), person()).await, Claim::Done(_)), "{key}");
+        keys.slots.run_pending_tasks().await;
+        assert!(matches!(claim(&keys, digest(key), digest(0)).await, Claim::Done(_)), "{key}");
     }
 }
 
@@ -98,7 +120,7 @@ async fn a_key_that_is_given_back_again_and_again_is_never_held_twice() {
             async move {
                 let mut times_held = 0;
                 while times_held < 50 {
-                    match keys.claim(digest(0), digest(1), person()).await {
+                    match claim(&keys, digest(0), digest(1)).await {
                         Claim::Held(held) => {
                             assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0, "held twice");
                             tokio::task::yield_now().await;
@@ -125,35 +147,79 @@ async fn what_was_about_a_person_is_forgotten_and_nothing_else() {
     let keys = Idempotency::new();
     let other = digest(1_000_001);
     for (key, about) in [(0, person()), (1, other), (2, person())] {
-        let Claim::Held(held) = keys.claim(digest(key), digest(9), about).await else { panic!("it is fresh") };
+        let Claim::Held(held) = claim_about(&keys, digest(key), digest(9), about).await else { panic!("it is fresh") };
         held.finish(reply());
     }
-    let Claim::Held(at_work) = keys.claim(digest(3), digest(9), person()).await else { panic!("it is fresh") };
+    let Claim::Held(at_work) = claim(&keys, digest(3), digest(9)).await else { panic!("it is fresh") };
     assert_eq!(keys.forget(person()).await, 3);
     // Its verdict goes to whoever waits for it, and is not found again.
     at_work.finish(reply());
     for key in [0, 2, 3] {
-        assert!(matches!(keys.claim(digest(key), digest(8), other).await, Claim::Held(_)), "{key}");
+        assert!(matches!(claim_about(&keys, digest(key), digest(8), other).await, Claim::Held(_)), "{key}");
     }
-    assert!(matches!(keys.claim(digest(1), digest(9), other).await, Claim::Done(_)));
+    assert!(matches!(claim_about(&keys, digest(1), digest(9), other).await, Claim::Done(_)));
 }
 
 #[tokio::test]
-async fn a_key_ends_only_with_the_answer_that_it_was_ended_for() {
+async fn a_key_begins_anew_only_in_place_of_the_answer_that_was_seen() {
     let keys = Idempotency::new();
-    let (old, new) = (reply(), reply());
-    let finish = async |answer: &Arc<VerifyReply>| match keys.claim(digest(0), digest(1), person()).await {
-        Claim::Held(held) => held.finish(Arc::clone(answer)),
+    let done = async || match claim(&keys, digest(0), digest(1)).await {
+        Claim::Done(done) => done,
         claim => panic!("{claim:?}"),
     };
-    finish(&old).await;
-    keys.end(digest(0), &new).await;
-    assert!(matches!(keys.claim(digest(0), digest(1), person()).await, Claim::Done(_)), "that is another's answer");
-    keys.end(digest(0), &old).await;
-    finish(&new).await;
+    held(&keys, digest(0), digest(1)).await.finish(reply());
+    let (first, second) = (done().await, done().await);
+    let look = keys.begin_anew(digest(0), &first).await.unwrap();
+    assert!(look.anew);
+    assert!(matches!(keys.claim(digest(0), digest(2), 0).await, Claim::Looked(_)), "nobody knows whose it is");
+    look.claimed(owner(digest(1), person()), 0).unwrap();
+    let new = reply();
+    held(&keys, digest(0), digest(1)).await.finish(Arc::clone(&new));
     // A second one that saw the old answer comes too late to end the new one.
-    keys.end(digest(0), &old).await;
-    assert!(
-        matches!(keys.claim(digest(0), digest(1), person()).await, Claim::Done(answer) if Arc::ptr_eq(&answer, &new))
-    );
+    assert!(keys.begin_anew(digest(0), &second).await.is_none());
+    assert!(Arc::ptr_eq(&done().await.reply, &new));
+}
+
+#[tokio::test]
+async fn whose_a_key_is_one_finds_out_for_all() {
+    let keys = Idempotency::new();
+    let Claim::Unknown(look) = keys.claim(digest(0), digest(1), 0).await else { panic!("nobody has looked") };
+    let Claim::Looked(looking) = keys.claim(digest(0), digest(2), 0).await else { panic!("one looks") };
+    // It was another body's, and finished.
+    look.found(owner(digest(2), person()), Some(VerifyReply::clone(&reply())), 0).unwrap();
+    assert!(looking.is_known().await);
+    assert!(matches!(keys.claim(digest(0), digest(1), 0).await, Claim::Reused));
+    assert!(matches!(keys.claim(digest(0), digest(2), 0).await, Claim::Done(_)));
+}
+
+#[tokio::test]
+async fn a_look_that_comes_to_nothing_is_told_to_those_who_wait_and_is_the_next_ones() {
+    let keys = Idempotency::new();
+    let Claim::Unknown(look) = keys.claim(digest(0), digest(1), 0).await else { panic!("nobody has looked") };
+    let waiting = look.wait();
+    drop(look);
+    assert!(!waiting.is_known().await);
+    drop(held(&keys, digest(0), digest(1)).await);
+}
+
+#[tokio::test]
+async fn a_person_who_is_forgotten_while_a_key_is_looked_up_is_not_found() {
+    let keys = Idempotency::new();
+    let Claim::Unknown(look) = keys.claim(digest(0), digest(1), 0).await else { panic!("nobody has looked") };
+    let before = look.forgettings();
+    assert_eq!(keys.forget(person()).await, 0);
+    let look = look.found(owner(digest(1), person()), None, before).unwrap_err();
+    let now = look.forgettings();
+    look.claimed(owner(digest(1), person()), now).unwrap();
+    assert_eq!(keys.forget(person()).await, 1);
+}
+
+#[tokio::test]
+async fn a_key_is_over_when_its_time_is_but_not_while_somebody_works() {
+    let keys = Idempotency::new();
+    let working = held(&keys, digest(0), digest(1)).await;
+    assert!(matches!(keys.claim(digest(0), digest(1), 1).await, Claim::Busy(_)));
+    working.finish(reply());
+    assert!(matches!(keys.claim(digest(0), digest(1), 0).await, Claim::Done(_)));
+    assert!(matches!(keys.claim(digest(0), digest(2), 1).await, Claim::Unknown(_)));
 }

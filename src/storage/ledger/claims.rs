@@ -1,0 +1,197 @@
+//! Idempotency keys as the ledger knows them: claimed before anything is asked, finished by an answer with a verdict, ended
+//! when their person is forgotten.
+//!
+//! Invariant: a claim holds as soon as it is on the disk, in the database or in the spool. What is in the spool no database
+//! finds, so [`Spooled`] knows it as well until it has moved. The order of entries decides, never a clock: a claim is ended
+//! by a forgetting that stands behind it.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use sqlx::Row;
+use uuid::Uuid;
+
+use super::entry::{Answer, Claim, Entry, Forgotten, Subject};
+use super::read::{Reader, found};
+use super::sqlite::entry;
+use super::{Flight, Ledger, NotWritten};
+use crate::domain::subject::Digest;
+use crate::domain::verdict::Verdict;
+
+/// A key that belongs to a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    /// Its claim.
+    pub claim: Claim,
+    /// The verdict that finished it, if one did.
+    pub answer: Option<Answer>,
+}
+
+/// What the spool holds of keys.
+#[derive(Debug, Default)]
+pub(super) struct Spooled(Mutex<Entries>);
+
+#[derive(Debug, Default)]
+struct Entries {
+    taken: u64,
+    /// So often all of it has moved into the database.
+    moved: u64,
+    claims: HashMap<String, (u64, Claim)>,
+    answers: HashMap<Uuid, Answer>,
+    forgotten: HashMap<String, u64>,
+}
+
+/// What is known of a key without the database.
+enum Known {
+    /// Its last claim; whether it still holds.
+    Claim(Box<Claim>, bool),
+    Nothing,
+}
+
+impl Ledger {
+    /// Whose `key` is, if it was claimed at `not_before_ms` (milliseconds since 1970) or later, and its person was not
+    /// forgotten since. Nothing without a ledger.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn claimed(&self, key: &Digest, not_before_ms: i64) -> Result<Option<Claimed>, sqlx::Error> {
+        let Some(open) = &self.0 else { return Ok(None) };
+        let (key, spooled) = (key.to_hex(), &open.shared.spooled);
+        loop {
+            let (moved, known) = spooled.claim(&key);
+            let (claim, holds) = match known {
+                Known::Claim(claim, holds) => (Some(*claim), holds),
+                Known::Nothing => match open.reader.claim(&key).await? {
+                    Some((claim, holds)) => {
+                        let holds = holds && !spooled.has_forgotten(&claim.subject);
+                        (Some(claim), holds)
+                    }
+                    None => (None, false),
+                },
+            };
+            let claim = claim.filter(|claim| holds && claim.at_ms >= not_before_ms);
+            let claimed = match claim {
+                Some(claim) => {
+                    let answer = open.reader.finished(claim.id).await?.or_else(|| spooled.answer(claim.id));
+                    Some(Claimed { claim, answer })
+                }
+                None => None,
+            };
+            // What moved in between may have been seen in neither place.
+            if spooled.lock().moved == moved {
+                return Ok(claimed);
+            }
+        }
+    }
+
+    /// Claims a key and returns when that is on the disk; nothing without a ledger.
+    ///
+    /// # Errors
+    /// When it cannot be written anywhere: then the key is not claimed.
+    pub async fn claim(&self, claim: impl FnOnce(Uuid, i64) -> Claim) -> Result<Option<Claim>, NotWritten> {
+        let Some(open) = &self.0 else { return Ok(None) };
+        let claim = claim(open.ids.ordered(), open.clock.now().as_millisecond());
+        open.write(Entry::Claim(claim.clone()), Flight::NONE).await?;
+        Ok(Some(claim))
+    }
+
+    /// How many keys, claimed at `not_before_ms` or later, are about this person.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn claims_about(&self, subject: &Subject, not_before_ms: i64) -> Result<usize, sqlx::Error> {
+        match &self.0 {
+            Some(open) => open.reader.claims_about(subject, not_before_ms).await,
+            None => Ok(0),
+        }
+    }
+
+    /// Ends all claims about a person, and returns when that is on the disk.
+    ///
+    /// # Errors
+    /// When it cannot be written anywhere: then they still hold.
+    pub async fn forget(&self, forgotten: impl FnOnce(Uuid, i64) -> Forgotten) -> Result<(), NotWritten> {
+        let Some(open) = &self.0 else { return Ok(()) };
+        let forgotten = forgotten(open.ids.ordered(), open.clock.now().as_millisecond());
+        open.write(Entry::Forgotten(forgotten), Flight::NONE).await
+    }
+}
+
+impl Reader {
+    /// The last claim of a key, and whether its person was not forgotten since.
+    async fn claim(&self, key: &str) -> Result<Option<(Claim, bool)>, sqlx::Error> {
+        let text = "SELECT seq, body FROM entries WHERE kind = 'claim' AND claimed_key = $1 ORDER BY seq DESC LIMIT 1";
+        let Some(row) = sqlx::query(text).bind(key).fetch_optional(self.pool()).await? else { return Ok(None) };
+        let Entry::Claim(claim) = entry(&row)? else {
+            return Err(sqlx::Error::Decode("something else where a claim was looked for".into()));
+        };
+        let text = "SELECT seq FROM entries WHERE kind = 'forgotten' AND subject = $1 AND seq > $2 LIMIT 1";
+        let later = sqlx::query(text).bind(&claim.subject.digest).bind(row.try_get::<i64, _>("seq")?);
+        let holds = later.fetch_optional(self.pool()).await?.is_none();
+        Ok(Some((claim, holds)))
+    }
+
+    /// The verdict that finished a claim: the first, if there are more.
+    async fn finished(&self, claim: Uuid) -> Result<Option<Answer>, sqlx::Error> {
+        let [one, two, three] = Verdict::ALL.map(Verdict::as_str);
+        let text = "SELECT seq, body FROM entries WHERE claim = $1 AND outcome IN ($2, $3, $4) ORDER BY seq LIMIT 1";
+        let query = sqlx::query(text).bind(claim.to_string()).bind(one).bind(two).bind(three);
+        Ok(query.fetch_optional(self.pool()).await?.as_ref().map(found).transpose()?.map(|found| found.answer))
+    }
+
+    async fn claims_about(&self, subject: &Subject, not_before_ms: i64) -> Result<usize, sqlx::Error> {
+        let text = "SELECT count(DISTINCT claimed_key) AS n FROM entries \
+                    WHERE kind = 'claim' AND subject = $1 AND at_ms >= $2 AND seq > coalesce(\
+                    (SELECT max(seq) FROM entries WHERE kind = 'forgotten' AND subject = $1), 0)";
+        let row = sqlx::query(text).bind(&subject.digest).bind(not_before_ms).fetch_one(self.pool()).await?;
+        Ok(usize::try_from(row.try_get::<i64, _>("n")?).unwrap_or_default())
+    }
+}
+
+impl Spooled {
+    /// The spool has taken `entries`.
+    pub(super) fn take<'a>(&self, entries: impl Iterator<Item = &'a Entry>) {
+        let mut all = self.lock();
+        for entry in entries {
+            all.taken += 1;
+            let number = all.taken;
+            match entry {
+                Entry::Claim(claim) => drop(all.claims.insert(claim.key.clone(), (number, claim.clone()))),
+                Entry::Forgotten(forgotten) => drop(all.forgotten.insert(forgotten.subject.digest.clone(), number)),
+                Entry::Answer(answer @ Answer { claim: Some(claim), source: Some(_), .. }) => {
+                    all.answers.entry(*claim).or_insert_with(|| answer.clone());
+                }
+                Entry::Answer(_) | Entry::Call(_) => {}
+            }
+        }
+    }
+
+    /// All of it is in the database.
+    pub(super) fn clear(&self) {
+        let mut all = self.lock();
+        *all = Entries { moved: all.moved + 1, ..Entries::default() };
+    }
+
+    /// So often it has moved, and what is known of a key.
+    fn claim(&self, key: &str) -> (u64, Known) {
+        let all = self.lock();
+        let known = all.claims.get(key).map_or(Known::Nothing, |(number, claim)| {
+            let is_forgotten = all.forgotten.get(&claim.subject.digest).is_some_and(|later| later > number);
+            Known::Claim(Box::new(claim.clone()), !is_forgotten)
+        });
+        (all.moved, known)
+    }
+
+    fn has_forgotten(&self, subject: &Subject) -> bool {
+        self.lock().forgotten.contains_key(&subject.digest)
+    }
+
+    fn answer(&self, claim: Uuid) -> Option<Answer> {
+        self.lock().answers.get(&claim).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        // Nothing in here can panic half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
