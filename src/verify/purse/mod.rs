@@ -7,7 +7,7 @@
 //! later knows what was spent; a fare that is lost counts as spent; the purse outlives every configuration, and what it
 //! knew before a restart is read from the ledger (`opening`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ use crate::domain::money::{Billed, MicroYuan, Prices};
 use crate::domain::outcome::{Fault, Reason};
 use crate::domain::subject::Digest;
 use crate::domain::verdict::{Finding, Verdict};
-use crate::resilience::spending::{Full, Moment, Reserved, Spending, Use};
+use crate::resilience::spending::{Full, Limits, Moment, Reserved, Spending, Use};
 
 mod bills;
 mod budget;
@@ -148,20 +148,20 @@ impl Purse {
             self.meter.client(client);
             self.client(client);
         }
-        let mut tills = HashMap::new();
+        let mut known = HashSet::new();
         for one in &config.providers {
             let till = self.till(&one.name);
             till.prepaid().packages.clone_from(&one.packages);
             till.spending.limit(one.budget);
-            tills.insert(&one.name, ());
+            known.insert(&one.name);
         }
         let owners = self.owners();
         for (name, spending) in &owners.clients {
             spending.limit(config.budgets.get(name).copied().unwrap_or_default());
         }
-        for (_, till) in owners.tills.iter().filter(|(name, _)| !tills.contains_key(name)) {
+        for (_, till) in owners.tills.iter().filter(|(name, _)| !known.contains(name)) {
             till.prepaid().packages.clear();
-            till.spending.limit(Default::default());
+            till.spending.limit(Limits::default());
         }
         drop(owners);
         // What is limited no more shows nothing.
