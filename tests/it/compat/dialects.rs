@@ -238,7 +238,6 @@ async fn a_time_stamp_is_good_for_fifteen_minutes_either_way() {
     let gateway = steady().start().await;
     for speaker in speakers().into_iter().filter(Speaker::is_signed) {
         for (seconds, is_good) in [(-14 * 60, true), (14 * 60, true), (-16 * 60, false), (16 * 60, false)] {
-            #[expect(clippy::disallowed_methods, reason = "a caller has a clock of its own")]
             let now = Timestamp::now() + SignedDuration::from_secs(seconds);
             let stamp = Stamp { now, nonce: format!("n{seconds}{}", speaker.label().replace(' ', "")) };
             let request = speaker.signed(&gateway.public.to_string(), &right(), &stamp);

@@ -131,7 +131,6 @@ impl Speaker {
     fn request(&self, gateway: &TestGateway, pair: &Pair) -> Request<Bytes> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let nonce = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        #[expect(clippy::disallowed_methods, reason = "a caller has a clock of its own")]
         self.signed(&gateway.public.to_string(), pair, &Stamp { now: Timestamp::now(), nonce })
     }
 
