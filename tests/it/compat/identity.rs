@@ -18,8 +18,8 @@ async fn a_key_says_what_its_questions_are_for_and_the_ledger_knows_it() {
     let folder = Folder::new();
     let purposes = "purposes = [\"withdrawal\", \"audit\"]\n";
     let keys = section(purposes)
-        .replace("value = \"idg_synthetic-secret-of-a-pair\" } }", "value = \"idg_synthetic-secret-of-a-pair\" }, purpose = \"withdrawal\" }")
-        .replace("\" }]", "\", purpose = \"audit\" }]");
+        .replace("\" }]", "\", purpose = \"audit\" }]")
+        .replace("\" } }]", "\" }, purpose = \"withdrawal\" }]");
     let gateway = folder.gateway().over(keys).start().await;
     for speaker in one_of_each() {
         assert_eq!(speaker.ask(&gateway, &anybody()).await.status(), 200, "{}", speaker.label());
@@ -51,8 +51,8 @@ async fn a_client_without_a_purpose_for_it_may_not_ask() {
 #[tokio::test]
 async fn a_key_ends_at_its_expiry_and_says_so_where_the_protocol_can() {
     let keys = section("")
-        .replace("{ value = \"idg_synthetic-secret-of-a-pair\" } }", "{ value = \"idg_synthetic-secret-of-a-pair\" }, expires = \"2030-01-01T00:00:00Z\" }")
-        .replace("\" }]", "\", expires = \"2030-01-01T00:00:00Z\" }]");
+        .replace("\" }]", "\", expires = \"2030-01-01T00:00:00Z\" }]")
+        .replace("\" } }]", "\" }, expires = \"2030-01-01T00:00:00Z\" }]");
     let start: Timestamp = "2029-12-31T23:59:00Z".parse().unwrap();
     let moved = Arc::new(AtomicI64::new(0));
     let shift = Arc::clone(&moved);
@@ -173,4 +173,41 @@ async fn a_question_in_one_protocol_is_answered_by_whichever_provider_can() {
         assert_eq!(finding.unwrap().verdict.as_str(), "match", "{}", speaker.label());
     }
     assert_eq!(gateway.sandbox.calls(DRIVERS[1].name), 4);
+}
+
+#[tokio::test]
+async fn the_reference_that_a_caller_keeps_finds_its_answer_in_the_ledger() {
+    let folder = Folder::new();
+    let keys = section(&format!("keys = [{{ id = \"rest\", sha256 = \"{}\" }}]", hash("idg_synthetic-key")));
+    let gateway = folder.gateway().over(keys).start().await;
+    for speaker in one_of_each() {
+        let pair = anybody();
+        let reference = speaker.heard(&pair, &speaker.ask(&gateway, &pair).await).unwrap().request_id.unwrap();
+        let url = format!("http://{}/v1/verifications/{}", gateway.public, reference.as_str());
+        let found = gateway.http.get(url).bearer_auth("idg_synthetic-key").send().await.unwrap();
+        assert_eq!(found.status(), 200, "{}", speaker.label());
+        let found: serde_json::Value = serde_json::from_slice(&found.bytes().await.unwrap()).unwrap();
+        assert_eq!(found["verdict"], "match", "{found}");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_over_http2_is_believed_by_the_host_that_it_has_signed() {
+    let (authority, server) = pki::shared();
+    let gateway = TestGateway::new().over(format!("{}{}", section(""), server.section("tls", ""))).start().await;
+    let stream = tokio::net::TcpStream::connect(gateway.public).await.unwrap();
+    let stream = pki::over_tls(&authority.connector(None, &[b"h2"]), stream).await.unwrap();
+    let (mut send, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    for speaker in one_of_each() {
+        let mut request = speaker.request(&gateway, &right());
+        // The host is what was signed, and goes where HTTP/2 has it.
+        request.headers_mut().remove("host");
+        *request.uri_mut() = request.uri().to_string().replace("http://", "https://").parse().unwrap();
+        let (head, body) = request.into_parts();
+        let (response, mut stream) = send.send_request(http::Request::from_parts(head, ()), false).unwrap();
+        stream.send_data(body, true).unwrap();
+        let status = response.await.unwrap().status();
+        assert_eq!(status, 200, "{}", speaker.label());
+    }
 }

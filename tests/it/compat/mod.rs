@@ -250,7 +250,9 @@ impl Answer {
             let headers = ["x-ca-error-code", "x-ca-error-message"].map(|name| self.header(name).to_owned());
             headers.into_iter().find(|value| !value.is_empty())
         };
-        biz_code.map(|code| format!("BizCode {code}")).or_else(of_body).or_else(of_head).unwrap_or_default()
+        let text_of_all = self.text();
+        let of_xml = || Some(text_of_all.split_once("<Code>")?.1.split_once("</Code>")?.0.to_owned());
+        biz_code.map(|code| format!("BizCode {code}")).or_else(of_body).or_else(of_xml).or_else(of_head).unwrap_or_default()
     }
 
     /// Status and word.

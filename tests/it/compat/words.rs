@@ -67,6 +67,10 @@ fn every_code_of_ours_reads_as_the_right_outcome_in_front() {
             for xml in [false, true] {
                 let refusal = compat::refusal(driver, code, retry_after);
                 let row = refusal.code;
+                // A service's own code in XML is nothing that we ever ask for.
+                if xml && row.status == 200 {
+                    continue;
+                }
                 let what = format!("{} {}: {}", driver.name, code.as_str(), row.code);
                 assert!(driver.all_codes().any(|known| known == row), "{what} is in no table of the driver");
                 let response = protocol.encode_response(Err(refusal), &ReplyTo { xml, ..reply_to() });
