@@ -69,6 +69,8 @@ pub enum Cause {
     TooFast,
     /// This person was asked about too often, or too many people were.
     TooOften,
+    /// What the caller may spend is spent, until its day or month is over.
+    BudgetSpent,
     /// Everybody who was asked failed, and nothing is pending.
     Failed,
     /// Nobody can be asked now.
@@ -83,7 +85,7 @@ pub enum Cause {
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Cause; 18] = [
+    pub const ALL: [Cause; 19] = [
         Cause::Malformed,
         Cause::BodyTooLarge,
         Cause::HeadTooLarge,
@@ -97,6 +99,7 @@ impl Cause {
         Cause::RejectedPair,
         Cause::TooFast,
         Cause::TooOften,
+        Cause::BudgetSpent,
         Cause::Failed,
         Cause::Unavailable,
         Cause::Busy,

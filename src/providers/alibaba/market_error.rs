@@ -52,6 +52,9 @@ pub const NO_SUCH_METHOD: Code = account("I405UM", 405, "Unsupported Method", Re
 pub const NONCE_USED: Code = text("Nonce Used", 400, Outcome::Interrupted, Reason::NonceReused);
 /// A caller that may not do this.
 pub const UNAUTHORIZED: Code = account("I403AA", 403, "Unauthorized", Reason::NoPermission);
+/// A package that is used up.
+pub const QUOTA_USED_UP: Code =
+    account("B403MQ", 403, "Api Market Subscription quota exhausted", Reason::QuotaUsedUp);
 /// A request that cannot be read.
 pub const INVALID_BODY: Code = ours("I400BD", 400, "Invalid Body");
 /// A body larger than any question.
@@ -76,7 +79,7 @@ pub const INTERNAL: Code = down("X500ER", 500, "Service internal error");
 
 /// Every documented `X-Ca-Error-Code`.
 pub static CODES: &[Code] = &[
-    account("B403MQ", 403, "Api Market Subscription quota exhausted", Reason::QuotaUsedUp),
+    QUOTA_USED_UP,
     account("B403ME", 403, "Api Market Subscription expired", Reason::SubscriptionExpired),
     account("B403MI", 403, "Api Market Subscription invalid", Reason::NotActivated),
     account("B403OD", 403, "Provider Account Overdue", Reason::Arrears),

@@ -50,7 +50,8 @@ pub fn word(cause: Cause) -> &'static Code {
         Cause::NoSuchMethod => &pop_error::METHOD,
         Cause::Unauthenticated => &pop_error::KEY_NOT_FOUND,
         Cause::Forbidden => &pop_error::DENIED,
-        Cause::TooFast => &pop_error::THROTTLED,
+        // Nobody else's account is in arrears; the caller has had its share.
+        Cause::TooFast | Cause::BudgetSpent => &pop_error::THROTTLED,
         Cause::TooOften => &REPEATED,
         Cause::Failed => &FAILED,
         Cause::Unavailable | Cause::Busy | Cause::Late => &pop_error::UNAVAILABLE,

@@ -69,7 +69,8 @@ pub fn word(cause: Cause) -> &'static Code {
         Cause::NoSuchMethod => &pop_error::METHOD,
         Cause::Unauthenticated => &pop_error::KEY_NOT_FOUND,
         Cause::Forbidden => &DENIED,
-        Cause::TooFast => &pop_error::THROTTLED,
+        // Nobody else's account is in arrears; the caller has had its share.
+        Cause::TooFast | Cause::BudgetSpent => &pop_error::THROTTLED,
         Cause::TooOften => &REPEATED,
         Cause::Failed | Cause::Unavailable | Cause::Busy | Cause::Late => &pop_error::UNAVAILABLE,
         Cause::Unknown | Cause::Defect => &pop_error::INTERNAL,

@@ -90,6 +90,7 @@ pub fn word(cause: Cause) -> &'static Code {
         Cause::Forbidden => &market_error::UNAUTHORIZED,
         Cause::TooFast => &market_error::THROTTLED,
         Cause::TooOften => &market_error::THROTTLED_USER,
+        Cause::BudgetSpent => &market_error::QUOTA_USED_UP,
         Cause::Failed => &market_error::BACKEND_FAILED,
         Cause::Unavailable => &market_error::BACKEND_OPEN,
         Cause::Busy | Cause::Late => &market_error::BUSY,

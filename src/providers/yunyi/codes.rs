@@ -50,6 +50,7 @@ pub fn word(cause: Cause) -> &'static Code {
         Cause::Forbidden => &market_error::UNAUTHORIZED,
         Cause::TooFast => &market_error::THROTTLED,
         Cause::TooOften => &market_error::THROTTLED_USER,
+        Cause::BudgetSpent => &market_error::QUOTA_USED_UP,
         Cause::Busy | Cause::Late => &market_error::BUSY,
         Cause::Unknown => &market_error::BACKEND_LATE,
         Cause::Defect => &market_error::INTERNAL,

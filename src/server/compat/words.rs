@@ -16,6 +16,7 @@ pub const fn cause(code: Code) -> Cause {
         | Code::NotAcceptable
         | Code::UnsupportedMediaType
         | Code::IdempotencyKeyReused
+        | Code::ReceiptUnavailable
         | Code::InvalidConfiguration => Cause::Malformed,
         Code::PayloadTooLarge => Cause::BodyTooLarge,
         Code::HeadersTooLarge => Cause::HeadTooLarge,
@@ -29,6 +30,7 @@ pub const fn cause(code: Code) -> Cause {
         Code::UnsupportedDocument | Code::RejectedByProvider => Cause::RejectedPair,
         Code::RateLimited => Cause::TooFast,
         Code::SubjectThrottled | Code::EnumerationSuspected => Cause::TooOften,
+        Code::BudgetExhausted => Cause::BudgetSpent,
         Code::ProviderFailure => Cause::Failed,
         Code::NoProviderAvailable | Code::NotCached => Cause::Unavailable,
         Code::Overloaded | Code::ShuttingDown | Code::LedgerUnavailable | Code::IdempotencyInProgress => Cause::Busy,

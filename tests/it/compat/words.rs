@@ -23,6 +23,7 @@ fn outcomes(code: Code) -> (&'static [Outcome], &'static [Outcome]) {
         | Code::NotAcceptable
         | Code::UnsupportedMediaType
         | Code::IdempotencyKeyReused
+        | Code::ReceiptUnavailable
         | Code::InvalidConfiguration => (&[InputRefused], &[Unreadable]),
         Code::PayloadTooLarge | Code::HeadersTooLarge => (&[InputRefused], &[InputRefused]),
         Code::InvalidName | Code::InvalidIdNumber => (&[InputRefused], &[InputRefused]),
@@ -30,6 +31,7 @@ fn outcomes(code: Code) -> (&'static [Outcome], &'static [Outcome]) {
         Code::Unauthenticated | Code::Forbidden | Code::NotFound => (&[AccountFault], &[AccountFault]),
         Code::MethodNotAllowed => (&[Unreadable], &[AccountFault]),
         Code::RateLimited => (&[RateLimited], &[RateLimited]),
+        Code::BudgetExhausted => (&[RateLimited], &[AccountFault]),
         // The market has no word for a person who is asked about too often.
         Code::SubjectThrottled | Code::EnumerationSuspected => (&[SubjectThrottled], &[RateLimited]),
         Code::ProviderFailure | Code::NoProviderAvailable | Code::NotCached => {
@@ -118,6 +120,7 @@ fn the_readme_tells_callers_what_each_code_becomes() {
         Code::UnsupportedMediaType,
         Code::IdempotencyInProgress,
         Code::IdempotencyKeyReused,
+        Code::ReceiptUnavailable,
         Code::InvalidConfiguration,
         Code::NotCached,
     ];
