@@ -77,7 +77,9 @@ pub(super) fn run(command: &Command) -> anyhow::Result<ExitCode> {
             by_its_hash(("The key", holder), section, name, "keys", &expires)?
         }
         Kind::AppCode => by_its_hash(("The AppCode", "caller"), section, name, "app_codes", &expires)?,
-        Kind::AccessKey => pair(("AccessKey id", "AccessKey secret"), name, ("access_keys", "id", "access_key"), &expires)?,
+        Kind::AccessKey => {
+            pair(("AccessKey id", "AccessKey secret"), name, ("access_keys", "id", "access_key"), &expires)?
+        }
         Kind::AppKey => pair(("AppKey", "AppSecret"), name, ("app_keys", "key", "app_key"), &expires)?,
     });
     Ok(ExitCode::SUCCESS)

@@ -74,7 +74,10 @@ fn secret(at: &str, read: &mut Read) -> Option<Secret> {
         None => read.mistake(key, "is missing; write { file = \"PATH\" } or { env = \"NAME\" }"),
         Some(secret) if secret.expose().len() < SHORTEST_SECRET => {
             let how = "`idgate key new CLIENT --kind access-key` makes one";
-            read.mistake(key, format!("is shorter than {SHORTEST_SECRET} characters, so that it could be guessed; {how}"));
+            read.mistake(
+                key,
+                format!("is shorter than {SHORTEST_SECRET} characters, so that it could be guessed; {how}"),
+            );
         }
         Some(_) => {}
     }

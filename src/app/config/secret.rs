@@ -65,7 +65,9 @@ pub(super) fn take_all(read: &mut Read, profile: Profile, environment: &BTreeMap
             let Some(ValueKind::Array(entries)) = table.get_mut(list).map(|list| &mut list.kind) else { continue };
             for (index, entry) in entries.iter_mut().enumerate() {
                 let ValueKind::Table(entry) = &mut entry.kind else { continue };
-                found.extend(entry.remove(SECRET).map(|value| (format!("clients.{name}.{list}[{index}].{SECRET}"), value)));
+                found.extend(
+                    entry.remove(SECRET).map(|value| (format!("clients.{name}.{list}[{index}].{SECRET}"), value)),
+                );
             }
         }
     }

@@ -180,7 +180,8 @@ fn query_app_code(request: &Request<Bytes>) -> Option<Cow<'_, str>> {
 /// How surely `request` is meant for the operation of `route`.
 pub fn addressed(route: &Route, request: &Request<Bytes>) -> Addressed {
     let headers = request.headers();
-    let has_app_code = || headers.get(AUTHORIZATION).is_some_and(|value| value.as_bytes().starts_with(APP_CODE.as_bytes()));
+    let has_app_code =
+        || headers.get(AUTHORIZATION).is_some_and(|value| value.as_bytes().starts_with(APP_CODE.as_bytes()));
     match request.uri().path().strip_prefix(route.path) {
         Some("") => Addressed::ByName,
         Some(below) if below.starts_with('/') => Addressed::ByPath,
@@ -203,7 +204,13 @@ pub fn asked(parameters: &[u8], name: &str, id_number: &str) -> Asked {
 pub fn reply_to(request: &Request<Bytes>, asked: Asked, stamp: &Stamp) -> ReplyTo {
     let header = request.headers().get(HOST).and_then(|value| value.to_str().ok());
     let host = request.uri().authority().map(|authority| authority.as_str()).or(header).unwrap_or_default();
-    ReplyTo { request_id: stamp.nonce.to_uppercase(), host: host.to_owned(), xml: false, asked: Some(asked), told: None }
+    ReplyTo {
+        request_id: stamp.nonce.to_uppercase(),
+        host: host.to_owned(),
+        xml: false,
+        asked: Some(asked),
+        told: None,
+    }
 }
 
 /// A refusal by the row `code`, without a pause.

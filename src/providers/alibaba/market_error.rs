@@ -53,8 +53,7 @@ pub const NONCE_USED: Code = text("Nonce Used", 400, Outcome::Interrupted, Reaso
 /// A caller that may not do this.
 pub const UNAUTHORIZED: Code = account("I403AA", 403, "Unauthorized", Reason::NoPermission);
 /// A package that is used up.
-pub const QUOTA_USED_UP: Code =
-    account("B403MQ", 403, "Api Market Subscription quota exhausted", Reason::QuotaUsedUp);
+pub const QUOTA_USED_UP: Code = account("B403MQ", 403, "Api Market Subscription quota exhausted", Reason::QuotaUsedUp);
 /// A request that cannot be read.
 pub const INVALID_BODY: Code = ours("I400BD", 400, "Invalid Body");
 /// A body larger than any question.
@@ -64,8 +63,7 @@ pub const URL_TOO_LARGE: Code = refused("I413UL", 413, "Request URL too Large");
 /// A caller that is too fast.
 pub const THROTTLED: Code = throttled("T429PA", 429, "Throttled by API Flow Control");
 /// The same under the older status, and without a code: for what waiting a second does not mend.
-pub const THROTTLED_USER: Code =
-    text("Throttled by USER Flow Control", 403, Outcome::RateLimited, Reason::Unspecified);
+pub const THROTTLED_USER: Code = text("Throttled by USER Flow Control", 403, Outcome::RateLimited, Reason::Unspecified);
 /// The backend has the question and has not answered.
 pub const BACKEND_LATE: Code = late("D504TO", 504, "Backend service request timeout");
 /// The backend is not asked for now.

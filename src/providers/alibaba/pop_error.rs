@@ -68,8 +68,7 @@ pub const NONCE_USED: Code = Code::new(
 /// A caller that is too fast.
 pub const THROTTLED: Code = limited("Throttling.User", "Request was denied due to user flow control.");
 /// Something inside went wrong; what became of the request is not known.
-pub const INTERNAL: Code =
-    failed("InternalError", 500, "The request processing has failed due to some unknown error.");
+pub const INTERNAL: Code = failed("InternalError", 500, "The request processing has failed due to some unknown error.");
 /// Nothing is done for now.
 pub const UNAVAILABLE: Code =
     failed("ServiceUnavailable", 503, "The request has failed due to a temporary failure of the server.");

@@ -67,7 +67,16 @@ impl Reply {
 
     /// A failure in words.
     pub fn failure(msg: &str) -> Self {
-        Self { ok: 0, msg: msg.to_owned(), xm: None, sfz: None, matched: None, birthday: None, sex: None, address: None }
+        Self {
+            ok: 0,
+            msg: msg.to_owned(),
+            xm: None,
+            sfz: None,
+            matched: None,
+            birthday: None,
+            sex: None,
+            address: None,
+        }
     }
 }
 

@@ -103,7 +103,9 @@ impl Protocol for Yunyi {
     fn encode_response(&self, answer: Result<Verdict, Refusal>, reply_to: &ReplyTo) -> Response<Bytes> {
         let asked = reply_to.asked.as_ref();
         match answer {
-            Ok(verdict) => market::document(200, &wire::Reply::result(verdict, asked, &market::told(reply_to)), reply_to),
+            Ok(verdict) => {
+                market::document(200, &wire::Reply::result(verdict, asked, &market::told(reply_to)), reply_to)
+            }
             Err(refusal) => market_error::encode(&refusal, reply_to).unwrap_or_else(|| {
                 market::document(refusal.code.status, &wire::Reply::failure(refusal.code, asked), reply_to)
             }),

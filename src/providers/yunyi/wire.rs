@@ -46,7 +46,8 @@ struct Person {
 
 impl Person {
     fn of(told: &Told) -> Self {
-        let unit = |pick: fn(&Region) -> Option<&String>| told.region.as_ref().and_then(pick).cloned().unwrap_or_default();
+        let unit =
+            |pick: fn(&Region) -> Option<&String>| told.region.as_ref().and_then(pick).cloned().unwrap_or_default();
         Self {
             province: unit(|region| region.province.as_ref()),
             city: unit(|region| region.city.as_ref()),

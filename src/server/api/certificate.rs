@@ -179,11 +179,7 @@ impl Clients {
     ///
     /// # Errors
     /// `unauthenticated` if the certificate is another client's, or is missing where [`Identity`] wants one.
-    pub(in crate::server) fn confirm(
-        &self,
-        caller: Caller,
-        extensions: &Extensions,
-    ) -> Result<Caller, Box<Problem>> {
+    pub(in crate::server) fn confirm(&self, caller: Caller, extensions: &Extensions) -> Result<Caller, Box<Problem>> {
         let owner = extensions.get::<PeerCertificate>().map(|certificate| self.certificates().owner(certificate));
         match (self.identity(), owner) {
             (Identity::Key, _) | (Identity::Any, None | Some(Owner::Nobody)) => Ok(caller),

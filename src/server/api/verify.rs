@@ -141,10 +141,7 @@ impl Api {
                 Problem::new(Code::MalformedRequest).with_errors(vec![body::reference_with_number()]),
             ));
         }
-        let wish = Wish {
-            freshness: headers::freshness(&parts.headers),
-            patience: headers::patience(&parts.headers),
-        };
+        let wish = Wish { freshness: headers::freshness(&parts.headers), patience: headers::patience(&parts.headers) };
         let question = self.pose(now, &client, &body, wish, trace)?;
         Ok((question, body, idempotency_key))
     }
@@ -197,7 +194,13 @@ impl Api {
     }
 
     /// What the question is known by afterwards; from now on its answer belongs into the ledger.
-    pub(super) fn ticket(&self, now: &Snapshot, key_id: Arc<str>, reference: Option<String>, trace: &mut Trace) -> Ticket {
+    pub(super) fn ticket(
+        &self,
+        now: &Snapshot,
+        key_id: Arc<str>,
+        reference: Option<String>,
+        trace: &mut Trace,
+    ) -> Ticket {
         let ticket = Ticket { id: self.ids.ordered(), key_id, reference, configuration: Arc::clone(&now.version) };
         trace.ticket = Some(ticket.clone());
         ticket

@@ -149,7 +149,8 @@ impl Call {
         result: &Result<Arc<VerifyReply>, Refused>,
         request_id: &str,
     ) -> Response {
-        let verdict = result.as_ref().map(|reply| Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == reply.verdict));
+        let verdict =
+            result.as_ref().map(|reply| Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == reply.verdict));
         let answer = match verdict {
             Ok(Some(verdict)) => Ok(verdict),
             Ok(None) => Err(words::refusal(self.driver, Code::Internal, None)),

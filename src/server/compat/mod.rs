@@ -121,7 +121,10 @@ async fn answer(State(edge): State<Arc<Edge>>, request: Request) -> Response {
     let result = match api.places.try_acquire() {
         Ok(_place) => {
             let answer = edge.serve(&now, &mut call, head, body, &mut visit.trace);
-            AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| Err(Box::new(Problem::new(Code::Internal))))
+            AssertUnwindSafe(answer)
+                .catch_unwind()
+                .await
+                .unwrap_or_else(|_| Err(Box::new(Problem::new(Code::Internal))))
         }
         Err(_) => Err(Box::new(Problem::new(Code::Overloaded).with_retry_after(super::api::verify::SOON))),
     };

@@ -49,7 +49,14 @@ impl Nonces {
     }
 
     /// Whether `nonce` comes with `key` for the first time; it does not until `until`. Of each key `most` are known.
-    pub(super) fn first_time(&self, key: &Arc<str>, nonce: &str, until: Timestamp, now: Timestamp, most: usize) -> bool {
+    pub(super) fn first_time(
+        &self,
+        key: &Arc<str>,
+        nonce: &str,
+        until: Timestamp,
+        now: Timestamp,
+        most: usize,
+    ) -> bool {
         let print = self.hasher.hash_one(nonce);
         let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
         rooms.sweep(minute(now));

@@ -14,7 +14,11 @@ const NUMBER: &str = "110101199003079972";
 async fn neither_people_nor_secrets_are_in_logs_metrics_or_the_ledger() {
     let folder = Folder::new();
     let log = folder.path().join("requests.log");
-    let gateway = folder.gateway().over(section("")).over("[compat]\nappcode_in_query = true").access_log(AccessLog::file(&log).unwrap());
+    let gateway = folder
+        .gateway()
+        .over(section(""))
+        .over("[compat]\nappcode_in_query = true")
+        .access_log(AccessLog::file(&log).unwrap());
     let gateway = gateway.start().await;
     let pair = Pair::new(NAME, NUMBER);
     everything(&gateway, &pair).await;

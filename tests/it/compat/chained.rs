@@ -22,7 +22,8 @@ async fn one_person_asked_in_all_dialects_at_once_is_one_call_and_as_many_right_
         let dialects = join_all(all.iter().map(|speaker| speaker.ask(&gateway, &verdict)));
         let (rest, dialects) = tokio::join!(rest, dialects);
         for (speaker, answer) in all.iter().zip(&dialects) {
-            let heard = speaker.heard(&verdict, answer).unwrap_or_else(|fault| panic!("{}: {fault:?}", speaker.label()));
+            let heard =
+                speaker.heard(&verdict, answer).unwrap_or_else(|fault| panic!("{}: {fault:?}", speaker.label()));
             assert_eq!(heard.verdict.as_str(), rest.verdict(), "{}", speaker.label());
         }
         let after = DRIVERS.iter().map(|driver| gateway.sandbox.calls(driver.name)).sum::<u64>();
@@ -35,7 +36,9 @@ fn in_front_of(inner: &TestGateway) -> String {
     let mut toml = String::new();
     for driver in DRIVERS {
         let credential = match driver.dialect.path {
-            "/" => format!("access_key_id = {{ value = \"{ACCESS_KEY}\" }}\naccess_key_secret = {{ value = \"{SECRET}\" }}"),
+            "/" => format!(
+                "access_key_id = {{ value = \"{ACCESS_KEY}\" }}\naccess_key_secret = {{ value = \"{SECRET}\" }}"
+            ),
             _ => format!("app_code = {{ value = \"{APP_CODE}\" }}"),
         };
         let name = driver.name;
@@ -72,7 +75,8 @@ async fn an_idgate_behind_an_idgate_passes_every_verdict_unchanged() {
 #[tokio::test]
 async fn what_the_inner_one_cannot_answer_is_the_right_outcome_in_the_outer_one() {
     let inner = TestGateway::new().over(section("rate_limit = 1")).start().await;
-    let outer = TestGateway::new().over(in_front_of(&inner)).over("[budget]\nextra_attempts_per_minute = 1000").start().await;
+    let outer =
+        TestGateway::new().over(in_front_of(&inner)).over("[budget]\nextra_attempts_per_minute = 1000").start().await;
     for driver in DRIVERS {
         inner.fault(driver.name, r#"{"kind": "status", "status": 500}"#);
     }

@@ -33,7 +33,8 @@ async fn it_is_not_on_the_admin_listener() {
 
 #[tokio::test]
 async fn a_reload_switches_it_and_changes_its_keys_and_forgets_no_nonce() {
-    let file = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("compat-{}.toml", std::process::id()));
+    let file =
+        std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("compat-{}.toml", std::process::id()));
     let gateway = TestGateway::new().over(section("")).over("[reload]\npoll = \"0s\"").in_file(&file).start().await;
     let speaker = Speaker::new("aliyun", Proof::V3);
     let recorded = speaker.request(&gateway, &right());
@@ -54,7 +55,8 @@ async fn a_reload_switches_it_and_changes_its_keys_and_forgets_no_nonce() {
 
 #[tokio::test]
 async fn a_secret_in_a_file_is_read_again_when_it_is_replaced() {
-    let file = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("compat-secret-{}", std::process::id()));
+    let file =
+        std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("compat-secret-{}", std::process::id()));
     std::fs::write(&file, format!("{SECRET}\n")).unwrap();
     let toml = section("").replace(&format!("{{ value = \"{SECRET}\" }}"), &format!("{{ file = {file:?} }}"));
     let gateway = TestGateway::new().over(toml).over("[reload]\npoll = \"20ms\"").start().await;
@@ -81,11 +83,7 @@ fn every_mistake_of_a_key_is_told_with_its_remedy_and_never_with_its_secret() {
         (twice.clone(), "clients.two.access_keys[0]", "clients.one.access_keys[0]"),
         (twice.clone(), "clients.two.app_keys[0]", "clients.one.app_keys[0]"),
         (twice, "clients.two.app_codes[0]", "clients.one.app_codes[0]"),
-        (
-            "[clients.a]\naccess_keys = [{ id = \"IDG1\" }]".to_owned(),
-            "clients.a.access_keys[0].secret",
-            "is missing",
-        ),
+        ("[clients.a]\naccess_keys = [{ id = \"IDG1\" }]".to_owned(), "clients.a.access_keys[0].secret", "is missing"),
         (
             "[clients.a]\naccess_keys = [{ id = \"IDG1\", secret = \"idg_written-down-in-clear-text\" }]".to_owned(),
             "clients.a.access_keys[0].secret",
@@ -136,7 +134,11 @@ fn made(arguments: &[&str]) -> (String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_idgate")).args(["key", "new"]).args(arguments).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
-    let toml: String = text.lines().filter(|line| line.starts_with("  [") || line.contains(" = [{")).map(|line| format!("{}\n", line.trim())).collect();
+    let toml: String = text
+        .lines()
+        .filter(|line| line.starts_with("  [") || line.contains(" = [{"))
+        .map(|line| format!("{}\n", line.trim()))
+        .collect();
     (text, toml)
 }
 
@@ -158,7 +160,8 @@ async fn the_command_makes_keys_that_open() {
         assert!(!toml.contains(&secret), "the lines for the configuration hold no secret: {toml}");
         assert!(toml.contains("expires = \"2098-12-31T16:00:00Z\""), "{toml}");
         let id = if public.is_empty() { String::new() } else { word_after(&text, public).to_owned() };
-        let file = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("made-{kind}-{}", std::process::id()));
+        let file =
+            std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("made-{kind}-{}", std::process::id()));
         std::fs::write(&file, &secret).unwrap();
         let named = toml.split("file = \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or("nowhere");
         let toml = format!("[compat]\nenabled = true\n{}", toml.replace(named, file.to_str().unwrap()));

@@ -12,7 +12,8 @@ use crate::support::{Builder, Pair, TestGateway, anybody};
 
 /// Nothing but what a test wants comes in between.
 fn steady() -> Builder {
-    let fast: String = DRIVERS.iter().map(|driver| format!("[providers.{}]\nrate_limit = 1000000\n", driver.name)).collect();
+    let fast: String =
+        DRIVERS.iter().map(|driver| format!("[providers.{}]\nrate_limit = 1000000\n", driver.name)).collect();
     let breakers = "[breaker]\nconsecutive_failures = 100000\nminimum_calls = 100000\n";
     TestGateway::new().unlisted(Verdict::NoRecord).over(section("")).over(fast).over(breakers)
 }
@@ -47,7 +48,8 @@ async fn every_dialect_tells_the_three_verdicts_as_its_provider_does() {
         ] {
             let answer = speaker.ask(&gateway, &pair).await;
             assert_eq!(answer.said(), words(&speaker, said), "{}: {answer:?}", speaker.label());
-            let finding = speaker.heard(&pair, &answer).unwrap_or_else(|fault| panic!("{}: {fault:?}", speaker.label()));
+            let finding =
+                speaker.heard(&pair, &answer).unwrap_or_else(|fault| panic!("{}: {fault:?}", speaker.label()));
             assert_eq!(finding.verdict, verdict, "{}", speaker.label());
             // What the caller keeps finds the answer again.
             let id = answer.header("x-idgate-verification-id");
@@ -93,7 +95,11 @@ async fn what_breaks_a_rule_is_refused_in_the_protocols_words_and_nobody_is_aske
     let number = "11010519491231002X";
     for speaker in speakers() {
         for (name, number, said) in [
-            ("张三", "110105194912310021", [(200, "401"), (401, "InvalidParameter"), (666, "身份证号码有误"), (200, "0004")]),
+            (
+                "张三",
+                "110105194912310021",
+                [(200, "401"), (401, "InvalidParameter"), (666, "身份证号码有误"), (200, "0004")],
+            ),
             ("张3", number, [(200, "401"), (401, "InvalidParameter"), (666, "姓名有误"), (200, "0002")]),
             ("", number, [(200, "400"), (400, "MissingParameter"), (666, "未传入真实姓名xm"), (200, "0001")]),
             ("张三", "", [(200, "400"), (400, "MissingParameter"), (666, "未传入身份证号码sfz"), (200, "0003")]),
@@ -127,7 +133,11 @@ async fn a_caller_over_its_rate_is_throttled_with_a_hint() {
         }
         let throttled = throttled.unwrap_or_else(|| panic!("{}: never throttled", speaker.label()));
         let fault = speaker.heard(&right(), &throttled).unwrap_err();
-        assert!(fault.retry_after.is_some_and(|pause| pause >= Duration::from_secs(1)), "{}: {fault:?}", speaker.label());
+        assert!(
+            fault.retry_after.is_some_and(|pause| pause >= Duration::from_secs(1)),
+            "{}: {fault:?}",
+            speaker.label()
+        );
         assert_eq!(fault.outcome.as_str(), "rate_limited");
     }
 }
@@ -180,7 +190,8 @@ async fn a_wrong_key_is_refused_as_the_real_gateway_does() {
         let answer = speaker.of("X").ask(&gateway, &right()).await;
         assert_eq!(answer.said(), words(&speaker, unknown), "{}: {answer:?}", speaker.label());
         if speaker.is_signed() {
-            let wrong = [(400, "SignatureDoesNotMatch"), (400, "SignatureDoesNotMatch"), (403, "A403IS"), (403, "A403IS")];
+            let wrong =
+                [(400, "SignatureDoesNotMatch"), (400, "SignatureDoesNotMatch"), (403, "A403IS"), (403, "A403IS")];
             let stranger = Speaker { secret: "idg_another-secret-of-a-pair".to_owned(), ..speaker.clone() };
             let answer = stranger.ask(&gateway, &right()).await;
             assert_eq!(answer.said(), words(&speaker, wrong), "{}: {answer:?}", speaker.label());
@@ -254,7 +265,8 @@ async fn a_time_stamp_is_good_for_fifteen_minutes_either_way() {
 async fn whatever_else_is_wrong_is_answered_in_the_protocol_too() {
     let gateway = steady().over("[server]\nmax_body_bytes = 2048").start().await;
     let url = |path: &str| format!("http://{}{path}", gateway.public);
-    let plain = |method: &str, path: &str| http::Request::builder().method(method).uri(url(path)).header("accept", "*/*");
+    let plain =
+        |method: &str, path: &str| http::Request::builder().method(method).uri(url(path)).header("accept", "*/*");
     let empty = |request: http::request::Builder| request.body(bytes::Bytes::new()).unwrap();
     let long = bytes::Bytes::from("a".repeat(5000));
     let form = "application/x-www-form-urlencoded";

@@ -7,9 +7,7 @@ use idgate::domain::clock::Clock;
 use idgate::providers::{DRIVERS, Stamp};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{
-    ACCESS_KEY, APP_CODE, Proof, Speaker, client, hash, one_of_each, right, section, send, speakers, wrong,
-};
+use super::{ACCESS_KEY, APP_CODE, Proof, Speaker, client, hash, one_of_each, right, section, send, speakers, wrong};
 use crate::ledger::Folder;
 use crate::support::{Pair, TestGateway, anybody, person, pki};
 
@@ -27,7 +25,8 @@ async fn a_key_says_what_its_questions_are_for_and_the_ledger_knows_it() {
     let of = async |purpose: &str| gateway.metric("idgate_requests_total", &[("purpose", purpose)]).await;
     assert_eq!((of("withdrawal").await, of("audit").await), (2.0, 2.0));
     assert!(gateway.stop().await);
-    let answers: Vec<_> = folder.entries().await.into_iter().filter_map(|entry| serde_json::to_value(entry).ok()).collect();
+    let answers: Vec<_> =
+        folder.entries().await.into_iter().filter_map(|entry| serde_json::to_value(entry).ok()).collect();
     let answers: Vec<_> = answers.iter().filter(|entry| entry["kind"] == "answer").collect();
     assert_eq!(answers.len(), 4);
     for answer in answers {
@@ -121,7 +120,8 @@ async fn who_tries_names_out_is_stopped_in_every_protocol() {
 #[tokio::test]
 async fn an_app_code_in_the_query_counts_only_where_it_is_switched_on() {
     let ask = async |gateway: &TestGateway| {
-        let uri = format!("http://{}/idcard?AppCode={APP_CODE}&xm=%E5%BC%A0%E4%B8%89&sfz=11010519491231002X", gateway.public);
+        let uri =
+            format!("http://{}/idcard?AppCode={APP_CODE}&xm=%E5%BC%A0%E4%B8%89&sfz=11010519491231002X", gateway.public);
         let request = http::Request::get(uri).header("accept", "*/*").body(bytes::Bytes::new()).unwrap();
         send(gateway, request).await
     };
@@ -138,18 +138,21 @@ async fn one_clients_keys_are_not_anothers_and_each_is_counted_for_its_own() {
     for speaker in speakers() {
         assert_eq!(speaker.ask(&gateway, &right()).await.status(), 200);
         assert_eq!(speaker.of("B").ask(&gateway, &right()).await.status(), 200);
-        let crossed = Speaker { id: format!("{}B", speaker.id), secret: format!("{}B", speaker.secret), ..speaker.clone() };
+        let crossed =
+            Speaker { id: format!("{}B", speaker.id), secret: format!("{}B", speaker.secret), ..speaker.clone() };
         let believed = crossed.ask(&gateway, &right()).await.status() == 200;
         assert_eq!(believed, !speaker.is_signed(), "an AppCode is its own proof: {}", speaker.label());
     }
-    let of = async |client: &str| gateway.metric("idgate_requests_total", &[("client", client), ("status", "200")]).await;
+    let of =
+        async |client: &str| gateway.metric("idgate_requests_total", &[("client", client), ("status", "200")]).await;
     assert_eq!((of("legacy").await, of("other").await), (8.0, 10.0));
 }
 
 #[tokio::test]
 async fn a_client_that_has_to_show_a_certificate_has_to_show_it_here_too() {
     let (authority, server) = pki::shared();
-    let tls = server.section("tls", &format!("client_ca = {:?}\nclient_certificate = \"optional\"\n", authority.path()));
+    let tls =
+        server.section("tls", &format!("client_ca = {:?}\nclient_certificate = \"optional\"\n", authority.path()));
     let certificates = "certificates = [{ id = \"legacy-cert\", uri = \"spiffe://test/legacy\" }]";
     let toml = format!("[server]\nclient_identity = \"both\"\n{}{tls}", section(certificates));
     let gateway = TestGateway::new().over(toml).start().await;

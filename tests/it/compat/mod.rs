@@ -252,7 +252,12 @@ impl Answer {
         };
         let text_of_all = self.text();
         let of_xml = || Some(text_of_all.split_once("<Code>")?.1.split_once("</Code>")?.0.to_owned());
-        biz_code.map(|code| format!("BizCode {code}")).or_else(of_body).or_else(of_xml).or_else(of_head).unwrap_or_default()
+        biz_code
+            .map(|code| format!("BizCode {code}"))
+            .or_else(of_body)
+            .or_else(of_xml)
+            .or_else(of_head)
+            .unwrap_or_default()
     }
 
     /// Status and word.

@@ -95,10 +95,15 @@ impl Wire {
         let path = self.path_and_query().0.to_vec();
         let named = |names: &mut Vec<String>| -> Vec<Vec<u8>> {
             names.sort();
-            names.iter().flat_map(|name| [name.clone().into_bytes(), self.header(name).unwrap_or_default().to_vec()]).collect()
+            names
+                .iter()
+                .flat_map(|name| [name.clone().into_bytes(), self.header(name).unwrap_or_default().to_vec()])
+                .collect()
         };
         match proof {
-            Proof::V1 => Meaning { scheme: "v1", parts: vec![self.method.clone(), path], parameters: self.parameters() },
+            Proof::V1 => {
+                Meaning { scheme: "v1", parts: vec![self.method.clone(), path], parameters: self.parameters() }
+            }
             Proof::V3 => {
                 let authorization = self.header("authorization").unwrap_or_default().to_vec();
                 let text = String::from_utf8_lossy(&authorization).into_owned();
@@ -111,10 +116,12 @@ impl Wire {
                 Meaning { scheme: "v3", parts, parameters: query }
             }
             Proof::AppKey(_) | Proof::AppCode => {
-                let listed = String::from_utf8_lossy(self.header("x-ca-signature-headers").unwrap_or_default()).into_owned();
+                let listed =
+                    String::from_utf8_lossy(self.header("x-ca-signature-headers").unwrap_or_default()).into_owned();
                 let mut names: Vec<_> =
                     listed.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
-                let by_place = ["accept", "content-md5", "content-type", "date", "x-ca-signature", "x-ca-signature-method"];
+                let by_place =
+                    ["accept", "content-md5", "content-type", "date", "x-ca-signature", "x-ca-signature-method"];
                 let mut parts = vec![self.method.clone(), path];
                 parts.extend(by_place.map(|name| self.header(name).unwrap_or_default().to_vec()));
                 parts.extend(named(&mut names));
@@ -162,8 +169,20 @@ impl Mutator {
                 wire.headers.extend(double.map(|(name, _)| (name, value)));
             }
             15 => {
-                let names = ["user-agent", "accept", "date", "content-md5", "x-acs-extra", "x-ca-stage", "x-ca-nonce",
-                    "x-acs-security-token", "authorization", "content-type", "x-forwarded-for", "cookie"];
+                let names = [
+                    "user-agent",
+                    "accept",
+                    "date",
+                    "content-md5",
+                    "x-acs-extra",
+                    "x-ca-stage",
+                    "x-ca-nonce",
+                    "x-acs-security-token",
+                    "authorization",
+                    "content-type",
+                    "x-forwarded-for",
+                    "cookie",
+                ];
                 let name = self.0.choice(names).unwrap().as_bytes().to_vec();
                 let values = ["", "x", "*/*", "APPCODE x", "ACS3-HMAC-SHA256 x", "application/x-www-form-urlencoded"];
                 wire.headers.push((name, self.0.choice(values).unwrap().as_bytes().to_vec()));
@@ -236,7 +255,9 @@ struct Line {
 
 impl Line {
     async fn say(&mut self, wire: &Wire) -> Answer {
-        tokio::time::timeout(PATIENCE, self.exchange(wire)).await.unwrap_or_else(|_| panic!("no answer to {}", shown(wire)))
+        tokio::time::timeout(PATIENCE, self.exchange(wire))
+            .await
+            .unwrap_or_else(|_| panic!("no answer to {}", shown(wire)))
     }
 
     async fn exchange(&mut self, wire: &Wire) -> Answer {
@@ -307,8 +328,7 @@ async fn no_mutation_of_a_signed_request_is_believed_unless_it_means_the_same() 
                 let is_believed = answer.header("x-idgate-verification-id") != "";
                 // Only whoever is believed has anything said against the person.
                 let judgements = ["400", "401", "InvalidParameter", "MissingParameter", "0001", "0002", "0003", "0004"];
-                let is_judged = judgements.contains(&answer.word().as_str())
-                    || answer.status() == 666;
+                let is_judged = judgements.contains(&answer.word().as_str()) || answer.status() == 666;
                 assert!(means.is_some() || !is_believed && !is_judged, "{}", what());
                 if let Some(good) = means.filter(|_| is_believed) {
                     let before = first[good].replace(shown(&mutant));
