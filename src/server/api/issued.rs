@@ -12,7 +12,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::auth::{Caller, Client, ClientConfig};
+use super::auth::{Caller, Client, ClientConfig, DEFAULT_PURPOSE};
 use super::key::parse_hash;
 use crate::domain::personal::Secret;
 use crate::providers::{Claim, Credential};
@@ -139,6 +139,12 @@ impl ClientConfig {
             if purpose.is_some_and(|purpose| !self.purposes.contains(purpose)) {
                 let text = "is not one of this client's purposes; correct it, or add it to `purposes`".to_owned();
                 mistakes.push((format!("{at}.purpose"), text));
+            }
+            let can_be_left_out = self.purposes.len() == 1 || self.purposes.iter().any(|own| own == DEFAULT_PURPOSE);
+            if purpose.is_none() && !can_be_left_out {
+                let text = "is missing, and its callers cannot name one of this client's several purposes, so that they \
+                            could never ask; write purpose = \"…\"";
+                mistakes.push((format!("{at}.purpose"), text.to_owned()));
             }
         };
         for (index, key) in self.access_keys.iter().enumerate() {

@@ -48,7 +48,7 @@ pub struct Config {
     pub nonces_per_key: usize,
 }
 
-/// A window of half an hour holds so many requests at the rate of about one a second.
+/// So many come in a quarter of an hour at about one a second.
 const FEWEST_NONCES: usize = 1000;
 /// Some fifty bytes each.
 const MOST_NONCES: usize = 100_000_000;
@@ -111,8 +111,7 @@ async fn answer(State(edge): State<Arc<Edge>>, request: Request) -> Response {
     let now = api.current.load();
     let (parts, body) = request.into_parts();
     let head = http::Request::from_parts(parts, Bytes::new());
-    let driver = dialect::addressee(&head).filter(|_| now.compat.enabled);
-    let Some((driver, _)) = driver.and_then(|driver| Some((driver, edge.protocol(driver)?))) else {
+    let Some(driver) = now.compat.enabled.then(|| dialect::addressee(&head)).flatten() else {
         return api.refuse(&head, Code::NotFound);
     };
     let label = Label { method: method_of(head.method()), route: driver.dialect.path, protocol: Some(driver.name) };

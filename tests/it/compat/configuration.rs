@@ -119,6 +119,7 @@ fn every_mistake_of_a_key_is_told_with_its_remedy_and_never_with_its_secret() {
             "clients.a.app_codes[0].purpose",
             "purposes",
         ),
+        (client("a", "", "purposes = [\"one\", \"other\"]"), "clients.a.access_keys[0].purpose", "several purposes"),
     ] {
         let Mistakes(mistakes) = Sources::text(&toml).load().unwrap_err();
         let told = mistakes.iter().find(|mistake| mistake.key == key);

@@ -19,7 +19,7 @@ fn steady() -> Builder {
 }
 
 /// What each of the four says, in the order of `one_of_each`.
-fn words<'a>(speaker: &Speaker, [aliyun, intl, muzhiyun, yunyi]: [(u16, &'a str); 4]) -> (u16, String) {
+fn words(speaker: &Speaker, [aliyun, intl, muzhiyun, yunyi]: [(u16, &str); 4]) -> (u16, String) {
     let said = match speaker.driver.name {
         "aliyun" => aliyun,
         "aliyun_intl" => intl,

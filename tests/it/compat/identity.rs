@@ -38,16 +38,6 @@ async fn a_key_says_what_its_questions_are_for_and_the_ledger_knows_it() {
 }
 
 #[tokio::test]
-async fn a_client_without_a_purpose_for_it_may_not_ask() {
-    let gateway = TestGateway::new().over(section("purposes = [\"one\", \"other\"]")).start().await;
-    for speaker in one_of_each() {
-        let answer = speaker.ask(&gateway, &right()).await;
-        assert_eq!(answer.status(), 403, "{}: {answer:?}", speaker.label());
-    }
-    assert_eq!(gateway.sandbox.calls("aliyun"), 0);
-}
-
-#[tokio::test]
 async fn a_key_ends_at_its_expiry_and_says_so_where_the_protocol_can() {
     let keys = section("")
         .replace("\" }]", "\", expires = \"2030-01-01T00:00:00Z\" }]")

@@ -325,7 +325,7 @@ async fn no_mutation_of_a_signed_request_is_believed_unless_it_means_the_same() 
                 let meaning = mutant.meaning(speaker.proof);
                 let means = meanings.iter().position(|good| *good == meaning);
                 same += usize::from(means.is_some());
-                let is_believed = answer.header("x-idgate-verification-id") != "";
+                let is_believed = !answer.header("x-idgate-verification-id").is_empty();
                 // Only whoever is believed has anything said against the person.
                 let judgements = ["400", "401", "InvalidParameter", "MissingParameter", "0001", "0002", "0003", "0004"];
                 let is_judged = judgements.contains(&answer.word().as_str()) || answer.status() == 666;
@@ -338,7 +338,7 @@ async fn no_mutation_of_a_signed_request_is_believed_unless_it_means_the_same() 
             }
             // The origin is good unless one of its mutants was it.
             let answer = line.say(&origin).await;
-            let is_believed = answer.header("x-idgate-verification-id") != "";
+            let is_believed = !answer.header("x-idgate-verification-id").is_empty();
             assert_eq!(is_believed, first[0].is_none(), "{}: {answer:?}\n{first:?}", speaker.label());
         }
     }
