@@ -36,11 +36,12 @@ pub const TIME_EXPIRED: Code = clock("InvalidTimeStamp.Expired", "Specified time
 /// Not a time stamp.
 pub const TIME_FORMAT: Code =
     clock("InvalidTimeStamp.Format", "Specified time stamp or date value is not well formatted.");
-/// Another secret, or another request.
+/// Another secret, or another request. The real text goes on with the string to sign, which holds a person; the colon stays,
+/// because a client of the vendor's reads what is behind it and breaks without one.
 pub const SIGNATURE: Code = Code::new(
     "SignatureDoesNotMatch",
     400,
-    "Specified signature does not match our calculation.",
+    "Specified signature is not matched with our calculation. server string to sign is:",
     Outcome::AccountFault,
     Reason::SignatureRefused,
 );

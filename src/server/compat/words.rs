@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::domain::outcome::Reason;
+use crate::domain::outcome::{Outcome, Reason};
 use crate::providers::dialect::Cause;
 use crate::providers::{self, Driver, Refusal};
 use crate::server::api::code::Code;
@@ -42,9 +42,11 @@ pub const fn cause(code: Code) -> Cause {
 /// What `driver` says instead of our `code`, and for how long the caller should stay away.
 pub fn refusal(driver: &Driver, code: Code, retry_after: Option<Duration>) -> Refusal {
     let cause = cause(code);
-    // A client of the protocol takes the hint for all that it asks, and this is about one person.
-    let retry_after = retry_after.filter(|_| cause != Cause::TooOften);
-    Refusal { code: (driver.dialect.word)(cause), retry_after }
+    let row = (driver.dialect.word)(cause);
+    // A client of the vendor's takes the hint for throttling, whatever the code is, and so for "nothing was done". And a hint
+    // about one person would hold up all that the client asks.
+    let is_throttled = row.outcome == Outcome::RateLimited && cause != Cause::TooOften;
+    Refusal { code: row, retry_after: retry_after.filter(|_| is_throttled) }
 }
 
 /// What we call it, in the log, when the protocol itself refuses a request.
