@@ -26,6 +26,7 @@ use crate::server::api::auth::Clients;
 use crate::server::api::expiry::Expiries;
 use crate::server::api::idempotency::Idempotency;
 use crate::server::api::{self, Api};
+use crate::server::compat::{self, Edge, EdgeError};
 use crate::server::listener::{self, Listener, Tls};
 use crate::server::operator::Operators;
 use crate::server::reload::Requests;
@@ -87,6 +88,9 @@ pub enum StartError {
     /// A metric family was registered twice: a defect of ours.
     #[error("the metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// The edge that speaks the providers' protocols.
+    #[error(transparent)]
+    Edge(#[from] EdgeError),
     /// The graph.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -170,6 +174,7 @@ impl Gateway {
             ledger,
             last_call: CancellationToken::new(),
         });
+        let edge = Arc::new(Edge::new(Arc::clone(&api), &registry)?);
         register_process(&registry)?;
         registry.register(Box::new(Expiries::new(current.clone())?))?;
         let limits = listener::Config { drain_timeout: server.drain_timeout, ..server.connections.clone() };
@@ -203,7 +208,7 @@ impl Gateway {
             max_header_bytes: api.max_header_bytes,
         });
         Ok(Self {
-            public_routes: api::router(Arc::clone(&api)),
+            public_routes: api::router(Arc::clone(&api), compat::router(edge)),
             admin_routes: admin::router(admin_state, world.more_admin),
             api,
             public,
@@ -264,7 +269,9 @@ fn snapshot(live: Arc<Live>, settings: Settings, before: Option<&Clients>) -> Sn
     Snapshot {
         live,
         version: Arc::from(settings.sections.version()),
-        clients: Clients::new(&settings.clients, &settings.purposes, settings.server.client_identity, before),
+        clients: Clients::new(&settings.clients, &settings.purposes, settings.server.client_identity, before)
+            .with_issued(settings.issued),
+        compat: settings.compat,
         operators: Operators::new(&settings.operators),
         rules: settings.rules,
         regions: Arc::new(settings.regions),

@@ -12,7 +12,7 @@
 //! the documented verdict field; text of the provider's never leaves this module.
 //!
 //! To add a provider: a folder with `mod.rs` (settings, [`Driver`], the four functions), `wire.rs` (documents) and
-//! `codes.rs` (its codes and ours), one line in [`DRIVERS`], fixtures. The laws in `tests/it/providers/` run over it unasked.
+//! `codes.rs` (its codes and ours, its word for each cause), one line in [`DRIVERS`], fixtures. The laws in `tests/it/providers/` run over it unasked.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -30,14 +30,19 @@ use crate::domain::personal::{Personal, Secret};
 use crate::domain::subject::Subject;
 use crate::domain::verdict::{Finding, Verdict};
 
+use self::dialect::{Dialect, Told};
 use self::source::Source;
 
 pub mod alibaba;
 mod aliyun;
 mod aliyun_intl;
+pub mod dialect;
+mod keyring;
 mod muzhiyun;
 pub mod source;
 mod yunyi;
+
+pub use self::keyring::{Claim, Keyring};
 
 /// Every driver. A new provider is one line here.
 pub static DRIVERS: &[&Driver] = &[&aliyun::DRIVER, &aliyun_intl::DRIVER, &muzhiyun::DRIVER, &yunyi::DRIVER];
@@ -68,6 +73,8 @@ pub struct Driver {
     pub prices: Prices,
     /// Every documented code, ours beside theirs: read by the decoder, the encoder, the simulator and the tests.
     pub codes: &'static [&'static [Code]],
+    /// How its requests are recognised where all protocols are spoken, and what it says for want of a verdict.
+    pub dialect: Dialect,
     /// Builds the protocol from the driver's own settings, secrets already read; or all mistakes as (key, what to do).
     pub configure: fn(&Settings) -> Result<Configured, Mistakes>,
 }
@@ -160,28 +167,6 @@ pub enum Credential {
     },
 }
 
-/// Who a request claims to be from; finds the credential to check it with.
-#[derive(Debug, Clone, Copy)]
-pub enum Claim<'a> {
-    /// An AccessKey id.
-    AccessKeyId(&'a str),
-    /// An AppCode, which is its own proof.
-    AppCode(&'a str),
-    /// An AppKey.
-    AppKey(&'a str),
-}
-
-/// Looks up credentials of callers: a simulator knows one, a drop-in edge many.
-pub trait Keyring {
-    /// The credential of the claimed caller, if there is one. Compares bearer secrets in constant time.
-    fn find(&self, claim: Claim<'_>) -> Option<&Credential>;
-
-    /// Whether the credential of the claimed caller was good once and has ended.
-    fn has_ended(&self, _claim: Claim<'_>) -> bool {
-        false
-    }
-}
-
 impl Credential {
     /// Whether both are the very same, secrets compared in constant time.
     pub fn is(&self, other: &Self) -> bool {
@@ -204,24 +189,6 @@ impl Credential {
             }
             _ => false,
         }
-    }
-}
-
-impl Keyring for Arc<[Credential]> {
-    fn find(&self, claim: Claim<'_>) -> Option<&Credential> {
-        self.iter().find_map(|credential| credential.find(claim))
-    }
-}
-
-impl Keyring for Credential {
-    fn find(&self, claim: Claim<'_>) -> Option<&Credential> {
-        let known = match (claim, self) {
-            (Claim::AccessKeyId(claimed), Credential::AccessKey { id, .. }) => claimed == id,
-            (Claim::AppCode(claimed), Credential::AppCode(secret)) => secret.matches(claimed.as_bytes()),
-            (Claim::AppKey(claimed), Credential::AppKey { key, .. }) => claimed == key,
-            _ => false,
-        };
-        known.then_some(self)
     }
 }
 
@@ -327,6 +294,8 @@ pub struct ReplyTo {
     pub xml: bool,
     /// What the caller asked, where it could be read.
     pub asked: Option<Asked>,
+    /// What goes with a verdict where the protocol says it; if nobody says otherwise, what [`Told::by`] makes of the number.
+    pub told: Option<Told>,
 }
 
 /// What a provider says to a caller it does not serve: one documented code of its table.

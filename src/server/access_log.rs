@@ -49,6 +49,9 @@ pub struct Line<'a> {
     pub method: &'a str,
     /// The route.
     pub route: &'static str,
+    /// The driver whose protocol the caller speaks; none for our own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<&'static str>,
     /// The HTTP status.
     pub status: u16,
     /// The client.

@@ -3,6 +3,7 @@
 //! | edge | listener | what |
 //! | --- | --- | --- |
 //! | [`api`] | public | `POST /v1/verify` |
+//! | [`compat`] | public | every provider's own protocol, answered by our verifier; off unless it is switched on |
 //! | [`admin`] | admin | alive, ready, metrics, status, isolate and restore, reload, forget, the API's page; for [`operator`]s |
 //! | [`sandbox`] | loopback | every provider's own protocol, answered by a scenario |
 //!
@@ -12,6 +13,7 @@
 pub mod access_log;
 pub mod admin;
 pub mod api;
+pub mod compat;
 pub mod listener;
 pub mod openapi;
 pub mod operator;

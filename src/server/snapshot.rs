@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use super::api::auth::Clients;
 use super::api::receipt::keys::Keys;
 use super::api::{Limits, Rules};
+use super::compat;
 use super::operator::Operators;
 use crate::domain::region::Regions;
 use crate::verify::Live;
@@ -28,6 +29,8 @@ pub struct Snapshot {
     pub rules: Rules,
     /// Region names.
     pub regions: Arc<Regions>,
+    /// How the providers' own protocols are spoken.
+    pub compat: compat::Config,
     /// The limits of a request.
     pub limits: Limits,
     /// The keys of receipts.

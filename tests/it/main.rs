@@ -12,6 +12,7 @@
 
 mod api;
 mod app;
+mod compat;
 mod contract;
 mod domain;
 mod layering;

@@ -1,4 +1,5 @@
-//! `idgate key new CLIENT`, `idgate key new --operator NAME`, and `idgate key new --receipts FILE`.
+//! `idgate key new CLIENT`, with `--kind` for what callers of the providers' protocols show, `idgate key new --operator
+//! NAME`, and `idgate key new --receipts FILE`.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -17,6 +18,9 @@ use sha2::{Digest, Sha256};
 use crate::server::api::key::KEY_PREFIX;
 use crate::server::api::receipt::keys::Pair;
 
+/// What the public half of a pair begins with, so that it is told from a provider's.
+const ID_PREFIX: &str = "IDG";
+
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Prints a new key, once, and the lines for the configuration.
@@ -29,40 +33,92 @@ pub(super) struct New {
     #[arg(required_unless_present_any = ["operator", "receipts"], conflicts_with_all = ["operator", "receipts"])]
     client: Option<String>,
     /// Makes a key for an operator of this name instead.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "kind")]
     operator: Option<String>,
     /// Makes the key that signs receipts instead: the private half in FILE, which must not be there yet, the public half in
     /// FILE.pub.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["operator", "expires"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["operator", "kind", "expires"])]
     receipts: Option<PathBuf>,
+    /// What the client shows: a key of our own API, or what callers of a provider's protocol have.
+    #[arg(long, value_enum, default_value_t = Kind::Key)]
+    kind: Kind,
     /// From then on the key is refused: a day, which begins in China (2027-01-01), or a time (2027-01-01T00:00:00Z).
     #[arg(long, value_name = "DATE", value_parser = end)]
     expires: Option<Timestamp>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    /// A bearer key of our own API.
+    Key,
+    /// An AccessKey pair, for the SDKs of the RPC gateway.
+    AccessKey,
+    /// An AppCode, for market APIs.
+    AppCode,
+    /// An AppKey pair, for signed calls of market APIs.
+    AppKey,
+}
+
 pub(super) fn run(command: &Command) -> anyhow::Result<ExitCode> {
-    let Command::New(New { client, operator, receipts, expires }) = command;
+    let Command::New(New { client, operator, receipts, kind, expires }) = command;
     if let Some(file) = receipts {
         return new_receipts_key(file);
     }
-    let (section, name, holder) = match operator {
-        Some(name) => ("operators", name, "operator"),
-        None => ("clients", client.as_ref().unwrap_or(const { &String::new() }), "caller"),
-    };
+    let name = operator.as_ref().or(client.as_ref()).map(String::as_str).unwrap_or_default();
     anyhow::ensure!(
         !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'),
         "the name may hold lower-case letters, digits and _ only"
     );
+    let section = if operator.is_some() { "operators" } else { "clients" };
+    let expires = expires.map(|end| format!(", expires = \"{end}\"")).unwrap_or_default();
+    super::say(&match kind {
+        Kind::Key => {
+            let holder = if operator.is_some() { "operator" } else { "caller" };
+            by_its_hash(("The key", holder), section, name, "keys", &expires)?
+        }
+        Kind::AppCode => by_its_hash(("The AppCode", "caller"), section, name, "app_codes", &expires)?,
+        Kind::AccessKey => {
+            pair(("AccessKey id", "AccessKey secret"), name, ("access_keys", "id", "access_key"), &expires)?
+        }
+        Kind::AppKey => pair(("AppKey", "AppSecret"), name, ("app_keys", "key", "app_key"), &expires)?,
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is shown in clear: we keep its SHA-256.
+fn by_its_hash(
+    (what, holder): (&str, &str),
+    section: &str,
+    name: &str,
+    list: &str,
+    expires: &str,
+) -> anyhow::Result<String> {
     let key = new_key()?;
     let hash: String = Sha256::digest(&key).iter().map(|byte| format!("{byte:02x}")).collect();
     let id = format!("{name}-{}", hash.get(..8).unwrap_or_default());
-    let expires = expires.map(|end| format!(", expires = \"{end}\"")).unwrap_or_default();
-    super::say(&format!(
-        "The key, shown this once; give it to the {holder}:\n\n  {key}\n\n\
+    Ok(format!(
+        "{what}, shown this once; give it to the {holder}:\n\n  {key}\n\n\
          The lines for the configuration; they hold only its SHA-256. Beside an old key, add what is in [ ] to its list:\n\n  \
-         [{section}.{name}]\n  keys = [{{ id = \"{id}\", sha256 = \"{hash}\"{expires} }}]"
-    ));
-    Ok(ExitCode::SUCCESS)
+         [{section}.{name}]\n  {list} = [{{ id = \"{id}\", sha256 = \"{hash}\"{expires} }}]"
+    ))
+}
+
+/// What signs: we need the secret itself, which belongs into a file.
+fn pair(
+    (public, secret): (&str, &str),
+    name: &str,
+    (list, member, file): (&str, &str, &str),
+    expires: &str,
+) -> anyhow::Result<String> {
+    let [id, key] = [new_id()?, new_key()?];
+    let width = secret.len().max(public.len()) + 1;
+    let [public, secret] = [public, secret].map(|what| format!("{what}:"));
+    Ok(format!(
+        "The pair, its secret shown this once; give both to the caller:\n\n  {public:width$} {id}\n  {secret:width$} {key}\n\n\
+         Put the secret into a file that nobody but idgate can read, such as the one below. The lines for the configuration; \
+         beside an old pair, add what is in [ ] to its list:\n\n  \
+         [clients.{name}]\n  {list} = [{{ {member} = \"{id}\", secret = {{ file = \"/run/secrets/{name}_{file}\" }}{expires} }}]"
+    ))
 }
 
 fn new_receipts_key(file: &Path) -> anyhow::Result<ExitCode> {
@@ -94,9 +150,18 @@ fn end(text: &str) -> Result<Timestamp, String> {
 
 /// 32 bytes from the operating system.
 fn new_key() -> anyhow::Result<String> {
-    let mut bytes = [0; 32];
+    Ok(format!("{KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(chance::<32>()?)))
+}
+
+/// The public half of a pair: 80 bits, so that no two are alike.
+fn new_id() -> anyhow::Result<String> {
+    Ok(chance::<10>()?.iter().fold(ID_PREFIX.to_owned(), |id, byte| format!("{id}{byte:02X}")))
+}
+
+fn chance<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
     std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
-    Ok(format!("{KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)))
+    Ok(bytes)
 }
 
 #[cfg(test)]

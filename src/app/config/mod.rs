@@ -16,6 +16,7 @@ use crate::domain::personal::Secret;
 
 mod change;
 mod files;
+mod issued;
 mod money;
 mod name;
 mod outbound;

@@ -32,6 +32,11 @@ pub(super) const CREDENTIALS: &str = "credentials";
 /// The keys of the secrets that are no provider's.
 const OURS: [&str; 4] = [DIGEST_KEY, TLS_KEY, ADMIN_TLS_KEY, RECEIPTS_KEY];
 
+/// The lists of a client whose entries hold a secret.
+const OF_CLIENTS: [&str; 2] = ["access_keys", "app_keys"];
+/// What it is called there.
+const SECRET: &str = "secret";
+
 /// Tables inside a provider's section that hold secrets under the same keys as the section itself.
 pub(super) const WITH_SECRETS: [&str; 2] = [NEXT, CREDENTIALS];
 
@@ -51,6 +56,18 @@ pub(super) fn take_all(read: &mut Read, profile: Profile, environment: &BTreeMap
                 for path in std::iter::once((*key).to_owned()).chain(inner) {
                     found.extend(take(table, &path).map(|value| (format!("providers.{name}.{path}"), value)));
                 }
+            }
+        }
+    }
+    for (name, client) in section(&mut read.tree, "clients").into_iter().flatten() {
+        let ValueKind::Table(table) = &mut client.kind else { continue };
+        for list in OF_CLIENTS {
+            let Some(ValueKind::Array(entries)) = table.get_mut(list).map(|list| &mut list.kind) else { continue };
+            for (index, entry) in entries.iter_mut().enumerate() {
+                let ValueKind::Table(entry) = &mut entry.kind else { continue };
+                found.extend(
+                    entry.remove(SECRET).map(|value| (format!("clients.{name}.{list}[{index}].{SECRET}"), value)),
+                );
             }
         }
     }

@@ -14,7 +14,7 @@ use super::name::check_name;
 use super::profile::Profile;
 use super::provider::{self, DriverSettings};
 use super::secret::{ADMIN_TLS_KEY, DIGEST_KEY, TLS_KEY};
-use super::{Read, Sections, money, receipts, tls};
+use super::{Read, Sections, issued, money, receipts, tls};
 use crate::domain::id_number::Calendar;
 use crate::domain::personal::Secret;
 use crate::domain::region::Regions;
@@ -22,10 +22,11 @@ use crate::domain::subject::PairRules;
 use crate::resilience::{account, breaker};
 use crate::server::api::auth::{ANONYMOUS, ClientConfig, DEFAULT_PURPOSE};
 use crate::server::api::certificate::Identity;
+use crate::server::api::issued::Issued;
 use crate::server::api::key::KeyConfig;
 use crate::server::api::receipt;
 use crate::server::operator::OperatorConfig;
-use crate::server::{api, listener};
+use crate::server::{api, compat, listener};
 use crate::storage;
 use crate::verify::{self, dns, enumeration, hold, policy};
 
@@ -33,7 +34,7 @@ use crate::verify::{self, dns, enumeration, hold, policy};
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
 /// The SHA-256 of nothing: what `sha256sum` says of a variable that is not set, and what a caller without a key presents.
-const HASH_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+pub(super) const HASH_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// A whole configuration, checked.
 #[derive(Debug)]
@@ -58,6 +59,10 @@ pub struct Settings {
     pub regions: Regions,
     /// Sections `[clients.NAME]`.
     pub clients: BTreeMap<String, ClientConfig>,
+    /// The keys that are issued to callers of the providers' protocols.
+    pub issued: Vec<Issued>,
+    /// Section `[compat]`.
+    pub compat: compat::Config,
     /// Sections `[operators.NAME]`.
     pub operators: BTreeMap<String, OperatorConfig>,
     /// Every purpose that somebody may name.
@@ -178,6 +183,7 @@ pub(super) struct Raw {
     log: Log,
     reload: Reload,
     rules: Rules,
+    compat: compat::Config,
     #[serde(default)]
     regions: RegionsSection,
     #[serde(default)]
@@ -210,6 +216,7 @@ pub(super) fn finish(
 ) -> Option<Settings> {
     check_server(&raw, read);
     check_clients(&raw.clients, read);
+    let issued = issued::finish(&raw.compat, &raw.clients, read);
     check_operators(&raw.operators, read);
     tls::check_certificates(&raw.server, &raw.clients, &raw.operators, read);
     let public_tls = tls::finish(("server.tls", TLS_KEY), raw.server.tls.as_ref(), &mut sections, read);
@@ -276,6 +283,8 @@ pub(super) fn finish(
         },
         regions: regions?,
         clients: raw.clients,
+        issued,
+        compat: raw.compat,
         operators: raw.operators,
         purposes: purposes.into_iter().collect(),
         receipts: receipts?,

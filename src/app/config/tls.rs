@@ -92,7 +92,8 @@ pub(super) fn check_certificates(
     for (name, client) in clients {
         let wants_key = matches!(identity, Identity::Key | Identity::Both);
         // With neither of both, that alone is the mistake.
-        let missing = match (client.keys.is_empty(), client.certificates.is_empty()) {
+        let has_key = !client.keys.is_empty() || client.has_issued();
+        let missing = match (!has_key, client.certificates.is_empty()) {
             (true, false) if wants_key => "keys",
             (false, true) if wants_certificate => "certificates",
             _ => continue,

@@ -6,6 +6,7 @@
 //!
 //! A driver of another market API brings its [`Route`], its documents and its codes, and calls these functions.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,11 +19,12 @@ use zeroize::Zeroizing;
 use super::x_ca::{self, Algorithm, Broken};
 use super::{form, market_error};
 use crate::domain::clock::Clock;
-use crate::domain::id_number::{Calendar, IdNumber, Sex};
+use crate::domain::id_number::{Calendar, IdNumber};
 use crate::domain::name::Name;
 use crate::domain::outcome::Fault;
 use crate::domain::personal::Personal;
 use crate::domain::verdict::{Finding, Verdict};
+use crate::providers::dialect::{Addressed, Told};
 use crate::providers::{
     Access, Asked, Claim, Code, Configured, Credential, Keyring, Protocol, Refusal, ReplyTo, Settings, Stamp,
     is_redirect,
@@ -35,6 +37,9 @@ pub const SECRETS: &[&str] = &["app_code", "app_secret"];
 
 /// The settings that do not.
 const PLAIN: &[&str] = &["app_key", "signature_method"];
+
+/// What stands before an AppCode in its header.
+const APP_CODE: &str = "APPCODE ";
 
 /// The one operation of a market API.
 #[derive(Debug)]
@@ -117,7 +122,7 @@ pub fn seal(
     request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
     match credential {
         Credential::AppCode(code) => {
-            let text = Zeroizing::new(format!("APPCODE {}", code.expose()));
+            let text = Zeroizing::new(format!("{APP_CODE}{}", code.expose()));
             let mut value = HeaderValue::from_str(&text)?;
             value.set_sensitive(true);
             request.headers_mut().insert(AUTHORIZATION, value);
@@ -131,7 +136,7 @@ pub fn seal(
     Ok(request)
 }
 
-/// Lets a request in as the gateway does: the path, the method, then who asks.
+/// Lets a request in as the gateway does: the path, the method, who asks, and whether for the first time.
 ///
 /// # Errors
 /// The row of the gateway's own table that says why not.
@@ -143,8 +148,10 @@ pub fn open(request: &Request<Bytes>, route: &Route, keys: &dyn Keyring, now: Ti
         return Err(&market_error::NO_SUCH_METHOD);
     }
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-    if let Some(code) = header(AUTHORIZATION).and_then(|text| text.strip_prefix("APPCODE ")) {
-        return match keys.find(Claim::AppCode(code)) {
+    let in_query = || query_app_code(request).filter(|_| keys.takes_app_code_in_query());
+    let in_header = header(AUTHORIZATION).and_then(|text| text.strip_prefix(APP_CODE));
+    if let Some(code) = in_header.map(Cow::Borrowed).or_else(in_query) {
+        return match keys.find(Claim::AppCode(&code)) {
             Some(Credential::AppCode(_)) => Ok(()),
             _ => Err(&market_error::UNKNOWN_APP_CODE),
         };
@@ -153,13 +160,34 @@ pub fn open(request: &Request<Bytes>, route: &Route, keys: &dyn Keyring, now: Ti
     let Some(Credential::AppKey { secret, .. }) = keys.find(Claim::AppKey(key)) else {
         return Err(&market_error::UNKNOWN_APP_KEY);
     };
-    x_ca::verify(request, secret, now).map_err(|broken| match broken {
+    let seen = x_ca::verify(request, secret, now).map_err(|broken| match broken {
         Broken::InvalidTimestamp => &market_error::INVALID_TIMESTAMP,
         Broken::Expired => &market_error::TIMESTAMP_EXPIRED,
         Broken::EmptySignature => &market_error::EMPTY_SIGNATURE,
         Broken::WrongSignature => &market_error::WRONG_SIGNATURE,
         Broken::WrongContentMd5 => &market_error::WRONG_CONTENT_MD5,
-    })
+    })?;
+    let is_new = keys.is_new(Claim::AppKey(key), seen.nonce, seen.until);
+    if is_new { Ok(()) } else { Err(&market_error::NONCE_USED) }
+}
+
+/// The AppCode in the query, where few take it.
+fn query_app_code(request: &Request<Bytes>) -> Option<Cow<'_, str>> {
+    let pairs = form_urlencoded::parse(request.uri().query()?.as_bytes());
+    pairs.into_iter().find(|(name, _)| name == "AppCode").map(|(_, value)| value)
+}
+
+/// How surely `request` is meant for the operation of `route`.
+pub fn addressed(route: &Route, request: &Request<Bytes>) -> Addressed {
+    let headers = request.headers();
+    let has_app_code =
+        || headers.get(AUTHORIZATION).is_some_and(|value| value.as_bytes().starts_with(APP_CODE.as_bytes()));
+    match request.uri().path().strip_prefix(route.path) {
+        Some("") => Addressed::ByName,
+        Some(below) if below.starts_with('/') => Addressed::ByPath,
+        _ if has_app_code() || headers.contains_key(x_ca::KEY) => Addressed::ByProof,
+        _ => Addressed::No,
+    }
 }
 
 /// The pair among the `parameters` of a query or form; what is missing is empty, as for the providers themselves.
@@ -176,7 +204,13 @@ pub fn asked(parameters: &[u8], name: &str, id_number: &str) -> Asked {
 pub fn reply_to(request: &Request<Bytes>, asked: Asked, stamp: &Stamp) -> ReplyTo {
     let header = request.headers().get(HOST).and_then(|value| value.to_str().ok());
     let host = request.uri().authority().map(|authority| authority.as_str()).or(header).unwrap_or_default();
-    ReplyTo { request_id: stamp.nonce.to_uppercase(), host: host.to_owned(), xml: false, asked: Some(asked) }
+    ReplyTo {
+        request_id: stamp.nonce.to_uppercase(),
+        host: host.to_owned(),
+        xml: false,
+        asked: Some(asked),
+        told: None,
+    }
 }
 
 /// A refusal by the row `code`, without a pause.
@@ -219,10 +253,12 @@ pub fn document(status: u16, reply: &impl Serialize, reply_to: &ReplyTo) -> Resp
     response
 }
 
-/// The birth date (YYYYMMDD) and sex that a number of 18 characters tells.
-pub fn told_by(number: &str) -> Option<(&str, Sex)> {
-    let sequence: u8 = number.get(16..17)?.parse().ok()?;
-    Some((number.get(6..14)?, if sequence % 2 == 1 { Sex::Male } else { Sex::Female }))
+/// What goes with a verdict about `asked`: what `reply_to` has, or what the number tells by itself.
+pub fn told(reply_to: &ReplyTo) -> Cow<'_, Told> {
+    match &reply_to.told {
+        Some(told) => Cow::Borrowed(told),
+        None => Cow::Owned(reply_to.asked.as_ref().map(|asked| Told::by(asked.id_number.expose())).unwrap_or_default()),
+    }
 }
 
 /// Whether `name` is one by our own rules, which is what the simulator takes the providers' undocumented ones to be.

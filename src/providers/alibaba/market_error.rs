@@ -48,9 +48,36 @@ pub const NO_SUCH_API: Code = account("I404NF", 404, "API not found", Reason::Mi
 /// A method that this path does not take.
 pub const NO_SUCH_METHOD: Code = account("I405UM", 405, "Unsupported Method", Reason::Misconfigured);
 
+/// A nonce that came before.
+pub const NONCE_USED: Code = text("Nonce Used", 400, Outcome::Interrupted, Reason::NonceReused);
+/// A caller that may not do this.
+pub const UNAUTHORIZED: Code = account("I403AA", 403, "Unauthorized", Reason::NoPermission);
+/// A package that is used up.
+pub const QUOTA_USED_UP: Code = account("B403MQ", 403, "Api Market Subscription quota exhausted", Reason::QuotaUsedUp);
+/// A request that cannot be read.
+pub const INVALID_BODY: Code = ours("I400BD", 400, "Invalid Body");
+/// A body larger than any question.
+pub const BODY_TOO_LARGE: Code = refused("I413RL", 413, "Request body too Large");
+/// A head larger than any question's.
+pub const URL_TOO_LARGE: Code = refused("I413UL", 413, "Request URL too Large");
+/// A caller that is too fast.
+pub const THROTTLED: Code = throttled("T429PA", 429, "Throttled by API Flow Control");
+/// The same under the older status, and without a code: for what waiting a second does not mend.
+pub const THROTTLED_USER: Code = text("Throttled by USER Flow Control", 403, Outcome::RateLimited, Reason::Unspecified);
+/// The backend has the question and has not answered.
+pub const BACKEND_LATE: Code = late("D504TO", 504, "Backend service request timeout");
+/// The backend is not asked for now.
+pub const BACKEND_OPEN: Code = down("D503CB", 503, "Backend circuit breaker open");
+/// The backend failed.
+pub const BACKEND_FAILED: Code = down("D502FC", 502, "Backend function call failed");
+/// Nothing is done for now.
+pub const BUSY: Code = down("X503BZ", 503, "Service Busy");
+/// A defect of the gateway.
+pub const INTERNAL: Code = down("X500ER", 500, "Service internal error");
+
 /// Every documented `X-Ca-Error-Code`.
 pub static CODES: &[Code] = &[
-    account("B403MQ", 403, "Api Market Subscription quota exhausted", Reason::QuotaUsedUp),
+    QUOTA_USED_UP,
     account("B403ME", 403, "Api Market Subscription expired", Reason::SubscriptionExpired),
     account("B403MI", 403, "Api Market Subscription invalid", Reason::NotActivated),
     account("B403OD", 403, "Provider Account Overdue", Reason::Arrears),
@@ -62,7 +89,7 @@ pub static CODES: &[Code] = &[
     NO_CREDENTIAL,
     account("A403PR", 403, "Plugin Authorization Needed", Reason::NoPermission),
     account("A403EP", 403, "App authorization expired", Reason::NoPermission),
-    account("I403AA", 403, "Unauthorized", Reason::NoPermission),
+    UNAUTHORIZED,
     account("A403IP", 403, "Access denied by IP Control Policy", Reason::NoPermission),
     account("A403VN", 403, "Access from VPC denied", Reason::NoPermission),
     account("A403AC", 403, "Access Control Forbidden", Reason::NoPermission),
@@ -72,7 +99,7 @@ pub static CODES: &[Code] = &[
     throttled("T429ID", 429, "Throttled by DOMAIN Flow Control"),
     throttled("T429IN", 429, "Throttled by INSTANCE Flow Control"),
     throttled("T429GR", 429, "Throttled by GROUP Flow Control"),
-    throttled("T429PA", 429, "Throttled by API Flow Control"),
+    THROTTLED,
     throttled("T429PR", 429, "Throttled by PLUGIN Flow Control"),
     throttled("T429SR", 429, "Throttled by SERVER Flow Control"),
     throttled("T429MR", 429, "Throttled by MARKET Flow Control"),
@@ -80,15 +107,15 @@ pub static CODES: &[Code] = &[
     late("D504IL", 504, "Backend service connect failed `Illegal address`"),
     late("D504CO", 504, "Backend service connect failed"),
     late("D504CS", 504, "Backend service connect failed `SSL`"),
-    late("D504TO", 504, "Backend service request timeout"),
+    BACKEND_LATE,
     down("D503BB", 503, "Backend circuit breaker busy"),
-    down("D503CB", 503, "Backend circuit breaker open"),
-    down("D502FC", 502, "Backend function call failed"),
+    BACKEND_OPEN,
+    BACKEND_FAILED,
     down("N502RE", 502, "Network receive error"),
     down("X504VE", 504, "Gateway connect to backend failed"),
     down("X504TO", 504, "Gateway request timeout"),
-    down("X503BZ", 503, "Service Busy"),
-    down("X500ER", 500, "Service internal error"),
+    BUSY,
+    INTERNAL,
     down("X500ED", 500, "Expired api definition"),
     down("X500AM", 500, "Invalid Api Meta"),
     NO_SUCH_API,
@@ -99,7 +126,7 @@ pub static CODES: &[Code] = &[
     NO_SUCH_METHOD,
     ours("I400HD", 400, "Invalid Header"),
     ours("I400MH", 400, "Header is Required"),
-    ours("I400BD", 400, "Invalid Body"),
+    INVALID_BODY,
     ours("I400PA", 400, "Invalid Request Path"),
     ours("I400RU", 400, "Invalid Request Uri"),
     ours("I400CT", 400, "Invalid Content-Type"),
@@ -110,8 +137,8 @@ pub static CODES: &[Code] = &[
     ours("I400IP", 400, "Invalid parameter"),
     ours("I400JP", 400, "JWT required"),
     ours("X400PM", 400, "Invalid plugin meta"),
-    refused("I413RL", 413, "Request body too Large"),
-    refused("I413UL", 413, "Request URL too Large"),
+    BODY_TOO_LARGE,
+    URL_TOO_LARGE,
     account("I403PT", 403, "Invalid protocol", Reason::Misconfigured),
     account("X403DG", 403, "Bad Domain or Group", Reason::Misconfigured),
     account("B451DO", 451, "Unauthorized Domain", Reason::Misconfigured),
@@ -126,6 +153,7 @@ pub static TEXTS: &[Code] = &[
     text("Expiry of Authorization", 403, Outcome::AccountFault, Reason::SubscriptionExpired),
     text("User Arrears", 403, Outcome::AccountFault, Reason::Arrears),
     text("Unauthorized", 403, Outcome::AccountFault, Reason::NoPermission),
+    THROTTLED_USER,
     text("Throttled by", 403, Outcome::RateLimited, Reason::Unspecified),
     text("Invalid AppCode", 400, Outcome::AccountFault, Reason::KeyRefused),
     text("Invalid AppKey", 400, Outcome::AccountFault, Reason::KeyRefused),
@@ -133,7 +161,7 @@ pub static TEXTS: &[Code] = &[
     text("Invalid Signature", 400, Outcome::AccountFault, Reason::SignatureRefused),
     TIMESTAMP_EXPIRED,
     INVALID_TIMESTAMP,
-    text("Nonce Used", 400, Outcome::Interrupted, Reason::NonceReused),
+    NONCE_USED,
     text("API Not Found", 404, Outcome::AccountFault, Reason::Misconfigured),
     text("Invalid Domain", 400, Outcome::AccountFault, Reason::Misconfigured),
     text("Invalid HttpMethod", 400, Outcome::AccountFault, Reason::Misconfigured),

@@ -36,11 +36,12 @@ pub const TIME_EXPIRED: Code = clock("InvalidTimeStamp.Expired", "Specified time
 /// Not a time stamp.
 pub const TIME_FORMAT: Code =
     clock("InvalidTimeStamp.Format", "Specified time stamp or date value is not well formatted.");
-/// Another secret, or another request.
+/// Another secret, or another request. The real text goes on with the string to sign, which holds a person; the colon stays,
+/// because a client of the vendor's reads what is behind it and breaks without one.
 pub const SIGNATURE: Code = Code::new(
     "SignatureDoesNotMatch",
     400,
-    "Specified signature does not match our calculation.",
+    "Specified signature is not matched with our calculation. server string to sign is:",
     Outcome::AccountFault,
     Reason::SignatureRefused,
 );
@@ -54,6 +55,29 @@ pub const TOKEN_MISMATCH: Code = key(
 );
 /// A token that was good once.
 pub const TOKEN_ENDED: Code = key("InvalidSecurityToken.Expired", 400, "Specified SecurityToken is expired.");
+/// A key that was good once.
+pub const KEY_INACTIVE: Code = key("InvalidAccessKeyId.Inactive", 400, "Specified access key is disabled.");
+/// A nonce that came before. Our own never repeat: to us it means that something repeated the request, and that the first
+/// one may have been served.
+pub const NONCE_USED: Code = Code::new(
+    "SignatureNonceUsed",
+    400,
+    "Specified signature nonce was used already.",
+    Outcome::Interrupted,
+    Reason::NonceReused,
+);
+/// A caller that is too fast.
+pub const THROTTLED: Code = limited("Throttling.User", "Request was denied due to user flow control.");
+/// Something inside went wrong; what became of the request is not known.
+pub const INTERNAL: Code = failed("InternalError", 500, "The request processing has failed due to some unknown error.");
+/// Nothing is done for now.
+pub const UNAVAILABLE: Code =
+    failed("ServiceUnavailable", 503, "The request has failed due to a temporary failure of the server.");
+/// A caller that may not do this.
+pub const DENIED: Code = permission(
+    "Forbidden.RAM",
+    "User not authorized to operate on the specified resource, or this API doesn't support RAM.",
+);
 /// A mandatory business parameter is missing or empty.
 pub const PARAMETER_MISSING: Code = input("MissingParameter", "A parameter cannot be empty.");
 
@@ -62,13 +86,13 @@ pub static CODES: &[Code] = &[
     PARAMETER_MISSING,
     input("MissingUserName", "UserName is mandatory for this action."),
     input("MissingIdentifyNum", "IdentifyNum is mandatory for this action."),
-    limited("Throttling.User", "Request was denied due to user flow control."),
+    THROTTLED,
     limited("Throttling.Api", "Request was denied due to api flow control."),
     limited("Throttling", "Request was denied due to flow control."),
-    failed("InternalError", 500, "The request processing has failed due to some unknown error."),
-    failed("ServiceUnavailable", 503, "The request has failed due to a temporary failure of the server."),
+    INTERNAL,
+    UNAVAILABLE,
     KEY_NOT_FOUND,
-    key("InvalidAccessKeyId.Inactive", 400, "Specified access key is disabled."),
+    KEY_INACTIVE,
     key("InvalidAccessKeyId", 400, "Specified access key is not valid."),
     TOKEN_ENDED,
     key("InvalidSecurityToken.Malformed", 400, "Specified SecurityToken is malformed."),
@@ -76,22 +100,12 @@ pub static CODES: &[Code] = &[
     key("InvalidSecurityToken", 400, "Specified SecurityToken is not valid."),
     TOKEN_MISSING,
     SIGNATURE,
-    // Our nonces never repeat: something repeated the request, and the first one may have been served.
-    Code::new(
-        "SignatureNonceUsed",
-        400,
-        "Specified signature nonce was used already.",
-        Outcome::Interrupted,
-        Reason::NonceReused,
-    ),
+    NONCE_USED,
     TIME_EXPIRED,
     TIME_FORMAT,
     clock("InvalidTimeStamp", "Specified time stamp or date value is not valid."),
     clock("IllegalTimestamp", "Specified time stamp is not legal."),
-    permission(
-        "Forbidden.RAM",
-        "User not authorized to operate on the specified resource, or this API doesn't support RAM.",
-    ),
+    DENIED,
     permission("NoPermission", "You are not authorized to perform this action."),
     permission("Forbidden", "You are not authorized to operate on the specified resource."),
     ACTION,

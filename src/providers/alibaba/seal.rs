@@ -42,6 +42,11 @@ pub fn check_time(text: &str, now: Timestamp) -> Result<(), Flaw> {
     if now.duration_since(at).abs() <= WINDOW { Ok(()) } else { Err(Flaw::Expired) }
 }
 
+/// When a request with the time stamp `text` is no longer good; nothing if that is none.
+pub fn end_of(text: &str) -> Option<Timestamp> {
+    text.parse::<Timestamp>().ok()?.checked_add(WINDOW).ok()
+}
+
 /// HMAC-SHA1.
 pub fn hmac_sha1(key: &[u8], text: &str) -> [u8; 20] {
     authenticate::<Hmac<Sha1>>(key, text).finalize().into_bytes().into()

@@ -143,6 +143,15 @@ pub fn sign_listed(
     Ok(())
 }
 
+/// What makes a signed request unlike every other, and for how long somebody has to know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen<'a> {
+    /// The nonce; without one among what is signed, the signature itself.
+    pub nonce: &'a str,
+    /// When the request is no longer good.
+    pub until: Timestamp,
+}
+
 /// Checks the signature of `request` in constant time. Finding `secret` by [`KEY`] and refusing a repeated nonce is up
 /// to the caller.
 ///
@@ -150,7 +159,7 @@ pub fn sign_listed(
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn verify(request: &Request<Bytes>, secret: &Secret, now: Timestamp) -> Result<(), Broken> {
+pub fn verify<'a>(request: &'a Request<Bytes>, secret: &Secret, now: Timestamp) -> Result<Seen<'a>, Broken> {
     let headers = request.headers();
     let listed = text(headers, &SIGNATURE_HEADERS).ok_or(Broken::WrongSignature)?;
     let listed: Vec<&str> = listed.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
@@ -158,7 +167,8 @@ pub fn verify(request: &Request<Bytes>, secret: &Secret, now: Timestamp) -> Resu
 
     let at = text(headers, &TIMESTAMP).and_then(|millis| millis.parse().ok());
     let at = at.and_then(|millis| Timestamp::from_millisecond(millis).ok()).filter(|_| signed(TIMESTAMP));
-    if now.duration_since(at.ok_or(Broken::InvalidTimestamp)?).abs() > WINDOW {
+    let at = at.ok_or(Broken::InvalidTimestamp)?;
+    if now.duration_since(at).abs() > WINDOW {
         return Err(Broken::Expired);
     }
     if content_md5(request).as_deref().unwrap_or_default() != text(headers, &CONTENT_MD5).unwrap_or_default() {
@@ -170,7 +180,13 @@ pub fn verify(request: &Request<Bytes>, secret: &Secret, now: Timestamp) -> Resu
         .map_or(Some(Algorithm::default()), |value| Algorithm::parse(value.to_str().unwrap_or_default()));
     let algorithm = algorithm.filter(|_| signed(KEY)).ok_or(Broken::WrongSignature)?;
     let expected = algorithm.mac(secret, &string_to_sign(request, &listed)).ok_or(Broken::WrongSignature)?;
-    if expected.as_bytes().ct_eq(presented.as_bytes()).into() { Ok(()) } else { Err(Broken::WrongSignature) }
+    if !bool::from(expected.as_bytes().ct_eq(presented.as_bytes())) {
+        return Err(Broken::WrongSignature);
+    }
+    // A nonce that is not signed could be another one each time.
+    let nonce = text(headers, &NONCE).filter(|nonce| signed(NONCE) && !nonce.is_empty());
+    let nonce = nonce.or_else(|| presented.to_str().ok()).ok_or(Broken::WrongSignature)?;
+    Ok(Seen { nonce, until: at.checked_add(WINDOW).map_err(|_| Broken::InvalidTimestamp)? })
 }
 
 /// What is signed: five positions, the listed headers by name, and the path with the parameters of query and form.

@@ -4,6 +4,8 @@
 
 use crate::domain::outcome::{Outcome, Reason};
 use crate::providers::Code;
+use crate::providers::alibaba::pop_error;
+use crate::providers::dialect::Cause;
 
 /// A parameter is missing or empty.
 pub const EMPTY: Code = Code::new("400", 200, "参数不能为空", Outcome::InputRefused, Reason::Unspecified);
@@ -11,6 +13,8 @@ pub const EMPTY: Code = Code::new("400", 200, "参数不能为空", Outcome::Inp
 pub const INVALID: Code = Code::new("401", 200, "参数非法", Outcome::InputRefused, Reason::Unspecified);
 
 const SOURCE: &str = "402";
+const REPEATED: Code = Code::new("403", 200, "异常重复调用", Outcome::SubjectThrottled, Reason::Unspecified);
+const FAILED: Code = Code::new("500", 200, "系统错误", Outcome::ProviderError, Reason::Unspecified);
 
 /// Every documented code but that of success.
 pub static CODES: &[Code] = &[
@@ -19,11 +23,11 @@ pub static CODES: &[Code] = &[
     Code::new(SOURCE, 200, "权威源服务异常", Outcome::SourceDown, Reason::Unspecified),
     // The same code has two more meanings, a security policy and a missing permission; only the text tells.
     Code::new(SOURCE, 200, "无权限调用", Outcome::AccountFault, Reason::NoPermission),
-    Code::new("403", 200, "异常重复调用", Outcome::SubjectThrottled, Reason::Unspecified),
+    REPEATED,
     Code::new("410", 200, "未开通服务", Outcome::AccountFault, Reason::NotActivated),
     Code::new("411", 200, "RAM无权限", Outcome::AccountFault, Reason::NoPermission),
     Code::new("412", 200, "欠费中", Outcome::AccountFault, Reason::Arrears),
-    Code::new("500", 200, "系统错误", Outcome::ProviderError, Reason::Unspecified),
+    FAILED,
 ];
 
 /// Words of a text about permissions or policies.
@@ -34,6 +38,25 @@ pub fn row(code: &str, message: &str) -> Option<&'static Code> {
     let message = message.to_lowercase();
     let denied = code == SOURCE && DENIED.iter().any(|word| message.contains(word));
     CODES.iter().find(|row| row.code == code && (!denied || row.outcome == Outcome::AccountFault))
+}
+
+/// What is said for want of a verdict. Who is told that everybody failed is told it as the service does, so that a caller
+/// who has a second endpoint goes there.
+pub fn word(cause: Cause) -> &'static Code {
+    match cause {
+        Cause::Malformed | Cause::BodyTooLarge | Cause::HeadTooLarge => &INVALID,
+        Cause::InvalidName | Cause::InvalidNumber | Cause::RejectedPair => &INVALID,
+        Cause::NoSuchPath => &pop_error::ACTION,
+        Cause::NoSuchMethod => &pop_error::METHOD,
+        Cause::Unauthenticated => &pop_error::KEY_NOT_FOUND,
+        Cause::Forbidden => &pop_error::DENIED,
+        // Nobody else's account is in arrears; the caller has had its share.
+        Cause::TooFast | Cause::BudgetSpent => &pop_error::THROTTLED,
+        Cause::TooOften => &REPEATED,
+        Cause::Failed => &FAILED,
+        Cause::Unavailable | Cause::Busy | Cause::Late => &pop_error::UNAVAILABLE,
+        Cause::Unknown | Cause::Defect => &pop_error::INTERNAL,
+    }
 }
 
 #[cfg(test)]

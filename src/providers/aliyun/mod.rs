@@ -6,6 +6,7 @@ mod codes;
 use super::Driver;
 use super::alibaba::pop_error;
 use super::alibaba::rpc::{self, Action, ObjectName, Place};
+use super::dialect::Dialect;
 use crate::domain::id_number::Kind;
 use crate::domain::money::{MicroYuan, Prices};
 
@@ -25,6 +26,12 @@ pub static DRIVER: Driver = Driver {
     name_limit: 100,
     prices: Prices { on_match: PRICE, on_mismatch: PRICE, on_no_record: PRICE },
     codes: &[codes::CODES, pop_error::CODES],
+    dialect: Dialect {
+        path: "/",
+        addressed: |request| rpc::addressed(&ACTION, request),
+        tells_person: false,
+        word: codes::word,
+    },
     configure: |settings| rpc::configure(&ACTION, settings),
 };
 

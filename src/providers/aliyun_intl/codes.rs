@@ -5,21 +5,32 @@
 
 use crate::domain::outcome::{Outcome, Reason};
 use crate::providers::Code;
+use crate::providers::alibaba::pop_error;
+use crate::providers::dialect::Cause;
 
 /// A parameter breaks a rule.
 pub const INVALID: Code =
     Code::new("InvalidParameter", 401, "Invalid parameter.", Outcome::InputRefused, Reason::Unspecified);
 
+const REPEATED: Code = Code::new(
+    "Forbidden.ExceptionRepeatedInvoke",
+    400,
+    "The number of repeated abnormal calls exceeds the limit.",
+    Outcome::SubjectThrottled,
+    Reason::Unspecified,
+);
+const DENIED: Code = Code::new(
+    "Forbidden.RAMUserAccessDenied",
+    403,
+    "Grant the required permission to the Resource Access Management (RAM) user.",
+    Outcome::AccountFault,
+    Reason::NoPermission,
+);
+
 /// Every documented code but that of success.
 pub static CODES: &[Code] = &[
     INVALID,
-    Code::new(
-        "Forbidden.ExceptionRepeatedInvoke",
-        400,
-        "The number of repeated abnormal calls exceeds the limit.",
-        Outcome::SubjectThrottled,
-        Reason::Unspecified,
-    ),
+    REPEATED,
     Code::new(
         "Forbidden.AccountAccessDenied",
         403,
@@ -27,13 +38,7 @@ pub static CODES: &[Code] = &[
         Outcome::AccountFault,
         Reason::NotActivated,
     ),
-    Code::new(
-        "Forbidden.RAMUserAccessDenied",
-        403,
-        "Grant the required permission to the Resource Access Management (RAM) user.",
-        Outcome::AccountFault,
-        Reason::NoPermission,
-    ),
+    DENIED,
     Code::new(
         "SuspiciousActivity",
         429,
@@ -53,4 +58,21 @@ pub static CODES: &[Code] = &[
 /// The row of a code.
 pub fn row(code: &str, _message: &str) -> Option<&'static Code> {
     CODES.iter().find(|row| row.code == code)
+}
+
+/// What is said for want of a verdict.
+pub fn word(cause: Cause) -> &'static Code {
+    match cause {
+        Cause::Malformed | Cause::BodyTooLarge | Cause::HeadTooLarge => &INVALID,
+        Cause::InvalidName | Cause::InvalidNumber | Cause::RejectedPair => &INVALID,
+        Cause::NoSuchPath => &pop_error::ACTION,
+        Cause::NoSuchMethod => &pop_error::METHOD,
+        Cause::Unauthenticated => &pop_error::KEY_NOT_FOUND,
+        Cause::Forbidden => &DENIED,
+        // Nobody else's account is in arrears; the caller has had its share.
+        Cause::TooFast | Cause::BudgetSpent => &pop_error::THROTTLED,
+        Cause::TooOften => &REPEATED,
+        Cause::Failed | Cause::Unavailable | Cause::Busy | Cause::Late => &pop_error::UNAVAILABLE,
+        Cause::Unknown | Cause::Defect => &pop_error::INTERNAL,
+    }
 }

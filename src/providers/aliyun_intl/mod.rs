@@ -6,6 +6,7 @@ mod codes;
 use super::Driver;
 use super::alibaba::pop_error;
 use super::alibaba::rpc::{self, Action, ObjectName, Place};
+use super::dialect::Dialect;
 use crate::domain::id_number::Kind;
 use crate::domain::money::{MicroYuan, Prices};
 
@@ -29,6 +30,12 @@ pub static DRIVER: Driver = Driver {
     // Documented: 1 and 2 are billed, 3 is not.
     prices: Prices { on_match: PRICE, on_mismatch: PRICE, on_no_record: MicroYuan(0) },
     codes: &[codes::CODES, pop_error::CODES],
+    dialect: Dialect {
+        path: "/",
+        addressed: |request| rpc::addressed(&ACTION, request),
+        tells_person: false,
+        word: codes::word,
+    },
     configure: |settings| rpc::configure(&ACTION, settings),
 };
 

@@ -12,6 +12,7 @@ use http::{Method, Request, Response};
 use super::alibaba::market::{self, Route, echo};
 use super::alibaba::x_ca::Algorithm;
 use super::alibaba::{form, market_error};
+use super::dialect::{Dialect, Told};
 use super::{Asked, Credential, Driver, Endpoint, Keyring, Protocol, Refusal, ReplyTo, Stamp};
 use crate::domain::id_number::Kind;
 use crate::domain::money::{Billed, MicroYuan, Prices};
@@ -36,6 +37,12 @@ pub static DRIVER: Driver = Driver {
     name_limit: codes::NAME_LIMIT,
     prices: Prices { on_match: PRICE, on_mismatch: PRICE, on_no_record: PRICE },
     codes: &[codes::FAILURES, market_error::CODES, market_error::TEXTS],
+    dialect: Dialect {
+        path: ROUTE.path,
+        addressed: |request| market::addressed(&ROUTE, request),
+        tells_person: true,
+        word: codes::word,
+    },
     configure: |settings| market::configure(settings, |algorithm| Arc::new(Muzhiyun { algorithm })),
 };
 
@@ -90,7 +97,7 @@ impl Protocol for Muzhiyun {
     fn encode_response(&self, answer: Result<Verdict, Refusal>, reply_to: &ReplyTo) -> Response<Bytes> {
         match answer {
             Ok(verdict) => {
-                let reply = wire::Reply::result(verdict, reply_to.asked.as_ref());
+                let reply = wire::Reply::result(verdict, reply_to.asked.as_ref(), &market::told(reply_to));
                 market::document(200, &reply, reply_to)
             }
             Err(refusal) => market_error::encode(&refusal, reply_to).unwrap_or_else(|| {
@@ -100,7 +107,8 @@ impl Protocol for Muzhiyun {
     }
 
     fn encode_wrong_echo(&self, verdict: Verdict, reply_to: &ReplyTo, other: &Asked) -> Option<Response<Bytes>> {
-        Some(market::document(200, &wire::Reply::result(verdict, Some(other)), reply_to))
+        let told = Told::by(other.id_number.expose());
+        Some(market::document(200, &wire::Reply::result(verdict, Some(other), &told), reply_to))
     }
 }
 

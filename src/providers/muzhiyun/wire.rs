@@ -6,10 +6,12 @@ use super::codes;
 use crate::domain::id_number::Sex;
 use crate::domain::outcome::{Fault, Reason};
 use crate::domain::personal::Personal;
+use crate::domain::region::Region;
 use crate::domain::verdict::Verdict;
 use crate::providers::Asked;
 use crate::providers::alibaba::json;
-use crate::providers::alibaba::market::{self, echo};
+use crate::providers::alibaba::market::echo;
+use crate::providers::dialect::Told;
 
 /// The reply. A member that decides something is never taken twice: `serde` refuses the document.
 #[derive(Serialize, Deserialize)]
@@ -33,6 +35,9 @@ pub struct Reply {
     /// 男 or 女. Only written.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     sex: Option<&'static str>,
+    /// Province, city and county, the county masked. Only written.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
 }
 
 impl Reply {
@@ -44,30 +49,48 @@ impl Reply {
         json::read(body).ok_or(Fault::unreadable(Reason::Garbage))
     }
 
-    /// A result about `asked`, masked as in the document's sample. The address is left out: it takes a region table.
-    pub fn result(verdict: Verdict, asked: Option<&Asked>) -> Self {
+    /// A result about `asked`, masked as in the document's sample, with what is `told` about them.
+    pub fn result(verdict: Verdict, asked: Option<&Asked>, told: &Told) -> Self {
         let number = asked.map(|asked| asked.id_number.expose()).unwrap_or_default();
-        let told = market::told_by(number);
+        let birthday = told.birth_date.map(|date| date.strftime("%Y%m%d").to_string());
         Self {
             ok: 1,
             msg: codes::result_text(verdict).to_owned(),
             xm: asked.and_then(|asked| masked_name(asked.name.expose())).map(Personal::new),
             sfz: mask(number, 4, "*****", 2).map(Personal::new),
             matched: Some(verdict == Verdict::Match),
-            birthday: told.and_then(|(birthday, _)| mask(birthday, 2, "****", 2)),
-            sex: told.map(|(_, sex)| if sex == Sex::Male { "男" } else { "女" }),
+            birthday: birthday.and_then(|birthday| mask(&birthday, 2, "****", 2)),
+            sex: told.sex.map(|sex| if sex == Sex::Male { "男" } else { "女" }),
+            address: told.region.as_ref().and_then(address),
         }
     }
 
     /// A failure in words.
     pub fn failure(msg: &str) -> Self {
-        Self { ok: 0, msg: msg.to_owned(), xm: None, sfz: None, matched: None, birthday: None, sex: None }
+        Self {
+            ok: 0,
+            msg: msg.to_owned(),
+            xm: None,
+            sfz: None,
+            matched: None,
+            birthday: None,
+            sex: None,
+            address: None,
+        }
     }
 }
 
 /// The first character, then two asterisks whatever the length.
 fn masked_name(name: &str) -> Option<String> {
     name.chars().next().map(|first| format!("{first}**"))
+}
+
+/// `福建省泉州市**县`: of the county only its last character is shown.
+fn address(region: &Region) -> Option<String> {
+    let county = region.county.as_deref().and_then(|county| county.chars().last()).map(|kind| format!("**{kind}"));
+    let parts = [region.province.clone(), region.city.clone(), county];
+    let whole: String = parts.into_iter().flatten().collect();
+    (!whole.is_empty()).then_some(whole)
 }
 
 /// The first `head` and the last `tail` characters of `text` around `stars`, if it is longer than both.

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use crate::domain::money::Billed;
 use crate::domain::outcome::{Fault, Outcome, Reason};
 use crate::domain::verdict::Verdict;
-use crate::providers::alibaba::market;
+use crate::providers::alibaba::{market, market_error};
+use crate::providers::dialect::Cause;
 use crate::providers::{Asked, Code};
 
 /// The results: verdict, code and message.
@@ -22,13 +23,38 @@ const BAD_NAME: Code = row("0002", "开户名不能包含特殊字符", Outcome:
 const NO_NUMBER: Code = row("0003", "身份证号不能为空", Outcome::InputRefused);
 const BAD_NUMBER: Code = row("0004", "身份证号格式错误", Outcome::InputRefused);
 
+const MAINTENANCE: Code = row("0010", "系统维护，请稍后再试", Outcome::SourceDown);
+
 /// The failures.
-pub static FAILURES: &[Code] =
-    &[NO_NAME, BAD_NAME, NO_NUMBER, BAD_NUMBER, row("0010", "系统维护，请稍后再试", Outcome::SourceDown)];
+pub static FAILURES: &[Code] = &[NO_NAME, BAD_NAME, NO_NUMBER, BAD_NUMBER, MAINTENANCE];
 
 /// The market counts every HTTP 2xx, and no document says under which status the failures come.
 const fn row(code: &'static str, message: &'static str, outcome: Outcome) -> Code {
     Code { billed: Some(Billed::Unknown), ..Code::new(code, 200, message, outcome, Reason::Unspecified) }
+}
+
+/// What is said for want of a verdict. The provider has words about a person, and one for being out; all else is the
+/// gateway's to say. Neither knows one for somebody who is asked about too often: what fits best is that the user is
+/// throttled.
+pub fn word(cause: Cause) -> &'static Code {
+    match cause {
+        Cause::InvalidName => &BAD_NAME,
+        Cause::InvalidNumber | Cause::RejectedPair => &BAD_NUMBER,
+        Cause::Failed | Cause::Unavailable => &MAINTENANCE,
+        Cause::Malformed => &market_error::INVALID_BODY,
+        Cause::BodyTooLarge => &market_error::BODY_TOO_LARGE,
+        Cause::HeadTooLarge => &market_error::URL_TOO_LARGE,
+        Cause::NoSuchPath => &market_error::NO_SUCH_API,
+        Cause::NoSuchMethod => &market_error::NO_SUCH_METHOD,
+        Cause::Unauthenticated => &market_error::NO_CREDENTIAL,
+        Cause::Forbidden => &market_error::UNAUTHORIZED,
+        Cause::TooFast => &market_error::THROTTLED,
+        Cause::TooOften => &market_error::THROTTLED_USER,
+        Cause::BudgetSpent => &market_error::QUOTA_USED_UP,
+        Cause::Busy | Cause::Late => &market_error::BUSY,
+        Cause::Unknown => &market_error::BACKEND_LATE,
+        Cause::Defect => &market_error::INTERNAL,
+    }
 }
 
 /// The verdict of `code`, unless `message` contradicts it.

@@ -12,6 +12,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use super::alibaba::market::{self, Route};
 use super::alibaba::x_ca::Algorithm;
 use super::alibaba::{form, market_error};
+use super::dialect::{Dialect, Told};
 use super::{Asked, Credential, Driver, Endpoint, Keyring, Protocol, Refusal, ReplyTo, Stamp};
 use crate::domain::id_number::Kind;
 use crate::domain::money::{MicroYuan, Prices};
@@ -38,6 +39,12 @@ pub static DRIVER: Driver = Driver {
     name_limit: 50,
     prices: Prices { on_match: PRICE, on_mismatch: PRICE, on_no_record: PRICE },
     codes: &[codes::FAILURES, market_error::CODES, market_error::TEXTS],
+    dialect: Dialect {
+        path: ROUTE.path,
+        addressed: |request| market::addressed(&ROUTE, request),
+        tells_person: true,
+        word: codes::word,
+    },
     configure: |settings| market::configure(settings, |algorithm| Arc::new(Yunyi { algorithm })),
 };
 
@@ -96,7 +103,9 @@ impl Protocol for Yunyi {
     fn encode_response(&self, answer: Result<Verdict, Refusal>, reply_to: &ReplyTo) -> Response<Bytes> {
         let asked = reply_to.asked.as_ref();
         match answer {
-            Ok(verdict) => market::document(200, &wire::Reply::result(verdict, asked), reply_to),
+            Ok(verdict) => {
+                market::document(200, &wire::Reply::result(verdict, asked, &market::told(reply_to)), reply_to)
+            }
             Err(refusal) => market_error::encode(&refusal, reply_to).unwrap_or_else(|| {
                 market::document(refusal.code.status, &wire::Reply::failure(refusal.code, asked), reply_to)
             }),
@@ -104,7 +113,8 @@ impl Protocol for Yunyi {
     }
 
     fn encode_wrong_echo(&self, verdict: Verdict, reply_to: &ReplyTo, other: &Asked) -> Option<Response<Bytes>> {
-        Some(market::document(200, &wire::Reply::result(verdict, Some(other)), reply_to))
+        let told = Told::by(other.id_number.expose());
+        Some(market::document(200, &wire::Reply::result(verdict, Some(other), &told), reply_to))
     }
 }
 

@@ -6,9 +6,11 @@ use super::codes;
 use crate::domain::id_number::Sex;
 use crate::domain::outcome::{Fault, Reason};
 use crate::domain::personal::Personal;
+use crate::domain::region::Region;
 use crate::domain::verdict::Verdict;
 use crate::providers::alibaba::json;
-use crate::providers::alibaba::market::{self, echo};
+use crate::providers::alibaba::market::echo;
+use crate::providers::dialect::Told;
 use crate::providers::{Asked, Code};
 
 /// The reply. A member that decides something is never taken twice: `serde` refuses the document.
@@ -31,15 +33,30 @@ pub struct Reply {
     person: Option<Person>,
 }
 
-/// What the provider derives from the number. Places and age stay empty: they take a region table and a clock.
+/// What the provider derives from the number; empty where nothing is told.
 #[derive(Serialize, Default)]
 struct Person {
-    province: &'static str,
-    city: &'static str,
-    county: &'static str,
+    province: String,
+    city: String,
+    county: String,
     birthday: String,
     sex: &'static str,
-    age: &'static str,
+    age: String,
+}
+
+impl Person {
+    fn of(told: &Told) -> Self {
+        let unit =
+            |pick: fn(&Region) -> Option<&String>| told.region.as_ref().and_then(pick).cloned().unwrap_or_default();
+        Self {
+            province: unit(|region| region.province.as_ref()),
+            city: unit(|region| region.city.as_ref()),
+            county: unit(|region| region.county.as_ref()),
+            birthday: told.birth_date.map(|date| date.strftime("%Y%m%d").to_string()).unwrap_or_default(),
+            sex: told.sex.map(|sex| if sex == Sex::Male { "M" } else { "F" }).unwrap_or_default(),
+            age: told.age.map(|age| age.to_string()).unwrap_or_default(),
+        }
+    }
 }
 
 impl Reply {
@@ -51,16 +68,10 @@ impl Reply {
         json::read(body).ok_or(Fault::unreadable(Reason::Garbage))
     }
 
-    /// A verdict about `asked`.
-    pub fn result(verdict: Verdict, asked: Option<&Asked>) -> Self {
+    /// A verdict about `asked`, with what is `told` about them.
+    pub fn result(verdict: Verdict, asked: Option<&Asked>, told: &Told) -> Self {
         let (code, message) = codes::of(verdict);
-        let number = asked.map(|asked| asked.id_number.expose()).unwrap_or_default();
-        let told = market::told_by(number).map(|(birthday, sex)| Person {
-            birthday: birthday.to_owned(),
-            sex: if sex == Sex::Male { "M" } else { "F" },
-            ..Person::default()
-        });
-        Self { person: Some(told.unwrap_or_default()), ..Self::new(code, message, asked) }
+        Self { person: Some(Person::of(told)), ..Self::new(code, message, asked) }
     }
 
     /// A failure to answer about `asked`.

@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::certificate::{CertificateConfig, Certificates, Identity};
+use super::issued::{AccessKeyConfig, AppCodeConfig, AppKeyConfig, Issued, IssuedKeys};
 use super::key::{KeyConfig, bearer, parse_hash, validate_keys};
 use super::rate::{Allowance, Rate};
 use super::rights::{Day, Rights};
@@ -38,6 +39,15 @@ pub struct ClientConfig {
     /// Its certificates.
     #[serde(default)]
     pub certificates: Vec<CertificateConfig>,
+    /// AccessKey pairs issued to it, for callers who speak a provider's protocol.
+    #[serde(default)]
+    pub access_keys: Vec<AccessKeyConfig>,
+    /// AppCodes issued to it.
+    #[serde(default)]
+    pub app_codes: Vec<AppCodeConfig>,
+    /// AppKey pairs issued to it.
+    #[serde(default)]
+    pub app_keys: Vec<AppKeyConfig>,
     /// What it may ask for.
     #[serde(default = "default_purposes")]
     pub purposes: Vec<String>,
@@ -70,6 +80,7 @@ pub struct Clients {
     by_hash: HashMap<[u8; 32], Key>,
     by_name: HashMap<Arc<str>, Arc<Client>>,
     certificates: Certificates<Client>,
+    issued: IssuedKeys,
     identity: Identity,
     /// Who asks when no client is configured (loopback only).
     anonymous: Option<Arc<Client>>,
@@ -136,7 +147,8 @@ impl ClientConfig {
     pub fn validate(&self) -> Vec<(String, String)> {
         let mut mistakes = validate_keys(&self.keys);
         mistakes.extend(CertificateConfig::validate(&self.certificates));
-        if self.keys.is_empty() && self.certificates.is_empty() {
+        mistakes.extend(self.validate_issued());
+        if self.keys.is_empty() && self.certificates.is_empty() && !self.has_issued() {
             let text = "is empty, and so is `certificates`; `idgate key new CLIENT` prints a line for it";
             mistakes.push(("keys".to_owned(), text.to_owned()));
         }
@@ -178,12 +190,26 @@ impl Clients {
             }
         }
         let anonymous = || Arc::new(Client::anonymous(all_purposes));
-        Self { anonymous: configured.is_empty().then(anonymous), by_hash, by_name, certificates, identity }
+        let issued = IssuedKeys::default();
+        Self { anonymous: configured.is_empty().then(anonymous), by_hash, by_name, certificates, issued, identity }
+    }
+
+    /// The same with the keys that are issued to callers of the providers' protocols.
+    #[must_use]
+    pub fn with_issued(self, issued: Vec<Issued>) -> Self {
+        let issued = IssuedKeys::new(issued, |name| self.by_name.get(name).cloned());
+        Self { issued, ..self }
+    }
+
+    /// The keys of callers of the providers' protocols.
+    pub(in crate::server) fn issued(&self) -> &IssuedKeys {
+        &self.issued
     }
 
     /// The client, the public id and the end of each key that has one.
     pub fn expiries(&self) -> impl Iterator<Item = (&str, &str, Timestamp)> {
-        self.by_hash.values().filter_map(|key| Some((&*key.client.name, &*key.id, key.expires?)))
+        let keys = self.by_hash.values().filter_map(|key| Some((&*key.client.name, &*key.id, key.expires?)));
+        keys.chain(self.issued.expiries())
     }
 
     /// What a request has to show.
@@ -295,6 +321,9 @@ mod tests {
         let config = ClientConfig {
             keys: vec![KeyConfig { id: "w1".to_owned(), sha256: hash, expires }],
             certificates: Vec::new(),
+            access_keys: Vec::new(),
+            app_codes: Vec::new(),
+            app_keys: Vec::new(),
             purposes: vec!["withdrawal".to_owned()],
             rate_limit: NonZeroU32::new(2).unwrap(),
             burst: None,

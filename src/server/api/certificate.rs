@@ -153,13 +153,7 @@ impl Clients {
         match (self.identity(), certificate) {
             (_, _) if self.are_anonymous() => self.caller(headers, now),
             (Identity::Key, _) | (Identity::Any, None) => self.caller(headers, now),
-            (Identity::Any, Some(certificate)) if sends_key() => {
-                let caller = self.caller(headers, now)?;
-                match self.certificates().owner(certificate) {
-                    Owner::Nobody => Ok(caller),
-                    owner => caller.with(owner),
-                }
-            }
+            (Identity::Any, Some(_)) if sends_key() => self.confirm(self.caller(headers, now)?, extensions),
             (Identity::Any, Some(certificate)) | (Identity::Certificate, Some(certificate)) => {
                 match self.certificates().owner(certificate) {
                     Owner::One(client, id) => Ok(Caller {
@@ -171,12 +165,25 @@ impl Clients {
                     Owner::Several => Err(refusal(SEVERAL)),
                 }
             }
-            (Identity::Both, Some(certificate)) => {
+            (Identity::Both, Some(_)) => {
                 if !sends_key() {
                     return Err(refusal(NO_KEY));
                 }
-                self.caller(headers, now)?.with(self.certificates().owner(certificate))
+                self.confirm(self.caller(headers, now)?, extensions)
             }
+            (Identity::Certificate | Identity::Both, None) => Err(refusal(MISSING)),
+        }
+    }
+
+    /// A `caller` who has shown a key, with the certificate of the connection.
+    ///
+    /// # Errors
+    /// `unauthenticated` if the certificate is another client's, or is missing where [`Identity`] wants one.
+    pub(in crate::server) fn confirm(&self, caller: Caller, extensions: &Extensions) -> Result<Caller, Box<Problem>> {
+        let owner = extensions.get::<PeerCertificate>().map(|certificate| self.certificates().owner(certificate));
+        match (self.identity(), owner) {
+            (Identity::Key, _) | (Identity::Any, None | Some(Owner::Nobody)) => Ok(caller),
+            (_, Some(owner)) => caller.with(owner),
             (Identity::Certificate | Identity::Both, None) => Err(refusal(MISSING)),
         }
     }

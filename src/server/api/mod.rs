@@ -34,11 +34,13 @@ pub mod document;
 pub mod expiry;
 pub(super) mod headers;
 pub mod idempotency;
+pub mod issued;
 pub mod key;
 pub mod lookup;
 pub mod meter;
 mod once;
 pub mod problem;
+pub(super) mod question;
 mod rate;
 pub mod receipt;
 mod record;
@@ -46,12 +48,12 @@ pub mod reply;
 pub mod rights;
 pub mod verification;
 pub mod verify;
-mod visit;
+pub(super) mod visit;
 
 const ROUTE: &str = "/v1/verify";
 
 /// Boxed, since an answer is the usual case and a problem is large.
-type Refused = Box<Problem>;
+pub(super) type Refused = Box<Problem>;
 
 /// What the API is built on.
 #[derive(Debug)]
@@ -102,8 +104,8 @@ pub struct Limits {
     pub max_body_bytes: usize,
 }
 
-/// The public routes.
-pub fn router(api: Arc<Api>) -> Router {
+/// The public routes. What none of them serves goes to `elsewhere`.
+pub fn router(api: Arc<Api>, elsewhere: Router) -> Router {
     let last_resort = Arc::clone(&api);
     Router::new()
         .route(ROUTE, post(verify::verify).fallback(only_post))
@@ -112,8 +114,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .route(lookup::ROUTE_SEARCH, post(lookup::search).fallback(only_post))
         .route(receipt::ROUTE, get(receipt::receipt).fallback(only_get))
         .route(receipt::ROUTE_KEYS, get(receipt::published).fallback(only_get))
-        .fallback(not_found)
         .with_state(api)
+        .fallback_service(elsewhere)
         // A question's own defects are caught in `verify`, where it is known. This is for what is left.
         .layer(CatchPanicLayer::custom(move |_panic| last_resort.defect()))
 }
@@ -126,10 +128,6 @@ async fn only_get(State(api): State<Arc<Api>>, request: Request) -> Response {
     api.refuse_method(&request, "GET,HEAD")
 }
 
-async fn not_found(State(api): State<Arc<Api>>, request: Request) -> Response {
-    api.refuse(&request, Code::NotFound)
-}
-
 impl Api {
     fn refuse_method(&self, request: &Request, allowed: &'static str) -> Response {
         let mut response = self.refuse(request, Code::MethodNotAllowed);
@@ -137,7 +135,8 @@ impl Api {
         response
     }
 
-    fn refuse(&self, request: &Request, code: Code) -> Response {
+    /// Turns a request away that nobody here serves.
+    pub(super) fn refuse<B>(&self, request: &http::Request<B>, code: Code) -> Response {
         let (method, all) = (request.method(), request.headers());
         let too_large = headers::size(method, request.uri(), all) > self.max_header_bytes;
         let code = if too_large { Code::HeadersTooLarge } else { code };
@@ -173,7 +172,7 @@ impl Api {
 }
 
 /// The method for the log: a word from a closed set, since the caller can make up any.
-fn method_of(method: &http::Method) -> &'static str {
+pub(super) fn method_of(method: &http::Method) -> &'static str {
     match *method {
         http::Method::GET => "GET",
         http::Method::POST => "POST",

@@ -114,6 +114,11 @@ impl Problem {
         self.errors.first().map(|error| error.reason)
     }
 
+    /// The earliest time that helps, where it is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after_seconds.map(Duration::from_secs)
+    }
+
     /// What was tried, for the log line.
     pub fn attempts(&self) -> &[AttemptDocument] {
         &self.attempts

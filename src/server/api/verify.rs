@@ -13,8 +13,8 @@ use http::request;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::{Instant, timeout_at};
 
-use super::auth::Caller;
 use super::body::VerifyBody;
+use super::question::Wish;
 use super::reply::{Person, Provenance, VerifyReply};
 use super::visit::{Trace, Visit};
 use super::{Api, Limits, Refused, auth, body, document, headers, reply};
@@ -121,15 +121,7 @@ impl Api {
         trace: &mut Trace,
     ) -> Result<(Question, VerifyBody, Option<String>), Refused> {
         let caller = now.clients.identify(&parts.headers, &parts.extensions, self.clock.now())?;
-        let client = Arc::clone(&caller.client);
-        trace.caller = Some(caller);
-        match client.admit() {
-            Ok(allowance) => trace.allowance = allowance,
-            Err((allowance, wait)) => {
-                trace.allowance = Some(allowance);
-                return Err(Box::new(Problem::new(Code::RateLimited).with_retry_after(wait)));
-            }
-        }
+        let client = self.let_in(caller, trace)?;
         if headers::size(&parts.method, &parts.uri, &parts.headers) > self.max_header_bytes {
             return Err(Box::new(Problem::new(Code::HeadersTooLarge)));
         }
@@ -149,25 +141,8 @@ impl Api {
                 Problem::new(Code::MalformedRequest).with_errors(vec![body::reference_with_number()]),
             ));
         }
-        trace.reference.clone_from(&body.reference);
-        let purpose = client.purpose(body.purpose.as_deref())?;
-        trace.purpose = Some(Arc::clone(&purpose));
-        let key_id = trace.caller.as_ref().map(Caller::shown).unwrap_or_default();
-        let ticket = self.ticket(now, key_id, body.reference.clone(), trace);
-        let freshness = client.rights.freshness(headers::freshness(&parts.headers))?;
-        client.rights.person(body.wants_person())?;
-        let subject = self.check(now, &body, trace)?;
-        client.count_question(&self.clock)?;
-        let asked_to_wait = headers::patience(&parts.headers).map(|wait| wait.min(now.limits.request_timeout));
-        trace.asked_to_wait = asked_to_wait;
-        let question = Question {
-            subject: Arc::new(subject),
-            client: Arc::clone(&client.name),
-            purpose,
-            freshness,
-            patience: asked_to_wait.unwrap_or(now.limits.request_timeout),
-            ticket,
-        };
+        let wish = Wish { freshness: headers::freshness(&parts.headers), patience: headers::patience(&parts.headers) };
+        let question = self.pose(now, &client, &body, wish, trace)?;
         Ok((question, body, idempotency_key))
     }
 
@@ -219,14 +194,20 @@ impl Api {
     }
 
     /// What the question is known by afterwards; from now on its answer belongs into the ledger.
-    fn ticket(&self, now: &Snapshot, key_id: Arc<str>, reference: Option<String>, trace: &mut Trace) -> Ticket {
+    pub(super) fn ticket(
+        &self,
+        now: &Snapshot,
+        key_id: Arc<str>,
+        reference: Option<String>,
+        trace: &mut Trace,
+    ) -> Ticket {
         let ticket = Ticket { id: self.ids.ordered(), key_id, reference, configuration: Arc::clone(&now.version) };
         trace.ticket = Some(ticket.clone());
         ticket
     }
 
     /// The local rules: free, and first.
-    fn check(&self, now: &Snapshot, body: &VerifyBody, trace: &mut Trace) -> Result<Subject, Refused> {
+    pub(super) fn check(&self, now: &Snapshot, body: &VerifyBody, trace: &mut Trace) -> Result<Subject, Refused> {
         let checked = self.subject(now, &body.name, &body.id_number);
         let subject = checked.inspect_err(|_| self.verify_metrics.avoided(Avoided::InvalidInput))?;
         trace.person = self.in_ledger(&subject);
@@ -253,7 +234,11 @@ impl Api {
             .map_err(|wrong| refuse(Code::InvalidName, "/name", wrong.reason(), wrong.detail()))
     }
 
-    pub(super) async fn ask(
+    /// The answer to a question: from memory, a flight, or a provider; in the ledger before it is told.
+    ///
+    /// # Errors
+    /// Whatever keeps us from a verdict.
+    pub(in crate::server) async fn ask(
         &self,
         now: &Snapshot,
         question: Question,

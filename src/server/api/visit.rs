@@ -21,7 +21,7 @@ use crate::verify::{Answer, Source, Ticket};
 
 /// What becomes known of a request on its way, for its headers, its log line and its count.
 #[derive(Debug, Default)]
-pub(super) struct Trace {
+pub(in crate::server) struct Trace {
     pub(super) caller: Option<Caller>,
     pub(super) allowance: Option<Allowance>,
     pub(super) purpose: Option<Arc<str>>,
@@ -40,35 +40,60 @@ pub(super) struct Trace {
     pub(super) claim: Option<Uuid>,
 }
 
+/// Where a request came, in words from closed sets.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::server) struct Label {
+    pub(in crate::server) method: &'static str,
+    pub(in crate::server) route: &'static str,
+    /// The driver whose protocol it is in; none for our own.
+    pub(in crate::server) protocol: Option<&'static str>,
+}
+
 /// One request from its head to its answer, or to the moment its caller leaves.
-pub(super) struct Visit<'a> {
+pub(in crate::server) struct Visit<'a> {
     api: &'a Api,
+    /// What stands for the request in its log line.
+    pub(in crate::server) label: Label,
     trace_id: Option<String>,
-    pub(super) trace: Trace,
+    pub(in crate::server) trace: Trace,
     request_id: String,
     began: Instant,
     over: bool,
 }
 
 impl<'a> Visit<'a> {
-    /// A request whose head has just been read.
+    /// A question of our own API, whose head has just been read.
     pub(super) fn new(api: &'a Api, head: &HeaderMap) -> Self {
+        Self::at(api, Label { method: "POST", route: ROUTE, protocol: None }, head)
+    }
+
+    /// Any request, whose head has just been read.
+    pub(in crate::server) fn at(api: &'a Api, label: Label, head: &HeaderMap) -> Self {
         let (request_id, trace_id) = (api.request_id(head), headers::trace_id(head).map(str::to_owned));
-        Self { api, trace: Trace::default(), request_id, trace_id, began: Instant::now(), over: false }
+        Self { api, label, trace: Trace::default(), request_id, trace_id, began: Instant::now(), over: false }
     }
 
     /// Bytes out: the response with its headers, its log line, its count.
-    pub(super) fn respond(mut self, result: Result<Arc<VerifyReply>, Refused>) -> Response {
+    pub(super) fn respond(self, result: Result<Arc<VerifyReply>, Refused>) -> Response {
+        self.respond_as(result, |result, request_id| match result {
+            Ok(reply) => reply.to_response(),
+            Err(problem) => problem.to_response(request_id),
+        })
+    }
+
+    /// The same with a document that `write` makes of the result and the request's id.
+    pub(in crate::server) fn respond_as(
+        mut self,
+        result: Result<Arc<VerifyReply>, Refused>,
+        write: impl FnOnce(&Result<Arc<VerifyReply>, Refused>, &str) -> Response,
+    ) -> Response {
         // First, so that a defect in here is not recorded a second time on the way out.
         self.over = true;
         if let Err(problem) = &result {
             self.api.note_refusal(&mut self.trace, problem.code().as_str(), problem.attempts());
         }
         let request_id = &self.request_id;
-        let mut response = match &result {
-            Ok(reply) => reply.to_response(),
-            Err(problem) => problem.to_response(request_id),
-        };
+        let mut response = write(&result, request_id);
         self.trace.add_headers(&mut response, request_id);
         self.record(response.status(), Some(&result));
         response
@@ -82,8 +107,9 @@ impl<'a> Visit<'a> {
             kind: "request",
             request_id: &self.request_id,
             trace_id: self.trace_id.as_deref(),
-            method: "POST",
-            route: ROUTE,
+            method: self.label.method,
+            route: self.label.route,
+            protocol: self.label.protocol,
             status: status.as_u16(),
             client: trace.caller.as_ref().map(|caller| &*caller.client.name),
             key_id: trace.caller.as_ref().map(|caller| &*caller.key_id).filter(|id| !id.is_empty()),

@@ -159,8 +159,13 @@ impl Simulator {
                 .iter()
                 .next()
                 .map(|person| Asked { name: person.name.clone(), id_number: person.id_number.clone() });
-            let reply_to =
-                ReplyTo { request_id: String::new(), host: String::new(), xml: false, asked: somebody.clone() };
+            let reply_to = ReplyTo {
+                request_id: String::new(),
+                host: String::new(),
+                xml: false,
+                asked: somebody.clone(),
+                told: None,
+            };
             let echoed =
                 somebody.and_then(|other| self.spec.protocol.encode_wrong_echo(Verdict::Match, &reply_to, &other));
             echoed.ok_or(NotSet::NoEcho)?;

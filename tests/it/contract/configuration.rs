@@ -192,6 +192,7 @@ fn no_key_goes_without_a_word_in_the_defaults() {
         "log",
         "rules",
         "regions",
+        "compat",
         "clients.withdrawal",
         "clients.withdrawal.budget",
         "providers.aliyun.budget",
@@ -225,6 +226,9 @@ fn no_key_goes_without_a_word_in_the_defaults() {
     let inner = [
         "[clients.a]\nkeys = [{ id = \"a\", sha256 = \"\", no_such_key = 1 }]",
         "[clients.a]\ncertificates = [{ id = \"a\", uri = \"\", no_such_key = 1 }]",
+        "[clients.a]\naccess_keys = [{ id = \"a\", no_such_key = 1 }]",
+        "[clients.a]\napp_codes = [{ id = \"a\", sha256 = \"\", no_such_key = 1 }]",
+        "[clients.a]\napp_keys = [{ key = \"a\", no_such_key = 1 }]",
         "[providers.a]\ndriver = \"aliyun\"\nprice_yuan = { match = \"1\", mismatch = \"1\", no_record = \"1\", no_such_key = 1 }",
     ];
     for toml in inner {

@@ -83,7 +83,7 @@ fn unreadable<T>(reason: Reason) -> Result<T, (Outcome, Reason)> {
 
 fn reply_to(asked: Asked) -> ReplyTo {
     let request_id = "7AD052CB-EE8B-4DFD-BBAF-0FB340E0A5AF".to_owned();
-    ReplyTo { request_id, host: "api.market.example".to_owned(), xml: false, asked: Some(asked) }
+    ReplyTo { request_id, host: "api.market.example".to_owned(), xml: false, asked: Some(asked), told: None }
 }
 
 fn answered(driver: &str, answer: Result<Verdict, Refusal>, asked: Asked) -> Response<Bytes> {

@@ -387,7 +387,7 @@ fn the_international_action_refuses_in_its_own_words() {
 
 fn reply_to(xml: bool) -> ReplyTo {
     let request_id = "130A2C10-B9EE-4D84-88E3-5384FF039795".to_owned();
-    ReplyTo { request_id, host: HOST.to_owned(), xml, asked: None }
+    ReplyTo { request_id, host: HOST.to_owned(), xml, asked: None, told: None }
 }
 
 fn row(driver: &Driver, code: &str) -> &'static Code {

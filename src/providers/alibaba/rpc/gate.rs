@@ -1,17 +1,18 @@
 //! Reading a request as the gateway does: POST or GET, parameters in the query, the form body or both, V1 or V3.
 //!
 //! Checks run in this order, and the first that fails is the answer: method, path, action, version, public parameters,
-//! key, time stamp, signature, token, business parameters. That a nonce is new is for somebody with a memory to check.
+//! key, time stamp, signature, token, nonce, business parameters. Whether the nonce is new, the key ring knows.
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap};
 use http::{Method, Request};
 use jiff::Timestamp;
 
 use super::{Action, FORM, X_ACS_ACTION, X_ACS_SECURITY_TOKEN, X_ACS_VERSION};
 use crate::domain::personal::{Personal, Secret};
-use crate::providers::alibaba::seal::Flaw;
+use crate::providers::alibaba::seal::{self, Flaw};
 use crate::providers::alibaba::{acs3, form, pop_error, rpc_v1};
+use crate::providers::dialect::Addressed;
 use crate::providers::{Asked, Claim, Code, Credential, Keyring, Refusal, ReplyTo, Stamp};
 
 /// What `request` asks of `action`, or the refusal; and what the answer is shaped by.
@@ -31,8 +32,36 @@ pub(super) fn decode(
         // The current documents make XML the default of V1, and JSON is all that V3 has.
         xml: !call.is_v3 && call.parameters.get("Format").is_none_or(|format| format.eq_ignore_ascii_case("xml")),
         asked: call.parameters.asked(),
+        told: None,
     };
     (asked, reply_to)
+}
+
+/// How surely `request` is a call of `action`: the headers of V3 name it, or a parameter does.
+pub(super) fn addressed(action: &Action, request: &Request<Bytes>) -> Addressed {
+    let headers = request.headers();
+    let query = request.uri().query().unwrap_or_default().as_bytes();
+    let parameter = |name: &str| {
+        let body: &[u8] = if is_form(headers) { request.body() } else { b"" };
+        let value = |text| form_urlencoded::parse(text).find(|(known, _)| known == name).map(|(_, value)| value);
+        value(query).or_else(|| value(body))
+    };
+    if request.uri().path() == "/" {
+        let is_named = match headers.get(X_ACS_ACTION) {
+            Some(named) => named.as_bytes() == action.name.as_bytes(),
+            None => parameter("Action").is_some_and(|named| named == action.name),
+        };
+        return if is_named { Addressed::ByName } else { Addressed::ByPath };
+    }
+    let signs = headers.get(AUTHORIZATION).is_some_and(|value| value.as_bytes().starts_with(b"ACS"))
+        || headers.contains_key(X_ACS_ACTION)
+        || form_urlencoded::parse(query).any(|(name, _)| name == rpc_v1::SIGNATURE);
+    if signs { Addressed::ByProof } else { Addressed::No }
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.as_bytes().get(..FORM.len()));
+    kind.is_some_and(|kind| kind.eq_ignore_ascii_case(FORM.as_bytes()))
 }
 
 /// All parameters, decoded, from wherever they stood.
@@ -73,10 +102,7 @@ struct Call<'a> {
 impl<'a> Call<'a> {
     fn read(request: &'a Request<Bytes>) -> Self {
         let mut parameters = form::decode_pairs(request.uri().query().unwrap_or_default().as_bytes());
-        let kind = request.headers().get(CONTENT_TYPE).map(|kind| kind.as_bytes());
-        if kind
-            .is_some_and(|kind| kind.get(..FORM.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(FORM.as_bytes())))
-        {
+        if is_form(request.headers()) {
             parameters.extend(form::decode_pairs(request.body()));
         }
         let authorization = request.headers().get(AUTHORIZATION);
@@ -127,7 +153,8 @@ impl<'a> Call<'a> {
         let pairs: Vec<_> = parameters.0.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         rpc_v1::verify(self.request.method().as_str(), &pairs, secret, now).map_err(refusal)?;
         check_token(token, parameters.get("SecurityToken"))?;
-        still_good(keys, id)
+        let shown = (parameters.public("SignatureNonce")?, parameters.public("Timestamp")?);
+        still_good(keys, id, token.is_some()).and_then(|()| first_time(keys, id, shown))
     }
 
     fn believed_v3(&self, keys: &dyn Keyring, now: Timestamp) -> Result<(), &'static Code> {
@@ -136,7 +163,9 @@ impl<'a> Call<'a> {
         let id = presented.key_id;
         acs3::verify(self.request, presented, secret, now).map_err(refusal)?;
         check_token(token, self.header(X_ACS_SECURITY_TOKEN.as_str(), "SecurityToken").ok())?;
-        still_good(keys, id)
+        let nonce = self.header(acs3::NONCE.as_str(), "SignatureNonce")?;
+        let shown = (nonce, self.header(acs3::DATE.as_str(), "Timestamp")?);
+        still_good(keys, id, token.is_some()).and_then(|()| first_time(keys, id, shown))
     }
 
     fn business(&self, action: &Action) -> Result<Asked, &'static Code> {
@@ -185,8 +214,18 @@ pub(in crate::providers::alibaba) fn check_token(
 }
 
 /// Whether the key has not ended.
-fn still_good(keys: &dyn Keyring, id: &str) -> Result<(), &'static Code> {
-    if keys.has_ended(Claim::AccessKeyId(id)) { Err(&pop_error::TOKEN_ENDED) } else { Ok(()) }
+fn still_good(keys: &dyn Keyring, id: &str, is_temporary: bool) -> Result<(), &'static Code> {
+    match keys.has_ended(Claim::AccessKeyId(id)) {
+        false => Ok(()),
+        true if is_temporary => Err(&pop_error::TOKEN_ENDED),
+        true => Err(&pop_error::KEY_INACTIVE),
+    }
+}
+
+/// Whether this nonce comes with this key for the first time. It is good for as long as its time stamp is.
+fn first_time(keys: &dyn Keyring, id: &str, (nonce, time): (&str, &str)) -> Result<(), &'static Code> {
+    let until = seal::end_of(time).ok_or(&pop_error::TIME_FORMAT)?;
+    if keys.is_new(Claim::AccessKeyId(id), nonce, until) { Ok(()) } else { Err(&pop_error::NONCE_USED) }
 }
 
 /// The row that says what is wrong with a signature.

@@ -18,6 +18,7 @@ use crate::domain::outcome::Fault;
 use crate::domain::personal::Secret;
 use crate::domain::subject::Subject;
 use crate::domain::verdict::{Finding, Verdict};
+use crate::providers::dialect::Addressed;
 use crate::providers::{
     Access, Asked, Code, Configured, Credential, Endpoint, Keyring, Mistakes, Protocol, Refusal, ReplyTo, Settings,
     Stamp,
@@ -128,6 +129,11 @@ pub fn configure(action: &'static Action, settings: &Settings) -> Result<Configu
         Some(access) if mistakes.is_empty() => Ok(Configured { protocol: Arc::new(Rpc { action, scheme }), access }),
         _ => Err(mistakes),
     }
+}
+
+/// How surely `request` is a call of `action`.
+pub fn addressed(action: &Action, request: &Request<Bytes>) -> Addressed {
+    gate::addressed(action, request)
 }
 
 /// The credential that is written into the section.

@@ -66,7 +66,7 @@ impl Vector {
     }
 
     fn verify(&self, request: &Request<Bytes>) -> Result<(), Broken> {
-        x_ca::verify(request, &self.secret, SIGNED_AT.parse().unwrap())
+        x_ca::verify(request, &self.secret, SIGNED_AT.parse().unwrap()).map(drop)
     }
 }
 
@@ -128,7 +128,7 @@ fn a_json_body_is_signed_through_its_digest() {
     let mut request = request.body(Bytes::from_static(b"{}")).unwrap();
     x_ca::sign(&mut request, "k", &secret, Algorithm::HmacSha1, &stamp).unwrap();
     assert_eq!(request.headers()["content-md5"], "mZFLkyvTelC5g8XnyQrpOw==");
-    assert_eq!(x_ca::verify(&request, &secret, stamp.now), Ok(()));
+    assert_eq!(x_ca::verify(&request, &secret, stamp.now).map(drop), Ok(()));
     *request.body_mut() = Bytes::from_static(b"[]");
     assert_eq!(x_ca::verify(&request, &secret, stamp.now), Err(Broken::WrongContentMd5));
     request.headers_mut().remove("content-md5");
@@ -145,7 +145,7 @@ fn a_signature_lives_for_fifteen_minutes_either_way() {
         ("2024-05-06T07:23:09.001Z", Err(Broken::Expired)),
         ("2024-05-06T06:53:08.999Z", Err(Broken::Expired)),
     ] {
-        assert_eq!(x_ca::verify(&signed, &vector.secret, at.parse().unwrap()), expected, "{at}");
+        assert_eq!(x_ca::verify(&signed, &vector.secret, at.parse().unwrap()).map(drop), expected, "{at}");
     }
 }
 

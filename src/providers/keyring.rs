@@ -1,0 +1,60 @@
+//! Whose requests are taken: how whoever answers in a provider's protocol finds the credential of a caller.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::Credential;
+
+/// Who a request claims to be from; finds the credential to check it with.
+#[derive(Debug, Clone, Copy)]
+pub enum Claim<'a> {
+    /// An AccessKey id.
+    AccessKeyId(&'a str),
+    /// An AppCode, which is its own proof.
+    AppCode(&'a str),
+    /// An AppKey.
+    AppKey(&'a str),
+}
+
+/// Looks up credentials of callers: a simulator knows one, a drop-in edge many.
+pub trait Keyring {
+    /// The credential of the claimed caller, if there is one. Compares bearer secrets in constant time.
+    fn find(&self, claim: Claim<'_>) -> Option<&Credential>;
+
+    /// Whether the credential of the claimed caller was good once and has ended.
+    fn has_ended(&self, _claim: Claim<'_>) -> bool {
+        false
+    }
+
+    /// The last word about a caller whose signature is right: whether it shows this `nonce` for the first time, which has
+    /// to be known until `until`, when the signature's time is over. Not asked about an AppCode, which signs nothing.
+    ///
+    /// Who has no memory believes so.
+    fn is_new(&self, _claim: Claim<'_>, _nonce: &str, _until: Timestamp) -> bool {
+        true
+    }
+
+    /// Whether an AppCode counts in the query too, where other people's logs may keep it.
+    fn takes_app_code_in_query(&self) -> bool {
+        false
+    }
+}
+
+impl Keyring for Arc<[Credential]> {
+    fn find(&self, claim: Claim<'_>) -> Option<&Credential> {
+        self.iter().find_map(|credential| credential.find(claim))
+    }
+}
+
+impl Keyring for Credential {
+    fn find(&self, claim: Claim<'_>) -> Option<&Credential> {
+        let known = match (claim, self) {
+            (Claim::AccessKeyId(claimed), Credential::AccessKey { id, .. }) => claimed == id,
+            (Claim::AppCode(claimed), Credential::AppCode(secret)) => secret.matches(claimed.as_bytes()),
+            (Claim::AppKey(claimed), Credential::AppKey { key, .. }) => claimed == key,
+            _ => false,
+        };
+        known.then_some(self)
+    }
+}

@@ -1,0 +1,138 @@
+//! Every provider's own protocol for callers of ours, answered by our verifier: who has code for a provider keeps it, and
+//! changes the endpoint and the key.
+//!
+//! One generic piece over the codec: find the driver that a request is meant for, decode it and check its signature, ask
+//! as any other question is asked, encode the answer. It knows no provider by name. Invariants: what is answered here is
+//! in the words of the protocol, never a problem document; a question takes the same steps as one to [`api`](super::api)
+//! (rate, rights, local rules, memory, ledger); a signed request is answered once.
+//!
+//! To add a provider: nothing, its [`Dialect`](crate::providers::dialect::Dialect) is enough.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{HeaderValue, header};
+use prometheus::Registry;
+use serde::Deserialize;
+
+use self::call::Call;
+use self::nonces::Nonces;
+use super::api::code::Code;
+use super::api::problem::Problem;
+use super::api::visit::{Label, Visit};
+use super::api::{Api, method_of};
+use crate::providers::{DRIVERS, Driver, Protocol, dialect};
+
+mod call;
+mod nonces;
+mod ring;
+mod words;
+
+pub use self::words::{cause, refusal};
+
+/// Section `[compat]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Whether the providers' protocols are spoken at all.
+    pub enabled: bool,
+    /// Whether an AppCode counts in the query too.
+    pub appcode_in_query: bool,
+    /// So many nonces of each key are known at a time.
+    pub nonces_per_key: usize,
+}
+
+/// So many come in a quarter of an hour at about one a second.
+const FEWEST_NONCES: usize = 1000;
+/// Some fifty bytes each.
+const MOST_NONCES: usize = 100_000_000;
+
+impl Config {
+    /// All mistakes, as (key, what is wrong and what to write).
+    pub fn validate(&self) -> Vec<(&'static str, String)> {
+        let is_sound = (FEWEST_NONCES..=MOST_NONCES).contains(&self.nonces_per_key);
+        let text = "must be from 1000 to 100000000, or repeated requests would not be seen; write 500000";
+        if is_sound { Vec::new() } else { vec![("nonces_per_key", text.to_owned())] }
+    }
+}
+
+/// The edge at work.
+#[derive(Debug)]
+pub struct Edge {
+    api: Arc<Api>,
+    protocols: Vec<(&'static Driver, Arc<dyn Protocol>)>,
+    nonces: Nonces,
+}
+
+/// Why the edge cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum EdgeError {
+    /// A metric family was registered twice: a defect of ours.
+    #[error("the metrics cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// A driver does not take its own sandbox settings: a defect of the driver's.
+    #[error("driver {0} does not take its own sandbox settings")]
+    Driver(&'static str),
+}
+
+impl Edge {
+    /// The edge over `api`. A protocol holds no credential, so that any settings of its driver make it.
+    ///
+    /// # Errors
+    /// When a part of it has a defect.
+    pub fn new(api: Arc<Api>, registry: &Registry) -> Result<Self, EdgeError> {
+        let protocol = |driver: &&'static Driver| match driver.sandbox() {
+            Ok(configured) => Ok((*driver, configured.protocol)),
+            Err(_) => Err(EdgeError::Driver(driver.name)),
+        };
+        let protocols = DRIVERS.iter().map(protocol).collect::<Result<_, _>>()?;
+        Ok(Self { api, protocols, nonces: Nonces::new(registry)? })
+    }
+
+    fn protocol(&self, driver: &Driver) -> Option<&dyn Protocol> {
+        let (_, protocol) = self.protocols.iter().find(|(known, _)| known.name == driver.name)?;
+        Some(&**protocol)
+    }
+}
+
+/// Everything that no route of the API serves: one of the protocols, or nothing.
+pub fn router(edge: Arc<Edge>) -> Router {
+    Router::new().fallback(answer).with_state(edge)
+}
+
+async fn answer(State(edge): State<Arc<Edge>>, request: Request) -> Response {
+    let api = &*edge.api;
+    let now = api.current.load();
+    let (parts, body) = request.into_parts();
+    let head = http::Request::from_parts(parts, Bytes::new());
+    let Some(driver) = now.compat.enabled.then(|| dialect::addressee(&head)).flatten() else {
+        return api.refuse(&head, Code::NotFound);
+    };
+    let label = Label { method: method_of(head.method()), route: driver.dialect.path, protocol: Some(driver.name) };
+    let mut visit = Visit::at(api, label, head.headers());
+    let mut call = Call::to(driver, &head);
+    let result = match api.places.try_acquire() {
+        Ok(_place) => {
+            let answer = edge.serve(&now, &mut call, head, body, &mut visit.trace);
+            AssertUnwindSafe(answer)
+                .catch_unwind()
+                .await
+                .unwrap_or_else(|_| Err(Box::new(Problem::new(Code::Internal))))
+        }
+        Err(_) => Err(Box::new(Problem::new(Code::Overloaded).with_retry_after(super::api::verify::SOON))),
+    };
+    visit.label.protocol = Some(call.driver.name);
+    visit.respond_as(result, |result, request_id| {
+        let Some(protocol) = edge.protocol(call.driver) else { return Response::new(Body::empty()) };
+        let mut response = call.write(protocol, result, request_id);
+        // Nobody between us and the caller is to keep answers about people.
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    })
+}

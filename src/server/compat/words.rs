@@ -1,0 +1,62 @@
+//! From our words of failure to a protocol's, and back.
+//!
+//! Invariant: every code of ours has a cause, and every cause a word in every protocol; both are tables without a rest.
+
+use std::time::Duration;
+
+use crate::domain::outcome::{Outcome, Reason};
+use crate::providers::dialect::Cause;
+use crate::providers::{self, Driver, Refusal};
+use crate::server::api::code::Code;
+
+/// Why there is no verdict, in the words that every protocol has one of its own for.
+pub const fn cause(code: Code) -> Cause {
+    match code {
+        Code::MalformedRequest
+        | Code::NotAcceptable
+        | Code::UnsupportedMediaType
+        | Code::IdempotencyKeyReused
+        | Code::ReceiptUnavailable
+        | Code::InvalidConfiguration => Cause::Malformed,
+        Code::PayloadTooLarge => Cause::BodyTooLarge,
+        Code::HeadersTooLarge => Cause::HeadTooLarge,
+        Code::RequestTimeout => Cause::Late,
+        Code::NotFound => Cause::NoSuchPath,
+        Code::MethodNotAllowed => Cause::NoSuchMethod,
+        Code::Unauthenticated => Cause::Unauthenticated,
+        Code::Forbidden => Cause::Forbidden,
+        Code::InvalidName => Cause::InvalidName,
+        Code::InvalidIdNumber => Cause::InvalidNumber,
+        Code::UnsupportedDocument | Code::RejectedByProvider => Cause::RejectedPair,
+        Code::RateLimited => Cause::TooFast,
+        Code::SubjectThrottled | Code::EnumerationSuspected => Cause::TooOften,
+        Code::BudgetExhausted => Cause::BudgetSpent,
+        Code::ProviderFailure => Cause::Failed,
+        Code::NoProviderAvailable | Code::NotCached => Cause::Unavailable,
+        Code::Overloaded | Code::ShuttingDown | Code::LedgerUnavailable | Code::IdempotencyInProgress => Cause::Busy,
+        Code::OutcomeUnknown => Cause::Unknown,
+        Code::Internal => Cause::Defect,
+    }
+}
+
+/// What `driver` says instead of our `code`, and for how long the caller should stay away.
+pub fn refusal(driver: &Driver, code: Code, retry_after: Option<Duration>) -> Refusal {
+    let cause = cause(code);
+    let row = (driver.dialect.word)(cause);
+    // A client of the vendor's takes the hint for throttling, whatever the code is, and so for "nothing was done". And a hint
+    // about one person would hold up all that the client asks.
+    let is_throttled = row.outcome == Outcome::RateLimited && cause != Cause::TooOften;
+    Refusal { code: row, retry_after: retry_after.filter(|_| is_throttled) }
+}
+
+/// What we call it, in the log, when the protocol itself refuses a request.
+pub(super) fn our_word(row: &providers::Code) -> Code {
+    match (row.reason, row.status) {
+        (_, 405) => Code::MethodNotAllowed,
+        (Reason::Misconfigured, _) => Code::NotFound,
+        (Reason::KeyRefused | Reason::SignatureRefused | Reason::Clock | Reason::NonceReused, _) => {
+            Code::Unauthenticated
+        }
+        _ => Code::MalformedRequest,
+    }
+}

@@ -1,0 +1,331 @@
+//! Each dialect through each of the things that can happen, in its own words.
+
+use std::time::Duration;
+
+use idgate::domain::personal::Secret;
+use idgate::domain::verdict::Verdict;
+use idgate::providers::{DRIVERS, Stamp};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{ACCESS_KEY, Proof, Speaker, nobody, one_of_each, right, section, send, speakers, wrong};
+use crate::support::{Builder, Pair, TestGateway, anybody};
+
+/// Nothing but what a test wants comes in between.
+fn steady() -> Builder {
+    let fast: String =
+        DRIVERS.iter().map(|driver| format!("[providers.{}]\nrate_limit = 1000000\n", driver.name)).collect();
+    let breakers = "[breaker]\nconsecutive_failures = 100000\nminimum_calls = 100000\n";
+    TestGateway::new().unlisted(Verdict::NoRecord).over(section("")).over(fast).over(breakers)
+}
+
+/// What each of the four says, in the order of `one_of_each`.
+fn words(speaker: &Speaker, [aliyun, intl, muzhiyun, yunyi]: [(u16, &str); 4]) -> (u16, String) {
+    let said = match speaker.driver.name {
+        "aliyun" => aliyun,
+        "aliyun_intl" => intl,
+        "muzhiyun" => muzhiyun,
+        _ => yunyi,
+    };
+    (said.0, said.1.to_owned())
+}
+
+#[tokio::test]
+async fn every_dialect_tells_the_three_verdicts_as_its_provider_does() {
+    let gateway = steady().start().await;
+    for speaker in speakers() {
+        for (pair, verdict, said) in [
+            (right(), Verdict::Match, [(200, "BizCode 1"), (200, "BizCode 1"), (200, "实名信息正确"), (200, "0000")]),
+            (
+                wrong(),
+                Verdict::Mismatch,
+                [(200, "BizCode 2"), (200, "BizCode 2"), (200, "实名校验失败:身份证与姓名不匹配"), (200, "0008")],
+            ),
+            (
+                nobody(),
+                Verdict::NoRecord,
+                [(200, "BizCode 3"), (200, "BizCode 3"), (200, "实名校验失败:查无记录"), (200, "0007")],
+            ),
+        ] {
+            let answer = speaker.ask(&gateway, &pair).await;
+            assert_eq!(answer.said(), words(&speaker, said), "{}: {answer:?}", speaker.label());
+            let finding =
+                speaker.heard(&pair, &answer).unwrap_or_else(|fault| panic!("{}: {fault:?}", speaker.label()));
+            assert_eq!(finding.verdict, verdict, "{}", speaker.label());
+            // What the caller keeps finds the answer again.
+            let id = answer.header("x-idgate-verification-id");
+            assert_eq!(finding.request_id.unwrap().as_str(), id.to_ascii_uppercase(), "{}", speaker.label());
+            assert_eq!(answer.header("cache-control"), "no-store");
+        }
+    }
+    assert_eq!(gateway.sandbox.calls("aliyun"), 3, "asked once each, whoever asks");
+    assert!(gateway.metric("idgate_requests_total", &[("client", "legacy"), ("status", "200")]).await >= 24.0);
+}
+
+#[tokio::test]
+async fn the_person_is_told_as_the_provider_tells_it() {
+    let gateway = steady().start().await;
+    let pair = Pair::new("孙〇", "610104197010109939");
+    let answer = Speaker::new("yunyi", Proof::AppCode).ask(&gateway, &pair).await.body();
+    let told = ["name", "idNo", "province", "city", "county", "birthday", "sex"].map(|member| answer[member].clone());
+    let said = ["孙〇", "610104197010109939", "陕西省", "西安市", "莲湖区", "19701010", "M"];
+    assert_eq!(told, said.map(serde_json::Value::from), "{answer}");
+    assert!(answer["age"].as_str().unwrap().parse::<u16>().unwrap() >= 56, "{answer}");
+    let answer = Speaker::new("muzhiyun", Proof::AppCode).ask(&gateway, &pair).await;
+    let body = answer.body();
+    let told = ["xm", "sfz", "birthday", "sex", "address"].map(|member| body[member].clone());
+    let said = ["孙**", "6101*****39", "19****10", "男", "陕西省西安市**区"];
+    assert_eq!(told, said.map(serde_json::Value::from), "{body}");
+    assert!(!answer.text().contains("610104197010109939"));
+}
+
+#[tokio::test]
+async fn who_may_not_have_what_the_number_tells_gets_none_of_it() {
+    let gateway = TestGateway::new().over(section("include_person = false")).start().await;
+    let pair = anybody();
+    let answer = Speaker::new("yunyi", Proof::AppCode).ask(&gateway, &pair).await.body();
+    assert_eq!((&answer["respCode"], &answer["birthday"], &answer["sex"]), (&"0000".into(), &"".into(), &"".into()));
+    let answer = Speaker::new("muzhiyun", Proof::AppCode).ask(&gateway, &pair).await.body();
+    assert_eq!(answer["match"], true);
+    assert!(["birthday", "sex", "address"].iter().all(|member| answer.get(member).is_none()), "{answer}");
+}
+
+#[tokio::test]
+async fn what_breaks_a_rule_is_refused_in_the_protocols_words_and_nobody_is_asked() {
+    let gateway = steady().start().await;
+    let number = "11010519491231002X";
+    for speaker in speakers() {
+        for (name, number, said) in [
+            (
+                "张三",
+                "110105194912310021",
+                [(200, "401"), (401, "InvalidParameter"), (666, "身份证号码有误"), (200, "0004")],
+            ),
+            ("张3", number, [(200, "401"), (401, "InvalidParameter"), (666, "姓名有误"), (200, "0002")]),
+            ("", number, [(200, "400"), (400, "MissingParameter"), (666, "未传入真实姓名xm"), (200, "0001")]),
+            ("张三", "", [(200, "400"), (400, "MissingParameter"), (666, "未传入身份证号码sfz"), (200, "0003")]),
+            // No Han name for a citizen's number: a rule of ours about the pair.
+            ("ZHANG SAN", number, [(200, "401"), (401, "InvalidParameter"), (666, "姓名有误"), (200, "0002")]),
+        ] {
+            let answer = speaker.ask(&gateway, &Pair::new(name, number)).await;
+            assert_eq!(answer.said(), words(&speaker, said), "{} {name} {number}: {answer:?}", speaker.label());
+            assert_eq!(answer.header("x-idgate-verification-id"), "");
+        }
+    }
+    for driver in DRIVERS {
+        assert_eq!(gateway.sandbox.calls(driver.name), 0);
+    }
+    assert!(gateway.metric("idgate_calls_avoided_total", &[("reason", "invalid_input")]).await > 0.0);
+}
+
+#[tokio::test]
+async fn a_caller_over_its_rate_is_throttled_with_a_hint() {
+    for speaker in speakers() {
+        let gateway = TestGateway::new().over(section("rate_limit = 1")).start().await;
+        let said = [(400, "Throttling.User"), (400, "Throttling.User"), (429, "T429PA"), (429, "T429PA")];
+        let mut throttled = None;
+        for _ in 0..200 {
+            let answer = speaker.ask(&gateway, &right()).await;
+            if answer.said() == words(&speaker, said) {
+                throttled = Some(answer);
+                break;
+            }
+            assert_eq!(answer.status(), 200, "{}: {answer:?}", speaker.label());
+        }
+        let throttled = throttled.unwrap_or_else(|| panic!("{}: never throttled", speaker.label()));
+        let fault = speaker.heard(&right(), &throttled).unwrap_err();
+        assert!(
+            fault.retry_after.is_some_and(|pause| pause >= Duration::from_secs(1)),
+            "{}: {fault:?}",
+            speaker.label()
+        );
+        assert_eq!(fault.outcome.as_str(), "rate_limited");
+    }
+}
+
+#[tokio::test]
+async fn when_everybody_is_down_each_protocol_says_so_in_its_own_way() {
+    let gateway = steady().start().await;
+    for driver in DRIVERS {
+        gateway.fault(driver.name, r#"{"kind": "status", "status": 500}"#);
+    }
+    let failed = [(200, "500"), (503, "ServiceUnavailable"), (502, "D502FC"), (200, "0010")];
+    for speaker in speakers() {
+        let answer = speaker.ask(&gateway, &anybody()).await;
+        assert_eq!(answer.said(), words(&speaker, failed), "{}: {answer:?}", speaker.label());
+    }
+    for driver in DRIVERS {
+        assert_eq!(gateway.admin_post(&format!("/v1/providers/{}/isolate", driver.name)).await, 204);
+    }
+    let out = [(503, "ServiceUnavailable"), (503, "ServiceUnavailable"), (503, "D503CB"), (200, "0010")];
+    for speaker in speakers() {
+        let answer = speaker.ask(&gateway, &anybody()).await;
+        assert_eq!(answer.said(), words(&speaker, out), "{}: {answer:?}", speaker.label());
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_does_not_answer_in_time_is_unknown_in_every_protocol() {
+    let gateway = steady().chain(&["aliyun"]).over("[server]\nrequest_timeout = \"300ms\"").start().await;
+    gateway.fault("aliyun", r#"{"kind": "hang"}"#);
+    let unknown = [(500, "InternalError"), (500, "InternalError"), (504, "D504TO"), (504, "D504TO")];
+    for speaker in one_of_each() {
+        let pair = anybody();
+        let answer = speaker.ask(&gateway, &pair).await;
+        assert_eq!(answer.said(), words(&speaker, unknown), "{}: {answer:?}", speaker.label());
+        let billed = speaker.heard(&pair, &answer).unwrap_err().billed;
+        assert_eq!(billed.as_str(), "unknown", "{}", speaker.label());
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_refused_as_the_real_gateway_does() {
+    let gateway = steady().start().await;
+    for speaker in speakers() {
+        let unknown = [
+            (404, "InvalidAccessKeyId.NotFound"),
+            (404, "InvalidAccessKeyId.NotFound"),
+            (400, if speaker.is_signed() { "A400IK" } else { "A400AC" }),
+            (400, if speaker.is_signed() { "A400IK" } else { "A400AC" }),
+        ];
+        let answer = speaker.of("X").ask(&gateway, &right()).await;
+        assert_eq!(answer.said(), words(&speaker, unknown), "{}: {answer:?}", speaker.label());
+        if speaker.is_signed() {
+            let wrong =
+                [(400, "SignatureDoesNotMatch"), (400, "SignatureDoesNotMatch"), (403, "A403IS"), (403, "A403IS")];
+            let stranger = Speaker { secret: "idg_another-secret-of-a-pair".to_owned(), ..speaker.clone() };
+            let answer = stranger.ask(&gateway, &right()).await;
+            assert_eq!(answer.said(), words(&speaker, wrong), "{}: {answer:?}", speaker.label());
+            assert!(!answer.text().contains("张三") && !answer.text().contains("11010519491231002X"));
+        }
+        let fault = speaker.heard(&right(), &answer).unwrap_err();
+        assert_eq!(fault.outcome.as_str(), "account_fault", "{}", speaker.label());
+    }
+    assert_eq!(gateway.sandbox.calls("aliyun"), 0);
+    assert_eq!(gateway.metric("idgate_requests_total", &[("client", "legacy")]).await, 0.0, "nobody is charged for it");
+}
+
+#[tokio::test]
+async fn a_recorded_request_is_answered_once() {
+    let gateway = steady().start().await;
+    for speaker in speakers().into_iter().filter(Speaker::is_signed) {
+        let request = speaker.request(&gateway, &right());
+        let first = send(&gateway, request.clone()).await;
+        assert_eq!(first.status(), 200, "{}: {first:?}", speaker.label());
+        let used = [(400, "SignatureNonceUsed"), (400, "SignatureNonceUsed"), (400, "Nonce Used"), (400, "Nonce Used")];
+        for _ in 0..2 {
+            let again = send(&gateway, request.clone()).await;
+            assert_eq!(again.said(), words(&speaker, used), "{}: {again:?}", speaker.label());
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_many_copies_at_once_one_is_answered() {
+    let gateway = steady().start().await;
+    for speaker in speakers().into_iter().filter(Speaker::is_signed) {
+        let request = speaker.request(&gateway, &right());
+        let copies = (0..20).map(|_| send(&gateway, request.clone()));
+        let answers = futures_util::future::join_all(copies).await;
+        let believed = answers.iter().filter(|answer| speaker.heard(&right(), answer).is_ok()).count();
+        assert_eq!(believed, 1, "{}: {answers:?}", speaker.label());
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_nonce_is_not_signed_is_no_new_one_under_another_nonce() {
+    let gateway = steady().start().await;
+    let speaker = Speaker::new("muzhiyun", Proof::AppKey(Default::default()));
+    let mut request = speaker.request(&gateway, &right());
+    let listed = ["x-ca-key", "x-ca-timestamp"];
+    let secret = Secret::new(speaker.secret.as_str());
+    idgate::providers::alibaba::x_ca::sign_listed(&mut request, &secret, Default::default(), &listed).unwrap();
+    assert_eq!(send(&gateway, request.clone()).await.status(), 200);
+    request.headers_mut().insert("x-ca-nonce", "another".parse().unwrap());
+    assert_eq!(send(&gateway, request).await.word(), "Nonce Used");
+}
+
+#[tokio::test]
+async fn a_time_stamp_is_good_for_fifteen_minutes_either_way() {
+    let gateway = steady().start().await;
+    for speaker in speakers().into_iter().filter(Speaker::is_signed) {
+        for (seconds, is_good) in [(-14 * 60, true), (14 * 60, true), (-16 * 60, false), (16 * 60, false)] {
+            let now = Timestamp::now() + SignedDuration::from_secs(seconds);
+            let stamp = Stamp { now, nonce: format!("n{seconds}{}", speaker.label().replace(' ', "")) };
+            let request = speaker.signed(&gateway.public.to_string(), &right(), &stamp);
+            let answer = send(&gateway, request).await;
+            let old = ("InvalidTimeStamp.Expired", "Timestamp Expired");
+            let expected = if speaker.is_rpc() { old.0 } else { old.1 };
+            assert_eq!(answer.word() == expected, !is_good, "{} {seconds}: {answer:?}", speaker.label());
+            assert_eq!(answer.status() == 200, is_good, "{} {seconds}: {answer:?}", speaker.label());
+        }
+    }
+}
+
+#[tokio::test]
+async fn whatever_else_is_wrong_is_answered_in_the_protocol_too() {
+    let gateway = steady().over("[server]\nmax_body_bytes = 2048").start().await;
+    let url = |path: &str| format!("http://{}{path}", gateway.public);
+    let plain =
+        |method: &str, path: &str| http::Request::builder().method(method).uri(url(path)).header("accept", "*/*");
+    let empty = |request: http::request::Builder| request.body(bytes::Bytes::new()).unwrap();
+    let long = bytes::Bytes::from("a".repeat(5000));
+    let form = "application/x-www-form-urlencoded";
+    for (request, said) in [
+        (empty(plain("GET", "/")), (400, "MissingAction")),
+        (empty(plain("DELETE", "/")), (405, "UnsupportedHTTPMethod")),
+        (empty(plain("GET", "/?Action=DescribeRegions&Version=2014-05-26")), (404, "InvalidAction.NotFound")),
+        (empty(plain("GET", "/?Action=Id2MetaVerify&Version=2018-01-01")), (400, "InvalidVersion")),
+        (empty(plain("POST", "/api").header("x-acs-action", "Id2MetaVerify")), (404, "InvalidAction.NotFound")),
+        (empty(plain("POST", "/").header("authorization", "ACS3-HMAC-SHA256 nonsense")), (400, "MissingAction")),
+        (plain("POST", "/").header("content-type", form).body(long.clone()).unwrap(), (200, "401")),
+        (empty(plain("POST", "/idcard")), (405, "I405UM")),
+        (empty(plain("GET", "/idcard/")), (404, "I404NF")),
+        (empty(plain("GET", "/idcard")), (400, "A400MA")),
+        (empty(plain("GET", "/idcard").header("authorization", "APPCODE")), (400, "A400MA")),
+        (empty(plain("GET", "/idcards").header("authorization", "APPCODE x")), (404, "I404NF")),
+        (empty(plain("GET", "/idenAuthentication")), (405, "I405UM")),
+        (plain("POST", "/idenAuthentication").body(long).unwrap(), (413, "I413RL")),
+        (empty(plain("GET", &format!("/idcard?{}", "a".repeat(17_000)))), (413, "I413UL")),
+    ] {
+        let shown = format!("{} {}", request.method(), request.uri().path());
+        let answer = send(&gateway, request).await;
+        assert_eq!(answer.said(), (said.0, said.1.to_owned()), "{shown}: {answer:?}");
+        assert_ne!(answer.header("content-type"), "application/problem+json", "{shown}");
+    }
+    // What is in no protocol is ours to answer.
+    let other = send(&gateway, empty(plain("GET", "/favicon.ico"))).await;
+    assert_eq!((other.status(), other.header("content-type")), (404, "application/problem+json"));
+}
+
+#[tokio::test]
+async fn a_v1_caller_who_wants_xml_gets_xml() {
+    let gateway = steady().start().await;
+    let query = format!("/?Action=Id2MetaVerify&Version=2019-03-07&AccessKeyId={ACCESS_KEY}");
+    let request = http::Request::get(format!("http://{}{query}", gateway.public)).header("accept", "*/*");
+    let answer = send(&gateway, request.body(bytes::Bytes::new()).unwrap()).await;
+    assert_eq!(answer.header("content-type"), "text/xml;charset=utf-8");
+    assert!(answer.text().contains("<Code>MissingTimestamp</Code>"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn too_many_at_once_are_shed_in_the_protocols_words() {
+    let gateway = steady().chain(&["aliyun"]).over("[server]\nmax_in_flight = 1").start().await;
+    gateway.fault("aliyun", r#"{"kind": "hang"}"#);
+    let busy = [(503, "ServiceUnavailable"), (503, "ServiceUnavailable"), (503, "X503BZ"), (503, "X503BZ")];
+    let pair = anybody();
+    let asking = Speaker::new("aliyun", Proof::V3);
+    let waiting = asking.ask(&gateway, &pair);
+    let shed = async {
+        while gateway.sandbox.calls("aliyun") == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        for speaker in one_of_each() {
+            let answer = speaker.ask(&gateway, &right()).await;
+            assert_eq!(answer.said(), words(&speaker, busy), "{}: {answer:?}", speaker.label());
+        }
+    };
+    tokio::select! {
+        _ = waiting => panic!("it hangs"),
+        () = shed => {}
+    }
+}

@@ -1,0 +1,206 @@
+//! Who a caller is: its purposes, the end of its keys, its certificate, its rate, its day, its limits for strangers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use idgate::domain::clock::Clock;
+use idgate::providers::{DRIVERS, Stamp};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{ACCESS_KEY, APP_CODE, Proof, Speaker, client, hash, one_of_each, right, section, send, speakers, wrong};
+use crate::ledger::Folder;
+use crate::support::{Pair, TestGateway, anybody, person, pki};
+
+#[tokio::test]
+async fn a_key_says_what_its_questions_are_for_and_the_ledger_knows_it() {
+    let folder = Folder::new();
+    let purposes = "purposes = [\"withdrawal\", \"audit\"]\n";
+    let keys = section(purposes)
+        .replace("\" }]", "\", purpose = \"audit\" }]")
+        .replace("\" } }]", "\" }, purpose = \"withdrawal\" }]");
+    let gateway = folder.gateway().over(keys).start().await;
+    for speaker in one_of_each() {
+        assert_eq!(speaker.ask(&gateway, &anybody()).await.status(), 200, "{}", speaker.label());
+    }
+    let of = async |purpose: &str| gateway.metric("idgate_requests_total", &[("purpose", purpose)]).await;
+    assert_eq!((of("withdrawal").await, of("audit").await), (2.0, 2.0));
+    assert!(gateway.stop().await);
+    let answers: Vec<_> =
+        folder.entries().await.into_iter().filter_map(|entry| serde_json::to_value(entry).ok()).collect();
+    let answers: Vec<_> = answers.iter().filter(|entry| entry["kind"] == "answer").collect();
+    assert_eq!(answers.len(), 4);
+    for answer in answers {
+        assert_eq!(answer["client"], "legacy");
+        let key = answer["key_id"].as_str().unwrap();
+        let expected = if answer["purpose"] == "withdrawal" { ACCESS_KEY } else { "legacy-code" };
+        assert_eq!(key, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_key_ends_at_its_expiry_and_says_so_where_the_protocol_can() {
+    let keys = section("")
+        .replace("\" }]", "\", expires = \"2030-01-01T00:00:00Z\" }]")
+        .replace("\" } }]", "\" }, expires = \"2030-01-01T00:00:00Z\" }]");
+    let start: Timestamp = "2029-12-31T23:59:00Z".parse().unwrap();
+    let moved = Arc::new(AtomicI64::new(0));
+    let shift = Arc::clone(&moved);
+    let clock = Clock::new(move || start + SignedDuration::from_secs(shift.load(Ordering::SeqCst)));
+    let now = clock.clone();
+    let gateway = TestGateway::new().over(keys).clock(clock).start().await;
+    let ends = gateway.metric("idgate_client_key_expiry_timestamp_seconds", &[("client", "legacy")]).await;
+    assert_eq!(ends, 3.0 * 1_893_456_000.0);
+    let ask = async |speaker: &Speaker, nonce: &str| {
+        let stamp = Stamp { now: now.now(), nonce: nonce.to_owned() };
+        send(&gateway, speaker.signed(&gateway.public.to_string(), &right(), &stamp)).await
+    };
+    for speaker in speakers() {
+        // The simulators are in another year and refuse us; but who asks is not in doubt.
+        let answer = ask(&speaker, &speaker.label().replace(' ', "")).await;
+        assert!(answer.status() != 400 && answer.status() != 404, "{}: {answer:?}", speaker.label());
+    }
+    moved.store(60, Ordering::SeqCst);
+    for speaker in speakers() {
+        let word = ask(&speaker, &format!("{}2", speaker.label().replace(' ', ""))).await.word();
+        let expected = match speaker.proof {
+            Proof::V1 | Proof::V3 => "InvalidAccessKeyId.Inactive",
+            Proof::AppCode => "A400AC",
+            Proof::AppKey(_) => "A400IK",
+        };
+        assert_eq!(word, expected, "{}", speaker.label());
+    }
+}
+
+#[tokio::test]
+async fn the_rate_and_the_day_of_a_client_are_the_same_in_every_protocol() {
+    let key = format!("keys = [{{ id = \"rest\", sha256 = \"{}\" }}]\ndaily_cap = 3", hash("idg_synthetic-key"));
+    let gateway = TestGateway::new().over(section(&key)).start().await;
+    let rest = async || gateway.ask_with(&anybody(), &[("authorization", "Bearer idg_synthetic-key")]).await;
+    assert_eq!(rest().await.verdict(), "match");
+    for speaker in &one_of_each()[..2] {
+        assert_eq!(speaker.ask(&gateway, &anybody()).await.status(), 200);
+    }
+    for speaker in one_of_each() {
+        let answer = speaker.ask(&gateway, &anybody()).await;
+        assert_eq!(speaker.heard(&right(), &answer).unwrap_err().outcome.as_str(), "rate_limited", "{answer:?}");
+    }
+    assert_eq!(rest().await.code(), "rate_limited");
+}
+
+#[tokio::test]
+async fn who_tries_names_out_is_stopped_in_every_protocol() {
+    for speaker in one_of_each() {
+        let gateway = TestGateway::new().over(section("")).over("[enumeration]\nnames_per_number = 2").start().await;
+        for name in ["张三", "李四"] {
+            assert_eq!(speaker.ask(&gateway, &Pair::new(name, &right().id_number)).await.status(), 200);
+        }
+        let answer = speaker.ask(&gateway, &Pair::new("王五", &right().id_number)).await;
+        let expected = match speaker.driver.name {
+            "aliyun" => (200, "403"),
+            "aliyun_intl" => (400, "Forbidden.ExceptionRepeatedInvoke"),
+            _ => (403, "Throttled by USER Flow Control"),
+        };
+        assert_eq!(answer.said(), (expected.0, expected.1.to_owned()), "{}: {answer:?}", speaker.label());
+        assert_eq!(gateway.sandbox.calls("aliyun"), 2);
+        // What was asked before is still answered.
+        assert_eq!(speaker.ask(&gateway, &wrong()).await.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn an_app_code_in_the_query_counts_only_where_it_is_switched_on() {
+    let ask = async |gateway: &TestGateway| {
+        let uri =
+            format!("http://{}/idcard?AppCode={APP_CODE}&xm=%E5%BC%A0%E4%B8%89&sfz=11010519491231002X", gateway.public);
+        let request = http::Request::get(uri).header("accept", "*/*").body(bytes::Bytes::new()).unwrap();
+        send(gateway, request).await
+    };
+    let off = TestGateway::new().over(section("")).start().await;
+    assert_eq!(ask(&off).await.word(), "A400MA");
+    let on = TestGateway::new().over(section("")).over("[compat]\nappcode_in_query = true").start().await;
+    assert_eq!(ask(&on).await.word(), "实名信息正确");
+}
+
+#[tokio::test]
+async fn one_clients_keys_are_not_anothers_and_each_is_counted_for_its_own() {
+    let two = format!("{}{}", section(""), client("other", "B", ""));
+    let gateway = TestGateway::new().over(two).start().await;
+    for speaker in speakers() {
+        assert_eq!(speaker.ask(&gateway, &right()).await.status(), 200);
+        assert_eq!(speaker.of("B").ask(&gateway, &right()).await.status(), 200);
+        let crossed =
+            Speaker { id: format!("{}B", speaker.id), secret: format!("{}B", speaker.secret), ..speaker.clone() };
+        let believed = crossed.ask(&gateway, &right()).await.status() == 200;
+        assert_eq!(believed, !speaker.is_signed(), "an AppCode is its own proof: {}", speaker.label());
+    }
+    let of =
+        async |client: &str| gateway.metric("idgate_requests_total", &[("client", client), ("status", "200")]).await;
+    assert_eq!((of("legacy").await, of("other").await), (8.0, 10.0));
+}
+
+#[tokio::test]
+async fn a_client_that_has_to_show_a_certificate_has_to_show_it_here_too() {
+    let (authority, server) = pki::shared();
+    let tls =
+        server.section("tls", &format!("client_ca = {:?}\nclient_certificate = \"optional\"\n", authority.path()));
+    let certificates = "certificates = [{ id = \"legacy-cert\", uri = \"spiffe://test/legacy\" }]";
+    let toml = format!("[server]\nclient_identity = \"both\"\n{}{tls}", section(certificates));
+    let gateway = TestGateway::new().over(toml).start().await;
+    for speaker in one_of_each() {
+        let mut request = speaker.request(&gateway, &right());
+        *request.uri_mut() = request.uri().to_string().replace("http://", "https://").parse().unwrap();
+        let http = reqwest::Client::builder().no_proxy().danger_accept_invalid_certs(true).build().unwrap();
+        let response = http.execute(reqwest::Request::try_from(request).unwrap()).await.unwrap();
+        assert!(matches!(response.status().as_u16(), 400 | 404), "{}: {response:?}", speaker.label());
+    }
+    assert_eq!(gateway.sandbox.calls("aliyun"), 0);
+}
+
+#[tokio::test]
+async fn a_question_in_one_protocol_is_answered_by_whichever_provider_can() {
+    let gateway = TestGateway::new().over(section("")).start().await;
+    gateway.fault("aliyun", r#"{"kind": "status", "status": 500}"#);
+    for (speaker, n) in one_of_each().iter().zip(0..) {
+        let pair = person(9_000 + n);
+        let finding = speaker.heard(&pair, &speaker.ask(&gateway, &pair).await);
+        assert_eq!(finding.unwrap().verdict.as_str(), "match", "{}", speaker.label());
+    }
+    assert_eq!(gateway.sandbox.calls(DRIVERS[1].name), 4);
+}
+
+#[tokio::test]
+async fn the_reference_that_a_caller_keeps_finds_its_answer_in_the_ledger() {
+    let folder = Folder::new();
+    let keys = section(&format!("keys = [{{ id = \"rest\", sha256 = \"{}\" }}]", hash("idg_synthetic-key")));
+    let gateway = folder.gateway().over(keys).start().await;
+    for speaker in one_of_each() {
+        let pair = anybody();
+        let reference = speaker.heard(&pair, &speaker.ask(&gateway, &pair).await).unwrap().request_id.unwrap();
+        let url = format!("http://{}/v1/verifications/{}", gateway.public, reference.as_str());
+        let found = gateway.http.get(url).bearer_auth("idg_synthetic-key").send().await.unwrap();
+        assert_eq!(found.status(), 200, "{}", speaker.label());
+        let found: serde_json::Value = serde_json::from_slice(&found.bytes().await.unwrap()).unwrap();
+        assert_eq!(found["verdict"], "match", "{found}");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_over_http2_is_believed_by_the_host_that_it_has_signed() {
+    let (authority, server) = pki::shared();
+    let gateway = TestGateway::new().over(format!("{}{}", section(""), server.section("tls", ""))).start().await;
+    let stream = tokio::net::TcpStream::connect(gateway.public).await.unwrap();
+    let stream = pki::over_tls(&authority.connector(None, &[b"h2"]), stream).await.unwrap();
+    let (mut send, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    for speaker in one_of_each() {
+        let mut request = speaker.request(&gateway, &right());
+        // The host is what was signed, and goes where HTTP/2 has it.
+        request.headers_mut().remove("host");
+        *request.uri_mut() = request.uri().to_string().replace("http://", "https://").parse().unwrap();
+        let (head, body) = request.into_parts();
+        let (response, mut stream) = send.send_request(http::Request::from_parts(head, ()), false).unwrap();
+        stream.send_data(body, true).unwrap();
+        let status = response.await.unwrap().status();
+        assert_eq!(status, 200, "{}", speaker.label());
+    }
+}
