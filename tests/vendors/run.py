@@ -23,7 +23,7 @@ import simulators
 EXPECTED = os.path.join(installing.HERE, "expected.jsonl")
 TARGETS = {"simulators": simulators.lines, "compat": compat.lines}
 # What hangs has failed.
-LIMIT_SECONDS = 300
+LIMIT_SECONDS = 240
 
 
 def table():
