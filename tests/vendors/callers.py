@@ -37,19 +37,19 @@ QUERY = re.compile(r"\?[^\s']+")
 class Client:
     """A client in a process of its own."""
 
-    def __init__(self, kind, endpoint, key, secret):
+    def __init__(self, kind, endpoint, pairs):
         self.endpoint = endpoint
         # No proxy, no profile, no key of the machine.
         environment = {"PATH": os.environ["PATH"], "NODE_PATH": installing.node_modules(), "PYTHONUTF8": "1"}
         self.process = subprocess.Popen(
-            KINDS[kind][0] + [endpoint, key, secret],
+            KINDS[kind][0] + [endpoint] + [word for pair in pairs for word in pair],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=environment,
         )
 
-    def ask(self, person):
-        """Asks, and does not wait."""
+    def ask(self, person, pair):
+        """Asks with one of its pairs of key and secret, and does not wait."""
         name, id_number = person
-        self.process.stdin.write(json.dumps({"name": name, "id_number": id_number}) + "\n")
+        self.process.stdin.write(json.dumps({"name": name, "id_number": id_number, "pair": pair}) + "\n")
         self.process.stdin.flush()
 
     def said(self):
@@ -75,8 +75,9 @@ class Client:
 class Party:
     """Clients of several kinds, ready to ask at once; a context that ends them."""
 
-    def __init__(self, kinds, endpoint_and_key):
-        self.clients = {kind: Client(kind, *endpoint_and_key(*KINDS[kind][1:])) for kind in kinds}
+    def __init__(self, kinds, endpoint, pairs):
+        """`endpoint` and `pairs` tell of a provider and what is shown to it where to ask, and with which pairs."""
+        self.clients = {kind: Client(kind, endpoint(*KINDS[kind][1:]), pairs(*KINDS[kind][1:])) for kind in kinds}
         for client in self.clients.values():
             client.said()
 
@@ -87,10 +88,19 @@ class Party:
         for client in self.clients.values():
             client.end()
 
-    def tell(self, case, person, kinds=None):
-        """All ask at the same moment; a line of the table for each."""
+    def tell(self, case, person, kinds=None, pair=0):
+        """All, or those of some kinds, ask at the same moment; a line of the table for each."""
         asked = {kind: self.clients[kind] for kind in kinds or self.clients}
         for client in asked.values():
-            client.ask(person)
+            client.ask(person, pair)
         for kind, client in asked.items():
             yield {"case": case, "client": kind, **client.said()}
+
+
+def sample(endpoints, key, secret, person):
+    """What the provider's own sample prints, with these for its two regions."""
+    return subprocess.run(
+        [installing.python("2.1.0"), f"{CLIENTS}/seed.py", *endpoints],
+        input="\n".join(person), stdout=subprocess.PIPE, text=True, encoding="utf-8", timeout=60, check=False,
+        env={"ALIBABA_CLOUD_ACCESS_KEY_ID": key, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": secret, "PYTHONUTF8": "1"},
+    ).stdout.strip()

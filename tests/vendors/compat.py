@@ -1,15 +1,13 @@
 """The clients at the edge of [compat]: idgate in the place of each provider, over its own chain."""
 
 import hashlib
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
-import installing
 import people
-from callers import CLIENTS as FOLDER
-from callers import KINDS, Party
+from callers import KINDS, Party, sample
 from gateway import PROVIDERS, Gateway
 
+SIGNED = [kind for kind, (_, _, shows) in KINDS.items() if shows != "app code"]
 BEARER = "a-bearer-key-of-the-clients-tests"
 APP_CODE = "an-app-code-of-the-clients-tests"
 SECRET = "a-secret-of-the-clients-tests"
@@ -49,20 +47,17 @@ def sha256(text):
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def key(shows, sort=""):
-    """What a client of that sort shows, and the secret with it."""
-    return {
-        "access key": ("access" + sort, SECRET),
-        "app key": ("app" + sort, SECRET),
-        "app code": (APP_CODE + sort, ""),
-    }[shows]
+def pairs(_, shows):
+    """The right one, one that nobody has, one with a wrong secret, and that of the client whose day is used up."""
+    key, secret = {"access key": ("access", SECRET), "app key": ("app", SECRET), "app code": (APP_CODE, "")}[shows]
+    return [(key, secret), ("nobody", "anything"), (key, "anything"), (key + SPENT, secret)]
 
 
 def lines(binary, folder):
     """One line for each client and case."""
     with start(binary, folder, "compat") as gateway:
-        at = gateway.public
-        with Party(KINDS, lambda _, shows: (at, *key(shows))) as party:
+        gateway.verify(BEARER + SPENT, *people.BY_CASE["throttled"])
+        with Party(KINDS, lambda *_: gateway.public, pairs) as party:
             for case in ("match", "mismatch", "no_record", "invalid"):
                 yield from party.tell(case, people.BY_CASE[case])
             for provider in PROVIDERS:
@@ -74,18 +69,13 @@ def lines(binary, folder):
             yield from party.tell("unknown", people.BY_CASE["unknown"])
             gateway.mend()
             yield from at_once(gateway, party)
-        gateway.verify(BEARER + SPENT, *people.BY_CASE["throttled"])
-        with Party(KINDS, lambda _, shows: (at, *key(shows, SPENT))) as party:
-            for line in party.tell("throttled", people.BY_CASE["throttled"]):
+            for line in party.tell("throttled", people.BY_CASE["throttled"], pair=3):
                 # Until the day is over.
                 if line.get("retry_after", 0) > 0:
                     line["retry_after"] = "MILLISECONDS"
                 yield line
-        with Party(KINDS, lambda _, shows: (at, "nobody", "anything")) as party:
-            yield from party.tell("unknown_key", people.BY_CASE["match"])
-        signed = [kind for kind, (_, _, shows) in KINDS.items() if shows != "app code"]
-        with Party(signed, lambda _, shows: (at, key(shows)[0], "anything")) as party:
-            yield from party.tell("wrong_secret", people.BY_CASE["match"])
+            yield from party.tell("unknown_key", people.BY_CASE["match"], pair=1)
+            yield from party.tell("wrong_secret", people.BY_CASE["match"], SIGNED, pair=2)
         yield from seed(binary, folder, gateway)
         nobody_is_in([f"{folder}/compat.log", f"{folder}/compat.requests"])
 
@@ -109,14 +99,9 @@ def seed(binary, folder, second):
     with start(binary, folder, "first") as first:
         for provider in PROVIDERS:
             first.spoil(provider, {"kind": "status", "status": 500})
-        shown, secret = key("access key")
-        sample = subprocess.run(
-            [installing.python("2.1.0"), f"{FOLDER}/seed.py", first.public, second.public],
-            input="\n".join(person), stdout=subprocess.PIPE, text=True, encoding="utf-8", timeout=60, check=False,
-            env={"ALIBABA_CLOUD_ACCESS_KEY_ID": shown, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": secret, "PYTHONUTF8": "1"},
-        )
+        said = sample([first.public, second.public], *pairs("aliyun", "access key")[0], person)
         asked = first.asked_about(person[1]) > 0
-    line = {"case": "seed", "client": "sample", "said": sample.stdout.strip(), "first_was_asked": asked}
+    line = {"case": "seed", "client": "sample", "said": said, "first_was_asked": asked}
     yield {**line, "calls_of_second": second.asked_about(person[1])}
 
 

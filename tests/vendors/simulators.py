@@ -1,7 +1,7 @@
 """The clients at the sandbox's simulators themselves."""
 
 import people
-from callers import KINDS, Party
+from callers import KINDS, Party, sample
 from gateway import Gateway
 
 # The simulators take one key each, and for the markets that is an AppCode.
@@ -35,11 +35,16 @@ FAULTS = {
 }
 
 
+def pairs(provider, _):
+    """The right one, one that nobody has, and one with a wrong secret."""
+    return [KEYS[provider], ("nobody", "anything"), (KEYS[provider][0], "anything")]
+
+
 def lines(binary, folder):
     """One line for each client and case."""
     with Gateway(binary, folder, "simulators", "") as gateway:
         at = {provider: gateway.endpoints(provider)[0] for provider in KEYS}
-        with Party(CLIENTS, lambda provider, _: (at[provider], *KEYS[provider])) as party:
+        with Party(CLIENTS, lambda provider, _: at[provider], pairs) as party:
             for case in ("match", "mismatch", "no_record"):
                 yield from party.tell(case, people.BY_CASE[case])
             for case, faults in FAULTS.items():
@@ -47,7 +52,10 @@ def lines(binary, folder):
                     gateway.spoil(provider, fault)
                 yield from party.tell(case, people.BY_CASE[case])
                 gateway.mend()
-        with Party(CLIENTS, lambda provider, _: (at[provider], "nobody", "anything")) as party:
-            yield from party.tell("unknown_key", people.BY_CASE["match"])
-        with Party(SIGNED, lambda provider, _: (at[provider], KEYS[provider][0], "anything")) as party:
-            yield from party.tell("wrong_secret", people.BY_CASE["match"])
+            yield from party.tell("unknown_key", people.BY_CASE["match"], pair=1)
+            yield from party.tell("wrong_secret", people.BY_CASE["match"], SIGNED, pair=2)
+        for fault in ({"kind": "code", "code": "500"}, {"kind": "refuse_connections"}):
+            gateway.spoil("aliyun", {**fault, "endpoint": 0})
+            said = sample(gateway.endpoints("aliyun"), *KEYS["aliyun"], people.BY_CASE["seed"])
+            yield {"case": f"seed, {fault['kind']}", "client": "sample", "said": said}
+            gateway.mend()

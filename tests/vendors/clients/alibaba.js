@@ -1,9 +1,9 @@
 // One of the vendor's Node clients, as a caller has it: endpoint, protocol and key are given, nothing else is set.
 //
-//   alibaba.js CLIENT HOST:PORT KEY SECRET
+//   alibaba.js CLIENT HOST:PORT KEY SECRET [KEY SECRET]…
 //
-// Reads questions, one JSON object a line, and writes what the client returned or raised, one JSON line each. The first
-// line says that it is ready.
+// Reads questions, one JSON object a line with the index of the pair to ask with, and writes what the client returned or
+// raised, one JSON line each. The first line says that it is ready.
 'use strict';
 
 const readline = require('readline');
@@ -85,14 +85,17 @@ function raised(error) {
 }
 
 async function main() {
-  const [client, endpoint, key, secret] = process.argv.slice(2);
-  const ask = CLIENTS[client](endpoint, key, secret);
+  const [kind, endpoint, ...keys] = process.argv.slice(2);
+  const clients = [];
+  for (let at = 0; at < keys.length; at += 2) {
+    clients.push(CLIENTS[kind](endpoint, keys[at], keys[at + 1]));
+  }
   console.log(JSON.stringify('ready'));
   for await (const line of readline.createInterface({ input: process.stdin })) {
     const question = JSON.parse(line);
     let said;
     try {
-      said = await ask(question.name, question.id_number);
+      said = await clients[question.pair](question.name, question.id_number);
     } catch (error) {
       said = raised(error);
     }

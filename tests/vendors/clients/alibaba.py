@@ -1,9 +1,9 @@
 """One of the vendor's Python clients, as a caller has it: endpoint, protocol and key are given, nothing else is set.
 
-  alibaba.py CLIENT HOST:PORT KEY SECRET
+  alibaba.py CLIENT HOST:PORT KEY SECRET [KEY SECRET]…
 
-Reads questions, one JSON object a line, and writes what the client returned or raised, one JSON line each. The first line
-says that it is ready. Only what the chosen client needs is imported: the virtualenvs differ.
+Reads questions, one JSON object a line with the index of the pair to ask with, and writes what the client returned or
+raised, one JSON line each. The first line says that it is ready. Only what the chosen client needs is imported: the virtualenvs differ.
 """
 
 import json
@@ -92,13 +92,13 @@ def raised(error):
 
 
 def main():
-    clients = {"cloudauth": cloudauth, "intl": intl, "core": core}
-    ask = clients[sys.argv[1]](*sys.argv[2:5])
+    make = {"cloudauth": cloudauth, "intl": intl, "core": core}[sys.argv[1]]
+    clients = [make(sys.argv[2], key, secret) for key, secret in zip(sys.argv[3::2], sys.argv[4::2])]
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         question = json.loads(line)
         try:
-            said = ask(question["name"], question["id_number"])
+            said = clients[question["pair"]](question["name"], question["id_number"])
         except Exception as error:  # What a caller would have to catch is the very thing that is looked at.
             said = raised(error)
         print(json.dumps(said, ensure_ascii=False), flush=True)

@@ -1,6 +1,6 @@
-"""curl with an AppCode, as the market's pages show it: plain.py PATH HOST:PORT APPCODE
+"""curl with an AppCode, as the market's pages show it: plain.py PATH HOST:PORT APPCODE "" [APPCODE ""]…
 
-Reads questions, one JSON object a line, and writes what curl printed, one JSON line each.
+Reads questions, one JSON object a line with the index of the AppCode, and writes what curl printed, one JSON line each.
 """
 
 import json
@@ -39,7 +39,7 @@ def main():
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         question = json.loads(line)
-        said = ask(*sys.argv[1:4], question["name"], question["id_number"])
+        said = ask(*sys.argv[1:3], sys.argv[3::2][question["pair"]], question["name"], question["id_number"])
         print(json.dumps(said, ensure_ascii=False), flush=True)
 
 
