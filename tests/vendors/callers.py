@@ -61,7 +61,9 @@ class Client:
 
     def masked(self, value):
         if isinstance(value, dict):
-            return {name: self.masked(one) for name, one in value.items() if one is not None}
+            same = {name: self.masked(one) for name, one in value.items() if one is not None}
+            # It grows.
+            return {name: "YEARS" if name == "age" and one else one for name, one in same.items()}
         if isinstance(value, str):
             return UUID.sub("REQUEST_ID", QUERY.sub("?QUERY", value.replace(self.endpoint, "ENDPOINT")))
         return value

@@ -28,6 +28,7 @@ def ask(path, endpoint, app_code, name, id_number):
     headers = {name.lower(): value for name, value in pairs}
     said = {"outcome": "answered", "status": int(status.split()[1])}
     said["code"], said["message"] = headers.get("x-ca-error-code"), headers.get("x-ca-error-message")
+    said["verification_id"] = headers.get("x-idgate-verification-id")
     try:
         said["body"] = json.loads(body)
     except ValueError:
