@@ -66,7 +66,8 @@ def lines(binary, folder):
             gateway.mend()
             yield from at_once(gateway, party)
             # Nobody waits longer than request_timeout, and what becomes of the call is open then.
-            gateway.spoil("aliyun", {"kind": "hang"})
+            for provider in PROVIDERS:
+                gateway.spoil(provider, {"kind": "hang"})
             yield from party.tell("unknown", people.BY_CASE["unknown"])
             gateway.mend()
             for line in party.tell("throttled", people.BY_CASE["throttled"], pair=3):
