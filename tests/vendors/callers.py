@@ -30,6 +30,8 @@ KINDS = {
     "curl-iden": (CURL + ["/idenAuthentication"], "yunyi", "app code"),
 }
 UUID = re.compile(r"\b[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\b")
+# Another tomorrow.
+ONCE = {"age": "YEARS", "retry_after": "MILLISECONDS"}
 # One of the clients puts the whole of it into its errors, the person included.
 QUERY = re.compile(r"\?[^\s']+")
 
@@ -62,8 +64,7 @@ class Client:
     def masked(self, value):
         if isinstance(value, dict):
             same = {name: self.masked(one) for name, one in value.items() if one is not None}
-            # It grows.
-            return {name: "YEARS" if name == "age" and one else one for name, one in same.items()}
+            return {**same, **{name: word for name, word in ONCE.items() if same.get(name)}}
         if isinstance(value, str):
             return UUID.sub("REQUEST_ID", QUERY.sub("?QUERY", value.replace(self.endpoint, "ENDPOINT")))
         return value
