@@ -20,10 +20,12 @@ enabled = true
 file = "{folder}/{name}.requests"
 [server]
 request_timeout = "5s"
-# So that each case meets the same breakers, however many clients ask.
+# So that each client of a case meets the same, however many have asked before.
 [breaker]
 consecutive_failures = 1000
 minimum_calls = 1000
+[holds]
+calls = 1000
 """
 CLIENT = """
 [clients.tests{sort}]
