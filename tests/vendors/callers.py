@@ -32,7 +32,7 @@ KINDS = {
 UUID = re.compile(r"\b[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\b")
 # Another tomorrow.
 ONCE = {"age": "YEARS", "retry_after": "MILLISECONDS"}
-# One of the clients puts the whole of it into its errors, the person included.
+# Some clients put the whole of it into their errors, the person included.
 QUERY = re.compile(r"\?[^\s']+")
 
 
