@@ -1,0 +1,113 @@
+"""The clients as processes: one question a line in, what the client returned or raised out."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import installing
+
+CLIENTS = os.path.join(installing.HERE, "clients")
+CURRENT = [installing.python("current"), f"{CLIENTS}/alibaba.py"]
+OLD = [installing.python("2.1.0"), f"{CLIENTS}/alibaba.py"]
+NODE = ["node", f"{CLIENTS}/alibaba.js"]
+CURL = [sys.executable, f"{CLIENTS}/plain.py"]
+# Name in the table: command, the provider whose protocol it speaks, what it shows.
+KINDS = {
+    "python": (CURRENT + ["cloudauth"], "aliyun", "access key"),
+    "python-2.1.0": (OLD + ["cloudauth"], "aliyun", "access key"),
+    "python-core": (CURRENT + ["core"], "aliyun", "access key"),
+    "python-intl": (CURRENT + ["intl"], "aliyun_intl", "access key"),
+    "node": (NODE + ["cloudauth"], "aliyun", "access key"),
+    "pop-core-post": (NODE + ["pop-core-post"], "aliyun", "access key"),
+    "pop-core-get": (NODE + ["pop-core-get"], "aliyun", "access key"),
+    "signed-idcard": (NODE + ["signed-idcard"], "muzhiyun", "app key"),
+    "signed-iden": (NODE + ["signed-iden"], "yunyi", "app key"),
+    "appcode-idcard": (NODE + ["appcode-idcard"], "muzhiyun", "app code"),
+    "appcode-iden": (NODE + ["appcode-iden"], "yunyi", "app code"),
+    "curl-idcard": (CURL + ["/idcard"], "muzhiyun", "app code"),
+    "curl-iden": (CURL + ["/idenAuthentication"], "yunyi", "app code"),
+}
+UUID = re.compile(r"\b[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\b")
+# Another tomorrow.
+ONCE = {"age": "YEARS", "retry_after": "MILLISECONDS"}
+# Some clients put the whole of it into their errors, the person included.
+QUERY = re.compile(r"\?[^\s']+")
+
+
+class Client:
+    """A client in a process of its own."""
+
+    def __init__(self, kind, endpoint, pairs):
+        self.endpoint = endpoint
+        # No proxy, no profile, no key of the machine.
+        environment = {"PATH": os.environ["PATH"], "NODE_PATH": installing.node_modules(), "PYTHONUTF8": "1"}
+        self.process = subprocess.Popen(
+            KINDS[kind][0] + [endpoint] + [word for pair in pairs for word in pair],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=environment,
+        )
+
+    def ask(self, person, pair):
+        """Asks with one of its pairs of key and secret, and does not wait."""
+        name, id_number = person
+        self.process.stdin.write(json.dumps({"name": name, "id_number": id_number, "pair": pair}) + "\n")
+        self.process.stdin.flush()
+
+    def said(self):
+        """Its next line, without what is another each time."""
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"a client ended: {self.process.args}")
+        return self.masked(json.loads(line))
+
+    def masked(self, value):
+        if isinstance(value, dict):
+            same = {name: self.masked(one) for name, one in value.items() if one is not None}
+            return {**same, **{name: word for name, word in ONCE.items() if same.get(name)}}
+        if isinstance(value, str):
+            return UUID.sub("REQUEST_ID", QUERY.sub("?QUERY", value.replace(self.endpoint, "ENDPOINT")))
+        return value
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+class Party:
+    """Clients of several kinds, ready to ask at once; a context that ends them."""
+
+    def __init__(self, kinds, endpoint, pairs):
+        """`endpoint` and `pairs` tell of a provider and what is shown to it where to ask, and with which pairs."""
+        self.clients = {kind: Client(kind, endpoint(*KINDS[kind][1:]), pairs(*KINDS[kind][1:])) for kind in kinds}
+        for client in self.clients.values():
+            client.said()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for client in self.clients.values():
+            client.end()
+
+    def tell(self, case, person, kinds=None, pair=0):
+        """All, or those of some kinds, ask at the same moment; a line of the table for each."""
+        asked = {kind: self.clients[kind] for kind in kinds or self.clients}
+        for client in asked.values():
+            client.ask(person, pair)
+        for kind, client in asked.items():
+            yield {"case": case, "client": kind, **client.said()}
+
+
+def sample(endpoints, key, secret, person):
+    """What the provider's own sample prints, with these for its two regions."""
+    done = subprocess.run(
+        [installing.python("2.1.0"), f"{CLIENTS}/seed.py", *endpoints],
+        input="\n".join(person), capture_output=True, text=True, encoding="utf-8", timeout=60, check=False,
+        env={"ALIBABA_CLOUD_ACCESS_KEY_ID": key, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": secret, "PYTHONUTF8": "1"},
+    )
+    # It tells of the first region's failure, and goes on.
+    if done.returncode:
+        print(done.stderr, file=sys.stderr)
+    return done.stdout.strip()

@@ -1,0 +1,61 @@
+"""The clients at the sandbox's simulators themselves."""
+
+import people
+from callers import KINDS, Party, sample
+from gateway import Gateway
+
+# The simulators take one key each, and for the markets that is an AppCode.
+CLIENTS = [kind for kind, (_, _, shows) in KINDS.items() if shows != "app key"]
+SIGNED = [kind for kind in CLIENTS if KINDS[kind][2] == "access key"]
+# The sandbox's settings of each driver.
+KEYS = {
+    "aliyun": ("sandboxAccessKeyId", "sandboxAccessKeySecret"),
+    "aliyun_intl": ("sandboxIntlAccessKeyId", "sandboxIntlAccessKeySecret"),
+    "muzhiyun": ("sandbox0muzhiyun0appcode00000001", ""),
+    "yunyi": ("sandbox0yunyi0appcode00000000001", ""),
+}
+FAULTS = {
+    # The simulators of the other two find it themselves.
+    "invalid": {
+        "aliyun": {"kind": "code", "code": "401"},
+        "aliyun_intl": {"kind": "code", "code": "InvalidParameter"},
+    },
+    "throttled": {
+        "aliyun": {"kind": "code", "code": "Throttling.User", "retry_after": "700ms"},
+        "aliyun_intl": {"kind": "code", "code": "Throttling.Api", "retry_after": "700ms"},
+        "muzhiyun": {"kind": "code", "code": "T429ID"},
+        "yunyi": {"kind": "code", "code": "T429ID"},
+    },
+    "down": {
+        "aliyun": {"kind": "code", "code": "ServiceUnavailable"},
+        "aliyun_intl": {"kind": "code", "code": "ServiceUnavailable"},
+        "muzhiyun": {"kind": "code", "code": "D503BB"},
+        "yunyi": {"kind": "code", "code": "D503BB"},
+    },
+}
+
+
+def pairs(provider, _):
+    """The right one, one that nobody has, and one with a wrong secret."""
+    return [KEYS[provider], ("nobody", "anything"), (KEYS[provider][0], "anything")]
+
+
+def lines(binary, folder):
+    """One line for each client and case."""
+    with Gateway(binary, folder, "simulators", "") as gateway:
+        at = {provider: gateway.endpoints(provider)[0] for provider in KEYS}
+        with Party(CLIENTS, lambda provider, _: at[provider], pairs) as party:
+            for case in ("match", "mismatch", "no_record"):
+                yield from party.tell(case, people.BY_CASE[case])
+            for case, faults in FAULTS.items():
+                for provider, fault in faults.items():
+                    gateway.spoil(provider, fault)
+                yield from party.tell(case, people.BY_CASE[case])
+                gateway.mend()
+            yield from party.tell("unknown_key", people.BY_CASE["match"], pair=1)
+            yield from party.tell("wrong_secret", people.BY_CASE["match"], SIGNED, pair=2)
+        for fault in ({"kind": "code", "code": "500"}, {"kind": "refuse_connections"}):
+            gateway.spoil("aliyun", {**fault, "endpoint": 0})
+            said = sample(gateway.endpoints("aliyun"), *KEYS["aliyun"], people.BY_CASE["seed"])
+            yield {"case": f"seed, {fault['kind']}", "client": "sample", "said": said}
+            gateway.mend()
