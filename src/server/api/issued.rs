@@ -2,7 +2,7 @@
 //!
 //! Invariants: an AppCode is shown in clear, so that its SHA-256 is enough to know it by; what signs is here as a
 //! [`Secret`]. A key belongs to one client, whose rights, rate and day are those of its other keys.
-//! To add a kind: its section, a member of [`ClientConfig`], a map in [`IssuedKeys`], a kind of `idgate key new`.
+//! To add a kind: its section, a member of [`ClientConfig`], a map of `IssuedKeys`, a kind of `idgate key new`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
