@@ -1,6 +1,6 @@
 //! The one room for money: every call is reserved here before it is made, and settled here where it ends.
 //!
-//! The trip of a call: [`Payer`] (one flight) reserves it with the client and the provider, which gives a [`Fare`]; that
+//! The trip of a call: `Payer` (one flight) reserves it with the client and the provider, which gives a `Fare`; that
 //! lives as long as the call and is settled in one of two places of `link`, in time or late. From there: `budget` (limits;
 //! the sums are `resilience::spending`), `bills` (is anybody billed twice?), `packages` (what is left of what was prepaid),
 //! `meter`. Invariants: all calls of all clients and providers are counted, limited or not, so that a limit which comes
