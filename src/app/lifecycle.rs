@@ -57,6 +57,7 @@ impl Gateway {
             tasks.close();
             let finished = timeout_at(end, tasks.wait()).await.is_ok();
             // Not within the limit: what is written now was paid for, and the disk answers or fails.
+            api.idempotency.ended().await;
             api.ledger.close().await;
             stop_admin.cancel();
             finished

@@ -174,7 +174,7 @@ impl Gateway {
             ledger,
             last_call: CancellationToken::new(),
         });
-        let edge = Arc::new(Edge::new(Arc::clone(&api), &registry)?);
+        let edge = Arc::new(Edge::new(Arc::clone(&api), server.max_in_flight, &registry)?);
         register_process(&registry)?;
         registry.register(Box::new(Expiries::new(current.clone())?))?;
         let limits = listener::Config { drain_timeout: server.drain_timeout, ..server.connections.clone() };

@@ -178,6 +178,12 @@ impl Idempotency {
         matches!(replaced, CompResult::ReplacedWith(_)).then_some(look)
     }
 
+    /// Returns when all claims and answers on their way have ended; they wait for the ledger only, which must be open.
+    pub async fn ended(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
     /// Forgets every key whose request was about `person`; how many there were. A request at work still gets its answer.
     /// In the ledger they are forgotten before.
     pub async fn forget(&self, person: Digest) -> usize {

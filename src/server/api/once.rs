@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::body::VerifyBody;
@@ -21,8 +22,8 @@ use crate::domain::clock::Clock;
 use crate::domain::subject::{Digest, Subject};
 use crate::domain::verdict::Verdict;
 use crate::server::snapshot::Snapshot;
-use crate::storage::ledger::{self, Claimed, Ledger, remedy};
-use crate::verify::{Avoided, Failure, FailureKind, Freshness, Question};
+use crate::storage::ledger::{self, Claimed, Flight, Ledger, NotWritten, remedy};
+use crate::verify::{Avoided, Failure, FailureKind, Freshness, Question, Source};
 
 /// What a key is claimed for.
 #[derive(Debug, Clone, Copy)]
@@ -155,19 +156,47 @@ impl Api {
             Some(used) => question.freshness.or_since(used),
             None => question.freshness,
         };
-        match self.ask(now, Question { patience, freshness, ..question }, keyed.include_person, trace).await {
-            Ok(reply) => {
-                // What is kept for a day holds no person; a replay derives it again.
-                held.finish(Arc::new(VerifyReply { person: None, ..VerifyReply::clone(&reply) }));
-                Ok(reply)
-            }
-            Err(problem) => {
-                if problem.code().is_everybodys() {
-                    held.fail(Arc::new(Problem::clone(&problem)));
-                }
-                Err(problem)
-            }
+        trace.held = Some(held);
+        let result = self.ask(now, Question { patience, freshness, ..question }, keyed.include_person, trace).await;
+        // Where an answer was written, it went with that, see `write_finishing`.
+        let Some(held) = trace.held.take() else { return result };
+        match &result {
+            Ok(reply) => held.finish(kept(reply)),
+            Err(problem) if problem.code().is_everybodys() => held.fail(Arc::new(Problem::clone(problem))),
+            Err(_) => drop(held),
         }
+        result
+    }
+
+    /// Writes the answer that finishes a key, in a task of its own: the key is finished once its answer is on the disk,
+    /// whoever has left meanwhile. Otherwise the ledger would know it as finished, and memory not.
+    ///
+    /// # Errors
+    /// When it cannot be written. What is remembered is told even so; then the key is finished in memory only.
+    pub(super) async fn write_finishing(
+        &self,
+        held: Held,
+        answer: ledger::Answer,
+        flight: Flight,
+        reply: &VerifyReply,
+    ) -> Result<(), NotWritten> {
+        let (ledger, reply) = (self.ledger.clone(), kept(reply));
+        let is_remembered = answer.source.as_deref() == Some(Source::Cache.as_str());
+        let (done, written) = oneshot::channel();
+        self.idempotency.tasks.spawn(async move {
+            let entry = |at_ms| ledger::Answer { at_ms, ..answer.clone() };
+            let mut result = ledger.write(entry, flight).await;
+            if is_remembered && result.is_err() {
+                ledger.note(entry, Flight::NONE);
+                result = Ok(());
+            }
+            if result.is_ok() {
+                held.finish(reply);
+            }
+            // Who has left does not want to know.
+            let _ = done.send(result);
+        });
+        written.await.unwrap_or(Err(NotWritten))
     }
 
     /// The question while no key can be claimed: what is remembered is told, and nothing is called.
@@ -217,6 +246,11 @@ impl Api {
             ..kept.clone()
         })
     }
+}
+
+/// What is kept for a day holds no person; a replay derives it again.
+fn kept(reply: &VerifyReply) -> Arc<VerifyReply> {
+    Arc::new(VerifyReply { person: None, ..reply.clone() })
 }
 
 impl Keyed {

@@ -99,6 +99,11 @@ impl Problem {
         Self { retry_after_seconds: Some(seconds.max(1)), ..self }
     }
 
+    /// The same, of a question whose call may be under way.
+    pub fn perhaps_billed(self) -> Self {
+        Self { may_have_been_billed: Some(true), ..self }
+    }
+
     /// The same, as the answer to the request of this id.
     pub fn with_request_id(self, request_id: &str) -> Self {
         Self { request_id: request_id.to_owned(), ..self }
@@ -107,6 +112,11 @@ impl Problem {
     /// The word to branch on.
     pub fn code(&self) -> Code {
         self.code
+    }
+
+    /// Whether a provider may have charged for it, as far as is known.
+    pub fn may_have_been_billed(&self) -> bool {
+        self.may_have_been_billed == Some(true)
     }
 
     /// The rule that the first mistake breaks, for the log line.

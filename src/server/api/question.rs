@@ -1,4 +1,4 @@
-//! What every edge does between knowing who asks and asking: rate, purpose, ledger, rights, local rules, day.
+//! What every edge does between knowing who asks and asking: rate, purpose, ledger, rights, local rules; then the day.
 //!
 //! Invariant: there is one way from a request to a [`Question`], whatever protocol it came in.
 
@@ -39,10 +39,10 @@ impl Api {
         Ok(client)
     }
 
-    /// Makes a question of what `client` wants.
+    /// Makes a question of what `client` wants. It is not counted for its day yet: an edge may still refuse it.
     ///
     /// # Errors
-    /// The right that it lacks, the local rule that name and number break, or that its day is used up.
+    /// The right that it lacks, or the local rule that name and number break.
     pub(in crate::server) fn pose(
         &self,
         now: &Snapshot,
@@ -59,7 +59,6 @@ impl Api {
         let freshness = client.rights.freshness(wish.freshness)?;
         client.rights.person(body.wants_person())?;
         let subject = self.check(now, body, trace)?;
-        client.count_question(&self.clock)?;
         let asked_to_wait = wish.patience.map(|wait| wait.min(now.limits.request_timeout));
         trace.asked_to_wait = asked_to_wait;
         Ok(Question {

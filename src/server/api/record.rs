@@ -4,7 +4,7 @@
 //! everything else is written when its turn comes. Who is not authenticated, over the rate, or sends what cannot be read has asked nothing: it is in the log only,
 //! so that nobody can fill the ledger with noise.
 
-use super::reply::AttemptDocument;
+use super::reply::{AttemptDocument, VerifyReply};
 use super::visit::Trace;
 use super::{Api, Refused};
 use crate::domain::receipt::Salt;
@@ -34,6 +34,7 @@ impl Api {
         subject: &Subject,
         trace: &mut Trace,
         answer: &Answer,
+        reply: &VerifyReply,
     ) -> Result<(), Refused> {
         let Some(ticket) = trace.ticket.clone().filter(|_| self.ledger.is_on()) else { return Ok(()) };
         trace.flight = answer.flight.clone();
@@ -49,22 +50,25 @@ impl Api {
             receipt,
             ..plain
         };
-        let finishes_a_key = answered.claim.is_some();
-        let entry = |at_ms| ledger::Answer { at_ms, ..answered.clone() };
-        match answer.source {
-            // What is remembered is told even if it cannot be written; then the key is finished in memory only.
-            Source::Cache if finishes_a_key && self.ledger.write(entry, Flight::NONE).await.is_ok() => {}
-            Source::Cache => self.ledger.note(entry, Flight::NONE),
-            Source::Provider | Source::Shared => {
-                self.ledger.write(entry, answer.flight.clone()).await.map_err(|ledger::NotWritten| {
-                    Box::new(Problem::from(Failure {
-                        attempts: answer.attempts.clone(),
-                        retry_after: Some(super::verify::SOON),
-                        ..Failure::bare(FailureKind::LedgerUnavailable)
-                    }))
-                })?;
+        let held = trace.held.take_if(|_| answered.claim.is_some());
+        let flight = answer.flight.clone();
+        let written = match (held, answer.source) {
+            (Some(held), _) => self.write_finishing(held, answered, flight, reply).await,
+            (None, Source::Cache) => {
+                self.ledger.note(|at_ms| ledger::Answer { at_ms, ..answered }, Flight::NONE);
+                Ok(())
             }
-        }
+            (None, Source::Provider | Source::Shared) => {
+                self.ledger.write(|at_ms| ledger::Answer { at_ms, ..answered }, flight).await
+            }
+        };
+        written.map_err(|ledger::NotWritten| {
+            Box::new(Problem::from(Failure {
+                attempts: answer.attempts.clone(),
+                retry_after: Some(super::verify::SOON),
+                ..Failure::bare(FailureKind::LedgerUnavailable)
+            }))
+        })?;
         trace.ticket = None;
         Ok(())
     }

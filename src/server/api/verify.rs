@@ -143,6 +143,7 @@ impl Api {
         }
         let wish = Wish { freshness: headers::freshness(&parts.headers), patience: headers::patience(&parts.headers) };
         let question = self.pose(now, &client, &body, wish, trace)?;
+        client.count_question(&self.clock)?;
         Ok((question, body, idempotency_key))
     }
 
@@ -245,11 +246,18 @@ impl Api {
         person: bool,
         trace: &mut Trace,
     ) -> Result<Arc<VerifyReply>, Refused> {
+        if self.last_call.is_cancelled() {
+            // Nothing new begins, since nobody would be here to tell what comes of it.
+            return Err(Box::new(Problem::new(Code::ShuttingDown).with_retry_after(SOON)));
+        }
         let waiting = Waiting::on(&mut trace.upstream);
         let answer = tokio::select! {
             biased;
             answer = now.live.ask(&question) => answer,
-            () = self.last_call.cancelled() => return Err(Box::new(Problem::new(Code::ShuttingDown).with_retry_after(SOON))),
+            // Its call may be under way, and then is paid for, if not answered here.
+            () = self.last_call.cancelled() => {
+                return Err(Box::new(Problem::new(Code::ShuttingDown).with_retry_after(SOON).perhaps_billed()));
+            }
         };
         match answer {
             Ok(answer) => {
@@ -258,9 +266,10 @@ impl Api {
                 } else {
                     drop(waiting);
                 }
-                self.write_verdict(now, &question.subject, trace, &answer).await?;
+                let reply = self.reply(now, &question, &answer, person);
+                self.write_verdict(now, &question.subject, trace, &answer, &reply).await?;
                 trace.note(&answer);
-                Ok(Arc::new(self.reply(now, &question, &answer, person)))
+                Ok(Arc::new(reply))
             }
             Err(failure) => {
                 trace.flight = failure.flight.clone();

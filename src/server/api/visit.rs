@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::auth::Caller;
 use super::code::Code;
+use super::idempotency::Held;
 use super::meter::{NO_SOURCE, UNKNOWN};
 use super::rate::Allowance;
 use super::reply::{AttemptDocument, VerifyReply};
@@ -38,6 +39,8 @@ pub(in crate::server) struct Trace {
     pub(super) flight: Flight,
     /// The claim on its idempotency key.
     pub(super) claim: Option<Uuid>,
+    /// Its idempotency key, until that is finished.
+    pub(super) held: Option<Held>,
 }
 
 /// Where a request came, in words from closed sets.

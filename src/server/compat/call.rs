@@ -11,7 +11,7 @@ use super::ring::Ring;
 use super::{Edge, words};
 use crate::domain::subject::Subject;
 use crate::domain::verdict::Verdict;
-use crate::providers::dialect::{self, Told};
+use crate::providers::dialect::{self, Cause, Told};
 use crate::providers::{Driver, Protocol, Refusal, ReplyTo, Stamp};
 use crate::server::api::body::VerifyBody;
 use crate::server::api::code::Code;
@@ -38,33 +38,37 @@ pub(super) struct Call {
 }
 
 impl Edge {
-    /// The way of a call from its bytes to its reply.
+    /// Reads all of a request, without a place of those who ask: what is signed is the whole, so that nobody is known
+    /// before, and who sends slowly must not stand in the way of those who are.
+    pub(super) async fn receive(&self, now: &Snapshot, head: &mut Request<Bytes>, body: Body) -> Result<(), Refused> {
+        if headers::size(head.method(), head.uri(), head.headers()) > self.api.max_header_bytes {
+            return Err(Box::new(Problem::new(Code::HeadersTooLarge)));
+        }
+        let _place = self.bodies.try_acquire().map_err(|_| Edge::overloaded())?;
+        *head.body_mut() = self.api.read(body, now.limits).await?;
+        Ok(())
+    }
+
+    /// The way of a call that was received to its reply.
     pub(super) async fn serve(
         &self,
         now: &Snapshot,
         call: &mut Call,
         request: Request<Bytes>,
-        body: Body,
         trace: &mut Trace,
     ) -> Result<Arc<VerifyReply>, Refused> {
         // The request's buffers are gone before the wait for a provider begins, because thousands may wait.
-        let question = self.question(now, call, request, body, trace).await?;
+        let question = self.question(now, call, request, trace)?;
         self.api.ask(now, question, false, trace).await
     }
 
-    async fn question(
+    fn question(
         &self,
         now: &Snapshot,
         call: &mut Call,
         mut request: Request<Bytes>,
-        body: Body,
         trace: &mut Trace,
     ) -> Result<Question, Refused> {
-        if headers::size(request.method(), request.uri(), request.headers()) > self.api.max_header_bytes {
-            return Err(Box::new(Problem::new(Code::HeadersTooLarge)));
-        }
-        // What is signed is the whole, so that the body has to be read before anybody can be believed.
-        *request.body_mut() = self.api.read(body, now.limits).await?;
         // HTTP/2 has the host elsewhere, and the signature wants it here.
         let authority = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
         if let Some(host) = authority.filter(|_| !request.headers().contains_key(header::HOST)) {
@@ -107,6 +111,7 @@ impl Edge {
         if let Some(refusal) = call.refusal.take() {
             return Err(call.refused(refusal));
         }
+        client.count_question(&self.api.clock)?;
         if call.driver.dialect.tells_person {
             let may_know = client.rights.person(true).is_ok();
             call.reply_to.told = Some(if may_know { self.told(now, &question.subject) } else { Told::default() });
@@ -179,6 +184,10 @@ impl Call {
                 | Code::InvalidIdNumber
         );
         let own = self.refusal.clone().filter(|_| is_about_the_request);
+        // "Busy" says that nothing was begun, and many clients ask again at once. Where a call may have been made, no protocol
+        // may say so, whatever kept us from the answer.
+        let is_under_way = problem.may_have_been_billed() && words::cause(code) == Cause::Busy;
+        let code = if is_under_way { Code::OutcomeUnknown } else { code };
         own.unwrap_or_else(|| words::refusal(self.driver, code, problem.retry_after()))
     }
 }

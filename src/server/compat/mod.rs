@@ -20,6 +20,7 @@ use futures_util::FutureExt;
 use http::{HeaderValue, header};
 use prometheus::Registry;
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
 use self::call::Call;
 use self::nonces::Nonces;
@@ -68,6 +69,8 @@ pub struct Edge {
     api: Arc<Api>,
     protocols: Vec<(&'static Driver, Arc<dyn Protocol>)>,
     nonces: Nonces,
+    /// Requests that may be read at once.
+    bodies: Semaphore,
 }
 
 /// Why the edge cannot be built.
@@ -82,17 +85,23 @@ pub enum EdgeError {
 }
 
 impl Edge {
-    /// The edge over `api`. A protocol holds no credential, so that any settings of its driver make it.
+    /// The edge over `api`, which reads so many requests at once. A protocol holds no credential, so that any settings of its
+    /// driver make it.
     ///
     /// # Errors
     /// When a part of it has a defect.
-    pub fn new(api: Arc<Api>, registry: &Registry) -> Result<Self, EdgeError> {
+    pub fn new(api: Arc<Api>, most_at_once: usize, registry: &Registry) -> Result<Self, EdgeError> {
         let protocol = |driver: &&'static Driver| match driver.sandbox() {
             Ok(configured) => Ok((*driver, configured.protocol)),
             Err(_) => Err(EdgeError::Driver(driver.name)),
         };
         let protocols = DRIVERS.iter().map(protocol).collect::<Result<_, _>>()?;
-        Ok(Self { api, protocols, nonces: Nonces::new(registry)? })
+        let bodies = Semaphore::new(most_at_once.min(Semaphore::MAX_PERMITS));
+        Ok(Self { api, protocols, nonces: Nonces::new(registry)?, bodies })
+    }
+
+    fn overloaded() -> Box<Problem> {
+        Box::new(Problem::new(Code::Overloaded).with_retry_after(super::api::verify::SOON))
     }
 
     fn protocol(&self, driver: &Driver) -> Option<&dyn Protocol> {
@@ -110,23 +119,20 @@ async fn answer(State(edge): State<Arc<Edge>>, request: Request) -> Response {
     let api = &*edge.api;
     let now = api.current.load();
     let (parts, body) = request.into_parts();
-    let head = http::Request::from_parts(parts, Bytes::new());
+    let mut head = http::Request::from_parts(parts, Bytes::new());
     let Some(driver) = now.compat.enabled.then(|| dialect::addressee(&head)).flatten() else {
         return api.refuse(&head, Code::NotFound);
     };
     let label = Label { method: method_of(head.method()), route: driver.dialect.path, protocol: Some(driver.name) };
     let mut visit = Visit::at(api, label, head.headers());
     let mut call = Call::to(driver, &head);
-    let result = match api.places.try_acquire() {
-        Ok(_place) => {
-            let answer = edge.serve(&now, &mut call, head, body, &mut visit.trace);
-            AssertUnwindSafe(answer)
-                .catch_unwind()
-                .await
-                .unwrap_or_else(|_| Err(Box::new(Problem::new(Code::Internal))))
-        }
-        Err(_) => Err(Box::new(Problem::new(Code::Overloaded).with_retry_after(super::api::verify::SOON))),
+    let answer = async {
+        edge.receive(&now, &mut head, body).await?;
+        let _place = api.places.try_acquire().map_err(|_| Edge::overloaded())?;
+        edge.serve(&now, &mut call, head, &mut visit.trace).await
     };
+    let result = AssertUnwindSafe(answer).catch_unwind().await;
+    let result = result.unwrap_or_else(|_| Err(Box::new(Problem::new(Code::Internal))));
     visit.label.protocol = Some(call.driver.name);
     visit.respond_as(result, |result, request_id| {
         let Some(protocol) = edge.protocol(call.driver) else { return Response::new(Body::empty()) };

@@ -121,13 +121,13 @@ impl Reader {
     /// The last claim of a key, and whether its person was not forgotten since.
     async fn claim(&self, key: &str) -> Result<Option<(Claim, bool)>, sqlx::Error> {
         let text = "SELECT seq, body FROM entries WHERE kind = 'claim' AND claimed_key = $1 ORDER BY seq DESC LIMIT 1";
-        let Some(row) = sqlx::query(text).bind(key).fetch_optional(self.pool()).await? else { return Ok(None) };
+        let Some(row) = sqlx::query(text).bind(key).fetch_optional(self.keys()).await? else { return Ok(None) };
         let Entry::Claim(claim) = entry(&row)? else {
             return Err(sqlx::Error::Decode("something else where a claim was looked for".into()));
         };
         let text = "SELECT seq FROM entries WHERE kind = 'forgotten' AND subject = $1 AND seq > $2 LIMIT 1";
         let later = sqlx::query(text).bind(&claim.subject.digest).bind(row.try_get::<i64, _>("seq")?);
-        let holds = later.fetch_optional(self.pool()).await?.is_none();
+        let holds = later.fetch_optional(self.keys()).await?.is_none();
         Ok(Some((claim, holds)))
     }
 
@@ -136,14 +136,14 @@ impl Reader {
         let [one, two, three] = Verdict::ALL.map(Verdict::as_str);
         let text = "SELECT seq, body FROM entries WHERE claim = $1 AND outcome IN ($2, $3, $4) ORDER BY seq LIMIT 1";
         let query = sqlx::query(text).bind(claim.to_string()).bind(one).bind(two).bind(three);
-        Ok(query.fetch_optional(self.pool()).await?.as_ref().map(found).transpose()?.map(|found| found.answer))
+        Ok(query.fetch_optional(self.keys()).await?.as_ref().map(found).transpose()?.map(|found| found.answer))
     }
 
     async fn claims_about(&self, subject: &Subject, not_before_ms: i64) -> Result<usize, sqlx::Error> {
         let text = "SELECT count(DISTINCT claimed_key) AS n FROM entries \
                     WHERE kind = 'claim' AND subject = $1 AND at_ms >= $2 AND seq > coalesce(\
                     (SELECT max(seq) FROM entries WHERE kind = 'forgotten' AND subject = $1), 0)";
-        let row = sqlx::query(text).bind(&subject.digest).bind(not_before_ms).fetch_one(self.pool()).await?;
+        let row = sqlx::query(text).bind(&subject.digest).bind(not_before_ms).fetch_one(self.keys()).await?;
         Ok(usize::try_from(row.try_get::<i64, _>("n")?).unwrap_or_default())
     }
 }

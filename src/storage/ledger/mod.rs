@@ -26,7 +26,7 @@ use self::journal::{Journal, Left};
 use self::meter::Meter;
 use self::spool::Spool;
 use self::sqlite::Store;
-use self::writer::{Order, Writer};
+use self::writer::{BATCH, Order, Writer};
 use crate::domain::clock::{Clock, Ids};
 
 mod claims;
@@ -51,6 +51,9 @@ pub use trouble::{OpenError, remedy};
 
 /// So many answers may wait to be written for which nobody waits; the next ones are lost, and counted.
 const MOST_WAITING: usize = 100_000;
+
+/// So long the end waits for who reads.
+const READERS_LEAVE: Duration = Duration::from_millis(500);
 
 /// The shortest time for which entries are kept.
 const SHORTEST_KEEP: Duration = Duration::from_hours(24);
@@ -222,6 +225,7 @@ impl Ledger {
         let Some(open) = &self.0 else { return };
         if open.shared.waiting.load(Ordering::Relaxed) >= MOST_WAITING {
             // Counted only: a line for each would be a flood of its own.
+            flight.leave_open();
             return open.shared.meter.lost(1);
         }
         open.order(Entry::Answer(answer(open.clock.now().as_millisecond())), flight, None);
@@ -268,7 +272,8 @@ impl Ledger {
     pub async fn close(&self) {
         if let Some(open) = &self.0 {
             // First, so that the writer is the last one there, who writes the log back into the file.
-            open.reader.close().await;
+            // Whoever still reads something long is not waited for.
+            let _ = tokio::time::timeout(READERS_LEAVE, open.reader.close()).await;
             open.closing.cancel();
             open.writing.wait().await;
         }
@@ -426,10 +431,14 @@ enum RepairError {
 async fn repair(store: &mut Store, spool: &mut Spool, left: &[Left], clock: &Clock) -> Result<(), RepairError> {
     let database = RepairError::Database;
     let mut spooled = 0;
-    for entry in spool.read().map_err(|_| RepairError::Spool)? {
-        let entry = entry.map_err(|_| RepairError::Spool)?;
-        store.append(std::iter::once(&entry)).await.map_err(database)?;
-        spooled += 1;
+    let mut entries = spool.read().map_err(|_| RepairError::Spool)?;
+    loop {
+        let part = entries.by_ref().take(BATCH).collect::<Result<Vec<_>, _>>().map_err(|_| RepairError::Spool)?;
+        if part.is_empty() {
+            break;
+        }
+        store.append(part.iter()).await.map_err(database)?;
+        spooled += part.len();
     }
     spool.clear().map_err(|_| RepairError::Spool)?;
     let mut cut_off = 0;

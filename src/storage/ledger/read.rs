@@ -14,14 +14,19 @@ use super::entry::{Answer, Call, Entry};
 use super::seal::Seal;
 use super::sqlite::{entry, options, sealed};
 
-/// Connections that only read.
+/// Connections that only read, for whoever looks something up.
 const READERS: u32 = 4;
+/// Connections for idempotency keys alone: no look-up, however long, makes a question wait.
+const KEY_READERS: u32 = 2;
 /// So long a reader waits for one of them, and for the file.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The connections that read.
 #[derive(Debug, Clone)]
-pub struct Reader(SqlitePool);
+pub struct Reader {
+    pool: SqlitePool,
+    keys: SqlitePool,
+}
 
 /// Which answers are wanted; what is not given does not matter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -99,20 +104,21 @@ impl Reader {
     /// When it cannot be read.
     pub async fn open(path: &Path) -> Result<Self, sqlx::Error> {
         let options = options(path).read_only(true).busy_timeout(PATIENCE);
-        let pool = SqlitePoolOptions::new().max_connections(READERS).acquire_timeout(PATIENCE);
-        Ok(Self(pool.connect_with(options).await?))
+        let pool = |most| SqlitePoolOptions::new().max_connections(most).acquire_timeout(PATIENCE);
+        let keys = pool(KEY_READERS).connect_lazy_with(options.clone());
+        Ok(Self { pool: pool(READERS).connect_with(options).await?, keys })
     }
 
     /// The answer with this id.
     pub(super) async fn answer(&self, id: Uuid) -> Result<Option<Found>, sqlx::Error> {
         let query = sqlx::query("SELECT seq, body FROM entries WHERE id = $1 AND kind = 'answer'").bind(id.to_string());
-        query.fetch_optional(&self.0).await?.as_ref().map(found).transpose()
+        query.fetch_optional(&self.pool).await?.as_ref().map(found).transpose()
     }
 
     /// The calls of a flight, in the order in which they ended.
     pub(super) async fn calls(&self, flight: Uuid) -> Result<Vec<Call>, sqlx::Error> {
         let query = "SELECT body FROM entries WHERE flight = $1 AND kind = 'call' ORDER BY seq";
-        let rows = sqlx::query(query).bind(flight.to_string()).fetch_all(&self.0).await?;
+        let rows = sqlx::query(query).bind(flight.to_string()).fetch_all(&self.pool).await?;
         rows.iter()
             .map(entry)
             .filter_map(|entry| match entry {
@@ -146,7 +152,7 @@ impl Reader {
             }
         }
         query.push(" ORDER BY seq DESC LIMIT ").push_bind(i64::from(most));
-        query.build().fetch_all(&self.0).await?.iter().map(found).collect()
+        query.build().fetch_all(&self.pool).await?.iter().map(found).collect()
     }
 
     /// How many entries lie in this time.
@@ -155,7 +161,7 @@ impl Reader {
     /// When the file cannot be read.
     pub async fn count(&self, from_ms: i64, until_ms: i64) -> Result<u64, sqlx::Error> {
         let query = sqlx::query("SELECT count(*) AS n FROM entries WHERE at_ms >= $1 AND at_ms < $2");
-        let row = query.bind(from_ms).bind(until_ms).fetch_one(&self.0).await?;
+        let row = query.bind(from_ms).bind(until_ms).fetch_one(&self.pool).await?;
         Ok(row.try_get::<i64, _>("n")?.unsigned_abs())
     }
 
@@ -170,7 +176,7 @@ impl Reader {
         mut each: impl FnMut(i64, &str) -> Result<(), E>,
     ) -> Result<(), E> {
         let text = "SELECT seq, body FROM entries WHERE at_ms >= $1 AND at_ms < $2 ORDER BY seq";
-        let mut rows = sqlx::query(text).bind(from_ms).bind(until_ms).fetch(&self.0);
+        let mut rows = sqlx::query(text).bind(from_ms).bind(until_ms).fetch(&self.pool);
         while let Some(row) = rows.try_next().await? {
             each(row.try_get("seq")?, row.try_get("body")?)?;
         }
@@ -186,7 +192,7 @@ impl Reader {
         let text = "SELECT min(provider) AS next FROM entries WHERE kind = 'call' AND provider > $1";
         let mut names: Vec<String> = Vec::new();
         loop {
-            let row = sqlx::query(text).bind(names.last().cloned().unwrap_or_default()).fetch_one(&self.0).await?;
+            let row = sqlx::query(text).bind(names.last().cloned().unwrap_or_default()).fetch_one(&self.pool).await?;
             match row.try_get::<Option<String>, _>("next")? {
                 Some(next) => names.push(next),
                 None => return Ok(names),
@@ -201,7 +207,7 @@ impl Reader {
     pub async fn count_calls(&self, provider: &str, from_ms: i64, until_ms: i64) -> Result<u64, sqlx::Error> {
         let text = "SELECT count(*) AS n FROM entries \
                     WHERE kind = 'call' AND provider = $1 AND at_ms >= $2 AND at_ms < $3";
-        let row = sqlx::query(text).bind(provider).bind(from_ms).bind(until_ms).fetch_one(&self.0).await?;
+        let row = sqlx::query(text).bind(provider).bind(from_ms).bind(until_ms).fetch_one(&self.pool).await?;
         Ok(row.try_get::<i64, _>("n")?.unsigned_abs())
     }
 
@@ -218,7 +224,7 @@ impl Reader {
     ) -> Result<(), sqlx::Error> {
         let text = "SELECT body FROM entries \
                     WHERE kind = 'call' AND provider = $1 AND at_ms >= $2 AND at_ms < $3 ORDER BY at_ms";
-        let mut rows = sqlx::query(text).bind(provider).bind(from_ms).bind(until_ms).fetch(&self.0);
+        let mut rows = sqlx::query(text).bind(provider).bind(from_ms).bind(until_ms).fetch(&self.pool);
         while let Some(row) = rows.try_next().await? {
             if let Entry::Call(call) = entry(&row)? {
                 each(call);
@@ -238,7 +244,7 @@ impl Reader {
         progress: impl FnMut(u64),
     ) -> Result<Result<Checked, Broken>, sqlx::Error> {
         let removed = sqlx::query("SELECT seq, hash FROM removed ORDER BY seq DESC LIMIT 1");
-        let removed = match removed.fetch_optional(&self.0).await {
+        let removed = match removed.fetch_optional(&self.pool).await {
             Ok(removed) => removed,
             Err(sqlx::Error::Database(error)) => return Ok(Err(Broken::Damaged(error.to_string()))),
             Err(error) => return Err(error),
@@ -250,7 +256,7 @@ impl Reader {
             Err(broken) => return Ok(Err(broken)),
         };
         // Last, since it cannot say which entry is meant.
-        let told = match sqlx::query("PRAGMA integrity_check(1)").fetch_one(&self.0).await {
+        let told = match sqlx::query("PRAGMA integrity_check(1)").fetch_one(&self.pool).await {
             Ok(row) => row.try_get(0)?,
             Err(error) => error.to_string(),
         };
@@ -265,7 +271,7 @@ impl Reader {
         mut progress: impl FnMut(u64),
     ) -> Result<Checked, Broken> {
         let mut is_as_expected = expected.is_none();
-        let mut rows = sqlx::query("SELECT seq, body, hash FROM entries ORDER BY seq").fetch(&self.0);
+        let mut rows = sqlx::query("SELECT seq, body, hash FROM entries ORDER BY seq").fetch(&self.pool);
         loop {
             let damaged = |error| Broken::Damaged(format!("after entry number {}: {error}", checked.last));
             let Some(row) = rows.try_next().await.map_err(damaged)? else { break };
@@ -288,11 +294,16 @@ impl Reader {
     }
 
     pub(super) const fn pool(&self) -> &SqlitePool {
-        &self.0
+        &self.pool
+    }
+
+    pub(super) const fn keys(&self) -> &SqlitePool {
+        &self.keys
     }
 
     pub(super) async fn close(&self) {
-        self.0.close().await;
+        self.keys.close().await;
+        self.pool.close().await;
     }
 }
 

@@ -20,13 +20,15 @@ pub(super) struct Spool {
     path: PathBuf,
     /// Whole lines of it.
     length: u64,
+    /// Whether half a line may stand behind them.
+    is_torn: bool,
 }
 
 impl Spool {
     /// The spool at `path`, with what an earlier process has left in it.
     pub(super) fn open(path: PathBuf) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).read(true).append(true).open(&path)?;
-        let mut spool = Self { file, path, length: 0 };
+        let mut spool = Self { file, path, length: 0, is_torn: false };
         // A line that was being written when the process was killed was never vouched for.
         spool.length = spool.whole_lines()?;
         spool.file.set_len(spool.length)?;
@@ -51,11 +53,15 @@ impl Spool {
         if self.length + lines.len() as u64 > LARGEST {
             return Err(io::Error::new(io::ErrorKind::StorageFull, "the spool is full"));
         }
+        if self.is_torn {
+            self.file.set_len(self.length)?;
+            self.is_torn = false;
+        }
         let written = self.file.write_all(&lines).and_then(|()| self.file.sync_data());
         match written {
             Ok(()) => self.length += lines.len() as u64,
-            // What is half there is taken back; if not even that can be done, the next start does it.
-            Err(_) => drop(self.file.set_len(self.length)),
+            // What is half there is taken back: now, before the next line, or by the next start.
+            Err(_) => self.is_torn = self.file.set_len(self.length).is_err(),
         }
         written
     }

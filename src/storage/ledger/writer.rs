@@ -23,7 +23,7 @@ use super::{Flight, NotWritten, Shared};
 use crate::domain::clock::Clock;
 
 /// Entries of one transaction.
-const BATCH: usize = 512;
+pub(super) const BATCH: usize = 512;
 /// So often what could not be written is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// So many entries are kept when nothing can be written; what comes then is lost, and counted.

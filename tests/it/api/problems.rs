@@ -189,6 +189,30 @@ async fn an_unknown_outcome_a_full_house_and_a_key_at_work_say_when_to_come_back
 }
 
 #[tokio::test]
+async fn whoever_comes_after_the_last_call_is_asked_about_nowhere() {
+    let gateway = TestGateway::new().chain(&["aliyun"]).over("[server]\ndrain_timeout = \"1s\"").start().await;
+    gateway.fault("aliyun", r#"{"kind": "hang"}"#);
+    let body = anybody().body().to_string();
+    let (first, rest) = body.split_at(9);
+    let mut late = Raw::to(&gateway).await;
+    let head = "POST /v1/verify HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length:";
+    late.say(&format!("{head} {}\r\n\r\n{first}", body.len())).await;
+    let pair = anybody();
+    let stop = async {
+        eventually("the call is under way", async || gateway.sandbox.calls("aliyun") == 1).await;
+        gateway.begin_stop();
+    };
+    // Who waits is told at the last call.
+    let (told, ()) = tokio::join!(gateway.ask(&pair), stop);
+    assert_problem(&told, 503, "shutting_down");
+    late.say(rest).await;
+    let answer = late.rest().await;
+    assert!(answer.contains("shutting_down") && !answer.contains("may_have_been_billed"), "{answer}");
+    assert_eq!(gateway.sandbox.calls("aliyun"), 1, "nothing new was begun");
+    assert!(!gateway.stop().await);
+}
+
+#[tokio::test]
 async fn who_still_waits_when_the_process_goes_down_is_told_so() {
     let gateway = TestGateway::new().chain(&["aliyun"]).over("[server]\ndrain_timeout = \"1s\"").start().await;
     gateway.fault("aliyun", r#"{"kind": "hang"}"#);
@@ -200,6 +224,7 @@ async fn who_still_waits_when_the_process_goes_down_is_told_so() {
     let (reply, ()) = tokio::join!(gateway.ask(&pair), stop);
     assert_problem(&reply, 503, "shutting_down");
     assert_says_when(&reply);
+    assert_eq!(reply.body["may_have_been_billed"], true, "its call is under way");
     assert_eq!(reply.header("connection"), "close");
     assert!(!gateway.stop().await, "the call that hangs had to be cut");
 }

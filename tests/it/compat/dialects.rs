@@ -178,6 +178,46 @@ async fn a_call_that_does_not_answer_in_time_is_unknown_in_every_protocol() {
 }
 
 #[tokio::test]
+async fn who_waits_while_the_process_goes_down_is_not_told_that_nothing_was_begun() {
+    let unknown = [(500, "InternalError"), (500, "InternalError"), (504, "D504TO"), (504, "D504TO")];
+    let gateway = steady().chain(&["aliyun"]).over("[server]\ndrain_timeout = \"1s\"").start().await;
+    gateway.fault("aliyun", r#"{"kind": "hang"}"#);
+    let all = one_of_each();
+    let people: Vec<_> = all.iter().map(|_| anybody()).collect();
+    let asking = futures_util::future::join_all(all.iter().zip(&people).map(|(one, pair)| one.ask(&gateway, pair)));
+    let stop = async {
+        while gateway.sandbox.calls("aliyun") < 4 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        gateway.begin_stop();
+    };
+    let (answers, ()) = tokio::join!(asking, stop);
+    for (speaker, answer) in all.iter().zip(&answers) {
+        assert_eq!(answer.said(), words(speaker, unknown), "{}: {answer:?}", speaker.label());
+    }
+    assert!(!gateway.stop().await, "the calls that hang had to be cut");
+}
+
+#[tokio::test]
+async fn who_sends_slowly_and_is_nobody_stands_in_nobodys_way() {
+    use tokio::io::AsyncWriteExt;
+    let gateway = steady().over("[server]\nmax_in_flight = 2").start().await;
+    let mut slow = Vec::new();
+    for _ in 0..4 {
+        let mut socket = tokio::net::TcpStream::connect(gateway.public).await.unwrap();
+        let head = "POST / HTTP/1.1\r\nhost: x\r\nx-acs-action: Id2MetaVerify\r\nx-acs-version: 2019-03-07\r\ncontent-length: 10\r\n\r\n";
+        socket.write_all(head.as_bytes()).await.unwrap();
+        slow.push(socket);
+    }
+    // Two of them are being read by now, the others were sent away.
+    let shed = Speaker::new("aliyun", Proof::V1);
+    while shed.ask(&gateway, &right()).await.status() != 503 {}
+    // Who sends no body has nothing to be read.
+    let answer = gateway.ask_with(&right(), &[("authorization", "Bearer nobody")]).await;
+    assert_eq!(answer.code(), "unauthenticated", "REST is not in the queue behind them");
+}
+
+#[tokio::test]
 async fn a_wrong_key_is_refused_as_the_real_gateway_does() {
     let gateway = steady().start().await;
     for speaker in speakers() {

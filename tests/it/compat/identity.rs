@@ -88,6 +88,17 @@ async fn the_rate_and_the_day_of_a_client_are_the_same_in_every_protocol() {
 }
 
 #[tokio::test]
+async fn what_a_protocol_refuses_takes_nothing_from_the_day() {
+    let gateway = TestGateway::new().over(section("daily_cap = 1")).start().await;
+    let speaker = Speaker::new("yunyi", Proof::AppCode);
+    let refused = speaker.ask(&gateway, &Pair::new("", &anybody().id_number)).await;
+    assert!(speaker.heard(&right(), &refused).is_err(), "{refused:?}");
+    let pair = anybody();
+    let answer = speaker.ask(&gateway, &pair).await;
+    assert!(speaker.heard(&pair, &answer).is_ok(), "{answer:?}");
+}
+
+#[tokio::test]
 async fn who_tries_names_out_is_stopped_in_every_protocol() {
     for speaker in one_of_each() {
         let gateway = TestGateway::new().over(section("")).over("[enumeration]\nnames_per_number = 2").start().await;

@@ -34,6 +34,35 @@ async fn claims(folder: &Folder) -> usize {
 }
 
 #[tokio::test]
+async fn who_leaves_while_the_answer_is_written_has_finished_the_key_and_pays_once() {
+    let folder = Folder::new();
+    let nothing_remembered = "[cache]\nmatch_ttl = \"0s\"";
+    let gateway = folder.gateway().chain(&["aliyun"]).over(nothing_remembered).start().await;
+    gateway.fault("aliyun", r#"{"kind": "slow", "delay": "200ms", "times": 1}"#);
+    let pair = anybody();
+    let url = format!("http://{}/v1/verify", gateway.public);
+    let request = gateway.http.post(url).header("content-type", "application/json").header(KEY.0, KEY.1);
+    let asking = tokio::spawn(request.body(pair.body().to_string()).send());
+    eventually("the call is under way", async || gateway.sandbox.calls("aliyun") == 1).await;
+    // So long as somebody else has the file, the answer waits to be written.
+    let mut other = connection(&folder).await;
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let billed = [("provider", "aliyun"), ("billed", "yes")];
+    eventually("it has answered", async || gateway.metric("idgate_billed_calls_total", &billed).await > 0.0).await;
+    asking.abort();
+    let _ = asking.await;
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    let retry = gateway.ask_with(&pair, &[KEY, NO_CACHE]).await;
+    assert_eq!((retry.verdict(), gateway.sandbox.calls("aliyun")), ("match", 1), "{retry:?}");
+    assert!(replayed(&retry), "{retry:?}");
+    assert!(gateway.stop().await);
+    let again = start(&folder).await;
+    let after = again.ask_with(&pair, &[KEY]).await;
+    assert!(replayed(&after));
+    assert_eq!(after.body["verification_id"], retry.body["verification_id"], "the same after a restart");
+}
+
+#[tokio::test]
 async fn a_restart_between_call_and_retry_keeps_the_whole_answer() {
     let folder = Folder::new();
     let gateway = folder.gateway().chain(&["yunyi", "aliyun"]).start().await;

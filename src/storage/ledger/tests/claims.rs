@@ -104,3 +104,18 @@ async fn a_file_from_before_there_were_claims_goes_on() {
     assert_eq!(folder.entries().await, ["1 call verdict yes", "2 answer match", "3 claim payout", "4 answer match"]);
     assert!(folder.check().await.is_ok());
 }
+
+#[tokio::test]
+async fn a_key_is_found_however_long_others_look_something_up() {
+    let folder = Folder::new("claims-busy");
+    let ledger = folder.open().await;
+    let claimed = claim(&ledger, 1).await;
+    let pool = ledger.reader().unwrap().pool().clone();
+    let mut busy = Vec::new();
+    for _ in 0..pool.options().get_max_connections() {
+        busy.push(pool.acquire().await.unwrap());
+    }
+    assert_eq!(ledger.claimed(&key(1), 0).await.unwrap().map(|known| known.claim), Some(claimed));
+    drop(busy);
+    ledger.close().await;
+}
