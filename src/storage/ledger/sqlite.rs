@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, Row, SqlSafeStr};
+use sqlx::sqlite::{Sqlite, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, QueryBuilder, Row, SqlSafeStr};
 use uuid::Uuid;
 
 use super::entry::Entry;
@@ -18,6 +18,9 @@ use super::trouble::OpenError;
 
 /// So long a statement waits for another process that holds the file; then entries go to the spool.
 const BUSY: Duration = Duration::from_millis(250);
+
+/// Rows of one statement. Each statement is a way to the database's thread and back, which costs more than the row.
+const AT_ONCE: usize = 64;
 
 /// The connection that writes.
 #[derive(Debug)]
@@ -81,19 +84,35 @@ impl Store {
 
     async fn try_append<'a>(&mut self, entries: impl Iterator<Item = &'a Entry>) -> Result<(), sqlx::Error> {
         let known = self.last.take();
-        let mut transaction = self.connection().await?.begin_with("BEGIN IMMEDIATE").await?;
-        let mut last = match known {
+        // Plain strings and numbers always make a JSON text.
+        let bodies: Result<Vec<String>, _> = entries.map(serde_json::to_string).collect();
+        let bodies = bodies.map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+        let connection = self.connection().await?;
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let before = match known {
             Some(last) => last,
             None => end_of(&mut transaction).await?,
         };
-        for entry in entries {
-            // Plain strings and numbers always make a JSON text.
-            let body = serde_json::to_string(entry).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
-            let (seq, seal) = (last.0 + 1, last.1.next(last.0 + 1, &body));
-            let text = "INSERT INTO entries (seq, body, hash) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING";
-            let insert = sqlx::query(text).bind(seq).bind(body).bind(seal.0.to_vec());
-            if insert.execute(&mut *transaction).await?.rows_affected() > 0 {
-                last = (seq, seal);
+        let mut last = before;
+        let mut all_new = true;
+        for part in bodies.chunks(AT_ONCE) {
+            let mut rows = Vec::with_capacity(part.len());
+            for body in part {
+                last = (last.0 + 1, last.1.next(last.0 + 1, body));
+                rows.push((last, body));
+            }
+            all_new &= insert(&mut transaction, &rows).await? == rows.len() as u64;
+        }
+        if !all_new {
+            // Some were there already, so that those behind them have another number and seal: once more, one by one.
+            transaction.rollback().await?;
+            transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+            last = before;
+            for body in &bodies {
+                let next = (last.0 + 1, last.1.next(last.0 + 1, body));
+                if insert(&mut transaction, &[(next, body)]).await? > 0 {
+                    last = next;
+                }
             }
         }
         transaction.commit().await?;
@@ -161,6 +180,16 @@ impl Store {
 
 async fn connect(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
     options(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal).connect().await
+}
+
+/// Writes these rows, but for those whose id is there already; how many they were.
+async fn insert(connection: &mut SqliteConnection, rows: &[((i64, Seal), &String)]) -> Result<u64, sqlx::Error> {
+    let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO entries (seq, body, hash) ");
+    query.push_values(rows, |mut row, ((seq, seal), body)| {
+        row.push_bind(*seq).push_bind(body.as_str()).push_bind(seal.0.to_vec());
+    });
+    query.push(" ON CONFLICT (id) DO NOTHING");
+    Ok(query.build().execute(connection).await?.rows_affected())
 }
 
 async fn end_of(connection: &mut SqliteConnection) -> Result<(i64, Seal), sqlx::Error> {
