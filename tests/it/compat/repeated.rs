@@ -1,0 +1,73 @@
+//! What is one request and what are two, asked of the codecs directly: HTTP/2 hands on what HTTP/1 takes off.
+
+use std::cell::RefCell;
+
+use bytes::Bytes;
+use http::Request;
+use idgate::domain::personal::Secret;
+use idgate::providers::{Claim, Credential, Keyring, Stamp};
+use jiff::Timestamp;
+
+use super::{Proof, Speaker, right, speakers};
+
+/// The key ring of one caller, which knows again what it was shown.
+struct Memory {
+    credential: Credential,
+    seen: RefCell<Vec<String>>,
+}
+
+impl Memory {
+    fn of(speaker: &Speaker) -> Self {
+        let (id, secret) = (speaker.id.clone(), Secret::new(speaker.secret.as_str()));
+        let credential = match speaker.proof {
+            Proof::V1 | Proof::V3 => Credential::AccessKey { id, secret, security_token: None },
+            Proof::AppKey(_) => Credential::AppKey { key: id, secret },
+            Proof::AppCode => Credential::AppCode(secret),
+        };
+        Self { credential, seen: RefCell::default() }
+    }
+}
+
+impl Keyring for Memory {
+    fn find(&self, claim: Claim<'_>) -> Option<&Credential> {
+        self.credential.find(claim)
+    }
+
+    fn is_new(&self, _claim: Claim<'_>, nonce: &str, _until: Timestamp) -> bool {
+        let mut seen = self.seen.borrow_mut();
+        let is_new = !seen.iter().any(|known| known == nonce);
+        seen.push(nonce.to_owned());
+        is_new
+    }
+}
+
+fn stamp() -> Stamp {
+    Stamp { now: "2026-11-22T08:00:00Z".parse().unwrap(), nonce: "0b6d5f5e".to_owned() }
+}
+
+fn is_served(speaker: &Speaker, request: &Request<Bytes>, keys: &Memory) -> bool {
+    speaker.protocol().decode_request(request, keys, &stamp()).0.is_ok()
+}
+
+#[test]
+fn blanks_around_a_header_make_no_other_request() {
+    for speaker in speakers().into_iter().filter(Speaker::is_signed) {
+        let origin = speaker.signed("idgate.example", &right(), &stamp());
+        assert!(is_served(&speaker, &origin, &Memory::of(&speaker)), "{}", speaker.label());
+        for name in origin.headers().keys() {
+            for (before, after) in [("", " "), (" ", ""), ("", "\t"), ("\t ", " \t")] {
+                let value = format!("{before}{}{after}", origin.headers()[name].to_str().unwrap());
+                let mut padded = origin.clone();
+                padded.headers_mut().insert(name, value.parse().unwrap());
+                let what = format!("{} {name}: {value:?}", speaker.label());
+                let keys = Memory::of(&speaker);
+                assert!(is_served(&speaker, &origin, &keys) && !is_served(&speaker, &padded, &keys), "{what}");
+                let keys = Memory::of(&speaker);
+                let is_read = is_served(&speaker, &padded, &keys);
+                assert_eq!(is_served(&speaker, &origin, &keys), !is_read, "{what}");
+                // V3 signs what is between the blanks; who signs that is believed with them.
+                assert!(is_read || speaker.proof != Proof::V3 || name == "authorization", "{what}");
+            }
+        }
+    }
+}
