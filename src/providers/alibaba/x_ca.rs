@@ -163,6 +163,10 @@ pub fn verify<'a>(request: &'a Request<Bytes>, secret: &Secret, now: Timestamp) 
     let headers = request.headers();
     let listed = text(headers, &SIGNATURE_HEADERS).ok_or(Broken::WrongSignature)?;
     let listed: Vec<&str> = listed.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+    // The list itself is not signed: `x-ca-nonce:abc` in it would sign the line that a nonce `abc:` has signed.
+    if !listed.iter().all(|name| HeaderName::from_bytes(name.as_bytes()).is_ok()) {
+        return Err(Broken::WrongSignature);
+    }
     let signed = |header: HeaderName| listed.iter().any(|name| name.eq_ignore_ascii_case(header.as_str()));
 
     let at = text(headers, &TIMESTAMP).and_then(|millis| millis.parse().ok());
