@@ -6,6 +6,8 @@
 //!
 //! A new algorithm is a variant of [`Algorithm`] and a line in its `mac`.
 
+use std::fmt;
+
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use hmac::digest::block_api::EagerHash;
@@ -144,12 +146,19 @@ pub fn sign_listed(
 }
 
 /// What makes a signed request unlike every other, and for how long somebody has to know it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Seen<'a> {
     /// The nonce; without one among what is signed, the signature itself.
     pub nonce: &'a str,
     /// When the request is no longer good.
     pub until: Timestamp,
+}
+
+impl fmt::Debug for Seen<'_> {
+    /// Without the nonce, which may be the signature.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seen").field("until", &self.until).finish_non_exhaustive()
+    }
 }
 
 /// Checks the signature of `request` in constant time. Finding `secret` by [`KEY`] and refusing a repeated nonce is up

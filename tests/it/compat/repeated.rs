@@ -5,6 +5,8 @@ use std::cell::RefCell;
 use bytes::Bytes;
 use http::Request;
 use idgate::domain::personal::Secret;
+use idgate::providers::alibaba::x_ca::Algorithm;
+use idgate::providers::alibaba::{acs3, x_ca};
 use idgate::providers::{Claim, Credential, Keyring, Stamp};
 use jiff::Timestamp;
 
@@ -47,6 +49,26 @@ fn stamp() -> Stamp {
 
 fn is_served(speaker: &Speaker, request: &Request<Bytes>, keys: &Memory) -> bool {
     speaker.protocol().decode_request(request, keys, &stamp()).0.is_ok()
+}
+
+#[test]
+fn no_secret_and_no_signature_shows_in_the_debug_form_of_what_is_presented() {
+    for claim in [Claim::AppCode("canary"), Claim::AccessKeyId("canary"), Claim::AppKey("canary")] {
+        assert!(!format!("{claim:?}").contains("canary"), "{claim:?}");
+    }
+    let secret = Secret::new("s");
+    let mut request = Request::get("http://idgate.example/").body(Bytes::new()).unwrap();
+    acs3::sign(&mut request, "canary", &secret).unwrap();
+    let authorization = request.headers()["authorization"].to_str().unwrap();
+    let shown = format!("{:?}", acs3::Presented::read(request.headers()).unwrap());
+    assert!(!shown.contains("canary") && !shown.contains(&authorization[authorization.len() - 64..]), "{shown}");
+    // Without a nonce the signature stands for it.
+    request.headers_mut().insert(x_ca::TIMESTAMP, stamp().now.as_millisecond().into());
+    let listed = ["x-ca-key", "x-ca-timestamp"];
+    x_ca::sign_listed(&mut request, &secret, Algorithm::default(), &listed).unwrap();
+    let seen = x_ca::verify(&request, &secret, stamp().now).unwrap();
+    let shown = format!("{seen:?}");
+    assert!(!seen.nonce.is_empty() && !shown.contains(seen.nonce), "{shown}");
 }
 
 #[test]
