@@ -29,6 +29,17 @@ impl fmt::Debug for Claim<'_> {
     }
 }
 
+/// What became of a nonce that a caller has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It came for the first time, and is known from now on.
+    New,
+    /// It came before.
+    Seen,
+    /// It cannot be known, because too many of this caller's are: whoever shows it is too fast.
+    NoRoom,
+}
+
 /// Looks up credentials of callers: a simulator knows one, a drop-in edge many.
 pub trait Keyring {
     /// The credential of the claimed caller, if there is one. Compares bearer secrets in constant time.
@@ -39,12 +50,12 @@ pub trait Keyring {
         false
     }
 
-    /// The last word about a caller whose signature is right: whether it shows this `nonce` for the first time, which has
-    /// to be known until `until`, when the signature's time is over. Not asked about an AppCode, which signs nothing.
+    /// The last word about a caller whose signature is right: takes its `nonce`, which has to be known until `until`, when
+    /// the signature's time is over. Only [`Taken::New`] is believed. Not asked about an AppCode, which signs nothing.
     ///
-    /// Who has no memory believes so.
-    fn is_new(&self, _claim: Claim<'_>, _nonce: &str, _until: Timestamp) -> bool {
-        true
+    /// To who has no memory each is new.
+    fn take_nonce(&self, _claim: Claim<'_>, _nonce: &str, _until: Timestamp) -> Taken {
+        Taken::New
     }
 
     /// Whether an AppCode counts in the query too, where other people's logs may keep it.

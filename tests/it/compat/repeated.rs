@@ -1,4 +1,4 @@
-//! What is one request and what are two, asked of the codecs directly: HTTP/2 hands on what HTTP/1 takes off.
+//! What is one request and what are two. The codecs are asked directly where HTTP/1 takes off what HTTP/2 hands on.
 
 use std::cell::RefCell;
 
@@ -7,10 +7,11 @@ use http::Request;
 use idgate::domain::personal::Secret;
 use idgate::providers::alibaba::x_ca::Algorithm;
 use idgate::providers::alibaba::{acs3, x_ca};
-use idgate::providers::{Claim, Credential, Keyring, Stamp};
+use idgate::providers::{Claim, Credential, Keyring, Stamp, Taken};
 use jiff::Timestamp;
 
-use super::{Proof, Speaker, right, speakers};
+use super::{Proof, Speaker, right, section, send, speakers};
+use crate::support::TestGateway;
 
 /// The key ring of one caller, which knows again what it was shown.
 struct Memory {
@@ -35,11 +36,13 @@ impl Keyring for Memory {
         self.credential.find(claim)
     }
 
-    fn is_new(&self, _claim: Claim<'_>, nonce: &str, _until: Timestamp) -> bool {
+    fn take_nonce(&self, _claim: Claim<'_>, nonce: &str, _until: Timestamp) -> Taken {
         let mut seen = self.seen.borrow_mut();
-        let is_new = !seen.iter().any(|known| known == nonce);
+        if seen.iter().any(|known| known == nonce) {
+            return Taken::Seen;
+        }
         seen.push(nonce.to_owned());
-        is_new
+        Taken::New
     }
 }
 
@@ -92,4 +95,29 @@ fn blanks_around_a_header_make_no_other_request() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_key_that_has_used_up_its_room_is_too_fast_and_no_request_of_it_is_answered_again() {
+    let gateway = TestGateway::new()
+        .over(section("rate_limit = 1\nburst = 1"))
+        .over("[compat]\nnonces_per_key = 1000")
+        .start()
+        .await;
+    let signed = [Speaker::new("aliyun", Proof::V3), Speaker::new("muzhiyun", Proof::AppKey(Algorithm::default()))];
+    let answered = signed[0].request(&gateway, &right());
+    assert_eq!(send(&gateway, answered.clone()).await.status(), 200);
+    for speaker in &signed {
+        // Refused as too fast, and yet believed.
+        for _ in 0..1000 {
+            speaker.ask(&gateway, &right()).await;
+        }
+    }
+    assert_eq!(gateway.metric("idgate_compat_nonces_refused_total", &[]).await, 1.0);
+    for (speaker, said) in signed.iter().zip([(400, "Throttling.User"), (429, "T429PA")]) {
+        let answer = speaker.ask(&gateway, &right()).await;
+        assert_eq!(answer.said(), (said.0, said.1.to_owned()), "{}: {answer:?}", speaker.label());
+    }
+    assert_eq!(gateway.metric("idgate_compat_nonces_refused_total", &[]).await, 3.0);
+    assert_eq!(send(&gateway, answered).await.word(), "SignatureNonceUsed");
 }

@@ -13,7 +13,7 @@ use crate::domain::personal::{Personal, Secret};
 use crate::providers::alibaba::seal::{self, Flaw};
 use crate::providers::alibaba::{acs3, form, pop_error, rpc_v1};
 use crate::providers::dialect::Addressed;
-use crate::providers::{Asked, Claim, Code, Credential, Keyring, Refusal, ReplyTo, Stamp};
+use crate::providers::{Asked, Claim, Code, Credential, Keyring, Refusal, ReplyTo, Stamp, Taken};
 
 /// What `request` asks of `action`, or the refusal; and what the answer is shaped by.
 pub(super) fn decode(
@@ -225,7 +225,11 @@ fn still_good(keys: &dyn Keyring, id: &str, is_temporary: bool) -> Result<(), &'
 /// Whether this nonce comes with this key for the first time. It is good for as long as its time stamp is.
 fn first_time(keys: &dyn Keyring, id: &str, (nonce, time): (&str, &str)) -> Result<(), &'static Code> {
     let until = seal::end_of(time).ok_or(&pop_error::TIME_FORMAT)?;
-    if keys.is_new(Claim::AccessKeyId(id), nonce, until) { Ok(()) } else { Err(&pop_error::NONCE_USED) }
+    match keys.take_nonce(Claim::AccessKeyId(id), nonce, until) {
+        Taken::New => Ok(()),
+        Taken::Seen => Err(&pop_error::NONCE_USED),
+        Taken::NoRoom => Err(&pop_error::THROTTLED),
+    }
 }
 
 /// The row that says what is wrong with a signature.
