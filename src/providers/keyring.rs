@@ -1,5 +1,6 @@
 //! Whose requests are taken: how whoever answers in a provider's protocol finds the credential of a caller.
 
+use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -7,7 +8,7 @@ use jiff::Timestamp;
 use super::Credential;
 
 /// Who a request claims to be from; finds the credential to check it with.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub enum Claim<'a> {
     /// An AccessKey id.
     AccessKeyId(&'a str),
@@ -15,6 +16,28 @@ pub enum Claim<'a> {
     AppCode(&'a str),
     /// An AppKey.
     AppKey(&'a str),
+}
+
+impl fmt::Debug for Claim<'_> {
+    /// Without what is claimed: an AppCode is a secret, and whatever strangers send may be one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Claim::AccessKeyId(_) => "AccessKeyId(…)",
+            Claim::AppCode(_) => "AppCode(…)",
+            Claim::AppKey(_) => "AppKey(…)",
+        })
+    }
+}
+
+/// What became of a nonce that a caller has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It came for the first time, and is known from now on.
+    New,
+    /// It came before.
+    Seen,
+    /// It cannot be known, because too many of this caller's are: whoever shows it is too fast.
+    NoRoom,
 }
 
 /// Looks up credentials of callers: a simulator knows one, a drop-in edge many.
@@ -27,12 +50,12 @@ pub trait Keyring {
         false
     }
 
-    /// The last word about a caller whose signature is right: whether it shows this `nonce` for the first time, which has
-    /// to be known until `until`, when the signature's time is over. Not asked about an AppCode, which signs nothing.
+    /// The last word about a caller whose signature is right: takes its `nonce`, which has to be known until `until`, when
+    /// the signature's time is over. Only [`Taken::New`] is believed. Not asked about an AppCode, which signs nothing.
     ///
-    /// Who has no memory believes so.
-    fn is_new(&self, _claim: Claim<'_>, _nonce: &str, _until: Timestamp) -> bool {
-        true
+    /// To who has no memory each is new.
+    fn take_nonce(&self, _claim: Claim<'_>, _nonce: &str, _until: Timestamp) -> Taken {
+        Taken::New
     }
 
     /// Whether an AppCode counts in the query too, where other people's logs may keep it.

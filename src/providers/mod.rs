@@ -42,7 +42,7 @@ mod muzhiyun;
 pub mod source;
 mod yunyi;
 
-pub use self::keyring::{Claim, Keyring};
+pub use self::keyring::{Claim, Keyring, Taken};
 
 /// Every driver. A new provider is one line here.
 pub static DRIVERS: &[&Driver] = &[&aliyun::DRIVER, &aliyun_intl::DRIVER, &muzhiyun::DRIVER, &yunyi::DRIVER];

@@ -21,7 +21,7 @@ const SERIES: &[&str] = &[
     "idgate_cache_entries",
     "idgate_calls_avoided_total",
     "idgate_client_key_expiry_timestamp_seconds",
-    "idgate_compat_nonces_forgotten_total",
+    "idgate_compat_nonces_refused_total",
     "idgate_dns_lookups_total",
     "idgate_config_reloads_total",
     "idgate_cost_yuan_total",

@@ -4,6 +4,8 @@
 //! the gateway acts on may stay unsigned: `host`, `content-type` and every `x-acs-…` header that is there. Headers
 //! that proxies and HTTP clients like to rewrite (`accept`, `user-agent`) are not signed by us, yet may be by others.
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::Request;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue};
@@ -25,7 +27,7 @@ pub const NONCE: HeaderName = HeaderName::from_static("x-acs-signature-nonce");
 pub const BODY_HASH: HeaderName = HeaderName::from_static("x-acs-content-sha256");
 
 /// Who signed, which headers, and the result: the `Authorization` header taken apart.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Presented<'a> {
     /// The AccessKey id.
     pub key_id: &'a str,
@@ -46,6 +48,13 @@ impl<'a> Presented<'a> {
             .and_then(|(key_id, rest)| Some((key_id, rest.split_once(",Signature=")?)));
         let (key_id, (signed_headers, signature)) = fields.ok_or(Flaw::Incomplete)?;
         Ok(Self { key_id, signed_headers, signature })
+    }
+}
+
+impl fmt::Debug for Presented<'_> {
+    /// Without the signature, and without the rest: a stranger may have put anything there.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Presented(…)")
     }
 }
 
@@ -109,7 +118,7 @@ pub fn canonical_request(request: &Request<Bytes>, signed_headers: &str) -> Opti
     for name in signed_headers.split(';') {
         out.push_str(name);
         out.push(':');
-        out.push_str(only(headers, name)?.trim());
+        out.push_str(only(headers, name)?);
         out.push('\n');
     }
     out.push('\n');
@@ -138,10 +147,16 @@ fn must_sign(name: &str) -> bool {
     matches!(name, "host" | "content-type") || name.starts_with("x-acs-")
 }
 
+/// A header's value as it is signed: without the blanks around it. HTTP/1 takes them off, HTTP/2 does not, so whoever acts on
+/// a signed header has to read it through this; else one signature would be good for many values.
+pub fn text(value: &HeaderValue) -> Option<&str> {
+    value.to_str().ok().map(|text| text.trim_matches([' ', '\t']))
+}
+
 /// The text of a header that is there exactly once. A second one would be read by some and signed by others.
 fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     // Going through the few headers of a request is cheaper than making a key of each name. (Names here are lower-case.)
     let mut found = headers.iter().filter(|(key, _)| key.as_str() == name).map(|(_, value)| value);
     let first = found.next()?;
-    if found.next().is_some() { None } else { first.to_str().ok() }
+    if found.next().is_some() { None } else { text(first) }
 }

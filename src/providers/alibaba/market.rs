@@ -26,7 +26,7 @@ use crate::domain::personal::Personal;
 use crate::domain::verdict::{Finding, Verdict};
 use crate::providers::dialect::{Addressed, Told};
 use crate::providers::{
-    Access, Asked, Claim, Code, Configured, Credential, Keyring, Protocol, Refusal, ReplyTo, Settings, Stamp,
+    Access, Asked, Claim, Code, Configured, Credential, Keyring, Protocol, Refusal, ReplyTo, Settings, Stamp, Taken,
     is_redirect,
 };
 
@@ -167,8 +167,11 @@ pub fn open(request: &Request<Bytes>, route: &Route, keys: &dyn Keyring, now: Ti
         Broken::WrongSignature => &market_error::WRONG_SIGNATURE,
         Broken::WrongContentMd5 => &market_error::WRONG_CONTENT_MD5,
     })?;
-    let is_new = keys.is_new(Claim::AppKey(key), seen.nonce, seen.until);
-    if is_new { Ok(()) } else { Err(&market_error::NONCE_USED) }
+    match keys.take_nonce(Claim::AppKey(key), seen.nonce, seen.until) {
+        Taken::New => Ok(()),
+        Taken::Seen => Err(&market_error::NONCE_USED),
+        Taken::NoRoom => Err(&market_error::THROTTLED),
+    }
 }
 
 /// The AppCode in the query, where few take it.

@@ -6,6 +6,8 @@
 //!
 //! A new algorithm is a variant of [`Algorithm`] and a line in its `mac`.
 
+use std::fmt;
+
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use hmac::digest::block_api::EagerHash;
@@ -144,12 +146,19 @@ pub fn sign_listed(
 }
 
 /// What makes a signed request unlike every other, and for how long somebody has to know it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Seen<'a> {
     /// The nonce; without one among what is signed, the signature itself.
     pub nonce: &'a str,
     /// When the request is no longer good.
     pub until: Timestamp,
+}
+
+impl fmt::Debug for Seen<'_> {
+    /// Without the nonce, which may be the signature.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seen").field("until", &self.until).finish_non_exhaustive()
+    }
 }
 
 /// Checks the signature of `request` in constant time. Finding `secret` by [`KEY`] and refusing a repeated nonce is up
@@ -163,6 +172,10 @@ pub fn verify<'a>(request: &'a Request<Bytes>, secret: &Secret, now: Timestamp) 
     let headers = request.headers();
     let listed = text(headers, &SIGNATURE_HEADERS).ok_or(Broken::WrongSignature)?;
     let listed: Vec<&str> = listed.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+    // The list itself is not signed: `x-ca-nonce:abc` in it would sign the line that a nonce `abc:` has signed.
+    if !listed.iter().all(|name| HeaderName::from_bytes(name.as_bytes()).is_ok()) {
+        return Err(Broken::WrongSignature);
+    }
     let signed = |header: HeaderName| listed.iter().any(|name| name.eq_ignore_ascii_case(header.as_str()));
 
     let at = text(headers, &TIMESTAMP).and_then(|millis| millis.parse().ok());

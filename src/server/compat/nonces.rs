@@ -1,9 +1,9 @@
 //! Which signed requests were here before.
 //!
 //! Invariants: a nonce is known until the time stamp that it was signed with is no longer good, so that no request is
-//! believed twice. Each key has a room of its own and of a bounded size: when it is full, the nonces that end first are
-//! forgotten, and counted, since their requests could be repeated. A nonce is written down only after its signature was
-//! found right, so that strangers fill nothing. All of it is gone with the process.
+//! believed twice. Each key has a room of its own and of a bounded size: when it is full, no new nonce is taken until others
+//! end, and the refusals are counted; to forget one would be to believe its request again. A nonce is written down only
+//! after its signature was found right, so that strangers fill nothing. All of it is gone with the process.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -12,13 +12,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use prometheus::{IntCounter, Registry};
 
+use crate::providers::Taken;
+
 /// The nonces of all keys.
 #[derive(Debug)]
 pub(super) struct Nonces {
     rooms: Mutex<Rooms>,
     /// Keyed by chance: nobody can make two nonces look alike.
     hasher: RandomState,
-    forgotten: IntCounter,
+    refused: IntCounter,
 }
 
 #[derive(Debug, Default)]
@@ -42,34 +44,28 @@ impl Nonces {
     /// # Errors
     /// When `registry` has its metric already.
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let help = "Nonces of signed requests that were forgotten before their time, for want of room.";
-        let forgotten = IntCounter::new("idgate_compat_nonces_forgotten_total", help)?;
-        registry.register(Box::new(forgotten.clone()))?;
-        Ok(Self { rooms: Mutex::default(), hasher: RandomState::new(), forgotten })
+        let help = "Signed requests that were refused because their nonces could not be known, for want of room.";
+        let refused = IntCounter::new("idgate_compat_nonces_refused_total", help)?;
+        registry.register(Box::new(refused.clone()))?;
+        Ok(Self { rooms: Mutex::default(), hasher: RandomState::new(), refused })
     }
 
-    /// Whether `nonce` comes with `key` for the first time; it does not until `until`. Of each key `most` are known.
-    pub(super) fn first_time(
-        &self,
-        key: &Arc<str>,
-        nonce: &str,
-        until: Timestamp,
-        now: Timestamp,
-        most: usize,
-    ) -> bool {
+    /// Takes the `nonce` that comes with `key`, to be known until `until`. Of each key `most` are known.
+    pub(super) fn take(&self, key: &Arc<str>, nonce: &str, until: Timestamp, now: Timestamp, most: usize) -> Taken {
         let print = self.hasher.hash_one(nonce);
         let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
         rooms.sweep(minute(now));
         let room = rooms.of_keys.entry(Arc::clone(key)).or_default();
         if room.known.contains(&print) {
-            return false;
+            return Taken::Seen;
         }
-        while room.known.len() >= most.max(1) {
-            self.forgotten.inc_by(room.forget_first());
+        if room.known.len() >= most {
+            self.refused.inc();
+            return Taken::NoRoom;
         }
         room.known.insert(print);
         room.by_end.entry(minute(until)).or_default().push(print);
-        true
+        Taken::New
     }
 }
 
@@ -90,13 +86,11 @@ impl Rooms {
 }
 
 impl Room {
-    /// Forgets those that end first, and says how many that were.
-    fn forget_first(&mut self) -> u64 {
-        let first = self.by_end.pop_first().map(|(_, prints)| prints).unwrap_or_default();
-        for print in &first {
-            self.known.remove(print);
+    /// Forgets those that end first.
+    fn forget_first(&mut self) {
+        for print in self.by_end.pop_first().map(|(_, prints)| prints).unwrap_or_default() {
+            self.known.remove(&print);
         }
-        first.len() as u64
     }
 }
 
@@ -119,43 +113,48 @@ mod tests {
     #[test]
     fn a_nonce_is_known_until_its_time_is_over_and_to_its_own_key_only() {
         let (nonces, one, other) = (empty(), Arc::from("one"), Arc::from("other"));
-        let shown = |key: &Arc<str>, now: &str| nonces.first_time(key, "n", at("08:15:00"), at(now), 10);
-        assert!(shown(&one, "08:00:00"));
-        assert!(shown(&other, "08:00:00"));
+        let shown = |key: &Arc<str>, now: &str| nonces.take(key, "n", at("08:15:00"), at(now), 10);
+        assert_eq!(shown(&one, "08:00:00"), Taken::New);
+        assert_eq!(shown(&other, "08:00:00"), Taken::New);
         for now in ["08:00:00", "08:14:59", "08:15:00"] {
-            assert!(!shown(&one, now), "{now}");
+            assert_eq!(shown(&one, now), Taken::Seen, "{now}");
         }
         // By now the signature itself is refused, and the room is empty again.
-        assert!(nonces.first_time(&one, "m", at("08:40:00"), at("08:16:00"), 10));
+        assert_eq!(nonces.take(&one, "m", at("08:40:00"), at("08:16:00"), 10), Taken::New);
         assert_eq!(nonces.rooms.lock().unwrap().of_keys.len(), 1);
         assert_eq!(nonces.rooms.lock().unwrap().of_keys[&one].known.len(), 1);
     }
 
     #[test]
-    fn a_full_room_forgets_what_ends_first_and_counts_it() {
+    fn a_full_room_takes_no_new_nonce_until_others_end_and_forgets_none() {
         let (nonces, key) = (empty(), Arc::from("key"));
-        let now = at("08:00:00");
-        let show = |nonce: &str, until: &str| nonces.first_time(&key, nonce, at(until), now, 3);
-        assert!(show("late", "08:20:00") && show("early", "08:10:00") && show("next", "08:11:00"));
-        assert!(!show("early", "08:10:00"));
-        assert!(show("one more", "08:15:00"));
-        assert_eq!(nonces.forgotten.get(), 1);
-        assert!(!show("late", "08:20:00") && !show("next", "08:11:00") && !show("one more", "08:15:00"));
-        assert!(show("early", "08:10:00"), "it was forgotten, which is counted");
+        let show = |nonce: &str, until: &str, now: &str| nonces.take(&key, nonce, at(until), at(now), 2);
+        assert_eq!(show("early", "08:10:00", "08:00:00"), Taken::New);
+        assert_eq!(show("late", "08:20:00", "08:00:00"), Taken::New);
+        for _ in 0..2 {
+            assert_eq!(show("one more", "08:15:00", "08:00:00"), Taken::NoRoom);
+        }
+        assert_eq!(nonces.refused.get(), 2);
+        assert_eq!(show("early", "08:10:00", "08:10:00"), Taken::Seen);
+        assert_eq!(show("late", "08:20:00", "08:10:00"), Taken::Seen);
+        assert_eq!(show("one more", "08:26:00", "08:11:00"), Taken::New);
+        // A smaller room is not emptied for it.
+        assert_eq!(nonces.take(&key, "late", at("08:20:00"), at("08:11:00"), 1), Taken::Seen);
+        assert_eq!(nonces.take(&key, "another", at("08:26:00"), at("08:11:00"), 1), Taken::NoRoom);
     }
 
     #[test]
     fn a_clock_that_jumps_back_forgets_nothing() {
         let (nonces, key) = (empty(), Arc::from("key"));
-        assert!(nonces.first_time(&key, "n", at("08:15:00"), at("08:00:00"), 10));
-        assert!(nonces.first_time(&key, "m", at("07:15:00"), at("07:00:00"), 10));
-        assert!(!nonces.first_time(&key, "n", at("08:15:00"), at("07:00:00"), 10));
+        assert_eq!(nonces.take(&key, "n", at("08:15:00"), at("08:00:00"), 10), Taken::New);
+        assert_eq!(nonces.take(&key, "m", at("07:15:00"), at("07:00:00"), 10), Taken::New);
+        assert_eq!(nonces.take(&key, "n", at("08:15:00"), at("07:00:00"), 10), Taken::Seen);
     }
 
     #[test]
     fn of_many_threads_with_one_nonce_one_is_the_first() {
         let (nonces, key) = (empty(), Arc::from("key"));
-        let first = || nonces.first_time(&key, "n", at("08:15:00"), at("08:00:00"), 10);
+        let first = || nonces.take(&key, "n", at("08:15:00"), at("08:00:00"), 10) == Taken::New;
         let firsts: usize = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..16).map(|_| scope.spawn(first)).collect();
             threads.into_iter().map(|thread| usize::from(thread.join().unwrap())).sum()

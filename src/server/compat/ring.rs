@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::Config;
 use super::nonces::Nonces;
-use crate::providers::{Claim, Credential, Keyring};
+use crate::providers::{Claim, Credential, Keyring, Taken};
 use crate::server::api::issued::{Holder, IssuedKeys};
 
 /// The key ring for one request.
@@ -51,13 +51,13 @@ impl Keyring for Ring<'_> {
         self.claimed(claim).is_some_and(|holder| holder.has_ended(self.now))
     }
 
-    fn is_new(&self, claim: Claim<'_>, nonce: &str, until: Timestamp) -> bool {
-        let Some(holder) = self.claimed(claim) else { return false };
-        let is_new = self.nonces.first_time(&holder.id, nonce, until, self.now, self.config.nonces_per_key);
-        if is_new {
+    fn take_nonce(&self, claim: Claim<'_>, nonce: &str, until: Timestamp) -> Taken {
+        let Some(holder) = self.claimed(claim) else { return Taken::Seen };
+        let taken = self.nonces.take(&holder.id, nonce, until, self.now, self.config.nonces_per_key);
+        if taken == Taken::New {
             self.proven.set(Some(holder));
         }
-        is_new
+        taken
     }
 
     fn takes_app_code_in_query(&self) -> bool {

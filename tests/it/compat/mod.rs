@@ -29,6 +29,7 @@ mod configuration;
 mod dialects;
 mod identity;
 mod mutation;
+mod repeated;
 mod words;
 
 pub const ACCESS_KEY: &str = "IDGTESTACCESSKEY0001";

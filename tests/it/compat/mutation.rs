@@ -145,7 +145,7 @@ impl Mutator {
 
     fn once(&mut self, wire: &mut Wire, other: &Wire) {
         let at = self.0.usize(0..wire.headers.len().max(1));
-        match self.0.u8(0..20) {
+        match self.0.u8(0..21) {
             0..=3 => wire.target = self.bytes(&wire.target),
             4 => wire.target = self.respelled(&wire.target),
             5 => wire.target.extend(self.0.choice([&b"&"[..], b"&a=b", b"?", b"?a=b", b"#x", b"/", b"%00"]).unwrap()),
@@ -194,6 +194,13 @@ impl Mutator {
             // Something of another good request of the same caller, about somebody else.
             17 => wire.target.clone_from(&other.target),
             18 => wire.body.clone_from(&other.body),
+            19 => {
+                if let Some((_, value)) = wire.headers.get_mut(at) {
+                    let blanks = ["", " ", "\t", " \t"].map(str::as_bytes);
+                    let (before, after) = (self.0.choice(blanks).unwrap(), self.0.choice(blanks).unwrap());
+                    *value = [before, value, after].concat();
+                }
+            }
             _ => {
                 let part = self.0.choice(&other.headers).cloned();
                 let same = part.as_ref().and_then(|(name, _)| wire.headers.iter().position(|(known, _)| known == name));

@@ -42,7 +42,7 @@ pub const SERIES: &[(&str, &[&str])] = &[
     ("idgate_dns_lookups_total", &["result"]),
     ("idgate_enumeration_suspected_total", &["client", "kind"]),
     ("idgate_client_key_expiry_timestamp_seconds", &["client", "key_id"]),
-    ("idgate_compat_nonces_forgotten_total", &[]),
+    ("idgate_compat_nonces_refused_total", &[]),
     ("idgate_credential_refreshes_total", &["provider", "result"]),
     ("idgate_credential_expiry_timestamp_seconds", &["provider"]),
     ("idgate_config_reloads_total", &["result"]),

@@ -13,7 +13,7 @@ use crate::domain::personal::{Personal, Secret};
 use crate::providers::alibaba::seal::{self, Flaw};
 use crate::providers::alibaba::{acs3, form, pop_error, rpc_v1};
 use crate::providers::dialect::Addressed;
-use crate::providers::{Asked, Claim, Code, Credential, Keyring, Refusal, ReplyTo, Stamp};
+use crate::providers::{Asked, Claim, Code, Credential, Keyring, Refusal, ReplyTo, Stamp, Taken};
 
 /// What `request` asks of `action`, or the refusal; and what the answer is shaped by.
 pub(super) fn decode(
@@ -48,7 +48,7 @@ pub(super) fn addressed(action: &Action, request: &Request<Bytes>) -> Addressed 
     };
     if request.uri().path() == "/" {
         let is_named = match headers.get(X_ACS_ACTION) {
-            Some(named) => named.as_bytes() == action.name.as_bytes(),
+            Some(named) => acs3::text(named) == Some(action.name),
             None => parameter("Action").is_some_and(|named| named == action.name),
         };
         return if is_named { Addressed::ByName } else { Addressed::ByPath };
@@ -60,8 +60,8 @@ pub(super) fn addressed(action: &Action, request: &Request<Bytes>) -> Addressed 
 }
 
 fn is_form(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.as_bytes().get(..FORM.len()));
-    kind.is_some_and(|kind| kind.eq_ignore_ascii_case(FORM.as_bytes()))
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| acs3::text(kind)?.get(..FORM.len()));
+    kind.is_some_and(|kind| kind.eq_ignore_ascii_case(FORM))
 }
 
 /// All parameters, decoded, from wherever they stood.
@@ -184,7 +184,7 @@ impl<'a> Call<'a> {
 
     /// The text of a header that stands for the public parameter `name`.
     fn header(&self, header: &str, name: &'static str) -> Result<&str, &'static Code> {
-        let value = self.request.headers().get(header).and_then(|value| value.to_str().ok());
+        let value = self.request.headers().get(header).and_then(acs3::text);
         value.filter(|value| !value.is_empty()).ok_or_else(|| pop_error::missing(name))
     }
 }
@@ -225,7 +225,11 @@ fn still_good(keys: &dyn Keyring, id: &str, is_temporary: bool) -> Result<(), &'
 /// Whether this nonce comes with this key for the first time. It is good for as long as its time stamp is.
 fn first_time(keys: &dyn Keyring, id: &str, (nonce, time): (&str, &str)) -> Result<(), &'static Code> {
     let until = seal::end_of(time).ok_or(&pop_error::TIME_FORMAT)?;
-    if keys.is_new(Claim::AccessKeyId(id), nonce, until) { Ok(()) } else { Err(&pop_error::NONCE_USED) }
+    match keys.take_nonce(Claim::AccessKeyId(id), nonce, until) {
+        Taken::New => Ok(()),
+        Taken::Seen => Err(&pop_error::NONCE_USED),
+        Taken::NoRoom => Err(&pop_error::THROTTLED),
+    }
 }
 
 /// The row that says what is wrong with a signature.

@@ -166,6 +166,25 @@ fn who_and_when_must_be_signed() {
 }
 
 #[test]
+fn a_listed_name_that_is_no_headers_is_refused() {
+    let stamp = Stamp { now: SIGNED_AT.parse().unwrap(), nonce: "abc:".to_owned() };
+    let secret = Secret::new("s");
+    let mut request = Request::get("/idcard?xm=x").body(Bytes::new()).unwrap();
+    x_ca::sign(&mut request, "k", &secret, Algorithm::HmacSha256, &stamp).unwrap();
+    assert_eq!(x_ca::verify(&request, &secret, stamp.now).map(|seen| seen.nonce), Ok("abc:"));
+    // Both sign the line `x-ca-nonce:abc:`, and the second has no nonce that is signed.
+    let listed = "x-ca-key,x-ca-nonce:abc,x-ca-signature-method,x-ca-timestamp";
+    request.headers_mut().insert(x_ca::SIGNATURE_HEADERS, listed.parse().unwrap());
+    assert_eq!(x_ca::verify(&request, &secret, stamp.now), Err(Broken::WrongSignature));
+    for odd in ["a b", "é", "x-ca-key:", "x/y"] {
+        let mut request = request.clone();
+        let listed = ["x-ca-key", "x-ca-timestamp", odd];
+        x_ca::sign_listed(&mut request, &secret, Algorithm::HmacSha256, &listed).unwrap();
+        assert_eq!(x_ca::verify(&request, &secret, stamp.now), Err(Broken::WrongSignature), "{odd}");
+    }
+}
+
+#[test]
 fn what_is_missing_or_malformed_is_refused() {
     let vector = &vectors()[0];
     let set = |name: &'static str, value: Option<&'static str>| {
