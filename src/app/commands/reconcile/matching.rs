@@ -5,6 +5,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::usage::Row;
+use crate::domain::outcome::Outcome;
 
 /// One call, as the ledger has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,8 +71,9 @@ fn take(matched: &mut Matched, rows: &mut [bool], calls: &mut [bool], pair: (usi
     matched.pairs.push(pair);
 }
 
-/// Every row and call that could belong together by time, the nearest first: how far beside the window, then how far from
-/// its begin, since that is when the provider was asked.
+/// Every row and call that could belong together by time, and where the pair stands, the likeliest first: those that do
+/// not contradict each other on being billed, then how far beside the window, then how far from its begin, since that is
+/// when the provider was asked. What was unreachable was sent nothing, so it is no row.
 fn candidates(
     rows: &[Row],
     calls: &[Known],
@@ -79,9 +81,10 @@ fn candidates(
     free_calls: &[bool],
     repeated: &BTreeSet<usize>,
     tolerance_ms: i64,
-) -> Vec<((i64, i64), usize, usize)> {
-    let free = |(index, _): &(usize, &Known)| free_calls.get(*index) == Some(&true);
-    let mut by_begin: Vec<_> = calls.iter().enumerate().filter(free).collect();
+) -> Vec<((bool, i64, i64), usize, usize)> {
+    let was_sent = |call: &Known| call.outcome != Outcome::Unreachable.as_str();
+    let is_free = |(index, call): &(usize, &Known)| free_calls.get(*index) == Some(&true) && was_sent(call);
+    let mut by_begin: Vec<_> = calls.iter().enumerate().filter(is_free).collect();
     by_begin.sort_by_key(|(_, call)| call.begin_ms);
     let longest = by_begin.iter().map(|(_, call)| call.end_ms.saturating_sub(call.begin_ms)).max().unwrap_or(0);
     let mut found = Vec::new();
@@ -96,7 +99,9 @@ fn candidates(
             }
             let beside = (call.begin_ms - row.at_ms).max(row.at_ms - call.end_ms).max(0);
             if beside <= tolerance_ms {
-                found.push(((beside, (row.at_ms - call.begin_ms).abs()), row_index, *call_index));
+                let contradicts = call.billed == if row.billed { "no" } else { "yes" };
+                let place = (contradicts, beside, (row.at_ms - call.begin_ms).abs());
+                found.push((place, row_index, *call_index));
             }
         }
     }
@@ -161,6 +166,27 @@ mod tests {
         // A row without an id may be any call.
         let matched = all(&[row(2, "", 3_050)], &calls[2..], 0);
         assert_eq!(matched.pairs, [(0, 0, false)]);
+    }
+
+    fn ended(billed: &str, outcome: &str, begin_ms: i64, end_ms: i64) -> Known {
+        Known { billed: billed.to_owned(), outcome: outcome.to_owned(), ..call("", begin_ms, end_ms) }
+    }
+
+    #[test]
+    fn a_billed_row_is_sooner_a_call_that_may_be_billed_and_never_one_that_was_not_sent() {
+        let timeout = call("", 0, 10_000);
+        for nearer in [ended("no", "unreachable", 7_900, 8_050), ended("no", "account_fault", 7_900, 8_050)] {
+            let matched = all(&[row(2, "x", 8_000)], &[timeout.clone(), nearer], 5_000);
+            assert_eq!((matched.pairs, matched.calls), (vec![(0, 0, false)], vec![1]));
+        }
+        let unreachable = ended("no", "unreachable", 7_900, 8_050);
+        assert_eq!(all(&[row(2, "", 8_000)], &[unreachable], 5_000).rows, [0]);
+        // If nothing else is there, what the ledger knows as free is it.
+        let free = ended("no", "account_fault", 7_900, 8_050);
+        assert_eq!(all(&[row(2, "x", 8_000)], &[free.clone()], 5_000).pairs, [(0, 0, false)]);
+        // A free row leaves the timeout to the row that bills it, though it lies nearer to the timeout's begin.
+        let rows = [Row { billed: false, ..row(2, "x", 7_950) }, row(3, "y", 8_000)];
+        assert_eq!(all(&rows, &[timeout, free], 5_000).pairs, [(0, 1, false), (1, 0, false)]);
     }
 
     #[test]
