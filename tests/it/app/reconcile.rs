@@ -118,6 +118,21 @@ async fn a_call_at_the_edge_of_the_export_is_told_and_unbalances_only_a_period_t
 }
 
 #[tokio::test]
+async fn a_prepaid_export_whose_amounts_are_all_zero_is_billed_and_the_report_says_so() {
+    let folder = Folder::new();
+    let gateway = asked(&folder, 2).await;
+    assert!(gateway.stop().await);
+    let free = |call: &Call| line(call).rsplit_once(',').unwrap().0.to_owned() + ",0.00\n";
+    let csv = HEADER.to_owned() + &calls(&folder).await.iter().map(free).collect::<String>();
+    let ran = reconcile(&folder, "prepaid", &csv, &["--json"]);
+    let told = json(&ran);
+    assert_eq!((ran.code, &told["agree"]["count"]), (Some(0), &2.into()), "{told:#}");
+    assert_eq!(told["has_no_prices"], true, "{told:#}");
+    let shown = reconcile(&folder, "prepaid-shown", &csv, &[]).out;
+    assert!(shown.contains("Every amount of the export is zero"), "{shown}");
+}
+
+#[tokio::test]
 async fn a_timeout_that_was_billed_is_found_by_its_time() {
     let folder = Folder::new();
     let gateway = asked(&folder, 2).await;

@@ -16,7 +16,7 @@ use jiff::tz::Offset;
 
 use self::matching::Known;
 use self::report::Report;
-use self::usage::{Form, Row};
+use self::usage::{Form, Row, Usage};
 use super::ledger::{self, bar};
 use super::serve;
 use crate::app::config::{Mistakes, Sources};
@@ -86,7 +86,7 @@ pub(super) fn run(sources: &Sources, args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn reconcile(sources: &Sources, args: Args) -> anyhow::Result<ExitCode> {
-    let rows = rows(&args)?;
+    let Usage { rows, has_no_prices } = usage(&args)?;
     let reader = args.of.open(sources).await?;
     let tolerance_ms = i64::try_from(args.tolerance.as_millis()).unwrap_or(i64::MAX);
     let span = span(&args, &rows, tolerance_ms)?;
@@ -103,19 +103,19 @@ async fn reconcile(sources: &Sources, args: Args) -> anyhow::Result<ExitCode> {
             args.zone
         );
     }
-    let report = Report::of(&args.provider, span, &rows, &calls, &matched);
+    let report = Report::of(&args.provider, span, &rows, &calls, &matched).without_prices(has_no_prices);
     super::say(&if args.json { serde_json::to_string_pretty(&report)? } else { report.table() });
     Ok(if report.balances { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn rows(args: &Args) -> anyhow::Result<Vec<Row>> {
+fn usage(args: &Args) -> anyhow::Result<Usage> {
     let named = || args.usage.display().to_string();
     let file = File::open(&args.usage).with_context(|| format!("{} cannot be read", named()))?;
     let bar = bar(file.metadata().map_or(0, |data| data.len()));
     let form = Form { id_column: args.id_column.clone(), time_column: args.time_column.clone(), zone: args.zone };
-    let rows = usage::read(BufReader::new(file), &form, |bytes| bar.set_position(bytes));
+    let usage = usage::read(BufReader::new(file), &form, |bytes| bar.set_position(bytes));
     bar.finish_and_clear();
-    rows.with_context(named)
+    usage.with_context(named)
 }
 
 /// What is named is meant exactly; the first and the last row only tell it as well as the tolerance.

@@ -22,6 +22,8 @@ pub(super) struct Report {
     from: String,
     to: String,
     pub(super) balances: bool,
+    /// Every amount of the export is zero, so none was looked at.
+    has_no_prices: bool,
     /// Billed there and here.
     agree: Sum,
     /// Neither: on neither side, or unknown here and not billed there.
@@ -88,6 +90,7 @@ impl Report {
             from: at(inside.0),
             to: at(inside.1),
             balances: false,
+            has_no_prices: false,
             agree: Sum::default(),
             free: Sum::default(),
             price_differs: Sum::default(),
@@ -112,6 +115,11 @@ impl Report {
         }
         report.balances = report.differences.iter().all(|difference| difference.class == AT_THE_EDGE);
         report
+    }
+
+    /// Whether the export's amounts said nothing.
+    pub(super) fn without_prices(self, has_no_prices: bool) -> Self {
+        Self { has_no_prices, ..self }
     }
 
     fn pair(&mut self, row: &Row, call: &Known) {
@@ -184,6 +192,11 @@ impl Report {
     /// For people.
     pub(super) fn table(&self) -> String {
         let mut text = format!("{} from {} to {}\n\n", self.provider, self.from, self.to);
+        if self.has_no_prices {
+            text.push_str(
+                "Every amount of the export is zero, as where it was prepaid, so amounts were not looked at.\n\n",
+            );
+        }
         let mut lines = vec![
             ("billed there and here".to_owned(), &self.agree),
             ("not billed, on both sides".to_owned(), &self.free),
