@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(all(&[row(2, "", 8_000)], &[unreachable], 5_000).rows, [0]);
         // If nothing else is there, what the ledger knows as free is it.
         let free = ended("no", "account_fault", 7_900, 8_050);
-        assert_eq!(all(&[row(2, "x", 8_000)], &[free.clone()], 5_000).pairs, [(0, 0, false)]);
+        assert_eq!(all(&[row(2, "x", 8_000)], std::slice::from_ref(&free), 5_000).pairs, [(0, 0, false)]);
         // A free row leaves the timeout to the row that bills it, though it lies nearer to the timeout's begin.
         let rows = [Row { billed: false, ..row(2, "x", 7_950) }, row(3, "y", 8_000)];
         assert_eq!(all(&rows, &[timeout, free], 5_000).pairs, [(0, 1, false), (1, 0, false)]);
