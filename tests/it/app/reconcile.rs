@@ -8,9 +8,13 @@ use super::{Ran, TempFile, idgate, run};
 use crate::ledger::Folder;
 use crate::support::{TestGateway, anybody};
 
+fn at(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(ms).unwrap()
+}
+
 /// An export's line for a call: its id, the middle of its time, its price.
 fn line(call: &Call) -> String {
-    let at = Timestamp::from_millisecond(call.at_ms - i64::try_from(call.end.duration_ms).unwrap() / 2).unwrap();
+    let at = at(call.at_ms - i64::try_from(call.end.duration_ms).unwrap() / 2);
     let (id, yuan) = (call.end.provider_request_id.as_deref().unwrap(), call.end.price_micro_yuan as f64 / 1e6);
     format!("{id},{at},{yuan:.6}\n")
 }
@@ -82,6 +86,50 @@ async fn the_export_of_what_was_asked_balances_and_each_thing_that_is_otherwise_
     assert!(shown.code == Some(1) && shown.out.contains("BILLED THERE, no call of ours"), "{}", shown.out);
     assert!(shown.out.contains("line 7") && !shown.out.contains("SOMEBODY-ELSE"), "{}", shown.out);
     assert!(gateway.stop().await);
+}
+
+#[tokio::test]
+async fn a_call_at_the_edge_of_the_export_is_told_and_unbalances_only_a_period_that_is_named() {
+    let folder = Folder::new();
+    let gateway = asked(&folder, 4).await;
+    assert!(gateway.stop().await);
+    let calls = calls(&folder).await;
+    let inner = HEADER.to_owned() + &calls[1..3].iter().map(line).collect::<String>();
+    let ran = reconcile(&folder, "edge", &inner, &["--json"]);
+    let told = json(&ran);
+    assert_eq!((ran.code, &told["at_the_edge"]["count"]), (Some(0), &2.into()), "{told:#}");
+    assert_eq!((&told["total_here"], &told["billed_here"]), (&told["total_there"], &serde_json::json!({})), "{told:#}");
+    let listed: Vec<_> =
+        told["differences"].as_array().unwrap().iter().map(|one| (&one["class"], &one["call"])).collect();
+    let (class, ids) = ("at_the_edge".into(), [&calls[0], &calls[3]].map(|call| call.id.to_string().into()));
+    assert_eq!(listed, [(&class, &ids[0]), (&class, &ids[1])]);
+    let shown = reconcile(&folder, "edge-shown", &inner, &[]).out;
+    let call = format!("at_the_edge: no_row, {:.3}, call {}", at(calls[3].at_ms), calls[3].id);
+    assert!(shown.contains("billed here, at the edge") && shown.contains(&call), "{shown}");
+    assert!(shown.ends_with("It balances.\n"), "{shown}");
+    let ran = reconcile(&folder, "edge-to", &inner, &["--json", "--to", "2100-01-01T00:00:00Z"]);
+    let told = json(&ran);
+    assert_eq!((ran.code, &told["at_the_edge"]["count"]), (Some(1), &1.into()), "{told:#}");
+    assert_eq!(told["billed_here"]["no_row"]["count"], 1, "{told:#}");
+    // What lies outside of a period that is named belongs to another export.
+    let from = at(calls[0].at_ms + 1).to_string();
+    let told = json(&reconcile(&folder, "edge-from", &inner, &["--json", "--from", &from]));
+    assert_eq!((&told["at_the_edge"]["count"], &told["differences"][0]["call"]), (&1.into(), &ids[1]), "{told:#}");
+}
+
+#[tokio::test]
+async fn a_prepaid_export_whose_amounts_are_all_zero_is_billed_and_the_report_says_so() {
+    let folder = Folder::new();
+    let gateway = asked(&folder, 2).await;
+    assert!(gateway.stop().await);
+    let free = |call: &Call| line(call).rsplit_once(',').unwrap().0.to_owned() + ",0.00\n";
+    let csv = HEADER.to_owned() + &calls(&folder).await.iter().map(free).collect::<String>();
+    let ran = reconcile(&folder, "prepaid", &csv, &["--json"]);
+    let told = json(&ran);
+    assert_eq!((ran.code, &told["agree"]["count"]), (Some(0), &2.into()), "{told:#}");
+    assert_eq!(told["has_no_prices"], true, "{told:#}");
+    let shown = reconcile(&folder, "prepaid-shown", &csv, &[]).out;
+    assert!(shown.contains("Every amount of the export is zero"), "{shown}");
 }
 
 #[tokio::test]

@@ -1,10 +1,12 @@
 //! Which row of a provider's export is which call of the ledger: by the provider's request id, then by time.
 //!
-//! Invariants: a row and a call are used once; a call whose request id is known is never taken for a row with another one.
+//! Invariants: a row and a call are used once; a call whose request id is known is never taken for a row with another one;
+//! no billed row stays without a call if, with others moved to calls that they could be as well, there is one for it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use super::usage::Row;
+use crate::domain::outcome::Outcome;
 
 /// One call, as the ledger has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,10 +53,9 @@ pub(super) fn all(rows: &[Row], calls: &[Known], tolerance_ms: i64) -> Matched {
             None => drop(matched.repeated.insert(index)),
         }
     }
-    for (_, row, call) in candidates(rows, calls, &free_rows, &free_calls, &matched.repeated, tolerance_ms) {
-        if free_rows.get(row) == Some(&true) && free_calls.get(call) == Some(&true) {
-            take(&mut matched, &mut free_rows, &mut free_calls, (row, call, false));
-        }
+    let found = candidates(rows, calls, &free_rows, &free_calls, &matched.repeated, tolerance_ms);
+    for (row, call) in by_time(rows, &found) {
+        take(&mut matched, &mut free_rows, &mut free_calls, (row, call, false));
     }
     let left = |free: &[bool]| free.iter().enumerate().filter(|(_, free)| **free).map(|(index, _)| index).collect();
     (matched.rows, matched.calls) = (left(&free_rows), left(&free_calls));
@@ -70,8 +71,12 @@ fn take(matched: &mut Matched, rows: &mut [bool], calls: &mut [bool], pair: (usi
     matched.pairs.push(pair);
 }
 
-/// Every row and call that could belong together by time, the nearest first: how far beside the window, then how far from
-/// its begin, since that is when the provider was asked.
+/// Where a pair stands among all, its row and its call.
+type Candidate = ((bool, i64, i64), usize, usize);
+
+/// Every row and call that could belong together by time, and where the pair stands, the likeliest first: those that do
+/// not contradict each other on being billed, then how far beside the window, then how far from its begin, since that is
+/// when the provider was asked. What was unreachable was sent nothing, so it is no row.
 fn candidates(
     rows: &[Row],
     calls: &[Known],
@@ -79,9 +84,10 @@ fn candidates(
     free_calls: &[bool],
     repeated: &BTreeSet<usize>,
     tolerance_ms: i64,
-) -> Vec<((i64, i64), usize, usize)> {
-    let free = |(index, _): &(usize, &Known)| free_calls.get(*index) == Some(&true);
-    let mut by_begin: Vec<_> = calls.iter().enumerate().filter(free).collect();
+) -> Vec<Candidate> {
+    let was_sent = |call: &Known| call.outcome != Outcome::Unreachable.as_str();
+    let is_free = |(index, call): &(usize, &Known)| free_calls.get(*index) == Some(&true) && was_sent(call);
+    let mut by_begin: Vec<_> = calls.iter().enumerate().filter(is_free).collect();
     by_begin.sort_by_key(|(_, call)| call.begin_ms);
     let longest = by_begin.iter().map(|(_, call)| call.end_ms.saturating_sub(call.begin_ms)).max().unwrap_or(0);
     let mut found = Vec::new();
@@ -96,12 +102,72 @@ fn candidates(
             }
             let beside = (call.begin_ms - row.at_ms).max(row.at_ms - call.end_ms).max(0);
             if beside <= tolerance_ms {
-                found.push(((beside, (row.at_ms - call.begin_ms).abs()), row_index, *call_index));
+                let contradicts = call.billed == if row.billed { "no" } else { "yes" };
+                let place = (contradicts, beside, (row.at_ms - call.begin_ms).abs());
+                found.push((place, row_index, *call_index));
             }
         }
     }
     found.sort_unstable();
     found
+}
+
+/// The call of each row: the likeliest pairs first. Then each billed row that is left looks for a call that is, over others
+/// that would have to move, the fewest first. A free row that is left is no difference, so nobody moves for it.
+fn by_time(rows: &[Row], candidates: &[Candidate]) -> BTreeMap<usize, usize> {
+    let mut calls_of: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    let (mut call_of, mut row_of) = (BTreeMap::new(), HashMap::new());
+    for &(_, row, call) in candidates {
+        calls_of.entry(row).or_default().push(call);
+        if !call_of.contains_key(&row) && !row_of.contains_key(&call) {
+            call_of.insert(row, call);
+            row_of.insert(call, row);
+        }
+    }
+    let is_left = |row: &usize| !call_of.contains_key(row) && rows.get(*row).is_some_and(|row| row.billed);
+    let left: Vec<_> = calls_of.keys().copied().filter(is_left).collect();
+    // From where no free call was reached, none will be: without this, each row of a crowd would search all of it.
+    let mut exhausted = HashSet::new();
+    for row in left {
+        let mut reached_from = HashMap::new();
+        let Some(mut call) = free_call(row, &calls_of, &row_of, &exhausted, &mut reached_from) else {
+            exhausted.extend(reached_from.into_keys());
+            continue;
+        };
+        while let Some(row) = reached_from.get(&call).copied() {
+            row_of.insert(call, row);
+            match call_of.insert(row, call) {
+                Some(before) => call = before,
+                None => break,
+            }
+        }
+    }
+    call_of
+}
+
+/// The first free call that can be had for this row, by rows that move on; `reached_from` is told from which row each call
+/// was reached.
+fn free_call(
+    row: usize,
+    calls_of: &BTreeMap<usize, Vec<usize>>,
+    row_of: &HashMap<usize, usize>,
+    exhausted: &HashSet<usize>,
+    reached_from: &mut HashMap<usize, usize>,
+) -> Option<usize> {
+    let mut queue = VecDeque::from([row]);
+    while let Some(row) = queue.pop_front() {
+        for call in calls_of.get(&row).into_iter().flatten() {
+            if exhausted.contains(call) || reached_from.contains_key(call) {
+                continue;
+            }
+            reached_from.insert(*call, row);
+            match row_of.get(call) {
+                Some(owner) => queue.push_back(*owner),
+                None => return Some(*call),
+            }
+        }
+    }
+    None
 }
 
 /// How far the rows' times lie from those of the same calls, in minutes, if that is the same quarter of an hour for most of
@@ -161,6 +227,47 @@ mod tests {
         // A row without an id may be any call.
         let matched = all(&[row(2, "", 3_050)], &calls[2..], 0);
         assert_eq!(matched.pairs, [(0, 0, false)]);
+    }
+
+    fn ended(billed: &str, outcome: &str, begin_ms: i64, end_ms: i64) -> Known {
+        Known { billed: billed.to_owned(), outcome: outcome.to_owned(), ..call("", begin_ms, end_ms) }
+    }
+
+    #[test]
+    fn a_billed_row_is_sooner_a_call_that_may_be_billed_and_never_one_that_was_not_sent() {
+        let timeout = call("", 0, 10_000);
+        for nearer in [ended("no", "unreachable", 7_900, 8_050), ended("no", "account_fault", 7_900, 8_050)] {
+            let matched = all(&[row(2, "x", 8_000)], &[timeout.clone(), nearer], 5_000);
+            assert_eq!((matched.pairs, matched.calls), (vec![(0, 0, false)], vec![1]));
+        }
+        let unreachable = ended("no", "unreachable", 7_900, 8_050);
+        assert_eq!(all(&[row(2, "", 8_000)], &[unreachable], 5_000).rows, [0]);
+        // If nothing else is there, what the ledger knows as free is it.
+        let free = ended("no", "account_fault", 7_900, 8_050);
+        assert_eq!(all(&[row(2, "x", 8_000)], std::slice::from_ref(&free), 5_000).pairs, [(0, 0, false)]);
+        // A free row leaves the timeout to the row that bills it, though it lies nearer to the timeout's begin.
+        let rows = [Row { billed: false, ..row(2, "x", 7_950) }, row(3, "y", 8_000)];
+        assert_eq!(all(&rows, &[timeout, free], 5_000).pairs, [(0, 1, false), (1, 0, false)]);
+    }
+
+    #[test]
+    fn no_billed_row_stays_without_a_call_if_all_can_have_one() {
+        let calls = [ended("yes", "verdict", -5_000, -4_900), ended("yes", "verdict", 1_000, 1_100)];
+        let matched = all(&[row(2, "", 0), row(3, "", 4_000)], &calls, 5_000);
+        assert_eq!(matched.pairs, [(0, 0, false), (1, 1, false)]);
+        assert_eq!((matched.rows, matched.calls), (vec![], vec![]));
+        // A long chain: each row lies nearer to the next one's call, and the last has nothing but its own.
+        let calls: Vec<_> = (0..2_000).map(|at| call("", at * 5_000, at * 5_000)).collect();
+        let rows: Vec<_> = (0..2_000).map(|at| row(2, "", at * 5_000 + 3_000)).collect();
+        assert_eq!(all(&rows, &calls, 3_000).pairs.len(), 2_000);
+        // Of rows that are too many no more are left than must be.
+        let more: Vec<_> = rows.iter().cloned().chain([row(2, "", 3_000), row(2, "", 3_000)]).collect();
+        let matched = all(&more, &calls, 3_000);
+        assert_eq!((matched.pairs.len(), matched.rows.len(), matched.calls.len()), (2_000, 2, 0));
+        // Nobody moves for a free row: what agrees stays.
+        let calls = [ended("yes", "verdict", 1_000, 1_100), call("", 3_000, 3_100)];
+        let rows = [row(2, "", 1_050), Row { billed: false, ..row(3, "", 0) }];
+        assert_eq!(all(&rows, &calls, 2_000).pairs, [(0, 0, false)]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use jiff::tz::Offset;
 
 use self::matching::Known;
 use self::report::Report;
-use self::usage::{Form, Row};
+use self::usage::{Form, Row, Usage};
 use super::ledger::{self, bar};
 use super::serve;
 use crate::app::config::{Mistakes, Sources};
@@ -57,12 +57,21 @@ pub(super) struct Args {
     /// So far a row may lie beside a call of ours without a request id, such as a timeout, and still be that call.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = tolerance)]
     tolerance: Duration,
-    /// From when on the export is complete (RFC 3339). Without it: from its first row, less the tolerance.
+    /// From when on the export is complete (RFC 3339). Without it: from its first row.
     #[arg(long, value_name = "TIME")]
     from: Option<Timestamp>,
-    /// Until when. Without it: to its last row, and the tolerance.
+    /// Until when. Without it: to its last row.
     #[arg(long, value_name = "TIME")]
     to: Option<Timestamp>,
+}
+
+/// The time that an export covers, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    /// Every call that lies wholly inside must be there.
+    inside: (i64, i64),
+    /// A call that reaches into this, and is not wholly inside, may be there, or in the export before or after it.
+    around: (i64, i64),
 }
 
 pub(super) fn run(sources: &Sources, args: Args) -> anyhow::Result<ExitCode> {
@@ -77,7 +86,7 @@ pub(super) fn run(sources: &Sources, args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn reconcile(sources: &Sources, args: Args) -> anyhow::Result<ExitCode> {
-    let rows = rows(&args)?;
+    let Usage { rows, has_no_prices } = usage(&args)?;
     let reader = args.of.open(sources).await?;
     let tolerance_ms = i64::try_from(args.tolerance.as_millis()).unwrap_or(i64::MAX);
     let span = span(&args, &rows, tolerance_ms)?;
@@ -94,34 +103,41 @@ async fn reconcile(sources: &Sources, args: Args) -> anyhow::Result<ExitCode> {
             args.zone
         );
     }
-    let report = Report::of(&args.provider, span, &rows, &calls, &matched);
+    let report = Report::of(&args.provider, span, &rows, &calls, &matched).without_prices(has_no_prices);
     super::say(&if args.json { serde_json::to_string_pretty(&report)? } else { report.table() });
     Ok(if report.balances { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn rows(args: &Args) -> anyhow::Result<Vec<Row>> {
+fn usage(args: &Args) -> anyhow::Result<Usage> {
     let named = || args.usage.display().to_string();
     let file = File::open(&args.usage).with_context(|| format!("{} cannot be read", named()))?;
     let bar = bar(file.metadata().map_or(0, |data| data.len()));
     let form = Form { id_column: args.id_column.clone(), time_column: args.time_column.clone(), zone: args.zone };
-    let rows = usage::read(BufReader::new(file), &form, |bytes| bar.set_position(bytes));
+    let usage = usage::read(BufReader::new(file), &form, |bytes| bar.set_position(bytes));
     bar.finish_and_clear();
-    rows.with_context(named)
+    usage.with_context(named)
 }
 
-/// The time for which every call of ours must be there, in milliseconds since 1970.
-fn span(args: &Args, rows: &[Row], tolerance_ms: i64) -> anyhow::Result<(i64, i64)> {
+/// What is named is meant exactly; the first and the last row only tell it as well as the tolerance.
+fn span(args: &Args, rows: &[Row], tolerance_ms: i64) -> anyhow::Result<Span> {
     let (first, last) = (rows.iter().map(|row| row.at_ms).min(), rows.iter().map(|row| row.at_ms).max());
-    let from = args.from.map(Timestamp::as_millisecond).or(first.map(|ms| ms.saturating_sub(tolerance_ms)));
-    let to = args.to.map(Timestamp::as_millisecond).or(last.map(|ms| ms.saturating_add(tolerance_ms)));
-    from.zip(to).with_context(|| {
+    let (from, to) = (args.from.map(Timestamp::as_millisecond), args.to.map(Timestamp::as_millisecond));
+    let inside = from.or(first).zip(to.or(last));
+    let earliest = from.or(first.map(|ms| ms.saturating_sub(tolerance_ms)));
+    let latest = to.or(last.map(|ms| ms.saturating_add(tolerance_ms)));
+    let span = inside.zip(earliest.zip(latest)).map(|(inside, around)| Span { inside, around });
+    span.with_context(|| {
         let file = args.usage.display();
         format!("{file} has no rows, so nothing says which time it covers; give --from and --to")
     })
 }
 
 /// The provider's calls in this time and around it.
-async fn calls(reader: &Reader, provider: &str, (from_ms, to_ms): (i64, i64)) -> anyhow::Result<Vec<Known>> {
+async fn calls(
+    reader: &Reader,
+    provider: &str,
+    Span { around: (from_ms, to_ms), .. }: Span,
+) -> anyhow::Result<Vec<Known>> {
     let told = |error: sqlx::Error| anyhow::anyhow!(remedy(&error));
     let providers = reader.providers().await.map_err(told)?;
     anyhow::ensure!(

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::Span;
 use super::matching::{Known, Matched};
 use super::usage::Row;
 
@@ -21,6 +22,8 @@ pub(super) struct Report {
     from: String,
     to: String,
     pub(super) balances: bool,
+    /// Every amount of the export is zero, so none was looked at.
+    has_no_prices: bool,
     /// Billed there and here.
     agree: Sum,
     /// Neither: on neither side, or unknown here and not billed there.
@@ -31,9 +34,11 @@ pub(super) struct Report {
     billed_there: BTreeMap<String, Sum>,
     /// Billed here and not there: `not_billed` as a row says, or `no_row`.
     billed_here: BTreeMap<String, Sum>,
+    /// Billed here, without a row, and not wholly inside the time that the export covers: another export may have it.
+    at_the_edge: Sum,
     /// What the provider bills for: all of its rows.
     total_there: Sum,
-    /// What the ledger knows as billed.
+    /// What the ledger knows as billed, without the calls at the edge.
     total_here: Sum,
     differences: Vec<Difference>,
 }
@@ -46,7 +51,7 @@ struct Sum {
     micro_yuan: i64,
 }
 
-/// One thing that does not agree.
+/// One thing that does not agree, or lies at the edge.
 #[derive(Debug, Serialize)]
 struct Difference {
     class: &'static str,
@@ -68,26 +73,30 @@ struct Difference {
 const BILLED_THERE: &str = "billed_there";
 const BILLED_HERE: &str = "billed_here";
 const PRICE_DIFFERS: &str = "price_differs";
+/// The only class that does not unbalance.
+const AT_THE_EDGE: &str = "at_the_edge";
 
 impl Report {
-    /// Of a provider and the time that its export covers, in milliseconds since 1970.
+    /// Of a provider and the time that its export covers.
     pub(super) fn of(
         provider: &str,
-        (from_ms, to_ms): (i64, i64),
+        Span { inside, around }: Span,
         rows: &[Row],
         calls: &[Known],
         matched: &Matched,
     ) -> Self {
         let mut report = Self {
             provider: provider.to_owned(),
-            from: at(from_ms),
-            to: at(to_ms),
+            from: at(inside.0),
+            to: at(inside.1),
             balances: false,
+            has_no_prices: false,
             agree: Sum::default(),
             free: Sum::default(),
             price_differs: Sum::default(),
             billed_there: BTreeMap::new(),
             billed_here: BTreeMap::new(),
+            at_the_edge: Sum::default(),
             total_there: Sum::default(),
             total_here: Sum::default(),
             differences: Vec::new(),
@@ -100,12 +109,17 @@ impl Report {
         for (index, row) in matched.rows.iter().filter_map(|index| Some((index, rows.get(*index)?))) {
             report.row(row, matched.repeated.contains(index));
         }
-        let in_span = |call: &&Known| call.begin_ms <= to_ms && call.end_ms >= from_ms;
-        for call in matched.calls.iter().filter_map(|index| calls.get(*index)).filter(in_span) {
-            report.call(call);
+        let is_near = |call: &&Known| call.begin_ms <= around.1 && call.end_ms >= around.0;
+        for call in matched.calls.iter().filter_map(|index| calls.get(*index)).filter(is_near) {
+            report.call(call, call.begin_ms >= inside.0 && call.end_ms <= inside.1);
         }
-        report.balances = report.differences.is_empty();
+        report.balances = report.differences.iter().all(|difference| difference.class == AT_THE_EDGE);
         report
+    }
+
+    /// Whether the export's amounts said nothing.
+    pub(super) fn without_prices(self, has_no_prices: bool) -> Self {
+        Self { has_no_prices, ..self }
     }
 
     fn pair(&mut self, row: &Row, call: &Known) {
@@ -148,9 +162,13 @@ impl Report {
         self.differ(BILLED_THERE, reason, Some(row), None);
     }
 
-    fn call(&mut self, call: &Known) {
+    fn call(&mut self, call: &Known, is_inside: bool) {
         if call.billed != "yes" {
             return self.free.add(0);
+        }
+        if !is_inside {
+            self.at_the_edge.add(call.micro_yuan);
+            return self.differ(AT_THE_EDGE, "no_row", None, Some(call));
         }
         self.total_here.add(call.micro_yuan);
         self.billed_here.entry("no_row".to_owned()).or_default().add(call.micro_yuan);
@@ -174,6 +192,11 @@ impl Report {
     /// For people.
     pub(super) fn table(&self) -> String {
         let mut text = format!("{} from {} to {}\n\n", self.provider, self.from, self.to);
+        if self.has_no_prices {
+            text.push_str(
+                "Every amount of the export is zero, as where it was prepaid, so amounts were not looked at.\n\n",
+            );
+        }
         let mut lines = vec![
             ("billed there and here".to_owned(), &self.agree),
             ("not billed, on both sides".to_owned(), &self.free),
@@ -187,6 +210,9 @@ impl Report {
         for (reason, sum) in &self.billed_here {
             lines.push((format!("BILLED HERE, {}", explained(reason)), sum));
         }
+        if self.at_the_edge.count > 0 {
+            lines.push(("billed here, at the edge: another export may have it".to_owned(), &self.at_the_edge));
+        }
         lines.push(("in all, there".to_owned(), &self.total_there));
         lines.push(("in all, here".to_owned(), &self.total_here));
         let width = lines.iter().map(|(what, _)| what.chars().count()).max().unwrap_or_default();
@@ -194,7 +220,7 @@ impl Report {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{what:width$}  {:>9}  {:>16} yuan", sum.count, yuan(sum.micro_yuan));
         }
-        for class in [BILLED_THERE, BILLED_HERE, PRICE_DIFFERS] {
+        for class in [BILLED_THERE, BILLED_HERE, PRICE_DIFFERS, AT_THE_EDGE] {
             let all: Vec<_> = self.differences.iter().filter(|difference| difference.class == class).collect();
             for difference in all.iter().take(SHOWN) {
                 let _ = write!(text, "\n{class}: {}", difference.reason);
@@ -210,7 +236,10 @@ impl Report {
                 let _ = write!(text, "\n{class}: … and {more} more; --json has all");
             }
         }
-        text.push_str(if self.balances { "\nIt balances." } else { "\n\nIt does NOT balance." });
+        if !self.differences.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(if self.balances { "\nIt balances." } else { "\nIt does NOT balance." });
         text
     }
 }

@@ -61,6 +61,16 @@ pub(super) struct Row {
     pub(super) micro_yuan: Option<i64>,
 }
 
+/// A whole export.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Usage {
+    /// All rows, in their order.
+    pub(super) rows: Vec<Row>,
+    /// Every row had an amount of zero. That is how a prepaid call looks too, so they say neither a price nor that nothing
+    /// is billed.
+    pub(super) has_no_prices: bool,
+}
+
 /// Why an export cannot be read, and what to do.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unreadable {
@@ -112,8 +122,8 @@ impl<R: Read> Read for LineFeeds<R> {
     }
 }
 
-/// All rows, in their order. `progress` is told how many bytes are read.
-pub(super) fn read(from: impl Read, form: &Form, mut progress: impl FnMut(u64)) -> Result<Vec<Row>, Unreadable> {
+/// Reads all. `progress` is told how many bytes are read.
+pub(super) fn read(from: impl Read, form: &Form, mut progress: impl FnMut(u64)) -> Result<Usage, Unreadable> {
     let mut csv = csv::ReaderBuilder::new().from_reader(LineFeeds(from));
     let headers = csv.headers().map_err(unreadable)?.clone();
     if headers.iter().all(|header| header.trim().is_empty()) {
@@ -126,7 +136,12 @@ pub(super) fn read(from: impl Read, form: &Form, mut progress: impl FnMut(u64)) 
         progress(position.byte());
         rows.push(columns.row(&record, position.line(), form)?);
     }
-    Ok(rows)
+    let has_no_prices = !rows.is_empty() && rows.iter().all(|row: &Row| row.micro_yuan == Some(0));
+    for row in rows.iter_mut().filter(|_| has_no_prices) {
+        row.micro_yuan = None;
+        row.billed |= columns.billed.is_none();
+    }
+    Ok(Usage { rows, has_no_prices })
 }
 
 fn unreadable(error: csv::Error) -> Unreadable {
@@ -234,7 +249,7 @@ mod tests {
     }
 
     fn rows(text: &str) -> Result<Vec<Row>, Unreadable> {
-        read(text.as_bytes(), &form(), |_| {})
+        read(text.as_bytes(), &form(), |_| {}).map(|usage| usage.rows)
     }
 
     const AT: i64 = 1_795_305_600_123; // 2026-11-22T00:00:00.123Z
@@ -251,7 +266,7 @@ mod tests {
             assert_eq!(rows(text), Ok(vec![row.clone()]), "{text}");
         }
         let named = Form { id_column: Some("Their No".to_owned()), time_column: Some("When".to_owned()), ..form() };
-        let read = read("when,their no,time\n20261122080000,,x\n".as_bytes(), &named, |_| {}).unwrap();
+        let read = read("when,their no,time\n20261122080000,,x\n".as_bytes(), &named, |_| {}).unwrap().rows;
         assert_eq!((read[0].at_ms, &read[0].request_id, read[0].micro_yuan), (AT - 123, &None, None));
     }
 
@@ -266,6 +281,21 @@ mod tests {
             all.iter().map(|row| (row.billed, row.micro_yuan)).collect::<Vec<_>>(),
             [(false, Some(0)), (true, Some(-300_000))]
         );
+    }
+
+    #[test]
+    fn amounts_that_are_all_zero_say_nothing_and_a_billed_column_does() {
+        for (text, billed, has_no_prices) in [
+            ("reqid,time,amount\na,1795305600,0.00\nb,1795305600,0\n", [true, true], true),
+            ("reqid,time,amount,billed\na,1795305600,0.00,否\nb,1795305600,0,yes\n", [false, true], true),
+            ("reqid,time,amount\na,1795305600,0.00\nb,1795305600,\n", [false, true], false),
+        ] {
+            let usage = read(text.as_bytes(), &form(), |_| {}).unwrap();
+            let is_billed: Vec<_> = usage.rows.iter().map(|row| row.billed).collect();
+            assert_eq!((&*is_billed, usage.has_no_prices), (&billed[..], has_no_prices), "{text}");
+            assert!(!has_no_prices || usage.rows.iter().all(|row| row.micro_yuan.is_none()), "{text}");
+        }
+        assert!(!read("reqid,time,amount\n".as_bytes(), &form(), |_| {}).unwrap().has_no_prices);
     }
 
     #[test]
