@@ -49,7 +49,7 @@ pub struct Config {
     pub nonces_per_key: usize,
 }
 
-/// So many come in a quarter of an hour at about one a second.
+/// So many come in half an hour at about one in two seconds.
 const FEWEST_NONCES: usize = 1000;
 /// Some fifty bytes each.
 const MOST_NONCES: usize = 100_000_000;
@@ -58,7 +58,7 @@ impl Config {
     /// All mistakes, as (key, what is wrong and what to write).
     pub fn validate(&self) -> Vec<(&'static str, String)> {
         let is_sound = (FEWEST_NONCES..=MOST_NONCES).contains(&self.nonces_per_key);
-        let text = "must be from 1000 to 100000000, or repeated requests would not be seen; write 500000";
+        let text = "must be from 1000 to 100000000, or busy callers would be refused; write 500000";
         if is_sound { Vec::new() } else { vec![("nonces_per_key", text.to_owned())] }
     }
 }

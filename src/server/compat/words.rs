@@ -52,6 +52,7 @@ pub fn refusal(driver: &Driver, code: Code, retry_after: Option<Duration>) -> Re
 /// What we call it, in the log, when the protocol itself refuses a request.
 pub(super) fn our_word(row: &providers::Code) -> Code {
     match (row.reason, row.status) {
+        _ if matches!(row.outcome, Outcome::RateLimited) => Code::RateLimited,
         (_, 405) => Code::MethodNotAllowed,
         (Reason::Misconfigured, _) => Code::NotFound,
         (Reason::KeyRefused | Reason::SignatureRefused | Reason::Clock | Reason::NonceReused, _) => {
