@@ -4,7 +4,8 @@
   benches/durability.py [BINARY] [ROUNDS] [SECONDS] [CONNECTIONS]      default: target/release/idgate 5 3 64
 
 Two gateways, one with a ledger in FOLDER (environment; default: a new one beside the binary, so that it is on a disk), ask the
-simulator of one sandbox. Needs wrk. Compare the ratios: the machine is shared by gateway, provider and wrk.
+simulator of one sandbox, which answers at once, or after DELAY (environment, such as 80ms). Needs wrk. Compare the ratios: the
+machine is shared by gateway, provider and wrk.
 """
 
 import http.client
@@ -90,6 +91,10 @@ def main():
         connection.request("GET", "/v1/status")
         provider = json.loads(connection.getresponse().read())["providers"]
         endpoint = next(one for one in provider if one["name"] == "aliyun")["endpoints"][0]["endpoint"]
+        if delay := os.environ.get("DELAY"):
+            fault = json.dumps({"kind": "slow", "delay": delay})
+            connection.request("PUT", "/sandbox/aliyun/fault", fault.encode())
+            assert connection.getresponse().status == 204
         ports, free = {}, 21_000 + os.getpid() % 10_000
         for index, (name, ledger) in enumerate((("off", ""), ("on", f'[ledger]\nfile = "{folder}/ledger.db"\n'))):
             port = free + index
