@@ -15,6 +15,7 @@ use http::{HeaderValue, Response, StatusCode};
 use crate::domain::money::Billed;
 use crate::domain::outcome::{Fault, Outcome, Reason};
 use crate::domain::verdict::RequestId;
+use crate::providers::dialect::Cause;
 use crate::providers::{Code, Refusal, ReplyTo, is_redirect};
 
 /// The gateway's reference for the call, on every answer.
@@ -237,6 +238,30 @@ pub fn fault(response: &Response<Bytes>) -> Option<Fault> {
     let row = by_code.or_else(|| by_message(message.unwrap_or_default()));
     let fault = row.map(Code::fault).or_else(|| code.map(|_| by_status(response.status())))?;
     Some(Fault { retry_after: retry_after(headers), ..fault })
+}
+
+/// What is said for want of a verdict, by a provider that has words of its own for a name and a number only. Nobody here
+/// knows one for somebody who is asked about too often: what fits best is that the user is throttled.
+pub const fn word(cause: Cause, bad_name: &'static Code, bad_number: &'static Code) -> &'static Code {
+    match cause {
+        Cause::InvalidName => bad_name,
+        Cause::InvalidNumber | Cause::RejectedPair => bad_number,
+        Cause::Malformed => &INVALID_BODY,
+        Cause::BodyTooLarge => &BODY_TOO_LARGE,
+        Cause::HeadTooLarge => &URL_TOO_LARGE,
+        Cause::NoSuchPath => &NO_SUCH_API,
+        Cause::NoSuchMethod => &NO_SUCH_METHOD,
+        Cause::Unauthenticated => &NO_CREDENTIAL,
+        Cause::Forbidden => &UNAUTHORIZED,
+        Cause::TooFast => &THROTTLED,
+        Cause::TooOften => &THROTTLED_USER,
+        Cause::BudgetSpent => &QUOTA_USED_UP,
+        Cause::Failed => &BACKEND_FAILED,
+        Cause::Unavailable => &BACKEND_OPEN,
+        Cause::Busy | Cause::Late => &BUSY,
+        Cause::Unknown => &BACKEND_LATE,
+        Cause::Defect => &INTERNAL,
+    }
 }
 
 /// What a status without a document means, whoever sent it. Not for statuses under which the driver expects one.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::money::Billed;
 use crate::domain::outcome::{Outcome, Reason};
 use crate::providers::Code;
+use crate::providers::dialect::Cause;
 
 /// A request with another method than POST or GET.
 pub const METHOD: Code = form("UnsupportedHTTPMethod", 405, "This http method is not supported.");
@@ -138,6 +139,24 @@ pub fn row(code: &str) -> Option<&'static Code> {
         let family = FAMILIES.iter().find(|family| code.starts_with(**family))?;
         exact(family.trim_end_matches('.'))
     })
+}
+
+/// What is said for want of a verdict, by a service whose word for what breaks a rule is `invalid`, and for a person who is
+/// asked about too often `repeated`.
+pub const fn word(cause: Cause, invalid: &'static Code, repeated: &'static Code) -> &'static Code {
+    match cause {
+        Cause::Malformed | Cause::BodyTooLarge | Cause::HeadTooLarge => invalid,
+        Cause::InvalidName | Cause::InvalidNumber | Cause::RejectedPair => invalid,
+        Cause::NoSuchPath => &ACTION,
+        Cause::NoSuchMethod => &METHOD,
+        Cause::Unauthenticated => &KEY_NOT_FOUND,
+        Cause::Forbidden => &DENIED,
+        // Nobody else's account is in arrears; the caller has had its share.
+        Cause::TooFast | Cause::BudgetSpent => &THROTTLED,
+        Cause::TooOften => repeated,
+        Cause::Failed | Cause::Unavailable | Cause::Busy | Cause::Late => &UNAVAILABLE,
+        Cause::Unknown | Cause::Defect => &INTERNAL,
+    }
 }
 
 /// The refusal of a request that lacks the public parameter `name`.

@@ -44,18 +44,8 @@ pub fn row(code: &str, message: &str) -> Option<&'static Code> {
 /// who has a second endpoint goes there.
 pub fn word(cause: Cause) -> &'static Code {
     match cause {
-        Cause::Malformed | Cause::BodyTooLarge | Cause::HeadTooLarge => &INVALID,
-        Cause::InvalidName | Cause::InvalidNumber | Cause::RejectedPair => &INVALID,
-        Cause::NoSuchPath => &pop_error::ACTION,
-        Cause::NoSuchMethod => &pop_error::METHOD,
-        Cause::Unauthenticated => &pop_error::KEY_NOT_FOUND,
-        Cause::Forbidden => &pop_error::DENIED,
-        // Nobody else's account is in arrears; the caller has had its share.
-        Cause::TooFast | Cause::BudgetSpent => &pop_error::THROTTLED,
-        Cause::TooOften => &REPEATED,
         Cause::Failed => &FAILED,
-        Cause::Unavailable | Cause::Busy | Cause::Late => &pop_error::UNAVAILABLE,
-        Cause::Unknown | Cause::Defect => &pop_error::INTERNAL,
+        other => pop_error::word(other, &INVALID, &REPEATED),
     }
 }
 

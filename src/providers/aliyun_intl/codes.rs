@@ -63,16 +63,7 @@ pub fn row(code: &str, _message: &str) -> Option<&'static Code> {
 /// What is said for want of a verdict.
 pub fn word(cause: Cause) -> &'static Code {
     match cause {
-        Cause::Malformed | Cause::BodyTooLarge | Cause::HeadTooLarge => &INVALID,
-        Cause::InvalidName | Cause::InvalidNumber | Cause::RejectedPair => &INVALID,
-        Cause::NoSuchPath => &pop_error::ACTION,
-        Cause::NoSuchMethod => &pop_error::METHOD,
-        Cause::Unauthenticated => &pop_error::KEY_NOT_FOUND,
         Cause::Forbidden => &DENIED,
-        // Nobody else's account is in arrears; the caller has had its share.
-        Cause::TooFast | Cause::BudgetSpent => &pop_error::THROTTLED,
-        Cause::TooOften => &REPEATED,
-        Cause::Failed | Cause::Unavailable | Cause::Busy | Cause::Late => &pop_error::UNAVAILABLE,
-        Cause::Unknown | Cause::Defect => &pop_error::INTERNAL,
+        other => pop_error::word(other, &INVALID, &REPEATED),
     }
 }

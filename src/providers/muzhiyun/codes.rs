@@ -75,28 +75,9 @@ const fn account(begins: &'static str, reason: Reason) -> Code {
     row(begins, Outcome::AccountFault, reason)
 }
 
-/// What is said for want of a verdict. The provider has words about a person only; all else is the gateway's to say. Neither
-/// knows one for somebody who is asked about too often: what fits best is that the user is throttled.
+/// What is said for want of a verdict: the provider has words about a person only, all else is the gateway's to say.
 pub fn word(cause: Cause) -> &'static Code {
-    match cause {
-        Cause::InvalidName => &BAD_NAME,
-        Cause::InvalidNumber | Cause::RejectedPair => &BAD_NUMBER,
-        Cause::Malformed => &market_error::INVALID_BODY,
-        Cause::BodyTooLarge => &market_error::BODY_TOO_LARGE,
-        Cause::HeadTooLarge => &market_error::URL_TOO_LARGE,
-        Cause::NoSuchPath => &market_error::NO_SUCH_API,
-        Cause::NoSuchMethod => &market_error::NO_SUCH_METHOD,
-        Cause::Unauthenticated => &market_error::NO_CREDENTIAL,
-        Cause::Forbidden => &market_error::UNAUTHORIZED,
-        Cause::TooFast => &market_error::THROTTLED,
-        Cause::TooOften => &market_error::THROTTLED_USER,
-        Cause::BudgetSpent => &market_error::QUOTA_USED_UP,
-        Cause::Failed => &market_error::BACKEND_FAILED,
-        Cause::Unavailable => &market_error::BACKEND_OPEN,
-        Cause::Busy | Cause::Late => &market_error::BUSY,
-        Cause::Unknown => &market_error::BACKEND_LATE,
-        Cause::Defect => &market_error::INTERNAL,
-    }
+    market_error::word(cause, &BAD_NAME, &BAD_NUMBER)
 }
 
 /// The result that `msg` begins with.

@@ -33,27 +33,12 @@ const fn row(code: &'static str, message: &'static str, outcome: Outcome) -> Cod
     Code { billed: Some(Billed::Unknown), ..Code::new(code, 200, message, outcome, Reason::Unspecified) }
 }
 
-/// What is said for want of a verdict. The provider has words about a person, and one for being out; all else is the
-/// gateway's to say. Neither knows one for somebody who is asked about too often: what fits best is that the user is
-/// throttled.
+/// What is said for want of a verdict: the provider has words about a person, and one for being out; all else is the
+/// gateway's to say.
 pub fn word(cause: Cause) -> &'static Code {
     match cause {
-        Cause::InvalidName => &BAD_NAME,
-        Cause::InvalidNumber | Cause::RejectedPair => &BAD_NUMBER,
         Cause::Failed | Cause::Unavailable => &MAINTENANCE,
-        Cause::Malformed => &market_error::INVALID_BODY,
-        Cause::BodyTooLarge => &market_error::BODY_TOO_LARGE,
-        Cause::HeadTooLarge => &market_error::URL_TOO_LARGE,
-        Cause::NoSuchPath => &market_error::NO_SUCH_API,
-        Cause::NoSuchMethod => &market_error::NO_SUCH_METHOD,
-        Cause::Unauthenticated => &market_error::NO_CREDENTIAL,
-        Cause::Forbidden => &market_error::UNAUTHORIZED,
-        Cause::TooFast => &market_error::THROTTLED,
-        Cause::TooOften => &market_error::THROTTLED_USER,
-        Cause::BudgetSpent => &market_error::QUOTA_USED_UP,
-        Cause::Busy | Cause::Late => &market_error::BUSY,
-        Cause::Unknown => &market_error::BACKEND_LATE,
-        Cause::Defect => &market_error::INTERNAL,
+        other => market_error::word(other, &BAD_NAME, &BAD_NUMBER),
     }
 }
 
