@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use crate::domain::personal::Secret;
 
 mod change;
+mod checks;
 mod files;
 mod issued;
 mod money;

@@ -10,11 +10,10 @@ use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
-use super::name::check_name;
 use super::profile::Profile;
 use super::provider::{self, DriverSettings};
 use super::secret::{ADMIN_TLS_KEY, DIGEST_KEY, TLS_KEY};
-use super::{Read, Sections, issued, money, receipts, tls};
+use super::{Read, Sections, checks, issued, money, receipts, tls};
 use crate::domain::id_number::Calendar;
 use crate::domain::personal::Secret;
 use crate::domain::region::Regions;
@@ -23,15 +22,11 @@ use crate::resilience::{account, breaker};
 use crate::server::api::auth::{ANONYMOUS, ClientConfig, DEFAULT_PURPOSE};
 use crate::server::api::certificate::Identity;
 use crate::server::api::issued::Issued;
-use crate::server::api::key::KeyConfig;
 use crate::server::api::receipt;
 use crate::server::operator::OperatorConfig;
 use crate::server::{api, compat, listener};
 use crate::storage;
 use crate::verify::{self, dns, enumeration, hold, policy};
-
-/// The longest of the times for which somebody waits. Far beyond it lies the end of what a clock can tell.
-const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
 /// The SHA-256 of nothing: what `sha256sum` says of a variable that is not set, and what a caller without a key presents.
 pub(super) const HASH_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -179,21 +174,21 @@ struct BudgetSection {
 #[serde(deny_unknown_fields)]
 pub(super) struct Raw {
     profile: Profile,
-    server: Server,
+    pub(super) server: Server,
     log: Log,
-    reload: Reload,
+    pub(super) reload: Reload,
     rules: Rules,
     compat: compat::Config,
     #[serde(default)]
     regions: RegionsSection,
     #[serde(default)]
-    clients: BTreeMap<String, ClientConfig>,
+    pub(super) clients: BTreeMap<String, ClientConfig>,
     #[serde(default)]
-    operators: BTreeMap<String, OperatorConfig>,
+    pub(super) operators: BTreeMap<String, OperatorConfig>,
     #[serde(default)]
-    purposes: BTreeMap<String, policy::Purpose>,
+    pub(super) purposes: BTreeMap<String, policy::Purpose>,
     cache: storage::Config,
-    ledger: storage::ledger::Config,
+    pub(super) ledger: storage::ledger::Config,
     #[serde(default)]
     receipts: receipt::keys::Config,
     holds: hold::Config,
@@ -203,8 +198,8 @@ pub(super) struct Raw {
     account: account::Config,
     dns: dns::Config,
     #[serde(default)]
-    providers: BTreeMap<String, provider::Section>,
-    chain: policy::Config,
+    pub(super) providers: BTreeMap<String, provider::Section>,
+    pub(super) chain: policy::Config,
 }
 
 /// Checks everything that sections say about themselves and about each other.
@@ -214,10 +209,10 @@ pub(super) fn finish(
     mut sections: Sections,
     read: &mut Read,
 ) -> Option<Settings> {
-    check_server(&raw, read);
-    check_clients(&raw.clients, read);
+    checks::server(&raw, read);
+    checks::clients(&raw.clients, read);
     let issued = issued::finish(&raw.compat, &raw.clients, read);
-    check_operators(&raw.operators, read);
+    checks::operators(&raw.operators, read);
     tls::check_certificates(&raw.server, &raw.clients, &raw.operators, read);
     let public_tls = tls::finish(("server.tls", TLS_KEY), raw.server.tls.as_ref(), &mut sections, read);
     let admin_tls =
@@ -236,8 +231,8 @@ pub(super) fn finish(
     read.section("breaker", raw.breaker.validate());
     read.section("account", raw.account.validate());
     read.section("dns", raw.dns.validate());
-    check_orders(&raw, read);
-    check_purposes(&raw, read);
+    checks::orders(&raw, read);
+    checks::purposes(&raw, read);
     if EnvFilter::try_new(&raw.log.level).is_err() {
         read.mistake("log.level", "is no level; write \"error\", \"warn\", \"info\" or \"debug\"");
     }
@@ -261,7 +256,7 @@ pub(super) fn finish(
     let budgets: BTreeMap<_, _> = budgets
         .map(|(name, budget)| (Arc::from(&**name), money::limits(&format!("clients.{name}"), Some(budget), read)))
         .collect();
-    check_money(&raw, read);
+    checks::money(&raw, read);
     let clients = match raw.clients.is_empty() {
         true => vec![Arc::from(ANONYMOUS)],
         false => raw.clients.keys().map(|name| Arc::from(&**name)).collect(),
@@ -310,125 +305,6 @@ pub(super) fn finish(
         admin_tls,
         log: raw.log,
     })
-}
-
-fn check_server(raw: &Raw, read: &mut Read) {
-    let server = &raw.server;
-    if raw.clients.is_empty() && !server.listen.ip().is_loopback() {
-        let problem = "is not a loopback address, and no client is configured, so anybody could ask; add a \
-                       [clients.NAME] section (`idgate key new NAME`) or write \"127.0.0.1:8080\"";
-        read.mistake("server.listen", problem);
-    }
-    if raw.operators.is_empty() && !server.admin_listen.ip().is_loopback() {
-        let problem = "is not a loopback address, and no operator is configured, so anybody could operate; add an \
-                       [operators.NAME] section (`idgate key new NAME`) or write \"127.0.0.1:9464\"";
-        read.mistake("server.admin_listen", problem);
-    }
-    for (key, value) in [("request_timeout", server.request_timeout), ("body_timeout", server.body_timeout)] {
-        if value.is_zero() {
-            read.mistake(format!("server.{key}"), "is zero, so nothing could be answered; write \"8s\"");
-        }
-    }
-    let all = [
-        ("server.request_timeout", server.request_timeout),
-        ("server.body_timeout", server.body_timeout),
-        ("server.drain_notice", server.drain_notice),
-        ("server.drain_timeout", server.drain_timeout),
-        ("chain.budget", raw.chain.budget),
-        ("reload.poll", raw.reload.poll),
-    ];
-    for (key, _) in all.into_iter().filter(|(_, value)| *value > LONGEST_WAIT) {
-        read.mistake(key, "is longer than a day, which nobody waits; write some seconds, such as \"8s\"");
-    }
-    if server.max_body_bytes < 256 {
-        read.mistake("server.max_body_bytes", "is too small for a question; write 16384");
-    }
-    if server.max_in_flight == 0 {
-        read.mistake("server.max_in_flight", "is 0, so every request would be shed; write 10000");
-    }
-    read.section("server.connections", server.connections.validate());
-}
-
-fn check_clients(clients: &BTreeMap<String, ClientConfig>, read: &mut Read) {
-    for (name, client) in clients {
-        let at = format!("clients.{name}");
-        check_name(&at, name, read);
-        read.section(&at, client.validate());
-    }
-    check_keys(clients.iter().map(|(name, client)| (format!("clients.{name}"), &*client.keys)), read);
-}
-
-fn check_operators(operators: &BTreeMap<String, OperatorConfig>, read: &mut Read) {
-    for (name, operator) in operators {
-        let at = format!("operators.{name}");
-        check_name(&at, name, read);
-        read.section(&at, operator.validate());
-    }
-    check_keys(operators.iter().map(|(name, operator)| (format!("operators.{name}"), &*operator.keys)), read);
-}
-
-/// Budgets and packages are counted from the ledger.
-fn check_money(raw: &Raw, read: &mut Read) {
-    let clients = raw.clients.iter().filter(|(_, client)| client.budget.is_some());
-    let clients = clients.map(|(name, _)| format!("clients.{name}.budget"));
-    let providers = raw.providers.iter();
-    let providers: Vec<_> = providers
-        .map(|(name, section)| (format!("providers.{name}"), section.counts_money(), section.packages()))
-        .collect();
-    money::check_ledger(clients, &providers, (raw.ledger.file.is_some(), raw.ledger.keep()), read);
-}
-
-/// A key opens one door for one owner.
-fn check_keys<'a>(all: impl Iterator<Item = (String, &'a [KeyConfig])>, read: &mut Read) {
-    let mut hashes = BTreeMap::new();
-    for (at, keys) in all {
-        for (index, key) in keys.iter().enumerate() {
-            if key.sha256.eq_ignore_ascii_case(HASH_OF_NOTHING) {
-                let problem = "is the SHA-256 of nothing, so everybody without a key would be let in; `idgate key new \
-                               CLIENT` makes a key";
-                read.mistake(format!("{at}.keys[{index}].sha256"), problem);
-            }
-            if let Some(other) = hashes.insert(key.sha256.to_ascii_lowercase(), format!("{at}.keys[{index}]")) {
-                read.mistake(format!("{at}.keys[{index}]"), format!("is the same key as {other}; make a new one"));
-            }
-        }
-    }
-}
-
-/// A misspelt purpose would leave the real one under the general policy, without a word.
-fn check_purposes(raw: &Raw, read: &mut Read) {
-    let known = |name: &String| {
-        raw.clients.is_empty() || name == DEFAULT_PURPOSE || raw.clients.values().any(|one| one.purposes.contains(name))
-    };
-    for name in raw.purposes.keys().filter(|name| !known(name)) {
-        read.mistake(format!("purposes.{name}"), "is no client's purpose; correct the name, or add it to a client");
-    }
-}
-
-fn check_orders(raw: &Raw, read: &mut Read) {
-    if raw.chain.order.is_empty() {
-        read.mistake(
-            "chain.order",
-            "is empty, so nobody would be asked; write [\"NAME\"] of a [providers.NAME] section",
-        );
-    }
-    let of_purposes = raw
-        .purposes
-        .iter()
-        .filter_map(|(name, purpose)| Some((format!("purposes.{name}.order"), purpose.order.as_ref()?)));
-    for (key, order) in std::iter::once(("chain.order".to_owned(), &raw.chain.order)).chain(of_purposes) {
-        let mut seen = BTreeSet::new();
-        for name in order {
-            if !raw.providers.contains_key(name) {
-                read.mistake(&key, format!("names {name}, which has no section [providers.{name}]"));
-            } else if !seen.insert(name) {
-                read.mistake(&key, format!("names {name} twice; a provider is asked once"));
-            }
-        }
-    }
-    if raw.chain.budget.is_zero() {
-        read.mistake("chain.budget", "is zero, so no attempt could begin; write \"8s\"");
-    }
 }
 
 fn regions(section: &RegionsSection, sections: &mut Sections, read: &mut Read) -> Option<Regions> {

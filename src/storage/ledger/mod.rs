@@ -22,18 +22,21 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use self::claims::Spooled;
-use self::journal::{Journal, Left};
+use self::journal::Journal;
 use self::meter::Meter;
+use self::repair::{RepairError, repair};
 use self::spool::Spool;
 use self::sqlite::Store;
-use self::writer::{BATCH, Order, Writer};
+use self::writer::{Order, Writer};
 use crate::domain::clock::{Clock, Ids};
 
 mod claims;
 mod entry;
+mod flight;
 mod journal;
 mod meter;
 mod read;
+mod repair;
 mod seal;
 mod spent;
 mod spool;
@@ -45,6 +48,7 @@ mod writer;
 
 pub use claims::Claimed;
 pub use entry::{Answer, Attempt, Begun, BegunCall, Call, Claim, End, Entry, Forgotten, Subject};
+pub use flight::{Calling, Flight};
 pub use read::{Broken, Checked, Found, Reader, Wanted};
 pub use spent::{Counted, Spent};
 pub use trouble::{OpenError, remedy};
@@ -105,20 +109,6 @@ struct Shared {
     spooled: Spooled,
     meter: Meter,
 }
-
-/// One flight as the ledger knows it: announced before its first call, open until its last entry is on the disk.
-#[derive(Clone, Default)]
-pub struct Flight(Option<Arc<InFlight>>);
-
-struct InFlight {
-    ledger: Arc<Open>,
-    begun: Begun,
-    /// Something of it is on no disk but in the journal.
-    unsettled: AtomicBool,
-}
-
-/// A call that was announced. Dropped without an end, it is written down as interrupted.
-pub struct Calling(Option<(Arc<InFlight>, BegunCall)>);
 
 impl Config {
     /// All mistakes, as (key, what is wrong and what to write).
@@ -207,7 +197,7 @@ impl Ledger {
             return Err(NotWritten);
         }
         let ledger = Arc::clone(open);
-        Ok(Flight(Some(Arc::new(InFlight { ledger, begun, unsettled: AtomicBool::new(false) }))))
+        Ok(Flight::new(ledger, begun))
     }
 
     /// Writes an answer down and returns when it is on the disk, and with it all that was given before it. The answer is
@@ -325,84 +315,10 @@ impl Shared {
     }
 }
 
-impl Flight {
-    /// None that a ledger knows of.
-    pub const NONE: Self = Self(None);
-
-    /// Its id, if there is a ledger.
-    pub fn id(&self) -> Option<Uuid> {
-        self.0.as_ref().map(|flight| flight.begun.flight)
-    }
-
-    /// Announces a call that costs at most `price_micro_yuan`.
-    pub fn call(&self, provider: &str, endpoint: &str, price_micro_yuan: u64) -> Calling {
-        let Some(flight) = &self.0 else { return Calling(None) };
-        let open = &flight.ledger;
-        let call = BegunCall {
-            id: open.ids.ordered(),
-            flight: flight.begun.flight,
-            at_ms: open.clock.now().as_millisecond(),
-            provider: provider.to_owned(),
-            endpoint: endpoint.to_owned(),
-            price_micro_yuan,
-        };
-        // The flight is announced, so the question is not forgotten. No other begins until this can be written again.
-        let announced = open.shared.journal().begin_call(&call);
-        if let Err(error) = announced {
-            open.shared.cannot_announce(&error);
-        }
-        Calling(Some((Arc::clone(flight), call)))
-    }
-
-    /// The journal keeps it, since it is nowhere else.
-    fn leave_open(&self) {
-        if let Some(flight) = &self.0 {
-            flight.unsettled.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Calling {
-    /// Writes down what came of it.
-    pub fn ended(mut self, end: impl FnOnce() -> End) {
-        if let Some((flight, call)) = self.0.take() {
-            write_call(flight, &call, end());
-        }
-    }
-}
-
-impl Drop for Calling {
-    fn drop(&mut self) {
-        if let Some((flight, call)) = self.0.take() {
-            write_call(flight, &call, call.interrupted());
-        }
-    }
-}
-
-fn write_call(flight: Arc<InFlight>, call: &BegunCall, end: End) {
-    let entry = flight.begun.call(call, flight.ledger.clock.now().as_millisecond(), end);
-    let ledger = Arc::clone(&flight.ledger);
-    ledger.order(Entry::Call(entry), Flight(Some(flight)), None);
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        if !self.unsettled.load(Ordering::Relaxed) {
-            self.ledger.shared.journal().end(self.begun.flight);
-        }
-    }
-}
-
-// Neither says more than whether and which: what they hold knows digests of people.
+// No more than whether: what it holds knows digests of people.
 impl fmt::Debug for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Ledger({})", if self.is_on() { "on" } else { "off" })
-    }
-}
-
-impl fmt::Debug for Flight {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Flight({:?})", self.id())
     }
 }
 
@@ -420,50 +336,4 @@ fn lock(path: &Path) -> Result<std::fs::File, OpenError> {
         Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
         Err(std::fs::TryLockError::Error(error)) => Err(OpenError::beside(&beside, error)),
     }
-}
-
-enum RepairError {
-    Database(sqlx::Error),
-    Spool,
-}
-
-/// Brings into the database what waits in the spool, and what the journal knows of that never ended.
-async fn repair(store: &mut Store, spool: &mut Spool, left: &[Left], clock: &Clock) -> Result<(), RepairError> {
-    let database = RepairError::Database;
-    let mut spooled = 0;
-    let mut entries = spool.read().map_err(|_| RepairError::Spool)?;
-    loop {
-        let part = entries.by_ref().take(BATCH).collect::<Result<Vec<_>, _>>().map_err(|_| RepairError::Spool)?;
-        if part.is_empty() {
-            break;
-        }
-        store.append(part.iter()).await.map_err(database)?;
-        spooled += part.len();
-    }
-    spool.clear().map_err(|_| RepairError::Spool)?;
-    let mut cut_off = 0;
-    for Left { begun, calls } in left {
-        let (mut entries, mut attempts) = (Vec::new(), Vec::new());
-        for call in calls {
-            let known = store.find(call.id).await.map_err(database)?;
-            if let Some(Entry::Call(call)) = &known {
-                attempts.push(Attempt::from(call));
-            } else {
-                let call = begun.call(call, clock.now().as_millisecond(), call.interrupted());
-                attempts.push(Attempt::from(&call));
-                entries.push(Entry::Call(call));
-            }
-        }
-        if store.find(begun.id).await.map_err(database)?.is_none() {
-            entries.push(Entry::Answer(begun.clone().cut_off(attempts)));
-        }
-        if !entries.is_empty() {
-            store.append(entries.iter()).await.map_err(database)?;
-            cut_off += 1;
-        }
-    }
-    if spooled > 0 || cut_off > 0 {
-        tracing::warn!(spooled, cut_off, "ledger: the process before this one left work half done; it is written down");
-    }
-    Ok(())
 }

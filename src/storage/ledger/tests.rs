@@ -8,6 +8,7 @@ use super::*;
 use crate::domain::subject::DigestKey;
 
 mod claims;
+mod trouble;
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
@@ -262,47 +263,6 @@ async fn a_question_that_was_cut_off_is_outcome_unknown_after_the_next_start() {
 }
 
 #[tokio::test]
-async fn the_spool_stands_in_and_is_emptied_once_even_if_its_cut_is_lost() {
-    let folder = Folder::new("spool");
-    let ledger = folder.open().await;
-    ask(&ledger).await.unwrap();
-    let mut other = folder.connection().await;
-    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
-    ask(&ledger).await.unwrap();
-    let spool = std::fs::read(folder.0.join("ledger.spool")).unwrap();
-    assert_eq!(spool.iter().filter(|byte| **byte == b'\n').count(), 2, "the answer was told, so it is on the disk");
-    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
-    ledger.note(answer("no_record"), Flight::NONE);
-    ledger.close().await;
-    drop(ledger);
-    let all = ["1 call verdict yes", "2 answer match", "3 call verdict yes", "4 answer match", "5 answer no_record"];
-    assert_eq!(folder.entries().await, all);
-    assert_eq!(std::fs::metadata(folder.0.join("ledger.spool")).unwrap().len(), 0);
-    // As if the process had ended after the commit and before the cut; and half a line was not vouched for.
-    std::fs::write(folder.0.join("ledger.spool"), [&spool[..], b"{\"kind\":\"ans"].concat()).unwrap();
-    folder.open().await.close().await;
-    assert_eq!(folder.entries().await, all);
-    assert!(folder.check().await.is_ok());
-}
-
-#[tokio::test]
-async fn what_cannot_be_announced_does_not_begin() {
-    let folder = Folder::new("nowhere");
-    let ledger = folder.open().await;
-    ask(&ledger).await.unwrap();
-    let open = ledger.0.as_ref().unwrap();
-    let mut other = folder.connection().await;
-    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
-    let paid = ledger.begin(begun).unwrap();
-    open.shared.journal().break_for_a_test();
-    assert_eq!(ledger.begin(begun).map(drop), Err(NotWritten));
-    paid.call("one", "one.example", 300_000).ended(verdict);
-    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
-    ledger.close().await;
-    assert_eq!(folder.entries().await.last().unwrap(), "3 call verdict yes", "what was paid is written all the same");
-}
-
-#[tokio::test]
 async fn what_is_too_old_goes_from_the_front_and_what_is_left_is_sound() {
     let folder = Folder::new("old");
     let now = Arc::new(AtomicI64::new(0));
@@ -323,73 +283,6 @@ async fn what_is_too_old_goes_from_the_front_and_what_is_left_is_sound() {
     assert_eq!(folder.entries().await, ["3 answer match", "4 answer match", "5 answer match"]);
     let checked = folder.check().await.unwrap();
     assert_eq!((checked.removed_up_to, checked.last), (2, 5));
-}
-
-#[tokio::test]
-async fn what_cannot_be_opened_says_what_to_do() {
-    let clock = Clock::fixed(Timestamp::UNIX_EPOCH);
-    let told = async |folder: &Folder| folder.try_open(&clock).await.err().map(|error| error.to_string()).unwrap();
-    let folder = Folder::new("open");
-    let ledger = folder.open().await;
-    assert!(told(&folder).await.contains("in use by another idgate"));
-    for _ in 0..50 {
-        ledger.write(answer("match"), Flight::NONE).await.unwrap();
-    }
-    ledger.close().await;
-    drop(ledger);
-    let sound = std::fs::read(folder.file()).unwrap();
-    // A writer of a newer format: for us the file is read-only.
-    let mut newer = sound.clone();
-    newer[18] = 3;
-    std::fs::write(folder.file(), newer).unwrap();
-    let read_only = told(&folder).await;
-    assert!(read_only.contains("it is read-only; let this user write"), "{read_only}");
-    // All pages but the first, which has the schema, are noise.
-    let mut damaged = sound.clone();
-    damaged[4096..].iter_mut().for_each(|byte| *byte = 0xa5);
-    std::fs::write(folder.file(), damaged).unwrap();
-    let damaged = told(&folder).await;
-    assert!(damaged.contains("it is damaged; `idgate ledger verify` says where"), "{damaged}");
-    assert!(matches!(folder.check().await, Err(Broken::Damaged(_))));
-    std::fs::write(folder.file(), "this is a text").unwrap();
-    assert!(told(&folder).await.contains("it is damaged"));
-    std::fs::remove_dir_all(&folder.0).unwrap();
-    assert!(told(&folder).await.contains("there is no folder for it"));
-}
-
-#[tokio::test]
-async fn a_page_that_is_damaged_while_it_runs_sends_entries_to_the_spool() {
-    let folder = Folder::new("page");
-    let ledger = folder.open().await;
-    for _ in 0..50 {
-        ledger.write(answer("match"), Flight::NONE).await.unwrap();
-    }
-    ledger.close().await;
-    drop(ledger);
-    let sound = std::fs::read(folder.file()).unwrap();
-    let mut connection = folder.connection().await;
-    let page: i64 = sqlx::query_scalar("SELECT rootpage FROM sqlite_schema WHERE name = 'answers_by_client'")
-        .fetch_one(&mut connection)
-        .await
-        .unwrap();
-    connection.close().await.unwrap();
-    let mut damaged = sound.clone();
-    let at = usize::try_from(page - 1).unwrap() * 4096;
-    damaged[at..at + 4096].iter_mut().for_each(|byte| *byte = 0xa5);
-    std::fs::write(folder.file(), &damaged).unwrap();
-    let ledger = folder.open().await;
-    ask(&ledger).await.unwrap();
-    ledger.close().await;
-    drop(ledger);
-    assert_ne!(std::fs::metadata(folder.0.join("ledger.spool")).unwrap().len(), 0);
-    // A good copy of the file is put back; the next start brings both together.
-    for beside in ["ledger.db-wal", "ledger.db-shm"] {
-        let _ = std::fs::remove_file(folder.0.join(beside));
-    }
-    std::fs::write(folder.file(), &sound).unwrap();
-    folder.open().await.close().await;
-    assert_eq!(folder.entries().await.last().unwrap(), "52 answer match");
-    assert!(folder.check().await.is_ok());
 }
 
 #[tokio::test]
