@@ -94,7 +94,7 @@ fn by_its_hash(
     expires: &str,
 ) -> anyhow::Result<String> {
     let key = new_key()?;
-    let hash: String = Sha256::digest(&key).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex::encode(Sha256::digest(&key));
     let id = format!("{name}-{}", hash.get(..8).unwrap_or_default());
     Ok(format!(
         "{what}, shown this once; give it to the {holder}:\n\n  {key}\n\n\

@@ -90,7 +90,7 @@ impl Sections {
             hash.update(name);
             hash.update(digest);
         }
-        hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(hash.finalize()).chars().take(12).collect()
     }
 
     /// Takes the content of a file into the section that names it.

@@ -130,7 +130,7 @@ pub fn canonical_request(request: &Request<Bytes>, signed_headers: &str) -> Opti
 
 /// The signature of a canonical request: 64 lower-case hex digits.
 pub fn signature(canonical_request: &str, secret: &Secret) -> String {
-    form::hex(&seal::hmac_sha256(secret.expose().as_bytes(), &string_to_sign(canonical_request)))
+    hex::encode(seal::hmac_sha256(secret.expose().as_bytes(), &string_to_sign(canonical_request)))
 }
 
 /// What is keyed: the algorithm and the hash of the canonical request.
@@ -139,7 +139,7 @@ pub fn string_to_sign(canonical_request: &str) -> String {
 }
 
 fn hash(bytes: &[u8]) -> String {
-    form::hex(&Sha256::digest(bytes))
+    hex::encode(Sha256::digest(bytes))
 }
 
 /// The headers that the gateway acts on.

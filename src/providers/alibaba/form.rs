@@ -30,14 +30,6 @@ pub fn decode_pairs(bytes: &[u8]) -> Vec<(String, String)> {
     form_urlencoded::parse(bytes).into_owned().collect()
 }
 
-/// Lower-case hexadecimal digits of `bytes`.
-pub fn hex(bytes: &[u8]) -> String {
-    let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' - 10 + half };
-    let digits = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
-    // Hexadecimal digits are ASCII.
-    String::from_utf8(digits).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,11 +39,6 @@ mod tests {
         let mut out = String::new();
         encode_into(&mut out, "aZ09-_.~ +*/·");
         assert_eq!(out, "aZ09-_.~%20%2B%2A%2F%C2%B7");
-    }
-
-    #[test]
-    fn hex_is_lower_case_and_keeps_zeros() {
-        assert_eq!(hex(&[0x00, 0x0f, 0xa5, 0xff]), "000fa5ff");
     }
 
     #[test]

@@ -316,7 +316,7 @@ mod tests {
     use super::*;
 
     fn config(expires: Option<&str>) -> BTreeMap<String, ClientConfig> {
-        let hash = Sha256::digest(b"k-1").iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hex::encode(Sha256::digest(b"k-1"));
         let expires = expires.map(|text| text.parse().unwrap());
         let config = ClientConfig {
             keys: vec![KeyConfig { id: "w1".to_owned(), sha256: hash, expires }],

@@ -51,13 +51,8 @@ pub(super) fn holds_key(text: &str) -> bool {
 }
 
 /// A SHA-256 in 64 hexadecimal digits.
-pub(in crate::server) fn parse_hash(hex: &str) -> Option<[u8; 32]> {
+pub(in crate::server) fn parse_hash(text: &str) -> Option<[u8; 32]> {
     let mut hash = [0; 32];
-    if hex.len() != 64 || !hex.is_ascii() {
-        return None;
-    }
-    for (byte, digits) in hash.iter_mut().zip(hex.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
+    hex::decode_to_slice(text, &mut hash).ok()?;
     Some(hash)
 }

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Reply, TestGateway};
+use crate::support::{Reply, TestGateway, eventually};
 
 mod callers;
 mod certificates;
@@ -76,21 +76,12 @@ fn errors(reply: &Reply) -> Vec<(String, String)> {
 
 /// The section of a client with this key.
 fn client(name: &str, key: &str, more: &str) -> String {
-    let hash: String = Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = hex::encode(Sha256::digest(key));
     format!("[clients.{name}]\nkeys = [{{ id = \"{name}-1\", sha256 = \"{hash}\" }}]\n{more}\n")
 }
 
 fn bearer(key: &str) -> String {
     format!("Bearer {key}")
-}
-
-/// Waits until a condition holds that another task brings about.
-async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while !condition().await {
-        assert!(tokio::time::Instant::now() < deadline, "never came true: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 /// A request log of a test's own.

@@ -52,7 +52,7 @@ struct Forbidden(BTreeSet<String>);
 
 impl Forbidden {
     fn add(&mut self, text: &str) {
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let hex = |bytes: &[u8]| hex::encode(bytes);
         let escaped: String = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
         let percent: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let digests = [Sha256::digest(text).to_vec(), Sha1::digest(text).to_vec(), Md5::digest(text).to_vec()];
@@ -75,7 +75,7 @@ impl Forbidden {
         let rules = PairRules { name_script: false };
         let subject = Subject::new(Name::parse(&pair.name).unwrap(), number, rules).unwrap();
         let digest = DigestKey::new(hash.finalize().into()).person(&subject);
-        self.0.insert(digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect());
+        self.0.insert(hex::encode(digest.as_bytes()));
         self.0.insert(STANDARD.encode(digest.as_bytes()));
     }
 
@@ -188,7 +188,7 @@ fn faults_of(driver: &idgate::providers::Driver) -> Vec<String> {
 
 /// A configuration with every kind of secret, and a client that may ask each provider by itself.
 fn configuration(level: &str, log: &str) -> String {
-    let hash = |key: &str| Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hash = |key: &str| hex::encode(Sha256::digest(key));
     let (_, server) = pki::shared();
     let purposes: Vec<_> = DRIVERS.iter().map(|driver| format!("only_{}", driver.name)).collect();
     let mut toml = format!(

@@ -14,7 +14,7 @@ fn key_new_prints_a_key_once_and_a_section_that_holds_only_its_hash() {
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     let key = ran.out.lines().map(str::trim).find(|line| line.starts_with("idg_")).expect("a key");
     assert_eq!(key.len(), "idg_".len() + 43);
-    let hash: String = Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = hex::encode(Sha256::digest(key));
     let (_, section) = ran.out.split_once("[clients.payout]").expect("a section");
     assert!(section.contains(&hash) && !section.contains(key), "{section}");
     assert_eq!(ran.out.matches(key).count(), 1);

@@ -9,7 +9,7 @@ const KEY: &str = "idg_synthetic-operator";
 
 fn operator() -> String {
     use sha2::{Digest, Sha256};
-    let hash: String = Sha256::digest(KEY).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = hex::encode(Sha256::digest(KEY));
     format!("[operators.oncall]\nkeys = [{{ id = \"o\", sha256 = \"{hash}\" }}]\n")
 }
 

@@ -366,7 +366,7 @@ fn a_hangup_is_a_reload_and_a_bad_file_is_told_once_with_all_its_mistakes() {
 /// The section of a client whose key is `idg_NAME`.
 fn client(name: &str, more: &str) -> String {
     use sha2::{Digest, Sha256};
-    let hash: String = Sha256::digest(format!("idg_{name}")).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = hex::encode(Sha256::digest(format!("idg_{name}")));
     format!("[clients.{name}]\nkeys = [{{ id = \"{name}-1\", sha256 = \"{hash}\" }}]\n{more}\n")
 }
 

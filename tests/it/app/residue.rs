@@ -245,7 +245,7 @@ async fn look_into_memory(scheme: &str) {
     let files: Vec<_> =
         (0..).zip(SECRETS).map(|(n, secret)| TempFile::new(&format!("residue-{scheme}-{n}"), secret)).collect();
     let digest = TempFile::new(&format!("residue-{scheme}-digest"), DIGEST_SECRET);
-    let hash: String = Sha256::digest(CLIENT_KEY).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = hex::encode(Sha256::digest(CLIENT_KEY));
     let purposes: Vec<_> = DRIVERS.iter().map(|driver| format!("only_{}", driver.name)).collect();
     let mut toml = format!(
         "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n\

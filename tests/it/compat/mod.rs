@@ -54,7 +54,7 @@ fn client(name: &str, suffix: &str, more: &str) -> String {
 }
 
 fn hash(key: &str) -> String {
-    Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(key))
 }
 
 /// Somebody's way to ask: a protocol, and how its caller proves who it is.

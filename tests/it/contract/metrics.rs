@@ -139,7 +139,7 @@ const MONEY: &str = "[clients.c.budget]\nyuan_per_day = \"10\"\n[ledger]\nkeep =
 
 /// A gateway that has answered, remembered, fallen back, refused, over TLS; its client's key ends some day.
 async fn after_some_questions() -> (TestGateway, Folder) {
-    let hash: String = Sha256::digest("idg_synthetic").iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = hex::encode(Sha256::digest("idg_synthetic"));
     let key = format!("{{ id = \"c1\", sha256 = \"{hash}\", expires = \"2100-01-01T00:00:00Z\" }}");
     let (authority, server) = pki::shared();
     let gateway = TestGateway::new().over(server.section("tls", "")).over(format!("[clients.c]\nkeys = [{key}]"));

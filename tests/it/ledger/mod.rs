@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use idgate::providers::{DRIVERS, Driver};
 use idgate::storage::ledger::{Entry, Reader};
 use sha2::{Digest, Sha256};
 
-use crate::support::{Builder, Reply, TestGateway};
+use crate::support::{Builder, Reply, TestGateway, eventually};
 
 mod budgets;
 mod idempotency;
@@ -17,9 +16,6 @@ mod receipts;
 mod sums;
 mod trouble;
 mod written;
-
-/// As long as a condition may take that another task brings about; only a broken test waits for all of it.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A folder for a ledger of a test's own, gone with it.
 pub struct Folder(PathBuf);
@@ -102,7 +98,7 @@ impl Drop for Folder {
 
 /// A client's section.
 fn client(name: &str, key: &str) -> String {
-    let hash: String = Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = hex::encode(Sha256::digest(key));
     format!("[clients.{name}]\nkeys = [{{ id = \"{name}-1\", sha256 = \"{hash}\" }}]\n")
 }
 
@@ -115,13 +111,4 @@ async fn get(gateway: &TestGateway, path: &str, key: &str) -> Reply {
 /// A GET on the listener for operators.
 async fn get_as_operator(gateway: &TestGateway, path: &str) -> Reply {
     Reply::of(gateway.http.get(format!("http://{}{path}", gateway.admin)).send().await.unwrap()).await
-}
-
-/// Waits until a condition holds that another task brings about.
-async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while !condition().await {
-        assert!(tokio::time::Instant::now() < deadline, "never came true: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }

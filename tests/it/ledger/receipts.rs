@@ -59,7 +59,7 @@ fn digest(claims: &Value, pair: &Pair) -> String {
     let salt: Vec<_> = (0..32).map(|n| u8::from_str_radix(&hex[2 * n..2 * n + 2], 16).unwrap()).collect();
     let mut mac = Hmac::<Sha256>::new_from_slice(&salt).unwrap();
     mac.update(format!("{}\n{}", pair.id_number, pair.name).as_bytes());
-    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(mac.finalize().into_bytes())
 }
 
 /// What a receipt is refused for.

@@ -9,7 +9,7 @@ use crate::support::{Reply, TestGateway};
 const KEY: &str = "idg_synthetic-operator";
 
 fn operator(name: &str, more: &str) -> String {
-    let hash: String = Sha256::digest(KEY).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = hex::encode(Sha256::digest(KEY));
     format!("[operators.{name}]\nkeys = [{{ id = \"o\", sha256 = \"{hash}\"{more} }}]\n")
 }
 

@@ -90,7 +90,7 @@ impl Drop for Authority {
 impl Identity {
     /// The SHA-256 of its key as `pinned_sha256` wants it.
     pub fn pin(&self) -> String {
-        Sha256::digest(self.key.subject_public_key_info()).iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(Sha256::digest(self.key.subject_public_key_info()))
     }
 
     fn acceptor(&self) -> TlsAcceptor {

@@ -205,7 +205,7 @@ impl Drop for Authority {
 impl Issued {
     /// The SHA-256 of the certificate, as a configuration has it.
     pub fn sha256(&self) -> String {
-        Sha256::digest(&self.der).iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(Sha256::digest(&self.der))
     }
 
     /// The section of a listener with this certificate.

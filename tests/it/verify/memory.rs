@@ -14,7 +14,7 @@ fn one() -> Builder {
 /// Alpha and beta, each with a key of its own.
 fn two_clients() -> String {
     let client = |name: &str| {
-        let hash: String = Sha256::digest(format!("{name}-key")).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash: String = hex::encode(Sha256::digest(format!("{name}-key")));
         format!("[clients.{name}]\nkeys = [{{ id = \"{name}\", sha256 = \"{hash}\" }}]\n")
     };
     client("alpha") + &client("beta")
