@@ -5,10 +5,10 @@
 
 use std::process::{Command, Stdio};
 
-use super::ledger::{ask, configuration, eventually, look_up};
+use super::ledger::{ask, configuration, look_up};
 use super::{SandboxProcess, TempFile};
 use crate::ledger::Folder;
-use crate::support::{Pair, Reply, anybody, client};
+use crate::support::{Pair, Reply, anybody, client, eventually};
 
 const FREE: [&str; 5] = ["sandbox", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
 

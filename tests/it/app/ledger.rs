@@ -1,20 +1,12 @@
 //! The ledger of the built binary: killed, checked and exported by its commands. (Its disk in trouble: `disk`.)
 
-use super::{PATIENCE, SandboxProcess, TempFile, idgate, run};
+use super::{SandboxProcess, TempFile, idgate, run};
 use crate::ledger::Folder;
-use crate::support::{Reply, anybody, client};
+use crate::support::{Reply, anybody, client, eventually};
 
 /// A sandbox whose ledger is in `folder`.
 pub(super) fn configuration(name: &str, folder: &Folder) -> TempFile {
     TempFile::new(name, &format!("{}[providers.aliyun]\nrate_limit = 100000\n", folder.toml()))
-}
-
-pub(super) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while !condition().await {
-        assert!(tokio::time::Instant::now() < deadline, "never came true: {what}");
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
 }
 
 pub(super) async fn look_up(sandbox: &SandboxProcess, query: &str) -> Reply {

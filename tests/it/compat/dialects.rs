@@ -8,7 +8,7 @@ use idgate::providers::{DRIVERS, Stamp};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{ACCESS_KEY, Proof, Speaker, nobody, one_of_each, right, section, send, speakers, wrong};
-use crate::support::{Builder, Pair, TestGateway, anybody};
+use crate::support::{Builder, Pair, TestGateway, anybody, eventually};
 
 /// Nothing but what a test wants comes in between.
 fn steady() -> Builder {
@@ -186,9 +186,7 @@ async fn who_waits_while_the_process_goes_down_is_not_told_that_nothing_was_begu
     let people: Vec<_> = all.iter().map(|_| anybody()).collect();
     let asking = futures_util::future::join_all(all.iter().zip(&people).map(|(one, pair)| one.ask(&gateway, pair)));
     let stop = async {
-        while gateway.sandbox.calls("aliyun") < 4 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        eventually("all four are under way", async || gateway.sandbox.calls("aliyun") == 4).await;
         gateway.begin_stop();
     };
     let (answers, ()) = tokio::join!(asking, stop);
@@ -209,9 +207,8 @@ async fn who_sends_slowly_and_is_nobody_stands_in_nobodys_way() {
         socket.write_all(head.as_bytes()).await.unwrap();
         slow.push(socket);
     }
-    // Two of them are being read by now, the others were sent away.
     let shed = Speaker::new("aliyun", Proof::V1);
-    while shed.ask(&gateway, &right()).await.status() != 503 {}
+    eventually("two are being read", async || shed.ask(&gateway, &right()).await.status() == 503).await;
     // Who sends no body has nothing to be read.
     let answer = gateway.ask_with(&right(), &[("authorization", "Bearer nobody")]).await;
     assert_eq!(answer.code(), "unauthenticated", "REST is not in the queue behind them");
@@ -356,9 +353,7 @@ async fn too_many_at_once_are_shed_in_the_protocols_words() {
     let asking = Speaker::new("aliyun", Proof::V3);
     let waiting = asking.ask(&gateway, &pair);
     let shed = async {
-        while gateway.sandbox.calls("aliyun") == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        eventually("one is under way", async || gateway.sandbox.calls("aliyun") == 1).await;
         for speaker in one_of_each() {
             let answer = speaker.ask(&gateway, &right()).await;
             assert_eq!(answer.said(), words(&speaker, busy), "{}: {answer:?}", speaker.label());

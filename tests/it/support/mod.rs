@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 use idgate::app::config::{Found, Sources};
@@ -421,4 +422,16 @@ pub fn client() -> reqwest::Client {
         .retry(reqwest::retry::never())
         .build()
         .expect("a client")
+}
+
+/// As long as a condition may take that another task or process brings about; only a broken test waits for all of it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until a condition holds that another task or process brings about.
+pub async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !condition().await {
+        assert!(tokio::time::Instant::now() < deadline, "never came true: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
