@@ -56,3 +56,18 @@ pub(in crate::server) fn parse_hash(text: &str) -> Option<[u8; 32]> {
     hex::decode_to_slice(text, &mut hash).ok()?;
     Some(hash)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_is_64_digits_and_nothing_that_a_number_may_have_beside() {
+        let digits = "0123456789abcdef".repeat(4);
+        assert_eq!(parse_hash(&digits).map(|hash| (hash[0], hash[31])), Some((0x01, 0xef)));
+        assert_eq!(parse_hash(&digits.to_uppercase()), parse_hash(&digits));
+        for bad in [digits.replacen("01", "+1", 1), digits.replacen("01", " 1", 1), "a".repeat(63), "é".repeat(32)] {
+            assert_eq!(parse_hash(&bad), None, "{bad}");
+        }
+    }
+}
