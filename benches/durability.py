@@ -45,7 +45,14 @@ def start(folder, name, toml, command, words):
     log = open(f"{folder}/{name}.log", "w+", encoding="utf-8")
     process = subprocess.Popen([BINARY, command, "--config", path] + words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={})
     started.append(process)
-    return log
+    return log, process.pid
+
+
+def processor_time(pid):
+    """Seconds."""
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+        user, system = file.read().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def port_in(log, pattern):
@@ -58,7 +65,8 @@ def port_in(log, pattern):
     sys.exit(log.read())
 
 
-def wrk(port, script, first):
+def wrk(port, pid, script, first):
+    before = processor_time(pid)
     out = subprocess.run(
         ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "-s", script, f"http://127.0.0.1:{port}/v1/verify"],
         stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, "IDGATE_FIRST": str(first)},
@@ -66,7 +74,7 @@ def wrk(port, script, first):
     rate, p50, p99, errors = (float(n) for n in re.search(r"RESULT (\S+) (\S+) (\S+) (\S+)", out).groups())
     if errors:
         print(f"{errors:.0f} errors", flush=True)
-    return rate, p50, p99
+    return rate, p50, p99, (processor_time(pid) - before) / rate / SECONDS * 1e6
 
 
 def fsync(folder):
@@ -86,7 +94,7 @@ def main():
         times = fsync(folder)
         print(f"fdatasync of 4 KiB here: p50 {times[100]:.2f} ms, p99 {times[197]:.2f} ms")
         words = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--unlisted", "match"]
-        sandbox = start(folder, "sandbox", '[log]\nfile = "/dev/null"\nlevel = "error"\n', "sandbox", words)
+        sandbox, _ = start(folder, "sandbox", '[log]\nfile = "/dev/null"\nlevel = "error"\n', "sandbox", words)
         connection = http.client.HTTPConnection("127.0.0.1", port_in(sandbox, r"look .*?http://127\.0\.0\.1:(\d+)"))
         connection.request("GET", "/v1/status")
         provider = json.loads(connection.getresponse().read())["providers"]
@@ -95,7 +103,7 @@ def main():
             fault = json.dumps({"kind": "slow", "delay": delay})
             connection.request("PUT", "/sandbox/aliyun/fault", fault.encode())
             assert connection.getresponse().status == 204
-        ports, free = {}, 21_000 + os.getpid() % 10_000
+        gateways, free = {}, 21_000 + os.getpid() % 10_000
         for index, (name, ledger) in enumerate((("off", ""), ("on", f'[ledger]\nfile = "{folder}/ledger.db"\n'))):
             port = free + index
             toml = LIMITS + ledger + f"""
@@ -111,14 +119,14 @@ rate_limit = 1000000
 [chain]
 order = ["mock"]
 """
-            start(folder, name, toml, "serve", [])
+            _, pid = start(folder, name, toml, "serve", [])
             for _ in range(200):
                 try:
                     http.client.HTTPConnection("127.0.0.1", port).connect()
                     break
                 except OSError:
                     time.sleep(0.05)
-            ports[name] = port
+            gateways[name] = port, pid
         with open(f"{HERE}/miss.lua", encoding="utf-8") as file, open(f"{folder}/hit.lua", "w", encoding="utf-8") as hit:
             hit.write(file.read().replace("next = next + 1", ""))
         first = 0
@@ -126,14 +134,14 @@ order = ["mock"]
             results = {"off": [], "on": []}
             for turn in range(ROUNDS + 1):
                 for name in ("off", "on") if turn % 2 else ("on", "off"):
-                    result = wrk(ports[name], script, first)
+                    result = wrk(*gateways[name], script, first)
                     first += 500_000 if path == "miss" else 0
                     # The first turn warms up.
                     if turn:
                         results[name].append(result)
             for name, rounds in results.items():
-                rate, p50, p99 = (statistics.median(one[n] for one in rounds) for n in range(3))
-                print(f"{path}, ledger {name}: {rate:8.0f} req/s, p50 {p50:6.2f} ms, p99 {p99:6.2f} ms ({CONNECTIONS} connections)")
+                rate, p50, p99, cost = (statistics.median(one[n] for one in rounds) for n in range(4))
+                print(f"{path}, ledger {name}: {rate:8.0f} req/s, p50 {p50:6.2f} ms, p99 {p99:6.2f} ms, {cost:.0f} µs of a processor ({CONNECTIONS} connections)")
             ratio = statistics.median(on[0] / off[0] for on, off in zip(results["on"], results["off"]))
             print(f"{path}: on / off = {ratio:.2f} of the throughput", flush=True)
 

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::account::Account;
 use super::ending;
-use super::link::{Ask, Exhausted, Late, Tried};
+use super::link::{Ask, Barred, Late, Tried};
 use super::policy::{OnNoRecord, OnUnknown, Policy};
 use super::provider::Provider;
 use super::question::{Attempt, FailureKind};
@@ -67,8 +67,8 @@ enum Left {
 enum Instead {
     /// The verdict of an earlier call.
     Found(Arc<Account>, Finding),
-    /// The client may spend no more.
-    Exhausted(Exhausted),
+    /// No call may be made.
+    Barred(Barred),
 }
 
 struct Run<'a> {
@@ -82,16 +82,15 @@ struct Run<'a> {
     pending: usize,
     /// A missing record that is to be confirmed by somebody else. It stays the answer if nobody can.
     unconfirmed: Option<(Arc<Account>, Finding)>,
-    /// The client's budget has ended the loop.
-    exhausted: Option<Exhausted>,
+    /// What has ended the loop, if it is no provider's doing.
+    barred: Option<Barred>,
 }
 
 impl Chain<'_> {
     /// Asks until there is a verdict or nobody is left. What is in `late` then is the caller's to keep.
     pub(super) async fn run(&self, ask: Ask, late: &mut mpsc::UnboundedReceiver<Late>, progress: &Progress) -> Ended {
         let last_start = Instant::now() + self.policy.budget;
-        let mut run =
-            Run { chain: self, ask, late, progress, last_start, pending: 0, unconfirmed: None, exhausted: None };
+        let mut run = Run { chain: self, ask, late, progress, last_start, pending: 0, unconfirmed: None, barred: None };
         run.providers().await
     }
 }
@@ -124,7 +123,7 @@ impl Run<'_> {
                 return Ended::Found(by, finding);
             }
         }
-        let (kind, retry_after) = ending::of(&self.progress.attempts(), self.exhausted.map(|it| it.retry_after));
+        let (kind, retry_after) = ending::of(&self.progress.attempts(), self.barred);
         Ended::Failed(kind, retry_after)
     }
 
@@ -145,9 +144,9 @@ impl Run<'_> {
             let tried = match self.attempt(provider, index).await {
                 Ok(tried) => tried,
                 Err(Instead::Found(by, finding)) => return Left::Found(by, finding),
-                Err(Instead::Exhausted(exhausted)) => {
+                Err(Instead::Barred(barred)) => {
                     self.progress.stop();
-                    self.exhausted = Some(exhausted);
+                    self.barred = Some(barred);
                     return Left::Stop;
                 }
             };
@@ -182,7 +181,7 @@ impl Run<'_> {
         self.ask.extra = self.progress.may_have_been_billed().then(|| Arc::clone(self.chain.budget));
         self.progress.begin(provider, index);
         if self.pending == 0 {
-            return provider.attempt(index, &self.ask).await.map_err(Instead::Exhausted);
+            return provider.attempt(index, &self.ask).await.map_err(Instead::Barred);
         }
         // In a task of its own, because an earlier call's verdict may end this wait, and must not end the call.
         let (done, mut tried) = oneshot::channel();
@@ -197,7 +196,7 @@ impl Run<'_> {
             tokio::select! {
                 biased;
                 tried = &mut tried => {
-                    return tried.unwrap_or_else(|_| Ok(provider.lost(index))).map_err(Instead::Exhausted);
+                    return tried.unwrap_or_else(|_| Ok(provider.lost(index))).map_err(Instead::Barred);
                 }
                 Some(Late { by, result }) = self.late.recv() => {
                     self.pending -= 1;

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
+use super::link::Barred;
 use super::question::{Attempt, FailureKind};
 use crate::domain::outcome::Outcome;
 
-/// The failure that these attempts amount to, and the earliest time at which another try can help. They may have been
-/// ended by the client's budget, which is whole again after `exhausted`.
-pub(super) fn of(attempts: &[Attempt], exhausted: Option<Duration>) -> (FailureKind, Option<Duration>) {
+/// The failure that these attempts amount to, and the earliest time at which another try can help. Something else than a
+/// provider may have ended them.
+pub(super) fn of(attempts: &[Attempt], barred: Option<Barred>) -> (FailureKind, Option<Duration>) {
     let kind = kind_of(attempts);
     // A call that is pending may yet bring the verdict, which costs no more.
-    if exhausted.is_some() && kind != FailureKind::OutcomeUnknown {
-        return (FailureKind::BudgetExhausted, exhausted);
+    if let Some(Barred { kind, retry_after }) = barred.filter(|_| kind != FailureKind::OutcomeUnknown) {
+        return (kind, Some(retry_after));
     }
     let helps = attempts.iter().filter_map(|attempt| attempt.retry_after).min();
     let may_help = !matches!(kind, FailureKind::UnsupportedDocument | FailureKind::RejectedByProvider);
@@ -126,15 +127,19 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_that_ends_a_run_names_it_unless_a_call_is_pending() {
+    fn what_bars_every_call_names_the_failure_unless_a_call_is_pending() {
         let hour = Duration::from_secs(3600);
+        let barred = |kind| Some(Barred { kind, retry_after: hour });
         let attempts = |outcomes: &[Outcome]| {
             let skipped = |outcome: &Outcome| Attempt::skipped(&Arc::default(), &Arc::default(), *outcome, None);
             outcomes.iter().map(skipped).collect::<Vec<_>>()
         };
         for outcomes in [&[][..], &[ProviderError], &[SkippedUnsupported], &[SkippedOpen, Interrupted]] {
-            assert_eq!(of(&attempts(outcomes), Some(hour)), (FailureKind::BudgetExhausted, Some(hour)), "{outcomes:?}");
+            for kind in [FailureKind::BudgetExhausted, FailureKind::LedgerUnavailable] {
+                assert_eq!(of(&attempts(outcomes), barred(kind)), (kind, Some(hour)), "{outcomes:?}");
+            }
         }
-        assert_eq!(of(&attempts(&[Timeout]), Some(hour)), (FailureKind::OutcomeUnknown, None));
+        let pending = of(&attempts(&[Timeout]), barred(FailureKind::BudgetExhausted));
+        assert_eq!(pending, (FailureKind::OutcomeUnknown, None));
     }
 }

@@ -6,8 +6,9 @@
 //! 3. **hold** of the person at the provider: books the call;
 //! 4. **money** of the client and the account: the most that the call can cost is reserved, and goes with the call;
 //! 5. **rate** of the account, then the **budget** for extra attempts: last, so that what is taken is a call made;
-//! 6. **attempt timeout**, inside the breaker's permit, so that slowness counts as failure;
-//! 7. **exchange** with its own, longer limit: when the attempt has timed out the call runs on in a task of its own
+//! 6. **announcement** in the ledger: whatever happens to this process, the call is known of afterwards;
+//! 7. **attempt timeout**, inside the breaker's permit, so that slowness counts as failure;
+//! 8. **exchange** with its own, longer limit: when the attempt has timed out the call runs on in a task of its own
 //!    and its answer is harvested, because it is paid for.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +22,7 @@ use super::account::Account;
 use super::book;
 use super::exchange::Exchange;
 use super::purse::{Fare, Payer, UsedUp};
-use super::question::Attempt;
+use super::question::{Attempt, FailureKind};
 use super::record::LinkMeter;
 use super::shelf::Keep;
 use crate::domain::outcome::{BreakerEffect, Fault, Outcome, Reason};
@@ -31,7 +32,10 @@ use crate::resilience::account::Admission;
 use crate::resilience::breaker::{Breaker, Permit};
 use crate::resilience::budget::Budget;
 use crate::resilience::bulkhead::Slot;
-use crate::storage::ledger::{Calling, Flight};
+use crate::storage::ledger::{Calling, Flight, NotWritten};
+
+/// Where waiting is no remedy that anybody can put a time to, or a second call joins the first: soon.
+pub(super) const COME_BACK: Duration = Duration::from_secs(1);
 
 /// One endpoint with what guards it.
 #[derive(Debug)]
@@ -88,10 +92,12 @@ pub(super) struct Tried {
     pub(super) pending: bool,
 }
 
-/// No call was made, because the client may spend no more: then none is made elsewhere either.
+/// No call was made, and none may be made elsewhere either: the client may spend no more, or nothing can be written down.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Exhausted {
-    /// When it may again.
+pub(super) struct Barred {
+    /// What the question fails for.
+    pub(super) kind: FailureKind,
+    /// When it may go on again.
     pub(super) retry_after: Duration,
 }
 
@@ -108,12 +114,13 @@ struct Admitted {
     trial: Admission<Reason>,
     permit: Permit,
     fare: Fare,
+    calling: Calling,
 }
 
 /// Why no call is made.
 enum Refused {
     Here(Outcome, Option<Duration>),
-    Everywhere(Exhausted),
+    Everywhere(Barred),
 }
 
 impl Link {
@@ -125,16 +132,14 @@ impl Link {
     /// Tries to get an answer here, or says why no call was made.
     ///
     /// # Errors
-    /// When the client may spend no more.
-    pub(super) async fn attempt(&self, account: &Arc<Account>, ask: &Ask) -> Result<Tried, Exhausted> {
+    /// When no call may be made anywhere.
+    pub(super) async fn attempt(&self, account: &Arc<Account>, ask: &Ask) -> Result<Tried, Barred> {
         let began = Instant::now();
-        let Admitted { slot, trial, permit, fare } = match self.admit(account, ask, began) {
+        let Admitted { slot, trial, permit, fare, calling } = match self.admit(account, ask, began) {
             Ok(admitted) => admitted,
             Err(Refused::Here(outcome, retry_after)) => return Ok(self.skipped(account, outcome, retry_after)),
-            Err(Refused::Everywhere(exhausted)) => return Err(exhausted),
+            Err(Refused::Everywhere(barred)) => return Err(barred),
         };
-        // Announced before it is made: whatever happens to this process, the call is known of afterwards.
-        let calling = ask.flight.call(&account.name, &self.endpoint, account.prices.most().0);
         let mut call = Box::pin(Arc::clone(&self.exchange).call(Arc::clone(&ask.subject)));
         let in_time = tokio::time::timeout(account.attempt_timeout, &mut call).await;
         let now = Instant::now();
@@ -185,11 +190,22 @@ impl Link {
         let permit =
             self.breaker.try_acquire(now).map_err(|refused| here(Outcome::SkippedOpen, refused.retry_after))?;
         account.holds.book_call(ask.person, now).map_err(|left| here(Outcome::SkippedHold, Some(left)))?;
-        match pay(account, ask, now) {
-            Ok(fare) => Ok(Admitted { slot, trial, permit, fare }),
+        match pay(account, ask, now).and_then(|fare| self.announce(account, ask, fare)) {
+            Ok((fare, calling)) => Ok(Admitted { slot, trial, permit, fare, calling }),
             Err(refused) => {
                 account.holds.unbook(ask.person);
                 Err(refused)
+            }
+        }
+    }
+
+    fn announce(&self, account: &Account, ask: &Ask, fare: Fare) -> Result<(Fare, Calling), Refused> {
+        match ask.flight.call(&account.name, &self.endpoint, account.prices.most().0) {
+            Ok(calling) => Ok((fare, calling)),
+            Err(NotWritten) => {
+                fare.give_back();
+                let kind = FailureKind::LedgerUnavailable;
+                Err(Refused::Everywhere(Barred { kind, retry_after: COME_BACK }))
             }
         }
     }
@@ -243,7 +259,7 @@ impl Link {
 fn pay(account: &Arc<Account>, ask: &Ask, now: Instant) -> Result<Fare, Refused> {
     let fare = ask.payer.reserve(account).map_err(|used_up| match used_up {
         UsedUp::Provider(left) => Refused::Here(Outcome::SkippedBudget, Some(left)),
-        UsedUp::Client(retry_after) => Refused::Everywhere(Exhausted { retry_after }),
+        UsedUp::Client(retry_after) => Refused::Everywhere(Barred { kind: FailureKind::BudgetExhausted, retry_after }),
     })?;
     if let Err(wait) = account.limiter.try_take(now) {
         fare.give_back();

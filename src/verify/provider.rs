@@ -12,7 +12,7 @@ use super::client::{Clients, Unusable};
 use super::exchange::{Exchange, Waits};
 use super::hold::Holds;
 use super::keys::{Fetcher, Given, Keys};
-use super::link::{Ask, Exhausted, Link, Tried};
+use super::link::{Ask, Barred, Link, Tried};
 use super::live::Ground;
 use super::question::Attempt;
 use super::{Config, ProviderConfig};
@@ -87,8 +87,8 @@ impl Provider {
     /// One attempt at the endpoint with this index.
     ///
     /// # Errors
-    /// When the client may spend no more.
-    pub(super) async fn attempt(&self, index: usize, ask: &Ask) -> Result<Tried, Exhausted> {
+    /// When no call may be made anywhere.
+    pub(super) async fn attempt(&self, index: usize, ask: &Ask) -> Result<Tried, Barred> {
         match self.links.get(index) {
             Some(link) => link.attempt(&self.account, ask).await,
             None => Ok(self.lost(index)),

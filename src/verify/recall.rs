@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::book;
 use super::chain::{Chain, Ended, Progress};
 use super::erasure::{Traces, Words};
+use super::link::COME_BACK;
 use super::link::{Ask, Late};
 use super::policy::{OnNoRecord, Policy};
 use super::purse::Purse;
@@ -25,9 +26,6 @@ use crate::resilience::budget::Budget;
 use crate::resilience::flight::{Flights, Role};
 use crate::storage::ledger::{self, Flight, Ledger};
 use crate::storage::{Remembered, Sharing};
-
-/// Retrying an unknown outcome joins its call, so soon is fine.
-const COME_BACK: Duration = Duration::from_secs(1);
 
 /// Memory and flights.
 #[derive(Debug)]

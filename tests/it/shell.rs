@@ -32,6 +32,7 @@ const SERIES: &[&str] = &[
     "idgate_fallbacks_total",
     "idgate_in_flight",
     "idgate_ledger_available",
+    "idgate_ledger_behind_entries",
     "idgate_ledger_commit_seconds",
     "idgate_ledger_entries_total",
     "idgate_ledger_lost_total",

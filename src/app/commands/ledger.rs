@@ -11,7 +11,9 @@ use jiff::Timestamp;
 
 use super::serve;
 use crate::app::config::Sources;
-use crate::storage::ledger::{Answer, Attempt, Broken, Call, Claim, Entry, Forgotten, Reader, Subject, remedy};
+use crate::storage::ledger::{
+    Answer, Attempt, Broken, Call, Claim, Entry, Forgotten, Reader, Subject, left_behind, remedy,
+};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -95,10 +97,20 @@ pub(super) fn run(sources: &Sources, command: Command) -> anyhow::Result<ExitCod
 
 impl Of {
     pub(super) async fn open(&self, sources: &Sources) -> anyhow::Result<Reader> {
-        let file = match &self.file {
-            Some(file) => file.clone(),
-            None => sources.load()?.ledger.file.context("ledger.file names no file; name one, or use --file FILE")?,
+        let (file, folder) = match &self.file {
+            Some(file) => (file.clone(), None),
+            None => {
+                let ledger = sources.load()?.ledger;
+                let none = "ledger.file names no file; name one, or use --file FILE";
+                (ledger.file.context(none)?, ledger.spool_folder)
+            }
         };
+        for spool in left_behind(&file, folder.as_deref()).await {
+            let spool = spool.display();
+            super::remark(&format!(
+                "the last entries are in {spool} and not here; the next start of idgate moves them"
+            ));
+        }
         let opened = Reader::open(&file).await;
         opened.map_err(|error| anyhow::anyhow!("{}: {}", file.display(), remedy(&error)))
     }
@@ -126,7 +138,7 @@ async fn verify(reader: &Reader, expected: Option<&(i64, String)>) -> anyhow::Re
         Err(broken) => {
             let what_to_do = match broken {
                 Broken::Damaged(_) => {
-                    "keep the file and those beside it (-wal, -shm, .spool, .begun), restore a copy, and \
+                    "keep the file and those beside it (-wal, -shm, .spool, .spool-2, .begun), restore a copy, and \
                                        compare both with `idgate ledger export`"
                 }
                 _ => "keep a copy of the file: it is evidence. Compare it with a backup by `idgate ledger export`",

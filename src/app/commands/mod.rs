@@ -122,7 +122,11 @@ fn say(text: &str) {
     println!("{text}");
 }
 
-#[expect(clippy::print_stderr, reason = "why a command failed goes to standard error")]
 fn tell(error: &anyhow::Error) {
-    eprintln!("idgate: {}", format!("{error:#}").trim_end());
+    remark(format!("{error:#}").trim_end());
+}
+
+#[expect(clippy::print_stderr, reason = "what is no answer goes to standard error")]
+fn remark(text: &str) {
+    eprintln!("idgate: {text}");
 }

@@ -33,11 +33,12 @@ pub(super) struct Spooled(Mutex<Entries>);
 
 #[derive(Debug, Default)]
 struct Entries {
+    /// So many entries about keys the spool has taken.
     taken: u64,
-    /// So often all of it has moved into the database.
+    /// So often some of them have moved into the database.
     moved: u64,
     claims: HashMap<String, (u64, Claim)>,
-    answers: HashMap<Uuid, Answer>,
+    answers: HashMap<Uuid, (u64, Answer)>,
     forgotten: HashMap<String, u64>,
 }
 
@@ -101,7 +102,7 @@ impl Ledger {
     /// When it cannot be read.
     pub async fn claims_about(&self, subject: &Subject, not_before_ms: i64) -> Result<usize, sqlx::Error> {
         match &self.0 {
-            Some(open) => open.reader.claims_about(subject, not_before_ms).await,
+            Some(open) => open.moved().await.claims_about(subject, not_before_ms).await,
             None => Ok(0),
         }
     }
@@ -159,17 +160,25 @@ impl Spooled {
                 Entry::Claim(claim) => drop(all.claims.insert(claim.key.clone(), (number, claim.clone()))),
                 Entry::Forgotten(forgotten) => drop(all.forgotten.insert(forgotten.subject.digest.clone(), number)),
                 Entry::Answer(answer @ Answer { claim: Some(claim), source: Some(_), .. }) => {
-                    all.answers.entry(*claim).or_insert_with(|| answer.clone());
+                    all.answers.entry(*claim).or_insert_with(|| (number, answer.clone()));
                 }
                 Entry::Answer(_) | Entry::Call(_) => {}
             }
         }
     }
 
-    /// All of it is in the database.
-    pub(super) fn clear(&self) {
+    /// So many entries it has taken so far.
+    pub(super) fn taken(&self) -> u64 {
+        self.lock().taken
+    }
+
+    /// The first `number` of them are in the database.
+    pub(super) fn moved(&self, number: u64) {
         let mut all = self.lock();
-        *all = Entries { moved: all.moved + 1, ..Entries::default() };
+        all.moved += 1;
+        all.claims.retain(|_, (of, _)| *of > number);
+        all.answers.retain(|_, (of, _)| *of > number);
+        all.forgotten.retain(|_, of| *of > number);
     }
 
     /// So often it has moved, and what is known of a key.
@@ -187,7 +196,7 @@ impl Spooled {
     }
 
     fn answer(&self, claim: Uuid) -> Option<Answer> {
-        self.lock().answers.get(&claim).cloned()
+        self.lock().answers.get(&claim).map(|(_, answer)| answer.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {

@@ -238,6 +238,23 @@ impl Entry {
         }
     }
 
+    /// What is written, and sealed.
+    pub(super) fn text(&self) -> serde_json::Result<String> {
+        // One piece of memory for nearly all.
+        let mut text = Vec::with_capacity(1024);
+        serde_json::to_writer(&mut text, self)?;
+        Ok(String::from_utf8(text).unwrap_or_default())
+    }
+
+    /// Whether it says anything about an idempotency key.
+    pub(super) const fn is_about_keys(&self) -> bool {
+        match self {
+            Entry::Answer(answer) => answer.claim.is_some() && answer.source.is_some(),
+            Entry::Claim(_) | Entry::Forgotten(_) => true,
+            Entry::Call(_) => false,
+        }
+    }
+
     /// When it happened.
     pub const fn at_ms(&self) -> i64 {
         match self {

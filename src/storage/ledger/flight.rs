@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use uuid::Uuid;
 
-use super::Open;
 use super::entry::{Begun, BegunCall, End, Entry};
+use super::{NotWritten, Open};
 
-/// One flight as the ledger knows it: announced before its first call, open until its last entry is on the disk.
+/// One flight as the ledger knows it: announced with its first call, open until its last entry is on the disk.
 #[derive(Clone, Default)]
 pub struct Flight(Option<Arc<InFlight>>);
 
@@ -38,8 +38,11 @@ impl Flight {
     }
 
     /// Announces a call that costs at most `price_micro_yuan`.
-    pub fn call(&self, provider: &str, endpoint: &str, price_micro_yuan: u64) -> Calling {
-        let Some(flight) = &self.0 else { return Calling(None) };
+    ///
+    /// # Errors
+    /// When that cannot be written down: then it must not be made.
+    pub fn call(&self, provider: &str, endpoint: &str, price_micro_yuan: u64) -> Result<Calling, NotWritten> {
+        let Some(flight) = &self.0 else { return Ok(Calling(None)) };
         let open = &flight.ledger;
         let call = BegunCall {
             id: open.ids.ordered(),
@@ -49,12 +52,12 @@ impl Flight {
             endpoint: endpoint.to_owned(),
             price_micro_yuan,
         };
-        // The flight is announced, so the question is not forgotten. No other begins until this can be written again.
-        let announced = open.shared.journal().begin_call(&call);
+        let announced = open.shared.journal().begin(&flight.begun, &call);
         if let Err(error) = announced {
             open.shared.cannot_announce(&error);
+            return Err(NotWritten);
         }
-        Calling(Some((Arc::clone(flight), call)))
+        Ok(Calling(Some((Arc::clone(flight), call))))
     }
 
     /// The journal keeps it, since it is nowhere else.

@@ -33,11 +33,19 @@ pub(super) struct Left {
     pub(super) calls: Vec<BegunCall>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
     Flight(Begun),
     Call(BegunCall),
+}
+
+/// The same, to be written.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Written<'a> {
+    Flight(&'a Begun),
+    Call(&'a BegunCall),
 }
 
 impl Journal {
@@ -65,14 +73,21 @@ impl Journal {
         Ok((Self { file, path, length: text.len() as u64, open: HashMap::new() }, left))
     }
 
-    /// A flight begins.
-    pub(super) fn begin(&mut self, begun: &Begun) -> io::Result<()> {
-        self.write(begun.flight, &Line::Flight(begun.clone()))
-    }
-
-    /// A call of an open flight begins.
-    pub(super) fn begin_call(&mut self, call: &BegunCall) -> io::Result<()> {
-        self.write(call.flight, &Line::Call(call.clone()))
+    /// A call of a flight begins, and with its first one the flight.
+    pub(super) fn begin(&mut self, flight: &Begun, call: &BegunCall) -> io::Result<()> {
+        let mut text = Vec::with_capacity(1024);
+        if !self.open.contains_key(&flight.flight) {
+            serde_json::to_writer(&mut text, &Written::Flight(flight))?;
+            text.push(b'\n');
+        }
+        serde_json::to_writer(&mut text, &Written::Call(call))?;
+        text.push(b'\n');
+        if self.length > LARGEST {
+            self.cut()?;
+        }
+        self.append(&text)?;
+        self.open.entry(flight.flight).or_default().append(&mut text);
+        Ok(())
     }
 
     /// All that is to be known of a flight is in the ledger.
@@ -92,17 +107,6 @@ impl Journal {
     pub(super) fn clear(&mut self) -> io::Result<()> {
         self.length = 0;
         self.file.set_len(0)
-    }
-
-    fn write(&mut self, flight: Uuid, line: &Line) -> io::Result<()> {
-        let mut text = serde_json::to_vec(line)?;
-        text.push(b'\n');
-        if self.length > LARGEST {
-            self.cut()?;
-        }
-        self.append(&text)?;
-        self.open.entry(flight).or_default().append(&mut text);
-        Ok(())
     }
 
     fn append(&mut self, text: &[u8]) -> io::Result<()> {

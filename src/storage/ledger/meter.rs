@@ -14,6 +14,7 @@ const BUCKETS: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 pub(super) struct Meter {
     entries: IntCounterVec,
     commit: Histogram,
+    behind: IntGauge,
     spooled: IntCounter,
     lost: IntCounter,
     available: IntGauge,
@@ -31,12 +32,19 @@ impl Meter {
                 &["kind"],
             )?,
             commit: Histogram::with_opts(
-                HistogramOpts::new("idgate_ledger_commit_seconds", "How long a transaction of the ledger took.")
-                    .buckets(BUCKETS.to_vec()),
+                HistogramOpts::new(
+                    "idgate_ledger_commit_seconds",
+                    "How long it took until entries that were written together were on the disk.",
+                )
+                .buckets(BUCKETS.to_vec()),
+            )?,
+            behind: IntGauge::new(
+                "idgate_ledger_behind_entries",
+                "Entries that are on the disk, in the spool, and not in the database yet.",
             )?,
             spooled: IntCounter::new(
                 "idgate_ledger_spooled_total",
-                "Entries that went to the spool, because the database could not be written.",
+                "Entries that waited in the spool because the database could not be written.",
             )?,
             lost: IntCounter::new("idgate_ledger_lost_total", "Entries that could be written nowhere.")?,
             available: IntGauge::new(
@@ -54,14 +62,15 @@ impl Meter {
     pub(super) fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
         registry.register(Box::new(self.entries.clone()))?;
         registry.register(Box::new(self.commit.clone()))?;
+        registry.register(Box::new(self.behind.clone()))?;
         registry.register(Box::new(self.spooled.clone()))?;
         registry.register(Box::new(self.lost.clone()))?;
         registry.register(Box::new(self.available.clone()))
     }
 
-    pub(super) fn written<'a>(&self, entries: impl Iterator<Item = &'a Entry>) {
-        for entry in entries {
-            self.entries.with_label_values(&[entry.kind()]).inc();
+    pub(super) fn written(&self, kinds: impl Iterator<Item = &'static str>) {
+        for kind in kinds {
+            self.entries.with_label_values(&[kind]).inc();
         }
     }
 
@@ -69,8 +78,27 @@ impl Meter {
         self.commit.observe(took.as_secs_f64());
     }
 
-    pub(super) fn spooled(&self, entries: usize) {
-        self.spooled.inc_by(entries as u64);
+    /// So many more are in the spool; whether the database cannot be written.
+    pub(super) fn behind(&self, entries: usize, is_stuck: bool) {
+        self.behind.add(i64::try_from(entries).unwrap_or(i64::MAX));
+        if is_stuck {
+            self.spooled.inc_by(entries as u64);
+        }
+    }
+
+    /// What is in the spool stays there, because the database cannot be written.
+    pub(super) fn is_stuck(&self) {
+        self.spooled.inc_by(self.behind.get().unsigned_abs());
+    }
+
+    /// So many have come from the spool into the database.
+    pub(super) fn moved(&self, entries: usize) {
+        self.behind.sub(i64::try_from(entries).unwrap_or(i64::MAX));
+    }
+
+    /// Whether the database has all that is in the spool.
+    pub(super) fn is_level(&self) -> bool {
+        self.behind.get() == 0
     }
 
     pub(super) fn lost(&self, entries: usize) {

@@ -3,7 +3,8 @@
 //! Invariants: entries are appended in order, each sealed by the hash of all before it, and never changed; a person is
 //! there as a keyed digest only; [`Ledger::write`] returns when the entry is on the disk. A call is announced in the
 //! journal before it is made, so that one whose end nobody saw is known after a restart. The trip of an entry: `writer`
-//! takes it, `sqlite` keeps it, `spool` does while that cannot, `read` finds it, `claims` what is about idempotency keys.
+//! takes it, `spool` has it on the disk, `mover` brings it into the database, `sqlite` keeps it there, `read` finds it,
+//! `claims` what is about idempotency keys.
 //!
 //! To add a back end: one arm beside `sqlite` and `read`, with the same statements and a schema of its own.
 
@@ -24,10 +25,10 @@ use uuid::Uuid;
 use self::claims::Spooled;
 use self::journal::Journal;
 use self::meter::Meter;
+use self::mover::Mover;
 use self::repair::{RepairError, repair};
-use self::spool::Spool;
 use self::sqlite::Store;
-use self::writer::{Order, Writer};
+use self::writer::{Asked, Order, Writer};
 use crate::domain::clock::{Clock, Ids};
 
 mod claims;
@@ -35,6 +36,7 @@ mod entry;
 mod flight;
 mod journal;
 mod meter;
+mod mover;
 mod read;
 mod repair;
 mod seal;
@@ -58,6 +60,9 @@ const MOST_WAITING: usize = 100_000;
 
 /// So long the end waits for who reads.
 const READERS_LEAVE: Duration = Duration::from_millis(500);
+
+/// A running idgate has emptied its spool in this time.
+const SEEN_TO: Duration = Duration::from_secs(2);
 
 /// The shortest time for which entries are kept.
 const SHORTEST_KEEP: Duration = Duration::from_hours(24);
@@ -86,7 +91,7 @@ pub struct NotWritten;
 pub struct Ledger(Option<Arc<Open>>);
 
 struct Open {
-    orders: mpsc::UnboundedSender<Order>,
+    asked: mpsc::UnboundedSender<Asked>,
     shared: Arc<Shared>,
     reader: Reader,
     clock: Clock,
@@ -102,7 +107,7 @@ struct Open {
 struct Shared {
     /// Whether what happens now would be kept.
     keeping: AtomicBool,
-    /// Entries on their way.
+    /// Entries on their way to the disk.
     waiting: AtomicUsize,
     journal: Mutex<Journal>,
     /// Keys that only the spool knows of.
@@ -133,17 +138,14 @@ impl Ledger {
     pub async fn open(config: &Config, clock: Clock, ids: Ids) -> Result<Self, OpenError> {
         let Some(path) = &config.file else { return Ok(Self::default()) };
         let lock = lock(path)?;
-        let beside = |extension: &str| {
-            let folder = config.spool_folder.as_deref().or(path.parent()).unwrap_or(Path::new(""));
-            folder.join(path.file_name().unwrap_or_default()).with_extension(extension)
-        };
-        let (spool, begun) = (beside("spool"), beside("begun"));
-        let mut spool = Spool::open(spool.clone()).map_err(|error| OpenError::beside(&spool, error))?;
+        let begun = beside(path, config.spool_folder.as_deref(), "begun");
+        let both = spool::open_both(spools(path, config.spool_folder.as_deref()));
+        let mut spools = both.map_err(|(path, error)| OpenError::beside(&path, error))?;
         let (mut journal, left) = Journal::open(begun.clone()).map_err(|error| OpenError::beside(&begun, error))?;
         let mut store = Store::open(path).await?;
-        repair(&mut store, &mut spool, &left, &clock).await.map_err(|error| match error {
+        repair(&mut store, &mut spools, &left, &clock).await.map_err(|error| match error {
             RepairError::Database(error) => OpenError::database(path, error),
-            RepairError::Spool => OpenError::Spool(spool.path().to_owned()),
+            RepairError::Spool(path) => OpenError::Spool(path),
         })?;
         journal.clear().map_err(|error| OpenError::beside(&begun, error))?;
         let reader = Reader::open(path).await.map_err(|error| OpenError::database(path, error))?;
@@ -157,13 +159,14 @@ impl Ledger {
             spooled: Spooled::default(),
             meter,
         });
-        let (orders, ordered) = mpsc::unbounded_channel();
+        let (asked, receiver) = mpsc::unbounded_channel();
         let (closing, writing) = (CancellationToken::new(), TaskTracker::new());
         let keep = config.keep().unwrap_or(Duration::MAX);
-        let writer = Writer::new(store, spool, ordered, Arc::clone(&shared), keep, clock.clone());
+        let mover = Mover::new(store, Arc::clone(&shared), keep, clock.clone());
+        let writer = Writer::new(receiver, Arc::clone(&shared), mover, spools);
         writing.spawn(writer.run(closing.clone()));
         writing.close();
-        Ok(Self(Some(Arc::new(Open { orders, shared, reader, clock, ids, closing, writing, _lock: lock }))))
+        Ok(Self(Some(Arc::new(Open { asked, shared, reader, clock, ids, closing, writing, _lock: lock }))))
     }
 
     /// Registers its metrics; those of one that is not there stay as they are.
@@ -182,7 +185,7 @@ impl Ledger {
         self.0.is_some()
     }
 
-    /// Announces a flight. What it needs to know is only asked for if there is a ledger.
+    /// Begins a flight, which is announced with its first call. What it needs to know is only asked for if there is a ledger.
     ///
     /// # Errors
     /// When nothing can be written down now: then nothing that costs money may begin.
@@ -192,12 +195,7 @@ impl Ledger {
             return Err(NotWritten);
         }
         let begun = begun(open.ids.ordered(), open.clock.now().as_millisecond());
-        if let Err(error) = open.shared.journal().begin(&begun) {
-            open.shared.cannot_announce(&error);
-            return Err(NotWritten);
-        }
-        let ledger = Arc::clone(open);
-        Ok(Flight::new(ledger, begun))
+        Ok(Flight::new(Arc::clone(open), begun))
     }
 
     /// Writes an answer down and returns when it is on the disk, and with it all that was given before it. The answer is
@@ -227,7 +225,7 @@ impl Ledger {
     /// When it cannot be read.
     pub async fn answer(&self, id: Uuid) -> Result<Option<Found>, sqlx::Error> {
         match &self.0 {
-            Some(open) => open.reader.answer(id).await,
+            Some(open) => open.moved().await.answer(id).await,
             None => Ok(None),
         }
     }
@@ -238,7 +236,7 @@ impl Ledger {
     /// When they cannot be read.
     pub async fn calls(&self, flight: Uuid) -> Result<Vec<Call>, sqlx::Error> {
         match &self.0 {
-            Some(open) => open.reader.calls(flight).await,
+            Some(open) => open.moved().await.calls(flight).await,
             None => Ok(Vec::new()),
         }
     }
@@ -249,13 +247,16 @@ impl Ledger {
     /// When they cannot be read.
     pub async fn answers(&self, wanted: &Wanted, below: i64, most: u32) -> Result<Vec<Found>, sqlx::Error> {
         match &self.0 {
-            Some(open) => open.reader.answers(wanted, below, most).await,
+            Some(open) => open.moved().await.answers(wanted, below, most).await,
             None => Ok(Vec::new()),
         }
     }
 
-    fn reader(&self) -> Option<&Reader> {
-        self.0.as_ref().map(|open| &open.reader)
+    async fn reader(&self) -> Option<&Reader> {
+        match &self.0 {
+            Some(open) => Some(open.moved().await),
+            None => None,
+        }
     }
 
     /// Writes what was given so far, and ends. What is given from now on is lost.
@@ -278,12 +279,33 @@ impl Open {
     }
 
     fn order(&self, entry: Entry, flight: Flight, done: Option<oneshot::Sender<Result<(), NotWritten>>>) {
+        // Plain strings and numbers always make a JSON text.
+        let Ok(text) = entry.text() else { return self.lose(&flight) };
+        // It goes no further than it must: what is let go of in another thread costs more.
+        let (kind, about_keys) = (entry.kind(), entry.is_about_keys().then(|| Box::new(entry)));
         self.shared.waiting.fetch_add(1, Ordering::Relaxed);
-        if let Err(mpsc::error::SendError(order)) = self.orders.send(Order { entry, flight, done }) {
+        let order = Order { kind, text, about_keys, flight, done };
+        if let Err(mpsc::error::SendError(Asked::Write(order))) = self.asked.send(Asked::Write(order)) {
             self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
-            self.shared.lost(1);
-            order.flight.leave_open();
+            self.lose(&order.flight);
         }
+    }
+
+    fn lose(&self, flight: &Flight) {
+        self.shared.lost(1);
+        flight.leave_open();
+    }
+
+    /// What reads, once all that was given so far can be read, or cannot be now.
+    async fn moved(&self) -> &Reader {
+        if self.shared.waiting.load(Ordering::Relaxed) > 0 || !self.shared.meter.is_level() {
+            let (moved, is_moved) = oneshot::channel();
+            if self.asked.send(Asked::Move(moved)).is_ok() {
+                // A writer that is gone has moved all.
+                let _ = is_moved.await;
+            }
+        }
+        &self.reader
     }
 }
 
@@ -320,6 +342,21 @@ impl fmt::Debug for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Ledger({})", if self.is_on() { "on" } else { "off" })
     }
+}
+
+/// Waits until the database `file` has all that is in its spool (in `folder`, if that has one of its own), which a running idgate
+/// sees to. The files that are left after that: nobody moves what they hold before the next start.
+pub async fn left_behind(file: &Path, folder: Option<&Path>) -> Vec<PathBuf> {
+    spool::left_behind(spools(file, folder).into(), SEEN_TO).await
+}
+
+fn spools(file: &Path, folder: Option<&Path>) -> [PathBuf; 2] {
+    ["spool", "spool-2"].map(|extension| beside(file, folder, extension))
+}
+
+fn beside(file: &Path, folder: Option<&Path>, extension: &str) -> PathBuf {
+    let folder = folder.or(file.parent()).unwrap_or(Path::new(""));
+    folder.join(file.file_name().unwrap_or_default()).with_extension(extension)
 }
 
 /// Makes sure that no other process writes here. The system lets go of it when this one ends, however it ends.

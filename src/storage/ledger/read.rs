@@ -134,7 +134,10 @@ impl Reader {
         let Wanted { client, reference, from_ms, until_ms, provider, outcome, subject } = wanted;
         let mut query = QueryBuilder::<Sqlite>::new("SELECT seq, body FROM entries WHERE kind = 'answer' AND seq < ");
         query.push_bind(below);
+        // What the index has of it.
+        let start = subject.as_ref().map(|digest| digest.chars().take(8).collect());
         let texts = [
+            (" AND subject_start = ", &start),
             (" AND subject = ", subject),
             (" AND reference = ", reference),
             (" AND client = ", client),

@@ -1,36 +1,44 @@
 //! What a start finishes that an earlier process has left half written.
 
+use std::path::PathBuf;
+
 use super::entry::{Attempt, Entry};
 use super::journal::Left;
+use super::mover::PART;
 use super::spool::Spool;
 use super::sqlite::Store;
-use super::writer::BATCH;
 use crate::domain::clock::Clock;
 
 pub(super) enum RepairError {
     Database(sqlx::Error),
-    Spool,
+    /// This file of it is damaged.
+    Spool(PathBuf),
 }
 
 /// Brings into the database what waits in the spool, and what the journal knows of that never ended.
 pub(super) async fn repair(
     store: &mut Store,
-    spool: &mut Spool,
+    spools: &mut [Spool; 2],
     left: &[Left],
     clock: &Clock,
 ) -> Result<(), RepairError> {
     let database = RepairError::Database;
     let mut spooled = 0;
-    let mut entries = spool.read().map_err(|_| RepairError::Spool)?;
-    loop {
-        let part = entries.by_ref().take(BATCH).collect::<Result<Vec<_>, _>>().map_err(|_| RepairError::Spool)?;
-        if part.is_empty() {
-            break;
+    for spool in spools {
+        let damaged = |spool: &Spool| RepairError::Spool(spool.path().to_owned());
+        loop {
+            let part = spool.next(PART).map_err(|_| damaged(spool))?;
+            if part.texts.is_empty() {
+                break;
+            }
+            if part.texts.iter().any(|text| serde_json::from_str::<Entry>(text).is_err()) {
+                return Err(damaged(spool));
+            }
+            store.append(&part.texts).await.map_err(database)?;
+            spool.moved(&part);
+            spooled += part.texts.len();
         }
-        store.append(part.iter()).await.map_err(database)?;
-        spooled += part.len();
     }
-    spool.clear().map_err(|_| RepairError::Spool)?;
     let mut cut_off = 0;
     for Left { begun, calls } in left {
         let (mut entries, mut attempts) = (Vec::new(), Vec::new());
@@ -48,7 +56,12 @@ pub(super) async fn repair(
             entries.push(Entry::Answer(begun.clone().cut_off(attempts)));
         }
         if !entries.is_empty() {
-            store.append(entries.iter()).await.map_err(database)?;
+            // Plain strings and numbers always make a JSON text.
+            let texts = entries.iter().map(Entry::text).collect::<Result<Vec<_>, _>>();
+            store
+                .append(&texts.map_err(|error| database(sqlx::Error::Encode(Box::new(error))))?)
+                .await
+                .map_err(database)?;
             cut_off += 1;
         }
     }

@@ -49,7 +49,7 @@ impl Ledger {
     /// # Errors
     /// When it cannot be read.
     pub async fn spent(&self, month_ms: i64, day_ms: i64) -> Result<Vec<Spent>, sqlx::Error> {
-        match self.reader() {
+        match self.reader().await {
             Some(reader) => reader.spent(month_ms, day_ms).await,
             None => Ok(Vec::new()),
         }
@@ -65,7 +65,7 @@ impl Ledger {
         reason: &str,
         each: impl FnMut(Counted<'_>),
     ) -> Result<(), sqlx::Error> {
-        match self.reader() {
+        match self.reader().await {
             Some(reader) => reader.counted((from_ms, until_ms), reason, each).await,
             None => Ok(()),
         }

@@ -1,53 +1,97 @@
-//! Where entries wait when the database cannot be written: a file of lines beside it, in order, each on the disk before
-//! anybody is told so. It is emptied into the database as soon as that can be written again.
+//! Where every entry is first: a file of lines beside the database, in order, each on the disk before anybody is told so. The
+//! database is filled behind it, so that who waits for an answer waits for the end of one file to be written and not for
+//! indexes, nor for a database that cannot be written.
 //!
-//! Invariants: while it holds anything, nothing goes past it, so that the order of what happened is kept; emptying it
-//! twice, because the process ended between the database's commit and the cut, adds nothing: an id is written once.
+//! There are two such files: one takes entries while what the other holds is moved into the database; then they change
+//! places. Invariants: an entry never overtakes another; moving what has been moved already, because the process ended
+//! before the file was emptied, adds nothing: an id is written once.
 
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Seek, Write};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::entry::Entry;
+use tokio::time::{Instant, sleep};
 
-/// More than this is days of an outage; then paid calls are refused instead.
-const LARGEST: u64 = 1 << 30;
+/// More than this in both is days of an outage; then paid calls are refused instead.
+const LARGEST: u64 = 1 << 29;
 
-/// The file, open.
+/// What stands at the head of a file that holds anything: which of the two is the older one. A file without it is older
+/// than both: earlier versions had one.
+const HEAD: &str = "# ";
+
+/// So often somebody who waits for another process to empty one looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// One of the two files, open.
 #[derive(Debug)]
 pub(super) struct Spool {
     file: File,
     path: PathBuf,
+    /// The age of what it holds: the greater, the younger.
+    number: u64,
     /// Whole lines of it.
     length: u64,
-    /// Whether half a line may stand behind them.
+    /// So much of it is in the database.
+    moved: u64,
+    /// Whether something else may stand behind them.
     is_torn: bool,
 }
 
+/// Some lines of a file, each the text of an entry.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) texts: Vec<String>,
+    /// Where they end.
+    end: u64,
+}
+
+/// Opens both, with what an earlier process has left in them: the older one first.
+pub(super) fn open_both(paths: [PathBuf; 2]) -> Result<[Spool; 2], (PathBuf, io::Error)> {
+    let [first, second] = paths.map(|path| Spool::open(path.clone()).map_err(|error| (path, error)));
+    let mut both = [first?, second?];
+    both.sort_by_key(|spool| spool.number);
+    Ok(both)
+}
+
 impl Spool {
-    /// The spool at `path`, with what an earlier process has left in it.
-    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
+    fn open(path: PathBuf) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).read(true).append(true).open(&path)?;
-        let mut spool = Self { file, path, length: 0, is_torn: false };
+        // A file that is new must be there after a power cut, too.
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            File::open(folder)?.sync_all()?;
+        }
+        let mut spool = Self { file, path, number: 0, length: 0, moved: 0, is_torn: false };
         // A line that was being written when the process was killed was never vouched for.
-        spool.length = spool.whole_lines()?;
+        (spool.number, spool.length) = spool.whole_lines()?;
         spool.file.set_len(spool.length)?;
         Ok(spool)
     }
 
+    /// Whether all that it held is in the database.
     pub(super) fn is_empty(&self) -> bool {
-        self.length == 0
+        self.moved == self.length
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Adds `entries`; they are on the disk when it returns. If it fails, none of them is there.
-    pub(super) fn append<'a>(&mut self, entries: impl Iterator<Item = &'a Entry>) -> io::Result<()> {
-        let mut lines = Vec::new();
-        for entry in entries {
-            serde_json::to_writer(&mut lines, entry)?;
+    /// It is the younger one from now on.
+    pub(super) fn follow(&mut self, older: &Self) {
+        self.number = older.number + 1;
+    }
+
+    /// Adds the entries with these texts; they are on the disk when it returns. If it fails, none of them is there.
+    pub(super) fn append<'a>(&mut self, texts: impl Iterator<Item = &'a str> + Clone) -> io::Result<()> {
+        let length: usize = texts.clone().map(|text| text.len() + 1).sum();
+        let mut lines = Vec::with_capacity(length + 32);
+        if self.length == 0 {
+            writeln!(lines, "{HEAD}{}", self.number)?;
+        }
+        for text in texts {
+            lines.extend_from_slice(text.as_bytes());
             lines.push(b'\n');
         }
         if self.length + lines.len() as u64 > LARGEST {
@@ -66,30 +110,75 @@ impl Spool {
         written
     }
 
-    /// What it holds, in order.
-    pub(super) fn read(&self) -> io::Result<impl Iterator<Item = io::Result<Entry>> + use<>> {
-        let lines = BufReader::new(File::open(&self.path)?).lines();
-        Ok(lines.map(|line| serde_json::from_str(&line?).map_err(io::Error::from)))
+    /// The next entries that are not in the database, at most `most`; none if there are no more.
+    pub(super) fn next(&self, most: usize) -> io::Result<Part> {
+        let mut part = Part { texts: Vec::new(), end: self.moved };
+        if self.is_empty() {
+            return Ok(part);
+        }
+        let mut file = File::open(&self.path)?;
+        file.seek(SeekFrom::Start(self.moved))?;
+        let mut reader = BufReader::new(file);
+        while part.texts.len() < most && part.end < self.length {
+            let mut line = String::new();
+            part.end += reader.read_line(&mut line)? as u64;
+            if line.pop() != Some('\n') {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if !(part.texts.is_empty() && line.starts_with(HEAD)) {
+                part.texts.push(line);
+            }
+        }
+        Ok(part)
     }
 
-    /// Empties it.
-    pub(super) fn clear(&mut self) -> io::Result<()> {
-        self.file.set_len(0)?;
-        self.length = 0;
-        self.file.sync_data()
+    /// `part` is in the database, and with the last of them the file is emptied.
+    pub(super) fn moved(&mut self, part: &Part) {
+        self.moved = part.end;
+        if self.is_empty() {
+            // Without a wait for the disk: what comes back after a power cut is passed over.
+            self.is_torn = self.file.set_len(0).is_err();
+            (self.length, self.moved) = (0, 0);
+        }
     }
 
-    fn whole_lines(&mut self) -> io::Result<u64> {
+    /// Whether it can be written: as much as a few entries.
+    pub(super) fn probe(&mut self) -> io::Result<()> {
+        let written = self.file.write_all(&[b' '; 4096]).and_then(|()| self.file.sync_data());
+        let back = self.file.set_len(self.length);
+        self.is_torn |= back.is_err();
+        written.and(back)
+    }
+
+    /// The number at its head, and how long its whole lines are.
+    fn whole_lines(&mut self) -> io::Result<(u64, u64)> {
         self.file.rewind()?;
         let mut reader = BufReader::new(&self.file);
-        let (mut whole, mut line) = (0, Vec::new());
+        let (mut number, mut whole, mut line) = (0, 0, Vec::new());
         loop {
             line.clear();
             let read = reader.read_until(b'\n', &mut line)?;
             if read == 0 || line.last() != Some(&b'\n') {
-                return Ok(whole);
+                return Ok((number, whole));
+            }
+            if let Some(head) = std::str::from_utf8(&line).ok().and_then(|line| line.strip_prefix(HEAD)) {
+                number = head.trim_end().parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
             }
             whole += read as u64;
         }
+    }
+}
+
+/// Those of these files that still hold what they held when this was called, `patience` later: nobody moves it.
+pub(super) async fn left_behind(mut paths: Vec<PathBuf>, patience: Duration) -> Vec<PathBuf> {
+    let head = |path: &Path| BufReader::new(File::open(path).ok()?).lines().next()?.ok();
+    let held: HashMap<_, _> = paths.iter().map(|path| (path.clone(), head(path))).collect();
+    let until = Instant::now() + patience;
+    loop {
+        paths.retain(|path| head(path).is_some_and(|now| held.get(path) == Some(&Some(now))));
+        if paths.is_empty() || Instant::now() >= until {
+            return paths;
+        }
+        sleep(LOOK_AGAIN).await;
     }
 }

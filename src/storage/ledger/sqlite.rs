@@ -16,11 +16,17 @@ use super::entry::Entry;
 use super::seal::Seal;
 use super::trouble::OpenError;
 
-/// So long a statement waits for another process that holds the file; then entries go to the spool.
+/// So long a statement waits for another process that holds the file; then entries stay in the spool.
 const BUSY: Duration = Duration::from_millis(250);
 
-/// Rows of one statement. Each statement is a way to the database's thread and back, which costs more than the row.
-const AT_ONCE: usize = 64;
+/// Rows of one statement: as many as there are, of these numbers, so that few statements are ever parsed. Each is a way to
+/// the database's thread and back, and a copy of all pages that it touches.
+const AT_ONCE: [usize; 4] = [512, 64, 8, 1];
+
+/// The memory for pages of the connection that writes, in KiB (it is the sign that says so).
+const CACHE: &str = "-16384";
+/// After so many pages, of 4 KiB, the log is written back into the file.
+const CHECKPOINT: &str = "4000";
 
 /// The connection that writes.
 #[derive(Debug)]
@@ -49,6 +55,7 @@ fn migrations() -> Migrator {
         one(1, "entries", include_str!("schema.sql")),
         one(2, "idempotency keys", include_str!("schema_keys.sql")),
         one(3, "spent", include_str!("spent.sql")),
+        one(4, "indexes", include_str!("indexes.sql")),
     ])
 }
 
@@ -76,17 +83,15 @@ impl Store {
         self.last
     }
 
-    /// Appends `entries`, in this order; they are on the disk when it returns. Those that are there already are passed over.
-    pub(super) async fn append<'a>(&mut self, entries: impl Iterator<Item = &'a Entry>) -> Result<(), sqlx::Error> {
-        let appended = self.try_append(entries).await;
+    /// Appends the entries with these texts, in this order; they are on the disk when it returns. Those that are there already
+    /// are passed over.
+    pub(super) async fn append(&mut self, texts: &[String]) -> Result<(), sqlx::Error> {
+        let appended = self.try_append(texts).await;
         self.settle(appended)
     }
 
-    async fn try_append<'a>(&mut self, entries: impl Iterator<Item = &'a Entry>) -> Result<(), sqlx::Error> {
+    async fn try_append(&mut self, texts: &[String]) -> Result<(), sqlx::Error> {
         let known = self.last.take();
-        // Plain strings and numbers always make a JSON text.
-        let bodies: Result<Vec<String>, _> = entries.map(serde_json::to_string).collect();
-        let bodies = bodies.map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
         let connection = self.connection().await?;
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         let before = match known {
@@ -94,21 +99,28 @@ impl Store {
             None => end_of(&mut transaction).await?,
         };
         let mut last = before;
-        let mut all_new = true;
-        for part in bodies.chunks(AT_ONCE) {
-            let mut rows = Vec::with_capacity(part.len());
-            for body in part {
-                last = (last.0 + 1, last.1.next(last.0 + 1, body));
-                rows.push((last, body));
+        let mut written = 0;
+        let mut rest = texts;
+        for most in AT_ONCE {
+            while let Some((part, others)) = rest.split_at_checked(most) {
+                let mut rows = Vec::with_capacity(most);
+                for body in part {
+                    last = (last.0 + 1, last.1.next(last.0 + 1, body));
+                    rows.push((last, body));
+                }
+                written += insert(&mut transaction, &rows).await?;
+                rest = others;
             }
-            all_new &= insert(&mut transaction, &rows).await? == rows.len() as u64;
         }
-        if !all_new {
+        if written == 0 {
+            // All were there already.
+            last = before;
+        } else if written < texts.len() as u64 {
             // Some were there already, so that those behind them have another number and seal: once more, one by one.
             transaction.rollback().await?;
             transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
             last = before;
-            for body in &bodies {
+            for body in texts {
                 let next = (last.0 + 1, last.1.next(last.0 + 1, body));
                 if insert(&mut transaction, &[(next, body)]).await? > 0 {
                     last = next;
@@ -179,7 +191,15 @@ impl Store {
 }
 
 async fn connect(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
-    options(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal).connect().await
+    let options = options(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
+    // Copies of pages that a statement touches, for the case that it fails, need no disk; and a page that is written many
+    // times is written back into the file once.
+    options
+        .pragma("temp_store", "MEMORY")
+        .pragma("cache_size", CACHE)
+        .pragma("wal_autocheckpoint", CHECKPOINT)
+        .connect()
+        .await
 }
 
 /// Writes these rows, but for those whose id is there already; how many they were.

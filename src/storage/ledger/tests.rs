@@ -57,6 +57,11 @@ impl Folder {
         all
     }
 
+    /// What is in the spool.
+    fn spooled(&self) -> String {
+        ["ledger.spool", "ledger.spool-2"].map(|name| std::fs::read_to_string(self.0.join(name)).unwrap()).concat()
+    }
+
     /// Does something to the database behind the ledger's back.
     async fn change(&self, statements: &'static str) {
         let mut connection = self.connection().await;
@@ -121,7 +126,7 @@ fn verdict() -> End {
 /// One question with one call, written and told.
 async fn ask(ledger: &Ledger) -> Result<(), NotWritten> {
     let flight = ledger.begin(begun)?;
-    flight.call("one", "one.example", 300_000).ended(verdict);
+    flight.call("one", "one.example", 300_000)?.ended(verdict);
     ledger.write(answer("match"), flight).await
 }
 
@@ -130,7 +135,10 @@ async fn what_is_written_is_there_in_order_and_sound() {
     let folder = Folder::new("order");
     let ledger = folder.open().await;
     ask(&ledger).await.unwrap();
-    // Not after the end: it is there as soon as somebody is told.
+    // Not after the end: it is on the disk as soon as somebody is told, and found as soon as somebody looks.
+    assert!(folder.spooled().matches("\"kind\"").count() + folder.entries().await.len() >= 2);
+    assert_eq!(ledger.answers(&Wanted::default(), i64::MAX, 9).await.unwrap().len(), 1);
+    assert_eq!(folder.spooled(), "");
     assert_eq!(folder.entries().await, ["1 call verdict yes", "2 answer match"]);
     for outcome in ["no_record", "invalid_name"] {
         ledger.note(answer(outcome), Flight::NONE);
@@ -139,6 +147,7 @@ async fn what_is_written_is_there_in_order_and_sound() {
     drop(ledger);
     let again = folder.open().await;
     again.write(answer("mismatch"), Flight::NONE).await.unwrap();
+    again.close().await;
     let all =
         ["1 call verdict yes", "2 answer match", "3 answer no_record", "4 answer invalid_name", "5 answer mismatch"];
     assert_eq!(folder.entries().await, all);
@@ -201,12 +210,17 @@ async fn any_change_is_found_with_its_place() {
 async fn a_file_of_an_earlier_idgate_gets_what_has_been_added_since() {
     let folder = Folder::new("earlier");
     folder.open().await.close().await;
-    let back = "DROP INDEX calls_by_time; DROP INDEX claims_by_key; DROP INDEX claims_by_subject; DROP INDEX answers_by_claim; \
+    let back = "DROP INDEX answers_by_subject; ALTER TABLE entries DROP COLUMN subject_start; \
+                CREATE INDEX answers_by_subject ON entries (subject, seq) WHERE kind = 'answer'; \
+                CREATE INDEX calls_by_their_reference ON entries (provider, provider_request_id) WHERE kind = 'call'; \
+                DROP INDEX calls_by_time; DROP INDEX claims_by_key; DROP INDEX claims_by_subject; DROP INDEX answers_by_claim; \
                 DROP INDEX forgotten_by_subject; ALTER TABLE entries DROP COLUMN reason; ALTER TABLE entries DROP COLUMN claim; \
                 ALTER TABLE entries DROP COLUMN claimed_key; DELETE FROM _sqlx_migrations WHERE version > 1";
     folder.change(back).await;
     let ledger = folder.open().await;
     ledger.write(answer("match"), Flight::NONE).await.unwrap();
+    let about = Wanted { subject: Some(subject().digest), ..Wanted::default() };
+    assert_eq!(ledger.answers(&about, i64::MAX, 9).await.unwrap().len(), 1);
     ledger.close().await;
     assert!(folder.check().await.is_ok());
     folder.change("DROP INDEX calls_by_time; DROP INDEX claims_by_key").await;
@@ -235,10 +249,10 @@ async fn a_question_that_was_cut_off_is_outcome_unknown_after_the_next_start() {
     let ledger = folder.open().await;
     ask(&ledger).await.unwrap();
     let (first, second) = (ledger.begin(begun).unwrap(), ledger.begin(begun).unwrap());
-    first.call("one", "one.example", 300_000).ended(verdict);
+    first.call("one", "one.example", 300_000).unwrap().ended(verdict);
     // A later answer is on the disk, so the call before it is; its own question has none.
     ledger.write(answer("mismatch"), Flight::NONE).await.unwrap();
-    let calling = second.call("two", "two.example", 200_000);
+    let calling = second.call("two", "two.example", 200_000).unwrap();
     // The process ends here: what it would still have written goes nowhere.
     let begun = std::fs::read(folder.0.join("ledger.begun")).unwrap();
     ledger.close().await;
@@ -289,17 +303,26 @@ async fn what_is_too_old_goes_from_the_front_and_what_is_left_is_sound() {
 async fn the_journal_stays_small_and_keeps_what_is_open() {
     let folder = Folder::new("journal");
     let (mut journal, _) = Journal::open(folder.0.join("begun")).unwrap();
+    let call = |of: &Begun| BegunCall {
+        id: ids().nonce(),
+        flight: of.flight,
+        at_ms: 0,
+        provider: "one".to_owned(),
+        endpoint: "one.example".to_owned(),
+        price_micro_yuan: 300_000,
+    };
     let stays = begun(ids().nonce(), 0);
-    journal.begin(&stays).unwrap();
+    let calls = [call(&stays), call(&stays)];
+    calls.iter().for_each(|call| journal.begin(&stays, call).unwrap());
     for _ in 0..10_000 {
         let flight = begun(ids().nonce(), 0);
-        journal.begin(&flight).unwrap();
+        journal.begin(&flight, &call(&flight)).unwrap();
         journal.end(flight.flight);
     }
     assert!(std::fs::metadata(folder.0.join("begun")).unwrap().len() < 2 << 20);
     drop(journal);
     let (_, left) = Journal::open(folder.0.join("begun")).unwrap();
-    assert!(left.iter().any(|left| left.begun == stays));
+    assert!(left.iter().any(|left| left.begun == stays && left.calls == calls));
 }
 
 #[test]

@@ -1,80 +1,125 @@
-//! The one task that writes: it takes what has gathered while it was writing, and writes that in one transaction.
+//! The one task that writes. It takes what has gathered while it was writing and puts that at the end of the spool, so that
+//! under load many answers share one wait for the disk and a single one waits for nobody; behind that, round by round, a
+//! [`Mover`] brings it into the database.
 //!
-//! So under load many answers share one wait for the disk, and a single one waits for nobody. When the database cannot be
-//! written, entries go to the spool; when not even that, whoever waits is told, paid calls are refused, and the entries are
-//! kept here until something can be written again, which is tried every second. Invariant: entries are written in the
-//! order in which they were given.
+//! When the database cannot be written, entries stay in the spool. When the spool cannot be written, they go to the database
+//! past it, after all that it holds. When neither can be, whoever waits is told, paid calls are refused, and the rest is kept
+//! here until something can be written again, which is tried every second. Invariant: entries are written in the order in
+//! which they were given.
 
-use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::entry::Entry;
+use super::mover::{Load, Mover, Stuck};
 use super::spool::Spool;
-use super::sqlite::Store;
-use super::trouble::remedy;
 use super::{Flight, NotWritten, Shared};
-use crate::domain::clock::Clock;
 
-/// Entries of one transaction.
-pub(super) const BATCH: usize = 512;
+/// Entries that share one wait for the disk.
+const BATCH: usize = 512;
+/// From one wait for the disk to the next, while many entries come: each costs the processor as much as some of them.
+const GATHER: Duration = Duration::from_millis(2);
+/// So many at once are many.
+const MANY: usize = 8;
+/// So long entries gather in the spool before they are moved, when nobody looks for them: many in one transaction cost the
+/// database half as much as few.
+const MOVE_AFTER: Duration = Duration::from_millis(500);
 /// So often what could not be written is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// So many entries are kept when nothing can be written; what comes then is lost, and counted.
 const MOST_KEPT: usize = 100_000;
-/// So often, and so much of it at a time, what is too old is removed.
-const REMOVE_EVERY: Duration = Duration::from_secs(600);
-const REMOVE_AT_ONCE: i64 = 1000;
+
+/// What is asked of the writer.
+pub(super) enum Asked {
+    Write(Order),
+    /// To say when the database has all that was ordered before, or cannot have it now.
+    Move(oneshot::Sender<()>),
+}
 
 /// An entry, and who waits for it.
 pub(super) struct Order {
-    pub(super) entry: Entry,
+    pub(super) kind: &'static str,
+    pub(super) text: String,
+    /// The entry itself, if it is about idempotency keys.
+    pub(super) about_keys: Option<Box<Entry>>,
     /// Open until the entry is on the disk.
     pub(super) flight: Flight,
     pub(super) done: Option<oneshot::Sender<Result<(), NotWritten>>>,
 }
 
-/// Where entries go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Database,
-    /// The database has failed; it is tried again every second.
-    Spool,
-    /// Both have.
-    Nowhere,
+pub(super) struct Writer {
+    asked: mpsc::UnboundedReceiver<Asked>,
+    shared: Arc<Shared>,
+    /// Not on the disk yet, in order.
+    waiting: Vec<Order>,
+    /// Who looks for what is not on the disk yet, or only in the spool.
+    lookers: Vec<oneshot::Sender<()>>,
+    /// The file that takes entries; none while it is at work.
+    taking: Option<Spool>,
+    /// The mover with the other file; none while they are at work.
+    resting: Option<(Mover, Spool)>,
+    appending: Option<JoinHandle<Appended>>,
+    /// Not before.
+    append_at: Option<Instant>,
+    moving: Option<Round>,
+    /// When to begin the next round.
+    move_at: Option<Instant>,
+    /// The keys in what is being moved: see [`super::claims::Spooled`].
+    keys: u64,
+    /// The spool could not take what waits: the next round does.
+    goes_past: bool,
+    spool_fails: bool,
+    database_fails: bool,
+    /// Nothing can be written anywhere.
+    is_nowhere: bool,
 }
 
-pub(super) struct Writer {
-    store: Store,
+/// What an append leaves behind.
+struct Appended {
     spool: Spool,
-    orders: mpsc::UnboundedReceiver<Order>,
-    shared: Arc<Shared>,
-    keep: Duration,
-    clock: Clock,
-    /// Not written yet, in order.
-    waiting: VecDeque<Order>,
-    way: Way,
-    /// When to look for what is too old.
-    remove_at: Instant,
+    orders: Vec<Order>,
+    appended: std::io::Result<()>,
+    took: Duration,
+}
+
+/// A round at work, and who waits for it.
+struct Round {
+    job: JoinHandle<(Mover, Load, Result<(), Stuck>)>,
+    lookers: Vec<oneshot::Sender<()>>,
 }
 
 impl Writer {
+    /// Writes into one of `spools`, which are empty.
     pub(super) fn new(
-        store: Store,
-        spool: Spool,
-        orders: mpsc::UnboundedReceiver<Order>,
+        asked: mpsc::UnboundedReceiver<Asked>,
         shared: Arc<Shared>,
-        keep: Duration,
-        clock: Clock,
+        mover: Mover,
+        [mut taking, moved]: [Spool; 2],
     ) -> Self {
-        let (waiting, way, remove_at) = (VecDeque::new(), Way::Database, Instant::now());
-        Self { store, spool, orders, shared, keep, clock, waiting, way, remove_at }
+        taking.follow(&moved);
+        Self {
+            asked,
+            shared,
+            waiting: Vec::new(),
+            lookers: Vec::new(),
+            taking: Some(taking),
+            resting: Some((mover, moved)),
+            appending: None,
+            append_at: None,
+            moving: None,
+            move_at: None,
+            keys: 0,
+            goes_past: false,
+            spool_fails: false,
+            database_fails: false,
+            is_nowhere: false,
+        }
     }
 
     /// Writes until `closing`, and then all that was given before.
@@ -82,77 +127,183 @@ impl Writer {
         let mut again = interval(TRY_AGAIN);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::new();
-        let mut open = true;
-        loop {
-            // Nothing in here is given up half done: what is awaited are a clock, a queue and a bell.
+        let (mut is_open, mut may_come) = (true, true);
+        while may_come || self.appending.is_some() || self.moving.is_some() || self.goes_past {
+            let takes = may_come && self.appending.is_none() && self.append_at.is_none() && !self.goes_past;
+            let is_at_rest = self.appending.is_none() && self.moving.is_none();
+            // Nothing in here is given up half done: what is awaited are clocks, a queue, a bell, and tasks of their own.
             tokio::select! {
                 biased;
-                () = closing.cancelled(), if open => {
-                    self.orders.close();
-                    open = false;
+                () = closing.cancelled(), if is_open => {
+                    self.asked.close();
+                    is_open = false;
                 }
-                _ = again.tick() => self.look_after().await,
-                received = self.orders.recv_many(&mut batch, BATCH) => {
-                    if received == 0 {
-                        break;
-                    }
-                    self.waiting.extend(batch.drain(..));
-                    self.write().await;
+                appended = end_of(self.appending.as_mut()) => match appended {
+                    Some(appended) => self.appended(appended),
+                    None => return self.fall(),
+                },
+                moved = end_of(self.moving.as_mut().map(|round| &mut round.job)) => match moved {
+                    Some((mover, load, moved)) => self.moved(mover, load, moved),
+                    None => return self.fall(),
+                },
+                _ = again.tick() => self.look_after(),
+                // Before the next append, since it needs the file that takes entries.
+                () = until(self.move_at), if is_at_rest => self.begin_round(),
+                () = until(self.append_at) => self.append_at = None,
+                received = self.asked.recv_many(&mut batch, BATCH), if takes => {
+                    may_come = received > 0;
+                    self.take(batch.drain(..));
                 }
             }
         }
         self.end().await;
     }
 
-    /// Writes what waits, wherever it can be.
-    async fn write(&mut self) {
-        if self.way == Way::Database {
-            match self.append().await {
-                Ok(()) => return self.written(),
-                Err(error) => {
-                    let spool = self.spool.path().display();
-                    tracing::error!(error = remedy(&error), %spool, "ledger: the database cannot be written; entries wait in the spool");
-                    self.way = Way::Spool;
+    fn take(&mut self, batch: impl Iterator<Item = Asked>) {
+        for asked in batch {
+            match asked {
+                Asked::Write(order) => self.waiting.push(order),
+                Asked::Move(looker) => self.lookers.push(looker),
+            }
+        }
+        if self.is_nowhere {
+            self.turn_away();
+        }
+        if self.is_nowhere || self.waiting.is_empty() {
+            self.serve_lookers();
+        } else {
+            self.append();
+        }
+    }
+
+    /// Puts what waits at the end of the spool.
+    fn append(&mut self) {
+        let Some(mut spool) = self.taking.take() else { return };
+        let (orders, is_probe) = (std::mem::take(&mut self.waiting), self.is_nowhere);
+        self.append_at = (orders.len() >= MANY).then(|| Instant::now() + GATHER);
+        self.appending = Some(tokio::task::spawn_blocking(move || {
+            let began = std::time::Instant::now();
+            let probed = if is_probe { spool.probe() } else { Ok(()) };
+            let appended = probed.and_then(|()| spool.append(orders.iter().map(|order| order.text.as_str())));
+            Appended { spool, orders, appended, took: began.elapsed() }
+        }));
+    }
+
+    fn appended(&mut self, Appended { spool, orders, appended, took }: Appended) {
+        self.appending = None;
+        match appended {
+            Ok(()) => {
+                self.shared.meter.committed(took);
+                self.shared.meter.behind(orders.len(), self.database_fails);
+                // Before anybody is told: who knows of a key must find it.
+                self.shared.spooled.take(orders.iter().filter_map(|order| order.about_keys.as_deref()));
+                self.written(orders);
+                self.move_at.get_or_insert_with(|| Instant::now() + MOVE_AFTER);
+                if self.spool_fails {
+                    tracing::warn!("ledger: the spool can be written again");
+                    self.spool_fails = false;
                 }
+                self.is_written_again();
+            }
+            Err(error) => {
+                if !self.spool_fails {
+                    let spool = spool.path().display();
+                    tracing::error!(%error, %spool, "ledger: the spool cannot be written; entries go past it into the database");
+                    self.spool_fails = true;
+                }
+                self.waiting = orders;
+                self.goes_past = true;
             }
         }
-        if self.way == Way::Spool {
-            match self.spool.append(self.waiting.iter().map(|order| &order.entry)) {
-                Ok(()) => return self.is_spooled(),
-                Err(error) => self.refuse(&error),
-            }
-        }
-        self.turn_away();
+        self.taking = Some(spool);
+        self.serve_lookers();
     }
 
-    async fn append(&mut self) -> Result<(), sqlx::Error> {
-        let began = Instant::now();
-        self.store.append(self.waiting.iter().map(|order| &order.entry)).await?;
-        self.shared.meter.committed(began.elapsed());
-        Ok(())
-    }
-
-    /// All that waited is on the disk.
-    fn written(&mut self) {
-        self.shared.meter.written(self.waiting.iter().map(|order| &order.entry));
-        self.shared.waiting.fetch_sub(self.waiting.len(), Ordering::Relaxed);
-        for Order { done, .. } in self.waiting.drain(..) {
+    /// These are on the disk.
+    fn written(&self, orders: Vec<Order>) {
+        self.shared.meter.written(orders.iter().map(|order| order.kind));
+        self.shared.waiting.fetch_sub(orders.len(), Ordering::Relaxed);
+        for Order { done, .. } in orders {
             // Who has left does not want to know.
             let _ = done.map(|done| done.send(Ok(())));
         }
     }
 
-    /// All that waited is on the disk, where the database does not find it.
-    fn is_spooled(&mut self) {
-        self.shared.meter.spooled(self.waiting.len());
-        self.shared.spooled.take(self.waiting.iter().map(|order| &order.entry));
-        self.written();
+    /// What they look for is in the spool by now. As long as the database cannot be written they are not kept waiting.
+    fn serve_lookers(&mut self) {
+        if self.database_fails {
+            tell(self.lookers.drain(..));
+        }
+        if self.goes_past || !self.lookers.is_empty() {
+            self.move_at = Some(Instant::now());
+        }
     }
 
-    fn refuse(&mut self, error: &io::Error) {
-        tracing::error!(%error, spool = %self.spool.path().display(), "ledger: neither the database nor the spool can be written; paid calls are refused");
-        self.way = Way::Nowhere;
-        self.shared.keeps(false);
+    /// Moves what the spool holds, and behind it what it could not take.
+    fn begin_round(&mut self) {
+        self.move_at = None;
+        let (Some((mover, mut moved)), Some(taking)) = (self.resting.take(), self.taking.take()) else { return };
+        let beyond = |orders: &[Order]| orders.iter().map(|order| order.text.clone()).collect();
+        let load = if self.goes_past {
+            self.keys = self.shared.spooled.taken();
+            Load { older: moved, younger: Some(taking), beyond: beyond(&self.waiting) }
+        } else if moved.is_empty() && !taking.is_empty() {
+            self.keys = self.shared.spooled.taken();
+            moved.follow(&taking);
+            self.taking = Some(moved);
+            Load { older: taking, younger: None, beyond: Vec::new() }
+        } else {
+            self.taking = Some(taking);
+            Load { older: moved, younger: None, beyond: Vec::new() }
+        };
+        let lookers = std::mem::take(&mut self.lookers);
+        self.moving = Some(Round { job: tokio::spawn(mover.round(load)), lookers });
+    }
+
+    fn moved(&mut self, mover: Mover, load: Load, moved: Result<(), Stuck>) {
+        tell(self.moving.take().into_iter().flat_map(|round| round.lookers));
+        let spool = load.older.path().display().to_string();
+        self.resting = Some((mover, load.older));
+        self.taking = load.younger.or_else(|| self.taking.take());
+        match moved {
+            Ok(()) => {
+                self.shared.spooled.moved(self.keys);
+                if self.database_fails {
+                    tracing::warn!("ledger: the database can be written again");
+                    self.database_fails = false;
+                }
+                if self.goes_past {
+                    self.goes_past = false;
+                    let past = std::mem::take(&mut self.waiting);
+                    self.written(past);
+                    self.is_written_again();
+                }
+                if self.taking.as_ref().is_some_and(|taking| !taking.is_empty()) {
+                    self.move_at.get_or_insert_with(|| Instant::now() + MOVE_AFTER);
+                }
+            }
+            Err(error) => {
+                if !self.database_fails {
+                    tracing::error!(%error, %spool, "ledger: the database cannot be written; entries wait in the spool");
+                    self.shared.meter.is_stuck();
+                    self.database_fails = true;
+                }
+                if self.goes_past {
+                    self.goes_past = false;
+                    self.refuse();
+                }
+            }
+        }
+        self.serve_lookers();
+    }
+
+    fn refuse(&mut self) {
+        if !self.is_nowhere {
+            tracing::error!("ledger: neither the spool nor the database can be written; paid calls are refused");
+            self.is_nowhere = true;
+            self.shared.keeps(false);
+        }
+        self.turn_away();
     }
 
     /// Tells whoever waits that nothing is written: what they asked to be written is not told, so it did not happen. The
@@ -161,93 +312,90 @@ impl Writer {
         let before = self.waiting.len();
         self.waiting.retain_mut(|order| order.done.take().map(|done| done.send(Err(NotWritten))).is_none());
         self.shared.waiting.fetch_sub(before - self.waiting.len(), Ordering::Relaxed);
-        let lost = self.waiting.len().saturating_sub(MOST_KEPT);
-        if lost > 0 {
-            self.lose(MOST_KEPT);
+        if self.waiting.len() > MOST_KEPT {
+            let lost = self.waiting.split_off(MOST_KEPT);
+            self.lose(&lost);
         }
     }
 
-    /// Once a second: finds out whether more can be written than before, then whether something is too old.
-    async fn look_after(&mut self) {
-        if self.way != Way::Database || !self.spool.is_empty() {
-            self.recover().await;
-        } else if !self.shared.is_keeping() && self.shared.journal().probe().is_ok() {
-            self.shared.keeps(true);
-        }
-        if self.way == Way::Database && Instant::now() >= self.remove_at {
-            self.remove_old().await;
-        }
-    }
-
-    async fn recover(&mut self) {
-        if self.replay().await.is_ok() && self.append().await.is_ok() {
-            self.written();
-            tracing::warn!("ledger: the database can be written again; nothing waits");
-            self.way = Way::Database;
-        } else if self.way == Way::Nowhere && self.spool.append(self.waiting.iter().map(|order| &order.entry)).is_ok() {
-            self.is_spooled();
-            tracing::warn!("ledger: the spool can be written again");
-            self.way = Way::Spool;
-        }
-        if self.way != Way::Nowhere && !self.shared.is_keeping() && self.shared.journal().probe().is_ok() {
+    fn is_written_again(&mut self) {
+        self.is_nowhere = false;
+        if !self.shared.is_keeping() && self.shared.journal().probe().is_ok() {
             self.shared.keeps(true);
         }
     }
 
-    /// Empties the spool into the database.
-    async fn replay(&mut self) -> Result<(), ()> {
-        if self.spool.is_empty() {
-            return Ok(());
-        }
-        let told = |error: io::Error| {
-            tracing::error!(%error, "ledger: the spool cannot be read; keep the file, it holds entries");
-        };
-        let mut entries = self.spool.read().map_err(told)?;
-        loop {
-            let part: Vec<Entry> = entries.by_ref().take(BATCH).collect::<Result<_, _>>().map_err(told)?;
-            if part.is_empty() {
-                break;
-            }
-            self.store.append(part.iter()).await.map_err(drop)?;
-        }
-        self.spool.clear().map_err(told)?;
-        self.shared.spooled.clear();
-        Ok(())
-    }
-
-    async fn remove_old(&mut self) {
-        let before = i64::try_from(self.keep.as_millis()).unwrap_or(i64::MAX);
-        let before = self.clock.now().as_millisecond().saturating_sub(before);
-        match self.store.remove_before(before, REMOVE_AT_ONCE).await {
-            // There is more; others write first.
-            Ok(removed) if removed == REMOVE_AT_ONCE.unsigned_abs() => {}
-            Ok(_) => self.remove_at = Instant::now() + REMOVE_EVERY,
-            Err(error) => {
-                tracing::error!(error = remedy(&error), "ledger: what is too old cannot be removed");
-                self.remove_at = Instant::now() + REMOVE_EVERY;
-            }
+    /// Once a second: finds out whether more can be written than before, and whether something is too old.
+    fn look_after(&mut self) {
+        let is_at_rest = self.appending.is_none() && self.moving.is_none();
+        if self.is_nowhere && is_at_rest && !self.goes_past {
+            self.append();
+        } else if self.database_fails || self.resting.as_ref().is_some_and(|(mover, _)| mover.is_due()) {
+            self.move_at = Some(Instant::now());
+        } else if !self.is_nowhere && !self.shared.is_keeping() {
+            self.is_written_again();
         }
     }
 
-    /// The process ends.
-    async fn end(&mut self) {
-        if self.way != Way::Database {
-            self.recover().await;
+    /// The process ends: all that waits anywhere goes into the database.
+    async fn end(mut self) {
+        let (Some((mover, older)), Some(taking)) = (self.resting.take(), self.taking.take()) else { return };
+        let orders = std::mem::take(&mut self.waiting);
+        let beyond = orders.iter().map(|order| order.text.clone()).collect();
+        let (mut mover, load, moved) = mover.round(Load { older, younger: Some(taking), beyond }).await;
+        let mut is_written = moved.is_ok();
+        if let Err(error) = moved {
+            tracing::error!(%error, "ledger: the database cannot be written; the next start moves what waits in the spool");
+            let texts = orders.iter().map(|order| order.text.as_str());
+            is_written = load.younger.is_some_and(|mut spool| spool.append(texts).is_ok());
         }
-        if !self.waiting.is_empty() {
-            self.lose(0);
+        if is_written {
+            self.written(orders);
+        } else {
+            self.lose(&orders);
         }
-        if let Some((number, seal)) = self.store.last() {
+        tell(self.lookers.drain(..));
+        if let Some((number, seal)) = mover.store.last() {
             tracing::info!(number, seal = seal.to_hex(), "ledger: closed");
         }
-        self.store.close().await;
+        mover.store.close().await;
     }
 
-    fn lose(&mut self, kept: usize) {
-        let lost = self.waiting.split_off(kept.min(self.waiting.len()));
+    /// A task of ours has died, and with it the files that it had: a defect. The next start finds what they hold.
+    fn fall(self) {
+        self.shared.keeps(false);
+        self.lose(&self.waiting);
+        tracing::error!("ledger: its writer has died; paid calls are refused. Start idgate again");
+    }
+
+    fn lose(&self, lost: &[Order]) {
+        if lost.is_empty() {
+            return;
+        }
         self.shared.waiting.fetch_sub(lost.len(), Ordering::Relaxed);
         self.shared.lost(lost.len());
         // The journal is all that is left of them.
         lost.iter().for_each(|order| order.flight.leave_open());
     }
+}
+
+/// What a task comes to; nothing if it has died. Never, if there is none.
+async fn end_of<T>(job: Option<&mut JoinHandle<T>>) -> Option<T> {
+    match job {
+        Some(job) => job.await.ok(),
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) if at <= Instant::now() => {}
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn tell(lookers: impl Iterator<Item = oneshot::Sender<()>>) {
+    // Who has left does not want to know.
+    lookers.for_each(|looker| _ = looker.send(()));
 }

@@ -58,7 +58,7 @@ async fn a_question_that_is_killed_in_flight_is_outcome_unknown_after_the_restar
     folder.assert_sound().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_commands_check_and_export() {
     let folder = Folder::new();
     let gateway = folder.gateway().start().await;
@@ -77,6 +77,12 @@ async fn the_commands_check_and_export() {
     assert!(csv.out.starts_with("number,kind,id,at,") && csv.err.is_empty(), "{}{}", csv.out, csv.err);
     let none = run(&mut idgate(&["ledger", "export", "--to", "2026-01-01T00:00:00Z", "--file", &file]), "");
     assert!(none.out.is_empty() && none.code == Some(0));
+    // What one that was killed has left, and nobody moves.
+    let spool = folder.path().join("ledger.spool");
+    std::fs::write(&spool, "# 7\n{}\n").unwrap();
+    let left = run(&mut idgate(&["ledger", "verify", "--file", &file]), "");
+    assert!(left.code == Some(0) && left.err.contains("the last entries are in"), "{}{}", left.out, left.err);
+    std::fs::write(&spool, "").unwrap();
     let mut other = crate::ledger::connection(&folder).await;
     let change = "UPDATE entries SET body = replace(body, '\"billed\":\"yes\"', '\"billed\":\"no\"') WHERE seq = 3";
     sqlx::raw_sql(change).execute(&mut other).await.unwrap();

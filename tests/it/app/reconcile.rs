@@ -48,7 +48,7 @@ fn json(ran: &Ran) -> Value {
     serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {}{}", ran.out, ran.err))
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_export_of_what_was_asked_balances_and_each_thing_that_is_otherwise_is_told() {
     let folder = Folder::new();
     let gateway = asked(&folder, 5).await;

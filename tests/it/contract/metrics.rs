@@ -49,6 +49,7 @@ pub const SERIES: &[(&str, &[&str])] = &[
     ("idgate_ledger_entries_total", &["kind"]),
     ("idgate_ledger_commit_seconds", &[]),
     ("idgate_ledger_spooled_total", &[]),
+    ("idgate_ledger_behind_entries", &[]),
     ("idgate_ledger_lost_total", &[]),
     ("idgate_ledger_available", &[]),
     ("idgate_build_info", &["version", "target"]),

@@ -1,5 +1,6 @@
 //! The ledger as a running gateway keeps it: what is there, when, who may look it up, what happens when it cannot be written.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -50,15 +51,28 @@ impl Folder {
         TestGateway::new().over(self.toml()).over(DRIVERS.iter().map(fast).collect::<String>())
     }
 
-    /// Everything that is in it now.
+    /// Everything that is in it now, in the database or still in the spool.
     pub async fn entries(&self) -> Vec<Entry> {
-        let mut all = Vec::new();
+        // First, so that nothing is missed that moves meanwhile.
+        let spooled = self.spooled();
+        let mut all: Vec<Entry> = Vec::new();
         let each = |_, body: &str| {
             all.push(serde_json::from_str(body).unwrap());
             Ok(())
         };
         self.reader().await.each::<sqlx::Error>(i64::MIN, i64::MAX, each).await.unwrap();
+        let kept: HashSet<_> = all.iter().map(Entry::id).collect();
+        let lines = spooled.lines().filter_map(|line| serde_json::from_str::<Entry>(line).ok());
+        all.extend(lines.filter(|entry| !kept.contains(&entry.id())));
         all
+    }
+
+    /// What waits in the spool, the older file first.
+    pub fn spooled(&self) -> String {
+        let mut both =
+            ["ledger.spool", "ledger.spool-2"].map(|name| std::fs::read_to_string(self.0.join(name)).unwrap());
+        both.sort_by_key(|text| text.lines().next().and_then(|head| head.strip_prefix("# ")?.parse::<u64>().ok()));
+        both.concat()
     }
 
     pub async fn assert_sound(&self) {

@@ -19,11 +19,10 @@ async fn a_database_that_another_process_locks_for_five_seconds_costs_nobody_an_
     }
     assert_eq!(gateway.metric("idgate_ledger_available", &[]).await, 1.0);
     assert!(gateway.metric("idgate_ledger_spooled_total", &[]).await >= told.len() as f64);
-    let spool = folder.path().join("ledger.spool");
-    let spooled = std::fs::read_to_string(&spool).unwrap();
+    let spooled = folder.spooled();
     assert!(told.iter().all(|id| spooled.contains(id)), "what was told is on the disk");
     sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
-    eventually("the spool is emptied", async || std::fs::metadata(&spool).unwrap().len() == 0).await;
+    eventually("the spool is emptied", async || folder.spooled().is_empty()).await;
     assert!(gateway.stop().await);
     let kept = format!("{:?}", folder.entries().await);
     assert!(told.iter().all(|id| kept.contains(id)));

@@ -126,7 +126,7 @@ async fn no_name_and_no_number_is_in_any_of_its_files_nor_in_an_export() {
         }
         bytes.extend(all_files(&folder));
     }
-    assert!(std::fs::metadata(folder.path().join("ledger.spool")).unwrap().len() > 0);
+    assert!(!folder.spooled().is_empty());
     drop(locked);
     assert!(gateway.stop().await);
     bytes.extend(all_files(&folder));

@@ -72,7 +72,7 @@ async fn a_claim_is_finished_by_a_verdict_and_ended_by_forgetting_wherever_both_
         let now = async |ledger: &Ledger| (state(ledger, 1).await, state(ledger, 2).await);
         assert_eq!(now(&ledger).await, ((false, false), (true, false)), "claimed again");
         if spooled {
-            assert_ne!(std::fs::metadata(folder.0.join("ledger.spool")).unwrap().len(), 0);
+            assert_ne!(folder.spooled(), "");
             sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
         }
         ledger.close().await;
@@ -110,7 +110,7 @@ async fn a_key_is_found_however_long_others_look_something_up() {
     let folder = Folder::new("claims-busy");
     let ledger = folder.open().await;
     let claimed = claim(&ledger, 1).await;
-    let pool = ledger.reader().unwrap().pool().clone();
+    let pool = ledger.reader().await.unwrap().pool().clone();
     let mut busy = Vec::new();
     for _ in 0..pool.options().get_max_connections() {
         busy.push(pool.acquire().await.unwrap());

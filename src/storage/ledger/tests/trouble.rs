@@ -10,17 +10,17 @@ async fn the_spool_stands_in_and_is_emptied_once_even_if_its_cut_is_lost() {
     let mut other = folder.connection().await;
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     ask(&ledger).await.unwrap();
-    let spool = std::fs::read(folder.0.join("ledger.spool")).unwrap();
-    assert_eq!(spool.iter().filter(|byte| **byte == b'\n').count(), 2, "the answer was told, so it is on the disk");
+    let spool = folder.spooled();
+    assert_eq!(spool.matches("\"kind\"").count(), 2, "the answer was told, so it is on the disk: {spool}");
     sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
     ledger.note(answer("no_record"), Flight::NONE);
     ledger.close().await;
     drop(ledger);
     let all = ["1 call verdict yes", "2 answer match", "3 call verdict yes", "4 answer match", "5 answer no_record"];
     assert_eq!(folder.entries().await, all);
-    assert_eq!(std::fs::metadata(folder.0.join("ledger.spool")).unwrap().len(), 0);
+    assert_eq!(folder.spooled(), "");
     // As if the process had ended after the commit and before the cut; and half a line was not vouched for.
-    std::fs::write(folder.0.join("ledger.spool"), [&spool[..], b"{\"kind\":\"ans"].concat()).unwrap();
+    std::fs::write(folder.0.join("ledger.spool"), spool + "{\"kind\":\"ans").unwrap();
     folder.open().await.close().await;
     assert_eq!(folder.entries().await, all);
     assert!(folder.check().await.is_ok());
@@ -34,10 +34,13 @@ async fn what_cannot_be_announced_does_not_begin() {
     let open = ledger.0.as_ref().unwrap();
     let mut other = folder.connection().await;
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
-    let paid = ledger.begin(begun).unwrap();
+    let (paid, next) = (ledger.begin(begun).unwrap(), ledger.begin(begun).unwrap());
+    let calling = paid.call("one", "one.example", 300_000).unwrap();
     open.shared.journal().break_for_a_test();
+    assert!(next.call("one", "one.example", 300_000).is_err());
+    assert!(paid.call("two", "two.example", 300_000).is_err(), "not even a second one");
     assert_eq!(ledger.begin(begun).map(drop), Err(NotWritten));
-    paid.call("one", "one.example", 300_000).ended(verdict);
+    calling.ended(verdict);
     sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
     ledger.close().await;
     assert_eq!(folder.entries().await.last().unwrap(), "3 call verdict yes", "what was paid is written all the same");
@@ -99,7 +102,7 @@ async fn a_page_that_is_damaged_while_it_runs_sends_entries_to_the_spool() {
     ask(&ledger).await.unwrap();
     ledger.close().await;
     drop(ledger);
-    assert_ne!(std::fs::metadata(folder.0.join("ledger.spool")).unwrap().len(), 0);
+    assert_ne!(folder.spooled(), "");
     // A good copy of the file is put back; the next start brings both together.
     for beside in ["ledger.db-wal", "ledger.db-shm"] {
         let _ = std::fs::remove_file(folder.0.join(beside));
