@@ -35,7 +35,8 @@ pub(super) struct Spooled(Mutex<Entries>);
 struct Entries {
     /// So many entries about keys the spool has taken.
     taken: u64,
-    /// So often some of them have moved into the database.
+    /// So many of them have moved into the database, and so often some have.
+    moved_up_to: u64,
     moved: u64,
     claims: HashMap<String, (u64, Claim)>,
     answers: HashMap<Uuid, (u64, Answer)>,
@@ -175,7 +176,10 @@ impl Spooled {
     /// The first `number` of them are in the database.
     pub(super) fn moved(&self, number: u64) {
         let mut all = self.lock();
-        all.moved += 1;
+        if number == all.moved_up_to {
+            return;
+        }
+        (all.moved, all.moved_up_to) = (all.moved + 1, number);
         all.claims.retain(|_, (of, _)| *of > number);
         all.answers.retain(|_, (of, _)| *of > number);
         all.forgotten.retain(|_, of| *of > number);

@@ -44,6 +44,9 @@ impl Flight {
     pub fn call(&self, provider: &str, endpoint: &str, price_micro_yuan: u64) -> Result<Calling, NotWritten> {
         let Some(flight) = &self.0 else { return Ok(Calling(None)) };
         let open = &flight.ledger;
+        if !open.shared.is_keeping() {
+            return Err(NotWritten);
+        }
         let call = BegunCall {
             id: open.ids.ordered(),
             flight: flight.begun.flight,

@@ -23,6 +23,10 @@ pub(super) struct Journal {
     file: File,
     path: PathBuf,
     length: u64,
+    /// What stands before the next line is no whole one.
+    is_torn: bool,
+    /// Longer than this, it is cut.
+    most: u64,
     open: HashMap<Uuid, Vec<u8>>,
 }
 
@@ -70,7 +74,8 @@ impl Journal {
                 }
             }
         }
-        Ok((Self { file, path, length: text.len() as u64, open: HashMap::new() }, left))
+        let length = text.len() as u64;
+        Ok((Self { file, path, length, is_torn: false, most: LARGEST, open: HashMap::new() }, left))
     }
 
     /// A call of a flight begins, and with its first one the flight.
@@ -82,7 +87,7 @@ impl Journal {
         }
         serde_json::to_writer(&mut text, &Written::Call(call))?;
         text.push(b'\n');
-        if self.length > LARGEST {
+        if self.length > self.most {
             self.cut()?;
         }
         self.append(&text)?;
@@ -110,8 +115,12 @@ impl Journal {
     }
 
     fn append(&mut self, text: &[u8]) -> io::Result<()> {
-        // After half a line the next one begins on its own.
-        self.file.write_all(text).inspect_err(|_| drop(self.file.set_len(self.length)))?;
+        if self.is_torn {
+            self.file.set_len(self.length)?;
+        }
+        let written = self.file.write_all(text);
+        self.is_torn = written.is_err() && self.file.set_len(self.length).is_err();
+        written?;
         self.length += text.len() as u64;
         Ok(())
     }
@@ -123,7 +132,9 @@ impl Journal {
         fs::write(&beside, &text)?;
         let file = OpenOptions::new().append(true).open(&beside)?;
         fs::rename(&beside, &self.path)?;
-        (self.file, self.length) = (file, text.len() as u64);
+        (self.file, self.length, self.is_torn) = (file, text.len() as u64, false);
+        // Where much is open, much must come before it is worth it again.
+        self.most = LARGEST.max(2 * self.length);
         Ok(())
     }
 

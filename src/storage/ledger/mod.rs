@@ -9,6 +9,7 @@
 //! To add a back end: one arm beside `sqlite` and `read`, with the same statements and a schema of its own.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -113,6 +114,8 @@ struct Shared {
     /// Keys that only the spool knows of.
     spooled: Spooled,
     meter: Meter,
+    #[cfg(test)]
+    spool_is_broken: AtomicBool,
 }
 
 impl Config {
@@ -140,7 +143,10 @@ impl Ledger {
         let lock = lock(path)?;
         let begun = beside(path, config.spool_folder.as_deref(), "begun");
         let both = spool::open_both(spools(path, config.spool_folder.as_deref()));
-        let mut spools = both.map_err(|(path, error)| OpenError::beside(&path, error))?;
+        let mut spools = both.map_err(|(path, error)| match error.kind() {
+            io::ErrorKind::InvalidData => OpenError::Spool(path),
+            _ => OpenError::beside(&path, error),
+        })?;
         let (mut journal, left) = Journal::open(begun.clone()).map_err(|error| OpenError::beside(&begun, error))?;
         let mut store = Store::open(path).await?;
         repair(&mut store, &mut spools, &left, &clock).await.map_err(|error| match error {
@@ -158,6 +164,8 @@ impl Ledger {
             journal: Mutex::new(journal),
             spooled: Spooled::default(),
             meter,
+            #[cfg(test)]
+            spool_is_broken: AtomicBool::new(false),
         });
         let (asked, receiver) = mpsc::unbounded_channel();
         let (closing, writing) = (CancellationToken::new(), TaskTracker::new());
@@ -202,7 +210,8 @@ impl Ledger {
     /// written also if nobody waits any more.
     ///
     /// # Errors
-    /// When it cannot be written anywhere. It will not be written later: the answer must not be told.
+    /// When it cannot be written anywhere: the answer must not be told. (A disk that fails in the wrong moment, and then the
+    /// process, may leave it there all the same.)
     pub async fn write(&self, answer: impl FnOnce(i64) -> Answer, flight: Flight) -> Result<(), NotWritten> {
         let Some(open) = &self.0 else { return Ok(()) };
         open.write(Entry::Answer(answer(open.clock.now().as_millisecond())), flight).await
@@ -280,25 +289,23 @@ impl Open {
 
     fn order(&self, entry: Entry, flight: Flight, done: Option<oneshot::Sender<Result<(), NotWritten>>>) {
         // Plain strings and numbers always make a JSON text.
-        let Ok(text) = entry.text() else { return self.lose(&flight) };
+        let Ok(text) = entry.text() else {
+            flight.leave_open();
+            return self.shared.lost(1);
+        };
         // It goes no further than it must: what is let go of in another thread costs more.
         let (kind, about_keys) = (entry.kind(), entry.is_about_keys().then(|| Box::new(entry)));
         self.shared.waiting.fetch_add(1, Ordering::Relaxed);
-        let order = Order { kind, text, about_keys, flight, done };
-        if let Err(mpsc::error::SendError(Asked::Write(order))) = self.asked.send(Asked::Write(order)) {
+        let order = Order { kind, text, about_keys, flight, done, is_over: false };
+        if self.asked.send(Asked::Write(order)).is_err() {
             self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
-            self.lose(&order.flight);
+            self.shared.lost(1);
         }
-    }
-
-    fn lose(&self, flight: &Flight) {
-        self.shared.lost(1);
-        flight.leave_open();
     }
 
     /// What reads, once all that was given so far can be read, or cannot be now.
     async fn moved(&self) -> &Reader {
-        if self.shared.waiting.load(Ordering::Relaxed) > 0 || !self.shared.meter.is_level() {
+        if self.shared.waiting.load(Ordering::Acquire) > 0 || !self.shared.meter.is_level() {
             let (moved, is_moved) = oneshot::channel();
             if self.asked.send(Asked::Move(moved)).is_ok() {
                 // A writer that is gone has moved all.
@@ -324,7 +331,7 @@ impl Shared {
         tracing::error!(entries, "ledger: entries are lost");
     }
 
-    fn cannot_announce(&self, error: &std::io::Error) {
+    fn cannot_announce(&self, error: &io::Error) {
         if self.is_keeping() {
             tracing::error!(%error, "ledger: the journal cannot be written; paid calls are refused");
             self.keeps(false);

@@ -62,11 +62,8 @@ impl Mover {
 
     async fn move_all(&mut self, load: &mut Load) -> Result<(), Stuck> {
         for spool in [&mut load.older].into_iter().chain(&mut load.younger) {
-            loop {
+            while !spool.is_empty() {
                 let part = spool.next(PART)?;
-                if part.texts.is_empty() {
-                    break;
-                }
                 self.store.append(&part.texts).await?;
                 spool.moved(&part);
                 self.shared.meter.moved(part.texts.len());

@@ -26,11 +26,8 @@ pub(super) async fn repair(
     let mut spooled = 0;
     for spool in spools {
         let damaged = |spool: &Spool| RepairError::Spool(spool.path().to_owned());
-        loop {
+        while !spool.is_empty() {
             let part = spool.next(PART).map_err(|_| damaged(spool))?;
-            if part.texts.is_empty() {
-                break;
-            }
             if part.texts.iter().any(|text| serde_json::from_str::<Entry>(text).is_err()) {
                 return Err(damaged(spool));
             }

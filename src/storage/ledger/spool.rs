@@ -83,8 +83,12 @@ impl Spool {
         self.number = older.number + 1;
     }
 
-    /// Adds the entries with these texts; they are on the disk when it returns. If it fails, none of them is there.
+    /// Adds the entries with these texts; they are on the disk when it returns. If it fails, none of them is there, unless
+    /// the disk takes nothing back and the process ends before it does.
     pub(super) fn append<'a>(&mut self, texts: impl Iterator<Item = &'a str> + Clone) -> io::Result<()> {
+        if texts.clone().next().is_none() {
+            return Ok(());
+        }
         let length: usize = texts.clone().map(|text| text.len() + 1).sum();
         let mut lines = Vec::with_capacity(length + 32);
         if self.length == 0 {
@@ -95,7 +99,7 @@ impl Spool {
             lines.push(b'\n');
         }
         if self.length + lines.len() as u64 > LARGEST {
-            return Err(io::Error::new(io::ErrorKind::StorageFull, "the spool is full"));
+            return Err(full());
         }
         if self.is_torn {
             self.file.set_len(self.length)?;
@@ -110,7 +114,8 @@ impl Spool {
         written
     }
 
-    /// The next entries that are not in the database, at most `most`; none if there are no more.
+    /// The next entries that are not in the database, at most `most`; none if there are no more. Either way [`Self::moved`]
+    /// is to be told: a file may hold its head alone.
     pub(super) fn next(&self, most: usize) -> io::Result<Part> {
         let mut part = Part { texts: Vec::new(), end: self.moved };
         if self.is_empty() {
@@ -142,8 +147,18 @@ impl Spool {
         }
     }
 
+    /// From now on it can be written, or cannot.
+    #[cfg(test)]
+    pub(super) fn break_for_a_test(&mut self, is_broken: bool) {
+        let open = OpenOptions::new().read(true).append(!is_broken).open(&self.path);
+        self.file = open.expect("it is there");
+    }
+
     /// Whether it can be written: as much as a few entries.
     pub(super) fn probe(&mut self) -> io::Result<()> {
+        if self.length + 4096 > LARGEST {
+            return Err(full());
+        }
         let written = self.file.write_all(&[b' '; 4096]).and_then(|()| self.file.sync_data());
         let back = self.file.set_len(self.length);
         self.is_torn |= back.is_err();
@@ -167,6 +182,10 @@ impl Spool {
             whole += read as u64;
         }
     }
+}
+
+fn full() -> io::Error {
+    io::Error::new(io::ErrorKind::StorageFull, "the spool is full")
 }
 
 /// Those of these files that still hold what they held when this was called, `patience` later: nobody moves it.

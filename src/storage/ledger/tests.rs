@@ -8,6 +8,7 @@ use super::*;
 use crate::domain::subject::DigestKey;
 
 mod claims;
+mod spool;
 mod trouble;
 
 const DAY: i64 = 24 * 60 * 60 * 1000;

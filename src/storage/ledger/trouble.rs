@@ -31,7 +31,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// What waits in the spool is not what was written there.
-    #[error("the ledger's spool {0:?} is damaged: keep a copy, take out the line that is no JSON, and start again")]
+    #[error("the ledger's spool {0:?} is damaged: keep a copy, take out the line that is no entry, and start again")]
     Spool(PathBuf),
     /// A metric that cannot be: a defect of ours.
     #[error("the ledger's metrics cannot be made: {0}")]

@@ -51,6 +51,24 @@ pub(super) struct Order {
     /// Open until the entry is on the disk.
     pub(super) flight: Flight,
     pub(super) done: Option<oneshot::Sender<Result<(), NotWritten>>>,
+    /// Written, or turned away: nothing is to be known of it that the journal alone knows.
+    pub(super) is_over: bool,
+}
+
+impl Order {
+    fn end(mut self, result: Result<(), NotWritten>) {
+        self.is_over = true;
+        // Who has left does not want to know.
+        let _ = self.done.take().map(|done| done.send(result));
+    }
+}
+
+impl Drop for Order {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.flight.leave_open();
+        }
+    }
 }
 
 pub(super) struct Writer {
@@ -70,7 +88,7 @@ pub(super) struct Writer {
     moving: Option<Round>,
     /// When to begin the next round.
     move_at: Option<Instant>,
-    /// The keys in what is being moved: see [`super::claims::Spooled`].
+    /// So many entries about keys have moved when the resting file is empty.
     keys: u64,
     /// The spool could not take what waits: the next round does.
     goes_past: bool,
@@ -92,6 +110,8 @@ struct Appended {
 struct Round {
     job: JoinHandle<(Mover, Load, Result<(), Stuck>)>,
     lookers: Vec<oneshot::Sender<()>>,
+    /// So many entries about keys have moved when it has ended: see [`super::claims::Spooled`].
+    keys: u64,
 }
 
 impl Writer {
@@ -180,6 +200,8 @@ impl Writer {
     fn append(&mut self) {
         let Some(mut spool) = self.taking.take() else { return };
         let (orders, is_probe) = (std::mem::take(&mut self.waiting), self.is_nowhere);
+        #[cfg(test)]
+        spool.break_for_a_test(self.shared.spool_is_broken.load(Ordering::SeqCst));
         self.append_at = (orders.len() >= MANY).then(|| Instant::now() + GATHER);
         self.appending = Some(tokio::task::spawn_blocking(move || {
             let began = std::time::Instant::now();
@@ -211,8 +233,9 @@ impl Writer {
                     tracing::error!(%error, %spool, "ledger: the spool cannot be written; entries go past it into the database");
                     self.spool_fails = true;
                 }
+                // Without any there is nothing that a round could show.
+                self.goes_past = !orders.is_empty();
                 self.waiting = orders;
-                self.goes_past = true;
             }
         }
         self.taking = Some(spool);
@@ -222,11 +245,8 @@ impl Writer {
     /// These are on the disk.
     fn written(&self, orders: Vec<Order>) {
         self.shared.meter.written(orders.iter().map(|order| order.kind));
-        self.shared.waiting.fetch_sub(orders.len(), Ordering::Relaxed);
-        for Order { done, .. } in orders {
-            // Who has left does not want to know.
-            let _ = done.map(|done| done.send(Ok(())));
-        }
+        self.shared.waiting.fetch_sub(orders.len(), Ordering::Release);
+        orders.into_iter().for_each(|order| order.end(Ok(())));
     }
 
     /// What they look for is in the spool by now. As long as the database cannot be written they are not kept waiting.
@@ -244,35 +264,38 @@ impl Writer {
         self.move_at = None;
         let (Some((mover, mut moved)), Some(taking)) = (self.resting.take(), self.taking.take()) else { return };
         let beyond = |orders: &[Order]| orders.iter().map(|order| order.text.clone()).collect();
+        let mut keys = self.shared.spooled.taken();
         let load = if self.goes_past {
-            self.keys = self.shared.spooled.taken();
             Load { older: moved, younger: Some(taking), beyond: beyond(&self.waiting) }
         } else if moved.is_empty() && !taking.is_empty() {
-            self.keys = self.shared.spooled.taken();
+            self.keys = keys;
             moved.follow(&taking);
             self.taking = Some(moved);
             Load { older: taking, younger: None, beyond: Vec::new() }
         } else {
+            keys = self.keys;
             self.taking = Some(taking);
             Load { older: moved, younger: None, beyond: Vec::new() }
         };
         let lookers = std::mem::take(&mut self.lookers);
-        self.moving = Some(Round { job: tokio::spawn(mover.round(load)), lookers });
+        self.moving = Some(Round { job: tokio::spawn(mover.round(load)), lookers, keys });
     }
 
     fn moved(&mut self, mover: Mover, load: Load, moved: Result<(), Stuck>) {
-        tell(self.moving.take().into_iter().flat_map(|round| round.lookers));
+        let Some(round) = self.moving.take() else { return };
+        // The spool may have failed meanwhile: then what could not be taken is for the next round.
+        let went_past = load.younger.is_some();
         let spool = load.older.path().display().to_string();
         self.resting = Some((mover, load.older));
         self.taking = load.younger.or_else(|| self.taking.take());
         match moved {
             Ok(()) => {
-                self.shared.spooled.moved(self.keys);
+                self.shared.spooled.moved(round.keys);
                 if self.database_fails {
                     tracing::warn!("ledger: the database can be written again");
                     self.database_fails = false;
                 }
-                if self.goes_past {
+                if went_past {
                     self.goes_past = false;
                     let past = std::mem::take(&mut self.waiting);
                     self.written(past);
@@ -288,12 +311,13 @@ impl Writer {
                     self.shared.meter.is_stuck();
                     self.database_fails = true;
                 }
-                if self.goes_past {
+                if went_past {
                     self.goes_past = false;
                     self.refuse();
                 }
             }
         }
+        tell(round.lookers.into_iter());
         self.serve_lookers();
     }
 
@@ -309,12 +333,13 @@ impl Writer {
     /// Tells whoever waits that nothing is written: what they asked to be written is not told, so it did not happen. The
     /// rest, above all the calls that were paid, is kept, up to a bound.
     fn turn_away(&mut self) {
-        let before = self.waiting.len();
-        self.waiting.retain_mut(|order| order.done.take().map(|done| done.send(Err(NotWritten))).is_none());
-        self.shared.waiting.fetch_sub(before - self.waiting.len(), Ordering::Relaxed);
+        let (waited_for, kept): (Vec<_>, _) = self.waiting.drain(..).partition(|order| order.done.is_some());
+        self.waiting = kept;
+        self.shared.waiting.fetch_sub(waited_for.len(), Ordering::Relaxed);
+        waited_for.into_iter().for_each(|order| order.end(Err(NotWritten)));
         if self.waiting.len() > MOST_KEPT {
             let lost = self.waiting.split_off(MOST_KEPT);
-            self.lose(&lost);
+            self.lose(lost);
         }
     }
 
@@ -327,12 +352,16 @@ impl Writer {
 
     /// Once a second: finds out whether more can be written than before, and whether something is too old.
     fn look_after(&mut self) {
-        let is_at_rest = self.appending.is_none() && self.moving.is_none();
-        if self.is_nowhere && is_at_rest && !self.goes_past {
-            self.append();
-        } else if self.database_fails || self.resting.as_ref().is_some_and(|(mover, _)| mover.is_due()) {
+        if self.is_nowhere {
+            if self.appending.is_none() && self.moving.is_none() && !self.goes_past {
+                self.append();
+            }
+            return;
+        }
+        if self.database_fails || self.resting.as_ref().is_some_and(|(mover, _)| mover.is_due()) {
             self.move_at = Some(Instant::now());
-        } else if !self.is_nowhere && !self.shared.is_keeping() {
+        }
+        if !self.shared.is_keeping() {
             self.is_written_again();
         }
     }
@@ -352,7 +381,7 @@ impl Writer {
         if is_written {
             self.written(orders);
         } else {
-            self.lose(&orders);
+            self.lose(orders);
         }
         tell(self.lookers.drain(..));
         if let Some((number, seal)) = mover.store.last() {
@@ -362,20 +391,19 @@ impl Writer {
     }
 
     /// A task of ours has died, and with it the files that it had: a defect. The next start finds what they hold.
-    fn fall(self) {
+    fn fall(mut self) {
         self.shared.keeps(false);
-        self.lose(&self.waiting);
+        let waiting = std::mem::take(&mut self.waiting);
+        self.lose(waiting);
         tracing::error!("ledger: its writer has died; paid calls are refused. Start idgate again");
     }
 
-    fn lose(&self, lost: &[Order]) {
-        if lost.is_empty() {
-            return;
+    /// The journal is all that is left of these.
+    fn lose(&self, lost: Vec<Order>) {
+        if !lost.is_empty() {
+            self.shared.waiting.fetch_sub(lost.len(), Ordering::Relaxed);
+            self.shared.lost(lost.len());
         }
-        self.shared.waiting.fetch_sub(lost.len(), Ordering::Relaxed);
-        self.shared.lost(lost.len());
-        // The journal is all that is left of them.
-        lost.iter().for_each(|order| order.flight.leave_open());
     }
 }
 

@@ -149,7 +149,7 @@ async fn on_a_full_disk_nothing_new_is_paid_memory_goes_on_and_room_ends_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_turns_read_only_costs_nobody_an_answer_and_with_its_spool_nobody_money() {
+async fn a_spool_or_a_database_that_turns_read_only_costs_nobody_an_answer_and_both_cost_nobody_money() {
     // The attribute of an open file bites at once, as a disk does that the system has turned read-only.
     let folder = Folder::new();
     let probe = folder.path().join("probe");
@@ -163,6 +163,17 @@ async fn a_database_that_turns_read_only_costs_nobody_an_answer_and_with_its_spo
     let names = |all: &[&str]| all.iter().map(|name| place.join(name)).collect::<Vec<_>>();
     let _mended = Mended(names(&["ledger.db", "ledger.db-wal", "ledger.spool", "ledger.spool-2"]));
     let mut patient = Patient::start("ledger-read-only.toml", folder, Command::new(env!("CARGO_BIN_EXE_idgate"))).await;
+    // The spool alone: entries go past it, and back to it.
+    change("+i", &names(&["ledger.spool", "ledger.spool-2"]));
+    for _ in 0..5 {
+        let reply = ask(&patient.sandbox, &anybody()).await;
+        assert_eq!(reply.source(), "provider", "{reply:?}");
+        patient.note(&reply);
+    }
+    let found = look_up(&patient.sandbox, &format!("/{}", patient.told[5])).await;
+    assert!(found.body["verdict"].is_string(), "{found:?}");
+    change("-i", &names(&["ledger.spool", "ledger.spool-2"]));
+    let before = patient.told.len();
     change("+i", &names(&["ledger.db", "ledger.db-wal"]));
     for _ in 0..5 {
         let reply = ask(&patient.sandbox, &anybody()).await;
@@ -170,7 +181,7 @@ async fn a_database_that_turns_read_only_costs_nobody_an_answer_and_with_its_spo
         patient.note(&reply);
     }
     let spooled = patient.folder.spooled();
-    assert!(patient.told[1..].iter().all(|id| spooled.contains(id)), "what is told is on the disk");
+    assert!(patient.told[before..].iter().all(|id| spooled.contains(id)), "what is told is on the disk");
     change("+i", &names(&["ledger.spool", "ledger.spool-2"]));
     let first = patient.ask_until_refused().await;
     assert_eq!(first.code(), "ledger_unavailable", "{first:?}");
@@ -178,7 +189,12 @@ async fn a_database_that_turns_read_only_costs_nobody_an_answer_and_with_its_spo
     change("-i", &names(&["ledger.db", "ledger.db-wal", "ledger.spool", "ledger.spool-2"]));
     patient.goes_on_by_itself().await;
     let said = patient.ended().await;
-    assert!(said.contains("entries wait in the spool") && said.contains("can be written again"), "{said}");
+    assert!(
+        said.contains("entries go past it into the database")
+            && said.contains("entries wait in the spool")
+            && said.contains("can be written again"),
+        "{said}"
+    );
 }
 
 fn change(attribute: &str, files: &[std::path::PathBuf]) {

@@ -7,7 +7,7 @@ fn key(n: u8) -> Digest {
     DigestKey::new([7; 32]).digest("key", &[&[n]])
 }
 
-async fn claim(ledger: &Ledger, n: u8) -> Claim {
+pub(super) async fn claim(ledger: &Ledger, n: u8) -> Claim {
     let claim = |id, at_ms| Claim {
         id,
         at_ms,
@@ -40,7 +40,7 @@ async fn finish(ledger: &Ledger, claim: &Claim, outcome: &str) {
 }
 
 /// Whether a key is claimed, and finished.
-async fn state(ledger: &Ledger, n: u8) -> (bool, bool) {
+pub(super) async fn state(ledger: &Ledger, n: u8) -> (bool, bool) {
     let claimed = ledger.claimed(&key(n), 0).await.unwrap();
     (claimed.is_some(), claimed.is_some_and(|claimed| claimed.answer.is_some()))
 }

@@ -1,0 +1,194 @@
+//! The spool over restarts: which of its files is the older one, and what of them the database has already.
+
+use super::*;
+
+/// A line of the spool.
+fn line(outcome: &str) -> String {
+    Entry::Answer(answer(outcome)(0)).text().unwrap() + "\n"
+}
+
+impl Folder {
+    fn leave(&self, spool: &str, spool_2: &str) {
+        std::fs::write(self.0.join("ledger.spool"), spool).unwrap();
+        std::fs::write(self.0.join("ledger.spool-2"), spool_2).unwrap();
+    }
+
+    async fn restart(&self) -> Vec<String> {
+        self.open().await.close().await;
+        assert_eq!(self.spooled(), "");
+        assert!(self.check().await.is_ok());
+        self.entries().await
+    }
+}
+
+/// How many answers somebody finds who looks.
+async fn look(ledger: &Ledger) -> usize {
+    ledger.answers(&Wanted::default(), i64::MAX, 9).await.unwrap().len()
+}
+
+/// Time for tasks to do what they need not wait for, those in threads too.
+async fn turns() {
+    for _ in 0..20 {
+        tokio::task::spawn_blocking(|| {}).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn of_two_files_the_older_one_is_moved_first_whatever_their_names() {
+    let folder = Folder::new("two");
+    let (match_, mismatch) = (line("match"), line("mismatch"));
+    folder.leave(&format!("# 10\n{match_}"), &format!("# 9\n{mismatch}"));
+    assert_eq!(folder.restart().await, ["1 answer mismatch", "2 answer match"]);
+    // One without a number is an earlier version's; half a line at the end was vouched for by nobody.
+    folder.leave(&format!("# 3\n{}{{\"kind\":", line("no_record")), &line("invalid_name"));
+    assert_eq!(folder.restart().await[2..], ["3 answer invalid_name", "4 answer no_record"]);
+}
+
+#[tokio::test]
+async fn what_the_database_has_of_a_file_is_passed_over_and_the_rest_is_moved() {
+    let folder = Folder::new("half");
+    let lines: Vec<_> = ["match", "mismatch", "no_record"].map(line).into();
+    folder.leave(&format!("# 1\n{}{}", lines[0], lines[1]), "");
+    folder.restart().await;
+    // The process ended before the file was emptied, and more had come.
+    folder.leave(&format!("# 1\n{}", lines.concat()), &format!("# 2\n{}", line("match")));
+    let all = ["1 answer match", "2 answer mismatch", "3 answer no_record", "4 answer match"];
+    assert_eq!(folder.restart().await, all);
+    folder.leave(&format!("# 1\n{}", lines.concat()), "");
+    assert_eq!(folder.restart().await, all);
+}
+
+#[tokio::test]
+async fn a_file_that_is_damaged_is_named_and_nothing_begins() {
+    let folder = Folder::new("damaged");
+    for damaged in ["# 1\nno JSON\n".to_owned(), "# one\n".to_owned(), format!("# 1\n{}\u{0}\n", line("match"))] {
+        folder.leave("", &damaged);
+        let told = folder.try_open(&Clock::fixed(Timestamp::UNIX_EPOCH)).await.err().map(|error| error.to_string());
+        let told = told.unwrap();
+        assert!(told.contains("ledger.spool-2") && told.contains("damaged"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_locked_database_did_not_get_by_the_end_the_next_start_moves() {
+    let folder = Folder::new("locked-end");
+    let ledger = folder.open().await;
+    ask(&ledger).await.unwrap();
+    let mut other = folder.connection().await;
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    // Looked for while it cannot be found: answered all the same.
+    ask(&ledger).await.unwrap();
+    look(&ledger).await;
+    ask(&ledger).await.unwrap();
+    look(&ledger).await;
+    ledger.close().await;
+    drop(ledger);
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    other.close().await.unwrap();
+    assert_eq!(folder.restart().await.len(), 6);
+}
+
+#[tokio::test]
+async fn a_file_with_nothing_but_its_head_is_emptied_like_any_other() {
+    let folder = Folder::new("head");
+    folder.leave(&format!("# 1\n{}", line("match")), "# 2\n");
+    assert_eq!(folder.restart().await.len(), 1);
+    // Nothing has come since the last round when it ends.
+    let ledger = folder.open().await;
+    let mut other = folder.connection().await;
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    ask(&ledger).await.unwrap();
+    look(&ledger).await;
+    ledger.close().await;
+    drop(ledger);
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    let ledger = folder.open().await;
+    ask(&ledger).await.unwrap();
+    assert_eq!(look(&ledger).await, 3, "two of before and one of now");
+    assert!(ledger.0.as_ref().unwrap().shared.meter.is_level());
+    ledger.close().await;
+}
+
+#[tokio::test]
+async fn what_the_spool_cannot_take_while_a_round_is_at_work_is_told_when_it_is_in_the_database() {
+    let folder = Folder::new("meanwhile");
+    let ledger = folder.open().await;
+    let mut other = folder.connection().await;
+    ask(&ledger).await.unwrap();
+    look(&ledger).await;
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    ask(&ledger).await.unwrap();
+    let looking = tokio::spawn({
+        let ledger = ledger.clone();
+        async move { look(&ledger).await }
+    });
+    // The round begins, and waits for the lock.
+    turns().await;
+    ledger.0.as_ref().unwrap().shared.spool_is_broken.store(true, Ordering::SeqCst);
+    let writing = tokio::spawn({
+        let ledger = ledger.clone();
+        async move { ledger.write(answer("mismatch"), Flight::NONE).await }
+    });
+    turns().await;
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    writing.await.unwrap().unwrap();
+    let all = folder.entries().await;
+    assert_eq!(all.last().unwrap(), "5 answer mismatch", "{all:?}");
+    looking.await.unwrap();
+    ledger.close().await;
+    assert!(folder.check().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_claim_is_found_through_every_trouble_until_the_database_has_it() {
+    let folder = Folder::new("claims-trouble");
+    let ledger = folder.open().await;
+    let shared = Arc::clone(&ledger.0.as_ref().unwrap().shared);
+    let mut other = folder.connection().await;
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    claims::claim(&ledger, 1).await;
+    // This one stays in a file that cannot be moved, the next in the other.
+    look(&ledger).await;
+    claims::claim(&ledger, 2).await;
+    shared.spool_is_broken.store(true, Ordering::SeqCst);
+    assert_eq!(ledger.write(answer("match"), Flight::NONE).await, Err(NotWritten));
+    assert!(ledger.begin(begun).is_err(), "nothing is paid while nothing can be written");
+    shared.spool_is_broken.store(false, Ordering::SeqCst);
+    let both = async || [claims::state(&ledger, 1).await.0, claims::state(&ledger, 2).await.0];
+    while ledger.begin(begun).is_err() {
+        assert_eq!(both().await, [true, true]);
+    }
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    while !shared.meter.is_level() {
+        assert_eq!(both().await, [true, true]);
+    }
+    assert_eq!(both().await, [true, true]);
+    ledger.close().await;
+    assert_eq!(folder.entries().await, ["1 claim payout", "2 claim payout"]);
+}
+
+#[tokio::test]
+async fn many_that_write_and_look_at_once_find_what_they_wrote_and_the_order_is_sound() {
+    let folder = Folder::new("many");
+    let ledger = folder.open().await;
+    let work = (0..200).map(|n| {
+        let ledger = ledger.clone();
+        async move {
+            let flight = ledger.begin(begun).unwrap();
+            flight.call("one", "one.example", 300_000).unwrap().ended(verdict);
+            let id = ids().ordered();
+            ledger.write(|at_ms| Answer { id, ..answer("match")(at_ms) }, flight.clone()).await.unwrap();
+            if n % 4 == 0 {
+                assert!(ledger.answer(id).await.unwrap().is_some(), "{n}");
+                assert_eq!(ledger.calls(flight.id().unwrap()).await.unwrap().len(), 1);
+            }
+        }
+    });
+    futures_util::future::join_all(work).await;
+    let open = ledger.0.as_ref().unwrap();
+    assert_eq!(open.moved().await.count(i64::MIN, i64::MAX).await.unwrap(), 400);
+    assert!(open.shared.meter.is_level() && open.shared.waiting.load(Ordering::SeqCst) == 0);
+    ledger.close().await;
+    assert!(folder.check().await.is_ok());
+}
