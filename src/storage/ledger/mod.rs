@@ -171,7 +171,7 @@ impl Ledger {
         let (closing, writing) = (CancellationToken::new(), TaskTracker::new());
         let keep = config.keep().unwrap_or(Duration::MAX);
         let mover = Mover::new(store, Arc::clone(&shared), keep, clock.clone());
-        let writer = Writer::new(receiver, Arc::clone(&shared), mover, spools);
+        let writer = Writer::new(receiver, Arc::clone(&shared), writing.clone(), mover, spools);
         writing.spawn(writer.run(closing.clone()));
         writing.close();
         Ok(Self(Some(Arc::new(Open { asked, shared, reader, clock, ids, closing, writing, _lock: lock }))))

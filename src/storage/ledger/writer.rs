@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::entry::Entry;
 use super::mover::{Load, Mover, Stuck};
@@ -74,6 +75,8 @@ impl Drop for Order {
 pub(super) struct Writer {
     asked: mpsc::UnboundedReceiver<Asked>,
     shared: Arc<Shared>,
+    /// Where its own work counts.
+    tasks: TaskTracker,
     /// Not on the disk yet, in order.
     waiting: Vec<Order>,
     /// Who looks for what is not on the disk yet, or only in the spool.
@@ -119,6 +122,7 @@ impl Writer {
     pub(super) fn new(
         asked: mpsc::UnboundedReceiver<Asked>,
         shared: Arc<Shared>,
+        tasks: TaskTracker,
         mover: Mover,
         [mut taking, moved]: [Spool; 2],
     ) -> Self {
@@ -126,6 +130,7 @@ impl Writer {
         Self {
             asked,
             shared,
+            tasks,
             waiting: Vec::new(),
             lookers: Vec::new(),
             taking: Some(taking),
@@ -203,8 +208,8 @@ impl Writer {
         #[cfg(test)]
         spool.break_for_a_test(self.shared.spool_is_broken.load(Ordering::SeqCst));
         self.append_at = (orders.len() >= MANY).then(|| Instant::now() + GATHER);
-        self.appending = Some(tokio::task::spawn_blocking(move || {
-            let began = std::time::Instant::now();
+        self.appending = Some(self.tasks.spawn_blocking(move || {
+            let began = Instant::now();
             let probed = if is_probe { spool.probe() } else { Ok(()) };
             let appended = probed.and_then(|()| spool.append(orders.iter().map(|order| order.text.as_str())));
             Appended { spool, orders, appended, took: began.elapsed() }
@@ -278,7 +283,7 @@ impl Writer {
             Load { older: moved, younger: None, beyond: Vec::new() }
         };
         let lookers = std::mem::take(&mut self.lookers);
-        self.moving = Some(Round { job: tokio::spawn(mover.round(load)), lookers, keys });
+        self.moving = Some(Round { job: self.tasks.spawn(mover.round(load)), lookers, keys });
     }
 
     fn moved(&mut self, mover: Mover, load: Load, moved: Result<(), Stuck>) {

@@ -119,14 +119,15 @@ async fn what_the_spool_cannot_take_while_a_round_is_at_work_is_told_when_it_is_
     look(&ledger).await;
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     ask(&ledger).await.unwrap();
-    let looking = tokio::spawn({
+    let tasks = TaskTracker::new();
+    let looking = tasks.spawn({
         let ledger = ledger.clone();
         async move { look(&ledger).await }
     });
     // The round begins, and waits for the lock.
     turns().await;
     ledger.0.as_ref().unwrap().shared.spool_is_broken.store(true, Ordering::SeqCst);
-    let writing = tokio::spawn({
+    let writing = tasks.spawn({
         let ledger = ledger.clone();
         async move { ledger.write(answer("mismatch"), Flight::NONE).await }
     });
