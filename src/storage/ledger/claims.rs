@@ -176,7 +176,7 @@ impl Spooled {
     /// The first `number` of them are in the database.
     pub(super) fn moved(&self, number: u64) {
         let mut all = self.lock();
-        if number == all.moved_up_to {
+        if number <= all.moved_up_to {
             return;
         }
         (all.moved, all.moved_up_to) = (all.moved + 1, number);

@@ -14,7 +14,7 @@ use super::trouble::remedy;
 use crate::domain::clock::Clock;
 
 /// Entries of one transaction.
-pub(super) const PART: usize = 512;
+pub(super) const PART: usize = 1024;
 /// So often, and so much of it at a time, what is too old is removed.
 const REMOVE_EVERY: Duration = Duration::from_secs(600);
 const REMOVE_AT_ONCE: i64 = 1000;

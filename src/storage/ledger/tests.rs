@@ -211,7 +211,7 @@ async fn any_change_is_found_with_its_place() {
 async fn a_file_of_an_earlier_idgate_gets_what_has_been_added_since() {
     let folder = Folder::new("earlier");
     folder.open().await.close().await;
-    let back = "DROP INDEX answers_by_subject; ALTER TABLE entries DROP COLUMN subject_start; \
+    let back = "DROP INDEX answers_by_subject; ALTER TABLE entries DROP COLUMN subject_start; ALTER TABLE entries DROP COLUMN span; \
                 CREATE INDEX answers_by_subject ON entries (subject, seq) WHERE kind = 'answer'; \
                 CREATE INDEX calls_by_their_reference ON entries (provider, provider_request_id) WHERE kind = 'call'; \
                 DROP INDEX calls_by_time; DROP INDEX claims_by_key; DROP INDEX claims_by_subject; DROP INDEX answers_by_claim; \
@@ -275,6 +275,37 @@ async fn a_question_that_was_cut_off_is_outcome_unknown_after_the_next_start() {
     let billed: Vec<_> = found.iter().flat_map(|found| found.answer.attempts.clone()).map(|one| one.billed).collect();
     assert_eq!(billed, ["unknown", "yes"]);
     assert!(folder.check().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_person_is_found_in_every_span_page_by_page_by_the_index_alone() {
+    let folder = Folder::new("spans");
+    let ledger = folder.open().await;
+    ledger.write(answer("match"), Flight::NONE).await.unwrap();
+    ledger.close().await;
+    drop(ledger);
+    // The same person again: at both sides of a border, and two spans later.
+    let copies = "INSERT INTO entries (seq, body, hash) SELECT 16383, json_set(body, '$.id', 'a'), hash FROM entries WHERE seq = 1; \
+                  INSERT INTO entries (seq, body, hash) SELECT 16384, json_set(body, '$.id', 'b'), hash FROM entries WHERE seq = 1; \
+                  INSERT INTO entries (seq, body, hash) SELECT 50000, json_set(body, '$.id', 'c'), hash FROM entries WHERE seq = 1; \
+                  UPDATE entries SET body = json_set(body, '$.id', '01a2168d-cafe-7000-8000-' || printf('%012d', seq))";
+    folder.change(copies).await;
+    let reader = Reader::open(&folder.file()).await.unwrap();
+    let page = async |below| {
+        let about = Wanted { subject: Some(subject().digest), client: Some("payout".to_owned()), ..Wanted::default() };
+        let found = reader.answers(&about, below, 2).await.unwrap();
+        found.into_iter().map(|found| found.seq).collect::<Vec<_>>()
+    };
+    assert_eq!((page(i64::MAX).await, page(16_384).await), (vec![50_000, 16_384], vec![16_383, 1]));
+    assert_eq!(page(1).await, [0; 0]);
+    let plan = format!(
+        "EXPLAIN QUERY PLAN {} kind = 'answer' AND seq < 9 AND subject_start = 'a' AND subject = 'a' AND coalesce(client, '') = 'c' \
+         ORDER BY seq DESC LIMIT 5",
+        read::IN_SPANS
+    );
+    let steps = sqlx::query(sqlx::AssertSqlSafe(plan)).fetch_all(&mut folder.connection().await).await.unwrap();
+    let steps: Vec<_> = steps.iter().map(|step| step.get::<String, _>("detail")).collect();
+    assert!(steps.iter().any(|step| step.contains("answers_by_subject (span=? AND subject_start=?")), "{steps:?}");
 }
 
 #[tokio::test]

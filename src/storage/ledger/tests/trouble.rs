@@ -7,6 +7,8 @@ async fn the_spool_stands_in_and_is_emptied_once_even_if_its_cut_is_lost() {
     let folder = Folder::new("spool");
     let ledger = folder.open().await;
     ask(&ledger).await.unwrap();
+    // It has moved when somebody has looked.
+    assert_eq!(ledger.answers(&Wanted::default(), i64::MAX, 9).await.unwrap().len(), 1);
     let mut other = folder.connection().await;
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     ask(&ledger).await.unwrap();
