@@ -25,8 +25,6 @@ const AT_ONCE: [usize; 4] = [512, 64, 8, 1];
 
 /// The memory for pages of the connection that writes, in KiB (it is the sign that says so).
 const CACHE: &str = "-16384";
-/// After so many pages, of 4 KiB, the log is written back into the file.
-const CHECKPOINT: &str = "4000";
 
 /// The connection that writes.
 #[derive(Debug)]
@@ -192,14 +190,8 @@ impl Store {
 
 async fn connect(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
     let options = options(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
-    // Copies of pages that a statement touches, for the case that it fails, need no disk; and a page that is written many
-    // times is written back into the file once.
-    options
-        .pragma("temp_store", "MEMORY")
-        .pragma("cache_size", CACHE)
-        .pragma("wal_autocheckpoint", CHECKPOINT)
-        .connect()
-        .await
+    // Copies of pages that a statement touches, for the case that it fails, need no disk.
+    options.pragma("temp_store", "MEMORY").pragma("cache_size", CACHE).connect().await
 }
 
 /// Writes these rows, but for those whose id is there already; how many they were.
