@@ -27,9 +27,10 @@ use self::claims::Spooled;
 use self::journal::Journal;
 use self::meter::Meter;
 use self::mover::Mover;
+use self::order::{Asked, Done, Order};
 use self::repair::{RepairError, repair};
 use self::sqlite::Store;
-use self::writer::{Asked, Order, Writer};
+use self::writer::Writer;
 use crate::domain::clock::{Clock, Ids};
 
 mod claims;
@@ -38,6 +39,7 @@ mod flight;
 mod journal;
 mod meter;
 mod mover;
+mod order;
 mod read;
 mod repair;
 mod seal;
@@ -287,16 +289,9 @@ impl Open {
         written.await.unwrap_or(Err(NotWritten))
     }
 
-    fn order(&self, entry: Entry, flight: Flight, done: Option<oneshot::Sender<Result<(), NotWritten>>>) {
-        // Plain strings and numbers always make a JSON text.
-        let Ok(text) = entry.text() else {
-            flight.leave_open();
-            return self.shared.lost(1);
-        };
-        // It goes no further than it must: what is let go of in another thread costs more.
-        let (kind, about_keys) = (entry.kind(), entry.is_about_keys().then(|| Box::new(entry)));
+    fn order(&self, entry: Entry, flight: Flight, done: Option<Done>) {
+        let Some(order) = Order::new(entry, flight, done) else { return self.shared.lost(1) };
         self.shared.waiting.fetch_add(1, Ordering::Relaxed);
-        let order = Order { kind, text, about_keys, flight, done, is_over: false };
         if self.asked.send(Asked::Write(order)).is_err() {
             self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
             self.shared.lost(1);

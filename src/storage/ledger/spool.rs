@@ -40,7 +40,6 @@ pub(super) struct Spool {
 }
 
 /// Some lines of a file, each the text of an entry.
-#[derive(Debug)]
 pub(super) struct Part {
     pub(super) texts: Vec<String>,
     /// Where they end.

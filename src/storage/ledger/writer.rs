@@ -17,10 +17,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::entry::Entry;
 use super::mover::{Load, Mover, Stuck};
+use super::order::{Asked, Order};
 use super::spool::Spool;
-use super::{Flight, NotWritten, Shared};
+use super::{NotWritten, Shared};
 
 /// Entries that share one wait for the disk.
 const BATCH: usize = 512;
@@ -35,42 +35,6 @@ const MOVE_AFTER: Duration = Duration::from_millis(500);
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// So many entries are kept when nothing can be written; what comes then is lost, and counted.
 const MOST_KEPT: usize = 100_000;
-
-/// What is asked of the writer.
-pub(super) enum Asked {
-    Write(Order),
-    /// To say when the database has all that was ordered before, or cannot have it now.
-    Move(oneshot::Sender<()>),
-}
-
-/// An entry, and who waits for it.
-pub(super) struct Order {
-    pub(super) kind: &'static str,
-    pub(super) text: String,
-    /// The entry itself, if it is about idempotency keys.
-    pub(super) about_keys: Option<Box<Entry>>,
-    /// Open until the entry is on the disk.
-    pub(super) flight: Flight,
-    pub(super) done: Option<oneshot::Sender<Result<(), NotWritten>>>,
-    /// Written, or turned away: nothing is to be known of it that the journal alone knows.
-    pub(super) is_over: bool,
-}
-
-impl Order {
-    fn end(mut self, result: Result<(), NotWritten>) {
-        self.is_over = true;
-        // Who has left does not want to know.
-        let _ = self.done.take().map(|done| done.send(result));
-    }
-}
-
-impl Drop for Order {
-    fn drop(&mut self) {
-        if !self.is_over {
-            self.flight.leave_open();
-        }
-    }
-}
 
 pub(super) struct Writer {
     asked: mpsc::UnboundedReceiver<Asked>,
@@ -268,10 +232,9 @@ impl Writer {
     fn begin_round(&mut self) {
         self.move_at = None;
         let (Some((mover, mut moved)), Some(taking)) = (self.resting.take(), self.taking.take()) else { return };
-        let beyond = |orders: &[Order]| orders.iter().map(|order| order.text.clone()).collect();
         let mut keys = self.shared.spooled.taken();
         let load = if self.goes_past {
-            Load { older: moved, younger: Some(taking), beyond: beyond(&self.waiting) }
+            Load { older: moved, younger: Some(taking), beyond: texts(&self.waiting) }
         } else if moved.is_empty() && !taking.is_empty() {
             self.keys = keys;
             moved.follow(&taking);
@@ -338,7 +301,7 @@ impl Writer {
     /// Tells whoever waits that nothing is written: what they asked to be written is not told, so it did not happen. The
     /// rest, above all the calls that were paid, is kept, up to a bound.
     fn turn_away(&mut self) {
-        let (waited_for, kept): (Vec<_>, _) = self.waiting.drain(..).partition(|order| order.done.is_some());
+        let (waited_for, kept): (Vec<_>, _) = self.waiting.drain(..).partition(Order::is_waited_for);
         self.waiting = kept;
         self.shared.waiting.fetch_sub(waited_for.len(), Ordering::Relaxed);
         waited_for.into_iter().for_each(|order| order.end(Err(NotWritten)));
@@ -375,8 +338,7 @@ impl Writer {
     async fn end(mut self) {
         let (Some((mover, older)), Some(taking)) = (self.resting.take(), self.taking.take()) else { return };
         let orders = std::mem::take(&mut self.waiting);
-        let beyond = orders.iter().map(|order| order.text.clone()).collect();
-        let (mut mover, load, moved) = mover.round(Load { older, younger: Some(taking), beyond }).await;
+        let (mut mover, load, moved) = mover.round(Load { older, younger: Some(taking), beyond: texts(&orders) }).await;
         let mut is_written = moved.is_ok();
         if let Err(error) = moved {
             tracing::error!(%error, "ledger: the database cannot be written; the next start moves what waits in the spool");
@@ -426,6 +388,10 @@ async fn until(at: Option<Instant>) {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
     }
+}
+
+fn texts(orders: &[Order]) -> Vec<String> {
+    orders.iter().map(|order| order.text.clone()).collect()
 }
 
 fn tell(lookers: impl Iterator<Item = oneshot::Sender<()>>) {

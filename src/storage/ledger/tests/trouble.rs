@@ -81,7 +81,7 @@ async fn what_cannot_be_opened_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_page_that_is_damaged_while_it_runs_sends_entries_to_the_spool() {
+async fn a_page_that_is_damaged_while_it_runs_leaves_entries_in_the_spool() {
     let folder = Folder::new("page");
     let ledger = folder.open().await;
     for _ in 0..50 {
