@@ -20,22 +20,22 @@ use self::config::{Files, Settings, Sources};
 use self::reload::Reloader;
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::subject::DigestKey;
-use crate::server::access_log::AccessLog;
 use crate::server::admin::{self, Admin};
-use crate::server::api::auth::Clients;
-use crate::server::api::expiry::Expiries;
 use crate::server::api::idempotency::Idempotency;
 use crate::server::api::{self, Api};
+use crate::server::auth::callers::Clients;
+use crate::server::auth::expiry::Expiries;
+use crate::server::auth::operators::Operators;
 use crate::server::compat::{self, Edge, EdgeError};
+use crate::server::http::access_log::AccessLog;
 use crate::server::listener::{self, Listener, Tls};
-use crate::server::operator::Operators;
 use crate::server::reload::Requests;
 use crate::server::snapshot::{self, Snapshot};
 use crate::storage::Cache;
 use crate::storage::ledger::{self, Ledger, OpenError};
-use crate::verify::dns::{self, LookUp, Names};
-use crate::verify::purse::{Opening, Purse};
-use crate::verify::{self, BuildError, Ground, Live};
+use crate::verify::billing::{Billing, Opening};
+use crate::verify::outbound::dns::{self, LookUp, Names};
+use crate::verify::{self, BuildError, Deps, Runtime};
 
 pub mod commands;
 pub mod config;
@@ -141,7 +141,7 @@ impl Gateway {
         let verify_metrics = verify::Metrics::register(&registry)?;
         let Books { ledger, opening } = books;
         ledger.register(&registry)?;
-        let ground = Ground {
+        let deps = Deps {
             cache: Arc::new(Cache::memory(settings.cache.clone())),
             digest_key: digest_key.clone(),
             metrics: verify_metrics.clone(),
@@ -151,11 +151,11 @@ impl Gateway {
             traces: Arc::default(),
             names: Arc::new(Names::new(world.look_up, &registry)?),
             ledger: ledger.clone(),
-            purse: Arc::new(Purse::new(world.clock.clone(), opening, &registry)?),
+            billing: Arc::new(Billing::new(world.clock.clone(), opening, &registry)?),
         };
         let sections = settings.sections.clone();
         let fixed = reload::Fixed::of(&settings);
-        let live = Arc::new(Live::build(&settings.verify, &ground, None)?);
+        let live = Arc::new(Runtime::build(&settings.verify, &deps, None)?);
         let (server, poll) = (settings.server.clone(), settings.reload.poll);
         let (public_tls, admin_tls) = (settings.tls.take(), settings.admin_tls.take());
         let (current, switch) = snapshot::place(snapshot(live, settings, None));
@@ -167,7 +167,7 @@ impl Gateway {
             places: Semaphore::new(server.max_in_flight.min(Semaphore::MAX_PERMITS)),
             max_header_bytes: server.connections.max_header_bytes,
             access_log: world.access_log.clone(),
-            meter: api::meter::Metrics::register(&registry)?,
+            meter: api::metrics::Metrics::register(&registry)?,
             verify_metrics,
             clock: world.clock,
             ids: world.ids,
@@ -195,7 +195,7 @@ impl Gateway {
         let connections = listener::Metrics::register(&registry, &[("public", &public), ("admin", &admin)])?;
         let (reloads, asked) = crate::server::reload::bell();
         let tls = [("server.tls", public.tls()), ("server.admin_tls", admin.tls())];
-        let reloader = Reloader::new(reload::AtWork { fixed, sections, ground, switch, tls, poll }, asked, &registry)?;
+        let reloader = Reloader::new(reload::AtWork { fixed, sections, deps, switch, tls, poll }, asked, &registry)?;
         let admin_state = Arc::new(Admin {
             current,
             api: Arc::clone(&api),
@@ -265,7 +265,7 @@ pub async fn ledger(settings: &Settings, world: &World) -> Result<Books, StartEr
 }
 
 /// What `settings` mean for a request.
-fn snapshot(live: Arc<Live>, settings: Settings, before: Option<&Clients>) -> Snapshot {
+fn snapshot(live: Arc<Runtime>, settings: Settings, before: Option<&Clients>) -> Snapshot {
     Snapshot {
         live,
         version: Arc::from(settings.sections.version()),

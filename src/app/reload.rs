@@ -22,7 +22,7 @@ use crate::server::listener::TlsSwitch;
 use crate::server::reload::{Asked, Outcome, Reloaded};
 use crate::server::snapshot::Switch;
 use crate::storage::ledger::remedy;
-use crate::verify::{Ground, Live};
+use crate::verify::{Deps, Runtime};
 
 /// Replaces what runs. The only one who can.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub(super) struct Reloader {
 pub(super) struct AtWork {
     pub(super) fixed: Fixed,
     pub(super) sections: Sections,
-    pub(super) ground: Ground,
+    pub(super) deps: Deps,
     pub(super) switch: Switch,
     /// The certificates of the listeners, by the section that they come from; none where a listener is plain.
     pub(super) tls: [(&'static str, Option<TlsSwitch>); 2],
@@ -54,7 +54,7 @@ pub(super) struct Fixed(Vec<(&'static str, [u8; 32])>);
 
 /// Everything that is needed to switch.
 struct Prepared {
-    live: Arc<Live>,
+    live: Arc<Runtime>,
     settings: Settings,
 }
 
@@ -124,20 +124,20 @@ impl Reloader {
     }
 
     async fn reload(&mut self, sources: &Sources, asker: Option<oneshot::Sender<Outcome>>) {
-        let (sources, ground, before) =
-            (sources.clone(), self.at_work.ground.clone(), Arc::clone(&self.at_work.switch.load().live));
+        let (sources, deps, before) =
+            (sources.clone(), self.at_work.deps.clone(), Arc::clone(&self.at_work.switch.load().live));
         let fixed = self.at_work.fixed.clone();
         let reading = tokio::task::spawn_blocking(move || {
             memory::wiping(|| {
                 let Found { files, settings } = sources.find();
-                (files, settings.and_then(|settings| Prepared::build(settings, &fixed, &ground, &before)))
+                (files, settings.and_then(|settings| Prepared::build(settings, &fixed, &deps, &before)))
             })
         });
         let outcome = match reading.await {
             Ok((files, Ok(prepared))) => {
                 self.files = files;
-                let Ground { purse, ledger, .. } = &self.at_work.ground;
-                match purse.reach_back(ledger, &prepared.settings.verify).await {
+                let Deps { billing, ledger, .. } = &self.at_work.deps;
+                match billing.reach_back(ledger, &prepared.settings.verify).await {
                     Ok(()) => Ok(self.switch(prepared)),
                     Err(error) => Err(Mistakes::one("ledger.file", &remedy(&error))),
                 }
@@ -179,12 +179,12 @@ impl Reloader {
 
 impl Prepared {
     /// All that can fail.
-    fn build(settings: Settings, fixed: &Fixed, ground: &Ground, before: &Live) -> Result<Self, Mistakes> {
+    fn build(settings: Settings, fixed: &Fixed, deps: &Deps, before: &Runtime) -> Result<Self, Mistakes> {
         let mistakes = fixed.mistakes(&Fixed::of(&settings));
         if !mistakes.is_empty() {
             return Err(Mistakes(mistakes));
         }
-        let live = Live::build(&settings.verify, ground, Some(before));
+        let live = Runtime::build(&settings.verify, deps, Some(before));
         let live = live.map_err(|error| Mistakes::one("", &error.to_string()))?;
         Ok(Self { live: Arc::new(live), settings })
     }
@@ -193,11 +193,11 @@ impl Prepared {
     fn switch(self, at_work: &AtWork) {
         let Self { live, mut settings } = self;
         let before = at_work.switch.load();
-        at_work.ground.cache.reconfigure(settings.cache.clone());
+        at_work.deps.cache.reconfigure(settings.cache.clone());
         let certificates = [settings.tls.take(), settings.admin_tls.take()];
         for ((section, listener), tls) in at_work.tls.iter().zip(certificates) {
             if let (Some(listener), Some(tls)) = (listener, tls) {
-                super::warn_of_expiry(section, &tls, at_work.ground.clock.now());
+                super::warn_of_expiry(section, &tls, at_work.deps.clock.now());
                 listener.replace(tls);
             }
         }

@@ -1,4 +1,4 @@
-//! What the process tells about itself, on standard error. Requests have their own lines (`server::access_log`).
+//! What the process tells about itself, on standard error. Requests have their own lines (`server::http::access_log`).
 //!
 //! Invariant: whatever level is configured, the HTTP and TLS libraries stay at warnings: their debug lines hold headers
 //! and URLs. A panic tells where, never what: its message may quote a value.

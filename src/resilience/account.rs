@@ -2,13 +2,13 @@
 //! alone for a long and growing time, apart from every breaker, because waiting seconds mends none of these and
 //! the machines behind it are well.
 //!
-//! [`SetAside::try_enter`] gives an [`Admission`] to every call while the account is in use, and after each
+//! [`AccountSuspension::try_enter`] gives an [`Admission`] to every call while the account is in use, and after each
 //! interval to exactly one: the trial. Invariants:
 //!
 //! - One fault sets the account aside. Of many calls in flight only the first to say so counts, so a burst
 //!   does not make the interval grow; only a failed trial does.
 //! - A trial that is dropped gives itself back; one not heard of for [`Config::first`] is written off.
-//! - Only a trial's [`Admission::recovered`] or the operator's [`SetAside::restore`] brings the account back.
+//! - Only a trial's [`Admission::recovered`] or the operator's [`AccountSuspension::restore`] brings the account back.
 //!
 //! Generic over the reason, of which it only keeps a copy.
 
@@ -36,12 +36,12 @@ pub struct Config {
 
 /// Whether one account is in use or set aside. Clones share it.
 #[derive(Clone)]
-pub struct SetAside<R>(Arc<Mutex<Standing<R>>>);
+pub struct AccountSuspension<R>(Arc<Mutex<Standing<R>>>);
 
 /// The right to make one call with the account. Dropped without a word, it says nothing about the account.
 #[must_use = "a dropped admission says nothing"]
 pub struct Admission<R> {
-    account: SetAside<R>,
+    account: AccountSuspension<R>,
     epoch: u64,
     is_trial: bool,
 }
@@ -110,7 +110,7 @@ impl Default for Config {
     }
 }
 
-impl<R: Copy> SetAside<R> {
+impl<R: Copy> AccountSuspension<R> {
     /// An account in use. `config` is one that [`Config::validate`] finds nothing wrong with; `seed` decides the jitter.
     pub fn new(config: Config, seed: u64) -> Self {
         let standing = Standing { config, backoff: Backoff::new(seed), epoch: 0, aside: None };
@@ -178,7 +178,7 @@ impl<R: Copy> Admission<R> {
     }
 }
 
-impl<R> SetAside<R> {
+impl<R> AccountSuspension<R> {
     fn lock(&self) -> MutexGuard<'_, Standing<R>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -218,7 +218,7 @@ impl<R> Aside<R> {
     }
 }
 
-impl<R> fmt::Debug for SetAside<R> {
+impl<R> fmt::Debug for AccountSuspension<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SetAside")
     }

@@ -1,6 +1,6 @@
 //! For operators, on a listener of its own: alive, ready, metrics, status, isolate and restore, the API's page.
 //!
-//! Every route asks for an operator, but for those of [`operator::OPEN`](super::operator::OPEN); a handler that acts takes
+//! Every route asks for an operator, but for those of [`operator::OPEN`](super::auth::operators::OPEN); a handler that acts takes
 //! the `Extension<Arc<Operator>>` and logs its name.
 //!
 //! Invariant: nothing here ever calls a provider. Ready means "this process takes requests"; a provider or a store that is
@@ -22,9 +22,10 @@ use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::ToSchema;
 
-use super::api::headers;
-use super::api::{Api, code::Code, problem::Problem};
-use super::operator::{OPEN, Operator};
+use super::api::Api;
+use super::auth::operators::{OPEN, Operator};
+use super::http::headers;
+use super::http::{code::Code, problem::Problem};
 use super::snapshot::Current;
 use super::{listener, reload};
 use crate::domain::clock::{Clock, Ids};
@@ -173,7 +174,7 @@ pub fn router(admin: Arc<Admin>, more: Router) -> Router {
         .route("/v1/reload", post(reload::reload))
         .route("/v1/providers/{provider}/isolate", post(isolate))
         .route("/v1/providers/{provider}/restore", post(restore))
-        .merge(super::api::lookup::for_operators(Arc::clone(&admin.api)).with_state(()))
+        .merge(super::records::lookup::for_operators(Arc::clone(&admin.api)).with_state(()))
         .merge(super::subjects::router(Arc::clone(&admin.api)).with_state(()))
         .merge(super::openapi::page().with_state(()))
         .merge(more.with_state(()))

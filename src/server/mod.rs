@@ -10,13 +10,14 @@
 //! Invariant: whatever comes in through a socket is bounded here, in time, size and number, before anything else
 //! sees it. To add an edge: a folder with its own router, served by [`listener::Listener`].
 
-pub mod access_log;
 pub mod admin;
 pub mod api;
+pub mod auth;
 pub mod compat;
+pub mod http;
 pub mod listener;
 pub mod openapi;
-pub mod operator;
+pub mod records;
 pub mod reload;
 pub mod sandbox;
 pub mod snapshot;

@@ -8,9 +8,9 @@ use utoipa::openapi::server::ServerBuilder;
 use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::api::code::Code;
 use super::api::document::Problems;
-use super::operator::OPEN;
+use super::auth::operators::OPEN;
+use super::http::code::Code;
 use super::{admin, api, reload, subjects};
 
 #[derive(OpenApi)]
@@ -21,12 +21,12 @@ use super::{admin, api, reload, subjects};
     ),
     servers((url = "http://127.0.0.1:8080", description = "Where services ask: `server.listen`")),
     paths(
-        api::verify::verify,
-        api::lookup::page,
-        api::lookup::one,
-        api::lookup::search,
-        api::receipt::receipt,
-        api::receipt::published,
+        api::handler::verify,
+        super::records::lookup::page,
+        super::records::lookup::one,
+        super::records::lookup::search,
+        super::records::receipt::receipt,
+        super::records::receipt::published,
         admin::livez,
         admin::readyz,
         admin::metrics,
@@ -36,7 +36,7 @@ use super::{admin, api, reload, subjects};
         reload::reload,
         subjects::forget,
     ),
-    components(schemas(api::problem::Problem)),
+    components(schemas(super::http::problem::Problem)),
     modifiers(&ClientKey, &Operators, &Problems),
     tags(
         (name = "verify", description = "Ask, on the listener for services"),

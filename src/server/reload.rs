@@ -12,9 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 use utoipa::ToSchema;
 
 use super::admin::Admin;
-use super::api::code::Code;
-use super::api::problem::{MemberError, Problem};
-use super::operator::Operator;
+use super::auth::operators::Operator;
+use super::http::code::Code;
+use super::http::problem::{MemberError, Problem};
 
 /// What became of a reload: the difference, or all mistakes, each with its key and what to write.
 pub type Outcome = Result<Reloaded, Vec<String>>;

@@ -8,19 +8,19 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::api::auth::Clients;
-use super::api::receipt::keys::Keys;
 use super::api::{Limits, Rules};
+use super::auth::callers::Clients;
+use super::auth::operators::Operators;
 use super::compat;
-use super::operator::Operators;
+use super::records::receipt::keys::Keys;
 use crate::domain::region::Regions;
-use crate::verify::Live;
+use crate::verify::Runtime;
 
 /// One configuration at work.
 #[derive(Debug)]
 pub struct Snapshot {
     /// The running graph.
-    pub live: Arc<Live>,
+    pub live: Arc<Runtime>,
     /// Who may ask.
     pub clients: Clients,
     /// Who may operate.

@@ -12,11 +12,12 @@ use axum::{Extension, Json, Router};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::api::body::VerifyBody;
+use super::api::Api;
+use super::api::handler::SOON;
 use super::api::idempotency::not_before;
-use super::api::verify::SOON;
-use super::api::{Api, code::Code, headers, problem::Problem};
-use super::operator::Operator;
+use super::auth::operators::Operator;
+use super::http::body_reader::VerifyBody;
+use super::http::{code::Code, headers, problem::Problem};
 use crate::domain::subject::Subject;
 use crate::storage::ledger::{self, remedy};
 use crate::verify::Forgotten;

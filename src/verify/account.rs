@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::hold::Holds;
+use super::billing::ProviderSpend;
+use super::holds::Holds;
 use super::keys::{Given, Keys};
-use super::purse::Till;
-use super::record::ProviderMeter;
+use super::metrics::ProviderMeter;
 use crate::domain::money::Prices;
 use crate::domain::outcome::{Fault, Outcome, Reason};
 use crate::domain::subject::{Digest, Subject};
 use crate::domain::verdict::Finding;
 use crate::providers::Driver;
-use crate::resilience::account::{self, SetAside};
+use crate::resilience::account::{self, AccountSuspension};
 use crate::resilience::bulkhead::Bulkhead;
 use crate::resilience::limiter::Limiter;
 
@@ -32,7 +32,7 @@ pub(super) struct Account {
     pub(super) name: Arc<str>,
     pub(super) driver: &'static Driver,
     pub(super) prices: Prices,
-    pub(super) till: Arc<Till>,
+    pub(super) spend: Arc<ProviderSpend>,
     pub(super) attempt_timeout: Duration,
     pub(super) keys: Arc<Keys>,
     pub(super) max_concurrency: usize,
@@ -41,7 +41,7 @@ pub(super) struct Account {
     pub(super) limiter: Arc<Limiter>,
     pub(super) intervals: account::Config,
     /// Account faults: set aside for an interval of their own, longer each time.
-    pub(super) standing: SetAside<Reason>,
+    pub(super) standing: AccountSuspension<Reason>,
     pub(super) holds: Arc<Holds>,
     pub(super) meter: ProviderMeter,
     /// Set aside by the operator.

@@ -12,11 +12,11 @@ use tokio::time::Instant;
 
 use super::account::Account;
 use super::ending;
-use super::link::{Ask, Barred, Late, Tried};
+use super::endpoint::{AttemptContext, AttemptResult, ChainAbort, Late};
+use super::metrics::ChainMeter;
 use super::policy::{OnNoRecord, OnUnknown, Policy};
 use super::provider::Provider;
 use super::question::{Attempt, FailureKind};
-use super::record::ChainMeter;
 use crate::domain::money::Billed;
 use crate::domain::outcome::{Next, Outcome};
 use crate::domain::verdict::{Finding, Verdict};
@@ -68,12 +68,12 @@ enum Instead {
     /// The verdict of an earlier call.
     Found(Arc<Account>, Finding),
     /// No call may be made.
-    Barred(Barred),
+    ChainAbort(ChainAbort),
 }
 
 struct Run<'a> {
     chain: &'a Chain<'a>,
-    ask: Ask,
+    ask: AttemptContext,
     late: &'a mut mpsc::UnboundedReceiver<Late>,
     progress: &'a Progress,
     /// No attempt begins after this.
@@ -83,14 +83,19 @@ struct Run<'a> {
     /// A missing record that is to be confirmed by somebody else. It stays the answer if nobody can.
     unconfirmed: Option<(Arc<Account>, Finding)>,
     /// What has ended the loop, if it is no provider's doing.
-    barred: Option<Barred>,
+    abort: Option<ChainAbort>,
 }
 
 impl Chain<'_> {
     /// Asks until there is a verdict or nobody is left. What is in `late` then is the caller's to keep.
-    pub(super) async fn run(&self, ask: Ask, late: &mut mpsc::UnboundedReceiver<Late>, progress: &Progress) -> Ended {
+    pub(super) async fn run(
+        &self,
+        ask: AttemptContext,
+        late: &mut mpsc::UnboundedReceiver<Late>,
+        progress: &Progress,
+    ) -> Ended {
         let last_start = Instant::now() + self.policy.budget;
-        let mut run = Run { chain: self, ask, late, progress, last_start, pending: 0, unconfirmed: None, barred: None };
+        let mut run = Run { chain: self, ask, late, progress, last_start, pending: 0, unconfirmed: None, abort: None };
         run.providers().await
     }
 }
@@ -123,14 +128,14 @@ impl Run<'_> {
                 return Ended::Found(by, finding);
             }
         }
-        let (kind, retry_after) = ending::of(&self.progress.attempts(), self.barred);
+        let (kind, retry_after) = ending::of(&self.progress.attempts(), self.abort);
         Ended::Failed(kind, retry_after)
     }
 
     async fn endpoints(&mut self, provider: &Arc<Provider>) -> Left {
         let mut left = Outcome::SkippedOpen;
         let mut asked_again = false;
-        for index in 0..provider.links.len() {
+        for index in 0..provider.endpoints.len() {
             if Instant::now() >= self.last_start {
                 self.chain.meter.skipped(&provider.account.name, Outcome::SkippedDeadline);
                 self.progress.add(Attempt::skipped(
@@ -144,9 +149,9 @@ impl Run<'_> {
             let tried = match self.attempt(provider, index).await {
                 Ok(tried) => tried,
                 Err(Instead::Found(by, finding)) => return Left::Found(by, finding),
-                Err(Instead::Barred(barred)) => {
+                Err(Instead::ChainAbort(abort)) => {
                     self.progress.stop();
-                    self.barred = Some(barred);
+                    self.abort = Some(abort);
                     return Left::Stop;
                 }
             };
@@ -177,18 +182,18 @@ impl Run<'_> {
     }
 
     /// One attempt; or the verdict of an earlier call, if that comes first.
-    async fn attempt(&mut self, provider: &Arc<Provider>, index: usize) -> Result<Tried, Instead> {
+    async fn attempt(&mut self, provider: &Arc<Provider>, index: usize) -> Result<AttemptResult, Instead> {
         self.ask.extra = self.progress.may_have_been_billed().then(|| Arc::clone(self.chain.budget));
         self.progress.begin(provider, index);
         if self.pending == 0 {
-            return provider.attempt(index, &self.ask).await.map_err(Instead::Barred);
+            return provider.attempt(index, &self.ask).await.map_err(Instead::ChainAbort);
         }
         // In a task of its own, because an earlier call's verdict may end this wait, and must not end the call.
         let (done, mut tried) = oneshot::channel();
         let (owner, ask) = (Arc::clone(provider), self.ask.clone());
         self.ask.tasks.spawn(async move {
             let tried = owner.attempt(index, &ask).await;
-            if let Err(Ok(Tried { finding: Some(finding), .. })) = done.send(tried) {
+            if let Err(Ok(AttemptResult { finding: Some(finding), .. })) = done.send(tried) {
                 ask.keep.late(&owner.account, finding).await;
             }
         });
@@ -196,7 +201,7 @@ impl Run<'_> {
             tokio::select! {
                 biased;
                 tried = &mut tried => {
-                    return tried.unwrap_or_else(|_| Ok(provider.lost(index))).map_err(Instead::Barred);
+                    return tried.unwrap_or_else(|_| Ok(provider.lost(index))).map_err(Instead::ChainAbort);
                 }
                 Some(Late { by, result }) = self.late.recv() => {
                     self.pending -= 1;

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use super::link::Barred;
+use super::endpoint::ChainAbort;
 use super::question::{Attempt, FailureKind};
 use crate::domain::outcome::Outcome;
 
 /// The failure that these attempts amount to, and the earliest time at which another try can help. Something else than a
 /// provider may have ended them.
-pub(super) fn of(attempts: &[Attempt], barred: Option<Barred>) -> (FailureKind, Option<Duration>) {
+pub(super) fn of(attempts: &[Attempt], abort: Option<ChainAbort>) -> (FailureKind, Option<Duration>) {
     let kind = kind_of(attempts);
     // A call that is pending may yet bring the verdict, which costs no more.
-    if let Some(Barred { kind, retry_after }) = barred.filter(|_| kind != FailureKind::OutcomeUnknown) {
+    if let Some(ChainAbort { kind, retry_after }) = abort.filter(|_| kind != FailureKind::OutcomeUnknown) {
         return (kind, Some(retry_after));
     }
     let helps = attempts.iter().filter_map(|attempt| attempt.retry_after).min();
@@ -129,17 +129,17 @@ mod tests {
     #[test]
     fn what_bars_every_call_names_the_failure_unless_a_call_is_pending() {
         let hour = Duration::from_secs(3600);
-        let barred = |kind| Some(Barred { kind, retry_after: hour });
+        let abort = |kind| Some(ChainAbort { kind, retry_after: hour });
         let attempts = |outcomes: &[Outcome]| {
             let skipped = |outcome: &Outcome| Attempt::skipped(&Arc::default(), &Arc::default(), *outcome, None);
             outcomes.iter().map(skipped).collect::<Vec<_>>()
         };
         for outcomes in [&[][..], &[ProviderError], &[SkippedUnsupported], &[SkippedOpen, Interrupted]] {
             for kind in [FailureKind::BudgetExhausted, FailureKind::LedgerUnavailable] {
-                assert_eq!(of(&attempts(outcomes), barred(kind)), (kind, Some(hour)), "{outcomes:?}");
+                assert_eq!(of(&attempts(outcomes), abort(kind)), (kind, Some(hour)), "{outcomes:?}");
             }
         }
-        let pending = of(&attempts(&[Timeout]), barred(FailureKind::BudgetExhausted));
+        let pending = of(&attempts(&[Timeout]), abort(FailureKind::BudgetExhausted));
         assert_eq!(pending, (FailureKind::OutcomeUnknown, None));
     }
 }

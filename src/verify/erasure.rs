@@ -3,9 +3,9 @@
 //! Keys are digests, so nothing can be searched: whoever forgets must make every key again that the person could stand
 //! under. [`Traces`] knows the parts of those keys that configurations bring, old ones too, and the work under way,
 //! which would otherwise remember its verdict a moment later. It outlives every configuration. Invariant: once
-//! [`Live::forget`] has returned, no work that began before it leaves anything about the person behind.
+//! [`Runtime::forget`] has returned, no work that began before it leaves anything about the person behind.
 //!
-//! [`Live::forget`]: super::Live::forget
+//! [`Runtime::forget`]: super::Live::forget
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};

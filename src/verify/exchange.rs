@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::client::{Client, fault_of};
 use super::keys::{self, Keys};
+use super::outbound::client::{Client, fault_of};
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::money::Billed;
 use crate::domain::outcome::{Fault, Outcome, Reason};

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use prometheus::IntGauge;
 use tokio::time::Instant;
 
-use super::record::Metrics;
+use super::metrics::Metrics;
 use super::status::{AccountStatus, CredentialStatus};
 use crate::domain::outcome::{Fault, Outcome, Reason};
 use crate::providers::source::{Granted, Source};

@@ -22,32 +22,30 @@ use crate::resilience::spending::Limits;
 use crate::storage::Sharing;
 
 mod account;
-mod book;
+pub mod billing;
+mod cached_lookup;
 mod chain;
-pub mod client;
-pub mod dns;
 mod ending;
+mod endpoint;
 pub mod enumeration;
 mod erasure;
 mod exchange;
-pub mod hold;
+pub mod holds;
 mod keys;
-mod link;
-mod live;
+mod ledger_entries;
+mod metrics;
+pub mod outbound;
 pub mod policy;
 mod provider;
-pub mod purse;
 mod question;
-mod recall;
-mod record;
-mod shelf;
+mod runtime;
 mod status;
-pub mod trust;
+mod verdict_cache;
 
 pub use erasure::{Forgotten, Traces};
-pub use live::{BuildError, Ground, Live};
+pub use metrics::{Avoided, Metrics};
 pub use question::{Answer, Attempt, Failure, FailureKind, Freshness, Question, Source, Ticket};
-pub use record::{Avoided, Metrics};
+pub use runtime::{BuildError, Deps, Runtime};
 pub use status::{AccountStatus, CredentialStatus, EndpointStatus, FaultStatus, ProviderStatus};
 
 /// Everything a graph is built from, read and validated.
@@ -64,7 +62,7 @@ pub struct Config {
     /// Section `[account]`, for every provider.
     pub account: resilience::account::Config,
     /// Section `[holds]`, for every provider.
-    pub holds: hold::Config,
+    pub holds: holds::Config,
     /// Section `[enumeration]`.
     pub enumeration: enumeration::Config,
     /// Everyone who may ask, by name.
@@ -76,7 +74,7 @@ pub struct Config {
     /// Whether clients share answers.
     pub sharing: Sharing,
     /// Section `[dns]`, for every provider.
-    pub dns: dns::Config,
+    pub dns: outbound::dns::Config,
 }
 
 /// One provider, read and validated.
@@ -93,7 +91,7 @@ pub struct ProviderConfig {
     /// Where it is reached, first asked first.
     pub endpoints: Vec<Endpoint>,
     /// How it is reached.
-    pub outbound: client::Outbound,
+    pub outbound: outbound::client::Outbound,
     /// After this the chain moves on.
     pub attempt_timeout: Duration,
     /// After this the call itself is given up; until then a late answer is still kept.
@@ -107,5 +105,5 @@ pub struct ProviderConfig {
     /// What may be spent there.
     pub budget: Limits,
     /// What was prepaid.
-    pub packages: Vec<purse::Package>,
+    pub packages: Vec<billing::Package>,
 }

@@ -8,17 +8,17 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::account::Account;
-use super::client::{Clients, Unusable};
+use super::endpoint::{AttemptContext, AttemptResult, ChainAbort, GuardedEndpoint};
 use super::exchange::{Exchange, Waits};
-use super::hold::Holds;
+use super::holds::Holds;
 use super::keys::{Fetcher, Given, Keys};
-use super::link::{Ask, Barred, Link, Tried};
-use super::live::Ground;
+use super::outbound::client::{Clients, Unusable};
 use super::question::Attempt;
+use super::runtime::Deps;
 use super::{Config, ProviderConfig};
 use crate::domain::money::Billed;
 use crate::domain::outcome::Outcome;
-use crate::resilience::account::SetAside;
+use crate::resilience::account::AccountSuspension;
 use crate::resilience::breaker::Breaker;
 use crate::resilience::bulkhead::Bulkhead;
 use crate::resilience::limiter::Limiter;
@@ -27,7 +27,7 @@ use crate::resilience::limiter::Limiter;
 #[derive(Debug)]
 pub(super) struct Provider {
     pub(super) account: Arc<Account>,
-    pub(super) links: Vec<Link>,
+    pub(super) endpoints: Vec<GuardedEndpoint>,
     /// Fetches its credentials, if they are fetched.
     fetcher: Option<Arc<Fetcher>>,
 }
@@ -40,20 +40,20 @@ impl Provider {
     pub(super) fn build(
         one: &ProviderConfig,
         config: &Config,
-        ground: &Ground,
+        deps: &Deps,
         clients: &mut Clients,
         before: Option<&Self>,
     ) -> Result<Self, Unusable> {
         let before = before.filter(|before| before.account.driver.name == one.driver.name);
         let is_fetched = one.configured.access.given().is_none();
-        let mut fetcher = || Fetcher::new(&one.outbound, clients, ground.clock.clone(), ground.ids.clone());
+        let mut fetcher = || Fetcher::new(&one.outbound, clients, deps.clock.clone(), deps.ids.clone());
         let fetcher = if is_fetched { Some(Arc::new(fetcher()?)) } else { None };
         let keys = || {
             let given = Given::new(&one.configured.access, one.next.as_ref(), fetcher.as_ref());
-            Arc::new(Keys::new(one.name.clone(), given, &ground.metrics))
+            Arc::new(Keys::new(one.name.clone(), given, &deps.metrics))
         };
-        let account = Arc::new(account(one, config, ground, keys, before.map(|before| &*before.account)));
-        let links = one.endpoints.iter().enumerate().map(|(index, endpoint)| {
+        let account = Arc::new(account(one, config, deps, keys, before.map(|before| &*before.account)));
+        let endpoints = one.endpoints.iter().enumerate().map(|(index, endpoint)| {
             let exchange = Exchange::new(
                 clients.to(endpoint, &one.outbound)?,
                 endpoint.clone(),
@@ -61,22 +61,22 @@ impl Provider {
                 Arc::clone(&account.keys),
                 // The other half of the attempt is the call's.
                 Waits { credential: one.attempt_timeout / 2, call: one.call_limit },
-                ground.clock.clone(),
-                ground.ids.clone(),
+                deps.clock.clone(),
+                deps.ids.clone(),
             );
             let authority = endpoint.authority();
-            let known = before.and_then(|before| before.links.iter().find(|link| *link.endpoint == *authority));
+            let known = before.and_then(|before| before.endpoints.iter().find(|link| *link.endpoint == *authority));
             let breaker = known.map(|link| link.breaker.clone());
-            let breaker = breaker.unwrap_or_else(|| breaker_of(&one.name, authority, index, config, ground));
-            let last_fault = known.and_then(Link::last_fault);
-            Ok(Link::new(exchange, breaker, ground.metrics.link(&one.name, authority), last_fault))
+            let breaker = breaker.unwrap_or_else(|| breaker_of(&one.name, authority, index, config, deps));
+            let last_fault = known.and_then(GuardedEndpoint::last_fault);
+            Ok(GuardedEndpoint::new(exchange, breaker, deps.metrics.link(&one.name, authority), last_fault))
         });
-        Ok(Self { links: links.collect::<Result<_, _>>()?, account, fetcher })
+        Ok(Self { endpoints: endpoints.collect::<Result<_, _>>()?, account, fetcher })
     }
 
     /// Puts the settings of its section into the parts that go on.
     pub(super) fn take_over(&self, one: &ProviderConfig, config: &Config, now: Instant) {
-        for link in &self.links {
+        for link in &self.endpoints {
             link.breaker.reconfigure(now, Arc::clone(&config.breaker));
         }
         self.account.holds.reconfigure(config.holds.clone());
@@ -88,30 +88,30 @@ impl Provider {
     ///
     /// # Errors
     /// When no call may be made anywhere.
-    pub(super) async fn attempt(&self, index: usize, ask: &Ask) -> Result<Tried, Barred> {
-        match self.links.get(index) {
+    pub(super) async fn attempt(&self, index: usize, ask: &AttemptContext) -> Result<AttemptResult, ChainAbort> {
+        match self.endpoints.get(index) {
             Some(link) => link.attempt(&self.account, ask).await,
             None => Ok(self.lost(index)),
         }
     }
 
     /// What is reported of an attempt whose task was lost to a defect of ours: it may have been billed.
-    pub(super) fn lost(&self, index: usize) -> Tried {
+    pub(super) fn lost(&self, index: usize) -> AttemptResult {
         let endpoint = self.endpoint(index);
         let plain = Attempt::skipped(&self.account.name, &endpoint, Outcome::Interrupted, None);
-        Tried { attempt: Attempt { billed: Billed::Unknown, ..plain }, finding: None, pending: false }
+        AttemptResult { attempt: Attempt { billed: Billed::Unknown, ..plain }, finding: None, pending: false }
     }
 
     /// The name of the endpoint with this index.
     pub(super) fn endpoint(&self, index: usize) -> Arc<str> {
-        self.links.get(index).map(|link| Arc::clone(&link.endpoint)).unwrap_or_default()
+        self.endpoints.get(index).map(|link| Arc::clone(&link.endpoint)).unwrap_or_default()
     }
 }
 
 fn account(
     one: &ProviderConfig,
     config: &Config,
-    ground: &Ground,
+    deps: &Deps,
     keys: impl FnOnce() -> Arc<Keys>,
     before: Option<&Account>,
 ) -> Account {
@@ -122,7 +122,7 @@ fn account(
         name: one.name.clone(),
         driver: one.driver,
         prices: one.prices,
-        till: ground.purse.till(&one.name),
+        spend: deps.billing.spend(&one.name),
         attempt_timeout: one.attempt_timeout,
         keys: before.map_or_else(keys, |before| Arc::clone(&before.keys)),
         max_concurrency: one.max_concurrency,
@@ -133,24 +133,26 @@ fn account(
             |before| Arc::clone(&before.limiter),
         ),
         intervals: config.account,
-        standing: same_intervals
-            .map_or_else(|| SetAside::new(config.account, seed(ground, usize::MAX)), |before| before.standing.clone()),
+        standing: same_intervals.map_or_else(
+            || AccountSuspension::new(config.account, seed(deps, usize::MAX)),
+            |before| before.standing.clone(),
+        ),
         holds: before.map_or_else(|| Arc::new(Holds::new(config.holds.clone())), |before| Arc::clone(&before.holds)),
-        meter: ground.metrics.provider(&one.name),
+        meter: deps.metrics.provider(&one.name),
         isolated: before.map(|before| Arc::clone(&before.isolated)).unwrap_or_default(),
     }
 }
 
-fn breaker_of(provider: &Arc<str>, authority: &str, index: usize, config: &Config, ground: &Ground) -> Breaker {
-    let (provider, authority, metrics) = (Arc::clone(provider), authority.to_owned(), ground.metrics.clone());
+fn breaker_of(provider: &Arc<str>, authority: &str, index: usize, config: &Config, deps: &Deps) -> Breaker {
+    let (provider, authority, metrics) = (Arc::clone(provider), authority.to_owned(), deps.metrics.clone());
     metrics.breaker(&provider, &authority).set(0);
-    Breaker::new(Arc::clone(&config.breaker), seed(ground, index), Instant::now(), move |transition| {
+    Breaker::new(Arc::clone(&config.breaker), seed(deps, index), Instant::now(), move |transition| {
         metrics.transition(&provider, &authority, transition);
     })
 }
 
 /// Jitter differs from replica to replica and from endpoint to endpoint.
-fn seed(ground: &Ground, index: usize) -> u64 {
-    let (high, low) = ground.ids.nonce().as_u64_pair();
+fn seed(deps: &Deps, index: usize) -> u64 {
+    let (high, low) = deps.ids.nonce().as_u64_pair();
     high ^ low.rotate_left(17) ^ index as u64
 }

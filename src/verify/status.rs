@@ -90,7 +90,7 @@ pub struct FaultStatus {
 pub(super) fn of(provider: &Provider, now: Instant) -> ProviderStatus {
     let account = &provider.account;
     let endpoints: Vec<_> = provider
-        .links
+        .endpoints
         .iter()
         .map(|link| {
             let seen = link.breaker.snapshot(now);

@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use idgate::app::config::DEFAULT;
-use idgate::server::api::code::Code;
+use idgate::server::http::code::Code;
 use serde_json::{Deserializer, Value};
 
 use crate::contract::{metrics::SERIES, read};

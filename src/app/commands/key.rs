@@ -15,8 +15,8 @@ use jiff::civil::Date;
 use jiff::tz::Offset;
 use sha2::{Digest, Sha256};
 
-use crate::server::api::key::KEY_PREFIX;
-use crate::server::api::receipt::keys::Pair;
+use crate::server::auth::key_config::KEY_PREFIX;
+use crate::server::records::receipt::keys::Pair;
 
 /// What the public half of a pair begins with, so that it is told from a provider's.
 const ID_PREFIX: &str = "IDG";

@@ -17,7 +17,7 @@ use crate::app::{Gateway, World, lifecycle, telemetry};
 use crate::domain::clock::Ids;
 use crate::domain::verdict::Verdict;
 use crate::providers::DRIVERS;
-use crate::server::api::receipt::keys::Pair;
+use crate::server::records::receipt::keys::Pair;
 use crate::server::sandbox::{People, Sandbox, SandboxHandle};
 use crate::verify::ProviderConfig;
 
@@ -68,7 +68,7 @@ pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
         // Listened for before anything answers: whoever sees us up may stop us.
         let signal = lifecycle::stop_signal()?;
         let stop = CancellationToken::new();
-        let mut world = World::real(crate::server::access_log::AccessLog::stdout());
+        let mut world = World::real(crate::server::http::access_log::AccessLog::stdout());
         let sandbox = Sandbox::start(
             simulated::providers(ENDPOINTS)?,
             People::invented(),

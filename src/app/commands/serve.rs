@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::config::{Found, Log, Settings, Sources};
 use crate::app::{Gateway, World, lifecycle, memory, telemetry};
-use crate::server::access_log::AccessLog;
+use crate::server::http::access_log::AccessLog;
 use crate::server::reload::Requests;
 
 pub(super) fn run(sources: &Sources) -> anyhow::Result<ExitCode> {

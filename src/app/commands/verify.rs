@@ -9,7 +9,7 @@ use super::serve;
 use crate::app::config::Sources;
 use crate::app::{Gateway, World, memory, telemetry};
 use crate::domain::personal::Personal;
-use crate::server::access_log::AccessLog;
+use crate::server::http::access_log::AccessLog;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

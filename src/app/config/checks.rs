@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::name::check_name;
 use super::sections::{HASH_OF_NOTHING, Raw};
 use super::{Read, money};
-use crate::server::api::auth::{ClientConfig, DEFAULT_PURPOSE};
-use crate::server::api::key::KeyConfig;
-use crate::server::operator::OperatorConfig;
+use crate::server::auth::callers::{ClientConfig, DEFAULT_PURPOSE};
+use crate::server::auth::key_config::KeyConfig;
+use crate::server::auth::operators::OperatorConfig;
 
 /// The longest of the times for which somebody waits. Far beyond it lies the end of what a clock can tell.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use super::Read;
 use super::sections::HASH_OF_NOTHING;
 use crate::domain::personal::Secret;
-use crate::server::api::auth::ClientConfig;
-use crate::server::api::issued::{Issued, Proof};
+use crate::server::auth::callers::ClientConfig;
+use crate::server::auth::issued_keys::{Issued, Proof};
 use crate::server::compat;
 
 /// Whoever sees one signed request could try out a shorter one.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Read;
 use crate::resilience::spending::Limits;
-use crate::verify::purse::{Budget, Package};
+use crate::verify::billing::{Budget, Package};
 
 /// A label of metrics, and a word in a log.
 const LONGEST_ID: usize = 64;

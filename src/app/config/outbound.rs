@@ -13,8 +13,8 @@ use super::provider::Section;
 use super::{Read, Sections};
 use crate::domain::personal::Secret;
 use crate::providers::Endpoint;
-use crate::verify::client::{Family, Outbound, Proxy, Roots};
-use crate::verify::trust::{self, Pin};
+use crate::verify::outbound::client::{Family, Outbound, Proxy, Roots};
+use crate::verify::outbound::trust::{self, Pin};
 
 /// The user and password of a provider's proxy, beside its driver's own secrets.
 pub(super) const PROXY_LOGIN: &str = "proxy_login";

@@ -19,8 +19,8 @@ use crate::domain::money::{MicroYuan, Prices};
 use crate::domain::personal::Secret;
 use crate::providers::{self, Configured, DRIVERS, Driver, Endpoint, Settings};
 use crate::verify::ProviderConfig;
-use crate::verify::client::{Family, IDLE_TIMEOUT, Roots};
-use crate::verify::purse::{Budget, Package};
+use crate::verify::billing::{Budget, Package};
+use crate::verify::outbound::client::{Family, IDLE_TIMEOUT, Roots};
 
 /// The keys that every provider has; all others are its driver's.
 const COMMON: [&str; 16] = [

@@ -2,7 +2,7 @@
 
 use super::secret::RECEIPTS_KEY;
 use super::{Read, Sections};
-use crate::server::api::receipt::keys::{Config, Keys};
+use crate::server::records::receipt::keys::{Config, Keys};
 
 /// The section, its files and its key. Receipts are made of the ledger, so they want one.
 pub(super) fn finish(section: &Config, has_ledger: bool, sections: &mut Sections, read: &mut Read) -> Option<Keys> {

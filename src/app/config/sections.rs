@@ -19,14 +19,15 @@ use crate::domain::personal::Secret;
 use crate::domain::region::Regions;
 use crate::domain::subject::PairRules;
 use crate::resilience::{account, breaker};
-use crate::server::api::auth::{ANONYMOUS, ClientConfig, DEFAULT_PURPOSE};
-use crate::server::api::certificate::Identity;
-use crate::server::api::issued::Issued;
-use crate::server::api::receipt;
-use crate::server::operator::OperatorConfig;
+use crate::server::auth::callers::{ANONYMOUS, ClientConfig, DEFAULT_PURPOSE};
+use crate::server::auth::certificates::Identity;
+use crate::server::auth::issued_keys::Issued;
+use crate::server::auth::operators::OperatorConfig;
+use crate::server::records::receipt;
 use crate::server::{api, compat, listener};
 use crate::storage;
-use crate::verify::{self, dns, enumeration, hold, policy};
+use crate::verify::outbound::dns;
+use crate::verify::{self, enumeration, holds, policy};
 
 /// The SHA-256 of nothing: what `sha256sum` says of a variable that is not set, and what a caller without a key presents.
 pub(super) const HASH_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -191,7 +192,7 @@ pub(super) struct Raw {
     pub(super) ledger: storage::ledger::Config,
     #[serde(default)]
     receipts: receipt::keys::Config,
-    holds: hold::Config,
+    holds: holds::Config,
     enumeration: enumeration::Config,
     budget: BudgetSection,
     breaker: breaker::Config,

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use super::sections::Server;
 use super::{Read, Sections};
-use crate::server::api::auth::ClientConfig;
-use crate::server::api::certificate::{CertificateConfig, Identity, duplicates};
+use crate::server::auth::callers::ClientConfig;
+use crate::server::auth::certificates::{CertificateConfig, Identity, duplicates};
+use crate::server::auth::operators::OperatorConfig;
 use crate::server::listener::tls::{Material, Section};
 use crate::server::listener::{Tls, tls};
-use crate::server::operator::OperatorConfig;
 
 /// The section of a listener at `at`, its files and its key at `key_at`.
 pub(super) fn finish(

@@ -10,12 +10,12 @@ enum Why {
     Key,
 }
 
-fn account() -> (SetAside<Why>, Instant) {
-    (SetAside::new(Config::default(), 7), Instant::now())
+fn account() -> (AccountSuspension<Why>, Instant) {
+    (AccountSuspension::new(Config::default(), 7), Instant::now())
 }
 
 /// When the next caller is let through, by asking.
-fn wait(account: &SetAside<Why>, now: Instant) -> Duration {
+fn wait(account: &AccountSuspension<Why>, now: Instant) -> Duration {
     account.try_enter(now).err().map_or(Duration::ZERO, |refused| refused.retry_after)
 }
 

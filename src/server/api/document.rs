@@ -15,9 +15,8 @@ use utoipa::openapi::{
 };
 use utoipa::{IntoParams, Modify, PartialSchema, ToSchema};
 
+use super::ROUTE;
 use super::reply::{ALTERNATE_SPELLING, CONVERTED};
-use super::{ROUTE, lookup, receipt};
-use super::{code::Code, problem::Problem};
 use crate::domain::id_number::{InvalidIdNumber, Sex};
 use crate::domain::money::Billed;
 use crate::domain::name::Warning;
@@ -25,6 +24,8 @@ use crate::domain::outcome::Outcome;
 use crate::domain::region::RegionStatus;
 use crate::domain::verdict::Verdict;
 use crate::providers::DRIVERS;
+use crate::server::http::{code::Code, problem::Problem};
+use crate::server::records::{lookup, receipt};
 use crate::verify::Source;
 
 /// The headers of a question.

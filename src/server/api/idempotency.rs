@@ -20,10 +20,10 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::problem::Problem;
 use super::reply::VerifyReply;
 use crate::domain::clock::Clock;
 use crate::domain::subject::Digest;
+use crate::server::http::problem::Problem;
 
 /// So long a key stays with its body.
 const KEPT: Duration = Duration::from_hours(24);
@@ -37,7 +37,7 @@ pub struct Idempotency {
     /// So often somebody was forgotten.
     forgettings: Arc<AtomicU64>,
     /// Claims on their way. They end whether or not somebody waits for them.
-    pub(super) tasks: TaskTracker,
+    pub(in crate::server) tasks: TaskTracker,
 }
 
 /// What the claim on a key came to.

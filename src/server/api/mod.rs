@@ -17,43 +17,30 @@ use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::idempotency::Idempotency;
-use self::meter::{NO_SOURCE, UNKNOWN};
-use self::{code::Code, problem::Problem};
-use super::access_log::{AccessLog, Line};
+use super::http::access_log::{AccessLog, Line};
 use super::snapshot::Current;
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::id_number::Calendar;
 use crate::domain::subject::{DigestKey, PairRules};
+use crate::server::api::metrics::{NO_SOURCE, UNKNOWN};
+use crate::server::http::headers;
+use crate::server::http::{code::Code, problem::Problem};
+use crate::server::records::{lookup, receipt};
 use crate::storage::ledger::Ledger;
 
-pub mod auth;
-pub mod body;
-pub mod certificate;
-pub mod code;
+mod audit;
 pub mod document;
-pub mod expiry;
-pub(super) mod headers;
+pub mod handler;
 pub mod idempotency;
-pub mod issued;
-pub mod key;
-pub mod lookup;
-pub mod meter;
+pub mod metrics;
 mod once;
-pub mod problem;
-pub(super) mod question;
-mod rate;
-pub mod receipt;
-mod record;
+pub(in crate::server) mod question;
 pub mod reply;
-pub mod rights;
-pub mod verification;
-pub mod verify;
-pub(super) mod visit;
 
-const ROUTE: &str = "/v1/verify";
+pub(in crate::server) const ROUTE: &str = "/v1/verify";
 
 /// Boxed, since an answer is the usual case and a problem is large.
-pub(super) type Refused = Box<Problem>;
+pub(in crate::server) type Refused = Box<Problem>;
 
 /// What the API is built on.
 #[derive(Debug)]
@@ -71,7 +58,7 @@ pub struct Api {
     /// One line per request.
     pub access_log: AccessLog,
     /// One count per request.
-    pub meter: meter::Metrics,
+    pub meter: metrics::Metrics,
     /// Calls avoided.
     pub verify_metrics: crate::verify::Metrics,
     /// Wall-clock time.
@@ -108,7 +95,7 @@ pub struct Limits {
 pub fn router(api: Arc<Api>, elsewhere: Router) -> Router {
     let last_resort = Arc::clone(&api);
     Router::new()
-        .route(ROUTE, post(verify::verify).fallback(only_post))
+        .route(ROUTE, post(handler::verify).fallback(only_post))
         .route(lookup::ROUTE_ALL, get(lookup::page).fallback(only_get))
         .route(lookup::ROUTE_ONE, get(lookup::one).fallback(only_get))
         .route(lookup::ROUTE_SEARCH, post(lookup::search).fallback(only_post))
@@ -129,14 +116,14 @@ async fn only_get(State(api): State<Arc<Api>>, request: Request) -> Response {
 }
 
 impl Api {
-    fn refuse_method(&self, request: &Request, allowed: &'static str) -> Response {
+    pub(in crate::server) fn refuse_method(&self, request: &Request, allowed: &'static str) -> Response {
         let mut response = self.refuse(request, Code::MethodNotAllowed);
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
         response
     }
 
     /// Turns a request away that nobody here serves.
-    pub(super) fn refuse<B>(&self, request: &http::Request<B>, code: Code) -> Response {
+    pub(in crate::server) fn refuse<B>(&self, request: &http::Request<B>, code: Code) -> Response {
         let (method, all) = (request.method(), request.headers());
         let too_large = headers::size(method, request.uri(), all) > self.max_header_bytes;
         let code = if too_large { Code::HeadersTooLarge } else { code };
@@ -144,11 +131,17 @@ impl Api {
     }
 
     /// The answer to a request that came to grief outside of its handler; nothing is known of it any more.
-    fn defect(&self) -> Response {
+    pub(in crate::server) fn defect(&self) -> Response {
         self.turn_away(Code::Internal, &self.ids.ordered().to_string(), "OTHER", None)
     }
 
-    fn turn_away(&self, code: Code, request_id: &str, method: &str, trace_id: Option<&str>) -> Response {
+    pub(in crate::server) fn turn_away(
+        &self,
+        code: Code,
+        request_id: &str,
+        method: &str,
+        trace_id: Option<&str>,
+    ) -> Response {
         let mut response = Problem::new(code).to_response(request_id);
         response.headers_mut().insert(headers::X_REQUEST_ID, headers::value(request_id));
         self.meter.request(UNKNOWN, UNKNOWN, code.status().as_str(), NO_SOURCE, 0.0, 0.0);
@@ -166,13 +159,13 @@ impl Api {
         response
     }
 
-    pub(super) fn request_id(&self, headers: &http::HeaderMap) -> String {
+    pub(in crate::server) fn request_id(&self, headers: &http::HeaderMap) -> String {
         headers::request_id(headers).unwrap_or_else(|| self.ids.ordered().to_string())
     }
 }
 
 /// The method for the log: a word from a closed set, since the caller can make up any.
-pub(super) fn method_of(method: &http::Method) -> &'static str {
+pub(in crate::server) fn method_of(method: &http::Method) -> &'static str {
     match *method {
         http::Method::GET => "GET",
         http::Method::POST => "POST",

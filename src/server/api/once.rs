@@ -11,16 +11,16 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::body::VerifyBody;
 use super::idempotency::{Claim, Held, Look, Looking, Owner, not_before};
 use super::reply::{self, VerifyReply};
-use super::verify::{SOON, Waiting};
-use super::visit::Trace;
 use super::{Api, Refused};
-use super::{code::Code, problem::Problem};
 use crate::domain::clock::Clock;
 use crate::domain::subject::{Digest, Subject};
 use crate::domain::verdict::Verdict;
+use crate::server::api::handler::{SOON, Waiting};
+use crate::server::http::body_reader::VerifyBody;
+use crate::server::http::request_scope::Trace;
+use crate::server::http::{code::Code, problem::Problem};
 use crate::server::snapshot::Snapshot;
 use crate::storage::ledger::{self, Claimed, Flight, Ledger, NotWritten, remedy};
 use crate::verify::{Avoided, Failure, FailureKind, Freshness, Question, Source};
@@ -51,7 +51,7 @@ enum Whose {
 
 impl Api {
     /// The answer to a question under an idempotency key.
-    pub(super) async fn ask_once(
+    pub(in crate::server) async fn ask_once(
         &self,
         now: &Snapshot,
         key: &str,
@@ -173,7 +173,7 @@ impl Api {
     ///
     /// # Errors
     /// When it cannot be written. What is remembered is told even so; then the key is finished in memory only.
-    pub(super) async fn write_finishing(
+    pub(in crate::server) async fn write_finishing(
         &self,
         held: Held,
         answer: ledger::Answer,

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::auth::{Caller, Client};
-use super::body::VerifyBody;
-use super::visit::Trace;
 use super::{Api, Code, Problem, Refused};
+use crate::server::auth::callers::{Caller, Client};
+use crate::server::http::body_reader::VerifyBody;
+use crate::server::http::request_scope::Trace;
 use crate::server::snapshot::Snapshot;
 use crate::verify::{Freshness, Question};
 

@@ -132,7 +132,7 @@ impl VerifyReply {
 }
 
 /// What a person should know of an answer before drawing conclusions.
-pub(super) fn warnings(verdict: &str, subject: &Subject) -> Vec<&'static str> {
+pub(in crate::server) fn warnings(verdict: &str, subject: &Subject) -> Vec<&'static str> {
     let name = subject.parsed_name();
     let converted = subject.number().was_converted().then_some(CONVERTED);
     let may_differ = verdict == Verdict::Mismatch.as_str() && name.has_alternate_spelling();
@@ -176,7 +176,7 @@ impl From<ledger::Attempt> for AttemptDocument {
 
 impl AttemptDocument {
     /// One word for the log line: `provider/endpoint=outcome(billed)`.
-    pub(super) fn in_short(&self) -> String {
+    pub(in crate::server) fn in_short(&self) -> String {
         format!("{}/{}={}({})", self.provider, self.endpoint, self.outcome, self.billed)
     }
 }

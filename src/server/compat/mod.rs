@@ -24,10 +24,10 @@ use tokio::sync::Semaphore;
 
 use self::call::Call;
 use self::nonces::Nonces;
-use super::api::code::Code;
-use super::api::problem::Problem;
-use super::api::visit::{Label, Visit};
 use super::api::{Api, method_of};
+use super::http::code::Code;
+use super::http::problem::Problem;
+use super::http::request_scope::{Label, Visit};
 use crate::providers::{DRIVERS, Driver, Protocol, dialect};
 
 mod call;
@@ -101,7 +101,7 @@ impl Edge {
     }
 
     fn overloaded() -> Box<Problem> {
-        Box::new(Problem::new(Code::Overloaded).with_retry_after(super::api::verify::SOON))
+        Box::new(Problem::new(Code::Overloaded).with_retry_after(super::api::handler::SOON))
     }
 
     fn protocol(&self, driver: &Driver) -> Option<&dyn Protocol> {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::Config;
 use super::nonces::Nonces;
 use crate::providers::{Claim, Credential, Keyring, Taken};
-use crate::server::api::issued::{Holder, IssuedKeys};
+use crate::server::auth::issued_keys::{Holder, IssuedKeys};
 
 /// The key ring for one request.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::domain::outcome::{Outcome, Reason};
 use crate::providers::dialect::Cause;
 use crate::providers::{self, Driver, Refusal};
-use crate::server::api::code::Code;
+use crate::server::http::code::Code;
 
 /// Why there is no verdict, in the words that every protocol has one of its own for.
 pub const fn cause(code: Code) -> Cause {

@@ -1,7 +1,7 @@
 //! One plain connection from its first byte to its close.
 //!
 //! Invariant: at every moment some clock is running against a client that owes us something: our own until the first
-//! request head, hyper's before each later one, and that of [`Stall`] while it does not take its answers. (Request bodies
+//! request head, hyper's before each later one, and that of [`WriteTimeout`] while it does not take its answers. (Request bodies
 //! are limited by whoever reads them.)
 
 use std::convert::Infallible;
@@ -27,8 +27,8 @@ use tower::{Service, ServiceExt};
 
 use super::config::{Config, MIN_HEADER_BYTES};
 use super::connections::Slot;
-use super::forgetful::Forgetful;
-use super::stall::Stall;
+use super::write_timeout::WriteTimeout;
+use super::zeroizing_io::ZeroizingIo;
 
 /// How many times the longest head a connection may buffer.
 pub(super) const ROOM: usize = 4;
@@ -71,7 +71,9 @@ pub(super) async fn drive<S>(
     let heard = Arc::new(AtomicBool::new(false));
     let service = Greeted { service, peer, heard: heard.clone() };
     let mut connection = pin!(
-        http1.builder.serve_connection(TokioIo::new(Forgetful::new(Stall::new(stream, http1.stall_timeout))), service)
+        http1
+            .builder
+            .serve_connection(TokioIo::new(ZeroizingIo::new(WriteTimeout::new(stream, http1.stall_timeout))), service)
     );
     let mut first_request_deadline = pin!(sleep(http1.first_request_timeout));
     let (mut greeted, mut stopping) = (false, false);

@@ -26,13 +26,13 @@ use tower::Service;
 mod config;
 mod connection;
 mod connections;
-mod forgetful;
 mod metrics;
 mod refusal;
 mod secure;
-mod stall;
 pub mod tls;
 mod watch;
+mod write_timeout;
+mod zeroizing_io;
 
 pub use self::config::Config;
 pub use self::connections::Connections;

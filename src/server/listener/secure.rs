@@ -2,7 +2,7 @@
 //!
 //! Invariants: at every moment some clock is running against a client that owes us something: the handshake's, our own
 //! until the first request head, then hyper's (HTTP/1.1) or, on HTTP/2, the pings' and that of a connection on which
-//! nothing happens (`watch` has these); and always that of [`Stall`]. The requests of an HTTP/2 connection are tasks of
+//! nothing happens (`watch` has these); and always that of [`WriteTimeout`]. The requests of an HTTP/2 connection are tasks of
 //! their own and end with it.
 
 use std::convert::Infallible;
@@ -30,11 +30,11 @@ use tower::{Service, ServiceExt};
 use super::config::{Config, MIN_HEADER_BYTES};
 use super::connection::{Http1, ROOM};
 use super::connections::Slot;
-use super::forgetful::Forgetful;
 use super::refusal::linger;
-use super::stall::Stall;
 use super::tls::{Failure, HTTP2, PeerCertificate, TlsSwitch};
 use super::watch::{Life, UnderWay, Watch};
+use super::write_timeout::WriteTimeout;
+use super::zeroizing_io::ZeroizingIo;
 use super::{LAST_WORDS, tls};
 
 /// How long a handshake may still take once the listener stops.
@@ -120,7 +120,7 @@ pub(super) async fn drive<S>(
 {
     let first_request_deadline = Instant::now() + secure.http1.first_request_timeout;
     // Records are opened where they were read: what TLS reads into forgets too.
-    let stream = Forgetful::new(Stall::new(stream, secure.http1.stall_timeout));
+    let stream = ZeroizingIo::new(WriteTimeout::new(stream, secure.http1.stall_timeout));
     let Some(stream) = handshake(stream, &secure.tls.load(), first_request_deadline, &slot, &stop).await else {
         return;
     };
@@ -143,7 +143,7 @@ pub(super) async fn drive<S>(
         }
     });
     let watch = Watch { first_request_deadline, life, slot: &slot, config: &secure.config, stop };
-    let io = TokioIo::new(Forgetful::new(stream));
+    let io = TokioIo::new(ZeroizingIo::new(stream));
     if is_http2 {
         let connection = CancellationToken::new();
         let _ends_with_it = connection.clone().drop_guard();
@@ -156,12 +156,12 @@ pub(super) async fn drive<S>(
 
 /// The handshake, within its time and the first request's; counted if it fails.
 async fn handshake(
-    stream: Forgetful<Stall>,
+    stream: ZeroizingIo<WriteTimeout>,
     tls: &tls::Tls,
     deadline: Instant,
     slot: &Slot,
     stop: &CancellationToken,
-) -> Option<TlsStream<Forgetful<Stall>>> {
+) -> Option<TlsStream<ZeroizingIo<WriteTimeout>>> {
     let accepted = TlsAcceptor::from(Arc::clone(&tls.server)).accept(stream).into_fallible();
     let deadline = deadline.min(Instant::now() + tls.handshake_timeout);
     let too_late = async {

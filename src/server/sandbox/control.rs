@@ -99,17 +99,17 @@ async fn clear_fault(State(handle): State<SandboxHandle>, Path(provider): Path<S
 }
 
 async fn calls(State(handle): State<SandboxHandle>, Path(provider): Path<String>) -> Result<Response, NotSet> {
-    let tally = handle.simulator(&provider)?.tally();
+    let call_stats = handle.simulator(&provider)?.call_stats();
     let people = handle.people().iter().map(|person| {
         let (name, id_number) = (person.name.expose(), person.id_number.expose());
-        CallsAbout { name, id_number, calls: tally.calls_of(id_number) }
+        CallsAbout { name, id_number, calls: call_stats.calls_of(id_number) }
     });
     let shown = CallsShown {
         provider: &provider,
-        calls: tally.calls,
-        refused: tally.refused,
-        verdicts: tally.verdicts,
-        billed: tally.billed,
+        calls: call_stats.calls,
+        refused: call_stats.refused,
+        verdicts: call_stats.verdicts,
+        billed: call_stats.billed,
         people: people.filter(|about| about.calls > 0).collect(),
     };
     Ok(Json(shown).into_response())

@@ -86,28 +86,28 @@ impl SandboxHandle {
 
     /// How many requests `provider` read completely, whatever became of the answers.
     pub fn calls(&self, provider: &str) -> u64 {
-        self.count(provider, |simulator| simulator.tally().calls)
+        self.count(provider, |simulator| simulator.call_stats().calls)
     }
 
     /// How many of the calls were about the person with this number.
     pub fn calls_of(&self, provider: &str, id_number: &str) -> u64 {
-        self.count(provider, |simulator| simulator.tally().calls_of(id_number))
+        self.count(provider, |simulator| simulator.call_stats().calls_of(id_number))
     }
 
     /// How many of the calls `provider` refused by its own rules: wrongly signed, or a pair of the wrong form.
     pub fn refused(&self, provider: &str) -> u64 {
-        self.count(provider, |simulator| simulator.tally().refused)
+        self.count(provider, |simulator| simulator.call_stats().refused)
     }
 
     /// How many verdicts `provider` worked out, those included that a fault kept from arriving whole.
     pub fn verdicts(&self, provider: &str) -> u64 {
-        self.count(provider, |simulator| simulator.tally().verdicts)
+        self.count(provider, |simulator| simulator.call_stats().verdicts)
     }
 
     /// How many of the verdicts its price list charges for: the bill at its worst, since nobody can tell whether a
     /// real provider charges for an answer that did not arrive.
     pub fn billed(&self, provider: &str) -> u64 {
-        self.count(provider, |simulator| simulator.tally().billed)
+        self.count(provider, |simulator| simulator.call_stats().billed)
     }
 
     /// The places that hand out temporary keys.

@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use tokio::time::sleep;
 
-use super::door::{Cut, Door, Host};
+use super::mock_listener::{Cut, Host, MockListener};
 use super::simulator::{Scenario, Simulator};
 use crate::domain::personal::Secret;
 use crate::providers::alibaba::credentials::answer::Keys;
@@ -77,7 +77,7 @@ pub enum Lie {
 
 /// The places, what goes wrong at them, and what they have handed out.
 pub struct Issuer {
-    doors: [Door; 3],
+    doors: [MockListener; 3],
     simulators: Arc<[Arc<Simulator>]>,
     scenario: Arc<Scenario>,
     book: Mutex<Book>,
@@ -109,13 +109,13 @@ impl Place {
 
 impl Issuer {
     pub(super) fn bind(simulators: Arc<[Arc<Simulator>]>, scenario: Arc<Scenario>) -> io::Result<Self> {
-        let doors = [Door::bind()?, Door::bind()?, Door::bind()?];
+        let doors = [MockListener::bind()?, MockListener::bind()?, MockListener::bind()?];
         Ok(Self { doors, simulators, scenario, book: Mutex::default() })
     }
 
     /// Where a place listens.
     pub fn address(&self, place: Place) -> SocketAddr {
-        self.door(place).addr()
+        self.mock_listener(place).addr()
     }
 
     /// Lets something go wrong at a place, or nothing.
@@ -124,8 +124,8 @@ impl Issuer {
     /// When a closed port is lost to somebody else.
     pub fn set_trouble(&self, place: Place, trouble: Option<Trouble>) -> io::Result<()> {
         match trouble {
-            Some(Trouble::Down) => self.door(place).shut(),
-            _ => self.door(place).open()?,
+            Some(Trouble::Down) => self.mock_listener(place).shut(),
+            _ => self.mock_listener(place).open()?,
         }
         *entry(&mut self.book().troubles, place) = trouble;
         Ok(())
@@ -156,7 +156,7 @@ impl Issuer {
         self.book().secrets.clone()
     }
 
-    fn door(&self, place: Place) -> &Door {
+    fn mock_listener(&self, place: Place) -> &MockListener {
         let [sts, metadata, uri] = &self.doors;
         match place {
             Place::Sts => sts,
@@ -243,12 +243,12 @@ impl Keyring for Issuer {
 }
 
 impl Host for Issuer {
-    fn doors(&self) -> &[Door] {
+    fn doors(&self) -> &[MockListener] {
         &self.doors
     }
 
-    async fn answer(&self, door: usize, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
-        let place = Place::ALL.get(door).copied().ok_or(Cut::Close)?;
+    async fn answer(&self, mock_listener: usize, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
+        let place = Place::ALL.get(mock_listener).copied().ok_or(Cut::Close)?;
         let (parts, body) = request.into_parts();
         let body = Limited::new(body, MAX_REQUEST).collect().await.map_err(|_| Cut::Close)?.to_bytes();
         let request = Request::from_parts(parts, body);

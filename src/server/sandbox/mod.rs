@@ -21,22 +21,22 @@ use crate::domain::money::Prices;
 use crate::domain::verdict::Verdict;
 use crate::providers::{Access, Code, Configured, Credential, Driver, Protocol};
 
+mod call_stats;
 mod control;
-mod door;
+mod corrupt;
 mod fault;
 mod handle;
 mod issuer;
+mod mock_listener;
 mod people;
 mod simulator;
-mod spoil;
-mod tally;
 
 pub use self::fault::{Fault, Kind};
 pub use self::handle::{NotSet, SandboxHandle};
 pub use self::issuer::{Issuer, Lie, Place, Trouble};
 pub use self::people::{People, Person};
 
-use self::door::Host;
+use self::mock_listener::Host;
 use self::simulator::{Scenario, Simulator};
 
 /// One provider to simulate.
@@ -102,14 +102,14 @@ impl Sandbox {
         for spec in specs {
             let simulator = Arc::new(Simulator::bind(spec, scenario.clone())?);
             for endpoint in 0..simulator.doors().len() {
-                tasks.spawn(door::serve(simulator.clone(), endpoint, stop.clone()));
+                tasks.spawn(mock_listener::serve(simulator.clone(), endpoint, stop.clone()));
             }
             simulators.push(simulator);
         }
         let simulators: Arc<[_]> = simulators.into();
         let issuer = Arc::new(Issuer::bind(Arc::clone(&simulators), scenario.clone())?);
         for place in 0..issuer.doors().len() {
-            tasks.spawn(door::serve(issuer.clone(), place, stop.clone()));
+            tasks.spawn(mock_listener::serve(issuer.clone(), place, stop.clone()));
         }
         Ok(Self { handle: SandboxHandle::new(simulators, scenario, issuer), tasks })
     }

@@ -16,12 +16,12 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 use tokio::time::sleep;
 
-use super::door::{Cut, Door, Host};
+use super::call_stats::CallStats;
 use super::fault::{Fault, Kind};
 use super::handle::NotSet;
+use super::mock_listener::{Cut, Host, MockListener};
 use super::people::People;
-use super::tally::Tally;
-use super::{Simulated, spoil};
+use super::{Simulated, corrupt};
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::verdict::Verdict;
 use crate::providers::{Asked, Claim, Credential, Keyring, ReplyTo, Stamp};
@@ -74,23 +74,23 @@ pub(super) struct Simulator {
     spec: Simulated,
     /// The endpoints, and behind them one more door: where a redirect leads. It always tells the truth, so that a
     /// client that follows is tempted, and counted.
-    doors: Vec<Door>,
+    doors: Vec<MockListener>,
     /// Of the endpoints only.
     addresses: Vec<SocketAddr>,
     scenario: Arc<Scenario>,
     /// Whose requests it takes now.
     accepted: Mutex<Vec<Guest>>,
     fault: Mutex<Option<Fault>>,
-    tally: Mutex<Tally>,
+    call_stats: Mutex<CallStats>,
 }
 
 impl Simulator {
-    /// Binds the sockets of `spec`; [`door::serve`](super::door::serve) serves them.
+    /// Binds the sockets of `spec`; [`mock_listener::serve`](super::mock_listener::serve) serves them.
     pub(super) fn bind(spec: Simulated, scenario: Arc<Scenario>) -> io::Result<Self> {
-        let doors = (0..=spec.endpoints).map(|_| Door::bind()).collect::<io::Result<Vec<_>>>()?;
-        let addresses = doors.iter().take(spec.endpoints).map(Door::addr).collect();
+        let doors = (0..=spec.endpoints).map(|_| MockListener::bind()).collect::<io::Result<Vec<_>>>()?;
+        let addresses = doors.iter().take(spec.endpoints).map(MockListener::addr).collect();
         let accepted = Mutex::new(vec![Guest { credential: spec.credential.clone(), ends: None }]);
-        Ok(Self { spec, doors, addresses, scenario, accepted, fault: Mutex::default(), tally: Mutex::default() })
+        Ok(Self { spec, doors, addresses, scenario, accepted, fault: Mutex::default(), call_stats: Mutex::default() })
     }
 
     pub(super) fn spec(&self) -> &Simulated {
@@ -101,8 +101,8 @@ impl Simulator {
         &self.addresses
     }
 
-    pub(super) fn tally(&self) -> MutexGuard<'_, Tally> {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn call_stats(&self) -> MutexGuard<'_, CallStats> {
+        self.call_stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the requests of these credentials from now on, and of no other.
@@ -137,11 +137,11 @@ impl Simulator {
                 matches!(fault.kind, Kind::RefuseConnections) && fault.endpoint.is_none_or(|only| only == endpoint)
             })
         };
-        for (endpoint, door) in self.doors.iter().enumerate() {
+        for (endpoint, mock_listener) in self.doors.iter().enumerate() {
             if shut(endpoint) {
-                door.shut();
+                mock_listener.shut();
             } else {
-                door.open()?;
+                mock_listener.open()?;
             }
         }
         *self.fault() = fault;
@@ -198,7 +198,7 @@ impl Simulator {
 }
 
 impl Host for Simulator {
-    fn doors(&self) -> &[Door] {
+    fn doors(&self) -> &[MockListener] {
         &self.doors
     }
 
@@ -210,11 +210,11 @@ impl Host for Simulator {
         let stamp = Stamp { now: self.scenario.clock.now(), nonce: self.scenario.ids.nonce().to_string() };
         let guests = Guests { all: self.accepted().clone(), now: stamp.now };
         let (decoded, reply_to) = self.spec.protocol.decode_request(&request, &guests, &stamp);
-        self.tally().call(reply_to.asked.as_ref().map(|asked| &asked.id_number));
+        self.call_stats().call(reply_to.asked.as_ref().map(|asked| &asked.id_number));
         let asked = match decoded {
             Ok(asked) => asked,
             Err(refusal) => {
-                self.tally().refused += 1;
+                self.call_stats().refused += 1;
                 return Ok(self.spec.protocol.encode_response(Err(refusal), &reply_to).map(Body::from));
             }
         };
@@ -238,7 +238,7 @@ impl Call<'_> {
     fn right(&self) -> Response<Bytes> {
         let Simulator { spec, scenario, .. } = self.simulator;
         let verdict = scenario.people.verdict(&self.asked).unwrap_or(scenario.default);
-        self.simulator.tally().verdict(spec.prices.billed(verdict));
+        self.simulator.call_stats().verdict(spec.prices.billed(verdict));
         spec.protocol.encode_response(Ok(verdict), &self.reply_to)
     }
 
@@ -255,7 +255,7 @@ impl Call<'_> {
                 sleep(delay).await;
                 right.map(Body::from)
             }
-            Kind::Drip { interval } => spoil::dripped(self.right(), interval),
+            Kind::Drip { interval } => corrupt::dripped(self.right(), interval),
             Kind::Reset => {
                 self.right();
                 return Err(Cut::Reset);
@@ -264,15 +264,15 @@ impl Call<'_> {
                 self.right();
                 return Err(Cut::Close);
             }
-            Kind::Truncated => spoil::truncated(self.right()),
-            Kind::Garbage => spoil::garbage(self.right()),
-            Kind::Empty => spoil::empty(self.right()),
-            Kind::Big => spoil::big(self.right()),
-            Kind::Html502 => spoil::html_502(),
-            Kind::Status(status) => spoil::status(status),
+            Kind::Truncated => corrupt::truncated(self.right()),
+            Kind::Garbage => corrupt::garbage(self.right()),
+            Kind::Empty => corrupt::empty(self.right()),
+            Kind::Big => corrupt::big(self.right()),
+            Kind::Html502 => corrupt::html_502(),
+            Kind::Status(status) => corrupt::status(status),
             Kind::Redirect => {
                 let elsewhere = self.simulator.doors.last().ok_or(Cut::Close)?;
-                spoil::redirect(elsewhere.addr(), path.map_or("/", PathAndQuery::as_str))
+                corrupt::redirect(elsewhere.addr(), path.map_or("/", PathAndQuery::as_str))
             }
             Kind::WrongEcho => {
                 let right = self.right();

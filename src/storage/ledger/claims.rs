@@ -11,9 +11,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use sqlx::Row;
 use uuid::Uuid;
 
+use super::database::entry;
 use super::entry::{Answer, Claim, Entry, Forgotten, Subject};
-use super::read::{Reader, found};
-use super::sqlite::entry;
+use super::queries::{Reader, found};
 use super::{Flight, Ledger, NotWritten};
 use crate::domain::subject::Digest;
 use crate::domain::verdict::Verdict;

@@ -24,39 +24,39 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use self::claims::Spooled;
+use self::database::Store;
+use self::flusher::Flusher;
 use self::journal::Journal;
-use self::meter::Meter;
-use self::mover::Mover;
-use self::order::{Asked, Done, Order};
+use self::metrics::Meter;
 use self::repair::{RepairError, repair};
-use self::sqlite::Store;
+use self::write_request::{Asked, Done, WriteRequest};
 use self::writer::Writer;
 use crate::domain::clock::{Clock, Ids};
 
+mod chain_hash;
 mod claims;
+mod database;
 mod entry;
+mod error;
 mod flight;
+mod flusher;
 mod journal;
-mod meter;
-mod mover;
-mod order;
-mod read;
+mod metrics;
+mod queries;
 mod repair;
-mod seal;
 mod spent;
 mod spool;
-mod sqlite;
 #[cfg(test)]
 mod tests;
-mod trouble;
+mod write_request;
 mod writer;
 
 pub use claims::Claimed;
 pub use entry::{Answer, Attempt, Begun, BegunCall, Call, Claim, End, Entry, Forgotten, Subject};
+pub use error::{OpenError, remedy};
 pub use flight::{Calling, Flight};
-pub use read::{Broken, Checked, Found, Reader, Wanted};
+pub use queries::{Broken, Checked, Found, Reader, Wanted};
 pub use spent::{Counted, Spent};
-pub use trouble::{OpenError, remedy};
 
 /// So many answers may wait to be written for which nobody waits; the next ones are lost, and counted.
 const MOST_WAITING: usize = 100_000;
@@ -158,7 +158,7 @@ impl Ledger {
         journal.clear().map_err(|error| OpenError::beside(&begun, error))?;
         let reader = Reader::open(path).await.map_err(|error| OpenError::database(path, error))?;
         let meter = Meter::new().map_err(OpenError::Metrics)?;
-        let (number, seal) = store.last().unwrap_or((0, seal::Seal::NONE));
+        let (number, seal) = store.last().unwrap_or((0, chain_hash::Seal::NONE));
         tracing::info!(file = %path.display(), number, seal = seal.to_hex(), "ledger: open");
         let shared = Arc::new(Shared {
             keeping: AtomicBool::new(true),
@@ -172,8 +172,8 @@ impl Ledger {
         let (asked, receiver) = mpsc::unbounded_channel();
         let (closing, writing) = (CancellationToken::new(), TaskTracker::new());
         let keep = config.keep().unwrap_or(Duration::MAX);
-        let mover = Mover::new(store, Arc::clone(&shared), keep, clock.clone());
-        let writer = Writer::new(receiver, Arc::clone(&shared), writing.clone(), mover, spools);
+        let flusher = Flusher::new(store, Arc::clone(&shared), keep, clock.clone());
+        let writer = Writer::new(receiver, Arc::clone(&shared), writing.clone(), flusher, spools);
         writing.spawn(writer.run(closing.clone()));
         writing.close();
         Ok(Self(Some(Arc::new(Open { asked, shared, reader, clock, ids, closing, writing, _lock: lock }))))
@@ -290,7 +290,7 @@ impl Open {
     }
 
     fn order(&self, entry: Entry, flight: Flight, done: Option<Done>) {
-        let Some(order) = Order::new(entry, flight, done) else { return self.shared.lost(1) };
+        let Some(order) = WriteRequest::new(entry, flight, done) else { return self.shared.lost(1) };
         self.shared.waiting.fetch_add(1, Ordering::Relaxed);
         if self.asked.send(Asked::Write(order)).is_err() {
             self.shared.waiting.fetch_sub(1, Ordering::Relaxed);

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use super::database::Store;
 use super::entry::{Attempt, Entry};
+use super::flusher::PART;
 use super::journal::Left;
-use super::mover::PART;
 use super::spool::Spool;
-use super::sqlite::Store;
 use crate::domain::clock::Clock;
 
 pub(super) enum RepairError {

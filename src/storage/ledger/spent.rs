@@ -4,7 +4,7 @@ use futures_util::TryStreamExt;
 use sqlx::Row;
 
 use super::Ledger;
-use super::read::Reader;
+use super::queries::Reader;
 
 const SPENT: &str = "SELECT client, provider, count(*) AS calls, sum(price_micro_yuan) AS micro_yuan, \
                      sum(at_ms >= $2) AS calls_today, \

@@ -301,7 +301,7 @@ async fn a_person_is_found_in_every_span_page_by_page_by_the_index_alone() {
     let plan = format!(
         "EXPLAIN QUERY PLAN {} kind = 'answer' AND seq < 9 AND subject_start = 'a' AND subject = 'a' AND coalesce(client, '') = 'c' \
          ORDER BY seq DESC LIMIT 5",
-        read::IN_SPANS
+        queries::IN_SPANS
     );
     let steps = sqlx::query(sqlx::AssertSqlSafe(plan)).fetch_all(&mut folder.connection().await).await.unwrap();
     let steps: Vec<_> = steps.iter().map(|step| step.get::<String, _>("detail")).collect();

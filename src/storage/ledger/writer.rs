@@ -1,6 +1,6 @@
 //! The one task that writes. It takes what has gathered while it was writing and puts that at the end of the spool, so that
 //! under load many answers share one wait for the disk and a single one waits for nobody; behind that, round by round, a
-//! [`Mover`] brings it into the database.
+//! [`Flusher`] brings it into the database.
 //!
 //! When the database cannot be written, entries stay in the spool. When the spool cannot be written, they go to the database
 //! past it, after all that it holds. When neither can be, whoever waits is told, paid calls are refused, and the rest is kept
@@ -17,9 +17,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::mover::{Load, Mover, Stuck};
-use super::order::{Asked, Order};
+use super::flusher::{Flusher, Load, Stuck};
 use super::spool::Spool;
+use super::write_request::{Asked, WriteRequest};
 use super::{NotWritten, Shared};
 
 /// Entries that share one wait for the disk.
@@ -42,13 +42,13 @@ pub(super) struct Writer {
     /// Where its own work counts.
     tasks: TaskTracker,
     /// Not on the disk yet, in order.
-    waiting: Vec<Order>,
+    waiting: Vec<WriteRequest>,
     /// Who looks for what is not on the disk yet, or only in the spool.
     lookers: Vec<oneshot::Sender<()>>,
     /// The file that takes entries; none while it is at work.
     taking: Option<Spool>,
     /// The mover with the other file; none while they are at work.
-    resting: Option<(Mover, Spool)>,
+    resting: Option<(Flusher, Spool)>,
     appending: Option<JoinHandle<Appended>>,
     /// Not before.
     append_at: Option<Instant>,
@@ -68,14 +68,14 @@ pub(super) struct Writer {
 /// What an append leaves behind.
 struct Appended {
     spool: Spool,
-    orders: Vec<Order>,
+    orders: Vec<WriteRequest>,
     appended: std::io::Result<()>,
     took: Duration,
 }
 
 /// A round at work, and who waits for it.
 struct Round {
-    job: JoinHandle<(Mover, Load, Result<(), Stuck>)>,
+    job: JoinHandle<(Flusher, Load, Result<(), Stuck>)>,
     lookers: Vec<oneshot::Sender<()>>,
     /// So many entries about keys have moved when it has ended: see [`super::claims::Spooled`].
     keys: u64,
@@ -87,7 +87,7 @@ impl Writer {
         asked: mpsc::UnboundedReceiver<Asked>,
         shared: Arc<Shared>,
         tasks: TaskTracker,
-        mover: Mover,
+        flusher: Flusher,
         [mut taking, moved]: [Spool; 2],
     ) -> Self {
         taking.follow(&moved);
@@ -98,7 +98,7 @@ impl Writer {
             waiting: Vec::new(),
             lookers: Vec::new(),
             taking: Some(taking),
-            resting: Some((mover, moved)),
+            resting: Some((flusher, moved)),
             appending: None,
             append_at: None,
             moving: None,
@@ -132,7 +132,7 @@ impl Writer {
                     None => return self.fall(),
                 },
                 moved = end_of(self.moving.as_mut().map(|round| &mut round.job)) => match moved {
-                    Some((mover, load, moved)) => self.moved(mover, load, moved),
+                    Some((flusher, load, moved)) => self.moved(flusher, load, moved),
                     None => return self.fall(),
                 },
                 _ = again.tick() => self.look_after(),
@@ -212,7 +212,7 @@ impl Writer {
     }
 
     /// These are on the disk.
-    fn written(&self, orders: Vec<Order>) {
+    fn written(&self, orders: Vec<WriteRequest>) {
         self.shared.meter.written(orders.iter().map(|order| order.kind));
         self.shared.waiting.fetch_sub(orders.len(), Ordering::Release);
         orders.into_iter().for_each(|order| order.end(Ok(())));
@@ -231,7 +231,7 @@ impl Writer {
     /// Moves what the spool holds, and behind it what it could not take.
     fn begin_round(&mut self) {
         self.move_at = None;
-        let (Some((mover, mut moved)), Some(taking)) = (self.resting.take(), self.taking.take()) else { return };
+        let (Some((flusher, mut moved)), Some(taking)) = (self.resting.take(), self.taking.take()) else { return };
         let mut keys = self.shared.spooled.taken();
         let load = if self.goes_past {
             Load { older: moved, younger: Some(taking), beyond: texts(&self.waiting) }
@@ -246,15 +246,15 @@ impl Writer {
             Load { older: moved, younger: None, beyond: Vec::new() }
         };
         let lookers = std::mem::take(&mut self.lookers);
-        self.moving = Some(Round { job: self.tasks.spawn(mover.round(load)), lookers, keys });
+        self.moving = Some(Round { job: self.tasks.spawn(flusher.round(load)), lookers, keys });
     }
 
-    fn moved(&mut self, mover: Mover, load: Load, moved: Result<(), Stuck>) {
+    fn moved(&mut self, flusher: Flusher, load: Load, moved: Result<(), Stuck>) {
         let Some(round) = self.moving.take() else { return };
         // The spool may have failed meanwhile: then what could not be taken is for the next round.
         let went_past = load.younger.is_some();
         let spool = load.older.path().display().to_string();
-        self.resting = Some((mover, load.older));
+        self.resting = Some((flusher, load.older));
         self.taking = load.younger.or_else(|| self.taking.take());
         match moved {
             Ok(()) => {
@@ -301,7 +301,7 @@ impl Writer {
     /// Tells whoever waits that nothing is written: what they asked to be written is not told, so it did not happen. The
     /// rest, above all the calls that were paid, is kept, up to a bound.
     fn turn_away(&mut self) {
-        let (waited_for, kept): (Vec<_>, _) = self.waiting.drain(..).partition(Order::is_waited_for);
+        let (waited_for, kept): (Vec<_>, _) = self.waiting.drain(..).partition(WriteRequest::is_waited_for);
         self.waiting = kept;
         self.shared.waiting.fetch_sub(waited_for.len(), Ordering::Relaxed);
         waited_for.into_iter().for_each(|order| order.end(Err(NotWritten)));
@@ -326,7 +326,7 @@ impl Writer {
             }
             return;
         }
-        if self.database_fails || self.resting.as_ref().is_some_and(|(mover, _)| mover.is_due()) {
+        if self.database_fails || self.resting.as_ref().is_some_and(|(flusher, _)| flusher.is_due()) {
             self.move_at = Some(Instant::now());
         }
         if !self.shared.is_keeping() {
@@ -336,9 +336,10 @@ impl Writer {
 
     /// The process ends: all that waits anywhere goes into the database.
     async fn end(mut self) {
-        let (Some((mover, older)), Some(taking)) = (self.resting.take(), self.taking.take()) else { return };
+        let (Some((flusher, older)), Some(taking)) = (self.resting.take(), self.taking.take()) else { return };
         let orders = std::mem::take(&mut self.waiting);
-        let (mut mover, load, moved) = mover.round(Load { older, younger: Some(taking), beyond: texts(&orders) }).await;
+        let (mut flusher, load, moved) =
+            flusher.round(Load { older, younger: Some(taking), beyond: texts(&orders) }).await;
         let mut is_written = moved.is_ok();
         if let Err(error) = moved {
             tracing::error!(%error, "ledger: the database cannot be written; the next start moves what waits in the spool");
@@ -351,10 +352,10 @@ impl Writer {
             self.lose(orders);
         }
         tell(self.lookers.drain(..));
-        if let Some((number, seal)) = mover.store.last() {
+        if let Some((number, seal)) = flusher.store.last() {
             tracing::info!(number, seal = seal.to_hex(), "ledger: closed");
         }
-        mover.store.close().await;
+        flusher.store.close().await;
     }
 
     /// A task of ours has died, and with it the files that it had: a defect. The next start finds what they hold.
@@ -366,7 +367,7 @@ impl Writer {
     }
 
     /// The journal is all that is left of these.
-    fn lose(&self, lost: Vec<Order>) {
+    fn lose(&self, lost: Vec<WriteRequest>) {
         if !lost.is_empty() {
             self.shared.waiting.fetch_sub(lost.len(), Ordering::Relaxed);
             self.shared.lost(lost.len());
@@ -390,7 +391,7 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-fn texts(orders: &[Order]) -> Vec<String> {
+fn texts(orders: &[WriteRequest]) -> Vec<String> {
     orders.iter().map(|order| order.text.clone()).collect()
 }
 

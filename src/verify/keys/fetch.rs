@@ -12,8 +12,8 @@ use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::super::client::{Client, Clients, Outbound, Unusable};
 use super::super::exchange::read_capped;
+use super::super::outbound::client::{Client, Clients, Outbound, Unusable};
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::outcome::{Fault, Outcome, Reason};
 use crate::providers::Stamp;
@@ -125,9 +125,9 @@ mod tests {
 
     use super::*;
     use crate::domain::personal::Secret;
-    use crate::verify::client::Proxy;
-    use crate::verify::dns::{Names, System};
-    use crate::verify::trust::Pin;
+    use crate::verify::outbound::client::Proxy;
+    use crate::verify::outbound::dns::{Names, System};
+    use crate::verify::outbound::trust::Pin;
 
     #[test]
     fn the_machine_and_its_network_are_never_asked_through_the_proxy_and_nobody_by_the_providers_pins() {

@@ -22,7 +22,7 @@ use crate::domain::clock::Clock;
 use crate::domain::outcome::Reason;
 use crate::providers::source::{Granted, Miss, Source};
 use crate::resilience::backoff::Backoff;
-use crate::verify::record::CredentialMeter;
+use crate::verify::metrics::CredentialMeter;
 use crate::verify::status::{AccountStatus, CredentialStatus};
 
 /// So long before its end a credential is replaced; half of its life if that is shorter.

@@ -109,7 +109,7 @@ fn a_healthcheck_is_zero_for_a_live_gateway_and_not_zero_for_none() {
 fn asking_a_simulator() -> (tokio::runtime::Runtime, idgate::server::sandbox::Sandbox, TempFile) {
     use idgate::app::{World, simulated};
     use idgate::domain::verdict::Verdict;
-    use idgate::server::access_log::AccessLog;
+    use idgate::server::http::access_log::AccessLog;
     use idgate::server::sandbox::{People, Sandbox};
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let world = World::real(AccessLog::nowhere());

@@ -14,7 +14,7 @@ use idgate::app::simulated;
 use idgate::domain::personal::Secret;
 use idgate::domain::verdict::Verdict;
 use idgate::providers::{Credential, DRIVERS};
-use idgate::server::access_log::AccessLog;
+use idgate::server::http::access_log::AccessLog;
 use idgate::server::sandbox::{People, Sandbox};
 use memchr::memmem;
 use serde_json::Value;

@@ -1,7 +1,7 @@
 //! Names, numbers and secrets of these callers, which stand in URLs and headers, are nowhere to be found afterwards.
 
 use idgate::providers::DRIVERS;
-use idgate::server::access_log::AccessLog;
+use idgate::server::http::access_log::AccessLog;
 
 use super::{APP_CODE, SECRET, Speaker, section, send, speakers};
 use crate::ledger::Folder;

@@ -9,8 +9,8 @@ use idgate::domain::outcome::Outcome::{
 };
 use idgate::providers::dialect::Cause;
 use idgate::providers::{Asked, DRIVERS, Driver, ReplyTo};
-use idgate::server::api::code::Code;
 use idgate::server::compat;
+use idgate::server::http::code::Code;
 
 use super::{right, subject};
 use crate::contract::read;

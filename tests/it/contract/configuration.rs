@@ -11,8 +11,8 @@ use idgate::app::config::{DEFAULT, Mistakes, Profile, Settings, Sources};
 use idgate::providers::DRIVERS;
 use idgate::providers::alibaba::credentials::KEYS;
 use idgate::resilience::breaker;
-use idgate::server::api::receipt::keys;
 use idgate::server::listener;
+use idgate::server::records::receipt::keys;
 
 use super::read;
 use crate::support::{Pair, TestGateway, pki};

@@ -1,7 +1,7 @@
 //! Receipts: what they say, that they can be verified without us, who may have one, what becomes of them when keys change.
 
 use hmac::{Hmac, KeyInit, Mac};
-use idgate::server::api::receipt::keys::Pair as Keys;
+use idgate::server::records::receipt::keys::Pair as Keys;
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::Value;

@@ -87,7 +87,7 @@ async fn whoever_waits_is_told_a_failure_that_holds_for_all_and_the_key_is_free_
     let keys = Idempotency::new();
     let first = held(&keys, digest(0), digest(1)).await;
     let Claim::Busy(busy) = claim(&keys, digest(0), digest(1)).await else { panic!("it is at work") };
-    first.fail(Arc::new(Problem::new(super::super::code::Code::ProviderFailure)));
+    first.fail(Arc::new(Problem::new(crate::server::http::code::Code::ProviderFailure)));
     assert!(matches!(busy.wait().await, Some(Err(_))));
     held(&keys, digest(0), digest(1)).await.finish(reply());
     assert!(matches!(claim(&keys, digest(0), digest(1)).await, Claim::Done(_)));

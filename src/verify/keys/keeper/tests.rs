@@ -14,10 +14,10 @@ use crate::domain::outcome::Outcome;
 use crate::domain::personal::Secret;
 use crate::providers::Credential;
 use crate::providers::source::{Step, Trouble};
-use crate::verify::client::{Clients, Outbound};
-use crate::verify::dns::{Names, System};
 use crate::verify::keys::{Given, Keys, is_about_the_key};
-use crate::verify::record::Metrics;
+use crate::verify::metrics::Metrics;
+use crate::verify::outbound::client::{Clients, Outbound};
+use crate::verify::outbound::dns::{Names, System};
 
 const PATIENCE: Duration = Duration::from_secs(2);
 

@@ -1,0 +1,73 @@
+//! Keys: how they are configured, shown and recognised.
+//!
+//! Keys are kept as SHA-256 only. A presented key is hashed and looked up by its hash, so neither the lookup nor the
+//! comparison depends on how much of a key is right.
+
+use http::HeaderValue;
+use jiff::Timestamp;
+use serde::Deserialize;
+
+/// What every key begins with that `idgate key new` makes, so that one is recognised wherever it turns up.
+pub const KEY_PREFIX: &str = "idg_";
+
+/// One key of a client or an operator.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyConfig {
+    /// Public: it stands in logs.
+    pub id: String,
+    /// SHA-256 of the key, 64 hexadecimal digits.
+    pub sha256: String,
+    /// From then on it is refused (RFC 3339).
+    #[serde(default)]
+    pub expires: Option<Timestamp>,
+}
+
+/// All mistakes of a list of keys, as (key, what is wrong and what to write).
+pub(in crate::server) fn validate_keys(keys: &[KeyConfig]) -> Vec<(String, String)> {
+    let mut mistakes = Vec::new();
+    for (index, key) in keys.iter().enumerate() {
+        if parse_hash(&key.sha256).is_none() {
+            let text = "is not a SHA-256 in 64 hexadecimal digits; `idgate key new CLIENT` prints one".to_owned();
+            mistakes.push((format!("keys[{index}].sha256"), text));
+        }
+        if key.id.is_empty() || key.id.len() > 64 || !key.id.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let text = "must be 1 to 64 visible ASCII characters; it stands in logs".to_owned();
+            mistakes.push((format!("keys[{index}].id"), text));
+        }
+    }
+    mistakes
+}
+
+/// The key of `Authorization: Bearer <key>`.
+pub(in crate::server) fn bearer(value: &HeaderValue) -> Option<&[u8]> {
+    let (scheme, key) = value.as_bytes().split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii()).filter(|key| !key.is_empty())
+}
+
+/// Whether a client's key is in a text that is about to be written down.
+pub(in crate::server) fn holds_key(text: &str) -> bool {
+    text.contains(KEY_PREFIX)
+}
+
+/// A SHA-256 in 64 hexadecimal digits.
+pub(in crate::server) fn parse_hash(text: &str) -> Option<[u8; 32]> {
+    let mut hash = [0; 32];
+    hex::decode_to_slice(text, &mut hash).ok()?;
+    Some(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_is_64_digits_and_nothing_that_a_number_may_have_beside() {
+        let digits = "0123456789abcdef".repeat(4);
+        assert_eq!(parse_hash(&digits).map(|hash| (hash[0], hash[31])), Some((0x01, 0xef)));
+        assert_eq!(parse_hash(&digits.to_uppercase()), parse_hash(&digits));
+        for bad in [digits.replacen("01", "+1", 1), digits.replacen("01", " 1", 1), "a".repeat(63), "é".repeat(32)] {
+            assert_eq!(parse_hash(&bad), None, "{bad}");
+        }
+    }
+}

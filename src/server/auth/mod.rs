@@ -1,0 +1,10 @@
+//! Who asks, and may they: callers' keys and certificates, rights, rates, issued keys, operators.
+
+pub mod callers;
+pub mod certificates;
+pub mod expiry;
+pub mod issued_keys;
+pub mod key_config;
+pub mod operators;
+pub(in crate::server) mod rate;
+pub mod rights;

@@ -1,0 +1,126 @@
+//! Who may look and act on the admin listener: operators, known by key or certificate.
+//!
+//! Invariant: with operators configured every admin route asks for one, but for those of [`OPEN`]; without any the
+//! listener is on loopback, which the configuration sees to. Each request carries its [`Operator`] as an extension, so that
+//! what is done can be logged with a name.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use http::{Extensions, HeaderMap, header};
+use jiff::Timestamp;
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+use super::certificates::{CertificateConfig, Certificates, Owner, refusal};
+use super::key_config::{KeyConfig, bearer, parse_hash, validate_keys};
+use crate::server::http::problem::Problem;
+use crate::server::listener::tls::PeerCertificate;
+
+/// What answers to anybody: whoever restarts or balances has no key, and learns nothing.
+pub const OPEN: [&str; 2] = ["/livez", "/readyz"];
+
+/// Section `[operators.NAME]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OperatorConfig {
+    /// Its keys; two at a time allow rotation.
+    #[serde(default)]
+    pub keys: Vec<KeyConfig>,
+    /// Its certificates.
+    #[serde(default)]
+    pub certificates: Vec<CertificateConfig>,
+}
+
+/// Everyone who may operate.
+#[derive(Debug, Default)]
+pub struct Operators {
+    keys: HashMap<[u8; 32], Key>,
+    certificates: Certificates<Operator>,
+    local: Option<Arc<Operator>>,
+}
+
+#[derive(Debug)]
+struct Key {
+    expires: Option<Timestamp>,
+    operator: Arc<Operator>,
+}
+
+/// Who operates: an extension of each request on the admin listener.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Operator {
+    /// Its name in the configuration; `local` when none is configured and whoever reaches the listener may.
+    pub name: Arc<str>,
+}
+
+impl OperatorConfig {
+    /// All mistakes, as (key, what is wrong and what to write).
+    pub fn validate(&self) -> Vec<(String, String)> {
+        let mut mistakes = validate_keys(&self.keys);
+        mistakes.extend(CertificateConfig::validate(&self.certificates));
+        if self.keys.is_empty() && self.certificates.is_empty() {
+            let text = "is empty, and so is `certificates`; `idgate key new NAME` prints a line for it";
+            mistakes.push(("keys".to_owned(), text.to_owned()));
+        }
+        mistakes
+    }
+}
+
+impl Operators {
+    /// The operators of the configuration.
+    pub fn new(configured: &BTreeMap<String, OperatorConfig>) -> Self {
+        let mut all = Self::default();
+        for (name, config) in configured {
+            let operator = Arc::new(Operator { name: Arc::from(&**name) });
+            for key in &config.keys {
+                if let Some(hash) = parse_hash(&key.sha256) {
+                    all.keys.insert(hash, Key { expires: key.expires, operator: Arc::clone(&operator) });
+                }
+            }
+            all.certificates.add(&config.certificates, &operator);
+        }
+        if configured.is_empty() {
+            all.local = Some(Arc::new(Operator { name: Arc::from("local") }));
+        }
+        all
+    }
+
+    /// Who sent a request with these headers, over a connection with these extensions.
+    ///
+    /// # Errors
+    /// `unauthenticated` without a good key or a known certificate.
+    pub fn identify(
+        &self,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+        now: Timestamp,
+    ) -> Result<Arc<Operator>, Box<Problem>> {
+        if let Some(local) = &self.local {
+            return Ok(Arc::clone(local));
+        }
+        // Looked up by its hash, so that neither the time nor anything else tells how much of a key is right.
+        if let Some(key) = headers.get(header::AUTHORIZATION).and_then(bearer) {
+            let hash: [u8; 32] = Sha256::digest(key).into();
+            let known = self.keys.get(&hash).filter(|key| key.expires.is_none_or(|end| now < end));
+            return known.map(|key| Arc::clone(&key.operator)).ok_or_else(|| refusal(BAD_KEY));
+        }
+        match extensions.get::<PeerCertificate>().map(|certificate| self.certificates.owner(certificate)) {
+            Some(Owner::One(operator, _)) => Ok(Arc::clone(operator)),
+            Some(Owner::Nobody | Owner::Several) => Err(refusal(UNKNOWN)),
+            None => Err(refusal(MISSING)),
+        }
+    }
+}
+
+const MISSING: (&str, &str) = (
+    "operator_missing",
+    "send `Authorization: Bearer <key>` with the key of an operator, or connect with an operator's certificate",
+);
+const BAD_KEY: (&str, &str) = (
+    "operator_unknown",
+    "send the key of an operator of a [operators.NAME] section that has not expired; a client's key opens nothing here",
+);
+const UNKNOWN: (&str, &str) = (
+    "certificate_unknown",
+    "the certificate is valid, but is not that of one operator; have it added under `certificates`, or send a key",
+);

@@ -1,0 +1,170 @@
+//! What a client may demand beside an answer, and how much of it a day.
+//!
+//! Invariant: a right is checked before anything is called, and what is refused is answered, logged and counted like
+//! any other refusal. To add a right: its field in `ClientConfig`, a line in `config/default.toml`, its check here.
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::civil::Date;
+
+use crate::domain::clock::Clock;
+use crate::server::auth::callers::ClientConfig;
+use crate::server::http::{code::Code, problem::Problem};
+use crate::storage::LONGEST_LIFETIME;
+use crate::verify::Freshness;
+
+/// What a client may demand.
+#[derive(Debug, Clone, Copy)]
+pub struct Rights {
+    no_cache: bool,
+    longest_max_age: Option<Duration>,
+    include_person: bool,
+}
+
+/// The questions of one client and day. A reload hands the count on.
+#[derive(Debug)]
+pub(in crate::server) struct Day {
+    cap: Option<NonZeroU32>,
+    used: Arc<Mutex<Used>>,
+}
+
+/// The day in China, and the questions on it.
+#[derive(Debug, Default)]
+struct Used {
+    day: Date,
+    questions: u32,
+}
+
+impl Rights {
+    /// Those of a section.
+    pub(in crate::server) const fn of(config: &ClientConfig) -> Self {
+        let ClientConfig { no_cache, longest_max_age, include_person, .. } = config;
+        Self { no_cache: *no_cache, longest_max_age: *longest_max_age, include_person: *include_person }
+    }
+
+    /// All of them: for whoever asks where no client is configured.
+    pub(in crate::server) const ALL: Self = Self { no_cache: true, longest_max_age: None, include_person: true };
+
+    /// The freshness that this client gets when it asks for `asked`.
+    ///
+    /// # Errors
+    /// `forbidden` if it demands a call where an answer may be remembered, and must not. Only what never calls
+    /// (`only-if-cached`) may be combined with such a demand.
+    pub fn freshness(self, asked: Freshness) -> Result<Freshness, Box<Problem>> {
+        // No answer is given that is older than this anyway, so that asking for it forces nothing.
+        let harmless = self.longest_max_age.unwrap_or(LONGEST_LIFETIME);
+        let forces = asked.no_cache || asked.max_age.is_some_and(|age| age < harmless);
+        if forces && !asked.only_if_cached && !self.no_cache {
+            let detail = format!(
+                "`Cache-Control: no-cache`, and `max-age` below {} seconds, would force a call, which this client may \
+                 not; leave it out, or have `no_cache = true` set in its section",
+                harmless.as_secs()
+            );
+            return Err(refused("", "no_cache", &detail));
+        }
+        Ok(Freshness { oldest: self.longest_max_age, ..asked })
+    }
+
+    /// Whether an answer may have what the number tells.
+    ///
+    /// # Errors
+    /// `forbidden` if it is asked for and may not be.
+    pub fn person(self, asked: bool) -> Result<(), Box<Problem>> {
+        if asked && !self.include_person {
+            let detail = "must be false or left out: this client may not have it; or have `include_person = true` set \
+                          in its section";
+            return Err(refused("/include_person", "include_person", detail));
+        }
+        Ok(())
+    }
+}
+
+fn refused(pointer: &str, reason: &'static str, detail: &str) -> Box<Problem> {
+    Box::new(Problem::new(Code::Forbidden).with_error(pointer, reason, detail))
+}
+
+impl Day {
+    /// A day that goes on from `before`.
+    pub(in crate::server) fn new(cap: Option<NonZeroU32>, before: Option<&Self>) -> Self {
+        Self { cap, used: before.map(|before| Arc::clone(&before.used)).unwrap_or_default() }
+    }
+
+    /// Counts a question.
+    ///
+    /// # Errors
+    /// `rate_limited` until the next day begins in China, if the cap is reached.
+    pub(in crate::server) fn count(&self, clock: &Clock) -> Result<(), Box<Problem>> {
+        let Some(cap) = self.cap else { return Ok(()) };
+        let today = clock.today_in_china();
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.day != today {
+            *used = Used { day: today, questions: 0 };
+        }
+        if used.questions >= cap.get() {
+            let detail = format!(
+                "this client has asked the {cap} questions of its day (`daily_cap`); the next day begins at midnight \
+                 in China"
+            );
+            let problem = Problem::new(Code::RateLimited).with_error("", "daily_cap", &detail);
+            return Err(Box::new(problem.with_retry_after(clock.until_tomorrow_in_china())));
+        }
+        used.questions += 1;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn rights(no_cache: bool, longest_max_age: Option<Duration>) -> Rights {
+        Rights { no_cache, longest_max_age, include_person: true }
+    }
+
+    fn at_most(age: Duration) -> Freshness {
+        Freshness { max_age: Some(age), ..Freshness::default() }
+    }
+
+    #[test]
+    fn nothing_forces_a_call_without_the_right_to() {
+        let (none, no_cache) = (Freshness::default(), Freshness { no_cache: true, ..Freshness::default() });
+        let may = |asked| rights(false, None).freshness(asked).is_ok();
+        assert!(may(none) && may(at_most(LONGEST_LIFETIME)) && may(at_most(Duration::MAX)));
+        for asked in [no_cache, at_most(Duration::ZERO), at_most(LONGEST_LIFETIME - MINUTE)] {
+            assert!(!may(asked), "{asked:?}");
+            assert!(may(Freshness { only_if_cached: true, ..asked }), "{asked:?} never calls");
+            assert!(rights(true, None).freshness(asked).is_ok());
+        }
+        // An answer as fresh as the client always gets is no demand.
+        let capped = |age| rights(false, Some(MINUTE)).freshness(at_most(age)).is_ok();
+        assert!(capped(MINUTE) && !capped(MINUTE - Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn whoever_asks_for_older_answers_than_it_may_have_gets_no_older_ones() {
+        for asked in [Freshness::default(), at_most(60 * MINUTE), at_most(MINUTE)] {
+            let given = rights(true, Some(MINUTE)).freshness(asked).unwrap();
+            assert!(given.accepts(MINUTE) && !given.accepts(MINUTE + Duration::from_millis(1)), "{asked:?}");
+        }
+        assert!(!rights(true, Some(MINUTE)).freshness(at_most(Duration::ZERO)).unwrap().accepts(MINUTE));
+    }
+
+    #[test]
+    fn a_day_has_so_many_questions_and_begins_at_midnight_in_china() {
+        let at = |text: &str| Clock::fixed(text.parse().unwrap());
+        let day = Day::new(NonZeroU32::new(2), None);
+        let evening = at("2026-11-25T15:59:00Z");
+        assert!(day.count(&evening).is_ok() && day.count(&evening).is_ok());
+        let refused = serde_json::to_value(&*day.count(&evening).unwrap_err()).unwrap();
+        assert_eq!((&refused["code"], &refused["retry_after_seconds"]), (&"rate_limited".into(), &60.into()));
+        assert_eq!(refused["errors"][0]["reason"], "daily_cap");
+        // A reload changes the cap, and not what was asked.
+        let (narrow, wide) = (Day::new(NonZeroU32::new(1), Some(&day)), Day::new(NonZeroU32::new(3), Some(&day)));
+        assert!(narrow.count(&evening).is_err() && wide.count(&evening).is_ok() && wide.count(&evening).is_err());
+        assert!(day.count(&at("2026-11-25T16:00:00Z")).is_ok());
+    }
+}

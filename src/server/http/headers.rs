@@ -1,0 +1,212 @@
+//! What the standard request headers ask for. Unknown directives are ignored, as their RFCs want; what is broken is
+//! refused where ignoring it could cost money.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+
+use crate::domain::id_number::holds_number;
+use crate::server::auth::key_config;
+use crate::server::http::{code::Code, problem::Problem};
+use crate::verify::Freshness;
+
+/// `Idempotency-Key` (IETF draft).
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// `X-Request-Id`.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// What is left of the client's rate (IETF draft).
+pub const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+/// The client's rate (IETF draft).
+pub const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// How memory took part (RFC 9211).
+pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+/// Which preference was honoured (RFC 7240).
+pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+/// That an answer is a replay.
+pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// The directives of `Cache-Control` (RFC 9111) that a question can have.
+pub fn freshness(headers: &HeaderMap) -> Freshness {
+    let mut freshness = Freshness::default();
+    for directive in directives(headers, &header::CACHE_CONTROL, ',') {
+        let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
+        match name.trim().to_ascii_lowercase().as_str() {
+            "no-cache" => freshness.no_cache = true,
+            "only-if-cached" => freshness.only_if_cached = true,
+            "max-age" => {
+                // A value that cannot be read asks for the freshest answer, not for the stalest (RFC 9111, 4.2.1).
+                let age = seconds(value).unwrap_or(Duration::ZERO);
+                freshness.max_age = Some(freshness.max_age.map_or(age, |known: Duration| known.min(age)));
+            }
+            _ => {}
+        }
+    }
+    freshness
+}
+
+/// `Prefer: wait=N` (RFC 7240): how many seconds the caller waits.
+pub fn patience(headers: &HeaderMap) -> Option<Duration> {
+    directives(headers, &PREFER, ',').flat_map(|preference| preference.split(';')).find_map(|preference| {
+        let (name, value) = preference.split_once('=')?;
+        let wanted = name.trim().eq_ignore_ascii_case("wait");
+        wanted.then(|| seconds(value)).flatten()
+    })
+}
+
+/// A number of seconds. One too large to be held is the largest that can be (RFC 9111, 1.2.2), and not a mistake: it asks
+/// for any age, and a fresh answer instead would be billed.
+fn seconds(value: &str) -> Option<Duration> {
+    let text = value.trim().trim_matches('"');
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| Duration::from_secs(text.parse().unwrap_or(u64::MAX)))
+}
+
+/// The idempotency key, if the caller sent one.
+///
+/// # Errors
+/// When it is empty, longer than 255, or not visible ASCII: ignoring it would break the caller's promise to itself.
+pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Box<Problem>> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let (first, second) = (values.next(), values.next());
+    let Some(value) = first else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default().trim().trim_matches('"');
+    let sound = second.is_none() && !text.is_empty() && text.len() <= 255;
+    if sound && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(Some(text.to_owned()));
+    }
+    let detail = "the header Idempotency-Key must be sent once, with 1 to 255 visible ASCII characters, such as a UUID";
+    Err(Box::new(Problem::new(Code::MalformedRequest).with_error("", "bad_idempotency_key", detail)))
+}
+
+/// The bytes of a request's head, as it was sent.
+pub fn size(method: &Method, uri: &Uri, headers: &HeaderMap) -> usize {
+    let target = uri.path().len() + uri.query().map_or(0, |query| query.len() + 1);
+    // HTTP/2 has it among the parts of the target, HTTP/1.1 in a header.
+    let host = uri.authority().map_or(0, |host| "host: \r\n".len() + host.as_str().len());
+    // The method and the target with two spaces and the version, then lines with a colon, a space and a line end.
+    let lines: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    method.as_str().len() + target + host + "  HTTP/1.1\r\n".len() + lines + 2
+}
+
+/// The caller's own request id, if it is fit for logs: at most 128 of `A-Z a-z 0-9 - _ . :`, no run of 15 or more digits,
+/// which could be an ID number, no such number set apart by separators, and nothing that looks like a key of ours.
+pub fn request_id(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(X_REQUEST_ID)?.to_str().ok()?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
+    let longest_digits = text.split(|c: char| !c.is_ascii_digit()).map(str::len).max().unwrap_or(0);
+    let sound = (1..=128).contains(&text.len()) && text.bytes().all(plain) && longest_digits < 15;
+    let sound = sound && !holds_number(text) && !key_config::holds_key(text);
+    sound.then(|| text.to_owned())
+}
+
+/// The trace id of a well-formed `traceparent` (W3C Trace Context).
+pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
+    let mut parts = headers.get(TRACEPARENT)?.to_str().ok()?.split('-');
+    let (_version, trace) = (parts.next()?, parts.next()?);
+    let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    (trace.len() == 32 && trace.bytes().all(hex) && trace.bytes().any(|byte| byte != b'0')).then_some(trace)
+}
+
+/// Whether the caller takes JSON.
+pub fn accepts_json(headers: &HeaderMap) -> bool {
+    accepts(headers, "application/json")
+}
+
+/// Whether the caller takes this kind of `application/…`.
+pub fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
+    let mut ranges = directives(headers, &header::ACCEPT, ',').peekable();
+    ranges.peek().is_none()
+        || ranges.any(|range| {
+            let mut parts = range.split(';').map(str::trim);
+            let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
+            let refused = parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
+            !refused && (matches!(kind.as_str(), "*/*" | "application/*") || kind == wanted)
+        })
+}
+
+/// Whether the body claims to be JSON.
+pub fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// A header value made of our own text.
+pub fn value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
+}
+
+fn directives<'a>(headers: &'a HeaderMap, name: &HeaderName, by: char) -> impl Iterator<Item = &'a str> {
+    headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(move |value| value.split(by))
+        .map(str::trim)
+        .filter(|directive| !directive.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, value.parse().unwrap())])
+    }
+
+    #[test]
+    fn cache_control_is_read_as_its_rfc_says() {
+        let of = |text: &str| freshness(&with(header::CACHE_CONTROL, text));
+        assert_eq!(of("no-store, foo=1"), Freshness::default());
+        assert!(of("No-Cache").no_cache);
+        assert!(of("only-if-cached").only_if_cached);
+        assert_eq!(of("max-age=60").max_age, Some(Duration::from_secs(60)));
+        assert_eq!(of("max-age=60, max-age=5").max_age, Some(Duration::from_secs(5)));
+        assert_eq!(of("max-age=soon").max_age, Some(Duration::ZERO));
+        assert_eq!(of("max-age=-1").max_age, Some(Duration::ZERO));
+        assert!(of("max-age=99999999999999999999").accepts(Duration::from_secs(86_400)), "any age, and not none");
+    }
+
+    #[test]
+    fn a_host_counts_alike_in_both_protocols() {
+        let host = with(header::HOST, "idgate.example");
+        let plain = size(&Method::POST, &Uri::from_static("/v1/verify"), &host);
+        let absolute = Uri::from_static("https://idgate.example/v1/verify");
+        assert_eq!(size(&Method::POST, &absolute, &HeaderMap::new()), plain);
+    }
+
+    #[test]
+    fn prefer_wait_is_found_among_others() {
+        let of = |text: &str| patience(&with(PREFER, text));
+        assert_eq!(of("respond-async, wait=3"), Some(Duration::from_secs(3)));
+        assert_eq!(of("respond-async; wait=10"), Some(Duration::from_secs(10)));
+        assert_eq!(of("wait=soon"), None);
+        assert!(of("wait=18446744073709551616") > Some(Duration::from_secs(86_400)), "as long as it may");
+    }
+
+    #[test]
+    fn a_request_id_cannot_carry_a_number_into_logs() {
+        assert!(request_id(&with(X_REQUEST_ID, "a1b2-c3.d4:e5")).is_some());
+        assert!(request_id(&with(X_REQUEST_ID, "11010519491231002X")).is_none());
+        for apart in
+            ["110105-19491231-002X", "110105.1949.1231.002x", "pay:11010519491231-002X:1", "1-1-0105-19491231-002-X"]
+        {
+            assert!(request_id(&with(X_REQUEST_ID, apart)).is_none(), "{apart}");
+        }
+        // A day like any other, and not somebody's: the check character is wrong.
+        assert!(request_id(&with(X_REQUEST_ID, "110105-19491231-0021")).is_some());
+        assert!(request_id(&with(X_REQUEST_ID, "a b")).is_none());
+        assert!(request_id(&with(X_REQUEST_ID, "idg_c3ludGhldGlj")).is_none(), "a key sent in the wrong header");
+    }
+
+    #[test]
+    fn json_is_accepted_unless_it_is_refused() {
+        let of = |text: &str| accepts_json(&with(header::ACCEPT, text));
+        assert!(accepts_json(&HeaderMap::new()));
+        assert!(of("text/html, application/json;q=0.5"));
+        assert!(of("*/*"));
+        assert!(!of("text/html"));
+        assert!(!of("application/json;q=0"));
+    }
+}

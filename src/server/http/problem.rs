@@ -1,0 +1,194 @@
+//! Failures as documents (RFC 9457): the only file that turns an error into HTTP.
+//!
+//! Invariant: a problem names members and remedies, never a value; it holds no text of a provider's. The
+//! codes are in `code`.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{HeaderValue, Response, StatusCode, header};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::server::api::reply::AttemptDocument;
+use crate::server::http::code::Code;
+use crate::verify::enumeration::Kind;
+use crate::verify::{Failure, FailureKind};
+
+/// One mistake in the request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct MemberError {
+    /// Which member, as a JSON pointer; empty for the document as a whole.
+    #[schema(example = "/id_number")]
+    pub pointer: String,
+    /// The rule that it breaks, from a closed set.
+    #[schema(example = "bad_checksum")]
+    pub reason: &'static str,
+    /// What to do.
+    pub detail: String,
+}
+
+/// An answer that is not a verdict.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Problem {
+    /// Identifies the kind of problem; the same for the same `code`.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:idgate:problem:invalid_id_number")]
+    kind: String,
+    /// The kind in a few words.
+    title: &'static str,
+    /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    /// What happened this time, and what to do.
+    detail: String,
+    /// The word to branch on.
+    code: Code,
+    /// The `X-Request-Id` of this answer.
+    request_id: String,
+    /// Whether the same request may succeed later.
+    retryable: bool,
+    /// The earliest time that helps, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    retry_after_seconds: Option<u64>,
+    /// The mistakes, one by one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<MemberError>,
+    /// What was tried at the providers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    attempts: Vec<AttemptDocument>,
+    /// Whether a provider may have charged for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    may_have_been_billed: Option<bool>,
+}
+
+impl Problem {
+    /// A problem with the standard text of its code.
+    pub fn new(code: Code) -> Self {
+        let row = code.row();
+        Self {
+            kind: format!("urn:idgate:problem:{}", row.word),
+            title: row.title,
+            status: row.status.as_u16(),
+            detail: row.detail.to_owned(),
+            code,
+            request_id: String::new(),
+            retryable: row.retryable,
+            retry_after_seconds: None,
+            errors: Vec::new(),
+            attempts: Vec::new(),
+            may_have_been_billed: None,
+        }
+    }
+
+    /// The same, with the mistakes one by one.
+    pub fn with_errors(self, errors: Vec<MemberError>) -> Self {
+        Self { errors, ..self }
+    }
+
+    /// The same, with one mistake.
+    pub fn with_error(self, pointer: &str, reason: &'static str, detail: &str) -> Self {
+        self.with_errors(vec![MemberError { pointer: pointer.to_owned(), reason, detail: detail.to_owned() }])
+    }
+
+    /// The same, with the earliest time that helps, rounded up to whole seconds.
+    pub fn with_retry_after(self, after: Duration) -> Self {
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        Self { retry_after_seconds: Some(seconds.max(1)), ..self }
+    }
+
+    /// The same, of a question whose call may be under way.
+    pub fn perhaps_billed(self) -> Self {
+        Self { may_have_been_billed: Some(true), ..self }
+    }
+
+    /// The same, as the answer to the request of this id.
+    pub fn with_request_id(self, request_id: &str) -> Self {
+        Self { request_id: request_id.to_owned(), ..self }
+    }
+
+    /// The word to branch on.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// Whether a provider may have charged for it, as far as is known.
+    pub fn may_have_been_billed(&self) -> bool {
+        self.may_have_been_billed == Some(true)
+    }
+
+    /// The rule that the first mistake breaks, for the log line.
+    pub fn reason(&self) -> Option<&'static str> {
+        self.errors.first().map(|error| error.reason)
+    }
+
+    /// The earliest time that helps, where it is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after_seconds.map(Duration::from_secs)
+    }
+
+    /// What was tried, for the log line.
+    pub fn attempts(&self) -> &[AttemptDocument] {
+        &self.attempts
+    }
+
+    /// The answer that carries this problem.
+    pub fn to_response(&self, request_id: &str) -> Response<Body> {
+        let document = self.clone().with_request_id(request_id);
+        let status = self.code.status();
+        // Serializing a struct of strings and numbers cannot fail; an empty body is still a valid answer.
+        let mut response = Response::new(Body::from(serde_json::to_vec(&document).unwrap_or_default()));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.retry_after_seconds {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"idgate\""));
+        }
+        response
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        let code = match failure.kind {
+            FailureKind::UnsupportedDocument => Code::UnsupportedDocument,
+            FailureKind::RejectedByProvider => Code::RejectedByProvider,
+            FailureKind::SubjectThrottled => Code::SubjectThrottled,
+            FailureKind::NoProviderAvailable => Code::NoProviderAvailable,
+            FailureKind::ProviderFailure => Code::ProviderFailure,
+            FailureKind::OutcomeUnknown => Code::OutcomeUnknown,
+            FailureKind::NotCached => Code::NotCached,
+            FailureKind::EnumerationSuspected(_) => Code::EnumerationSuspected,
+            FailureKind::BudgetExhausted => Code::BudgetExhausted,
+            FailureKind::LedgerUnavailable => Code::LedgerUnavailable,
+            FailureKind::Internal => Code::Internal,
+        };
+        let plain = match failure.kind {
+            FailureKind::EnumerationSuspected(kind) => {
+                let (pointer, detail) = match kind {
+                    Kind::NamesPerNumber => ("/name", "this client has tried too many names for this number"),
+                    Kind::NumbersPerClient => ("/id_number", "this client has asked about too many numbers"),
+                };
+                Self::new(code).with_error(pointer, kind.as_str(), detail)
+            }
+            _ => Self::new(code),
+        };
+        // Asking again joins the call or finds its answer, so soon is fine.
+        let soon = (code == Code::OutcomeUnknown).then_some(Duration::from_secs(1));
+        let timed = match failure.retry_after.or(soon) {
+            Some(after) => plain.with_retry_after(after),
+            None => plain,
+        };
+        Self {
+            may_have_been_billed: Some(failure.may_have_been_billed()),
+            attempts: failure.attempts.iter().map(AttemptDocument::from).collect(),
+            ..timed
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! A stream that forgets what was read from it.
+//!
+//! Who parses what a client sends reads into the buffer that the last request was in: TLS always does, and opens records
+//! in place; HTTP does when nothing uses that request any more. So a name and a number would stay in memory for as long
+//! as their sender keeps the connection. Here the room for the next request is wiped when there is nothing to read into
+//! it. That is enough: the room begins where the last request began, or it is elsewhere, and then the allocator wipes
+//! the old one in the end.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// What a parser reads from: hyper, and under it TLS, which opens records in the buffer that it read them into.
+#[derive(Debug)]
+pub(super) struct ZeroizingIo<S> {
+    stream: S,
+    /// So many bytes were read since the room was wiped.
+    read: usize,
+}
+
+impl<S> ZeroizingIo<S> {
+    pub(super) fn new(stream: S) -> Self {
+        Self { stream, read: 0 }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for ZeroizingIo<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, into);
+        if read.is_ready() {
+            self.read += into.filled().len() - before;
+        } else if self.read > 0 {
+            let room = self.read.min(into.remaining());
+            into.initialize_unfilled_to(room).fill(0);
+            self.read = 0;
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for ZeroizingIo<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    async fn poll_once<S: AsyncRead + Unpin>(stream: &mut S, room: &mut [u8]) -> Poll<usize> {
+        poll_fn(|cx| {
+            let mut into = ReadBuf::new(room);
+            let read = Pin::new(&mut *stream).poll_read(cx, &mut into);
+            Poll::Ready(read.map(|_| into.filled().len()))
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn what_was_read_is_wiped_when_there_is_nothing_more() {
+        let (mut client, server) = tokio::io::duplex(64);
+        let mut stream = ZeroizingIo::new(server);
+        let mut room = [b'-'; 32];
+        client.write_all(b"name and number").await.unwrap();
+        assert_eq!(poll_once(&mut stream, &mut room).await, Poll::Ready(15));
+        assert_eq!(&room[..16], b"name and number-");
+        assert_eq!(poll_once(&mut stream, &mut room).await, Poll::Pending);
+        assert_eq!(&room[..16], b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0-");
+        // Once is enough.
+        room.fill(b'-');
+        assert_eq!(poll_once(&mut stream, &mut room).await, Poll::Pending);
+        assert_eq!(room, [b'-'; 32]);
+    }
+}

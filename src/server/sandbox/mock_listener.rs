@@ -1,0 +1,149 @@
+//! The loopback socket of one endpoint, and its connections.
+//!
+//! Invariant: a shut door refuses connections at once and reopens on the same port; what a connection was cut by
+//! ([`Cut`]) is what its client sees. The production listener is not used here, because it must never break a
+//! connection on purpose.
+
+use std::error::Error as _;
+use std::future::poll_fn;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+/// How long to wait after the system could not give us a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How a simulator ends a connection instead of answering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Cut {
+    /// With a TCP reset.
+    #[error("the sandbox resets this connection")]
+    Reset,
+    /// With an orderly close and no answer.
+    #[error("the sandbox closes this connection")]
+    Close,
+}
+
+/// Whoever answers behind doors.
+pub(super) trait Host: Send + Sync + 'static {
+    /// Its doors.
+    fn doors(&self) -> &[MockListener];
+
+    /// Answers one request that came in through the door of this index.
+    fn answer(
+        &self,
+        mock_listener: usize,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<Body>, Cut>> + Send;
+}
+
+/// A listening socket that can be shut and opened again.
+#[derive(Debug)]
+pub(super) struct MockListener {
+    addr: SocketAddr,
+    socket: Mutex<Option<TcpListener>>,
+    changed: Notify,
+}
+
+impl MockListener {
+    /// Opens a door on a free loopback port.
+    pub(super) fn bind() -> io::Result<Self> {
+        let socket = listen((Ipv4Addr::LOCALHOST, 0).into())?;
+        Ok(Self { addr: socket.local_addr()?, socket: Mutex::new(Some(socket)), changed: Notify::new() })
+    }
+
+    pub(super) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Refuses new connections from now on; the established ones are cut a moment later.
+    pub(super) fn shut(&self) {
+        self.with_socket(|socket| *socket = None);
+        self.changed.notify_one();
+    }
+
+    /// Listens again on the same port.
+    pub(super) fn open(&self) -> io::Result<()> {
+        self.with_socket(|socket| {
+            if socket.is_none() {
+                *socket = Some(listen(self.addr)?);
+            }
+            Ok(())
+        })
+        .inspect(|()| self.changed.notify_one())
+    }
+
+    fn is_shut(&self) -> bool {
+        self.with_socket(|socket| socket.is_none())
+    }
+
+    /// The next connection; none comes through a shut door.
+    async fn accept(&self) -> io::Result<TcpStream> {
+        poll_fn(|cx| {
+            self.with_socket(|socket| match socket {
+                Some(socket) => socket.poll_accept(cx).map_ok(|(stream, _)| stream),
+                None => Poll::Pending,
+            })
+        })
+        .await
+    }
+
+    fn with_socket<T>(&self, work: impl FnOnce(&mut Option<TcpListener>) -> T) -> T {
+        work(&mut self.socket.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = std::net::TcpListener::bind(addr)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket)
+}
+
+/// Serves one door of `host` until `stop`, which cuts what is still open.
+pub(super) async fn serve<H: Host>(host: Arc<H>, index: usize, stop: CancellationToken) {
+    let Some(mock_listener) = host.doors().get(index) else { return };
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return mock_listener.shut(),
+            () = mock_listener.changed.notified() => if mock_listener.is_shut() { connections.abort_all() },
+            Some(_) = connections.join_next() => {}
+            accepted = mock_listener.accept() => match accepted {
+                Ok(stream) => { connections.spawn(converse(stream, host.clone(), index)); }
+                Err(_) => sleep(ACCEPT_PAUSE).await,
+            }
+        }
+    }
+}
+
+async fn converse<H: Host>(stream: TcpStream, host: Arc<H>, index: usize) {
+    // A drip must leave byte by byte.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let host = host.clone();
+        Box::pin(async move { host.answer(index, request).await })
+    });
+    let mut connection = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
+    let ended = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+    let stream = connection.into_parts().io.into_inner();
+    let cut = ended.as_ref().err().and_then(|error| error.source()?.downcast_ref::<Cut>());
+    if cut == Some(&Cut::Reset) {
+        // Closing with zero linger throws away what is unsent and resets.
+        let _ = stream.set_zero_linger();
+    }
+}

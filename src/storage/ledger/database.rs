@@ -1,0 +1,225 @@
+//! The embedded back end, writing: one file, one connection. (`read` is the other half.)
+//!
+//! Invariants: entries are appended in one transaction or not at all, and are on the disk when [`Store::append`] returns
+//! (write-ahead log, `synchronous = FULL`); an id is written once; a transaction is begun only by the writer, which nobody
+//! cancels. The statements are those of PostgreSQL too; only the schema is this engine's.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::sqlite::{Sqlite, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, QueryBuilder, Row, SqlSafeStr};
+use uuid::Uuid;
+
+use super::chain_hash::Seal;
+use super::entry::Entry;
+use super::error::OpenError;
+
+/// So long a statement waits for another process that holds the file; then entries stay in the spool.
+const BUSY: Duration = Duration::from_millis(250);
+
+/// Rows of one statement: as many as there are, of these numbers, so that few statements are ever parsed. Each is a way to
+/// the database's thread and back, and a copy of all pages that it touches.
+const AT_ONCE: [usize; 4] = [512, 64, 8, 1];
+
+/// The memory for pages of the connection that writes, in KiB (it is the sign that says so).
+const CACHE: &str = "-16384";
+
+/// The connection that writes.
+#[derive(Debug)]
+pub(super) struct Store {
+    path: PathBuf,
+    /// None after it has failed, until it is opened again.
+    connection: Option<SqliteConnection>,
+    /// The last entry, if it is known.
+    last: Option<(i64, Seal)>,
+}
+
+pub(super) fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY)
+        // Statements are told to nobody, least of all with what is bound to them.
+        .disable_statement_logging()
+}
+
+fn migrations() -> Migrator {
+    let one = |version, name: &'static str, text: &'static str| {
+        Migration::new(version, name.into(), MigrationType::Simple, text.into_sql_str(), false)
+    };
+    Migrator::with_migrations(vec![
+        one(1, "entries", include_str!("schema.sql")),
+        one(2, "idempotency keys", include_str!("schema_keys.sql")),
+        one(3, "spent", include_str!("spent.sql")),
+        one(4, "indexes", include_str!("indexes.sql")),
+    ])
+}
+
+impl Store {
+    /// Opens the file, makes it if it is not there, and finds its end.
+    pub(super) async fn open(path: &Path) -> Result<Self, OpenError> {
+        let mut store = Self { path: path.to_owned(), connection: None, last: None };
+        let failed = |error| OpenError::database(path, error);
+        let mut connection = connect(path).await.map_err(failed)?;
+        migrations().run(&mut connection).await.map_err(|error| match error {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => failed(error),
+            _ => OpenError::Foreign(path.to_owned()),
+        })?;
+        // Found out now, not with the first answer: a file that can be read and not be written.
+        let mut probe = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+        sqlx::query("DELETE FROM removed WHERE seq < 0").execute(&mut *probe).await.map_err(failed)?;
+        probe.rollback().await.map_err(failed)?;
+        store.last = Some(end_of(&mut connection).await.map_err(failed)?);
+        store.connection = Some(connection);
+        Ok(store)
+    }
+
+    /// The number of the last entry and its seal, if they are known.
+    pub(super) const fn last(&self) -> Option<(i64, Seal)> {
+        self.last
+    }
+
+    /// Appends the entries with these texts, in this order; they are on the disk when it returns. Those that are there already
+    /// are passed over.
+    pub(super) async fn append(&mut self, texts: &[String]) -> Result<(), sqlx::Error> {
+        let appended = self.try_append(texts).await;
+        self.settle(appended)
+    }
+
+    async fn try_append(&mut self, texts: &[String]) -> Result<(), sqlx::Error> {
+        let known = self.last.take();
+        let connection = self.connection().await?;
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let before = match known {
+            Some(last) => last,
+            None => end_of(&mut transaction).await?,
+        };
+        let mut last = before;
+        let mut written = 0;
+        let mut rest = texts;
+        for most in AT_ONCE {
+            while let Some((part, others)) = rest.split_at_checked(most) {
+                let mut rows = Vec::with_capacity(most);
+                for body in part {
+                    last = (last.0 + 1, last.1.next(last.0 + 1, body));
+                    rows.push((last, body));
+                }
+                written += insert(&mut transaction, &rows).await?;
+                rest = others;
+            }
+        }
+        if written == 0 {
+            // All were there already.
+            last = before;
+        } else if written < texts.len() as u64 {
+            // Some were there already, so that those behind them have another number and seal: once more, one by one.
+            transaction.rollback().await?;
+            transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+            last = before;
+            for body in texts {
+                let next = (last.0 + 1, last.1.next(last.0 + 1, body));
+                if insert(&mut transaction, &[(next, body)]).await? > 0 {
+                    last = next;
+                }
+            }
+        }
+        transaction.commit().await?;
+        self.last = Some(last);
+        Ok(())
+    }
+
+    /// The entry with this id.
+    pub(super) async fn find(&mut self, id: Uuid) -> Result<Option<Entry>, sqlx::Error> {
+        let query = sqlx::query("SELECT body FROM entries WHERE id = $1").bind(id.to_string());
+        let row = query.fetch_optional(self.connection().await?).await?;
+        row.as_ref().map(entry).transpose()
+    }
+
+    /// Removes what is older than `before_ms`, at most `most` entries, from the front and without a gap.
+    pub(super) async fn remove_before(&mut self, before_ms: i64, most: i64) -> Result<u64, sqlx::Error> {
+        let removed = self.try_remove(before_ms, most).await;
+        self.settle(removed)
+    }
+
+    async fn try_remove(&mut self, before_ms: i64, most: i64) -> Result<u64, sqlx::Error> {
+        let connection = self.connection().await?;
+        let rows = "SELECT seq, hash, at_ms FROM entries ORDER BY seq LIMIT $1";
+        let rows = sqlx::query(rows).bind(most).fetch_all(&mut *connection).await?;
+        let (mut last, mut count) = (None, 0);
+        for row in &rows {
+            if row.try_get::<i64, _>("at_ms")? >= before_ms {
+                break;
+            }
+            (last, count) = (Some(sealed(row)?), count + 1);
+        }
+        let Some((seq, seal)) = last else { return Ok(0) };
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        sqlx::query("DELETE FROM entries WHERE seq <= $1").bind(seq).execute(&mut *transaction).await?;
+        sqlx::query("DELETE FROM removed").execute(&mut *transaction).await?;
+        let remember = sqlx::query("INSERT INTO removed (seq, hash) VALUES ($1, $2)").bind(seq).bind(seal.0.to_vec());
+        remember.execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(count)
+    }
+
+    /// Writes the log back into the file and lets go of it, so that it can be moved or read by itself.
+    pub(super) async fn close(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            // What fails here is done by the next start.
+            let _ = connection.close().await;
+        }
+    }
+
+    async fn connection(&mut self) -> Result<&mut SqliteConnection, sqlx::Error> {
+        match self.connection {
+            Some(ref mut connection) => Ok(connection),
+            None => Ok(self.connection.insert(connect(&self.path).await?)),
+        }
+    }
+
+    /// After a failure nobody knows what is in the file: it is opened again, and its end looked up.
+    fn settle<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
+        if result.is_err() {
+            (self.connection, self.last) = (None, None);
+        }
+        result
+    }
+}
+
+async fn connect(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
+    let options = options(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
+    // Copies of pages that a statement touches, for the case that it fails, need no disk.
+    options.pragma("temp_store", "MEMORY").pragma("cache_size", CACHE).connect().await
+}
+
+/// Writes these rows, but for those whose id is there already; how many they were.
+async fn insert(connection: &mut SqliteConnection, rows: &[((i64, Seal), &String)]) -> Result<u64, sqlx::Error> {
+    let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO entries (seq, body, hash) ");
+    query.push_values(rows, |mut row, ((seq, seal), body)| {
+        row.push_bind(*seq).push_bind(body.as_str()).push_bind(seal.0.to_vec());
+    });
+    query.push(" ON CONFLICT (id) DO NOTHING");
+    Ok(query.build().execute(connection).await?.rows_affected())
+}
+
+async fn end_of(connection: &mut SqliteConnection) -> Result<(i64, Seal), sqlx::Error> {
+    let last = sqlx::query("SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1");
+    if let Some(row) = last.fetch_optional(&mut *connection).await? {
+        return sealed(&row);
+    }
+    let removed = sqlx::query("SELECT seq, hash FROM removed ORDER BY seq DESC LIMIT 1");
+    removed.fetch_optional(connection).await?.as_ref().map_or(Ok((0, Seal::NONE)), sealed)
+}
+
+pub(super) fn sealed(row: &SqliteRow) -> Result<(i64, Seal), sqlx::Error> {
+    let hash: Vec<u8> = row.try_get("hash")?;
+    let hash = hash.try_into().map_err(|_| sqlx::Error::Decode("a hash is not 32 bytes long".into()))?;
+    Ok((row.try_get("seq")?, Seal(hash)))
+}
+
+pub(super) fn entry(row: &SqliteRow) -> Result<Entry, sqlx::Error> {
+    let body: String = row.try_get("body")?;
+    serde_json::from_str(&body).map_err(|error| sqlx::Error::Decode(Box::new(error)))
+}

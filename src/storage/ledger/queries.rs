@@ -1,0 +1,329 @@
+//! The embedded back end, reading: look-ups, export, the check of the chain. It never waits for who writes, nor makes
+//! them wait.
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use serde::Serialize;
+use sqlx::sqlite::{Sqlite, SqlitePool, SqlitePoolOptions, SqliteRow};
+use sqlx::{QueryBuilder, Row};
+use uuid::Uuid;
+
+use super::chain_hash::Seal;
+use super::database::{entry, options, sealed};
+use super::entry::{Answer, Call, Entry};
+
+/// Connections that only read, for whoever looks something up.
+const READERS: u32 = 4;
+/// Connections for idempotency keys alone: no look-up, however long, makes a question wait.
+const KEY_READERS: u32 = 2;
+/// So long a reader waits for one of them, and for the file.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Entries, span by span: what the index of subjects wants to be asked. (An order of joins that no engine changes.)
+pub(super) const IN_SPANS: &str = "WITH RECURSIVE spans (span) AS (SELECT (SELECT max(seq) FROM entries) >> 14 \
+                        UNION ALL SELECT span - 1 FROM spans WHERE span > (SELECT min(seq) FROM entries) >> 14) \
+                        SELECT seq, body FROM spans CROSS JOIN entries WHERE entries.span = spans.span AND";
+
+/// The connections that read.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    pool: SqlitePool,
+    keys: SqlitePool,
+}
+
+/// Which answers are wanted; what is not given does not matter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Those of this client.
+    pub client: Option<String>,
+    /// With this reference.
+    pub reference: Option<String>,
+    /// Not before, in milliseconds since 1970.
+    pub from_ms: Option<i64>,
+    /// Before, in milliseconds since 1970.
+    pub until_ms: Option<i64>,
+    /// By this provider.
+    pub provider: Option<String>,
+    /// With this outcome.
+    pub outcome: Option<String>,
+    /// About this person, as 64 hexadecimal digits.
+    pub subject: Option<String>,
+}
+
+/// An answer, and its number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The number of its entry.
+    pub seq: i64,
+    /// The answer.
+    pub answer: Answer,
+}
+
+/// What a check has found to be right.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Checked {
+    /// How many entries there are.
+    pub entries: u64,
+    /// The number of the last one that retention has removed; zero if none was.
+    pub removed_up_to: i64,
+    /// The number of the last entry.
+    pub last: i64,
+    /// Its seal, as 64 hexadecimal digits. Whoever keeps it can show later that nothing was cut off.
+    pub seal: String,
+}
+
+/// What a check has found to be wrong, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    /// Entries are missing.
+    #[error("entries are missing between number {after} and number {before}")]
+    Gap {
+        /// The last that is there.
+        after: i64,
+        /// The first that is there again.
+        before: i64,
+    },
+    /// An entry is not what was written, or not where it was written.
+    #[error("entry number {seq} was changed or moved, or one before it was")]
+    Changed {
+        /// Its number.
+        seq: i64,
+    },
+    /// The file itself is not sound.
+    #[error("the file is damaged: {0}")]
+    Damaged(String),
+    /// A seal that was kept is not the one that is there.
+    #[error("entry number {seq} is not there with the seal that is expected")]
+    NotAsExpected {
+        /// Its number.
+        seq: i64,
+    },
+}
+
+impl Reader {
+    /// Opens the file for reading; it must be there.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn open(path: &Path) -> Result<Self, sqlx::Error> {
+        let options = options(path).read_only(true).busy_timeout(PATIENCE);
+        let pool = |most| SqlitePoolOptions::new().max_connections(most).acquire_timeout(PATIENCE);
+        let keys = pool(KEY_READERS).connect_lazy_with(options.clone());
+        Ok(Self { pool: pool(READERS).connect_with(options).await?, keys })
+    }
+
+    /// The answer with this id.
+    pub(super) async fn answer(&self, id: Uuid) -> Result<Option<Found>, sqlx::Error> {
+        let query = sqlx::query("SELECT seq, body FROM entries WHERE id = $1 AND kind = 'answer'").bind(id.to_string());
+        query.fetch_optional(&self.pool).await?.as_ref().map(found).transpose()
+    }
+
+    /// The calls of a flight, in the order in which they ended.
+    pub(super) async fn calls(&self, flight: Uuid) -> Result<Vec<Call>, sqlx::Error> {
+        let query = "SELECT body FROM entries WHERE flight = $1 AND kind = 'call' ORDER BY seq";
+        let rows = sqlx::query(query).bind(flight.to_string()).fetch_all(&self.pool).await?;
+        rows.iter()
+            .map(entry)
+            .filter_map(|entry| match entry {
+                Ok(Entry::Call(call)) => Some(Ok(call)),
+                Ok(_) => None,
+                Err(error) => Some(Err(error)),
+            })
+            .collect()
+    }
+
+    /// A page of answers, the newest first, beginning below the number `below`.
+    pub(super) async fn answers(&self, wanted: &Wanted, below: i64, most: u32) -> Result<Vec<Found>, sqlx::Error> {
+        let Wanted { client, reference, from_ms, until_ms, provider, outcome, subject } = wanted;
+        // What the index has of the digest.
+        let start = subject.as_ref().map(|digest| digest.chars().take(8).collect());
+        let from = if subject.is_some() { IN_SPANS } else { "SELECT seq, body FROM entries WHERE" };
+        let mut query = QueryBuilder::<Sqlite>::new(from);
+        query.push(" kind = 'answer' AND seq < ").push_bind(below);
+        // No other index may be taken then: a client has very many answers, and a person few.
+        let [by_reference, by_client] = match subject {
+            Some(_) => [" AND coalesce(reference, '') = ", " AND coalesce(client, '') = "],
+            None => [" AND reference = ", " AND client = "],
+        };
+        let texts = [
+            (" AND subject_start = ", &start),
+            (" AND subject = ", subject),
+            (by_reference, reference),
+            (by_client, client),
+            (" AND provider = ", provider),
+            (" AND outcome = ", outcome),
+        ];
+        for (condition, value) in texts {
+            if let Some(value) = value {
+                query.push(condition).push_bind(value.clone());
+            }
+        }
+        for (condition, value) in [(" AND at_ms >= ", from_ms), (" AND at_ms < ", until_ms)] {
+            if let Some(value) = value {
+                query.push(condition).push_bind(*value);
+            }
+        }
+        query.push(" ORDER BY seq DESC LIMIT ").push_bind(i64::from(most));
+        query.build().fetch_all(&self.pool).await?.iter().map(found).collect()
+    }
+
+    /// How many entries lie in this time.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn count(&self, from_ms: i64, until_ms: i64) -> Result<u64, sqlx::Error> {
+        let query = sqlx::query("SELECT count(*) AS n FROM entries WHERE at_ms >= $1 AND at_ms < $2");
+        let row = query.bind(from_ms).bind(until_ms).fetch_one(&self.pool).await?;
+        Ok(row.try_get::<i64, _>("n")?.unsigned_abs())
+    }
+
+    /// All entries of this time, in order: each with its number and its very text is given to `each`, until that fails.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or `each` fails.
+    pub async fn each<E: From<sqlx::Error>>(
+        &self,
+        from_ms: i64,
+        until_ms: i64,
+        mut each: impl FnMut(i64, &str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let text = "SELECT seq, body FROM entries WHERE at_ms >= $1 AND at_ms < $2 ORDER BY seq";
+        let mut rows = sqlx::query(text).bind(from_ms).bind(until_ms).fetch(&self.pool);
+        while let Some(row) = rows.try_next().await? {
+            each(row.try_get("seq")?, row.try_get("body")?)?;
+        }
+        Ok(())
+    }
+
+    /// The providers that were called.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn providers(&self) -> Result<Vec<String>, sqlx::Error> {
+        // From name to name, since there are few of them and many calls.
+        let text = "SELECT min(provider) AS next FROM entries WHERE kind = 'call' AND provider > $1";
+        let mut names: Vec<String> = Vec::new();
+        loop {
+            let row = sqlx::query(text).bind(names.last().cloned().unwrap_or_default()).fetch_one(&self.pool).await?;
+            match row.try_get::<Option<String>, _>("next")? {
+                Some(next) => names.push(next),
+                None => return Ok(names),
+            }
+        }
+    }
+
+    /// How many calls of a provider ended in this time.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn count_calls(&self, provider: &str, from_ms: i64, until_ms: i64) -> Result<u64, sqlx::Error> {
+        let text = "SELECT count(*) AS n FROM entries \
+                    WHERE kind = 'call' AND provider = $1 AND at_ms >= $2 AND at_ms < $3";
+        let row = sqlx::query(text).bind(provider).bind(from_ms).bind(until_ms).fetch_one(&self.pool).await?;
+        Ok(row.try_get::<i64, _>("n")?.unsigned_abs())
+    }
+
+    /// Gives each call of a provider that ended in this time to `each`, in the order in which they ended.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn each_call(
+        &self,
+        provider: &str,
+        from_ms: i64,
+        until_ms: i64,
+        mut each: impl FnMut(Call),
+    ) -> Result<(), sqlx::Error> {
+        let text = "SELECT body FROM entries \
+                    WHERE kind = 'call' AND provider = $1 AND at_ms >= $2 AND at_ms < $3 ORDER BY at_ms";
+        let mut rows = sqlx::query(text).bind(provider).bind(from_ms).bind(until_ms).fetch(&self.pool);
+        while let Some(row) = rows.try_next().await? {
+            if let Entry::Call(call) = entry(&row)? {
+                each(call);
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks every seal, then the file with its indexes; and that the entry which `expected` names has the seal that it
+    /// had. `progress` is told how many entries are checked.
+    ///
+    /// # Errors
+    /// When the file cannot be read at all.
+    pub async fn check(
+        &self,
+        expected: Option<&(i64, String)>,
+        progress: impl FnMut(u64),
+    ) -> Result<Result<Checked, Broken>, sqlx::Error> {
+        let removed = sqlx::query("SELECT seq, hash FROM removed ORDER BY seq DESC LIMIT 1");
+        let removed = match removed.fetch_optional(&self.pool).await {
+            Ok(removed) => removed,
+            Err(sqlx::Error::Database(error)) => return Ok(Err(Broken::Damaged(error.to_string()))),
+            Err(error) => return Err(error),
+        };
+        let (removed_up_to, seal) = removed.as_ref().map_or(Ok((0, Seal::NONE)), sealed)?;
+        let begin = Checked { entries: 0, removed_up_to, last: removed_up_to, seal: String::new() };
+        let checked = match self.check_seals(begin, seal, expected, progress).await {
+            Ok(checked) => checked,
+            Err(broken) => return Ok(Err(broken)),
+        };
+        // Last, since it cannot say which entry is meant.
+        let told = match sqlx::query("PRAGMA integrity_check(1)").fetch_one(&self.pool).await {
+            Ok(row) => row.try_get(0)?,
+            Err(error) => error.to_string(),
+        };
+        Ok(if told == "ok" { Ok(checked) } else { Err(Broken::Damaged(told)) })
+    }
+
+    async fn check_seals(
+        &self,
+        mut checked: Checked,
+        mut seal: Seal,
+        expected: Option<&(i64, String)>,
+        mut progress: impl FnMut(u64),
+    ) -> Result<Checked, Broken> {
+        let mut is_as_expected = expected.is_none();
+        let mut rows = sqlx::query("SELECT seq, body, hash FROM entries ORDER BY seq").fetch(&self.pool);
+        loop {
+            let damaged = |error| Broken::Damaged(format!("after entry number {}: {error}", checked.last));
+            let Some(row) = rows.try_next().await.map_err(damaged)? else { break };
+            let (seq, hash) = sealed(&row).map_err(damaged)?;
+            if seq != checked.last + 1 {
+                return Err(Broken::Gap { after: checked.last, before: seq });
+            }
+            seal = seal.next(seq, row.try_get("body").map_err(damaged)?);
+            if seal != hash || entry(&row).is_err() {
+                return Err(Broken::Changed { seq });
+            }
+            is_as_expected |= expected.is_some_and(|(number, hex)| *number == seq && *hex == seal.to_hex());
+            (checked.last, checked.entries) = (seq, checked.entries + 1);
+            progress(checked.entries);
+        }
+        match expected {
+            Some((seq, _)) if !is_as_expected => Err(Broken::NotAsExpected { seq: *seq }),
+            _ => Ok(Checked { seal: seal.to_hex(), ..checked }),
+        }
+    }
+
+    pub(super) const fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
+
+    pub(super) const fn keys(&self) -> &SqlitePool {
+        &self.keys
+    }
+
+    pub(super) async fn close(&self) {
+        self.keys.close().await;
+        self.pool.close().await;
+    }
+}
+
+pub(super) fn found(row: &SqliteRow) -> Result<Found, sqlx::Error> {
+    match entry(row)? {
+        Entry::Answer(answer) => Ok(Found { seq: row.try_get("seq")?, answer }),
+        _ => Err(sqlx::Error::Decode("something else where an answer was looked for".into())),
+    }
+}

@@ -1,0 +1,161 @@
+//! What money shows. Amounts are in yuan, as Prometheus wants base units; the exact sums are in the ledger.
+
+use prometheus::{Counter, CounterVec, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+
+use super::packages::Left;
+use crate::domain::money::MicroYuan;
+use crate::resilience::spending::{Limit, Use};
+use crate::verify::metrics::Avoided;
+
+/// The families of this room.
+#[derive(Debug)]
+pub(super) struct Meter {
+    cost: CounterVec,
+    possible: CounterVec,
+    saved: CounterVec,
+    duplicates: IntCounterVec,
+    refused: IntCounterVec,
+    used: GaugeVec,
+    remaining: IntGaugeVec,
+    days_left: GaugeVec,
+}
+
+/// What the calls of one provider, client and purpose cost.
+pub(super) struct CostMeter {
+    cost: Counter,
+    possible: Counter,
+}
+
+impl Meter {
+    pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let amount = |name: &str, help: &str, labels: &[&str]| CounterVec::new(Opts::new(name, help), labels);
+        let meter = Self {
+            cost: amount(
+                "idgate_cost_yuan_total",
+                "What calls have cost that are billed.",
+                &["provider", "client", "purpose"],
+            )?,
+            possible: amount(
+                "idgate_possible_cost_yuan_total",
+                "What calls cost at most of which nobody knows whether they are billed.",
+                &["provider", "client", "purpose"],
+            )?,
+            saved: amount(
+                "idgate_saved_yuan_total",
+                "What answers would have cost that needed no call of their own.",
+                &["reason"],
+            )?,
+            duplicates: IntCounterVec::new(
+                Opts::new(
+                    "idgate_duplicate_bills_total",
+                    "Billed calls about a person who was billed before, within the lifetime of that verdict.",
+                ),
+                &["provider"],
+            )?,
+            refused: IntCounterVec::new(
+                Opts::new("idgate_budget_refused_calls_total", "Calls not made, because a budget is used up."),
+                &["owner", "name"],
+            )?,
+            used: GaugeVec::new(
+                Opts::new("idgate_budget_used_ratio", "The share of a budget that is spent or reserved; 1 is the cap."),
+                &["owner", "name", "period", "unit"],
+            )?,
+            remaining: IntGaugeVec::new(
+                Opts::new("idgate_package_remaining_calls", "Calls that are left of a prepaid package."),
+                &["provider", "package"],
+            )?,
+            days_left: GaugeVec::new(
+                Opts::new(
+                    "idgate_package_days_left",
+                    "Days until a prepaid package ends or, at the average of the last 7 days, is used up.",
+                ),
+                &["provider", "package"],
+            )?,
+        };
+        for family in [&meter.cost, &meter.possible, &meter.saved] {
+            registry.register(Box::new(family.clone()))?;
+        }
+        registry.register(Box::new(meter.duplicates.clone()))?;
+        registry.register(Box::new(meter.refused.clone()))?;
+        registry.register(Box::new(meter.used.clone()))?;
+        registry.register(Box::new(meter.remaining.clone()))?;
+        registry.register(Box::new(meter.days_left.clone()))?;
+        for reason in [Avoided::Cache, Avoided::Shared, Avoided::Idempotent] {
+            meter.saved.with_label_values(&[reason.as_str()]);
+        }
+        Ok(meter)
+    }
+
+    /// What exists at zero for a provider.
+    pub(super) fn provider(&self, provider: &str) {
+        self.duplicates.with_label_values(&[provider]);
+        self.refused.with_label_values(&["provider", provider]);
+    }
+
+    /// What exists at zero for a client.
+    pub(super) fn client(&self, client: &str) {
+        self.refused.with_label_values(&["client", client]);
+    }
+
+    /// A budget had no room for a call.
+    pub(super) fn refused(&self, owner: &str, name: &str) {
+        self.refused.with_label_values(&[owner, name]).inc();
+    }
+
+    /// Both costs exist from then on.
+    pub(super) fn cost(&self, provider: &str, client: &str, purpose: &str) -> CostMeter {
+        let labels = [provider, client, purpose];
+        CostMeter { cost: self.cost.with_label_values(&labels), possible: self.possible.with_label_values(&labels) }
+    }
+
+    pub(super) fn saved(&self, why: Avoided, price: MicroYuan) {
+        self.saved.with_label_values(&[why.as_str()]).inc_by(yuan(price));
+    }
+
+    pub(super) fn duplicate(&self, provider: &str) {
+        self.duplicates.with_label_values(&[provider]).inc();
+    }
+
+    pub(super) fn used(&self, owner: &str, name: &str, used: [(Limit, Use); 2]) {
+        for (period, (limit, used)) in ["day", "month"].into_iter().zip(used) {
+            let of = [("calls", used.calls, limit.calls), ("yuan", used.amount, limit.amount)];
+            for (unit, used, most) in of {
+                if let Some(most) = most {
+                    self.used.with_label_values(&[owner, name, period, unit]).set(float(used) / float(most));
+                }
+            }
+        }
+    }
+
+    pub(super) fn package(&self, provider: &str, left: &Left) {
+        let labels = [provider, &left.id];
+        self.remaining.with_label_values(&labels).set(i64::try_from(left.calls).unwrap_or(i64::MAX));
+        self.days_left.with_label_values(&labels).set(left.days);
+    }
+
+    /// Ends what budgets and packages show.
+    pub(super) fn reset(&self) {
+        self.used.reset();
+        self.remaining.reset();
+        self.days_left.reset();
+    }
+}
+
+impl CostMeter {
+    pub(super) fn billed(&self, price: MicroYuan) {
+        self.cost.inc_by(yuan(price));
+    }
+
+    pub(super) fn possible(&self, price: MicroYuan) {
+        self.possible.inc_by(yuan(price));
+    }
+}
+
+fn yuan(MicroYuan(amount): MicroYuan) -> f64 {
+    float(amount) / 1e6
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a metric; the ledger has the exact number")]
+pub(super) fn float(number: u64) -> f64 {
+    number as f64
+}

@@ -1,0 +1,97 @@
+//! What the ledger knows of money when a process begins, and what a later configuration wants to know beside.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::civil::Date;
+use jiff::{Span, Timestamp};
+
+use super::packages::History;
+use super::{Billing, Config};
+use crate::domain::clock::{Clock, date_in_china, start_in_china};
+use crate::domain::outcome::Reason;
+use crate::resilience::spending::Use;
+use crate::storage::ledger::{Ledger, Spent};
+
+/// What was spent before this process began.
+#[derive(Debug)]
+pub struct Opening {
+    spent: Vec<Spent>,
+    histories: HashMap<String, History>,
+    since: Date,
+}
+
+impl Opening {
+    /// Reads it; for packages as far back as `config` needs.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn read(ledger: &Ledger, config: &Config, clock: &Clock) -> Result<Self, sqlx::Error> {
+        let today = clock.today_in_china();
+        let since = reach(config, today);
+        let spent = ledger.spent(ms(today.first_of_month()), ms(today)).await?;
+        Ok(Self { spent, histories: histories(ledger, ms(since), i64::MAX).await?, since })
+    }
+
+    pub(super) const fn since(&self) -> Date {
+        self.since
+    }
+
+    pub(super) fn fill(self, billing: &Billing) {
+        for Spent { client, provider, calls_today, micro_yuan_today, calls, micro_yuan } in self.spent {
+            let day = Use { calls: calls_today, amount: micro_yuan_today };
+            let month = Use { calls, amount: micro_yuan };
+            billing.client(&Arc::from(client)).spent_before(day, month);
+            billing.spend(&Arc::from(provider)).spending.spent_before(day, month);
+        }
+        for (provider, history) in self.histories {
+            billing.spend(&Arc::from(provider)).prepaid().history = history;
+        }
+    }
+}
+
+impl Billing {
+    /// Reads of the ledger what the packages of `config` need and nobody has needed so far. What is read lies days back, so
+    /// nothing is added to it meanwhile.
+    ///
+    /// # Errors
+    /// When it cannot be read; nothing is changed then.
+    pub async fn reach_back(&self, ledger: &Ledger, config: &Config) -> Result<(), sqlx::Error> {
+        let known = self.owners().since;
+        let since = reach(config, self.clock.today_in_china());
+        if since >= known {
+            return Ok(());
+        }
+        let earlier = histories(ledger, ms(since), ms(known)).await?;
+        for (provider, history) in earlier {
+            self.spend(&Arc::from(provider)).prepaid().history.precede(history);
+        }
+        self.owners().since = since;
+        Ok(())
+    }
+}
+
+/// The first day that matters to the packages of `config`, and to the average of a week before `today`.
+fn reach(config: &Config, today: Date) -> Date {
+    let bought = config.providers.iter().flat_map(|one| &one.packages).map(|package| package.bought).min();
+    bought.map_or(today, |bought| bought.min(today.saturating_sub(Span::new().days(7))))
+}
+
+async fn histories(ledger: &Ledger, from_ms: i64, until_ms: i64) -> Result<HashMap<String, History>, sqlx::Error> {
+    let mut histories = HashMap::<String, History>::new();
+    let each = |call: crate::storage::ledger::Counted<'_>| {
+        let Ok(at) = Timestamp::from_millisecond(call.at_ms) else { return };
+        if !histories.contains_key(call.provider) {
+            histories.insert(call.provider.to_owned(), History::default());
+        }
+        let (Some(history), day) = (histories.get_mut(call.provider), date_in_china(at)) else { return };
+        if call.is_billed { history.billed(day) } else { history.used_up(day) }
+    };
+    ledger.counted((from_ms, until_ms), Reason::QuotaUsedUp.as_str(), each).await?;
+    Ok(histories)
+}
+
+/// When `day` begins in China, in milliseconds since 1970.
+fn ms(day: Date) -> i64 {
+    start_in_china(day).map_or(0, Timestamp::as_millisecond)
+}

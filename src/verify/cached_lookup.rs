@@ -1,0 +1,281 @@
+//! Remembered, or in flight, or go and ask: one question, one bill.
+//!
+//! Invariants: a flight's work runs in a task of its own and ends by its own limits, whoever leaves; its verdict is
+//! remembered before its waiters hear it and before the flight can be missed; only a verdict is ever remembered. The
+//! race between a look into memory and the end of a flight is closed by a second look inside the new flight.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use super::billing::Billing;
+use super::chain::{Chain, Ended, Progress};
+use super::endpoint::COME_BACK;
+use super::endpoint::{AttemptContext, Late};
+use super::erasure::{Traces, Words};
+use super::ledger_entries;
+use super::policy::{OnNoRecord, Policy};
+use super::question::{Answer, Attempt, Failure, FailureKind, Freshness, Question, Source};
+use super::verdict_cache::{CacheSlot, VerdictCache};
+use crate::domain::clock::Clock;
+use crate::domain::subject::{Digest, DigestKey, Subject};
+use crate::resilience::budget::Budget;
+use crate::resilience::flight::{Flights, Role};
+use crate::storage::ledger::{self, Flight, Ledger};
+use crate::storage::{Remembered, Sharing};
+
+/// Memory and flights.
+#[derive(Debug)]
+pub(super) struct CachedLookup {
+    pub(super) flights: Flights<Digest, Arc<Progress>, Arc<Flown>>,
+    pub(super) verdict_cache: Arc<VerdictCache>,
+    pub(super) digest_key: DigestKey,
+    pub(super) sharing: Sharing,
+    pub(super) budget: Arc<Budget>,
+    pub(super) tasks: TaskTracker,
+    pub(super) traces: Arc<Traces>,
+    pub(super) ledger: Ledger,
+    pub(super) billing: Arc<Billing>,
+}
+
+/// What a flight came to, for all who waited.
+#[derive(Debug)]
+pub(super) struct Flown {
+    result: Result<Landed, (FailureKind, Option<Duration>)>,
+    attempts: Vec<Attempt>,
+    flight: Flight,
+    /// Who paid for it.
+    client: Arc<str>,
+}
+
+#[derive(Debug)]
+enum Landed {
+    /// A provider answered.
+    Answered(Remembered),
+    /// Another flight had just answered.
+    Recalled(Remembered, Duration),
+}
+
+impl CachedLookup {
+    /// The answer to `question`, within its patience.
+    pub(super) async fn ask(&self, question: &Question, policy: &Arc<Policy>) -> Result<Answer, Failure> {
+        let key = self.key_of(question, policy);
+        let deadline = Instant::now() + question.patience;
+        loop {
+            if let Some((remembered, left)) = self.verdict_cache.recall(&key, question).await {
+                return Ok(Answer::recalled(remembered, left, &self.verdict_cache.clock));
+            }
+            if question.freshness.only_if_cached {
+                return Err(Failure::bare(FailureKind::NotCached));
+            }
+            let (role, flight) = self.flights.join_or_start(
+                key,
+                |work| drop(self.tasks.spawn(work)),
+                |progress| self.fly(key, question, policy, progress),
+            );
+            match tokio::time::timeout_at(deadline, flight.wait()).await {
+                // A flight that found a verdict in memory looked with its leader's eyes; this caller may want a fresher one.
+                Ok(Ok(flown)) if !flown.is_fresh_enough(question.freshness, &self.verdict_cache.clock) => {}
+                // It ended for lack of another's money.
+                Ok(Ok(flown)) if role == Role::Joined && !flown.concerns(&question.client) => {}
+                Ok(Ok(flown)) => return flown.tell(role, &self.verdict_cache),
+                Ok(Err(_lost)) => return Err(Failure::bare(FailureKind::Internal)),
+                Err(_impatient) => {
+                    return Err(Failure {
+                        kind: FailureKind::OutcomeUnknown,
+                        retry_after: Some(COME_BACK),
+                        attempts: flight.context().attempts_until(Instant::now()),
+                        flight: flight.context().flight(),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Forgets what is remembered about `subject` or is about to be, whoever asked and for whatever purpose.
+    pub(super) async fn forget(&self, subject: &Subject) -> (usize, usize) {
+        // In this order: what is still put is put by marked work, which takes it back.
+        let under_way = self.traces.under_way.forget(self.digest_key.person(subject));
+        let Words { policies, clients } = self.traces.words();
+        let everybody = Arc::from("");
+        let mut verdicts = 0;
+        for policy in &policies {
+            // Under another configuration each client may have had a memory of its own, or all may have shared one.
+            for owner in std::iter::once(&everybody).chain(&clients) {
+                verdicts += usize::from(self.verdict_cache.cache.forget(&self.key(subject, policy, owner)).await);
+            }
+        }
+        (verdicts, under_way)
+    }
+
+    /// The work of a flight. Owns all it needs: it outlives every caller.
+    fn fly(
+        &self,
+        key: Digest,
+        question: &Question,
+        policy: &Arc<Policy>,
+        progress: Arc<Progress>,
+    ) -> impl Future<Output = Arc<Flown>> + Send + 'static + use<> {
+        let person = self.digest_key.person(&question.subject);
+        let keep = CacheSlot::new(Arc::clone(&self.verdict_cache), key, self.traces.under_way.begin(person));
+        let (question, policy, budget) = (question.clone(), Arc::clone(policy), Arc::clone(&self.budget));
+        let (late, mut late_answers) = mpsc::unbounded_channel();
+        let (ledger, digest_key) = (self.ledger.clone(), self.digest_key.clone());
+        let mut ask = AttemptContext {
+            person,
+            subject: Arc::clone(&question.subject),
+            late,
+            keep: keep.clone(),
+            tasks: self.tasks.clone(),
+            extra: None,
+            flight: Flight::NONE,
+            payer: self.billing.payer(&question, policy.on_no_record == OnNoRecord::AskNext),
+        };
+        async move {
+            if let Some((remembered, left)) = keep.verdict_cache.recall(&key, &question).await {
+                return Arc::new(Flown::without_a_call(&question, Ok(Landed::Recalled(remembered, left))));
+            }
+            // What costs money is not begun unless it can be written down.
+            let announced = ledger.begin(|flight, at_ms| {
+                ledger_entries::begun(&question, ledger::Subject::new(&digest_key, &ask.person))(flight, at_ms)
+            });
+            let Ok(flight) = announced else {
+                let failed = Err((FailureKind::LedgerUnavailable, Some(COME_BACK)));
+                return Arc::new(Flown::without_a_call(&question, failed));
+            };
+            progress.announced(flight.clone());
+            ask.flight = flight.clone();
+            let chain = Chain { policy: &policy, budget: &budget, meter: &keep.verdict_cache.meter.chain };
+            let result = match chain.run(ask, &mut late_answers, &progress).await {
+                Ended::Found(by, finding) => Ok(Landed::Answered(keep.verdict(&by, finding).await)),
+                Ended::Failed(kind, retry_after) => Err((kind, retry_after)),
+            };
+            // What comes from now on is kept by its own task; what came in this instant is kept here.
+            late_answers.close();
+            while let Ok(late) = late_answers.try_recv() {
+                if let Late { by, result: Ok(finding) } = late {
+                    keep.late(&by, finding).await;
+                }
+            }
+            let attempts = progress.attempts_until(Instant::now());
+            Arc::new(Flown { result, attempts, flight, client: question.client })
+        }
+    }
+
+    /// The key of a question: everything that could change its answer, each part with its length.
+    ///
+    /// A new field of [`Question`] does not compile here until it is keyed or named as left out.
+    fn key_of(&self, question: &Question, policy: &Policy) -> Digest {
+        let Question { subject, client, purpose: _selects_the_policy, freshness: _, patience: _, ticket: _ } = question;
+        let owner = match self.sharing {
+            Sharing::Shared => "",
+            Sharing::PerClient => client,
+        };
+        self.key(subject, &policy.key, owner)
+    }
+
+    fn key(&self, subject: &Subject, policy: &str, owner: &str) -> Digest {
+        let parts = [subject.id_number(), subject.name(), policy, owner].map(str::as_bytes);
+        self.digest_key.digest("question/v1", &parts)
+    }
+}
+
+impl Flown {
+    /// Whether somebody who wants this freshness may be told. What a provider has just said always is.
+    fn is_fresh_enough(&self, freshness: Freshness, clock: &Clock) -> bool {
+        match &self.result {
+            Ok(Landed::Recalled(remembered, _)) => freshness.accepts(remembered.age(clock.now())),
+            Ok(Landed::Answered(_)) | Err(_) => true,
+        }
+    }
+
+    /// Whether it says something to `client`: that the money of whoever paid is used up says nothing to others.
+    fn concerns(&self, client: &Arc<str>) -> bool {
+        !matches!(self.result, Err((FailureKind::BudgetExhausted, _))) || self.client == *client
+    }
+
+    fn without_a_call(question: &Question, result: Result<Landed, (FailureKind, Option<Duration>)>) -> Self {
+        Self { result, attempts: Vec::new(), flight: Flight::NONE, client: Arc::clone(&question.client) }
+    }
+
+    fn tell(&self, role: Role, verdict_cache: &VerdictCache) -> Result<Answer, Failure> {
+        let leader = role == Role::Leader;
+        match &self.result {
+            Ok(Landed::Recalled(remembered, left)) => {
+                Ok(Answer::recalled(remembered.clone(), *left, &verdict_cache.clock))
+            }
+            Ok(Landed::Answered(remembered)) => Ok(Answer {
+                verdict: remembered.verdict,
+                provider: Arc::clone(&remembered.provider),
+                provider_request_id: remembered.request_id.clone(),
+                verified_at: remembered.verified_at,
+                source: if leader { Source::Provider } else { Source::Shared },
+                // Whoever adds up what was billed must find each call once.
+                attempts: if leader { self.attempts.clone() } else { Vec::new() },
+                age: Duration::ZERO,
+                left: None,
+                flight: self.flight.clone(),
+            }),
+            Err((kind, retry_after)) => {
+                let (attempts, flight) = (self.attempts.clone(), self.flight.clone());
+                Err(Failure { kind: *kind, retry_after: *retry_after, attempts, flight })
+            }
+        }
+    }
+}
+
+impl Answer {
+    fn recalled(remembered: Remembered, left: Duration, clock: &Clock) -> Self {
+        Self {
+            age: remembered.age(clock.now()),
+            verdict: remembered.verdict,
+            provider: remembered.provider,
+            provider_request_id: remembered.request_id,
+            verified_at: remembered.verified_at,
+            source: Source::Cache,
+            attempts: Vec::new(),
+            left: Some(left),
+            flight: Flight::NONE,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::verdict::Verdict;
+
+    #[test]
+    fn what_a_flight_found_in_memory_is_told_to_those_only_for_whom_it_is_fresh_enough() {
+        let (second, verified_at) = (Duration::from_secs(1), jiff::Timestamp::UNIX_EPOCH);
+        let remembered =
+            Remembered { verdict: Verdict::Match, provider: Arc::from("p"), request_id: None, verified_at };
+        let recalled = Flown {
+            result: Ok(Landed::Recalled(remembered.clone(), second)),
+            attempts: Vec::new(),
+            flight: Flight::NONE,
+            client: Arc::default(),
+        };
+        let answered = Flown {
+            result: Ok(Landed::Answered(remembered)),
+            attempts: Vec::new(),
+            flight: Flight::NONE,
+            client: Arc::default(),
+        };
+        let clock = Clock::fixed(verified_at + 2 * second);
+        let any = Freshness::default();
+        for (freshness, good) in [
+            (any, true),
+            (Freshness { max_age: Some(2 * second), ..any }, true),
+            (Freshness { max_age: Some(second), ..any }, false),
+            (Freshness { oldest: Some(second), ..any }, false),
+            (Freshness { no_cache: true, ..any }, false),
+        ] {
+            assert_eq!(recalled.is_fresh_enough(freshness, &clock), good, "{freshness:?}");
+            assert!(answered.is_fresh_enough(freshness, &clock), "a call in flight is joined");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The way out: HTTP clients, name resolution, and which certificates they trust.
+
+pub mod client;
+pub mod dns;
+pub mod trust;

@@ -1,0 +1,85 @@
+//! Where verdicts are put and found again. Only a verdict is storable, by type.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use super::account::Account;
+use super::erasure::Work;
+use super::metrics::RecallMeter;
+use super::question::Question;
+use crate::domain::clock::Clock;
+use crate::domain::subject::Digest;
+use crate::domain::verdict::Finding;
+use crate::storage::{Cache, Remembered};
+
+/// Where verdicts are put.
+#[derive(Debug)]
+pub(super) struct VerdictCache {
+    pub(super) cache: Arc<Cache>,
+    pub(super) clock: Clock,
+    pub(super) meter: RecallMeter,
+}
+
+/// The place of one question on the shelf.
+#[derive(Debug, Clone)]
+pub(super) struct CacheSlot {
+    pub(super) verdict_cache: Arc<VerdictCache>,
+    pub(super) key: Digest,
+    /// The work that this verdict is for.
+    pub(super) work: Arc<Work>,
+    /// The first verdict of this flight: known also where nothing is remembered.
+    first: Arc<OnceLock<Remembered>>,
+}
+
+impl VerdictCache {
+    pub(super) async fn recall(&self, key: &Digest, question: &Question) -> Option<(Remembered, Duration)> {
+        if question.freshness.no_cache {
+            return None;
+        }
+        let now = self.clock.now();
+        let found = self.cache.get(key, now).await?;
+        question.freshness.accepts(found.0.age(now)).then_some(found)
+    }
+}
+
+impl CacheSlot {
+    pub(super) fn new(verdict_cache: Arc<VerdictCache>, key: Digest, work: Arc<Work>) -> Self {
+        Self { verdict_cache, key, work, first: Arc::default() }
+    }
+
+    /// Remembers the verdict that the flight ends with.
+    pub(super) async fn verdict(&self, by: &Account, finding: Finding) -> Remembered {
+        let remembered = self.now(by, finding);
+        // A call that had been given up may have been quicker by a moment. What callers are told is what is remembered.
+        let _ = self.first.set(remembered.clone());
+        self.put(&remembered).await;
+        remembered
+    }
+
+    /// Remembers a verdict that came after its flight had ended, unless there is another already.
+    pub(super) async fn late(&self, by: &Account, finding: Finding) {
+        let remembered = self.now(by, finding);
+        let is_known = self.verdict_cache.cache.get(&self.key, self.verdict_cache.clock.now()).await.is_some();
+        if !is_known && self.first.set(remembered.clone()).is_ok() {
+            self.put(&remembered).await;
+        }
+    }
+
+    fn now(&self, by: &Account, finding: Finding) -> Remembered {
+        Remembered {
+            verdict: finding.verdict,
+            provider: Arc::clone(&by.name),
+            request_id: finding.request_id,
+            verified_at: self.verdict_cache.clock.now(),
+        }
+    }
+
+    async fn put(&self, remembered: &Remembered) {
+        self.verdict_cache.meter.verdict(&remembered.provider, remembered.verdict);
+        self.verdict_cache.cache.put(self.key, remembered.clone()).await;
+        // Looked at afterwards: whoever forgets marks the work first and looks into memory then.
+        if self.work.is_forgotten() {
+            self.verdict_cache.cache.forget(&self.key).await;
+        }
+    }
+}
