@@ -32,7 +32,7 @@ use crate::server::listener::{self, Listener, Tls};
 use crate::server::reload::Requests;
 use crate::server::snapshot::{self, Snapshot};
 use crate::storage::Cache;
-use crate::storage::ledger::{self, Ledger, OpenError};
+use crate::storage::ledger::{Ledger, OpenError};
 use crate::verify::billing::{Billing, Opening};
 use crate::verify::outbound::dns::{self, LookUp, Names};
 use crate::verify::{self, BuildError, Deps, Runtime};
@@ -260,7 +260,7 @@ pub async fn ledger(settings: &Settings, world: &World) -> Result<Books, StartEr
         tracing::warn!("ledger.file names no file: what is answered and paid is written down nowhere");
     }
     let opening = Opening::read(&ledger, &settings.verify, &world.clock).await;
-    let opening = opening.map_err(|error| StartError::Spent(ledger::remedy(&error)))?;
+    let opening = opening.map_err(|error| StartError::Spent(error.to_string()))?;
     Ok(Books { ledger, opening })
 }
 

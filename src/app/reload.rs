@@ -21,7 +21,6 @@ use super::memory;
 use crate::server::listener::TlsSwitch;
 use crate::server::reload::{Asked, Outcome, Reloaded};
 use crate::server::snapshot::Switch;
-use crate::storage::ledger::remedy;
 use crate::verify::{Deps, Runtime};
 
 /// Replaces what runs. The only one who can.
@@ -139,7 +138,7 @@ impl Reloader {
                 let Deps { billing, ledger, .. } = &self.at_work.deps;
                 match billing.reach_back(ledger, &prepared.settings.verify).await {
                     Ok(()) => Ok(self.switch(prepared)),
-                    Err(error) => Err(Mistakes::one("ledger.file", &remedy(&error))),
+                    Err(error) => Err(Mistakes::one("ledger.file", &error.to_string())),
                 }
             }
             Ok((files, Err(mistakes))) => {

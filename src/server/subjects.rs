@@ -19,7 +19,7 @@ use super::auth::operators::Operator;
 use super::http::body_reader::VerifyBody;
 use super::http::{code::Code, headers, problem::Problem};
 use crate::domain::subject::Subject;
-use crate::storage::ledger::{self, remedy};
+use crate::storage::ledger;
 use crate::verify::Forgotten;
 
 /// The person to be forgotten. Unknown members are refused.
@@ -125,7 +125,7 @@ async fn forget_claims(api: &Api, subject: &Subject, operator: &Operator) -> Res
     let Some(subject) = api.in_ledger(subject) else { return Ok(0) };
     let claims = api.ledger.claims_about(&subject, not_before(&api.clock)).await;
     // They end without being counted, too.
-    let claims = claims.inspect_err(|error| tracing::error!(error = remedy(error), "ledger: keys cannot be counted"));
+    let claims = claims.inspect_err(|error| tracing::error!(%error, "ledger: keys cannot be counted"));
     let forgotten = api.ledger.forget(|id, at_ms| ledger::Forgotten {
         id,
         at_ms,

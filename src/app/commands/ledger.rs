@@ -11,9 +11,7 @@ use jiff::Timestamp;
 
 use super::serve;
 use crate::app::config::Sources;
-use crate::storage::ledger::{
-    Answer, Attempt, Broken, Call, Claim, Entry, Forgotten, Reader, Subject, left_behind, remedy,
-};
+use crate::storage::ledger::{Answer, Attempt, Broken, Call, Claim, Entry, Forgotten, Reader, Subject, left_behind};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -112,7 +110,7 @@ impl Of {
             ));
         }
         let opened = Reader::open(&file).await;
-        opened.map_err(|error| anyhow::anyhow!("{}: {}", file.display(), remedy(&error)))
+        opened.map_err(|error| anyhow::anyhow!("{}: {}", file.display(), error))
     }
 }
 
@@ -125,7 +123,7 @@ async fn verify(reader: &Reader, expected: Option<&(i64, String)>) -> anyhow::Re
     let bar = bar(reader.count(i64::MIN, i64::MAX).await.unwrap_or_default());
     let checked = reader.check(expected, |entries| bar.set_position(entries)).await;
     bar.finish_and_clear();
-    match checked.map_err(|error| anyhow::anyhow!(remedy(&error)))? {
+    match checked? {
         Ok(checked) => {
             let removed = match checked.removed_up_to {
                 0 => String::new(),
@@ -150,7 +148,7 @@ async fn verify(reader: &Reader, expected: Option<&(i64, String)>) -> anyhow::Re
 }
 
 async fn export(reader: &Reader, from_ms: i64, until_ms: i64, format: Format) -> anyhow::Result<ExitCode> {
-    let bar = bar(reader.count(from_ms, until_ms).await.map_err(|error| anyhow::anyhow!(remedy(&error)))?);
+    let bar = bar(reader.count(from_ms, until_ms).await?);
     let mut out = io::BufWriter::new(io::stdout().lock());
     match format {
         Format::Jsonl => {

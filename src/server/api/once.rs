@@ -22,7 +22,7 @@ use crate::server::http::body_reader::VerifyBody;
 use crate::server::http::request_scope::Trace;
 use crate::server::http::{code::Code, problem::Problem};
 use crate::server::snapshot::Snapshot;
-use crate::storage::ledger::{self, Claimed, Flight, Ledger, NotWritten, remedy};
+use crate::storage::ledger::{self, Claimed, Flight, Ledger, NotWritten};
 use crate::verify::{Avoided, Failure, FailureKind, Freshness, Question, Source};
 
 /// What a key is claimed for.
@@ -284,9 +284,7 @@ impl Claiming {
         } else {
             let known = self.ledger.claimed(&self.keyed.key, not_before(&self.clock)).await;
             // Who is asked to come back finds the cause here.
-            known
-                .inspect_err(|error| tracing::error!(error = remedy(error), "ledger: a key cannot be looked up"))
-                .ok()?
+            known.inspect_err(|error| tracing::error!(%error, "ledger: a key cannot be looked up")).ok()?
         };
         if let Some(Claimed { claim, answer }) = known {
             let (body, person) = (Digest::from_hex(&claim.body)?, Digest::from_hex(&claim.subject.digest)?);

@@ -12,9 +12,8 @@ use sqlx::Row;
 use uuid::Uuid;
 
 use super::database::entry;
-use super::entry::{Answer, Claim, Entry, Forgotten, Subject};
+use super::entry::{Answer, Claim, Entry, Subject};
 use super::queries::{Reader, found};
-use super::{Flight, Ledger, NotWritten};
 use crate::domain::subject::Digest;
 use crate::domain::verdict::Verdict;
 
@@ -50,104 +49,69 @@ enum Known {
     Nothing,
 }
 
-impl Ledger {
-    /// Whose `key` is, if it was claimed at `not_before_ms` (milliseconds since 1970) or later, and its person was not
-    /// forgotten since. Nothing without a ledger.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub async fn claimed(&self, key: &Digest, not_before_ms: i64) -> Result<Option<Claimed>, sqlx::Error> {
-        let Some(open) = &self.0 else { return Ok(None) };
-        let (key, spooled) = (key.to_hex(), &open.shared.spooled);
-        loop {
-            let (moved, known) = spooled.claim(&key);
-            let (claim, holds) = match known {
-                Known::Claim(claim, holds) => (Some(*claim), holds),
-                Known::Nothing => match open.reader.claim(&key).await? {
-                    Some((claim, holds)) => {
-                        let holds = holds && !spooled.has_forgotten(&claim.subject);
-                        (Some(claim), holds)
-                    }
-                    None => (None, false),
-                },
-            };
-            let claim = claim.filter(|claim| holds && claim.at_ms >= not_before_ms);
-            let claimed = match claim {
-                Some(claim) => {
-                    let answer = open.reader.finished(claim.id).await?.or_else(|| spooled.answer(claim.id));
-                    Some(Claimed { claim, answer })
+/// Looks up who holds a key: the spool's entries first, then the database.
+pub(super) async fn claimed(
+    reader: &Reader,
+    spooled: &Spooled,
+    key: &Digest,
+    not_before_ms: i64,
+) -> Result<Option<Claimed>, sqlx::Error> {
+    let key = key.to_hex();
+    loop {
+        let (moved, known) = spooled.claim(&key);
+        let (claim, holds) = match known {
+            Known::Claim(claim, holds) => (Some(*claim), holds),
+            Known::Nothing => match last_claim(reader, &key).await? {
+                Some((claim, holds)) => {
+                    let holds = holds && !spooled.has_forgotten(&claim.subject);
+                    (Some(claim), holds)
                 }
-                None => None,
-            };
-            // What moved in between may have been seen in neither place.
-            if spooled.lock().moved == moved {
-                return Ok(claimed);
+                None => (None, false),
+            },
+        };
+        let claim = claim.filter(|claim| holds && claim.at_ms >= not_before_ms);
+        let claimed = match claim {
+            Some(claim) => {
+                let answer = finished(reader, claim.id).await?.or_else(|| spooled.answer(claim.id));
+                Some(Claimed { claim, answer })
             }
+            None => None,
+        };
+        // What moved in between may have been seen in neither place.
+        if spooled.lock().moved == moved {
+            return Ok(claimed);
         }
-    }
-
-    /// Claims a key and returns when that is on the disk; nothing without a ledger.
-    ///
-    /// # Errors
-    /// When it cannot be written anywhere: then the key is not claimed.
-    pub async fn claim(&self, claim: impl FnOnce(Uuid, i64) -> Claim) -> Result<Option<Claim>, NotWritten> {
-        let Some(open) = &self.0 else { return Ok(None) };
-        let claim = claim(open.ids.ordered(), open.clock.now().as_millisecond());
-        open.write(Entry::Claim(claim.clone()), Flight::NONE).await?;
-        Ok(Some(claim))
-    }
-
-    /// How many keys, claimed at `not_before_ms` or later, are about this person.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub async fn claims_about(&self, subject: &Subject, not_before_ms: i64) -> Result<usize, sqlx::Error> {
-        match &self.0 {
-            Some(open) => open.moved().await.claims_about(subject, not_before_ms).await,
-            None => Ok(0),
-        }
-    }
-
-    /// Ends all claims about a person, and returns when that is on the disk.
-    ///
-    /// # Errors
-    /// When it cannot be written anywhere: then they still hold.
-    pub async fn forget(&self, forgotten: impl FnOnce(Uuid, i64) -> Forgotten) -> Result<(), NotWritten> {
-        let Some(open) = &self.0 else { return Ok(()) };
-        let forgotten = forgotten(open.ids.ordered(), open.clock.now().as_millisecond());
-        open.write(Entry::Forgotten(forgotten), Flight::NONE).await
     }
 }
 
-impl Reader {
-    /// The last claim of a key, and whether its person was not forgotten since.
-    async fn claim(&self, key: &str) -> Result<Option<(Claim, bool)>, sqlx::Error> {
-        let text = "SELECT seq, body FROM entries WHERE kind = 'claim' AND claimed_key = $1 ORDER BY seq DESC LIMIT 1";
-        let Some(row) = sqlx::query(text).bind(key).fetch_optional(self.keys()).await? else { return Ok(None) };
-        let Entry::Claim(claim) = entry(&row)? else {
-            return Err(sqlx::Error::Decode("something else where a claim was looked for".into()));
-        };
-        let text = "SELECT seq FROM entries WHERE kind = 'forgotten' AND subject = $1 AND seq > $2 LIMIT 1";
-        let later = sqlx::query(text).bind(&claim.subject.digest).bind(row.try_get::<i64, _>("seq")?);
-        let holds = later.fetch_optional(self.keys()).await?.is_none();
-        Ok(Some((claim, holds)))
-    }
+/// The last claim of a key, and whether its person was not forgotten since.
+async fn last_claim(reader: &Reader, key: &str) -> Result<Option<(Claim, bool)>, sqlx::Error> {
+    let text = "SELECT seq, body FROM entries WHERE kind = 'claim' AND claimed_key = $1 ORDER BY seq DESC LIMIT 1";
+    let Some(row) = sqlx::query(text).bind(key).fetch_optional(reader.keys()).await? else { return Ok(None) };
+    let Entry::Claim(claim) = entry(&row)? else {
+        return Err(sqlx::Error::Decode("something else where a claim was looked for".into()));
+    };
+    let text = "SELECT seq FROM entries WHERE kind = 'forgotten' AND subject = $1 AND seq > $2 LIMIT 1";
+    let later = sqlx::query(text).bind(&claim.subject.digest).bind(row.try_get::<i64, _>("seq")?);
+    let holds = later.fetch_optional(reader.keys()).await?.is_none();
+    Ok(Some((claim, holds)))
+}
 
-    /// The verdict that finished a claim: the first, if there are more.
-    async fn finished(&self, claim: Uuid) -> Result<Option<Answer>, sqlx::Error> {
-        let [one, two, three] = Verdict::ALL.map(Verdict::as_str);
-        let text = "SELECT seq, body FROM entries WHERE claim = $1 AND outcome IN ($2, $3, $4) ORDER BY seq LIMIT 1";
-        let query = sqlx::query(text).bind(claim.to_string()).bind(one).bind(two).bind(three);
-        Ok(query.fetch_optional(self.keys()).await?.as_ref().map(found).transpose()?.map(|found| found.answer))
-    }
+/// The verdict that finished a claim: the first, if there are more.
+async fn finished(reader: &Reader, claim: Uuid) -> Result<Option<Answer>, sqlx::Error> {
+    let [one, two, three] = Verdict::ALL.map(Verdict::as_str);
+    let text = "SELECT seq, body FROM entries WHERE claim = $1 AND outcome IN ($2, $3, $4) ORDER BY seq LIMIT 1";
+    let query = sqlx::query(text).bind(claim.to_string()).bind(one).bind(two).bind(three);
+    Ok(query.fetch_optional(reader.keys()).await?.as_ref().map(found).transpose()?.map(|found| found.answer))
+}
 
-    async fn claims_about(&self, subject: &Subject, not_before_ms: i64) -> Result<usize, sqlx::Error> {
-        let text = "SELECT count(DISTINCT claimed_key) AS n FROM entries \
-                    WHERE kind = 'claim' AND subject = $1 AND at_ms >= $2 AND seq > coalesce(\
-                    (SELECT max(seq) FROM entries WHERE kind = 'forgotten' AND subject = $1), 0)";
-        let row = sqlx::query(text).bind(&subject.digest).bind(not_before_ms).fetch_one(self.keys()).await?;
-        Ok(usize::try_from(row.try_get::<i64, _>("n")?).unwrap_or_default())
-    }
+/// How many keys claimed at `not_before_ms` or later are about this person.
+pub(super) async fn claims_about(reader: &Reader, subject: &Subject, not_before_ms: i64) -> Result<usize, sqlx::Error> {
+    let text = "SELECT count(DISTINCT claimed_key) AS n FROM entries \
+                WHERE kind = 'claim' AND subject = $1 AND at_ms >= $2 AND seq > coalesce(\
+                (SELECT max(seq) FROM entries WHERE kind = 'forgotten' AND subject = $1), 0)";
+    let row = sqlx::query(text).bind(&subject.digest).bind(not_before_ms).fetch_one(reader.keys()).await?;
+    Ok(usize::try_from(row.try_get::<i64, _>("n")?).unwrap_or_default())
 }
 
 impl Spooled {

@@ -3,6 +3,22 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// It could not be written anywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the ledger cannot be written")]
+pub struct NotWritten;
+
+/// The ledger could not be read. Says what the database says and what to do; never what was looked for.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", remedy(.0))]
+pub struct ReadError(sqlx::Error);
+
+impl From<sqlx::Error> for ReadError {
+    fn from(error: sqlx::Error) -> Self {
+        Self(error)
+    }
+}
+
 /// Why a ledger cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -22,6 +38,9 @@ pub enum OpenError {
         /// Why.
         source: sqlx::Error,
     },
+    /// The database cannot be opened for reading.
+    #[error("ledger.file = {0:?}: {1}")]
+    Read(PathBuf, ReadError),
     /// A file beside it.
     #[error("the ledger's file {path:?} cannot be used: {source}; see that this user may write to it")]
     Beside {
@@ -52,7 +71,7 @@ impl OpenError {
 }
 
 /// What a database says, in our words, and what to do. Never what was bound to a statement.
-pub fn remedy(error: &sqlx::Error) -> String {
+pub(super) fn remedy(error: &sqlx::Error) -> String {
     let told = match error.as_database_error() {
         Some(database) => database.message().to_owned(),
         None => error.to_string(),

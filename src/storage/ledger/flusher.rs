@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Shared;
 use super::database::Store;
 use super::error::remedy;
+use super::shared::Shared;
 use super::spool::Spool;
 use crate::domain::clock::Clock;
 

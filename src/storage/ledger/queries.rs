@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::chain_hash::Seal;
 use super::database::{entry, options, sealed};
 use super::entry::{Answer, Call, Entry};
+use super::error::ReadError;
 
 /// Connections that only read, for whoever looks something up.
 const READERS: u32 = 4;
@@ -107,7 +108,7 @@ impl Reader {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub async fn open(path: &Path) -> Result<Self, sqlx::Error> {
+    pub async fn open(path: &Path) -> Result<Self, ReadError> {
         let options = options(path).read_only(true).busy_timeout(PATIENCE);
         let pool = |most| SqlitePoolOptions::new().max_connections(most).acquire_timeout(PATIENCE);
         let keys = pool(KEY_READERS).connect_lazy_with(options.clone());
@@ -173,7 +174,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub async fn count(&self, from_ms: i64, until_ms: i64) -> Result<u64, sqlx::Error> {
+    pub async fn count(&self, from_ms: i64, until_ms: i64) -> Result<u64, ReadError> {
         let query = sqlx::query("SELECT count(*) AS n FROM entries WHERE at_ms >= $1 AND at_ms < $2");
         let row = query.bind(from_ms).bind(until_ms).fetch_one(&self.pool).await?;
         Ok(row.try_get::<i64, _>("n")?.unsigned_abs())
@@ -183,7 +184,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the file cannot be read, or `each` fails.
-    pub async fn each<E: From<sqlx::Error>>(
+    pub async fn each<E: From<ReadError>>(
         &self,
         from_ms: i64,
         until_ms: i64,
@@ -191,8 +192,9 @@ impl Reader {
     ) -> Result<(), E> {
         let text = "SELECT seq, body FROM entries WHERE at_ms >= $1 AND at_ms < $2 ORDER BY seq";
         let mut rows = sqlx::query(text).bind(from_ms).bind(until_ms).fetch(&self.pool);
-        while let Some(row) = rows.try_next().await? {
-            each(row.try_get("seq")?, row.try_get("body")?)?;
+        while let Some(row) = rows.try_next().await.map_err(ReadError::from)? {
+            let (seq, body) = (row.try_get("seq"), row.try_get("body"));
+            each(seq.map_err(ReadError::from)?, body.map_err(ReadError::from)?)?;
         }
         Ok(())
     }
@@ -201,7 +203,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub async fn providers(&self) -> Result<Vec<String>, sqlx::Error> {
+    pub async fn providers(&self) -> Result<Vec<String>, ReadError> {
         // From name to name, since there are few of them and many calls.
         let text = "SELECT min(provider) AS next FROM entries WHERE kind = 'call' AND provider > $1";
         let mut names: Vec<String> = Vec::new();
@@ -218,7 +220,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub async fn count_calls(&self, provider: &str, from_ms: i64, until_ms: i64) -> Result<u64, sqlx::Error> {
+    pub async fn count_calls(&self, provider: &str, from_ms: i64, until_ms: i64) -> Result<u64, ReadError> {
         let text = "SELECT count(*) AS n FROM entries \
                     WHERE kind = 'call' AND provider = $1 AND at_ms >= $2 AND at_ms < $3";
         let row = sqlx::query(text).bind(provider).bind(from_ms).bind(until_ms).fetch_one(&self.pool).await?;
@@ -235,7 +237,7 @@ impl Reader {
         from_ms: i64,
         until_ms: i64,
         mut each: impl FnMut(Call),
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<(), ReadError> {
         let text = "SELECT body FROM entries \
                     WHERE kind = 'call' AND provider = $1 AND at_ms >= $2 AND at_ms < $3 ORDER BY at_ms";
         let mut rows = sqlx::query(text).bind(provider).bind(from_ms).bind(until_ms).fetch(&self.pool);
@@ -256,12 +258,12 @@ impl Reader {
         &self,
         expected: Option<&(i64, String)>,
         progress: impl FnMut(u64),
-    ) -> Result<Result<Checked, Broken>, sqlx::Error> {
+    ) -> Result<Result<Checked, Broken>, ReadError> {
         let removed = sqlx::query("SELECT seq, hash FROM removed ORDER BY seq DESC LIMIT 1");
         let removed = match removed.fetch_optional(&self.pool).await {
             Ok(removed) => removed,
             Err(sqlx::Error::Database(error)) => return Ok(Err(Broken::Damaged(error.to_string()))),
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
         let (removed_up_to, seal) = removed.as_ref().map_or(Ok((0, Seal::NONE)), sealed)?;
         let begin = Checked { entries: 0, removed_up_to, last: removed_up_to, seal: String::new() };

@@ -3,7 +3,6 @@
 use futures_util::TryStreamExt;
 use sqlx::Row;
 
-use super::Ledger;
 use super::queries::Reader;
 
 const SPENT: &str = "SELECT client, provider, count(*) AS calls, sum(price_micro_yuan) AS micro_yuan, \
@@ -43,65 +42,34 @@ pub struct Counted<'a> {
     pub is_billed: bool,
 }
 
-impl Ledger {
-    /// What was spent from `month_ms` on, and of it from `day_ms` on (milliseconds since 1970).
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub async fn spent(&self, month_ms: i64, day_ms: i64) -> Result<Vec<Spent>, sqlx::Error> {
-        match self.reader().await {
-            Some(reader) => reader.spent(month_ms, day_ms).await,
-            None => Ok(Vec::new()),
-        }
-    }
-
-    /// The calls of this time that were billed, or refused for `reason`, in the order in which they ended.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub async fn counted(
-        &self,
-        (from_ms, until_ms): (i64, i64),
-        reason: &str,
-        each: impl FnMut(Counted<'_>),
-    ) -> Result<(), sqlx::Error> {
-        match self.reader().await {
-            Some(reader) => reader.counted((from_ms, until_ms), reason, each).await,
-            None => Ok(()),
-        }
-    }
+pub(super) async fn spent(reader: &Reader, month_ms: i64, day_ms: i64) -> Result<Vec<Spent>, sqlx::Error> {
+    let rows = sqlx::query(SPENT).bind(month_ms).bind(day_ms).fetch_all(reader.pool()).await?;
+    let spent = rows.iter().map(|row| {
+        let sum = |name: &str| row.try_get::<i64, _>(name).map(i64::unsigned_abs);
+        Ok(Spent {
+            client: row.try_get("client")?,
+            provider: row.try_get("provider")?,
+            calls_today: sum("calls_today")?,
+            micro_yuan_today: sum("micro_yuan_today")?,
+            calls: sum("calls")?,
+            micro_yuan: sum("micro_yuan")?,
+        })
+    });
+    spent.collect()
 }
 
-impl Reader {
-    async fn spent(&self, month_ms: i64, day_ms: i64) -> Result<Vec<Spent>, sqlx::Error> {
-        let rows = sqlx::query(SPENT).bind(month_ms).bind(day_ms).fetch_all(self.pool()).await?;
-        let spent = rows.iter().map(|row| {
-            let sum = |name: &str| row.try_get::<i64, _>(name).map(i64::unsigned_abs);
-            Ok(Spent {
-                client: row.try_get("client")?,
-                provider: row.try_get("provider")?,
-                calls_today: sum("calls_today")?,
-                micro_yuan_today: sum("micro_yuan_today")?,
-                calls: sum("calls")?,
-                micro_yuan: sum("micro_yuan")?,
-            })
-        });
-        spent.collect()
+pub(super) async fn counted(
+    reader: &Reader,
+    (from_ms, until_ms): (i64, i64),
+    reason: &str,
+    mut each: impl FnMut(Counted<'_>),
+) -> Result<(), sqlx::Error> {
+    let mut rows = sqlx::query(COUNTED).bind(from_ms).bind(until_ms).bind(reason).fetch(reader.pool());
+    while let Some(row) = rows.try_next().await? {
+        let is_billed = row.try_get::<&str, _>("billed")? == "yes";
+        each(Counted { at_ms: row.try_get("at_ms")?, provider: row.try_get("provider")?, is_billed });
     }
-
-    async fn counted(
-        &self,
-        (from_ms, until_ms): (i64, i64),
-        reason: &str,
-        mut each: impl FnMut(Counted<'_>),
-    ) -> Result<(), sqlx::Error> {
-        let mut rows = sqlx::query(COUNTED).bind(from_ms).bind(until_ms).bind(reason).fetch(self.pool());
-        while let Some(row) = rows.try_next().await? {
-            let is_billed = row.try_get::<&str, _>("billed")? == "yes";
-            each(Counted { at_ms: row.try_get("at_ms")?, provider: row.try_get("provider")?, is_billed });
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 #[cfg(test)]

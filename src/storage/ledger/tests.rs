@@ -1,10 +1,15 @@
-use std::sync::atomic::AtomicI64;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
-use jiff::Timestamp;
+use jiff::{Span, Timestamp};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Row};
+use uuid::Uuid;
 
+use super::journal::Journal;
 use super::*;
+use crate::domain::clock::{Clock, Ids};
 use crate::domain::subject::DigestKey;
 
 mod claims;
@@ -54,7 +59,7 @@ impl Folder {
             });
             Ok(())
         };
-        reader.each::<sqlx::Error>(i64::MIN, i64::MAX, each).await.unwrap();
+        reader.each::<ReadError>(i64::MIN, i64::MAX, each).await.unwrap();
         all
     }
 

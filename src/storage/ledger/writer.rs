@@ -17,10 +17,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::error::NotWritten;
 use super::flusher::{Flusher, Load, Stuck};
+use super::queue::{Asked, WriteRequest};
+use super::shared::Shared;
 use super::spool::Spool;
-use super::write_request::{Asked, WriteRequest};
-use super::{NotWritten, Shared};
 
 /// Entries that share one wait for the disk.
 const BATCH: usize = 512;

@@ -11,7 +11,7 @@ use super::{Billing, Config};
 use crate::domain::clock::{Clock, date_in_china, start_in_china};
 use crate::domain::outcome::Reason;
 use crate::resilience::spending::Use;
-use crate::storage::ledger::{Ledger, Spent};
+use crate::storage::ledger::{Ledger, ReadError, Spent};
 
 /// What was spent before this process began.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl Opening {
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub async fn read(ledger: &Ledger, config: &Config, clock: &Clock) -> Result<Self, sqlx::Error> {
+    pub async fn read(ledger: &Ledger, config: &Config, clock: &Clock) -> Result<Self, ReadError> {
         let today = clock.today_in_china();
         let since = reach(config, today);
         let spent = ledger.spent(ms(today.first_of_month()), ms(today)).await?;
@@ -56,7 +56,7 @@ impl Billing {
     ///
     /// # Errors
     /// When it cannot be read; nothing is changed then.
-    pub async fn reach_back(&self, ledger: &Ledger, config: &Config) -> Result<(), sqlx::Error> {
+    pub async fn reach_back(&self, ledger: &Ledger, config: &Config) -> Result<(), ReadError> {
         let known = self.owners().since;
         let since = reach(config, self.clock.today_in_china());
         if since >= known {
@@ -77,7 +77,7 @@ fn reach(config: &Config, today: Date) -> Date {
     bought.map_or(today, |bought| bought.min(today.saturating_sub(Span::new().days(7))))
 }
 
-async fn histories(ledger: &Ledger, from_ms: i64, until_ms: i64) -> Result<HashMap<String, History>, sqlx::Error> {
+async fn histories(ledger: &Ledger, from_ms: i64, until_ms: i64) -> Result<HashMap<String, History>, ReadError> {
     let mut histories = HashMap::<String, History>::new();
     let each = |call: crate::storage::ledger::Counted<'_>| {
         let Ok(at) = Timestamp::from_millisecond(call.at_ms) else { return };

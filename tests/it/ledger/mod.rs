@@ -60,7 +60,7 @@ impl Folder {
             all.push(serde_json::from_str(body).unwrap());
             Ok(())
         };
-        self.reader().await.each::<sqlx::Error>(i64::MIN, i64::MAX, each).await.unwrap();
+        self.reader().await.each::<idgate::storage::ledger::ReadError>(i64::MIN, i64::MAX, each).await.unwrap();
         let kept: HashSet<_> = all.iter().map(Entry::id).collect();
         let lines = spooled.lines().filter_map(|line| serde_json::from_str::<Entry>(line).ok());
         all.extend(lines.filter(|entry| !kept.contains(&entry.id())));

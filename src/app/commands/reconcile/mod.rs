@@ -20,7 +20,7 @@ use self::usage::{Form, Row, Usage};
 use super::ledger::{self, bar};
 use super::serve;
 use crate::app::config::{Mistakes, Sources};
-use crate::storage::ledger::{Call, Reader, remedy};
+use crate::storage::ledger::{Call, ReadError, Reader};
 
 mod matching;
 mod report;
@@ -138,7 +138,7 @@ async fn calls(
     provider: &str,
     Span { around: (from_ms, to_ms), .. }: Span,
 ) -> anyhow::Result<Vec<Known>> {
-    let told = |error: sqlx::Error| anyhow::anyhow!(remedy(&error));
+    let told = |error: ReadError| anyhow::Error::from(error);
     let providers = reader.providers().await.map_err(told)?;
     anyhow::ensure!(
         providers.iter().any(|name| name == provider),

@@ -1,5 +1,7 @@
 //! The spool over restarts: which of its files is the older one, and what of them the database has already.
 
+use tokio_util::task::TaskTracker;
+
 use super::*;
 
 /// A line of the spool.
@@ -106,7 +108,7 @@ async fn a_file_with_nothing_but_its_head_is_emptied_like_any_other() {
     let ledger = folder.open().await;
     ask(&ledger).await.unwrap();
     assert_eq!(look(&ledger).await, 3, "two of before and one of now");
-    assert!(ledger.0.as_ref().unwrap().shared.meter.is_level());
+    assert!(ledger.0.as_ref().unwrap().queue.shared.meter.is_level());
     ledger.close().await;
 }
 
@@ -126,7 +128,7 @@ async fn what_the_spool_cannot_take_while_a_round_is_at_work_is_told_when_it_is_
     });
     // The round begins, and waits for the lock.
     turns().await;
-    ledger.0.as_ref().unwrap().shared.spool_is_broken.store(true, Ordering::SeqCst);
+    ledger.0.as_ref().unwrap().queue.shared.spool_is_broken.store(true, Ordering::SeqCst);
     let writing = tasks.spawn({
         let ledger = ledger.clone();
         async move { ledger.write(answer("mismatch"), Flight::NONE).await }
@@ -145,7 +147,7 @@ async fn what_the_spool_cannot_take_while_a_round_is_at_work_is_told_when_it_is_
 async fn a_claim_is_found_through_every_trouble_until_the_database_has_it() {
     let folder = Folder::new("claims-trouble");
     let ledger = folder.open().await;
-    let shared = Arc::clone(&ledger.0.as_ref().unwrap().shared);
+    let shared = Arc::clone(&ledger.0.as_ref().unwrap().queue.shared);
     let mut other = folder.connection().await;
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     claims::claim(&ledger, 1).await;
@@ -188,8 +190,8 @@ async fn many_that_write_and_look_at_once_find_what_they_wrote_and_the_order_is_
     });
     futures_util::future::join_all(work).await;
     let open = ledger.0.as_ref().unwrap();
-    assert_eq!(open.moved().await.count(i64::MIN, i64::MAX).await.unwrap(), 400);
-    assert!(open.shared.meter.is_level() && open.shared.waiting.load(Ordering::SeqCst) == 0);
+    assert_eq!(open.flushed().await.count(i64::MIN, i64::MAX).await.unwrap(), 400);
+    assert!(open.queue.shared.meter.is_level() && open.queue.shared.waiting.load(Ordering::SeqCst) == 0);
     ledger.close().await;
     assert!(folder.check().await.is_ok());
 }

@@ -38,7 +38,7 @@ async fn what_cannot_be_announced_does_not_begin() {
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     let (paid, next) = (ledger.begin(begun).unwrap(), ledger.begin(begun).unwrap());
     let calling = paid.call("one", "one.example", 300_000).unwrap();
-    open.shared.journal().break_for_a_test();
+    open.queue.shared.journal().break_for_a_test();
     assert!(next.call("one", "one.example", 300_000).is_err());
     assert!(paid.call("two", "two.example", 300_000).is_err(), "not even a second one");
     assert_eq!(ledger.begin(begun).map(drop), Err(NotWritten));

@@ -1,5 +1,11 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
 use super::*;
-use crate::domain::subject::DigestKey;
+use crate::domain::subject::{Digest, DigestKey};
+use crate::domain::verdict::{RequestId, Verdict};
 
 const MINUTE: Duration = Duration::from_secs(60);
 

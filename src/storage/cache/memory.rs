@@ -12,7 +12,8 @@ use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 use uuid::Uuid;
 
-use super::{Lifetimes, Remembered};
+use super::config::Lifetimes;
+use super::remembered::Remembered;
 use crate::domain::subject::Digest;
 use crate::domain::verdict::{RequestId, Verdict};
 

@@ -1,0 +1,71 @@
+//! Section `[cache]`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use serde::Deserialize;
+
+use crate::domain::verdict::Verdict;
+
+/// The longest lifetime that a verdict may be given: names, numbers and registers change.
+pub const LONGEST_LIFETIME: Duration = Duration::from_hours(24);
+
+/// The lifetimes in force, shared by the cache and its back end's own timer.
+pub(super) type Lifetimes = Arc<ArcSwap<Config>>;
+
+/// Section `[cache]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// How long a `match` is remembered; zero turns it off.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub match_ttl: Duration,
+    /// How long a `mismatch` is remembered; zero turns it off.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub mismatch_ttl: Duration,
+    /// How long a `no_record` is remembered; zero turns it off.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub no_record_ttl: Duration,
+    /// How many verdicts are kept; the least recently used goes first.
+    pub max_entries: u64,
+    /// Whether one client may be given what another has asked.
+    pub sharing: Sharing,
+}
+
+/// Who shares remembered verdicts and calls in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sharing {
+    /// All clients.
+    Shared,
+    /// Each client has a memory of its own.
+    PerClient,
+}
+
+impl Config {
+    /// All mistakes, as (key, what is wrong and what to write).
+    pub fn validate(&self) -> Vec<(&'static str, String)> {
+        let mut mistakes = Vec::new();
+        for (key, lifetime) in
+            [("match_ttl", self.match_ttl), ("mismatch_ttl", self.mismatch_ttl), ("no_record_ttl", self.no_record_ttl)]
+        {
+            if lifetime > LONGEST_LIFETIME {
+                mistakes.push((key, "is longer than a day; write at most \"24h\"".to_owned()));
+            }
+        }
+        if self.max_entries == 0 {
+            mistakes.push(("max_entries", "is 0; to remember nothing set the three lifetimes to \"0s\"".to_owned()));
+        }
+        mistakes
+    }
+
+    /// The lifetime of `verdict`; zero means that it is not remembered.
+    pub const fn lifetime(&self, verdict: Verdict) -> Duration {
+        match verdict {
+            Verdict::Match => self.match_ttl,
+            Verdict::Mismatch => self.mismatch_ttl,
+            Verdict::NoRecord => self.no_record_ttl,
+        }
+    }
+}

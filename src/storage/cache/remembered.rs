@@ -1,0 +1,28 @@
+//! A verdict as the cache keeps it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::verdict::{RequestId, Verdict};
+
+/// A remembered verdict: which provider answered, when, and its reference. It holds no name and no number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remembered {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The provider that gave it, which need not be the first of the chain.
+    pub provider: Arc<str>,
+    /// The provider's reference.
+    pub request_id: Option<RequestId>,
+    /// When the provider answered.
+    pub verified_at: Timestamp,
+}
+
+impl Remembered {
+    /// How long ago the provider answered; zero if the clock was set back.
+    pub fn age(&self, now: Timestamp) -> Duration {
+        Duration::try_from(now.duration_since(self.verified_at).max(SignedDuration::ZERO)).unwrap_or_default()
+    }
+}

@@ -1,0 +1,287 @@
+//! The ledger as the rest of the program sees it: opened, written to, read, closed.
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use prometheus::Registry;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::chain_hash::Seal;
+use super::claims::{self, Claimed, Spooled};
+use super::config::Config;
+use super::database::Store;
+use super::entry::{Answer, Begun, Call, Claim, Entry, Forgotten, Subject};
+use super::error::{NotWritten, OpenError, ReadError};
+use super::files::{beside, lock, spools};
+use super::flusher::Flusher;
+use super::journal::Journal;
+use super::metrics::Meter;
+use super::queries::{Found, Reader, Wanted};
+use super::queue::{Flight, Queue};
+use super::repair::{RepairError, repair};
+use super::shared::Shared;
+use super::spent::{self, Counted, Spent};
+use super::spool;
+use super::writer::Writer;
+use crate::domain::clock::{Clock, Ids};
+use crate::domain::subject::Digest;
+
+/// How many answers may wait to be written for which no caller waits. Further ones are dropped and counted.
+const MOST_WAITING: usize = 100_000;
+
+/// How long closing waits for readers.
+const READERS_LEAVE: Duration = Duration::from_millis(500);
+
+/// Where answers and calls are written down. Clones share it.
+#[derive(Clone, Default)]
+pub struct Ledger(pub(super) Option<Arc<Open>>);
+
+pub(super) struct Open {
+    pub(super) queue: Arc<Queue>,
+    reader: Reader,
+    closing: CancellationToken,
+    writing: TaskTracker,
+    /// Held for as long as the ledger is open.
+    _lock: std::fs::File,
+}
+
+impl Ledger {
+    /// Opens the ledger of `config`: finishes what an earlier process has left half written, then begins to write. Without
+    /// a file it is one that keeps nothing.
+    ///
+    /// # Errors
+    /// When its files cannot be used; says what to do.
+    pub async fn open(config: &Config, clock: Clock, ids: Ids) -> Result<Self, OpenError> {
+        let Some(path) = &config.file else { return Ok(Self::default()) };
+        let lock = lock(path)?;
+        let begun = beside(path, config.spool_folder.as_deref(), "begun");
+        let both = spool::open_both(spools(path, config.spool_folder.as_deref()));
+        let mut spools = both.map_err(|(path, error)| match error.kind() {
+            io::ErrorKind::InvalidData => OpenError::Spool(path),
+            _ => OpenError::beside(&path, error),
+        })?;
+        let (mut journal, left) = Journal::open(begun.clone()).map_err(|error| OpenError::beside(&begun, error))?;
+        let mut store = Store::open(path).await?;
+        repair(&mut store, &mut spools, &left, &clock).await.map_err(|error| match error {
+            RepairError::Database(error) => OpenError::database(path, error),
+            RepairError::Spool(path) => OpenError::Spool(path),
+        })?;
+        journal.clear().map_err(|error| OpenError::beside(&begun, error))?;
+        let reader = Reader::open(path).await.map_err(|error| OpenError::Read(path.to_owned(), error))?;
+        let meter = Meter::new().map_err(OpenError::Metrics)?;
+        let (number, seal) = store.last().unwrap_or((0, Seal::NONE));
+        tracing::info!(file = %path.display(), number, seal = seal.to_hex(), "ledger: open");
+        let shared = Arc::new(Shared {
+            keeping: AtomicBool::new(true),
+            waiting: AtomicUsize::new(0),
+            journal: Mutex::new(journal),
+            spooled: Spooled::default(),
+            meter,
+            #[cfg(test)]
+            spool_is_broken: AtomicBool::new(false),
+        });
+        let (asked, receiver) = mpsc::unbounded_channel();
+        let (closing, writing) = (CancellationToken::new(), TaskTracker::new());
+        let keep = config.keep().unwrap_or(Duration::MAX);
+        let flusher = Flusher::new(store, Arc::clone(&shared), keep, clock.clone());
+        let writer = Writer::new(receiver, Arc::clone(&shared), writing.clone(), flusher, spools);
+        writing.spawn(writer.run(closing.clone()));
+        writing.close();
+        let queue = Arc::new(Queue { requests: asked, shared, clock, ids });
+        Ok(Self(Some(Arc::new(Open { queue, reader, closing, writing, _lock: lock }))))
+    }
+
+    /// Registers its metrics; those of one that is not there stay as they are.
+    ///
+    /// # Errors
+    /// When `registry` has them already.
+    pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        match &self.0 {
+            Some(open) => open.queue.shared.meter.register(registry),
+            None => Meter::new()?.register(registry),
+        }
+    }
+
+    /// Whether anything is written down.
+    pub const fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Begins a flight, which is announced with its first call. What it needs to know is only asked for if there is a ledger.
+    ///
+    /// # Errors
+    /// When nothing can be written down now: then nothing that costs money may begin.
+    pub fn begin(&self, begun: impl FnOnce(Uuid, i64) -> Begun) -> Result<Flight, NotWritten> {
+        let Some(open) = &self.0 else { return Ok(Flight::NONE) };
+        if !open.queue.shared.is_keeping() {
+            return Err(NotWritten);
+        }
+        let begun = begun(open.queue.ids.ordered(), open.queue.clock.now().as_millisecond());
+        Ok(Flight::new(Arc::clone(&open.queue), begun))
+    }
+
+    /// Writes an answer down and returns when it is on the disk, and with it all that was given before it. The answer is
+    /// written also if nobody waits any more.
+    ///
+    /// # Errors
+    /// When it cannot be written anywhere: the answer must not be told. (A disk that fails in the wrong moment, and then the
+    /// process, may leave it there all the same.)
+    pub async fn write(&self, answer: impl FnOnce(i64) -> Answer, flight: Flight) -> Result<(), NotWritten> {
+        let Some(open) = &self.0 else { return Ok(()) };
+        open.queue.write(Entry::Answer(answer(open.queue.clock.now().as_millisecond())), flight).await
+    }
+
+    /// Writes an answer down when its turn comes. Nobody waits for it.
+    pub fn note(&self, answer: impl FnOnce(i64) -> Answer, flight: Flight) {
+        let Some(open) = &self.0 else { return };
+        if open.queue.shared.waiting.load(Ordering::Relaxed) >= MOST_WAITING {
+            // Counted only: a line for each would be a flood of its own.
+            flight.leave_open();
+            return open.queue.shared.meter.lost(1);
+        }
+        open.queue.submit(Entry::Answer(answer(open.queue.clock.now().as_millisecond())), flight, None);
+    }
+
+    /// The answer with this id; nothing without a ledger.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn answer(&self, id: Uuid) -> Result<Option<Found>, ReadError> {
+        match &self.0 {
+            Some(open) => open.flushed().await.answer(id).await.map_err(ReadError::from),
+            None => Ok(None),
+        }
+    }
+
+    /// The calls of a flight.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn calls(&self, flight: Uuid) -> Result<Vec<Call>, ReadError> {
+        match &self.0 {
+            Some(open) => open.flushed().await.calls(flight).await.map_err(ReadError::from),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// A page of at most `most` answers, the newest first, those below the number `below`.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn answers(&self, wanted: &Wanted, below: i64, most: u32) -> Result<Vec<Found>, ReadError> {
+        match &self.0 {
+            Some(open) => open.flushed().await.answers(wanted, below, most).await.map_err(ReadError::from),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    pub(super) async fn reader(&self) -> Option<&Reader> {
+        match &self.0 {
+            Some(open) => Some(open.flushed().await),
+            None => None,
+        }
+    }
+
+    /// Writes what was given so far, and ends. What is given from now on is lost.
+    pub async fn close(&self) {
+        if let Some(open) = &self.0 {
+            // First, so that the writer is the last one there, who writes the log back into the file.
+            // Whoever still reads something long is not waited for.
+            let _ = tokio::time::timeout(READERS_LEAVE, open.reader.close()).await;
+            open.closing.cancel();
+            open.writing.wait().await;
+        }
+    }
+
+    /// Whose `key` is, if it was claimed at `not_before_ms` (milliseconds since 1970) or later, and its person was not
+    /// forgotten since. Nothing without a ledger.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn claimed(&self, key: &Digest, not_before_ms: i64) -> Result<Option<Claimed>, ReadError> {
+        match &self.0 {
+            Some(open) => Ok(claims::claimed(&open.reader, &open.queue.shared.spooled, key, not_before_ms).await?),
+            None => Ok(None),
+        }
+    }
+
+    /// Claims a key and returns when that is on the disk; nothing without a ledger.
+    ///
+    /// # Errors
+    /// When it cannot be written anywhere: then the key is not claimed.
+    pub async fn claim(&self, claim: impl FnOnce(Uuid, i64) -> Claim) -> Result<Option<Claim>, NotWritten> {
+        let Some(open) = &self.0 else { return Ok(None) };
+        let claim = claim(open.queue.ids.ordered(), open.queue.clock.now().as_millisecond());
+        open.queue.write(Entry::Claim(claim.clone()), Flight::NONE).await?;
+        Ok(Some(claim))
+    }
+
+    /// How many keys, claimed at `not_before_ms` or later, are about this person.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn claims_about(&self, subject: &Subject, not_before_ms: i64) -> Result<usize, ReadError> {
+        match &self.0 {
+            Some(open) => Ok(claims::claims_about(open.flushed().await, subject, not_before_ms).await?),
+            None => Ok(0),
+        }
+    }
+
+    /// Ends all claims about a person, and returns when that is on the disk.
+    ///
+    /// # Errors
+    /// When it cannot be written anywhere: then they still hold.
+    pub async fn forget(&self, forgotten: impl FnOnce(Uuid, i64) -> Forgotten) -> Result<(), NotWritten> {
+        let Some(open) = &self.0 else { return Ok(()) };
+        let forgotten = forgotten(open.queue.ids.ordered(), open.queue.clock.now().as_millisecond());
+        open.queue.write(Entry::Forgotten(forgotten), Flight::NONE).await
+    }
+
+    /// What was spent from `month_ms` on, and of it from `day_ms` on (milliseconds since 1970).
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn spent(&self, month_ms: i64, day_ms: i64) -> Result<Vec<Spent>, ReadError> {
+        match self.reader().await {
+            Some(reader) => Ok(spent::spent(reader, month_ms, day_ms).await?),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The calls of this time that were billed, or refused for `reason`, in the order in which they ended.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn counted(
+        &self,
+        (from_ms, until_ms): (i64, i64),
+        reason: &str,
+        each: impl FnMut(Counted<'_>),
+    ) -> Result<(), ReadError> {
+        match self.reader().await {
+            Some(reader) => Ok(spent::counted(reader, (from_ms, until_ms), reason, each).await?),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Open {
+    /// The reader, once everything given so far can be read, or cannot be for now.
+    pub(super) async fn flushed(&self) -> &Reader {
+        self.queue.flush().await;
+        &self.reader
+    }
+}
+
+// Only whether it is on: what it holds knows digests of people.
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ledger({})", if self.is_on() { "on" } else { "off" })
+    }
+}

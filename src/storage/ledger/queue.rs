@@ -1,0 +1,203 @@
+//! Entries on their way to the writer, and the flights they belong to.
+//!
+//! A flight is one run of the provider chain. It is announced in the journal with its first call, before that call is made,
+//! and stays open there until its last entry is on the disk. Requests to write hold on to their flight for that reason,
+//! which is why both live in this file.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use super::entry::{Begun, BegunCall, End, Entry};
+use super::error::NotWritten;
+use super::shared::Shared;
+use crate::domain::clock::{Clock, Ids};
+
+/// Hands entries to the writer.
+pub(super) struct Queue {
+    pub(super) requests: mpsc::UnboundedSender<Asked>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) clock: Clock,
+    pub(super) ids: Ids,
+}
+
+/// One flight as the ledger knows it: announced with its first call, open until its last entry is on the disk.
+#[derive(Clone, Default)]
+pub struct Flight(Option<Arc<InFlight>>);
+
+struct InFlight {
+    queue: Arc<Queue>,
+    begun: Begun,
+    /// Something of it is on no disk but in the journal.
+    unsettled: AtomicBool,
+}
+
+/// A call that was announced. Dropped without an end, it is written down as interrupted.
+pub struct Calling(Option<(Arc<InFlight>, BegunCall)>);
+
+pub(super) enum Asked {
+    Write(WriteRequest),
+    /// To say when the database has all that was ordered before, or cannot have it now.
+    Move(oneshot::Sender<()>),
+}
+
+/// An entry to be written, and who waits for it. Dropped without an end, it leaves its flight open: the journal is all that
+/// is left of it.
+pub(super) struct WriteRequest {
+    pub(super) kind: &'static str,
+    pub(super) text: String,
+    /// The entry itself, if it is about idempotency keys.
+    pub(super) about_keys: Option<Box<Entry>>,
+    /// Open until the entry is on the disk.
+    flight: Flight,
+    done: Option<Done>,
+    is_over: bool,
+}
+
+/// Who waits.
+pub(super) type Done = oneshot::Sender<Result<(), NotWritten>>;
+
+impl Queue {
+    pub(super) async fn write(&self, entry: Entry, flight: Flight) -> Result<(), NotWritten> {
+        let (done, written) = oneshot::channel();
+        self.submit(entry, flight, Some(done));
+        written.await.unwrap_or(Err(NotWritten))
+    }
+
+    pub(super) fn submit(&self, entry: Entry, flight: Flight, done: Option<Done>) {
+        let Some(request) = WriteRequest::new(entry, flight, done) else { return self.shared.lost(1) };
+        self.shared.waiting.fetch_add(1, Ordering::Relaxed);
+        if self.requests.send(Asked::Write(request)).is_err() {
+            self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.shared.lost(1);
+        }
+    }
+
+    /// Returns once the database holds everything given so far, or cannot take it now.
+    pub(super) async fn flush(&self) {
+        if self.shared.waiting.load(Ordering::Acquire) > 0 || !self.shared.meter.is_level() {
+            let (moved, is_moved) = oneshot::channel();
+            if self.requests.send(Asked::Move(moved)).is_ok() {
+                // A writer that has ended has flushed everything.
+                let _ = is_moved.await;
+            }
+        }
+    }
+}
+
+impl Flight {
+    /// None that a ledger knows of.
+    pub const NONE: Self = Self(None);
+
+    pub(super) fn new(queue: Arc<Queue>, begun: Begun) -> Self {
+        Self(Some(Arc::new(InFlight { queue, begun, unsettled: AtomicBool::new(false) })))
+    }
+
+    /// Its id, if there is a ledger.
+    pub fn id(&self) -> Option<Uuid> {
+        self.0.as_ref().map(|flight| flight.begun.flight)
+    }
+
+    /// Announces a call that costs at most `price_micro_yuan`.
+    ///
+    /// # Errors
+    /// When that cannot be written down: then it must not be made.
+    pub fn call(&self, provider: &str, endpoint: &str, price_micro_yuan: u64) -> Result<Calling, NotWritten> {
+        let Some(flight) = &self.0 else { return Ok(Calling(None)) };
+        let queue = &flight.queue;
+        if !queue.shared.is_keeping() {
+            return Err(NotWritten);
+        }
+        let call = BegunCall {
+            id: queue.ids.ordered(),
+            flight: flight.begun.flight,
+            at_ms: queue.clock.now().as_millisecond(),
+            provider: provider.to_owned(),
+            endpoint: endpoint.to_owned(),
+            price_micro_yuan,
+        };
+        let announced = queue.shared.journal().begin(&flight.begun, &call);
+        if let Err(error) = announced {
+            queue.shared.cannot_announce(&error);
+            return Err(NotWritten);
+        }
+        Ok(Calling(Some((Arc::clone(flight), call))))
+    }
+
+    /// The journal keeps it, since it is nowhere else.
+    pub(super) fn leave_open(&self) {
+        if let Some(flight) = &self.0 {
+            flight.unsettled.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Calling {
+    /// Writes down what came of it.
+    pub fn ended(mut self, end: impl FnOnce() -> End) {
+        if let Some((flight, call)) = self.0.take() {
+            write_call(flight, &call, end());
+        }
+    }
+}
+
+impl Drop for Calling {
+    fn drop(&mut self) {
+        if let Some((flight, call)) = self.0.take() {
+            write_call(flight, &call, call.interrupted());
+        }
+    }
+}
+
+fn write_call(flight: Arc<InFlight>, call: &BegunCall, end: End) {
+    let entry = flight.begun.call(call, flight.queue.clock.now().as_millisecond(), end);
+    let queue = Arc::clone(&flight.queue);
+    queue.submit(Entry::Call(entry), Flight(Some(flight)), None);
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if !self.unsettled.load(Ordering::Relaxed) {
+            self.queue.shared.journal().end(self.begun.flight);
+        }
+    }
+}
+
+// Which, and no more: what it holds knows digests of people.
+impl fmt::Debug for Flight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Flight({:?})", self.id())
+    }
+}
+
+impl WriteRequest {
+    /// Nothing if the entry has no text, which no entry of plain strings and numbers lacks.
+    pub(super) fn new(entry: Entry, flight: Flight, done: Option<Done>) -> Option<Self> {
+        let text = entry.text().inspect_err(|_| flight.leave_open()).ok()?;
+        // The entry goes no further than it must: what is let go of in another thread costs more.
+        let (kind, about_keys) = (entry.kind(), entry.is_about_keys().then(|| Box::new(entry)));
+        Some(Self { kind, text, about_keys, flight, done, is_over: false })
+    }
+
+    pub(super) const fn is_waited_for(&self) -> bool {
+        self.done.is_some()
+    }
+
+    /// It is written, or turned away.
+    pub(super) fn end(mut self, result: Result<(), NotWritten>) {
+        self.is_over = true;
+        // Who has left does not want to know.
+        let _ = self.done.take().map(|done| done.send(result));
+    }
+}
+
+impl Drop for WriteRequest {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.flight.leave_open();
+        }
+    }
+}
