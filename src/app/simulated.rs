@@ -8,7 +8,12 @@ use crate::server::sandbox::{SandboxHandle, Simulated};
 /// Two endpoints show how they stand in for each other.
 pub const ENDPOINTS: usize = 2;
 
-/// A simulator for every driver.
+/// The drivers that have a server side.
+fn simulated() -> impl Iterator<Item = &'static Driver> {
+    DRIVERS.iter().copied().filter(|driver| driver.dialect.is_some())
+}
+
+/// A simulator for every driver that has a server side.
 ///
 /// # Errors
 /// When a driver does not take its own sandbox settings, a defect of the driver's.
@@ -18,13 +23,13 @@ pub fn providers(endpoints: usize) -> anyhow::Result<Vec<Simulated>> {
             anyhow::anyhow!("driver {} does not take its own sandbox settings: {mistakes:?}", driver.name)
         })
     };
-    DRIVERS.iter().copied().map(of).collect()
+    simulated().map(of).collect()
 }
 
 /// The sections `[providers.…]` and `[chain]` for every simulated driver.
 pub fn configuration(sandbox: &SandboxHandle) -> String {
     let mut toml = String::new();
-    for driver in DRIVERS {
+    for driver in simulated() {
         let endpoints: Vec<_> =
             sandbox.addresses(driver.name).iter().map(|address| format!("\"http://{address}\"")).collect();
         // Writing to a String cannot fail.
@@ -35,14 +40,14 @@ pub fn configuration(sandbox: &SandboxHandle) -> String {
             driver.name,
             endpoints.join(", ")
         );
-        for (key, value) in driver.sandbox_settings {
-            let _ = match driver.secrets.contains(key) {
+        for (key, value) in driver.sample() {
+            let _ = match driver.is_secret(key) {
                 true => writeln!(toml, "{key} = {{ value = \"{value}\" }}"),
                 false => writeln!(toml, "{key} = \"{value}\""),
             };
         }
     }
-    let order: Vec<_> = DRIVERS.iter().map(|driver| format!("\"{}\"", driver.name)).collect();
+    let order: Vec<_> = simulated().map(|driver| format!("\"{}\"", driver.name)).collect();
     let _ = write!(toml, "\n[chain]\norder = [{}]\n", order.join(", "));
     toml
 }

@@ -1,10 +1,10 @@
 //! Where a credential comes from that is not written in the configuration: a conversation without I/O.
 //!
-//! A [`Source`] says, step by step, what it needs next (a file's content, the answer to a request) and what it makes of
-//! it, until it has a credential or a reason why not. So every source is a plain function, one runner in `verify` does
-//! the reading and sending for all, and sources are put together with [`Step::or_else`] and [`Step::and_then`].
+//! A [`Source`] returns, step by step, what it needs next (a file's content, the answer to a request), until it has a
+//! credential or a reason why not. So every source is a plain function, one runner in `verify` reads and sends for all
+//! of them, and sources are combined with [`Step::or_else`] and [`Step::and_then`].
 //!
-//! Invariants: no I/O and no clock here; a failure is a word of a closed set and never a text of the other side's.
+//! Invariants: no I/O and no clock here; a failure is one of a closed set and never text from the other side.
 //! To add a source: a function that returns its first [`Step`], and a [`Source`] around its settings.
 
 use std::fmt;
@@ -16,7 +16,9 @@ use http::{Request, Response};
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::{Credential, Stamp};
+use super::credential::Credential;
+use super::encode_error::EncodeError;
+use super::protocol::Stamp;
 
 /// A place that hands out credentials.
 pub trait Source: fmt::Debug + Send + Sync {
@@ -24,38 +26,38 @@ pub trait Source: fmt::Debug + Send + Sync {
     fn name(&self) -> &'static str;
 
     /// Begins to fetch. `kept` is the name of the source that gave the credential in use: of several only that one is
-    /// asked again, so that nobody's trouble changes whose keys we use.
+    /// asked again, so that a failure of one source does not change whose keys are used.
     fn begin(&self, kept: Option<&'static str>) -> Step;
 
-    /// Equal for equal settings only: whether a reload changes the source.
+    /// Equal for equal settings only; tells whether a reload changes the source.
     fn fingerprint(&self) -> [u8; 32];
 }
 
-/// What a conversation needs next, or its end.
+/// What is needed next, or the end.
 pub enum Step {
-    /// The content of a file, read anew each time; nothing if it cannot be read.
+    /// The content of a file, read anew each time; `None` if it cannot be read.
     Read(PathBuf, Then<Option<Zeroizing<Vec<u8>>>>),
     /// The answer to a request.
     Ask(Ask, Then<(Result<Response<Bytes>, Trouble>, Timestamp)>),
     /// A credential.
     Done(Granted),
-    /// None, and why not: one line for each source that was tried.
+    /// No credential, with one reason for each source that was tried.
     Failed(Vec<Miss>),
 }
 
-/// What follows.
+/// The continuation.
 pub type Then<T> = Box<dyn FnOnce(T) -> Step + Send>;
 
 /// Makes a request from the time and nonce of the moment in which it is sent.
-pub type Compose = Box<dyn FnOnce(&Stamp) -> Result<Request<Bytes>, http::Error> + Send>;
+pub type Compose = Box<dyn FnOnce(&Stamp) -> Result<Request<Bytes>, EncodeError> + Send>;
 
-/// A request to send. It never goes through a proxy of the environment's, and no redirect is followed.
+/// A request to send. It uses no proxy from the environment and follows no redirect.
 pub struct Ask {
     /// Makes the request.
     pub compose: Compose,
-    /// The whole answer must be there by then.
+    /// The time limit for the whole answer.
     pub limit: Duration,
-    /// Whether the peer is part of the machine or its network, so that no proxy at all may be in between.
+    /// Whether the peer is part of the machine or its network, so that no proxy may be used at all.
     pub is_local: bool,
     /// The documented code in the body of a refusal.
     pub explain: fn(&[u8]) -> Option<&'static str>,
@@ -215,7 +217,7 @@ impl Step {
         }
     }
 
-    /// The same in the name of `source`, whoever speaks inside.
+    /// The same under the name of `source`.
     #[must_use]
     pub fn named(self, source: &'static str) -> Self {
         match self {
@@ -226,7 +228,7 @@ impl Step {
         }
     }
 
-    /// The same with the misses of those who were tried before.
+    /// The same with the misses of the sources tried before.
     fn after(self, mut before: Vec<Miss>) -> Self {
         match self {
             Step::Read(path, then) => Step::Read(path, Box::new(move |content| then(content).after(before))),

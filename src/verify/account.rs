@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::billing::ProviderSpend;
+use super::credentials::{CredentialStore, Given};
 use super::holds::Holds;
-use super::keys::{Given, Keys};
 use super::metrics::ProviderMeter;
 use crate::domain::money::Prices;
 use crate::domain::outcome::{Fault, Outcome, Reason};
@@ -34,7 +34,7 @@ pub(super) struct Account {
     pub(super) prices: Prices,
     pub(super) spend: Arc<ProviderSpend>,
     pub(super) attempt_timeout: Duration,
-    pub(super) keys: Arc<Keys>,
+    pub(super) keys: Arc<CredentialStore>,
     pub(super) max_concurrency: usize,
     pub(super) bulkhead: Bulkhead,
     pub(super) rate_limit: NonZeroU32,

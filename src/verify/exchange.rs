@@ -8,10 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-
-use super::keys::{self, Keys};
-use super::outbound::client::{Client, fault_of};
+use super::credentials::{self, CredentialStore};
+use super::outbound::client::{Client, read_capped};
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::money::Billed;
 use crate::domain::outcome::{Fault, Outcome, Reason};
@@ -19,16 +17,13 @@ use crate::domain::subject::Subject;
 use crate::domain::verdict::Finding;
 use crate::providers::{Credential, Endpoint, Protocol, Stamp, is_redirect};
 
-/// Providers answer in a few hundred bytes. What is longer than this is not an answer.
-const BODY_CAP: usize = 64 * 1024;
-
 /// One endpoint as a place to send questions to.
 #[derive(Debug)]
 pub(super) struct Exchange {
     client: Client,
     endpoint: Endpoint,
     protocol: Arc<dyn Protocol>,
-    keys: Arc<Keys>,
+    keys: Arc<CredentialStore>,
     waits: Waits,
     clock: Clock,
     ids: Ids,
@@ -48,7 +43,7 @@ impl Exchange {
         client: Client,
         endpoint: Endpoint,
         protocol: Arc<dyn Protocol>,
-        keys: Arc<Keys>,
+        keys: Arc<CredentialStore>,
         waits: Waits,
         clock: Clock,
         ids: Ids,
@@ -76,7 +71,7 @@ impl Exchange {
         let held = self.keys.held(self.waits.credential).await;
         let held = held.ok_or(Fault::new(Outcome::AccountFault, Reason::NoCredential))?;
         let answer = self.send_with(&held.credential, subject).await;
-        if !answer.as_ref().is_err_and(keys::is_about_the_key) {
+        if !answer.as_ref().is_err_and(credentials::is_about_the_key) {
             return answer;
         }
         match self.keys.instead_of(&held, self.waits.credential).await {
@@ -89,7 +84,7 @@ impl Exchange {
         let stamp = Stamp { now: self.clock.now(), nonce: self.ids.nonce().to_string() };
         let request = self
             .protocol
-            .encode_request(subject, &self.endpoint, credential, &stamp)
+            .encode_request(subject.into(), &self.endpoint, credential, &stamp)
             .ok()
             .and_then(|request| reqwest::Request::try_from(request).ok())
             // Nothing was sent, so nothing was billed.
@@ -102,24 +97,6 @@ impl Exchange {
         let mut answer = http::Response::new(body);
         *answer.status_mut() = response.status();
         *answer.headers_mut() = std::mem::take(response.headers_mut());
-        self.protocol.decode_response(subject, &answer)
+        self.protocol.decode_response(subject.into(), &answer)
     }
-}
-
-/// Reads a body up to the cap.
-pub(super) async fn read_capped(response: &mut reqwest::Response) -> Result<Bytes, Fault> {
-    let Some(first) = response.chunk().await.map_err(fault_of)? else { return Ok(Bytes::new()) };
-    let Some(second) = response.chunk().await.map_err(fault_of)? else {
-        return if first.len() > BODY_CAP { Err(Fault::unreadable(Reason::TooBig)) } else { Ok(first) };
-    };
-    let mut body = BytesMut::from(first);
-    let mut next = Some(second);
-    while let Some(chunk) = next {
-        if body.len() + chunk.len() > BODY_CAP {
-            return Err(Fault::unreadable(Reason::TooBig));
-        }
-        body.extend_from_slice(&chunk);
-        next = response.chunk().await.map_err(fault_of)?;
-    }
-    Ok(body.freeze())
 }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::account::Account;
+use super::credentials::{CredentialStore, Fetcher, Given};
 use super::endpoint::{AttemptContext, AttemptResult, ChainAbort, GuardedEndpoint};
 use super::exchange::{Exchange, Waits};
 use super::holds::Holds;
-use super::keys::{Fetcher, Given, Keys};
 use super::outbound::client::{Clients, Unusable};
 use super::question::Attempt;
 use super::runtime::Deps;
@@ -50,7 +50,7 @@ impl Provider {
         let fetcher = if is_fetched { Some(Arc::new(fetcher()?)) } else { None };
         let keys = || {
             let given = Given::new(&one.configured.access, one.next.as_ref(), fetcher.as_ref());
-            Arc::new(Keys::new(one.name.clone(), given, &deps.metrics))
+            Arc::new(CredentialStore::new(one.name.clone(), given, &deps.metrics))
         };
         let account = Arc::new(account(one, config, deps, keys, before.map(|before| &*before.account)));
         let endpoints = one.endpoints.iter().enumerate().map(|(index, endpoint)| {
@@ -112,7 +112,7 @@ fn account(
     one: &ProviderConfig,
     config: &Config,
     deps: &Deps,
-    keys: impl FnOnce() -> Arc<Keys>,
+    keys: impl FnOnce() -> Arc<CredentialStore>,
     before: Option<&Account>,
 ) -> Account {
     let same_rate = before.filter(|before| before.rate_limit == one.rate_limit);

@@ -1,5 +1,5 @@
-//! `idgate key new CLIENT`, with `--kind` for what callers of the providers' protocols show, `idgate key new --operator
-//! NAME`, and `idgate key new --receipts FILE`.
+//! `idgate key new CLIENT`, with `--kind` for the keys of providers' protocols, `idgate key new --operator NAME`, and
+//! `idgate key new --receipts FILE`.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -10,11 +10,13 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::Offset;
 use sha2::{Digest, Sha256};
 
+use crate::providers::{Issued, Scheme, schemes};
 use crate::server::auth::key_config::KEY_PREFIX;
 use crate::server::records::receipt::keys::Pair;
 
@@ -40,23 +42,21 @@ pub(super) struct New {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["operator", "kind", "expires"])]
     receipts: Option<PathBuf>,
     /// What the client shows: a key of our own API, or what callers of a provider's protocol have.
-    #[arg(long, value_enum, default_value_t = Kind::Key)]
-    kind: Kind,
+    #[arg(long, value_parser = kinds(), default_value = OUR_OWN)]
+    kind: String,
     /// From then on the key is refused: a day, which begins in China (2027-01-01), or a time (2027-01-01T00:00:00Z).
     #[arg(long, value_name = "DATE", value_parser = end)]
     expires: Option<Timestamp>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Kind {
-    /// A bearer key of our own API.
-    Key,
-    /// An AccessKey pair, for the SDKs of the RPC gateway.
-    AccessKey,
-    /// An AppCode, for market APIs.
-    AppCode,
-    /// An AppKey pair, for signed calls of market APIs.
-    AppKey,
+/// A bearer key of our own API.
+const OUR_OWN: &str = "key";
+
+/// The kinds of key: our own, and those of the drivers.
+fn kinds() -> PossibleValuesParser {
+    let our_own = PossibleValue::new(OUR_OWN).help("A bearer key of our own API");
+    let of_drivers = schemes().into_iter().map(|scheme| PossibleValue::new(scheme.name).help(scheme.title));
+    std::iter::once(our_own).chain(of_drivers).collect::<Vec<_>>().into()
 }
 
 pub(super) fn run(command: &Command) -> anyhow::Result<ExitCode> {
@@ -71,21 +71,21 @@ pub(super) fn run(command: &Command) -> anyhow::Result<ExitCode> {
     );
     let section = if operator.is_some() { "operators" } else { "clients" };
     let expires = expires.map(|end| format!(", expires = \"{end}\"")).unwrap_or_default();
-    super::say(&match kind {
-        Kind::Key => {
+    let scheme = schemes().into_iter().find(|scheme| scheme.name == kind);
+    super::say(&match scheme {
+        None => {
             let holder = if operator.is_some() { "operator" } else { "caller" };
             by_its_hash(("The key", holder), section, name, "keys", &expires)?
         }
-        Kind::AppCode => by_its_hash(("The AppCode", "caller"), section, name, "app_codes", &expires)?,
-        Kind::AccessKey => {
-            pair(("AccessKey id", "AccessKey secret"), name, ("access_keys", "id", "access_key"), &expires)?
+        Some(Scheme { is_bearer: true, issued, .. }) => {
+            by_its_hash((&format!("The {}", issued.secret_label), "caller"), section, name, issued.list, &expires)?
         }
-        Kind::AppKey => pair(("AppKey", "AppSecret"), name, ("app_keys", "key", "app_key"), &expires)?,
+        Some(scheme) => pair(scheme, name, &expires)?,
     });
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is shown in clear: we keep its SHA-256.
+/// A secret that is shown in clear: we keep only its SHA-256.
 fn by_its_hash(
     (what, holder): (&str, &str),
     section: &str,
@@ -103,13 +103,10 @@ fn by_its_hash(
     ))
 }
 
-/// What signs: we need the secret itself, which belongs into a file.
-fn pair(
-    (public, secret): (&str, &str),
-    name: &str,
-    (list, member, file): (&str, &str, &str),
-    expires: &str,
-) -> anyhow::Result<String> {
+/// A pair that signs: we need the secret itself, which belongs into a file.
+fn pair(scheme: &Scheme, name: &str, expires: &str) -> anyhow::Result<String> {
+    let Issued { list, id: member, id_label: public, secret_label: secret, .. } = scheme.issued;
+    let file = scheme.name.replace('-', "_");
     let [id, key] = [new_id()?, new_key()?];
     let width = secret.len().max(public.len()) + 1;
     let [public, secret] = [public, secret].map(|what| format!("{what}:"));

@@ -1,19 +1,108 @@
-//! The keys that are issued to callers of the providers' protocols: each with the secret that was read apart from it, and
-//! what must hold between all of them.
+//! Keys issued to callers of the providers' protocols: each scheme that a driver declares has a list in a client's section.
+//!
+//! The lists are taken out of the tree before the sections are read, because only the schemes know their names.
 
 use std::collections::BTreeMap;
 
+use config::{Value, ValueKind};
+
 use super::Read;
+use super::secret::section;
 use super::sections::HASH_OF_NOTHING;
 use crate::domain::personal::Secret;
+use crate::providers::{Scheme, schemes};
 use crate::server::auth::callers::ClientConfig;
-use crate::server::auth::issued_keys::{Issued, Proof};
+use crate::server::auth::issued_keys::{Issued, IssuedConfig, Proof};
 use crate::server::compat;
 
 /// Whoever sees one signed request could try out a shorter one.
 const SHORTEST_SECRET: usize = 20;
 
-/// All of them, and every mistake in them.
+/// The entries of each client, by its name.
+pub(super) type Lists = BTreeMap<String, Vec<IssuedConfig>>;
+
+/// Takes the lists out of the tree, with every mistake of type and name in them.
+pub(super) fn split(read: &mut Read) -> Lists {
+    let (mut lists, mut mistakes) = (Lists::new(), Vec::new());
+    for (client, value) in section(&mut read.tree, "clients").into_iter().flatten() {
+        let ValueKind::Table(table) = &mut value.kind else { continue };
+        let entries = lists.entry(client.clone()).or_default();
+        for scheme in schemes() {
+            let at = format!("clients.{client}.{}", scheme.issued.list);
+            let list = table.remove(scheme.issued.list);
+            match list.map(|list| list.kind) {
+                None => {}
+                Some(ValueKind::Array(list)) => {
+                    let read = |(index, value)| entry(scheme, index, value, &format!("{at}[{index}]"), &mut mistakes);
+                    entries.extend(list.into_iter().enumerate().filter_map(read));
+                }
+                Some(_) => mistakes.push((at, "has the wrong type; write a sequence".to_owned())),
+            }
+        }
+    }
+    for (key, problem) in mistakes {
+        read.mistake(key, problem);
+    }
+    lists
+}
+
+fn entry(
+    scheme: &'static Scheme,
+    index: usize,
+    value: Value,
+    at: &str,
+    mistakes: &mut Vec<(String, String)>,
+) -> Option<IssuedConfig> {
+    let mut mistake = |key: String, problem: &str| mistakes.push((key, problem.to_owned()));
+    let ValueKind::Table(table) = value.kind else {
+        mistake(at.to_owned(), "has the wrong type; write a table");
+        return None;
+    };
+    let id_member = scheme.issued.id;
+    let (mut id, mut sha256, mut purpose, mut expires) = (None, None, None, None);
+    for (key, value) in table {
+        let place = format!("{at}.{key}");
+        let text = match value.kind {
+            ValueKind::String(text) => Some(text),
+            _ => None,
+        };
+        let known = match key.as_str() {
+            member if member == id_member => Some(&mut id),
+            "sha256" if scheme.is_bearer => Some(&mut sha256),
+            "purpose" => Some(&mut purpose),
+            "expires" => Some(&mut expires),
+            _ => None,
+        };
+        match known {
+            None => {
+                let hash = if scheme.is_bearer { "`sha256`, " } else { "" };
+                let takes = format!("`{id_member}`, {hash}`purpose`, `expires`");
+                mistake(place, &format!("unknown field `{key}`, expected one of {takes}"));
+            }
+            Some(_) if text.is_none() => mistake(place, "has the wrong type; write a string"),
+            Some(member) => *member = text,
+        }
+    }
+    let expires = match expires.map(|text| text.parse()) {
+        None => None,
+        Some(Ok(end)) => Some(end),
+        Some(Err(_)) => {
+            mistake(format!("{at}.expires"), "cannot be read; config/default.toml shows what to write");
+            None
+        }
+    };
+    let mut needed = |member: &str, value: Option<String>| {
+        if value.is_none() {
+            mistake(at.to_owned(), &format!("missing field `{member}`"));
+        }
+        value
+    };
+    let id = needed(id_member, id);
+    let sha256 = if scheme.is_bearer { Some(needed("sha256", sha256)?) } else { None };
+    Some(IssuedConfig { scheme, index, id: id?, sha256, purpose, expires })
+}
+
+/// All keys with their secrets, and every mistake in them.
 pub(super) fn finish(
     config: &compat::Config,
     clients: &BTreeMap<String, ClientConfig>,
@@ -28,52 +117,48 @@ pub(super) fn finish(
     let mut issued = Vec::new();
     let mut known = BTreeMap::new();
     for (client, section) in clients {
-        let at = format!("clients.{client}");
-        for (index, key) in section.access_keys.iter().enumerate() {
-            let at = format!("{at}.access_keys[{index}]");
-            once(&mut known, "access key", &key.id, &at, read);
-            let Some(secret) = secret(&at, read) else { continue };
-            let proof = Proof::AccessKey { id: key.id.clone(), secret };
-            issued.push(Issued { client: client.clone(), proof, purpose: key.purpose.clone(), expires: key.expires });
-        }
-        for (index, key) in section.app_keys.iter().enumerate() {
-            let at = format!("{at}.app_keys[{index}]");
-            once(&mut known, "app key", &key.key, &at, read);
-            let Some(secret) = secret(&at, read) else { continue };
-            let proof = Proof::AppKey { key: key.key.clone(), secret };
-            issued.push(Issued { client: client.clone(), proof, purpose: key.purpose.clone(), expires: key.expires });
-        }
-        for (index, code) in section.app_codes.iter().enumerate() {
-            let at = format!("{at}.app_codes[{index}]");
-            let hash = code.sha256.to_ascii_lowercase();
-            if hash == HASH_OF_NOTHING {
-                let problem = "is the SHA-256 of nothing, so everybody without an AppCode would be let in; `idgate key \
-                               new CLIENT --kind app-code` makes one";
+        for key in &section.issued {
+            let at = format!("clients.{client}.{}", key.at());
+            let hash = key.sha256.as_ref().map(|hash| hash.to_ascii_lowercase());
+            if hash.as_deref() == Some(HASH_OF_NOTHING) {
+                let Scheme { name, issued, .. } = key.scheme;
+                let problem = format!(
+                    "is the SHA-256 of nothing, so everybody without an {} would be let in; `idgate key new CLIENT \
+                     --kind {name}` makes one",
+                    issued.secret_label
+                );
                 read.mistake(format!("{at}.sha256"), problem);
             }
-            once(&mut known, "AppCode", &hash, &at, read);
-            let proof = Proof::AppCode { id: code.id.clone(), sha256: code.sha256.clone() };
-            issued.push(Issued { client: client.clone(), proof, purpose: code.purpose.clone(), expires: code.expires });
+            once(&mut known, key.scheme.issued.noun, hash.as_ref().unwrap_or(&key.id), &at, read);
+            let proof = match &key.sha256 {
+                Some(hash) => Proof::Hash(hash.clone()),
+                None => match secret(key.scheme, &at, read) {
+                    Some(secret) => Proof::Secret(secret),
+                    None => continue,
+                },
+            };
+            let IssuedConfig { scheme, id, purpose, expires, .. } = key.clone();
+            issued.push(Issued { client: client.clone(), scheme, id, proof, purpose, expires });
         }
     }
     issued
 }
 
-/// A key opens one door for one client.
+/// No two keys may be the same: each belongs to one client.
 fn once(known: &mut BTreeMap<(&'static str, String), String>, kind: &'static str, id: &str, at: &str, read: &mut Read) {
     if let Some(other) = known.insert((kind, id.to_owned()), at.to_owned()) {
         read.mistake(at, format!("is the same {kind} as {other}; make a new one"));
     }
 }
 
-fn secret(at: &str, read: &mut Read) -> Option<Secret> {
+fn secret(scheme: &Scheme, at: &str, read: &mut Read) -> Option<Secret> {
     let key = format!("{at}.secret");
     let secret = read.secrets.remove(&key);
     match &secret {
         None if read.mistakes.iter().any(|mistake| mistake.key == key) => {}
         None => read.mistake(key, "is missing; write { file = \"PATH\" } or { env = \"NAME\" }"),
         Some(secret) if secret.expose().len() < SHORTEST_SECRET => {
-            let how = "`idgate key new CLIENT --kind access-key` makes one";
+            let how = format!("`idgate key new CLIENT --kind {}` makes one", scheme.name);
             read.mistake(
                 key,
                 format!("is shorter than {SHORTEST_SECRET} characters, so that it could be guessed; {how}"),

@@ -158,7 +158,11 @@ impl Sources {
         secret::take_all(read, profile, &self.environment);
         let sections = Sections::of(&read.tree, &read.secrets);
         let driver_settings = provider::split(read, &self.environment);
-        let raw = repair::deserialize(read, defaults)?;
+        let mut issued = issued::split(read);
+        let mut raw = repair::deserialize(read, defaults)?;
+        for (name, client) in &mut raw.clients {
+            client.issued = issued.remove(name).unwrap_or_default();
+        }
         sections::finish(raw, driver_settings, sections, read)
     }
 

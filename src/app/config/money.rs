@@ -71,7 +71,7 @@ mod tests {
 
     /// The keys with mistakes of a provider with `inner`, beside `other` sections.
     fn keys(inner: &str, other: &str) -> Vec<String> {
-        let driver = crate::providers::DRIVERS.iter().find(|driver| driver.secrets.contains(&"app_code")).unwrap();
+        let driver = crate::providers::DRIVERS.iter().find(|driver| driver.is_secret("app_code")).unwrap();
         let toml = format!(
             "[chain]\norder = [\"one\"]\n[providers.one]\ndriver = \"{}\"\nendpoints = [\"https://one.example\"]\n\
              app_code = {{ value = \"synthetic\" }}\n{inner}\n{other}",

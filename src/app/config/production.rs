@@ -93,8 +93,8 @@ mod tests {
 
     #[test]
     fn each_thing_for_a_laptop_has_its_own_sentence() {
-        let driver = crate::providers::DRIVERS.iter().find(|driver| driver.secrets.contains(&"app_code")).unwrap();
-        let (key, code) = driver.sandbox_settings.first().unwrap();
+        let driver = crate::providers::DRIVERS.iter().find(|driver| driver.is_secret("app_code")).unwrap();
+        let (key, code) = driver.sample().first().unwrap();
         let toml = format!(
             "profile = \"production\"\n[log]\nlevel = \"debug\"\n[server]\nlisten = \"0.0.0.0:1\"\n[chain]\norder = [\"one\"]\n[providers.one]\n\
              driver = \"{}\"\nendpoints = [\"http://127.0.0.1:1\"]\n{key} = {{ env = \"CODE\" }}\n",

@@ -1,5 +1,5 @@
-//! `[providers.NAME]`: what every provider has is read here; the rest belongs to its driver, and only the driver knows
-//! it. So a new driver needs nothing here.
+//! `[providers.NAME]`: the keys that every provider has are read here; the rest belongs to its driver. So a new driver
+//! needs nothing here.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -42,9 +42,6 @@ const COMMON: [&str; 16] = [
     "idle_timeout",
 ];
 
-/// Settings of drivers that name a key without being secret: the one that follows has another.
-const PUBLIC_IDS: [&str; 1] = ["app_key"];
-
 /// A call that takes longer is lost.
 const LONGEST_CALL: Duration = Duration::from_hours(1);
 
@@ -85,7 +82,7 @@ struct PriceYuan {
 /// The drivers' own settings, by provider.
 pub(super) type DriverSettings = BTreeMap<String, Own>;
 
-/// What only the driver of a provider knows.
+/// The settings of one provider that only its driver knows.
 #[derive(Debug, Default)]
 pub(super) struct Own {
     settings: Settings,
@@ -171,7 +168,7 @@ pub(super) fn split(read: &mut Read, environment: &BTreeMap<String, String>) -> 
             Some(ValueKind::Table(mut table)) => {
                 // How requests are signed is the same for both; which key it is has to be said again.
                 let mut of_both = settings.plain.clone();
-                of_both.retain(|key, _| !PUBLIC_IDS.contains(&key.as_str()) && !key.contains('.'));
+                of_both.retain(|key, _| !driver.is_some_and(|driver| driver.is_public_id(key)) && !key.contains('.'));
                 of_both.extend(plain(&at_next, &mut table, &mut mistakes));
                 Some(Settings { plain: of_both, secret: secrets(&at_next), variables: BTreeMap::new() })
             }

@@ -12,7 +12,7 @@ use super::outbound::PROXY_LOGIN;
 use super::profile::Profile;
 use super::{Read, Tree};
 use crate::domain::personal::Secret;
-use crate::providers;
+use crate::providers::{self, schemes};
 
 /// A digest key shorter than this could be guessed.
 const SHORTEST_DIGEST_KEY: usize = 32;
@@ -32,9 +32,7 @@ pub(super) const CREDENTIALS: &str = "credentials";
 /// The keys of the secrets that are no provider's.
 const OURS: [&str; 4] = [DIGEST_KEY, TLS_KEY, ADMIN_TLS_KEY, RECEIPTS_KEY];
 
-/// The lists of a client whose entries hold a secret.
-const OF_CLIENTS: [&str; 2] = ["access_keys", "app_keys"];
-/// What it is called there.
+/// The member of a client's issued key that holds the secret that signs.
 const SECRET: &str = "secret";
 
 /// Tables inside a provider's section that hold secrets under the same keys as the section itself.
@@ -51,9 +49,9 @@ pub(super) fn take_all(read: &mut Read, profile: Profile, environment: &BTreeMap
             let ValueKind::Table(table) = &mut provider.kind else { continue };
             found.extend(take(table, PROXY_LOGIN).map(|value| (format!("providers.{name}.{PROXY_LOGIN}"), value)));
             let Some(driver) = driver_of(table) else { continue };
-            for key in driver.secrets {
+            for key in driver.secrets() {
                 let inner = WITH_SECRETS.iter().map(|inner| format!("{inner}.{key}"));
-                for path in std::iter::once((*key).to_owned()).chain(inner) {
+                for path in std::iter::once(key.to_owned()).chain(inner) {
                     found.extend(take(table, &path).map(|value| (format!("providers.{name}.{path}"), value)));
                 }
             }
@@ -61,7 +59,7 @@ pub(super) fn take_all(read: &mut Read, profile: Profile, environment: &BTreeMap
     }
     for (name, client) in section(&mut read.tree, "clients").into_iter().flatten() {
         let ValueKind::Table(table) = &mut client.kind else { continue };
-        for list in OF_CLIENTS {
+        for list in schemes().into_iter().filter(|scheme| !scheme.is_bearer).map(|scheme| scheme.issued.list) {
             let Some(ValueKind::Array(entries)) = table.get_mut(list).map(|list| &mut list.kind) else { continue };
             for (index, entry) in entries.iter_mut().enumerate() {
                 let ValueKind::Table(entry) = &mut entry.kind else { continue };

@@ -8,13 +8,13 @@ use std::fmt;
 
 use bytes::Bytes;
 use http::Request;
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 
-use super::form;
 use super::seal::{self, Flaw};
 use crate::domain::personal::Secret;
+use crate::providers::EncodeError;
+use crate::providers::codec::{form, hex, hmac};
 
 /// Names the scheme in the `Authorization` header.
 pub const ALGORITHM: &str = "ACS3-HMAC-SHA256";
@@ -28,7 +28,7 @@ pub const BODY_HASH: HeaderName = HeaderName::from_static("x-acs-content-sha256"
 
 /// Who signed, which headers, and the result: the `Authorization` header taken apart.
 #[derive(Clone, Copy)]
-pub struct Presented<'a> {
+pub struct Authorization<'a> {
     /// The AccessKey id.
     pub key_id: &'a str,
     /// Lower-case names, joined by `;`.
@@ -36,7 +36,7 @@ pub struct Presented<'a> {
     signature: &'a str,
 }
 
-impl<'a> Presented<'a> {
+impl<'a> Authorization<'a> {
     /// Reads the `Authorization` header.
     ///
     /// # Errors
@@ -51,28 +51,25 @@ impl<'a> Presented<'a> {
     }
 }
 
-impl fmt::Debug for Presented<'_> {
+impl fmt::Debug for Authorization<'_> {
     /// Without the signature, and without the rest: a stranger may have put anything there.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Presented(…)")
+        f.write_str("Authorization(…)")
     }
 }
 
 /// Signs `request`, whose other headers are all set: adds the hash of the body and `Authorization`.
 ///
 /// # Errors
-/// When `key_id` holds something that no header may.
-pub fn sign(request: &mut Request<Bytes>, key_id: &str, secret: &Secret) -> Result<(), InvalidHeaderValue> {
-    let hash = HeaderValue::try_from(hash(request.body()))?;
+/// When `key_id` or a header that has to be signed holds something that cannot be.
+pub fn sign(request: &mut Request<Bytes>, key_id: &str, secret: &Secret) -> Result<(), EncodeError> {
+    let hash = HeaderValue::try_from(hex::sha256(request.body()))?;
     request.headers_mut().insert(BODY_HASH, hash);
     let mut names: Vec<&str> =
         request.headers().keys().map(HeaderName::as_str).filter(|name| must_sign(name)).collect();
     names.sort_unstable();
     let signed_headers = names.join(";");
-    let Some(canonical) = canonical_request(request, &signed_headers) else {
-        // A header beyond ASCII cannot be signed; a line feed is the way to say so in this error's words.
-        return HeaderValue::from_bytes(b"\n").map(drop);
-    };
+    let canonical = canonical_request(request, &signed_headers).ok_or(EncodeError::UnsignableHeader)?;
     let signature = signature(&canonical, secret);
     let mut authorization = HeaderValue::try_from(format!(
         "{ALGORITHM} Credential={key_id},SignedHeaders={signed_headers},Signature={signature}"
@@ -86,7 +83,12 @@ pub fn sign(request: &mut Request<Bytes>, key_id: &str, secret: &Secret) -> Resu
 ///
 /// # Errors
 /// The first [`Flaw`] found: incomplete, time stamp, body, signature.
-pub fn verify(request: &Request<Bytes>, presented: Presented<'_>, secret: &Secret, now: Timestamp) -> Result<(), Flaw> {
+pub fn verify(
+    request: &Request<Bytes>,
+    presented: Authorization<'_>,
+    secret: &Secret,
+    now: Timestamp,
+) -> Result<(), Flaw> {
     let headers = request.headers();
     let listed = |name: &str| presented.signed_headers.split(';').any(|signed| signed == name);
     let (date, nonce, body_hash) = (DATE, NONCE, BODY_HASH);
@@ -97,11 +99,11 @@ pub fn verify(request: &Request<Bytes>, presented: Presented<'_>, secret: &Secre
     }
     seal::check_time(only(headers, DATE.as_str()).ok_or(Flaw::Incomplete)?, now)?;
     let canonical = canonical_request(request, presented.signed_headers).ok_or(Flaw::Incomplete)?;
-    seal::compare(&hash(request.body()), only(headers, BODY_HASH.as_str()).ok_or(Flaw::Incomplete)?)?;
+    seal::compare(&hex::sha256(request.body()), only(headers, BODY_HASH.as_str()).ok_or(Flaw::Incomplete)?)?;
     seal::compare(&signature(&canonical, secret), presented.signature)
 }
 
-/// The text whose hash is signed; nothing when a listed header is missing, repeated or not ASCII.
+/// The text whose hash is signed; `None` when a listed header is missing, repeated or not ASCII.
 pub fn canonical_request(request: &Request<Bytes>, signed_headers: &str) -> Option<String> {
     let headers = request.headers();
     let mut out = String::with_capacity(640);
@@ -130,16 +132,12 @@ pub fn canonical_request(request: &Request<Bytes>, signed_headers: &str) -> Opti
 
 /// The signature of a canonical request: 64 lower-case hex digits.
 pub fn signature(canonical_request: &str, secret: &Secret) -> String {
-    hex::encode(seal::hmac_sha256(secret.expose().as_bytes(), &string_to_sign(canonical_request)))
+    hex::lower(&hmac::sha256(secret.expose().as_bytes(), string_to_sign(canonical_request).as_bytes()))
 }
 
 /// What is keyed: the algorithm and the hash of the canonical request.
 pub fn string_to_sign(canonical_request: &str) -> String {
-    format!("{ALGORITHM}\n{}", hash(canonical_request.as_bytes()))
-}
-
-fn hash(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
+    format!("{ALGORITHM}\n{}", hex::sha256(canonical_request.as_bytes()))
 }
 
 /// The headers that the gateway acts on.

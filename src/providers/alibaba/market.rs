@@ -16,30 +16,42 @@ use jiff::Timestamp;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use super::market_error;
+use super::schemes::{APP_CODE, APP_KEY};
 use super::x_ca::{self, Algorithm, Broken};
-use super::{form, market_error};
 use crate::domain::clock::Clock;
 use crate::domain::id_number::{Calendar, IdNumber};
 use crate::domain::name::Name;
 use crate::domain::outcome::Fault;
 use crate::domain::personal::Personal;
 use crate::domain::verdict::{Finding, Verdict};
-use crate::providers::dialect::{Addressed, Told};
+use crate::providers::codec::form;
+use crate::providers::dialect::Addressed;
 use crate::providers::{
-    Access, Asked, Claim, Code, Configured, Credential, Keyring, Protocol, Refusal, ReplyTo, Settings, Stamp, Taken,
-    is_redirect,
+    Access, Asked, Code, Configured, Credential, CredentialStore, EncodeError, Mistakes, PersonDetails, Presented,
+    Protocol, ReplyTo, Sample, Scheme, Settings, Stamp, Taken, is_redirect,
 };
 
 pub mod echo;
 
+/// The credentials that the market's gateway accepts.
+pub const SCHEMES: &[&Scheme] = &[&APP_CODE, &APP_KEY];
+
+/// The samples of every market driver beside its own AppCode.
+pub const APP_KEY_SAMPLE: Sample = &[("app_key", "sandboxAppKey"), ("app_secret", "sandboxAppSecret")];
+
+/// The same with the older algorithm.
+pub const OLD_ALGORITHM_SAMPLE: Sample =
+    &[("app_key", "sandboxAppKey"), ("app_secret", "sandboxAppSecret"), ("signature_method", "HmacSHA1")];
+
 /// The settings that hold secrets.
-pub const SECRETS: &[&str] = &["app_code", "app_secret"];
+const SECRETS: &[&str] = &["app_code", "app_secret"];
 
 /// The settings that do not.
 const PLAIN: &[&str] = &["app_key", "signature_method"];
 
 /// What stands before an AppCode in its header.
-const APP_CODE: &str = "APPCODE ";
+const SHOWS_APP_CODE: &str = "APPCODE ";
 
 /// The one operation of a market API.
 #[derive(Debug)]
@@ -57,7 +69,7 @@ pub struct Route {
 pub fn configure(
     settings: &Settings,
     protocol: impl FnOnce(Algorithm) -> Arc<dyn Protocol>,
-) -> Result<Configured, Vec<(&'static str, String)>> {
+) -> Result<Configured, Mistakes> {
     let mut mistakes = Vec::new();
     let unknown_plain = settings.plain.keys().filter(|key| !PLAIN.contains(&key.as_str()));
     let unknown_secret = settings.secret.keys().filter(|key| !SECRETS.contains(&key.as_str()));
@@ -82,8 +94,8 @@ pub fn configure(
         }
     }
     let credential = match (app_code, app_key, app_secret) {
-        (Some(code), None, None) => Some(Credential::AppCode(code.clone())),
-        (None, Some(key), Some(secret)) => Some(Credential::AppKey { key: key.clone(), secret: secret.clone() }),
+        (Some(code), None, None) => Some(Credential::bearer(&APP_CODE, code.clone())),
+        (None, Some(key), Some(secret)) => Some(Credential::new(&APP_KEY, key, secret.clone())),
         (Some(_), _, _) => {
             mistakes.push(("app_code", "excludes app_key and app_secret; remove one or the other".to_owned()));
             None
@@ -118,20 +130,16 @@ pub fn seal(
     algorithm: Algorithm,
     credential: &Credential,
     stamp: &Stamp,
-) -> Result<Request<Bytes>, http::Error> {
+) -> Result<Request<Bytes>, EncodeError> {
     request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
-    match credential {
-        Credential::AppCode(code) => {
-            let text = Zeroizing::new(format!("{APP_CODE}{}", code.expose()));
-            let mut value = HeaderValue::from_str(&text)?;
-            value.set_sensitive(true);
-            request.headers_mut().insert(AUTHORIZATION, value);
-        }
-        Credential::AppKey { key, secret } => x_ca::sign(&mut request, key, secret, algorithm, stamp)?,
-        Credential::AccessKey { .. } => {
-            // `http::Error` has no word for "not a credential of mine"; a line feed is what no header can carry.
-            request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_str("\n")?);
-        }
+    if let Some(code) = credential.of(&APP_CODE) {
+        let text = Zeroizing::new(format!("{SHOWS_APP_CODE}{}", code.secret().expose()));
+        let mut value = HeaderValue::from_str(&text)?;
+        value.set_sensitive(true);
+        request.headers_mut().insert(AUTHORIZATION, value);
+    } else {
+        let key = credential.of(&APP_KEY).ok_or(EncodeError::ForeignCredential)?;
+        x_ca::sign(&mut request, key.id(), key.secret(), algorithm, stamp)?;
     }
     Ok(request)
 }
@@ -140,7 +148,12 @@ pub fn seal(
 ///
 /// # Errors
 /// The row of the gateway's own table that says why not.
-pub fn open(request: &Request<Bytes>, route: &Route, keys: &dyn Keyring, now: Timestamp) -> Result<(), &'static Code> {
+pub fn open(
+    request: &Request<Bytes>,
+    route: &Route,
+    keys: &dyn CredentialStore,
+    now: Timestamp,
+) -> Result<(), &'static Code> {
     if request.uri().path() != route.path {
         return Err(&market_error::NO_SUCH_API);
     }
@@ -148,26 +161,22 @@ pub fn open(request: &Request<Bytes>, route: &Route, keys: &dyn Keyring, now: Ti
         return Err(&market_error::NO_SUCH_METHOD);
     }
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let in_query = || query_app_code(request).filter(|_| keys.takes_app_code_in_query());
-    let in_header = header(AUTHORIZATION).and_then(|text| text.strip_prefix(APP_CODE));
+    let in_query = || query_app_code(request).filter(|_| keys.takes_secrets_from_url());
+    let in_header = header(AUTHORIZATION).and_then(|text| text.strip_prefix(SHOWS_APP_CODE));
     if let Some(code) = in_header.map(Cow::Borrowed).or_else(in_query) {
-        return match keys.find(Claim::AppCode(&code)) {
-            Some(Credential::AppCode(_)) => Ok(()),
-            _ => Err(&market_error::UNKNOWN_APP_CODE),
-        };
+        let found = keys.find(Presented::new(&APP_CODE, &code));
+        return found.map(drop).ok_or(&market_error::UNKNOWN_APP_CODE);
     }
-    let key = header(x_ca::KEY).ok_or(&market_error::NO_CREDENTIAL)?;
-    let Some(Credential::AppKey { secret, .. }) = keys.find(Claim::AppKey(key)) else {
-        return Err(&market_error::UNKNOWN_APP_KEY);
-    };
-    let seen = x_ca::verify(request, secret, now).map_err(|broken| match broken {
+    let presented = Presented::new(&APP_KEY, header(x_ca::KEY).ok_or(&market_error::NO_CREDENTIAL)?);
+    let key = keys.find(presented).ok_or(&market_error::UNKNOWN_APP_KEY)?;
+    let seen = x_ca::verify(request, key.secret(), now).map_err(|broken| match broken {
         Broken::InvalidTimestamp => &market_error::INVALID_TIMESTAMP,
         Broken::Expired => &market_error::TIMESTAMP_EXPIRED,
         Broken::EmptySignature => &market_error::EMPTY_SIGNATURE,
         Broken::WrongSignature => &market_error::WRONG_SIGNATURE,
         Broken::WrongContentMd5 => &market_error::WRONG_CONTENT_MD5,
     })?;
-    match keys.take_nonce(Claim::AppKey(key), seen.nonce, seen.until) {
+    match keys.take_nonce(presented, seen.nonce, seen.until) {
         Taken::New => Ok(()),
         Taken::Seen => Err(&market_error::NONCE_USED),
         Taken::NoRoom => Err(&market_error::THROTTLED),
@@ -184,7 +193,7 @@ fn query_app_code(request: &Request<Bytes>) -> Option<Cow<'_, str>> {
 pub fn addressed(route: &Route, request: &Request<Bytes>) -> Addressed {
     let headers = request.headers();
     let has_app_code =
-        || headers.get(AUTHORIZATION).is_some_and(|value| value.as_bytes().starts_with(APP_CODE.as_bytes()));
+        || headers.get(AUTHORIZATION).is_some_and(|value| value.as_bytes().starts_with(SHOWS_APP_CODE.as_bytes()));
     match request.uri().path().strip_prefix(route.path) {
         Some("") => Addressed::ByName,
         Some(below) if below.starts_with('/') => Addressed::ByPath,
@@ -207,18 +216,7 @@ pub fn asked(parameters: &[u8], name: &str, id_number: &str) -> Asked {
 pub fn reply_to(request: &Request<Bytes>, asked: Asked, stamp: &Stamp) -> ReplyTo {
     let header = request.headers().get(HOST).and_then(|value| value.to_str().ok());
     let host = request.uri().authority().map(|authority| authority.as_str()).or(header).unwrap_or_default();
-    ReplyTo {
-        request_id: stamp.nonce.to_uppercase(),
-        host: host.to_owned(),
-        xml: false,
-        asked: Some(asked),
-        told: None,
-    }
-}
-
-/// A refusal by the row `code`, without a pause.
-pub fn refuse(code: &'static Code) -> Refusal {
-    Refusal { code, retry_after: None }
+    ReplyTo { request_id: stamp.nonce.to_uppercase(), host: host.to_owned(), asked: Some(asked), ..ReplyTo::default() }
 }
 
 /// Reads an answer: the gateway's word first, then no redirect, then what `read` makes of the backend's status and body.
@@ -256,11 +254,12 @@ pub fn document(status: u16, reply: &impl Serialize, reply_to: &ReplyTo) -> Resp
     response
 }
 
-/// What goes with a verdict about `asked`: what `reply_to` has, or what the number tells by itself.
-pub fn told(reply_to: &ReplyTo) -> Cow<'_, Told> {
-    match &reply_to.told {
-        Some(told) => Cow::Borrowed(told),
-        None => Cow::Owned(reply_to.asked.as_ref().map(|asked| Told::by(asked.id_number.expose())).unwrap_or_default()),
+/// What goes with a verdict about the person: what `reply_to` has, or what follows from the number alone.
+pub fn person(reply_to: &ReplyTo) -> Cow<'_, PersonDetails> {
+    let of_number = || reply_to.asked.as_ref().map(|asked| PersonDetails::of_number(asked.id_number.expose()));
+    match &reply_to.person {
+        Some(person) => Cow::Borrowed(person),
+        None => Cow::Owned(of_number().unwrap_or_default()),
     }
 }
 

@@ -7,9 +7,9 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::form;
 use super::seal::{self, Flaw};
 use crate::domain::personal::Secret;
+use crate::providers::codec::{form, hmac};
 
 /// The parameter that holds the result, and is not signed itself.
 pub const SIGNATURE: &str = "Signature";
@@ -30,7 +30,7 @@ pub fn string_to_sign(method: &str, parameters: &[(&str, &str)]) -> String {
 pub fn sign(method: &str, parameters: &[(&str, &str)], secret: &Secret) -> String {
     // The trailing `&` belongs to this scheme only.
     let key = Zeroizing::new(format!("{}&", secret.expose()));
-    STANDARD.encode(seal::hmac_sha1(key.as_bytes(), &string_to_sign(method, parameters)))
+    STANDARD.encode(hmac::sha1(key.as_bytes(), string_to_sign(method, parameters).as_bytes()))
 }
 
 /// Whether `secret` signed these parameters, [`SIGNATURE`] among them, around `now`.

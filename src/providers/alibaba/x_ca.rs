@@ -10,20 +10,16 @@ use std::fmt;
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
-use hmac::digest::block_api::EagerHash;
-use hmac::{Hmac, KeyInit, Mac};
 use http::header::{ACCEPT, CONTENT_TYPE, DATE, HeaderMap, HeaderName};
 use http::{HeaderValue, Request};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use md5::{Digest, Md5};
-use sha1::Sha1;
-use sha2::Sha256;
-use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::form;
+use super::seal::WINDOW;
 use crate::domain::personal::Secret;
-use crate::providers::Stamp;
+use crate::providers::codec::{form, hmac};
+use crate::providers::{EncodeError, Stamp};
 
 /// The AppKey of the caller.
 pub const KEY: HeaderName = HeaderName::from_static("x-ca-key");
@@ -46,9 +42,6 @@ const LISTED: [&str; 4] = ["x-ca-key", "x-ca-nonce", "x-ca-signature-method", "x
 /// These take part by position or not at all, even when a caller lists them.
 const NEVER_LISTED: [&str; 6] =
     ["x-ca-signature", "x-ca-signature-headers", "accept", "content-md5", "content-type", "date"];
-
-/// How far a signed time may be from the checking clock, either way.
-const WINDOW: SignedDuration = SignedDuration::from_mins(15);
 
 /// The hash inside the HMAC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -89,18 +82,12 @@ impl Algorithm {
         [Algorithm::HmacSha256, Algorithm::HmacSha1].into_iter().find(|algorithm| algorithm.as_str() == name)
     }
 
-    /// The signature in Base64. HMAC takes keys of any length, so that `None` does not happen.
-    fn mac(self, secret: &Secret, text: &[u8]) -> Option<String> {
-        fn with<D: EagerHash>(secret: &Secret, text: &[u8]) -> Option<String>
-        where
-            Hmac<D>: KeyInit + Mac,
-        {
-            let mac = <Hmac<D> as KeyInit>::new_from_slice(secret.expose().as_bytes()).ok()?;
-            Some(BASE64.encode(mac.chain_update(text).finalize().into_bytes()))
-        }
+    /// The signature in Base64.
+    fn mac(self, secret: &Secret, text: &[u8]) -> String {
+        let key = secret.expose().as_bytes();
         match self {
-            Algorithm::HmacSha256 => with::<Sha256>(secret, text),
-            Algorithm::HmacSha1 => with::<Sha1>(secret, text),
+            Algorithm::HmacSha256 => BASE64.encode(hmac::sha256(key, text)),
+            Algorithm::HmacSha1 => BASE64.encode(hmac::sha1(key, text)),
         }
     }
 }
@@ -115,7 +102,7 @@ pub fn sign(
     secret: &Secret,
     algorithm: Algorithm,
     stamp: &Stamp,
-) -> Result<(), http::Error> {
+) -> Result<(), EncodeError> {
     if let Some(digest) = content_md5(request) {
         request.headers_mut().insert(CONTENT_MD5, HeaderValue::from_str(&digest)?);
     }
@@ -136,8 +123,8 @@ pub fn sign_listed(
     secret: &Secret,
     algorithm: Algorithm,
     listed: &[&str],
-) -> Result<(), http::Error> {
-    let signature = algorithm.mac(secret, &string_to_sign(request, listed)).unwrap_or_default();
+) -> Result<(), EncodeError> {
+    let signature = algorithm.mac(secret, &string_to_sign(request, listed));
     let mut signature = HeaderValue::from_str(&signature)?;
     signature.set_sensitive(true);
     request.headers_mut().insert(SIGNATURE_HEADERS, HeaderValue::from_str(&listed.join(","))?);
@@ -192,8 +179,8 @@ pub fn verify<'a>(request: &'a Request<Bytes>, secret: &Secret, now: Timestamp) 
         .get(&SIGNATURE_METHOD)
         .map_or(Some(Algorithm::default()), |value| Algorithm::parse(value.to_str().unwrap_or_default()));
     let algorithm = algorithm.filter(|_| signed(KEY)).ok_or(Broken::WrongSignature)?;
-    let expected = algorithm.mac(secret, &string_to_sign(request, &listed)).ok_or(Broken::WrongSignature)?;
-    if !bool::from(expected.as_bytes().ct_eq(presented.as_bytes())) {
+    let expected = algorithm.mac(secret, &string_to_sign(request, &listed));
+    if !hmac::is_equal(expected.as_bytes(), presented.as_bytes()) {
         return Err(Broken::WrongSignature);
     }
     // A nonce that is not signed could be another one each time.

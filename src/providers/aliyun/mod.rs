@@ -5,7 +5,7 @@ mod codes;
 
 use super::Driver;
 use super::alibaba::pop_error;
-use super::alibaba::rpc::{self, Action, ObjectName, Place};
+use super::alibaba::rpc::{self, Action, ObjectName, Placement};
 use super::dialect::Dialect;
 use crate::domain::id_number::Kind;
 use crate::domain::money::{MicroYuan, Prices};
@@ -14,31 +14,44 @@ use crate::domain::money::{MicroYuan, Prices};
 /// billed. The configuration overrides it.
 const PRICE: MicroYuan = MicroYuan(300_000);
 
+const ID: &str = "sandboxAccessKeyId";
+const SECRET: &str = "sandboxAccessKeySecret";
+const TOKEN: &str = "sandbox+Token/==";
+
 /// The driver.
 pub static DRIVER: Driver = Driver {
     name: "aliyun",
     title: "Alibaba Cloud Id2MetaVerify",
-    secrets: rpc::SECRETS,
+    schemes: rpc::SCHEMES,
     variables: rpc::VARIABLES,
-    sandbox_settings: &[("access_key_id", "sandboxAccessKeyId"), ("access_key_secret", "sandboxAccessKeySecret")],
+    samples: &[
+        &[("access_key_id", ID), ("access_key_secret", SECRET)],
+        &[("access_key_id", ID), ("access_key_secret", SECRET), ("signature", "v1")],
+        &[("access_key_id", ID), ("access_key_secret", SECRET), ("security_token", TOKEN)],
+        &[("access_key_id", ID), ("access_key_secret", SECRET), ("security_token", TOKEN), ("signature", "v1")],
+    ],
     kinds: &[Kind::Resident, Kind::Resident15, Kind::HmtResidence],
     // No limit is documented; this is our own.
     name_limit: 100,
     prices: Prices { on_match: PRICE, on_mismatch: PRICE, on_no_record: PRICE },
     codes: &[codes::CODES, pop_error::CODES],
-    dialect: Dialect {
+    dialect: Some(Dialect {
         path: "/",
         addressed: |request| rpc::addressed(&ACTION, request),
         tells_person: false,
         word: codes::word,
-    },
+        clock_window: rpc::CLOCK_WINDOW,
+        media_types: &[rpc::XML],
+        service: &rpc::Server(&ACTION),
+    }),
+    places: rpc::PLACES,
     configure: |settings| rpc::configure(&ACTION, settings),
 };
 
 static ACTION: Action = Action {
     name: "Id2MetaVerify",
     version: "2019-03-07",
-    place: Place::Form,
+    place: Placement::Form,
     fixed: &[("ParamType", "normal")],
     success: "200",
     object: ObjectName::ResultObject,

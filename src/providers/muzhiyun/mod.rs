@@ -11,13 +11,16 @@ use http::{Method, Request, Response};
 
 use super::alibaba::market::{self, Route, echo};
 use super::alibaba::x_ca::Algorithm;
-use super::alibaba::{form, market_error};
-use super::dialect::{Dialect, Told};
-use super::{Asked, Credential, Driver, Endpoint, Keyring, Protocol, Refusal, ReplyTo, Stamp};
+use super::alibaba::{market_error, seal};
+use super::codec::form;
+use super::dialect::Dialect;
+use super::{
+    Asked, Credential, CredentialStore, Driver, EncodeError, Endpoint, Pair, PersonDetails, Protocol, Refusal, ReplyTo,
+    Service, Stamp,
+};
 use crate::domain::id_number::Kind;
 use crate::domain::money::{Billed, MicroYuan, Prices};
 use crate::domain::outcome::{Fault, Reason};
-use crate::domain::subject::Subject;
 use crate::domain::verdict::{Finding, Verdict};
 
 mod codes;
@@ -30,19 +33,27 @@ const PRICE: MicroYuan = MicroYuan(40_000);
 pub static DRIVER: Driver = Driver {
     name: "muzhiyun",
     title: "拇指云 身份证二要素 (cloud market)",
-    secrets: market::SECRETS,
+    schemes: market::SCHEMES,
     variables: &[],
-    sandbox_settings: &[("app_code", "sandbox0muzhiyun0appcode00000001")],
+    samples: &[
+        &[("app_code", "sandbox0muzhiyun0appcode00000001")],
+        market::APP_KEY_SAMPLE,
+        market::OLD_ALGORITHM_SAMPLE,
+    ],
     kinds: &[Kind::Resident, Kind::Resident15, Kind::HmtResidence, Kind::ForeignerPr],
     name_limit: codes::NAME_LIMIT,
     prices: Prices { on_match: PRICE, on_mismatch: PRICE, on_no_record: PRICE },
     codes: &[codes::FAILURES, market_error::CODES, market_error::TEXTS],
-    dialect: Dialect {
+    dialect: Some(Dialect {
         path: ROUTE.path,
         addressed: |request| market::addressed(&ROUTE, request),
         tells_person: true,
         word: codes::word,
-    },
+        clock_window: seal::WINDOW,
+        media_types: &[],
+        service: &Server,
+    }),
+    places: &[],
     configure: |settings| market::configure(settings, |algorithm| Arc::new(Muzhiyun { algorithm })),
 };
 
@@ -56,23 +67,23 @@ struct Muzhiyun {
 impl Protocol for Muzhiyun {
     fn encode_request(
         &self,
-        subject: &Subject,
+        pair: Pair<'_>,
         endpoint: &Endpoint,
         credential: &Credential,
         stamp: &Stamp,
-    ) -> Result<Request<Bytes>, http::Error> {
-        let query = form::encode_pairs([("xm", subject.name()), ("sfz", subject.id_number())]);
+    ) -> Result<Request<Bytes>, EncodeError> {
+        let query = form::encode_pairs([("xm", pair.name), ("sfz", pair.id_number)]);
         let uri = endpoint.uri(&format!("{}?{query}", ROUTE.path))?;
         let request = Request::builder().method(ROUTE.method).uri(uri).body(Bytes::new())?;
         market::seal(request, self.algorithm, credential, stamp)
     }
 
-    fn decode_response(&self, subject: &Subject, response: &Response<Bytes>) -> Result<Finding, Fault> {
+    fn decode_response(&self, pair: Pair<'_>, response: &Response<Bytes>) -> Result<Finding, Fault> {
         market::decode(response, |status, body| match status.as_u16() {
             200 => {
                 let reply = wire::Reply::parse(body)?;
                 let verdict = verdict(&reply)?;
-                if is_about(&reply, subject) { Ok(verdict) } else { Err(Fault::unreadable(Reason::WrongEcho)) }
+                if is_about(&reply, pair) { Ok(verdict) } else { Err(Fault::unreadable(Reason::WrongEcho)) }
             }
             codes::FAILED => {
                 let fault = wire::Reply::parse(body).map_or_else(|fault| fault, |reply| failure(&reply));
@@ -81,23 +92,29 @@ impl Protocol for Muzhiyun {
             _ => Err(market_error::by_status(status)),
         })
     }
+}
 
+/// The provider's side.
+#[derive(Debug)]
+struct Server;
+
+impl Service for Server {
     fn decode_request(
         &self,
         request: &Request<Bytes>,
-        keys: &dyn Keyring,
+        keys: &dyn CredentialStore,
         stamp: &Stamp,
     ) -> (Result<Asked, Refusal>, ReplyTo) {
         let asked = market::asked(request.uri().query().unwrap_or_default().as_bytes(), "xm", "sfz");
         let served = market::open(request, &ROUTE, keys, stamp.now).and_then(|()| codes::objection(&asked, stamp.now));
         let reply_to = market::reply_to(request, asked.clone(), stamp);
-        (served.map(|()| asked).map_err(market::refuse), reply_to)
+        (served.map(|()| asked).map_err(Refusal::from), reply_to)
     }
 
     fn encode_response(&self, answer: Result<Verdict, Refusal>, reply_to: &ReplyTo) -> Response<Bytes> {
         match answer {
             Ok(verdict) => {
-                let reply = wire::Reply::result(verdict, reply_to.asked.as_ref(), &market::told(reply_to));
+                let reply = wire::Reply::result(verdict, reply_to.asked.as_ref(), &market::person(reply_to));
                 market::document(200, &reply, reply_to)
             }
             Err(refusal) => market_error::encode(&refusal, reply_to).unwrap_or_else(|| {
@@ -107,8 +124,8 @@ impl Protocol for Muzhiyun {
     }
 
     fn encode_wrong_echo(&self, verdict: Verdict, reply_to: &ReplyTo, other: &Asked) -> Option<Response<Bytes>> {
-        let told = Told::by(other.id_number.expose());
-        Some(market::document(200, &wire::Reply::result(verdict, Some(other), &told), reply_to))
+        let person = PersonDetails::of_number(other.id_number.expose());
+        Some(market::document(200, &wire::Reply::result(verdict, Some(other), &person), reply_to))
     }
 }
 
@@ -132,10 +149,10 @@ fn failure(reply: &wire::Reply) -> Fault {
     codes::failure(&reply.msg).map_or(Fault::unreadable(Reason::UnknownCode), super::Code::fault)
 }
 
-/// Whether name and number, as far as the reply shows them, are those of `subject`. The document shows them masked, and
+/// Whether name and number, as far as the reply shows them, are those of `pair`. The document shows them masked, and
 /// does not promise them: an absent echo speaks of nobody else.
-fn is_about(reply: &wire::Reply, subject: &Subject) -> bool {
-    let name = reply.xm.as_ref().is_none_or(|xm| echo::is_mask_of(xm.expose(), subject.name()));
-    let number = |sfz: &str| echo::is_mask_of(&sfz.to_ascii_uppercase(), subject.id_number());
+fn is_about(reply: &wire::Reply, pair: Pair<'_>) -> bool {
+    let name = reply.xm.as_ref().is_none_or(|xm| echo::is_mask_of(xm.expose(), pair.name));
+    let number = |sfz: &str| echo::is_mask_of(&sfz.to_ascii_uppercase(), pair.id_number);
     name && reply.sfz.as_ref().is_none_or(|sfz| number(sfz.expose()))
 }

@@ -8,10 +8,9 @@ use crate::domain::outcome::{Fault, Reason};
 use crate::domain::personal::Personal;
 use crate::domain::region::Region;
 use crate::domain::verdict::Verdict;
-use crate::providers::Asked;
-use crate::providers::alibaba::json;
 use crate::providers::alibaba::market::echo;
-use crate::providers::dialect::Told;
+use crate::providers::codec::json;
+use crate::providers::{Asked, PersonDetails};
 
 /// The reply. A member that decides something is never taken twice: `serde` refuses the document.
 #[derive(Serialize, Deserialize)]
@@ -49,10 +48,10 @@ impl Reply {
         json::read(body).ok_or(Fault::unreadable(Reason::Garbage))
     }
 
-    /// A result about `asked`, masked as in the document's sample, with what is `told` about them.
-    pub fn result(verdict: Verdict, asked: Option<&Asked>, told: &Told) -> Self {
+    /// A result about `asked`, masked as in the document's sample, with with `person`'s details.
+    pub fn result(verdict: Verdict, asked: Option<&Asked>, person: &PersonDetails) -> Self {
         let number = asked.map(|asked| asked.id_number.expose()).unwrap_or_default();
-        let birthday = told.birth_date.map(|date| date.strftime("%Y%m%d").to_string());
+        let birthday = person.birth_date.map(|date| date.strftime("%Y%m%d").to_string());
         Self {
             ok: 1,
             msg: codes::result_text(verdict).to_owned(),
@@ -60,8 +59,8 @@ impl Reply {
             sfz: mask(number, 4, "*****", 2).map(Personal::new),
             matched: Some(verdict == Verdict::Match),
             birthday: birthday.and_then(|birthday| mask(&birthday, 2, "****", 2)),
-            sex: told.sex.map(|sex| if sex == Sex::Male { "男" } else { "女" }),
-            address: told.region.as_ref().and_then(address),
+            sex: person.sex.map(|sex| if sex == Sex::Male { "男" } else { "女" }),
+            address: person.region.as_ref().and_then(address),
         }
     }
 

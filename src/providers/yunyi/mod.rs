@@ -11,14 +11,17 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 
 use super::alibaba::market::{self, Route};
 use super::alibaba::x_ca::Algorithm;
-use super::alibaba::{form, market_error};
-use super::dialect::{Dialect, Told};
-use super::{Asked, Credential, Driver, Endpoint, Keyring, Protocol, Refusal, ReplyTo, Stamp};
+use super::alibaba::{market_error, seal};
+use super::codec::form;
+use super::dialect::Dialect;
+use super::{
+    Asked, Credential, CredentialStore, Driver, EncodeError, Endpoint, Pair, PersonDetails, Protocol, Refusal, ReplyTo,
+    Service, Stamp,
+};
 use crate::domain::id_number::Kind;
 use crate::domain::money::{MicroYuan, Prices};
 use crate::domain::outcome::{Fault, Reason};
 use crate::domain::personal::Personal;
-use crate::domain::subject::Subject;
 use crate::domain::verdict::{Finding, Verdict};
 
 mod codes;
@@ -31,20 +34,28 @@ const PRICE: MicroYuan = MicroYuan(30_000);
 pub static DRIVER: Driver = Driver {
     name: "yunyi",
     title: "云亿互通 身份证实名认证 (cloud market)",
-    secrets: market::SECRETS,
+    schemes: market::SCHEMES,
     variables: &[],
-    sandbox_settings: &[("app_code", "sandbox0yunyi0appcode00000000001")],
+    samples: &[
+        &[("app_code", "sandbox0yunyi0appcode00000000001")],
+        market::APP_KEY_SAMPLE,
+        market::OLD_ALGORITHM_SAMPLE,
+    ],
     kinds: &[Kind::Resident, Kind::Resident15, Kind::HmtResidence, Kind::ForeignerPr],
     // Not documented; 50 is what the notice of 2016 obliges every name field to hold.
     name_limit: 50,
     prices: Prices { on_match: PRICE, on_mismatch: PRICE, on_no_record: PRICE },
     codes: &[codes::FAILURES, market_error::CODES, market_error::TEXTS],
-    dialect: Dialect {
+    dialect: Some(Dialect {
         path: ROUTE.path,
         addressed: |request| market::addressed(&ROUTE, request),
         tells_person: true,
         word: codes::word,
-    },
+        clock_window: seal::WINDOW,
+        media_types: &[],
+        service: &Server,
+    }),
+    places: &[],
     configure: |settings| market::configure(settings, |algorithm| Arc::new(Yunyi { algorithm })),
 };
 
@@ -61,18 +72,18 @@ struct Yunyi {
 impl Protocol for Yunyi {
     fn encode_request(
         &self,
-        subject: &Subject,
+        pair: Pair<'_>,
         endpoint: &Endpoint,
         credential: &Credential,
         stamp: &Stamp,
-    ) -> Result<Request<Bytes>, http::Error> {
-        let body = form::encode_pairs([("idNo", subject.id_number()), ("name", subject.name())]);
+    ) -> Result<Request<Bytes>, EncodeError> {
+        let body = form::encode_pairs([("idNo", pair.id_number), ("name", pair.name)]);
         let request = Request::builder().method(ROUTE.method).uri(endpoint.uri(ROUTE.path)?);
         let request = request.header(CONTENT_TYPE, FORM).body(Bytes::from(body))?;
         market::seal(request, self.algorithm, credential, stamp)
     }
 
-    fn decode_response(&self, subject: &Subject, response: &Response<Bytes>) -> Result<Finding, Fault> {
+    fn decode_response(&self, pair: Pair<'_>, response: &Response<Bytes>) -> Result<Finding, Fault> {
         market::decode(response, |status, body| {
             let reply = wire::Reply::parse(body);
             // No document says under which status a failure comes, so its code counts under any.
@@ -84,27 +95,33 @@ impl Protocol for Yunyi {
             }
             let reply = reply?;
             let verdict = codes::verdict(&reply.resp_code, reply.resp_message.as_deref())?;
-            echoes(&reply, subject, verdict).map(|()| verdict)
+            echoes(&reply, pair, verdict).map(|()| verdict)
         })
     }
+}
 
+/// The provider's side.
+#[derive(Debug)]
+struct Server;
+
+impl Service for Server {
     fn decode_request(
         &self,
         request: &Request<Bytes>,
-        keys: &dyn Keyring,
+        keys: &dyn CredentialStore,
         stamp: &Stamp,
     ) -> (Result<Asked, Refusal>, ReplyTo) {
         let asked = market::asked(request.body(), "name", "idNo");
         let served = market::open(request, &ROUTE, keys, stamp.now).and_then(|()| codes::objection(&asked, stamp.now));
         let reply_to = market::reply_to(request, asked.clone(), stamp);
-        (served.map(|()| asked).map_err(market::refuse), reply_to)
+        (served.map(|()| asked).map_err(Refusal::from), reply_to)
     }
 
     fn encode_response(&self, answer: Result<Verdict, Refusal>, reply_to: &ReplyTo) -> Response<Bytes> {
         let asked = reply_to.asked.as_ref();
         match answer {
             Ok(verdict) => {
-                market::document(200, &wire::Reply::result(verdict, asked, &market::told(reply_to)), reply_to)
+                market::document(200, &wire::Reply::result(verdict, asked, &market::person(reply_to)), reply_to)
             }
             Err(refusal) => market_error::encode(&refusal, reply_to).unwrap_or_else(|| {
                 market::document(refusal.code.status, &wire::Reply::failure(refusal.code, asked), reply_to)
@@ -113,20 +130,20 @@ impl Protocol for Yunyi {
     }
 
     fn encode_wrong_echo(&self, verdict: Verdict, reply_to: &ReplyTo, other: &Asked) -> Option<Response<Bytes>> {
-        let told = Told::by(other.id_number.expose());
-        Some(market::document(200, &wire::Reply::result(verdict, Some(other), &told), reply_to))
+        let person = PersonDetails::of_number(other.id_number.expose());
+        Some(market::document(200, &wire::Reply::result(verdict, Some(other), &person), reply_to))
     }
 }
 
-/// Refuses a verdict about anybody but `subject`.
+/// Refuses a verdict about anybody but `pair`.
 ///
 /// The document shows both echoes in full on match and on mismatch, so that one without them is not the document it
 /// promises. For a number that does not exist it shows nothing: there an echo may be missing, but not differ.
-fn echoes(reply: &wire::Reply, subject: &Subject, verdict: Verdict) -> Result<(), Fault> {
+fn echoes(reply: &wire::Reply, pair: Pair<'_>, verdict: Verdict) -> Result<(), Fault> {
     let differs = |echo: &Option<Personal>, asked: &str| {
         echo.as_ref().is_some_and(|echo| !echo.expose().eq_ignore_ascii_case(asked))
     };
-    if differs(&reply.id_no, subject.id_number()) || reply.name.as_ref().is_some_and(|n| n.expose() != subject.name()) {
+    if differs(&reply.id_no, pair.id_number) || reply.name.as_ref().is_some_and(|n| n.expose() != pair.name) {
         return Err(Fault::unreadable(Reason::WrongEcho));
     }
     if verdict != Verdict::NoRecord && (reply.name.is_none() || reply.id_no.is_none()) {

@@ -8,10 +8,9 @@ use crate::domain::outcome::{Fault, Reason};
 use crate::domain::personal::Personal;
 use crate::domain::region::Region;
 use crate::domain::verdict::Verdict;
-use crate::providers::alibaba::json;
 use crate::providers::alibaba::market::echo;
-use crate::providers::dialect::Told;
-use crate::providers::{Asked, Code};
+use crate::providers::codec::json;
+use crate::providers::{Asked, Code, PersonDetails};
 
 /// The reply. A member that decides something is never taken twice: `serde` refuses the document.
 #[derive(Serialize, Deserialize)]
@@ -33,7 +32,7 @@ pub struct Reply {
     person: Option<Person>,
 }
 
-/// What the provider derives from the number; empty where nothing is told.
+/// What the provider derives from the number; empty where nothing is person.
 #[derive(Serialize, Default)]
 struct Person {
     province: String,
@@ -45,16 +44,16 @@ struct Person {
 }
 
 impl Person {
-    fn of(told: &Told) -> Self {
+    fn of(person: &PersonDetails) -> Self {
         let unit =
-            |pick: fn(&Region) -> Option<&String>| told.region.as_ref().and_then(pick).cloned().unwrap_or_default();
+            |pick: fn(&Region) -> Option<&String>| person.region.as_ref().and_then(pick).cloned().unwrap_or_default();
         Self {
             province: unit(|region| region.province.as_ref()),
             city: unit(|region| region.city.as_ref()),
             county: unit(|region| region.county.as_ref()),
-            birthday: told.birth_date.map(|date| date.strftime("%Y%m%d").to_string()).unwrap_or_default(),
-            sex: told.sex.map(|sex| if sex == Sex::Male { "M" } else { "F" }).unwrap_or_default(),
-            age: told.age.map(|age| age.to_string()).unwrap_or_default(),
+            birthday: person.birth_date.map(|date| date.strftime("%Y%m%d").to_string()).unwrap_or_default(),
+            sex: person.sex.map(|sex| if sex == Sex::Male { "M" } else { "F" }).unwrap_or_default(),
+            age: person.age.map(|age| age.to_string()).unwrap_or_default(),
         }
     }
 }
@@ -68,10 +67,10 @@ impl Reply {
         json::read(body).ok_or(Fault::unreadable(Reason::Garbage))
     }
 
-    /// A verdict about `asked`, with what is `told` about them.
-    pub fn result(verdict: Verdict, asked: Option<&Asked>, told: &Told) -> Self {
+    /// A verdict about `asked`, with with `person`'s details.
+    pub fn result(verdict: Verdict, asked: Option<&Asked>, person: &PersonDetails) -> Self {
         let (code, message) = codes::of(verdict);
-        Self { person: Some(Person::of(told)), ..Self::new(code, message, asked) }
+        Self { person: Some(Person::of(person)), ..Self::new(code, message, asked) }
     }
 
     /// A failure to answer about `asked`.

@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq;
 
 use crate::domain::clock::Clock;
 use crate::server::auth::certificates::{CertificateConfig, Certificates, Identity};
-use crate::server::auth::issued_keys::{AccessKeyConfig, AppCodeConfig, AppKeyConfig, Issued, IssuedKeys};
+use crate::server::auth::issued_keys::{Issued, IssuedConfig, IssuedKeys};
 use crate::server::auth::key_config::{KeyConfig, bearer, parse_hash, validate_keys};
 use crate::server::auth::rate::{Allowance, Rate};
 use crate::server::auth::rights::{Day, Rights};
@@ -39,15 +39,9 @@ pub struct ClientConfig {
     /// Its certificates.
     #[serde(default)]
     pub certificates: Vec<CertificateConfig>,
-    /// AccessKey pairs issued to it, for callers who speak a provider's protocol.
-    #[serde(default)]
-    pub access_keys: Vec<AccessKeyConfig>,
-    /// AppCodes issued to it.
-    #[serde(default)]
-    pub app_codes: Vec<AppCodeConfig>,
-    /// AppKey pairs issued to it.
-    #[serde(default)]
-    pub app_keys: Vec<AppKeyConfig>,
+    /// Keys issued to it for providers' protocols, read apart: each scheme has a list of its own in the section.
+    #[serde(skip)]
+    pub issued: Vec<IssuedConfig>,
     /// What it may ask for.
     #[serde(default = "default_purposes")]
     pub purposes: Vec<String>,
@@ -321,9 +315,7 @@ mod tests {
         let config = ClientConfig {
             keys: vec![KeyConfig { id: "w1".to_owned(), sha256: hash, expires }],
             certificates: Vec::new(),
-            access_keys: Vec::new(),
-            app_codes: Vec::new(),
-            app_keys: Vec::new(),
+            issued: Vec::new(),
             purposes: vec!["withdrawal".to_owned()],
             rate_limit: NonZeroU32::new(2).unwrap(),
             burst: None,

@@ -7,12 +7,12 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, header};
 
-use super::ring::Ring;
+use super::caller_keys::CallerKeys;
 use super::{Edge, words};
 use crate::domain::subject::Subject;
 use crate::domain::verdict::Verdict;
-use crate::providers::dialect::{self, Cause, Told};
-use crate::providers::{Driver, Protocol, Refusal, ReplyTo, Stamp};
+use crate::providers::dialect::{Cause, Dialect};
+use crate::providers::{PersonDetails, Refusal, ReplyTo, Stamp, addressee};
 use crate::server::api::Refused;
 use crate::server::api::question::Wish;
 use crate::server::api::reply::VerifyReply;
@@ -30,8 +30,9 @@ const VERIFICATION_ID: HeaderName = HeaderName::from_static("x-idgate-verificati
 /// What is known of a call while it is under way.
 #[derive(Debug)]
 pub(super) struct Call {
-    /// Whose protocol it is in.
-    pub(super) driver: &'static Driver,
+    /// The driver whose protocol it is in.
+    pub(super) protocol: &'static str,
+    dialect: &'static Dialect,
     /// What the answer is shaped by.
     reply_to: ReplyTo,
     /// What the protocol itself has against it.
@@ -75,17 +76,20 @@ impl Edge {
         if let Some(host) = authority.filter(|_| !request.headers().contains_key(header::HOST)) {
             request.headers_mut().insert(header::HOST, host);
         }
-        call.driver = dialect::addressee(&request).unwrap_or(call.driver);
-        let protocol = self.protocol(call.driver).ok_or_else(|| Box::new(Problem::new(Code::Internal)))?;
+        // The body may say more than the head did.
+        if let Some((driver, dialect)) = addressee(&request).and_then(|driver| Some((driver, driver.dialect.as_ref()?)))
+        {
+            (call.protocol, call.dialect) = (driver.name, dialect);
+        }
         let stamp = Stamp { now: self.api.clock.now(), nonce: String::new() };
         let (proven, decoded) = {
-            let ring = Ring::new(now.clients.issued(), &self.nonces, now.compat, stamp.now);
-            let (decoded, reply_to) = protocol.decode_request(&request, &ring, &stamp);
+            let keys = CallerKeys::new(now.clients.issued(), &self.nonces, now.compat, stamp.now);
+            let (decoded, reply_to) = call.dialect.service.decode_request(&request, &keys, &stamp);
             call.reply_to = reply_to;
-            (ring.proven(), decoded)
+            (keys.proven(), decoded)
         };
         let Some(holder) = proven else {
-            let refusal = decoded.err().unwrap_or_else(|| words::refusal(call.driver, Code::Unauthenticated, None));
+            let refusal = decoded.err().unwrap_or_else(|| words::refusal(call.dialect, Code::Unauthenticated, None));
             return Err(call.refused(refusal));
         };
         let caller = now.clients.confirm(holder.caller(), request.extensions())?;
@@ -113,16 +117,17 @@ impl Edge {
             return Err(call.refused(refusal));
         }
         client.count_question(&self.api.clock)?;
-        if call.driver.dialect.tells_person {
+        if call.dialect.tells_person {
             let may_know = client.rights.person(true).is_ok();
-            call.reply_to.told = Some(if may_know { self.told(now, &question.subject) } else { Told::default() });
+            let details = if may_know { self.person(now, &question.subject) } else { PersonDetails::default() };
+            call.reply_to.person = Some(details);
         }
         Ok(question)
     }
 
-    fn told(&self, now: &Snapshot, subject: &Subject) -> Told {
+    fn person(&self, now: &Snapshot, subject: &Subject) -> PersonDetails {
         let number = subject.number();
-        Told {
+        PersonDetails {
             birth_date: number.birth_date(),
             sex: number.sex(),
             age: number.age_on(self.api.clock.today_in_china()),
@@ -133,11 +138,11 @@ impl Edge {
 
 impl Call {
     /// A call of which the head is known.
-    pub(super) fn to(driver: &'static Driver, head: &Request<Bytes>) -> Self {
+    pub(super) fn to(protocol: &'static str, dialect: &'static Dialect, head: &Request<Bytes>) -> Self {
         let host = head.headers().get(header::HOST).and_then(|host| host.to_str().ok());
         let host = host.or(head.uri().authority().map(|authority| authority.as_str())).unwrap_or_default().to_owned();
-        let reply_to = ReplyTo { request_id: String::new(), host, xml: false, asked: None, told: None };
-        Self { driver, reply_to, refusal: None }
+        let reply_to = ReplyTo { host, ..ReplyTo::default() };
+        Self { protocol, dialect, reply_to, refusal: None }
     }
 
     /// The problem that stands for a refusal of the protocol's in our log; the answer is the refusal itself.
@@ -149,23 +154,18 @@ impl Call {
     }
 
     /// The answer, in the words of the protocol.
-    pub(super) fn write(
-        &mut self,
-        protocol: &dyn Protocol,
-        result: &Result<Arc<VerifyReply>, Refused>,
-        request_id: &str,
-    ) -> Response {
+    pub(super) fn write(&mut self, result: &Result<Arc<VerifyReply>, Refused>, request_id: &str) -> Response {
         let verdict =
             result.as_ref().map(|reply| Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == reply.verdict));
         let answer = match verdict {
             Ok(Some(verdict)) => Ok(verdict),
-            Ok(None) => Err(words::refusal(self.driver, Code::Internal, None)),
+            Ok(None) => Err(words::refusal(self.dialect, Code::Internal, None)),
             Err(problem) => Err(self.refusal_of(problem)),
         };
         // What the caller keeps as the provider's reference finds the answer in our ledger, or the request in our log.
         let id = result.as_ref().ok().map(|reply| reply.verification_id.to_string());
         self.reply_to.request_id = id.as_deref().unwrap_or(request_id).to_ascii_uppercase();
-        let mut response = protocol.encode_response(answer, &self.reply_to).map(Body::from);
+        let mut response = self.dialect.service.encode_response(answer, &self.reply_to).map(Body::from);
         if let Some(id) = id.and_then(|id| HeaderValue::try_from(id).ok()) {
             response.headers_mut().insert(VERIFICATION_ID, id);
         }
@@ -189,6 +189,6 @@ impl Call {
         // may say so, whatever kept us from the answer.
         let is_under_way = problem.may_have_been_billed() && words::cause(code) == Cause::Busy;
         let code = if is_under_way { Code::OutcomeUnknown } else { code };
-        own.unwrap_or_else(|| words::refusal(self.driver, code, problem.retry_after()))
+        own.unwrap_or_else(|| words::refusal(self.dialect, code, problem.retry_after()))
     }
 }

@@ -1,5 +1,5 @@
-//! Every provider's own protocol for callers of ours, answered by our verifier: who has code for a provider keeps it, and
-//! changes the endpoint and the key.
+//! Every provider's own protocol for our callers, answered by our verifier: a caller with code for a provider keeps it and
+//! changes only the endpoint and the key.
 //!
 //! One generic piece over the codec: find the driver that a request is meant for, decode it and check its signature, ask
 //! as any other question is asked, encode the answer. It knows no provider by name. Invariants: what is answered here is
@@ -12,7 +12,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
@@ -28,11 +27,11 @@ use super::api::{Api, method_of};
 use super::http::code::Code;
 use super::http::problem::Problem;
 use super::http::request_scope::{Label, Visit};
-use crate::providers::{DRIVERS, Driver, Protocol, dialect};
+use crate::providers::addressee;
 
 mod call;
+mod caller_keys;
 mod nonces;
-mod ring;
 mod words;
 
 pub use self::words::{cause, refusal};
@@ -67,7 +66,6 @@ impl Config {
 #[derive(Debug)]
 pub struct Edge {
     api: Arc<Api>,
-    protocols: Vec<(&'static Driver, Arc<dyn Protocol>)>,
     nonces: Nonces,
     /// Requests that may be read at once.
     bodies: Semaphore,
@@ -79,34 +77,20 @@ pub enum EdgeError {
     /// A metric family was registered twice: a defect of ours.
     #[error("the metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
-    /// A driver does not take its own sandbox settings: a defect of the driver's.
-    #[error("driver {0} does not take its own sandbox settings")]
-    Driver(&'static str),
 }
 
 impl Edge {
-    /// The edge over `api`, which reads so many requests at once. A protocol holds no credential, so that any settings of its
-    /// driver make it.
+    /// The edge over `api`, which reads at most `most_at_once` requests at a time.
     ///
     /// # Errors
-    /// When a part of it has a defect.
+    /// When a metric family was registered twice.
     pub fn new(api: Arc<Api>, most_at_once: usize, registry: &Registry) -> Result<Self, EdgeError> {
-        let protocol = |driver: &&'static Driver| match driver.sandbox() {
-            Ok(configured) => Ok((*driver, configured.protocol)),
-            Err(_) => Err(EdgeError::Driver(driver.name)),
-        };
-        let protocols = DRIVERS.iter().map(protocol).collect::<Result<_, _>>()?;
         let bodies = Semaphore::new(most_at_once.min(Semaphore::MAX_PERMITS));
-        Ok(Self { api, protocols, nonces: Nonces::new(registry)?, bodies })
+        Ok(Self { api, nonces: Nonces::new(registry)?, bodies })
     }
 
     fn overloaded() -> Box<Problem> {
         Box::new(Problem::new(Code::Overloaded).with_retry_after(super::api::handler::SOON))
-    }
-
-    fn protocol(&self, driver: &Driver) -> Option<&dyn Protocol> {
-        let (_, protocol) = self.protocols.iter().find(|(known, _)| known.name == driver.name)?;
-        Some(&**protocol)
     }
 }
 
@@ -120,12 +104,13 @@ async fn answer(State(edge): State<Arc<Edge>>, request: Request) -> Response {
     let now = api.current.load();
     let (parts, body) = request.into_parts();
     let mut head = http::Request::from_parts(parts, Bytes::new());
-    let Some(driver) = now.compat.enabled.then(|| dialect::addressee(&head)).flatten() else {
+    let called = now.compat.enabled.then(|| addressee(&head)).flatten();
+    let Some((driver, dialect)) = called.and_then(|driver| Some((driver, driver.dialect.as_ref()?))) else {
         return api.refuse(&head, Code::NotFound);
     };
-    let label = Label { method: method_of(head.method()), route: driver.dialect.path, protocol: Some(driver.name) };
+    let label = Label { method: method_of(head.method()), route: dialect.path, protocol: Some(driver.name) };
     let mut visit = Visit::at(api, label, head.headers());
-    let mut call = Call::to(driver, &head);
+    let mut call = Call::to(driver.name, dialect, &head);
     let answer = async {
         edge.receive(&now, &mut head, body).await?;
         let _place = api.places.try_acquire().map_err(|_| Edge::overloaded())?;
@@ -133,10 +118,9 @@ async fn answer(State(edge): State<Arc<Edge>>, request: Request) -> Response {
     };
     let result = AssertUnwindSafe(answer).catch_unwind().await;
     let result = result.unwrap_or_else(|_| Err(Box::new(Problem::new(Code::Internal))));
-    visit.label.protocol = Some(call.driver.name);
+    visit.label.protocol = Some(call.protocol);
     visit.respond_as(result, |result, request_id| {
-        let Some(protocol) = edge.protocol(call.driver) else { return Response::new(Body::empty()) };
-        let mut response = call.write(protocol, result, request_id);
+        let mut response = call.write(result, request_id);
         // Nobody between us and the caller is to keep answers about people.
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response

@@ -1,15 +1,15 @@
-//! From our words of failure to a protocol's, and back.
+//! From our error codes to a protocol's, and back.
 //!
-//! Invariant: every code of ours has a cause, and every cause a word in every protocol; both are tables without a rest.
+//! Invariant: every code of ours has a cause, and every cause a code in every protocol; both tables are complete.
 
 use std::time::Duration;
 
 use crate::domain::outcome::{Outcome, Reason};
-use crate::providers::dialect::Cause;
-use crate::providers::{self, Driver, Refusal};
+use crate::providers::dialect::{Cause, Dialect};
+use crate::providers::{self, Refusal};
 use crate::server::http::code::Code;
 
-/// Why there is no verdict, in the words that every protocol has one of its own for.
+/// Why there is no verdict, as a cause that every protocol has a code for.
 pub const fn cause(code: Code) -> Cause {
     match code {
         Code::MalformedRequest
@@ -39,17 +39,17 @@ pub const fn cause(code: Code) -> Cause {
     }
 }
 
-/// What `driver` says instead of our `code`, and for how long the caller should stay away.
-pub fn refusal(driver: &Driver, code: Code, retry_after: Option<Duration>) -> Refusal {
+/// What a protocol answers for our `code`, and for how long the caller should stay away.
+pub fn refusal(dialect: &Dialect, code: Code, retry_after: Option<Duration>) -> Refusal {
     let cause = cause(code);
-    let row = (driver.dialect.word)(cause);
-    // A client of the vendor's takes the hint for throttling, whatever the code is, and so for "nothing was done". And a hint
-    // about one person would hold up all that the client asks.
+    let row = (dialect.word)(cause);
+    // A vendor's client takes a hint for throttling, whatever the code is, and so for "nothing was done". And a hint
+    // about one person would delay everything that the client asks.
     let is_throttled = row.outcome == Outcome::RateLimited && cause != Cause::TooOften;
     Refusal { code: row, retry_after: retry_after.filter(|_| is_throttled) }
 }
 
-/// What we call it, in the log, when the protocol itself refuses a request.
+/// Our code, for the log, when the protocol itself refuses a request.
 pub(super) fn our_word(row: &providers::Code) -> Code {
     match (row.reason, row.status) {
         _ if matches!(row.outcome, Outcome::RateLimited) => Code::RateLimited,

@@ -15,9 +15,10 @@ use axum::routing::{get, put};
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::credential_places::Trouble;
 use super::handle::{NotSet, SandboxHandle};
-use super::issuer::{Place, Trouble};
 use super::people::Person;
+use crate::providers::temporary::Place;
 
 pub(super) fn router(handle: SandboxHandle) -> Router {
     Router::new()
@@ -124,13 +125,11 @@ struct PlaceShown {
 /// Where keys are handed out, and how many were.
 async fn issued(State(handle): State<SandboxHandle>) -> Response {
     let issuer = handle.issuer();
-    let place = |place: Place| {
-        let path = if place == Place::Uri { "/keys" } else { "" };
-        let shown =
-            PlaceShown { url: format!("http://{}{path}", issuer.address(place)), requests: issuer.requests(place) };
-        (place.as_str(), shown)
+    let place = |place: &&'static Place| {
+        let url = format!("http://{}{}", issuer.address(place.name).ok()?, place.path);
+        Some((place.name, PlaceShown { url, requests: issuer.requests(place.name) }))
     };
-    let places: BTreeMap<_, _> = Place::ALL.into_iter().map(place).collect();
+    let places: BTreeMap<_, _> = issuer.places().iter().filter_map(place).collect();
     Json(serde_json::json!({"issued": issuer.issued(), "places": places})).into_response()
 }
 
@@ -150,18 +149,18 @@ async fn set_trouble(
                       garbage, not_success, missing_field, ended.";
         NotSet::NotUnderstood(advice.to_owned())
     })?;
-    handle.issuer().set_trouble(place_of(&place)?, Some(trouble))?;
+    handle.issuer().set_trouble(place_of(&handle, &place)?, Some(trouble))?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn clear_trouble(State(handle): State<SandboxHandle>, Path(place): Path<String>) -> Result<StatusCode, NotSet> {
-    handle.issuer().set_trouble(place_of(&place)?, None)?;
+    handle.issuer().set_trouble(place_of(&handle, &place)?, None)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn place_of(word: &str) -> Result<Place, NotSet> {
-    let found = Place::ALL.into_iter().find(|place| place.as_str() == word);
-    found.ok_or_else(|| NotSet::NoProvider(Place::ALL.map(Place::as_str).join(", ")))
+fn place_of(handle: &SandboxHandle, name: &str) -> Result<&'static str, NotSet> {
+    let names = || handle.issuer().places().iter().map(|place| place.name);
+    names().find(|known| *known == name).ok_or_else(|| NotSet::NoProvider(names().collect::<Vec<_>>().join(", ")))
 }
 
 async fn people(State(handle): State<SandboxHandle>) -> Response {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use axum::Router;
 
 use super::control;
+use super::credential_places::CredentialPlaces;
 use super::fault::Fault;
-use super::issuer::Issuer;
 use super::people::People;
 use super::simulator::{Scenario, Simulator};
 use crate::providers::Credential;
@@ -21,7 +21,7 @@ use crate::providers::Credential;
 pub struct SandboxHandle {
     simulators: Arc<[Arc<Simulator>]>,
     scenario: Arc<Scenario>,
-    issuer: Arc<Issuer>,
+    issuer: Arc<CredentialPlaces>,
 }
 
 /// Why a fault was not set. Each text says what to do instead.
@@ -45,7 +45,11 @@ pub enum NotSet {
 }
 
 impl SandboxHandle {
-    pub(super) fn new(simulators: Arc<[Arc<Simulator>]>, scenario: Arc<Scenario>, issuer: Arc<Issuer>) -> Self {
+    pub(super) fn new(
+        simulators: Arc<[Arc<Simulator>]>,
+        scenario: Arc<Scenario>,
+        issuer: Arc<CredentialPlaces>,
+    ) -> Self {
         Self { simulators, scenario, issuer }
     }
 
@@ -111,7 +115,7 @@ impl SandboxHandle {
     }
 
     /// The places that hand out temporary keys.
-    pub fn issuer(&self) -> &Issuer {
+    pub fn issuer(&self) -> &CredentialPlaces {
         &self.issuer
     }
 

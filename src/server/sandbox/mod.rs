@@ -1,6 +1,6 @@
 //! Every provider's own protocol on loopback sockets, answered by a scenario instead of a register of people.
 //!
-//! One generic piece over [`Protocol`]: decode the request and check its signature, look the person up in
+//! One generic piece over [`Service`]: decode the request and check its signature, look the person up in
 //! [`People`], encode the answer, and spoil it if a [`Fault`] is set. It knows no provider by name.
 //!
 //! Invariants: it binds loopback addresses only; a wrongly signed request is refused as the provider would, whatever
@@ -19,21 +19,21 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::money::Prices;
 use crate::domain::verdict::Verdict;
-use crate::providers::{Access, Code, Configured, Credential, Driver, Protocol};
+use crate::providers::{Access, Code, Credential, Driver, Service};
 
 mod call_stats;
 mod control;
 mod corrupt;
+mod credential_places;
 mod fault;
 mod handle;
-mod issuer;
 mod mock_listener;
 mod people;
 mod simulator;
 
+pub use self::credential_places::{CredentialPlaces, Lie, Trouble};
 pub use self::fault::{Fault, Kind};
 pub use self::handle::{NotSet, SandboxHandle};
-pub use self::issuer::{Issuer, Lie, Place, Trouble};
 pub use self::people::{People, Person};
 
 use self::mock_listener::Host;
@@ -44,8 +44,8 @@ use self::simulator::{Scenario, Simulator};
 pub struct Simulated {
     /// Its name in the configuration and on the control routes.
     pub provider: String,
-    /// How it talks.
-    pub protocol: Arc<dyn Protocol>,
+    /// The server side of its protocol.
+    pub service: &'static dyn Service,
     /// Its documented codes, which faults choose from.
     pub codes: &'static [&'static [Code]],
     /// What it charges, to count the calls that a real one would bill.
@@ -66,12 +66,14 @@ impl Simulated {
         driver: &Driver,
         endpoints: usize,
     ) -> Result<Self, Vec<(&'static str, String)>> {
-        let Configured { protocol, access } = driver.sandbox()?;
-        let Access::Given(credential) = access else {
-            return Err(vec![("credentials", "a sandbox simulates who is given a credential".to_owned())]);
+        let Some(dialect) = &driver.dialect else {
+            return Err(vec![("driver", "has no server side, so it cannot be simulated".to_owned())]);
+        };
+        let Access::Given(credential) = driver.sandbox()?.access else {
+            return Err(vec![("credentials", "must be written in the driver's first sample".to_owned())]);
         };
         let Driver { codes, prices, .. } = *driver;
-        Ok(Self { provider: provider.into(), protocol, codes, prices, credential, endpoints })
+        Ok(Self { provider: provider.into(), service: dialect.service, codes, prices, credential, endpoints })
     }
 }
 
@@ -107,11 +109,11 @@ impl Sandbox {
             simulators.push(simulator);
         }
         let simulators: Arc<[_]> = simulators.into();
-        let issuer = Arc::new(Issuer::bind(Arc::clone(&simulators), scenario.clone())?);
-        for place in 0..issuer.doors().len() {
-            tasks.spawn(mock_listener::serve(issuer.clone(), place, stop.clone()));
+        let places = Arc::new(CredentialPlaces::bind(Arc::clone(&simulators), scenario.clone())?);
+        for place in 0..places.doors().len() {
+            tasks.spawn(mock_listener::serve(places.clone(), place, stop.clone()));
         }
-        Ok(Self { handle: SandboxHandle::new(simulators, scenario, issuer), tasks })
+        Ok(Self { handle: SandboxHandle::new(simulators, scenario, places), tasks })
     }
 
     /// Where `provider` listens, in the order of its endpoints; empty if it is not simulated.

@@ -24,7 +24,7 @@ use super::people::People;
 use super::{Simulated, corrupt};
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::verdict::Verdict;
-use crate::providers::{Asked, Claim, Credential, Keyring, ReplyTo, Stamp};
+use crate::providers::{Asked, Credential, CredentialStore, Presented, ReplyTo, Stamp};
 
 /// The longest request body in bytes; the drivers send a few hundred.
 const MAX_REQUEST: usize = 64 * 1024;
@@ -53,18 +53,18 @@ struct Guests {
 }
 
 impl Guests {
-    fn guest(&self, claim: Claim<'_>) -> Option<&Guest> {
-        self.all.iter().find(|guest| guest.credential.find(claim).is_some())
+    fn guest(&self, presented: Presented<'_>) -> Option<&Guest> {
+        self.all.iter().find(|guest| guest.credential.find(presented).is_some())
     }
 }
 
-impl Keyring for Guests {
-    fn find(&self, claim: Claim<'_>) -> Option<&Credential> {
-        self.guest(claim).map(|guest| &guest.credential)
+impl CredentialStore for Guests {
+    fn find(&self, presented: Presented<'_>) -> Option<&Credential> {
+        self.guest(presented).map(|guest| &guest.credential)
     }
 
-    fn has_ended(&self, claim: Claim<'_>) -> bool {
-        self.guest(claim).and_then(|guest| guest.ends).is_some_and(|ends| ends <= self.now)
+    fn has_ended(&self, presented: Presented<'_>) -> bool {
+        self.guest(presented).and_then(|guest| guest.ends).is_some_and(|ends| ends <= self.now)
     }
 }
 
@@ -159,15 +159,9 @@ impl Simulator {
                 .iter()
                 .next()
                 .map(|person| Asked { name: person.name.clone(), id_number: person.id_number.clone() });
-            let reply_to = ReplyTo {
-                request_id: String::new(),
-                host: String::new(),
-                xml: false,
-                asked: somebody.clone(),
-                told: None,
-            };
+            let reply_to = ReplyTo { asked: somebody.clone(), ..ReplyTo::default() };
             let echoed =
-                somebody.and_then(|other| self.spec.protocol.encode_wrong_echo(Verdict::Match, &reply_to, &other));
+                somebody.and_then(|other| self.spec.service.encode_wrong_echo(Verdict::Match, &reply_to, &other));
             echoed.ok_or(NotSet::NoEcho)?;
         }
         Ok(())
@@ -209,13 +203,13 @@ impl Host for Simulator {
 
         let stamp = Stamp { now: self.scenario.clock.now(), nonce: self.scenario.ids.nonce().to_string() };
         let guests = Guests { all: self.accepted().clone(), now: stamp.now };
-        let (decoded, reply_to) = self.spec.protocol.decode_request(&request, &guests, &stamp);
+        let (decoded, reply_to) = self.spec.service.decode_request(&request, &guests, &stamp);
         self.call_stats().call(reply_to.asked.as_ref().map(|asked| &asked.id_number));
         let asked = match decoded {
             Ok(asked) => asked,
             Err(refusal) => {
                 self.call_stats().refused += 1;
-                return Ok(self.spec.protocol.encode_response(Err(refusal), &reply_to).map(Body::from));
+                return Ok(self.spec.service.encode_response(Err(refusal), &reply_to).map(Body::from));
             }
         };
         let call = Call { simulator: self, asked, reply_to };
@@ -239,13 +233,13 @@ impl Call<'_> {
         let Simulator { spec, scenario, .. } = self.simulator;
         let verdict = scenario.people.verdict(&self.asked).unwrap_or(scenario.default);
         self.simulator.call_stats().verdict(spec.prices.billed(verdict));
-        spec.protocol.encode_response(Ok(verdict), &self.reply_to)
+        spec.service.encode_response(Ok(verdict), &self.reply_to)
     }
 
     async fn spoiled(&self, kind: Kind, path: Option<&PathAndQuery>) -> Result<Response<Body>, Cut> {
         let Simulator { spec, scenario, .. } = self.simulator;
         Ok(match kind {
-            Kind::Refuse(refusal) => spec.protocol.encode_response(Err(refusal), &self.reply_to).map(Body::from),
+            Kind::Refuse(refusal) => spec.service.encode_response(Err(refusal), &self.reply_to).map(Body::from),
             Kind::Hang => {
                 self.right();
                 pending().await
@@ -278,7 +272,7 @@ impl Call<'_> {
                 let right = self.right();
                 let other = scenario.people.other_than(&self.asked);
                 let wrong =
-                    other.and_then(|other| spec.protocol.encode_wrong_echo(Verdict::Match, &self.reply_to, &other));
+                    other.and_then(|other| spec.service.encode_wrong_echo(Verdict::Match, &self.reply_to, &other));
                 wrong.unwrap_or(right).map(Body::from)
             }
             // The door is shut; this connection came in just before.

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use rustls::pki_types::CertificateDer;
 use serde::Deserialize;
 
@@ -16,6 +17,9 @@ use super::trust::{self, Pin, Trust};
 use crate::domain::outcome::{Fault, Outcome, Reason};
 use crate::domain::personal::Secret;
 use crate::providers::Endpoint;
+
+/// Providers answer in a few hundred bytes. What is longer than this is not an answer.
+const BODY_CAP: usize = 64 * 1024;
 
 /// Below the 60 s and more after which providers close an idle connection, so that a request seldom meets a closing one.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -229,6 +233,24 @@ impl Client {
             Reason::Unspecified
         }
     }
+}
+
+/// Reads a body up to the cap.
+pub(in crate::verify) async fn read_capped(response: &mut reqwest::Response) -> Result<Bytes, Fault> {
+    let Some(first) = response.chunk().await.map_err(fault_of)? else { return Ok(Bytes::new()) };
+    let Some(second) = response.chunk().await.map_err(fault_of)? else {
+        return if first.len() > BODY_CAP { Err(Fault::unreadable(Reason::TooBig)) } else { Ok(first) };
+    };
+    let mut body = BytesMut::from(first);
+    let mut next = Some(second);
+    while let Some(chunk) = next {
+        if body.len() + chunk.len() > BODY_CAP {
+            return Err(Fault::unreadable(Reason::TooBig));
+        }
+        body.extend_from_slice(&chunk);
+        next = response.chunk().await.map_err(fault_of)?;
+    }
+    Ok(body.freeze())
 }
 
 /// What an error after the connection means; its text, which may hold the URL, ends here.

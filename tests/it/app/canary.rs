@@ -204,7 +204,7 @@ fn configuration(level: &str, log: &str) -> String {
     toml += &server.section("tls", "");
     toml += &server.section("admin_tls", "");
     for driver in DRIVERS {
-        let secrets = driver.sandbox_settings.iter().filter(|(key, _)| driver.secrets.contains(key));
+        let secrets = driver.sample().iter().filter(|(key, _)| driver.is_secret(key));
         let next: Vec<_> = secrets.map(|(key, _)| format!("{key} = {{ value = \"{NEXT_SECRET}\" }}")).collect();
         write!(
             toml,
@@ -409,7 +409,7 @@ fn everything() -> Forbidden {
     let (_, server) = pki::shared();
     server.key_pem.lines().filter(|line| !line.starts_with("-----")).for_each(|line| forbidden.add(line));
     for driver in DRIVERS {
-        let secrets = driver.sandbox_settings.iter().filter(|(key, _)| driver.secrets.contains(key));
+        let secrets = driver.sample().iter().filter(|(key, _)| driver.is_secret(key));
         secrets.for_each(|(_, secret)| forbidden.add(secret));
     }
     // The keys' hashes stand in the configuration, and nowhere else.

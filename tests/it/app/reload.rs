@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use http::StatusCode;
 use idgate::domain::personal::Secret;
 use idgate::providers::Credential;
+use idgate::providers::alibaba::schemes::{ACCESS_KEY, APP_CODE};
 use serde_json::json;
 
 use super::{PATIENCE, SandboxProcess, TempFile};
@@ -266,7 +267,7 @@ async fn s41_an_app_code_that_is_replaced_by_a_symlink_swap_under_load_loses_no_
         mount.file("app_code")
     );
     let gateway = TestGateway::new().chain(&["yunyi"]).over(toml).over(FAST).in_file(file.path());
-    let code = |text: &str| Credential::AppCode(Secret::new(text));
+    let code = |text: &str| Credential::bearer(&APP_CODE, Secret::new(text));
     let gateway = gateway.start_accepting("yunyi", vec![code("the-first-app-code")]).await;
     let generation = || gateway.metric("idgate_credential_generation", &[("provider", "yunyi")]);
     let load = Load::on(&gateway);
@@ -295,7 +296,7 @@ async fn s41_an_access_key_whose_two_halves_are_swapped_under_load_never_signs_w
     let pair = |n: u32| [format!("canaryAccessKey{n}"), format!("canarySecret{n}")];
     let of = |n: u32| {
         let [id, secret] = pair(n);
-        Credential::AccessKey { id, secret: Secret::new(secret), security_token: None }
+        Credential::new(&ACCESS_KEY, id, Secret::new(secret))
     };
     let [id, secret] = pair(0);
     let mount = Mount::new("access-key", &[("id", &id), ("secret", &secret)]);
@@ -328,7 +329,7 @@ async fn s41_an_access_key_whose_two_halves_are_swapped_under_load_never_signs_w
 async fn a_new_key_brings_back_at_once_what_the_old_one_had_set_aside() {
     let file = file("restored");
     let gateway = TestGateway::new().chain(&["yunyi"]).over(BY_HAND).in_file(file.path()).start().await;
-    gateway.sandbox.accept("yunyi", vec![Credential::AppCode(Secret::new("the-new-one"))]).unwrap();
+    gateway.sandbox.accept("yunyi", vec![Credential::bearer(&APP_CODE, Secret::new("the-new-one"))]).unwrap();
     assert_eq!(gateway.ask(&anybody()).await.code(), "no_provider_available");
     gateway.rewrite(|toml| {
         let mut toml: toml::Table = toml.parse().unwrap();

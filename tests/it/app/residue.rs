@@ -198,9 +198,10 @@ fn simulators() -> Sandbox {
     let mut all = simulated::providers(1).unwrap();
     for (one, secret) in all.iter_mut().zip(SECRETS) {
         let secret = Secret::new(secret);
-        one.credential = match &one.credential {
-            Credential::AppCode(_) => Credential::AppCode(secret),
-            _ => Credential::AccessKey { id: "residueId".to_owned(), secret, security_token: None },
+        let scheme = one.credential.scheme();
+        one.credential = match scheme.is_bearer {
+            true => Credential::bearer(scheme, secret),
+            false => Credential::new(scheme, "residueId", secret),
         };
     }
     let world = World::real(AccessLog::nowhere());
@@ -269,7 +270,7 @@ async fn look_into_memory(scheme: &str) {
             format!("http://{simulator}")
         };
         doors.push(endpoint.clone());
-        let secret = match driver.secrets.contains(&"app_code") {
+        let secret = match driver.is_secret("app_code") {
             true => "app_code",
             false => "access_key_id = { value = \"residueId\" }\naccess_key_secret",
         };

@@ -37,7 +37,7 @@ async fn neither_people_nor_secrets_are_in_logs_metrics_or_the_ledger() {
     let lines = String::from_utf8(std::fs::read(&log).unwrap()).unwrap();
     assert!(lines.lines().count() > 80, "{lines}");
     assert!(lines.contains("\"route\":\"/idcard\",\"protocol\":\"muzhiyun\""), "{lines}");
-    let encoded = idgate::providers::alibaba::form::encode_pairs([("", NAME)]);
+    let encoded = idgate::providers::codec::form::encode_pairs([("", NAME)]);
     let canaries = [NAME, &encoded[1..], NUMBER, "310104198512019988", SECRET, APP_CODE, "idg_"];
     for (place, bytes) in kept {
         for canary in canaries {

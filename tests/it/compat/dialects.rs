@@ -7,7 +7,7 @@ use idgate::domain::verdict::Verdict;
 use idgate::providers::{DRIVERS, Stamp};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{ACCESS_KEY, Proof, Speaker, nobody, one_of_each, right, section, send, speakers, wrong};
+use super::{ACCESS_KEY, Speaker, nobody, one_of_each, right, section, send, speakers, wrong};
 use crate::support::{Builder, Pair, TestGateway, anybody, eventually};
 
 /// Nothing but what a test wants comes in between.
@@ -18,59 +18,43 @@ fn steady() -> Builder {
     TestGateway::new().unlisted(Verdict::NoRecord).over(section("")).over(fast).over(breakers)
 }
 
-/// What each of the four says, in the order of `one_of_each`.
-fn words(speaker: &Speaker, [aliyun, intl, muzhiyun, yunyi]: [(u16, &str); 4]) -> (u16, String) {
-    let said = match speaker.driver.name {
-        "aliyun" => aliyun,
-        "aliyun_intl" => intl,
-        "muzhiyun" => muzhiyun,
-        _ => yunyi,
-    };
-    (said.0, said.1.to_owned())
-}
-
 #[tokio::test]
 async fn every_dialect_tells_the_three_verdicts_as_its_provider_does() {
     let gateway = steady().start().await;
     for speaker in speakers() {
-        for (pair, verdict, said) in [
-            (right(), Verdict::Match, [(200, "BizCode 1"), (200, "BizCode 1"), (200, "实名信息正确"), (200, "0000")]),
-            (
-                wrong(),
-                Verdict::Mismatch,
-                [(200, "BizCode 2"), (200, "BizCode 2"), (200, "实名校验失败:身份证与姓名不匹配"), (200, "0008")],
-            ),
-            (
-                nobody(),
-                Verdict::NoRecord,
-                [(200, "BizCode 3"), (200, "BizCode 3"), (200, "实名校验失败:查无记录"), (200, "0007")],
-            ),
+        for (pair, verdict, case) in [
+            (right(), Verdict::Match, "match"),
+            (wrong(), Verdict::Mismatch, "mismatch"),
+            (nobody(), Verdict::NoRecord, "no_record"),
         ] {
             let answer = speaker.ask(&gateway, &pair).await;
-            assert_eq!(answer.said(), words(&speaker, said), "{}: {answer:?}", speaker.label());
+            assert_eq!(answer.said(), speaker.says(case), "{}: {answer:?}", speaker.label());
             let finding =
                 speaker.heard(&pair, &answer).unwrap_or_else(|fault| panic!("{}: {fault:?}", speaker.label()));
             assert_eq!(finding.verdict, verdict, "{}", speaker.label());
             // What the caller keeps finds the answer again.
             let id = answer.header("x-idgate-verification-id");
-            assert_eq!(finding.request_id.unwrap().as_str(), id.to_ascii_uppercase(), "{}", speaker.label());
+            assert!(finding.request_id.unwrap().as_str().eq_ignore_ascii_case(id), "{}", speaker.label());
             assert_eq!(answer.header("cache-control"), "no-store");
         }
     }
     assert_eq!(gateway.sandbox.calls("aliyun"), 3, "asked once each, whoever asks");
-    assert!(gateway.metric("idgate_requests_total", &[("client", "legacy"), ("status", "200")]).await >= 24.0);
+    assert!(
+        gateway.metric("idgate_requests_total", &[("client", "legacy"), ("status", "200")]).await
+            >= 3.0 * speakers().len() as f64
+    );
 }
 
 #[tokio::test]
 async fn the_person_is_told_as_the_provider_tells_it() {
     let gateway = steady().start().await;
     let pair = Pair::new("孙〇", "610104197010109939");
-    let answer = Speaker::new("yunyi", Proof::AppCode).ask(&gateway, &pair).await.body();
+    let answer = Speaker::new("yunyi", 0).ask(&gateway, &pair).await.body();
     let told = ["name", "idNo", "province", "city", "county", "birthday", "sex"].map(|member| answer[member].clone());
     let said = ["孙〇", "610104197010109939", "陕西省", "西安市", "莲湖区", "19701010", "M"];
     assert_eq!(told, said.map(serde_json::Value::from), "{answer}");
     assert!(answer["age"].as_str().unwrap().parse::<u16>().unwrap() >= 56, "{answer}");
-    let answer = Speaker::new("muzhiyun", Proof::AppCode).ask(&gateway, &pair).await;
+    let answer = Speaker::new("muzhiyun", 0).ask(&gateway, &pair).await;
     let body = answer.body();
     let told = ["xm", "sfz", "birthday", "sex", "address"].map(|member| body[member].clone());
     let said = ["孙**", "6101*****39", "19****10", "男", "陕西省西安市**区"];
@@ -82,9 +66,9 @@ async fn the_person_is_told_as_the_provider_tells_it() {
 async fn who_may_not_have_what_the_number_tells_gets_none_of_it() {
     let gateway = TestGateway::new().over(section("include_person = false")).start().await;
     let pair = anybody();
-    let answer = Speaker::new("yunyi", Proof::AppCode).ask(&gateway, &pair).await.body();
+    let answer = Speaker::new("yunyi", 0).ask(&gateway, &pair).await.body();
     assert_eq!((&answer["respCode"], &answer["birthday"], &answer["sex"]), (&"0000".into(), &"".into(), &"".into()));
-    let answer = Speaker::new("muzhiyun", Proof::AppCode).ask(&gateway, &pair).await.body();
+    let answer = Speaker::new("muzhiyun", 0).ask(&gateway, &pair).await.body();
     assert_eq!(answer["match"], true);
     assert!(["birthday", "sex", "address"].iter().all(|member| answer.get(member).is_none()), "{answer}");
 }
@@ -94,20 +78,16 @@ async fn what_breaks_a_rule_is_refused_in_the_protocols_words_and_nobody_is_aske
     let gateway = steady().start().await;
     let number = "11010519491231002X";
     for speaker in speakers() {
-        for (name, number, said) in [
-            (
-                "张三",
-                "110105194912310021",
-                [(200, "401"), (401, "InvalidParameter"), (666, "身份证号码有误"), (200, "0004")],
-            ),
-            ("张3", number, [(200, "401"), (401, "InvalidParameter"), (666, "姓名有误"), (200, "0002")]),
-            ("", number, [(200, "400"), (400, "MissingParameter"), (666, "未传入真实姓名xm"), (200, "0001")]),
-            ("张三", "", [(200, "400"), (400, "MissingParameter"), (666, "未传入身份证号码sfz"), (200, "0003")]),
+        for (name, number, case) in [
+            ("张三", "110105194912310021", "bad_number"),
+            ("张3", number, "bad_name"),
+            ("", number, "no_name"),
+            ("张三", "", "no_number"),
             // No Han name for a citizen's number: a rule of ours about the pair.
-            ("ZHANG SAN", number, [(200, "401"), (401, "InvalidParameter"), (666, "姓名有误"), (200, "0002")]),
+            ("ZHANG SAN", number, "bad_pair"),
         ] {
             let answer = speaker.ask(&gateway, &Pair::new(name, number)).await;
-            assert_eq!(answer.said(), words(&speaker, said), "{} {name} {number}: {answer:?}", speaker.label());
+            assert_eq!(answer.said(), speaker.says(case), "{} {name} {number}: {answer:?}", speaker.label());
             assert_eq!(answer.header("x-idgate-verification-id"), "");
         }
     }
@@ -121,15 +101,14 @@ async fn what_breaks_a_rule_is_refused_in_the_protocols_words_and_nobody_is_aske
 async fn a_caller_over_its_rate_is_throttled_with_a_hint() {
     for speaker in speakers() {
         let gateway = TestGateway::new().over(section("rate_limit = 1")).start().await;
-        let said = [(400, "Throttling.User"), (400, "Throttling.User"), (429, "T429PA"), (429, "T429PA")];
         let mut throttled = None;
         for _ in 0..200 {
             let answer = speaker.ask(&gateway, &right()).await;
-            if answer.said() == words(&speaker, said) {
+            if answer.said() == speaker.says("throttled") {
                 throttled = Some(answer);
                 break;
             }
-            assert_eq!(answer.status(), 200, "{}: {answer:?}", speaker.label());
+            assert!(answer.is_answered(), "{}: {answer:?}", speaker.label());
         }
         let throttled = throttled.unwrap_or_else(|| panic!("{}: never throttled", speaker.label()));
         let fault = speaker.heard(&right(), &throttled).unwrap_err();
@@ -148,18 +127,16 @@ async fn when_everybody_is_down_each_protocol_says_so_in_its_own_way() {
     for driver in DRIVERS {
         gateway.fault(driver.name, r#"{"kind": "status", "status": 500}"#);
     }
-    let failed = [(200, "500"), (503, "ServiceUnavailable"), (502, "D502FC"), (200, "0010")];
     for speaker in speakers() {
         let answer = speaker.ask(&gateway, &anybody()).await;
-        assert_eq!(answer.said(), words(&speaker, failed), "{}: {answer:?}", speaker.label());
+        assert_eq!(answer.said(), speaker.says("failed"), "{}: {answer:?}", speaker.label());
     }
     for driver in DRIVERS {
         assert_eq!(gateway.admin_post(&format!("/v1/providers/{}/isolate", driver.name)).await, 204);
     }
-    let out = [(503, "ServiceUnavailable"), (503, "ServiceUnavailable"), (503, "D503CB"), (200, "0010")];
     for speaker in speakers() {
         let answer = speaker.ask(&gateway, &anybody()).await;
-        assert_eq!(answer.said(), words(&speaker, out), "{}: {answer:?}", speaker.label());
+        assert_eq!(answer.said(), speaker.says("unavailable"), "{}: {answer:?}", speaker.label());
     }
 }
 
@@ -167,11 +144,10 @@ async fn when_everybody_is_down_each_protocol_says_so_in_its_own_way() {
 async fn a_call_that_does_not_answer_in_time_is_unknown_in_every_protocol() {
     let gateway = steady().chain(&["aliyun"]).over("[server]\nrequest_timeout = \"300ms\"").start().await;
     gateway.fault("aliyun", r#"{"kind": "hang"}"#);
-    let unknown = [(500, "InternalError"), (500, "InternalError"), (504, "D504TO"), (504, "D504TO")];
     for speaker in one_of_each() {
         let pair = anybody();
         let answer = speaker.ask(&gateway, &pair).await;
-        assert_eq!(answer.said(), words(&speaker, unknown), "{}: {answer:?}", speaker.label());
+        assert_eq!(answer.said(), speaker.says("unknown"), "{}: {answer:?}", speaker.label());
         let billed = speaker.heard(&pair, &answer).unwrap_err().billed;
         assert_eq!(billed.as_str(), "unknown", "{}", speaker.label());
     }
@@ -179,19 +155,18 @@ async fn a_call_that_does_not_answer_in_time_is_unknown_in_every_protocol() {
 
 #[tokio::test]
 async fn who_waits_while_the_process_goes_down_is_not_told_that_nothing_was_begun() {
-    let unknown = [(500, "InternalError"), (500, "InternalError"), (504, "D504TO"), (504, "D504TO")];
     let gateway = steady().chain(&["aliyun"]).over("[server]\ndrain_timeout = \"1s\"").start().await;
     gateway.fault("aliyun", r#"{"kind": "hang"}"#);
     let all = one_of_each();
     let people: Vec<_> = all.iter().map(|_| anybody()).collect();
     let asking = futures_util::future::join_all(all.iter().zip(&people).map(|(one, pair)| one.ask(&gateway, pair)));
     let stop = async {
-        eventually("all four are under way", async || gateway.sandbox.calls("aliyun") == 4).await;
+        eventually("all are under way", async || gateway.sandbox.calls("aliyun") == all.len() as u64).await;
         gateway.begin_stop();
     };
     let (answers, ()) = tokio::join!(asking, stop);
     for (speaker, answer) in all.iter().zip(&answers) {
-        assert_eq!(answer.said(), words(speaker, unknown), "{}: {answer:?}", speaker.label());
+        assert_eq!(answer.said(), speaker.says("unknown"), "{}: {answer:?}", speaker.label());
     }
     assert!(!gateway.stop().await, "the calls that hang had to be cut");
 }
@@ -207,7 +182,7 @@ async fn who_sends_slowly_and_is_nobody_stands_in_nobodys_way() {
         socket.write_all(head.as_bytes()).await.unwrap();
         slow.push(socket);
     }
-    let shed = Speaker::new("aliyun", Proof::V1);
+    let shed = Speaker::new("aliyun", 1);
     eventually("two are being read", async || shed.ask(&gateway, &right()).await.status() == 503).await;
     // Who sends no body has nothing to be read.
     let answer = gateway.ask_with(&right(), &[("authorization", "Bearer nobody")]).await;
@@ -218,20 +193,12 @@ async fn who_sends_slowly_and_is_nobody_stands_in_nobodys_way() {
 async fn a_wrong_key_is_refused_as_the_real_gateway_does() {
     let gateway = steady().start().await;
     for speaker in speakers() {
-        let unknown = [
-            (404, "InvalidAccessKeyId.NotFound"),
-            (404, "InvalidAccessKeyId.NotFound"),
-            (400, if speaker.is_signed() { "A400IK" } else { "A400AC" }),
-            (400, if speaker.is_signed() { "A400IK" } else { "A400AC" }),
-        ];
         let answer = speaker.of("X").ask(&gateway, &right()).await;
-        assert_eq!(answer.said(), words(&speaker, unknown), "{}: {answer:?}", speaker.label());
+        assert_eq!(answer.said(), speaker.says("unknown_key"), "{}: {answer:?}", speaker.label());
         if speaker.is_signed() {
-            let wrong =
-                [(400, "SignatureDoesNotMatch"), (400, "SignatureDoesNotMatch"), (403, "A403IS"), (403, "A403IS")];
             let stranger = Speaker { secret: "idg_another-secret-of-a-pair".to_owned(), ..speaker.clone() };
             let answer = stranger.ask(&gateway, &right()).await;
-            assert_eq!(answer.said(), words(&speaker, wrong), "{}: {answer:?}", speaker.label());
+            assert_eq!(answer.said(), speaker.says("wrong_secret"), "{}: {answer:?}", speaker.label());
             assert!(!answer.text().contains("张三") && !answer.text().contains("11010519491231002X"));
         }
         let fault = speaker.heard(&right(), &answer).unwrap_err();
@@ -242,16 +209,16 @@ async fn a_wrong_key_is_refused_as_the_real_gateway_does() {
 }
 
 #[tokio::test]
-async fn a_recorded_request_is_answered_once() {
+async fn a_recorded_request_is_answered_once_unless_the_provider_answers_it_again() {
     let gateway = steady().start().await;
     for speaker in speakers().into_iter().filter(Speaker::is_signed) {
         let request = speaker.request(&gateway, &right());
         let first = send(&gateway, request.clone()).await;
-        assert_eq!(first.status(), 200, "{}: {first:?}", speaker.label());
-        let used = [(400, "SignatureNonceUsed"), (400, "SignatureNonceUsed"), (400, "Nonce Used"), (400, "Nonce Used")];
+        assert!(first.is_answered(), "{}: {first:?}", speaker.label());
+        let expected = if speaker.refuses_replays() { speaker.says("replayed") } else { speaker.says("match") };
         for _ in 0..2 {
             let again = send(&gateway, request.clone()).await;
-            assert_eq!(again.said(), words(&speaker, used), "{}: {again:?}", speaker.label());
+            assert_eq!(again.said(), expected, "{}: {again:?}", speaker.label());
         }
     }
 }
@@ -259,7 +226,7 @@ async fn a_recorded_request_is_answered_once() {
 #[tokio::test]
 async fn of_many_copies_at_once_one_is_answered() {
     let gateway = steady().start().await;
-    for speaker in speakers().into_iter().filter(Speaker::is_signed) {
+    for speaker in speakers().into_iter().filter(|speaker| speaker.is_signed() && speaker.refuses_replays()) {
         let request = speaker.request(&gateway, &right());
         let copies = (0..20).map(|_| send(&gateway, request.clone()));
         let answers = futures_util::future::join_all(copies).await;
@@ -271,7 +238,7 @@ async fn of_many_copies_at_once_one_is_answered() {
 #[tokio::test]
 async fn a_request_whose_nonce_is_not_signed_is_no_new_one_under_another_nonce() {
     let gateway = steady().start().await;
-    let speaker = Speaker::new("muzhiyun", Proof::AppKey(Default::default()));
+    let speaker = Speaker::new("muzhiyun", 1);
     let mut request = speaker.request(&gateway, &right());
     let listed = ["x-ca-key", "x-ca-timestamp"];
     let secret = Secret::new(speaker.secret.as_str());
@@ -282,18 +249,18 @@ async fn a_request_whose_nonce_is_not_signed_is_no_new_one_under_another_nonce()
 }
 
 #[tokio::test]
-async fn a_time_stamp_is_good_for_fifteen_minutes_either_way() {
+async fn a_time_stamp_is_good_for_the_window_of_its_protocol_either_way() {
     let gateway = steady().start().await;
     for speaker in speakers().into_iter().filter(Speaker::is_signed) {
-        for (seconds, is_good) in [(-14 * 60, true), (14 * 60, true), (-16 * 60, false), (16 * 60, false)] {
+        let window = speaker.dialect().clock_window.as_secs();
+        let cases = [(-window + 60, true), (window - 60, true), (-window - 60, false), (window + 60, false)];
+        for (seconds, is_good) in cases {
             let now = Timestamp::now() + SignedDuration::from_secs(seconds);
             let stamp = Stamp { now, nonce: format!("n{seconds}{}", speaker.label().replace(' ', "")) };
             let request = speaker.signed(&gateway.public.to_string(), &right(), &stamp);
             let answer = send(&gateway, request).await;
-            let old = ("InvalidTimeStamp.Expired", "Timestamp Expired");
-            let expected = if speaker.is_rpc() { old.0 } else { old.1 };
-            assert_eq!(answer.word() == expected, !is_good, "{} {seconds}: {answer:?}", speaker.label());
-            assert_eq!(answer.status() == 200, is_good, "{} {seconds}: {answer:?}", speaker.label());
+            assert_eq!(answer.said() == speaker.says("expired"), !is_good, "{} {seconds}: {answer:?}", speaker.label());
+            assert_eq!(answer.is_answered(), is_good, "{} {seconds}: {answer:?}", speaker.label());
         }
     }
 }
@@ -348,15 +315,14 @@ async fn a_v1_caller_who_wants_xml_gets_xml() {
 async fn too_many_at_once_are_shed_in_the_protocols_words() {
     let gateway = steady().chain(&["aliyun"]).over("[server]\nmax_in_flight = 1").start().await;
     gateway.fault("aliyun", r#"{"kind": "hang"}"#);
-    let busy = [(503, "ServiceUnavailable"), (503, "ServiceUnavailable"), (503, "X503BZ"), (503, "X503BZ")];
     let pair = anybody();
-    let asking = Speaker::new("aliyun", Proof::V3);
+    let asking = Speaker::new("aliyun", 0);
     let waiting = asking.ask(&gateway, &pair);
     let shed = async {
         eventually("one is under way", async || gateway.sandbox.calls("aliyun") == 1).await;
         for speaker in one_of_each() {
             let answer = speaker.ask(&gateway, &right()).await;
-            assert_eq!(answer.said(), words(&speaker, busy), "{}: {answer:?}", speaker.label());
+            assert_eq!(answer.said(), speaker.says("busy"), "{}: {answer:?}", speaker.label());
         }
     };
     tokio::select! {

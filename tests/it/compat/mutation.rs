@@ -13,7 +13,8 @@ use http::{Request, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{Answer, Proof, Speaker, right, section, speakers, wrong};
+use super::speaker::Covers;
+use super::{Answer, Speaker, right, section, speakers, wrong};
 use crate::support::TestGateway;
 
 /// How many mutants, if nobody says otherwise.
@@ -35,7 +36,6 @@ struct Wire {
 /// Everything that a signature of this scheme covers.
 #[derive(Debug, PartialEq, Eq)]
 struct Meaning {
-    scheme: &'static str,
     parts: Vec<Vec<u8>>,
     parameters: Vec<(String, String)>,
 }
@@ -90,44 +90,38 @@ impl Wire {
         all
     }
 
-    /// What it means to somebody who takes it for a request of `proof`.
-    fn meaning(&self, proof: Proof) -> Meaning {
-        let path = self.path_and_query().0.to_vec();
-        let named = |names: &mut Vec<String>| -> Vec<Vec<u8>> {
+    /// What it means under a signature that covers this.
+    fn meaning(&self, covers: &Covers) -> Meaning {
+        let fold = |value: &[u8]| if covers.folds_case { value.to_ascii_lowercase() } else { value.to_vec() };
+        let (path, query) = self.path_and_query();
+        let mut parts = vec![self.method.clone(), path.to_vec()];
+        parts.extend(covers.headers.iter().map(|name| self.header(name).unwrap_or_default().to_vec()));
+        if !covers.list.is_empty() {
+            let list = String::from_utf8_lossy(self.header(&covers.list).unwrap_or_default()).into_owned();
+            // `Authorization` has the list among other things.
+            let list = list.split("SignedHeaders=").nth(1).and_then(|rest| rest.split(',').next()).unwrap_or(&list);
+            let names = list.split(&covers.separator).map(|name| name.trim().to_owned());
+            let mut names: Vec<_> = names.filter(|name| !name.is_empty()).collect();
             names.sort();
-            names
-                .iter()
-                .flat_map(|name| [name.clone().into_bytes(), self.header(name).unwrap_or_default().to_vec()])
-                .collect()
-        };
-        match proof {
-            Proof::V1 => {
-                Meaning { scheme: "v1", parts: vec![self.method.clone(), path], parameters: self.parameters() }
-            }
-            Proof::V3 => {
-                let authorization = self.header("authorization").unwrap_or_default().to_vec();
-                let text = String::from_utf8_lossy(&authorization).into_owned();
-                let listed = text.split("SignedHeaders=").nth(1).and_then(|rest| rest.split(',').next()).unwrap_or("");
-                let mut names: Vec<_> = listed.split(';').map(str::to_owned).collect();
-                let mut parts = vec![self.method.clone(), path, authorization, self.body.clone()];
-                parts.extend(named(&mut names));
-                let mut query: Vec<_> = form_urlencoded::parse(self.path_and_query().1).into_owned().collect();
-                query.sort();
-                Meaning { scheme: "v3", parts, parameters: query }
-            }
-            Proof::AppKey(_) | Proof::AppCode => {
-                let listed =
-                    String::from_utf8_lossy(self.header("x-ca-signature-headers").unwrap_or_default()).into_owned();
-                let mut names: Vec<_> =
-                    listed.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
-                let by_place =
-                    ["accept", "content-md5", "content-type", "date", "x-ca-signature", "x-ca-signature-method"];
-                let mut parts = vec![self.method.clone(), path];
-                parts.extend(by_place.map(|name| self.header(name).unwrap_or_default().to_vec()));
-                parts.extend(named(&mut names));
-                Meaning { scheme: "x-ca", parts, parameters: self.parameters() }
-            }
+            let value = |name: &String| fold(self.header(name).unwrap_or_default());
+            parts.extend(names.iter().flat_map(|name| [name.clone().into_bytes(), value(name)]));
         }
+        if covers.body {
+            parts.push(self.body.clone());
+        }
+        let parameters = match (covers.query.as_str(), covers.form) {
+            ("raw", _) => {
+                parts.push(query.to_vec());
+                Vec::new()
+            }
+            (_, true) => self.parameters(),
+            (_, false) => {
+                let mut pairs: Vec<_> = form_urlencoded::parse(query).into_owned().collect();
+                pairs.sort();
+                pairs
+            }
+        };
+        Meaning { parts, parameters }
     }
 }
 
@@ -319,7 +313,7 @@ async fn no_mutation_of_a_signed_request_is_believed_unless_it_means_the_same() 
         for speaker in &signed {
             let [origin, other] = [right(), wrong()].map(|pair| Wire::of(&speaker.request(&gateway, &pair)));
             // Both are good, and a mutant may have become the other one.
-            let meanings = [&origin, &other].map(|wire| wire.meaning(speaker.proof));
+            let meanings = [&origin, &other].map(|wire| wire.meaning(speaker.covers()));
             let mut first = [None, None];
             for _ in 0..OF_ONE {
                 let mutant = mutator.mutate(&origin, &other);
@@ -329,26 +323,27 @@ async fn no_mutation_of_a_signed_request_is_believed_unless_it_means_the_same() 
                 assert!(answer.status() < 500 || answer.status() == 666, "{}", what());
                 let is_ours = answer.header("content-type") == "application/problem+json";
                 assert!(!is_ours || answer.status() == 404, "{}", what());
-                let meaning = mutant.meaning(speaker.proof);
+                let meaning = mutant.meaning(speaker.covers());
                 let means = meanings.iter().position(|good| *good == meaning);
                 same += usize::from(means.is_some());
                 let is_answered = !answer.header("x-idgate-verification-id").is_empty();
                 // Only whoever is believed has anything said against the person: such as that it is not there, when the
                 // same parameters came where this protocol does not look for them.
-                let judgements = ["400", "401", "InvalidParameter", "MissingParameter", "0001", "0002", "0003", "0004"];
-                let is_judged = judgements.contains(&answer.word().as_str()) || answer.status() == 666;
+                let is_judged = speaker.answers.judges.contains(&answer.word()) || answer.status() == 666;
                 let is_believed = is_answered || is_judged;
                 assert!(means.is_some() || !is_believed, "{}", what());
                 if let Some(good) = means.filter(|_| is_believed) {
                     let before = first[good].replace(shown(&mutant));
-                    assert!(before.is_none(), "the second with one nonce: {}\nafter {before:?}", what());
+                    let is_second = before.is_some() && speaker.refuses_replays();
+                    assert!(!is_second, "the second with one nonce: {}\nafter {before:?}", what());
                     believed += 1;
                 }
             }
             // The origin is good unless one of its mutants was it.
             let answer = line.say(&origin).await;
             let is_answered = !answer.header("x-idgate-verification-id").is_empty();
-            assert_eq!(is_answered, first[0].is_none(), "{}: {answer:?}\n{first:?}", speaker.label());
+            let is_new = first[0].is_none() || !speaker.refuses_replays();
+            assert_eq!(is_answered, is_new, "{}: {answer:?}\n{first:?}", speaker.label());
         }
     }
     // The mutations must reach both sides of the line.

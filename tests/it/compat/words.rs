@@ -4,45 +4,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use idgate::domain::outcome::Outcome::{
-    self, AccountFault, InputRefused, ProviderError, RateLimited, SourceDown, SubjectThrottled, Timeout, Unreadable,
-};
-use idgate::providers::dialect::Cause;
-use idgate::providers::{Asked, DRIVERS, Driver, ReplyTo};
+use idgate::domain::outcome::Outcome::{self, RateLimited};
+use idgate::providers::dialect::{Cause, Dialect};
+use idgate::providers::{Asked, ReplyTo};
 use idgate::server::compat;
 use idgate::server::http::code::Code;
 
-use super::{right, subject};
+use super::{Answers, right, served, subject};
 use crate::contract::read;
-
-/// What may come of a code in front of us: at the RPC gateway, and at the market.
-fn outcomes(code: Code) -> (&'static [Outcome], &'static [Outcome]) {
-    match code {
-        // Nobody sends these; a request that is no question is the fault of whoever sends it.
-        Code::MalformedRequest
-        | Code::NotAcceptable
-        | Code::UnsupportedMediaType
-        | Code::IdempotencyKeyReused
-        | Code::ReceiptUnavailable
-        | Code::InvalidConfiguration => (&[InputRefused], &[Unreadable]),
-        Code::PayloadTooLarge | Code::HeadersTooLarge => (&[InputRefused], &[InputRefused]),
-        Code::InvalidName | Code::InvalidIdNumber => (&[InputRefused], &[InputRefused]),
-        Code::UnsupportedDocument | Code::RejectedByProvider => (&[InputRefused], &[InputRefused]),
-        Code::Unauthenticated | Code::Forbidden | Code::NotFound => (&[AccountFault], &[AccountFault]),
-        Code::MethodNotAllowed => (&[Unreadable], &[AccountFault]),
-        Code::RateLimited => (&[RateLimited], &[RateLimited]),
-        Code::BudgetExhausted => (&[RateLimited], &[AccountFault]),
-        // The market has no word for a person who is asked about too often.
-        Code::SubjectThrottled | Code::EnumerationSuspected => (&[SubjectThrottled], &[RateLimited]),
-        Code::ProviderFailure | Code::NoProviderAvailable | Code::NotCached => {
-            (&[ProviderError], &[ProviderError, SourceDown])
-        }
-        Code::Overloaded | Code::ShuttingDown | Code::LedgerUnavailable => (&[ProviderError], &[ProviderError]),
-        Code::IdempotencyInProgress | Code::RequestTimeout | Code::Internal => (&[ProviderError], &[ProviderError]),
-        // The RPC gateway has no word for "late"; that of a failure inside leaves open whether it was billed.
-        Code::OutcomeUnknown => (&[ProviderError], &[Timeout]),
-    }
-}
 
 fn reply_to() -> ReplyTo {
     let pair = right();
@@ -53,35 +22,36 @@ fn reply_to() -> ReplyTo {
     ReplyTo {
         request_id: "01A20398-CCA6-73AC-BEE2-61F7C06E7092".to_owned(),
         host: "idgate.example".to_owned(),
-        xml: false,
         asked: Some(asked),
-        told: None,
+        ..ReplyTo::default()
     }
 }
 
 #[test]
 fn every_code_of_ours_reads_as_the_right_outcome_in_front() {
     let retry_after = Some(Duration::from_secs(7));
-    for driver in DRIVERS {
+    for (driver, dialect) in served() {
         let protocol = driver.sandbox().unwrap().protocol;
-        let is_rpc = driver.dialect.path == "/";
+        let answers = Answers::of(driver.name);
         for code in Code::ALL {
-            for xml in [false, true] {
-                let refusal = compat::refusal(driver, code, retry_after);
+            for media_type in std::iter::once(None).chain(dialect.media_types.iter().copied().map(Some)) {
+                let refusal = compat::refusal(dialect, code, retry_after);
                 let row = refusal.code;
-                // A service's own code in XML is nothing that we ever ask for.
-                if xml && row.status == 200 {
+                // A service's own code in another form is nothing that we ever ask for.
+                if media_type.is_some() && row.status == 200 {
                     continue;
                 }
                 let what = format!("{} {}: {}", driver.name, code.as_str(), row.code);
                 assert!(driver.all_codes().any(|known| known == row), "{what} is in no table of the driver");
-                let response = protocol.encode_response(Err(refusal), &ReplyTo { xml, ..reply_to() });
-                let fault = protocol.decode_response(&subject(&right()), &response).unwrap_err();
-                let (rpc, market) = outcomes(code);
-                assert!((if is_rpc { rpc } else { market }).contains(&fault.outcome), "{what} reads as {fault:?}");
-                // A hint about one person would hold up everybody; any other is taken for throttling.
+                let response = dialect.service.encode_response(Err(refusal), &ReplyTo { media_type, ..reply_to() });
+                let fault = protocol.decode_response((&subject(&right())).into(), &response).unwrap_err();
+                let allowed = answers.reads_as.get(code.as_str()).unwrap_or_else(|| panic!("{what}: no outcome"));
+                assert!(allowed.iter().any(|word| word == fault.outcome.as_str()), "{what} reads as {fault:?}");
+                // A hint about one person would delay everybody; any other is taken for throttling.
                 let has_hint = fault.outcome == RateLimited && compat::cause(code) != Cause::TooOften;
-                assert_eq!(fault.retry_after, retry_after.filter(|_| has_hint), "{what}");
+                if answers.tells_pause {
+                    assert_eq!(fault.retry_after, retry_after.filter(|_| has_hint), "{what}");
+                }
                 if code == Code::OutcomeUnknown {
                     assert_eq!(fault.billed.as_str(), "unknown", "{what}");
                 }
@@ -94,9 +64,9 @@ fn every_code_of_ours_reads_as_the_right_outcome_in_front() {
 fn every_cause_has_a_word_and_no_word_is_a_verdict() {
     let all: BTreeSet<_> = Cause::ALL.iter().map(|cause| format!("{cause:?}")).collect();
     assert_eq!(all.len(), Cause::ALL.len());
-    for driver in DRIVERS {
+    for (_, dialect) in served() {
         for cause in Cause::ALL {
-            assert_ne!((driver.dialect.word)(cause).outcome, Outcome::Verdict);
+            assert_ne!((dialect.word)(cause).outcome, Outcome::Verdict);
         }
     }
     for code in Code::ALL {
@@ -105,8 +75,8 @@ fn every_cause_has_a_word_and_no_word_is_a_verdict() {
 }
 
 /// `400 Throttling.User`; the market's texts of its gateway without their codes as they are.
-fn shown(driver: &Driver, code: Code) -> String {
-    let row = compat::refusal(driver, code, None).code;
+fn shown(dialect: &Dialect, code: Code) -> String {
+    let row = compat::refusal(dialect, code, None).code;
     format!("{} {}", row.status, row.code)
 }
 
@@ -124,7 +94,7 @@ fn the_readme_tells_callers_what_each_code_becomes() {
     ];
     let readme = read("README.md");
     for code in Code::ALL.into_iter().filter(|code| !never.contains(code)) {
-        let words: Vec<_> = DRIVERS.iter().map(|driver| format!("`{}`", shown(driver, code))).collect();
+        let words: Vec<_> = served().map(|(_, dialect)| format!("`{}`", shown(dialect, code))).collect();
         let row = format!("| `{}` | {} |", code.as_str(), words.join(" | "));
         assert!(readme.lines().any(|line| line == row), "the README lacks this line:\n{row}");
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, stream};
-use idgate::server::sandbox::{Place, SandboxHandle};
+use idgate::server::sandbox::SandboxHandle;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -126,7 +126,7 @@ fn labels_of(text: &str) -> Labels {
 
 /// A provider whose credential is fetched.
 fn fetched(sandbox: &SandboxHandle) -> String {
-    let uri = sandbox.issuer().address(Place::Uri);
+    let uri = sandbox.issuer().address("uri").unwrap();
     format!(
         "[providers.fetched]\ndriver = \"aliyun\"\nendpoints = [\"http://{}\"]\n\
          credentials = {{ kind = \"uri\", uri = \"http://{uri}/\" }}",

@@ -1,16 +1,21 @@
 //! The ways to a credential as pure conversations: against the exchanges of the vendor's own client, byte for byte, and
 //! through every kind, mode and lie.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use idgate::domain::personal::Secret;
-use idgate::providers::alibaba::credentials::{KEYS, imds, sts};
-use idgate::providers::alibaba::{form, rpc_v1};
+use idgate::providers::alibaba::credentials::{KEYS, PLACES, imds};
+use idgate::providers::alibaba::rpc_v1;
+use idgate::providers::alibaba::schemes::ACCESS_KEY;
+use idgate::providers::codec::form;
 use idgate::providers::source::{Granted, Miss, Source, Step, Trouble};
-use idgate::providers::{Access, Credential, DRIVERS, Driver, Settings, Stamp};
+use idgate::providers::temporary::Lender;
+use idgate::providers::{Access, Credential, CredentialStore, DRIVERS, Driver, Settings, Stamp};
 use zeroize::Zeroizing;
 
 use super::fixture;
@@ -33,7 +38,7 @@ fn driver() -> &'static Driver {
 fn source(settings: &[(&str, &str)], variables: &[(&str, &str)]) -> Result<Arc<dyn Source>, Vec<&'static str>> {
     let mut sorted = Settings::default();
     for (key, value) in settings {
-        if driver().secrets.contains(&key.trim_start_matches("credentials.")) {
+        if driver().is_secret(key.trim_start_matches("credentials.")) {
             sorted.secret.insert((*key).to_owned(), Secret::new(*value));
         } else {
             sorted.plain.insert((*key).to_owned(), (*value).to_owned());
@@ -108,8 +113,7 @@ impl Other {
 }
 
 fn id(credential: &Credential) -> String {
-    let Credential::AccessKey { id, .. } = credential else { panic!("no AccessKey") };
-    id.clone()
+    credential.id().to_owned()
 }
 
 fn body(text: &str) -> Result<Response<Bytes>, Trouble> {
@@ -548,21 +552,45 @@ fn equal_settings_have_equal_fingerprints_and_nothing_shows_a_secret() {
     }
 }
 
+/// What a place has at hand: the key of the recorded exchanges.
+struct Desk {
+    keys: Credential,
+    lent: Cell<Option<Duration>>,
+}
+
+impl Lender for Desk {
+    fn keys(&self) -> &dyn CredentialStore {
+        &self.keys
+    }
+
+    fn lend(&self, lifetime: Duration) -> Granted {
+        self.lent.set(Some(lifetime));
+        Granted { credential: self.keys.clone(), ends: None, from: "test" }
+    }
+
+    fn session(&self) -> Option<String> {
+        None
+    }
+
+    fn knows_session(&self, _token: &[u8]) -> bool {
+        false
+    }
+}
+
 #[test]
-fn a_simulated_sts_believes_what_the_vendors_client_sends_and_nothing_else() {
-    let keys = Credential::AccessKey {
-        id: "testAccessKeyId".to_owned(),
-        secret: Secret::new("testAccessKeySecret"),
-        security_token: None,
-    };
+fn a_simulated_sts_accepts_what_the_vendors_client_sends_and_nothing_else() {
+    let sts = PLACES.iter().find(|place| place.name == "sts").unwrap();
     let stamp = Stamp { now: NOW.parse().unwrap(), nonce: "n".to_owned() };
     for title in ["STS AssumeRole\n", "STS AssumeRoleWithOIDC"] {
+        let keys = Credential::new(&ACCESS_KEY, "testAccessKeyId", Secret::new("testAccessKeySecret"));
+        let desk = Desk { keys, lent: Cell::new(None) };
         let (first, _) = recorded(title).remove(0);
         let uri = format!("https://sts.aliyuncs.com{}", first.split(' ').nth(1).unwrap());
-        let request = |uri: &str| Request::get(uri).body(Bytes::new()).unwrap();
-        let asked = sts::read(&request(&uri), &keys, &stamp).unwrap();
-        assert_eq!((asked.action, asked.seconds), (title.trim_end().split(' ').next_back().unwrap(), 3600));
+        let answer = |uri: &str| (sts.answer)(&Request::get(uri).body(Bytes::new()).unwrap(), &desk, &stamp);
+        assert_eq!(answer(&uri).status(), 200);
+        assert_eq!(desk.lent.take(), Some(Duration::from_hours(1)));
         let broken = uri.replace("3600", "3601").replace("OIDCToken=", "OtherToken=");
-        assert!(sts::read(&request(&broken), &keys, &stamp).is_err());
+        assert_ne!(answer(&broken).status(), 200);
+        assert_eq!(desk.lent.take(), None);
     }
 }

@@ -12,7 +12,7 @@ use idgate::domain::outcome::{Outcome, Reason};
 use idgate::domain::personal::Secret;
 use idgate::domain::subject::Subject;
 use idgate::domain::verdict::Verdict;
-use idgate::providers::{Credential, DRIVERS, Driver, Endpoint, Refusal, ReplyTo};
+use idgate::providers::{DRIVERS, Driver, Endpoint, Refusal, ReplyTo};
 use jiff::SignedDuration;
 
 use super::{Made, configured, stamp, subject};
@@ -29,26 +29,14 @@ struct Setup {
 
 /// Every driver with every way to sign that it takes.
 fn setups() -> Vec<Setup> {
-    let app_key = [("app_key", "sandboxAppKey"), ("app_secret", "sandboxAppSecret")];
     let mut setups = Vec::new();
-    for driver in DRIVERS {
-        let sandbox = driver.sandbox_settings;
-        let candidates = [
-            sandbox.to_vec(),
-            [sandbox, &[("signature", "v1")]].concat(),
-            [sandbox, &[("security_token", "sandbox+Token/==")]].concat(),
-            [sandbox, &[("security_token", "sandbox+Token/=="), ("signature", "v1")]].concat(),
-            app_key.to_vec(),
-            [&app_key[..], &[("signature_method", "HmacSHA1")]].concat(),
-        ];
-        let before = setups.len();
-        for settings in candidates {
-            if let Some(made) = configured(driver, &settings) {
-                let label = format!("{} {:?}", driver.name, settings.iter().map(|(key, _)| key).collect::<Vec<_>>());
-                setups.push(Setup { driver, label, made });
-            }
+    for driver in DRIVERS.iter().filter(|driver| driver.dialect.is_some()) {
+        assert!(!driver.samples.is_empty(), "{} has no sample", driver.name);
+        for settings in driver.samples {
+            let label = format!("{} {:?}", driver.name, settings.iter().map(|(key, _)| key).collect::<Vec<_>>());
+            let made = configured(driver, settings).unwrap_or_else(|| panic!("{label} is not taken"));
+            setups.push(Setup { driver, label, made });
         }
-        assert!(setups.len() > before, "{} takes not even its own sandbox settings", driver.name);
     }
     setups
 }
@@ -56,17 +44,17 @@ fn setups() -> Vec<Setup> {
 impl Setup {
     fn request(&self, subject: &Subject) -> Request<Bytes> {
         let endpoint = Endpoint::parse("https://upstream.example:8443").unwrap();
-        let request = self.made.protocol.encode_request(subject, &endpoint, &self.made.credential, &stamp(NOW));
+        let request = self.made.protocol.encode_request(subject.into(), &endpoint, &self.made.credential, &stamp(NOW));
         arrived(request.unwrap())
     }
 
     /// What a genuine answer is shaped by.
     fn reply_to(&self, subject: &Subject) -> ReplyTo {
-        self.made.protocol.decode_request(&self.request(subject), &self.made.credential, &stamp(NOW)).1
+        self.made.service.decode_request(&self.request(subject), &self.made.credential, &stamp(NOW)).1
     }
 
     fn is_signed(&self) -> bool {
-        !matches!(self.made.credential, Credential::AppCode(_))
+        !self.made.credential.scheme().is_bearer
     }
 }
 
@@ -91,12 +79,12 @@ fn a_request_decodes_to_what_was_asked() {
     for setup in setups() {
         for subject in subjects() {
             let request = setup.request(&subject);
-            let (asked, reply_to) = setup.made.protocol.decode_request(&request, &setup.made.credential, &stamp(NOW));
+            let (asked, reply_to) = setup.made.service.decode_request(&request, &setup.made.credential, &stamp(NOW));
             let asked = asked.unwrap_or_else(|refusal| panic!("{}: {}", setup.label, refusal.code.code));
             assert_eq!(asked.name.expose(), subject.name(), "{}", setup.label);
             assert_eq!(asked.id_number.expose(), subject.id_number(), "{}", setup.label);
             assert_eq!(reply_to.host, "upstream.example:8443", "{}", setup.label);
-            assert!(!reply_to.xml, "{}", setup.label);
+            assert_eq!(reply_to.media_type, None, "{}", setup.label);
         }
     }
 }
@@ -107,8 +95,8 @@ fn a_verdict_decodes_to_itself() {
         for subject in subjects() {
             let reply_to = setup.reply_to(&subject);
             for verdict in Verdict::ALL {
-                let response = setup.made.protocol.encode_response(Ok(verdict), &reply_to);
-                let finding = setup.made.protocol.decode_response(&subject, &response);
+                let response = setup.made.service.encode_response(Ok(verdict), &reply_to);
+                let finding = setup.made.protocol.decode_response((&subject).into(), &response);
                 let finding = finding.unwrap_or_else(|fault| panic!("{}: {verdict:?}: {fault:?}", setup.label));
                 assert_eq!(finding.verdict, verdict, "{}", setup.label);
                 assert_eq!(finding.request_id.unwrap().as_str(), reply_to.request_id, "{}", setup.label);
@@ -125,9 +113,8 @@ fn every_documented_code_decodes_to_the_fault_of_its_row() {
         let reply_to = setup.reply_to(subject);
         assert!(setup.driver.all_codes().count() > 10, "{}", setup.label);
         for row in setup.driver.all_codes() {
-            let response =
-                setup.made.protocol.encode_response(Err(Refusal { code: row, retry_after: None }), &reply_to);
-            let fault = setup.made.protocol.decode_response(subject, &response).unwrap_err();
+            let response = setup.made.service.encode_response(Err(Refusal { code: row, retry_after: None }), &reply_to);
+            let fault = setup.made.protocol.decode_response(subject.into(), &response).unwrap_err();
             let expected = row.fault();
             let what = format!("{}: {} {}", setup.label, row.code, row.message);
             assert_eq!((fault.outcome, fault.reason), (expected.outcome, expected.reason), "{what}");
@@ -142,28 +129,24 @@ fn every_documented_code_decodes_to_the_fault_of_its_row() {
 fn another_secret_is_refused() {
     for setup in setups() {
         let request = setup.request(&subjects()[0]);
-        let mut stranger = setup.made.credential.clone();
-        match &mut stranger {
-            Credential::AccessKey { secret, .. } | Credential::AppKey { secret, .. } | Credential::AppCode(secret) => {
-                *secret = Secret::new("somebodyElse");
-            }
-        }
-        let refusal = setup.made.protocol.decode_request(&request, &stranger, &stamp(NOW)).0.unwrap_err();
+        let stranger = setup.made.credential.clone().with_secret(Secret::new("somebodyElse"));
+        let refusal = setup.made.service.decode_request(&request, &stranger, &stamp(NOW)).0.unwrap_err();
         assert_eq!(refusal.code.outcome, Outcome::AccountFault, "{}", setup.label);
     }
 }
 
 #[test]
-fn a_clock_that_is_off_by_more_than_fifteen_minutes_is_refused() {
+fn a_clock_that_is_off_by_more_than_the_window_is_refused() {
     for setup in setups().into_iter().filter(Setup::is_signed) {
         let request = setup.request(&subjects()[0]);
-        for seconds in [-901, -900, 0, 900, 901] {
+        let window = setup.driver.dialect.as_ref().unwrap().clock_window.as_secs();
+        for seconds in [-window - 1, -window, 0, window, window + 1] {
             let mut then = stamp(NOW);
             then.now += SignedDuration::from_secs(seconds);
-            match setup.made.protocol.decode_request(&request, &setup.made.credential, &then).0 {
-                Ok(_) => assert!(seconds.abs() <= 900, "{}: {seconds} s", setup.label),
+            match setup.made.service.decode_request(&request, &setup.made.credential, &then).0 {
+                Ok(_) => assert!(seconds.abs() <= window, "{}: {seconds} s", setup.label),
                 Err(refusal) => {
-                    assert!(seconds.abs() > 900, "{}: {seconds} s: {}", setup.label, refusal.code.code);
+                    assert!(seconds.abs() > window, "{}: {seconds} s: {}", setup.label, refusal.code.code);
                     assert_eq!(refusal.code.reason, Reason::Clock, "{}", setup.label);
                 }
             }
@@ -177,7 +160,7 @@ fn a_changed_byte_breaks_the_seal() {
         for subject in &subjects()[..2] {
             let request = setup.request(subject);
             let served = |changed: &Request<Bytes>| {
-                setup.made.protocol.decode_request(changed, &setup.made.credential, &stamp(NOW)).0.is_ok()
+                setup.made.service.decode_request(changed, &setup.made.credential, &stamp(NOW)).0.is_ok()
             };
             assert!(served(&request));
             let mut broken = 0;
@@ -267,16 +250,16 @@ fn changes_of_sealed_headers(request: &Request<Bytes>) -> impl Iterator<Item = (
 #[test]
 fn no_mutation_of_an_answer_makes_a_verdict_that_is_not_in_its_documented_field() {
     const MUTATIONS: usize = 100_000;
-    for driver in DRIVERS {
+    for driver in DRIVERS.iter().filter(|driver| driver.dialect.is_some()) {
         let reference = Reference::of(driver.name);
-        let made = configured(driver, driver.sandbox_settings).unwrap();
+        let made = configured(driver, driver.sample()).unwrap();
         let setup = Setup { driver, label: driver.name.to_owned(), made };
         let subject = subject("张三", "110101190001010014");
         let reply_to = setup.reply_to(&subject);
-        let protocol = &setup.made.protocol;
-        let verdicts = Verdict::ALL.map(|verdict| protocol.encode_response(Ok(verdict), &reply_to));
+        let Made { protocol, service, .. } = &setup.made;
+        let verdicts = Verdict::ALL.map(|verdict| service.encode_response(Ok(verdict), &reply_to));
         let refusals = driver.all_codes().map(|code| Err(Refusal { code, retry_after: None }));
-        let refusals = refusals.map(|refusal| protocol.encode_response(refusal, &reply_to));
+        let refusals = refusals.map(|refusal| service.encode_response(refusal, &reply_to));
         let corpus: Vec<_> = verdicts.into_iter().chain(refusals).collect();
         let mut mutator = mutation::Mutator::new(0x1d6a7e, &corpus);
         let (mut survived, mut changed) = (0, 0);
@@ -286,7 +269,7 @@ fn no_mutation_of_an_answer_makes_a_verdict_that_is_not_in_its_documented_field(
             let of = if round % 3 == 2 { refusals } else { verdicts };
             let origin = &of[round / 3 % of.len()];
             let mutant = mutator.mutate(origin);
-            let Ok(finding) = protocol.decode_response(&subject, &mutant) else { continue };
+            let Ok(finding) = protocol.decode_response((&subject).into(), &mutant) else { continue };
             survived += 1;
             let read = reference.verdict(&mutant);
             let shown = || String::from_utf8_lossy(mutant.body()).into_owned();

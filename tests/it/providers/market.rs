@@ -25,23 +25,15 @@ const BOTH: [&str; 2] = ["muzhiyun", "yunyi"];
 const NOW: &str = "2024-05-06T07:08:09Z";
 
 fn settings(pairs: &[(&str, &str)]) -> Settings {
-    let mut settings = Settings::default();
-    for &(key, value) in pairs {
-        if ["app_code", "app_secret"].contains(&key) {
-            settings.secret.insert(key.to_owned(), Secret::new(value));
-        } else {
-            settings.plain.insert(key.to_owned(), value.to_owned());
-        }
-    }
-    settings
+    providers::driver("yunyi").unwrap().settings(pairs)
 }
 
 fn configured(driver: &str, pairs: &[(&str, &str)]) -> Made {
-    (providers::driver(driver).unwrap().configure)(&settings(pairs)).unwrap().into()
+    Made::of(providers::driver(driver).unwrap(), &settings(pairs)).unwrap()
 }
 
 fn sandboxed(driver: &str) -> Made {
-    configured(driver, providers::driver(driver).unwrap().sandbox_settings)
+    configured(driver, providers::driver(driver).unwrap().sample())
 }
 
 fn with_app_key(driver: &str, method: &str) -> Made {
@@ -64,13 +56,13 @@ fn stamp() -> Stamp {
 
 fn request(driver: &Made, subject: &Subject, credential: &Credential) -> Request<Bytes> {
     let endpoint = Endpoint::parse("https://api.market.example").unwrap();
-    driver.protocol.encode_request(subject, &endpoint, credential, &stamp()).unwrap()
+    driver.protocol.encode_request(subject.into(), &endpoint, credential, &stamp()).unwrap()
 }
 
 /// What `driver` makes of that answer to a question about `subject`.
 fn heard(driver: &str, subject: &Subject, status: u16, body: &str) -> Result<Finding, Fault> {
     let response = Response::builder().status(status).body(Bytes::copy_from_slice(body.as_bytes())).unwrap();
-    sandboxed(driver).protocol.decode_response(subject, &response)
+    sandboxed(driver).protocol.decode_response(subject.into(), &response)
 }
 
 fn verdict(result: Result<Finding, Fault>) -> Result<Verdict, (Outcome, Reason)> {
@@ -83,17 +75,17 @@ fn unreadable<T>(reason: Reason) -> Result<T, (Outcome, Reason)> {
 
 fn reply_to(asked: Asked) -> ReplyTo {
     let request_id = "7AD052CB-EE8B-4DFD-BBAF-0FB340E0A5AF".to_owned();
-    ReplyTo { request_id, host: "api.market.example".to_owned(), xml: false, asked: Some(asked), told: None }
+    ReplyTo { request_id, host: "api.market.example".to_owned(), asked: Some(asked), ..ReplyTo::default() }
 }
 
 fn answered(driver: &str, answer: Result<Verdict, Refusal>, asked: Asked) -> Response<Bytes> {
-    sandboxed(driver).protocol.encode_response(answer, &reply_to(asked))
+    sandboxed(driver).service.encode_response(answer, &reply_to(asked))
 }
 
 /// What the simulator refuses `request` with: the code of the row.
 fn refused_with(driver: &Made, request: &Request<Bytes>, at: &str) -> &'static str {
     let stamp = Stamp { now: at.parse().unwrap(), ..stamp() };
-    driver.protocol.decode_request(request, &driver.credential, &stamp).0.unwrap_err().code.code
+    driver.service.decode_request(request, &driver.credential, &stamp).0.unwrap_err().code.code
 }
 
 fn fixture(path: &str) -> String {

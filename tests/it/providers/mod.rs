@@ -10,9 +10,8 @@ use std::sync::Arc;
 
 use idgate::domain::id_number::{Calendar, IdNumber};
 use idgate::domain::name::Name;
-use idgate::domain::personal::Secret;
 use idgate::domain::subject::{PairRules, Subject};
-use idgate::providers::{Configured, Credential, Driver, Protocol, Settings, Stamp};
+use idgate::providers::{Configured, Credential, Driver, Protocol, Service, Settings, Stamp};
 
 /// A synthetic person.
 fn subject(name: &str, id_number: &str) -> Subject {
@@ -30,27 +29,23 @@ fn stamp(now: &str) -> Stamp {
 #[derive(Debug)]
 struct Made {
     protocol: Arc<dyn Protocol>,
+    service: &'static dyn Service,
     credential: Credential,
 }
 
-impl From<Configured> for Made {
-    fn from(configured: Configured) -> Self {
-        let credential = configured.access.given().expect("the settings give a credential").clone();
-        Self { protocol: configured.protocol, credential }
+impl Made {
+    /// `driver` with these settings, if it takes them.
+    fn of(driver: &Driver, settings: &Settings) -> Option<Self> {
+        let Configured { protocol, access } = (driver.configure)(settings).ok()?;
+        let credential = access.given().expect("the settings give a credential").clone();
+        let service = driver.dialect.as_ref().expect("a driver with a server side").service;
+        Some(Self { protocol, service, credential })
     }
 }
 
 /// What `driver` makes of these settings, secrets put where they belong.
 fn configured(driver: &Driver, settings: &[(&str, &str)]) -> Option<Made> {
-    let mut sorted = Settings::default();
-    for (key, value) in settings {
-        if driver.secrets.contains(key) {
-            sorted.secret.insert((*key).to_owned(), Secret::new(*value));
-        } else {
-            sorted.plain.insert((*key).to_owned(), (*value).to_owned());
-        }
-    }
-    (driver.configure)(&sorted).ok().map(Made::from)
+    Made::of(driver, &driver.settings(settings))
 }
 
 /// A file of `tests/fixtures`.

@@ -8,6 +8,8 @@ use http::{HeaderName, HeaderValue, Method, Request, Response};
 use idgate::domain::outcome::{Fault, Outcome};
 use idgate::domain::personal::Secret;
 use idgate::domain::verdict::Verdict;
+use idgate::providers::alibaba::rpc::XML;
+use idgate::providers::alibaba::schemes::{ACCESS_KEY, APP_CODE};
 use idgate::providers::alibaba::{acs3, rpc_v1};
 use idgate::providers::{Code, Credential, Driver, Endpoint, Refusal, ReplyTo, driver};
 use serde::Deserialize;
@@ -107,7 +109,7 @@ fn v3_signs_as_the_vendors_packages_do() {
         let now = vector.headers["x-acs-date"].parse().unwrap();
         for authorization in vector.other_header_set.values().chain([&vector.authorization]) {
             request.headers_mut().insert("authorization", authorization.parse().unwrap());
-            let presented = acs3::Presented::read(request.headers()).unwrap();
+            let presented = acs3::Authorization::read(request.headers()).unwrap();
             assert_eq!(presented.key_id, vector.access_key_id, "{id}");
             assert_eq!(acs3::verify(&request, presented, &secret, now), Ok(()), "{id}");
         }
@@ -145,16 +147,13 @@ fn recorded(file: &str) -> Vec<Request<Bytes>> {
 }
 
 fn credential(token: Option<&str>) -> Credential {
-    Credential::AccessKey {
-        id: "testAccessKeyId".to_owned(),
-        secret: Secret::new("testAccessKeySecret"),
-        security_token: token.map(Secret::new),
-    }
+    Credential::new(&ACCESS_KEY, "testAccessKeyId", Secret::new("testAccessKeySecret"))
+        .with_token(token.map(Secret::new))
 }
 
 fn setup(name: &str, scheme: &str) -> (&'static Driver, Made) {
     let driver = driver(name).unwrap();
-    let settings = [driver.sandbox_settings, &[("signature", scheme)]].concat();
+    let settings = [driver.sample(), &[("signature", scheme)]].concat();
     (driver, configured(driver, &settings).unwrap())
 }
 
@@ -184,7 +183,7 @@ fn what_the_vendors_clients_send_is_understood_and_its_signature_is_right() {
             let (_, setup) = setup(if intl { "aliyun_intl" } else { "aliyun" }, "v3");
             let at = value_of(&request, "x-acs-date", "Timestamp").unwrap();
             let keys = credential(value_of(&request, "x-acs-security-token", "SecurityToken").as_deref());
-            let (asked, reply_to) = setup.protocol.decode_request(&request, &keys, &stamp(&at));
+            let (asked, reply_to) = setup.service.decode_request(&request, &keys, &stamp(&at));
             let asked = asked.unwrap_or_else(|refusal| panic!("{file}: {} for {}", refusal.code.code, request.uri()));
 
             let expected: BTreeMap<_, _> = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes())
@@ -194,11 +193,10 @@ fn what_the_vendors_clients_send_is_understood_and_its_signature_is_right() {
             assert_eq!(asked.id_number.expose(), expected["IdentifyNum"]);
             assert!(["张三", "买买提·艾合买提", "a b*c~d+e"].contains(&asked.name.expose()));
             assert_eq!(reply_to.host, format!("127.0.0.1:{RECORDED_PORT}"));
-            assert!(!reply_to.xml && reply_to.asked == Some(asked));
+            assert!(reply_to.media_type.is_none() && reply_to.asked == Some(asked));
 
             // The same request with another secret, another token, or a clock that is off.
-            let Credential::AccessKey { id, security_token, .. } = keys.clone() else { unreachable!() };
-            let thief = Credential::AccessKey { id, secret: Secret::new("guessed"), security_token };
+            let thief = keys.clone().with_secret(Secret::new("guessed"));
             assert_eq!(refused(&setup, &request, &thief, &at), "SignatureDoesNotMatch");
             let known = if keys_token(&keys).is_some() { None } else { Some("CAIS") };
             let expected =
@@ -220,14 +218,11 @@ fn the_recorded_port_is_the_one_that_was_signed() {
 }
 
 fn keys_token(credential: &Credential) -> Option<&Secret> {
-    match credential {
-        Credential::AccessKey { security_token, .. } => security_token.as_ref(),
-        _ => None,
-    }
+    credential.token()
 }
 
 fn refused(setup: &Made, request: &Request<Bytes>, keys: &Credential, now: &str) -> &'static str {
-    match setup.protocol.decode_request(request, keys, &stamp(now)).0 {
+    match setup.service.decode_request(request, keys, &stamp(now)).0 {
         Ok(_) => "served",
         Err(refusal) => refusal.code.code,
     }
@@ -318,7 +313,7 @@ fn a_v3_request_is_refused_with_the_code_of_the_first_check_that_fails() {
     let (_, setup) = setup("aliyun", "v3");
     let endpoint = Endpoint::parse("https://cloudauth.aliyuncs.com").unwrap();
     let subject = subject("张三", NUMBER);
-    let good = setup.protocol.encode_request(&subject, &endpoint, &credential(None), &stamp(NOW)).unwrap();
+    let good = setup.protocol.encode_request((&subject).into(), &endpoint, &credential(None), &stamp(NOW)).unwrap();
     let secret = Secret::new("testAccessKeySecret");
     let resigned = |name: &'static str, value: &'static str| {
         let mut request = good.clone();
@@ -385,9 +380,9 @@ fn the_international_action_refuses_in_its_own_words() {
     }
 }
 
-fn reply_to(xml: bool) -> ReplyTo {
+fn reply_to(is_xml: bool) -> ReplyTo {
     let request_id = "130A2C10-B9EE-4D84-88E3-5384FF039795".to_owned();
-    ReplyTo { request_id, host: HOST.to_owned(), xml, asked: None, told: None }
+    ReplyTo { request_id, host: HOST.to_owned(), media_type: is_xml.then_some(XML), ..ReplyTo::default() }
 }
 
 fn row(driver: &Driver, code: &str) -> &'static Code {
@@ -458,7 +453,7 @@ fn answers_have_the_shape_that_was_recorded() {
             ),
         ),
     ] {
-        let response = setup(name, "v1").1.protocol.encode_response(answer, &reply_to(as_xml));
+        let response = setup(name, "v1").1.service.encode_response(answer, &reply_to(as_xml));
         assert_eq!(response.body(), &Bytes::from(body));
         assert_eq!(response.status().as_u16(), status);
         assert_eq!(response.headers()["x-acs-request-id"], id);
@@ -472,9 +467,9 @@ fn only_a_v1_caller_that_does_not_ask_for_json_gets_xml() {
     let (_, setup) = setup("aliyun", "v1");
     for (format, xml) in [("JSON", false), ("json", false), ("XML", true), ("xml", true), ("", true)] {
         let request = signed_v1(Method::GET, &v1_with(&[("Format", format)]));
-        let (asked, reply_to) = setup.protocol.decode_request(&request, &credential(None), &stamp(NOW));
+        let (asked, reply_to) = setup.service.decode_request(&request, &credential(None), &stamp(NOW));
         assert!(asked.is_ok());
-        assert_eq!(reply_to.xml, xml, "{format}");
+        assert_eq!(reply_to.media_type == Some(XML), xml, "{format}");
         assert_eq!(reply_to.request_id, "0B6D5F5E-8C0E-4D0C-9A53-3B1E6D2F7A10");
     }
 }
@@ -484,9 +479,9 @@ fn a_pause_that_is_asked_for_arrives() {
     let (driver, setup) = setup("aliyun", "v3");
     let pause = std::time::Duration::from_millis(700);
     let refusal = Refusal { code: row(driver, "Throttling.Api"), retry_after: Some(pause) };
-    let response = setup.protocol.encode_response(Err(refusal), &reply_to(false));
+    let response = setup.service.encode_response(Err(refusal), &reply_to(false));
     assert_eq!(response.headers()["x-acs-retry-after"], "700");
-    let fault = setup.protocol.decode_response(&subject("张三", NUMBER), &response).unwrap_err();
+    let fault = setup.protocol.decode_response((&subject("张三", NUMBER)).into(), &response).unwrap_err();
     assert_eq!((fault.outcome, fault.retry_after), (Outcome::RateLimited, Some(pause)));
 }
 
@@ -518,14 +513,14 @@ fn every_answer_in_the_fixtures_means_what_they_say() {
             }
             let response = response.body(Bytes::from(answer.body)).unwrap();
             let why = format!("{name}: {}", answer.why);
-            let (means, request_id, fault) = match setup.protocol.decode_response(&subject("张三", NUMBER), &response)
-            {
-                Ok(finding) => (finding.verdict.as_str().to_owned(), finding.request_id, None),
-                Err(fault) => {
-                    let Fault { outcome, reason, .. } = fault;
-                    (format!("{}/{}", outcome.as_str(), reason.as_str()), fault.request_id.clone(), Some(fault))
-                }
-            };
+            let (means, request_id, fault) =
+                match setup.protocol.decode_response((&subject("张三", NUMBER)).into(), &response) {
+                    Ok(finding) => (finding.verdict.as_str().to_owned(), finding.request_id, None),
+                    Err(fault) => {
+                        let Fault { outcome, reason, .. } = fault;
+                        (format!("{}/{}", outcome.as_str(), reason.as_str()), fault.request_id.clone(), Some(fault))
+                    }
+                };
             assert_eq!(means, answer.means, "{why}");
             assert_eq!(request_id.as_ref().map(|id| id.as_str()), answer.request_id.as_deref(), "{why}");
             let fault = fault.as_ref();
@@ -546,8 +541,10 @@ fn every_answer_in_the_fixtures_means_what_they_say() {
 fn a_credential_that_cannot_sign_makes_no_request() {
     let (_, setup) = setup("aliyun", "v3");
     let endpoint = Endpoint::parse("https://cloudauth.aliyuncs.com").unwrap();
-    let app_code = Credential::AppCode(Secret::new("0123"));
-    assert!(setup.protocol.encode_request(&subject("张三", NUMBER), &endpoint, &app_code, &stamp(NOW)).is_err());
+    let app_code = Credential::bearer(&APP_CODE, Secret::new("0123"));
+    assert!(
+        setup.protocol.encode_request((&subject("张三", NUMBER)).into(), &endpoint, &app_code, &stamp(NOW)).is_err()
+    );
 }
 
 #[test]
@@ -570,7 +567,8 @@ fn a_name_is_in_the_url_only_where_nothing_else_is_documented() {
     for (name, scheme, in_url) in [("aliyun", "v1", false), ("aliyun", "v3", false), ("aliyun_intl", "v3", true)] {
         let (_, setup) = setup(name, scheme);
         let subject = subject("张三", NUMBER);
-        let request = setup.protocol.encode_request(&subject, &endpoint, &credential(None), &stamp(NOW)).unwrap();
+        let request =
+            setup.protocol.encode_request((&subject).into(), &endpoint, &credential(None), &stamp(NOW)).unwrap();
         assert_eq!(request.uri().to_string().contains(NUMBER), in_url, "{name} {scheme}");
         assert_eq!(request.body().is_empty(), in_url, "{name} {scheme}");
         assert!(!format!("{:?}", request.headers()).contains("Signature="), "{name} {scheme}");

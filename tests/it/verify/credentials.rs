@@ -12,8 +12,9 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use idgate::domain::clock::Clock;
+use idgate::providers::alibaba::schemes::ACCESS_KEY;
 use idgate::providers::{Credential, DRIVERS, Driver};
-use idgate::server::sandbox::{Issuer, Lie, Place, SandboxHandle, Trouble};
+use idgate::server::sandbox::{CredentialPlaces, Lie, SandboxHandle, Trouble};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tracing_subscriber::fmt::MakeWriter;
@@ -29,8 +30,8 @@ const SECRET: &str = "sandboxAccessKeySecret";
 /// A kind: the table without `kind`, what it asks (nothing: its keys are permanent), and the name of who answers.
 struct Way {
     kind: &'static str,
-    table: fn(&Files, &Issuer) -> String,
-    asks: Option<Place>,
+    table: fn(&Files, &CredentialPlaces) -> String,
+    asks: Option<&'static str>,
 }
 
 const WAYS: [Way; 8] = [
@@ -38,56 +39,56 @@ const WAYS: [Way; 8] = [
     Way {
         kind: "ram_role_arn",
         table: |_, issuer| {
-            let sts = issuer.address(Place::Sts);
+            let sts = issuer.address("sts").unwrap();
             format!(
                 ", role_arn = \"acs:ram::1:role/idv\", sts_endpoint = \"http://{sts}\", \
                  access_key_id = {{ value = \"{ID}\" }}, access_key_secret = {{ value = \"{SECRET}\" }}"
             )
         },
-        asks: Some(Place::Sts),
+        asks: Some("sts"),
     },
     Way {
         kind: "oidc_role",
         table: |files, issuer| {
-            let (sts, token) = (issuer.address(Place::Sts), files.token.display());
+            let (sts, token) = (issuer.address("sts").unwrap(), files.token.display());
             format!(
                 ", role_arn = \"acs:ram::1:role/idv\", oidc_provider_arn = \"acs:ram::1:oidc-provider/x\", \
                  token_file = \"{token}\", sts_endpoint = \"http://{sts}\""
             )
         },
-        asks: Some(Place::Sts),
+        asks: Some("sts"),
     },
     Way {
         kind: "cli_profile",
         table: |files, issuer| {
-            let (sts, file) = (issuer.address(Place::Sts), files.cli.display());
+            let (sts, file) = (issuer.address("sts").unwrap(), files.cli.display());
             format!(", file = \"{file}\", profile = \"role\", sts_endpoint = \"http://{sts}\"")
         },
-        asks: Some(Place::Sts),
+        asks: Some("sts"),
     },
     Way {
         kind: "profile_file",
         table: |files, issuer| {
-            let (metadata, file) = (issuer.address(Place::Metadata), files.ini.display());
+            let (metadata, file) = (issuer.address("metadata").unwrap(), files.ini.display());
             format!(", file = \"{file}\", endpoint = \"http://{metadata}\"")
         },
-        asks: Some(Place::Metadata),
+        asks: Some("metadata"),
     },
     Way {
         kind: "ecs_metadata",
-        table: |_, issuer| format!(", endpoint = \"http://{}\"", issuer.address(Place::Metadata)),
-        asks: Some(Place::Metadata),
+        table: |_, issuer| format!(", endpoint = \"http://{}\"", issuer.address("metadata").unwrap()),
+        asks: Some("metadata"),
     },
     Way {
         kind: "uri",
-        table: |_, issuer| format!(", uri = \"http://{}/keys?scope=idv\"", issuer.address(Place::Uri)),
-        asks: Some(Place::Uri),
+        table: |_, issuer| format!(", uri = \"http://{}/keys?scope=idv\"", issuer.address("uri").unwrap()),
+        asks: Some("uri"),
     },
     // The environment has keys of its own in some of these tests, so this is metadata where they are missing.
     Way {
         kind: "default_chain",
-        table: |_, issuer| format!(", endpoint = \"http://{}\"", issuer.address(Place::Metadata)),
-        asks: Some(Place::Metadata),
+        table: |_, issuer| format!(", endpoint = \"http://{}\"", issuer.address("metadata").unwrap()),
+        asks: Some("metadata"),
     },
 ];
 
@@ -141,7 +142,7 @@ impl Hands {
 
 /// The drivers whose credentials can be fetched.
 fn drivers() -> impl Iterator<Item = &'static Driver> {
-    DRIVERS.iter().copied().filter(|driver| !driver.variables.is_empty())
+    DRIVERS.iter().copied().filter(|driver| driver.places.iter().any(|place| place.name == "sts"))
 }
 
 /// A gateway whose provider `fetched` speaks like `driver` and fetches its credential on this way, and then another
@@ -150,7 +151,7 @@ fn gateway(driver: &'static Driver, way: &'static Way, files: &Arc<Files>, hands
     let of_files = Arc::clone(files);
     let with_keys = |builder: Builder| match way.kind {
         "environment" => {
-            let given = |key: &str| driver.sandbox_settings.iter().find(|(name, _)| *name == key).unwrap().1;
+            let given = |key: &str| driver.sample().iter().find(|(name, _)| *name == key).unwrap().1;
             let (id, secret) = (given("access_key_id"), given("access_key_secret"));
             builder.variable("ALIBABA_CLOUD_ACCESS_KEY_ID", id).variable("ALIBABA_CLOUD_ACCESS_KEY_SECRET", secret)
         }
@@ -189,7 +190,7 @@ async fn failures(gateway: &TestGateway) -> Vec<String> {
     all.iter().map(|one| format!("{} {}", one["source"].as_str().unwrap(), one["reason"].as_str().unwrap())).collect()
 }
 
-fn temporary() -> impl Iterator<Item = (&'static Way, Place)> {
+fn temporary() -> impl Iterator<Item = (&'static Way, &'static str)> {
     WAYS.iter().filter_map(|way| Some((way, way.asks?)))
 }
 
@@ -388,9 +389,9 @@ async fn a_machine_of_version_1_is_asked_without_a_token_unless_that_is_forbidde
     for (allow, answer) in [("true", ANSWERED), ("false", HANDED_ON)] {
         let gateway = unhurried(TestGateway::new())
             .over_sandbox(move |sandbox| {
-                sandbox.issuer().set_trouble(Place::Metadata, Some(Trouble::NoTokens)).unwrap();
+                sandbox.issuer().set_trouble("metadata", Some(Trouble::NoTokens)).unwrap();
                 let (endpoint, metadata) =
-                    (sandbox.addresses(driver.name)[0], sandbox.issuer().address(Place::Metadata));
+                    (sandbox.addresses(driver.name)[0], sandbox.issuer().address("metadata").unwrap());
                 format!(
                     "[providers.fetched]\ndriver = \"{}\"\nendpoints = [\"http://{endpoint}\"]\n\
                      credentials = {{ kind = \"ecs_metadata\", allow_v1 = {allow}, endpoint = \"http://{metadata}\" }}",
@@ -417,7 +418,7 @@ async fn a_rotated_token_and_a_profile_with_other_keys_are_read_when_the_old_one
     let gateway = gateway(driver, way, &files, &Hands::default()).start().await;
     assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
     let secret = idgate::domain::personal::Secret::new(SECRET);
-    let other = Credential::AccessKey { id: "rotated".to_owned(), secret, security_token: None };
+    let other = Credential::new(&ACCESS_KEY, "rotated", secret);
     gateway.sandbox.accept(driver.name, vec![other]).unwrap();
     ak("rotated");
     assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
@@ -439,24 +440,24 @@ async fn a_reload_keeps_what_was_fetched_and_another_source_takes_its_place_with
     assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
     assert_eq!((issuer.issued(), generation(&gateway).await), (1, 1.0), "the same source is not asked again");
 
-    let (uri, before) = (issuer.address(Place::Uri), issuer.requests(Place::Metadata));
+    let (uri, before) = (issuer.address("uri").unwrap(), issuer.requests("metadata"));
     gateway.rewrite(|toml| {
         toml.replace("kind = \"ecs_metadata\"", "kind = \"uri\"").replace(
-            &format!("endpoint = \"http://{}\"", issuer.address(Place::Metadata)),
+            &format!("endpoint = \"http://{}\"", issuer.address("metadata").unwrap()),
             &format!("uri = \"http://{uri}/\""),
         )
     });
-    issuer.set_trouble(Place::Uri, Some(Trouble::Down)).unwrap();
+    issuer.set_trouble("uri", Some(Trouble::Down)).unwrap();
     assert_eq!(gateway.reload().await.status, 200);
     until("the new source was asked", async || refreshes(&gateway, "failure").await >= 1.0).await;
     assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED, "the old keys are used until there are new ones");
-    issuer.set_trouble(Place::Uri, None).unwrap();
+    issuer.set_trouble("uri", None).unwrap();
     gateway.admin_post("/v1/providers/fetched/restore").await;
     until("the new keys are in use", async || generation(&gateway).await >= 2.0).await;
     assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
     let credential = gateway.status_of("fetched").await["credential"].clone();
     assert_eq!((&credential["source"], &credential["from"]), (&json!("uri"), &json!("uri")));
-    assert_eq!(issuer.requests(Place::Metadata), before, "the old source is left alone");
+    assert_eq!(issuer.requests("metadata"), before, "the old source is left alone");
 }
 
 /// Everything that is logged on this thread.

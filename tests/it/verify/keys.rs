@@ -2,13 +2,14 @@
 
 use idgate::domain::personal::Secret;
 use idgate::providers::Credential;
+use idgate::providers::alibaba::schemes::APP_CODE;
 
 use crate::support::{TestGateway, anybody};
 
 const NEXT: &str = "[providers.yunyi]\nnext = { app_code = { value = \"the-app-code-that-follows\" } }";
 
 fn code(text: &str) -> Credential {
-    Credential::AppCode(Secret::new(text))
+    Credential::bearer(&APP_CODE, Secret::new(text))
 }
 
 #[tokio::test]

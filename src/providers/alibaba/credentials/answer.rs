@@ -10,8 +10,9 @@ use zeroize::Zeroizing;
 
 use crate::domain::personal::Secret;
 use crate::providers::Credential;
-use crate::providers::alibaba::json::{self, Object};
+use crate::providers::alibaba::schemes::ACCESS_KEY;
 use crate::providers::alibaba::seal;
+use crate::providers::codec::json::{self, Object};
 use crate::providers::source::{Granted, Trouble};
 
 /// What metadata and URI answer; STS has it as one member of its own document.
@@ -92,13 +93,13 @@ impl Keys {
 
     /// The document that hands out `granted`, for a simulator; only temporary AccessKeys have one.
     pub fn of(granted: &Granted) -> Self {
-        let Credential::AccessKey { id, secret, security_token } = &granted.credential else { return Self::default() };
+        let Some(key) = granted.credential.of(&ACCESS_KEY) else { return Self::default() };
         let wiped = |secret: &Secret| Zeroizing::new(secret.expose().to_owned());
         Self {
             code: None,
-            access_key_id: Some(id.clone()),
-            access_key_secret: Some(wiped(secret)),
-            security_token: security_token.as_ref().map(wiped),
+            access_key_id: Some(key.id().to_owned()),
+            access_key_secret: Some(wiped(key.secret())),
+            security_token: key.token().map(wiped),
             expiration: granted.ends.map(seal::time_stamp),
         }
     }
@@ -120,8 +121,8 @@ pub(super) fn key(
             return Err(Trouble::Garbage);
         }
     }
-    let (secret, security_token) = (Secret::new(secret), token.map(Secret::new));
-    Ok(Granted { credential: Credential::AccessKey { id: id.to_owned(), secret, security_token }, ends, from })
+    let credential = Credential::new(&ACCESS_KEY, id, Secret::new(secret)).with_token(token.map(Secret::new));
+    Ok(Granted { credential, ends, from })
 }
 
 impl fmt::Debug for Keys {
@@ -155,8 +156,9 @@ mod tests {
         assert_eq!(granted.ends, Some("2026-11-22T09:00:00Z".parse().unwrap()));
         let again = Keys { code: Some("Success".to_owned()), ..Keys::of(&granted) };
         let again = read(&json::write(&again), CodeRule::Required).unwrap();
-        let Credential::AccessKey { id, secret, security_token: Some(token) } = again.credential else { panic!() };
-        assert_eq!((&*id, secret.expose(), token.expose()), ("STS.id", "secret", "token+/="));
+        let key = again.credential;
+        let token = key.token().unwrap();
+        assert_eq!((key.id(), key.secret().expose(), token.expose()), ("STS.id", "secret", "token+/="));
     }
 
     #[test]

@@ -11,9 +11,10 @@ use zeroize::Zeroizing;
 
 use super::answer::key;
 use super::imds::Metadata;
+use super::services::{Services, seconds};
 use super::sts::Role;
-use super::{Places, imds, seconds, sts};
-use crate::providers::alibaba::json::{self, Object};
+use super::{imds, sts};
+use crate::providers::codec::json::{self, Object};
 use crate::providers::source::{Step, Trouble};
 
 /// The word for this source.
@@ -27,7 +28,7 @@ pub struct CliProfile {
     /// The profile; without one, the file's `current`.
     pub profile: Option<String>,
     /// Where its modes lead.
-    pub places: Places,
+    pub services: Services,
 }
 
 #[derive(Deserialize)]
@@ -66,14 +67,14 @@ pub(super) fn begin(settings: CliProfile) -> Step {
         None => Step::failed(NAME, Trouble::FileForm),
         Some(file) => {
             let name = settings.profile.clone().or_else(|| file.current.clone()).unwrap_or_default();
-            let step = follow(&Arc::new(file), &settings.places, &name, Vec::new());
+            let step = follow(&Arc::new(file), &settings.services, &name, Vec::new());
             step.unwrap_or_else(|trouble| Step::failed(NAME, trouble))
         }
     })
 }
 
 /// The way from the profile `name`; `seen` are those that led here.
-fn follow(file: &Arc<File>, places: &Places, name: &str, mut seen: Vec<String>) -> Result<Step, Trouble> {
+fn follow(file: &Arc<File>, services: &Services, name: &str, mut seen: Vec<String>) -> Result<Step, Trouble> {
     if seen.iter().any(|before| before == name) {
         return Err(Trouble::Circle);
     }
@@ -86,21 +87,21 @@ fn follow(file: &Arc<File>, places: &Places, name: &str, mut seen: Vec<String>) 
             let token = text(&profile.sts_token).ok_or(Trouble::MissingField)?;
             profile.keys(Some(token)).map(Step::Done)
         }
-        "RamRoleArn" => Ok(sts::assume_role(NAME, profile.role(places)?, profile.keys(text(&profile.sts_token))?)),
+        "RamRoleArn" => Ok(sts::assume_role(NAME, profile.role(services)?, profile.keys(text(&profile.sts_token))?)),
         "ChainableRamRoleArn" => {
             let source = profile.source_profile.as_deref().ok_or(Trouble::MissingField)?;
-            let role = profile.role(places)?;
-            Ok(follow(file, places, source, seen)?.and_then(move |base| sts::assume_role(NAME, role, base)))
+            let role = profile.role(services)?;
+            Ok(follow(file, services, source, seen)?.and_then(move |base| sts::assume_role(NAME, role, base)))
         }
         "EcsRamRole" => {
             let role = profile.ram_role_name.clone().filter(|role| !role.is_empty());
-            let metadata = Metadata { endpoint: places.metadata.clone(), role, allow_v1: places.allow_v1 };
+            let metadata = Metadata { endpoint: services.metadata.clone(), role, allow_v1: services.allow_v1 };
             Ok(imds::begin(NAME, metadata))
         }
         "OIDC" => {
             let provider = profile.oidc_provider_arn.clone().ok_or(Trouble::MissingField)?;
             let token = profile.oidc_token_file.clone().ok_or(Trouble::MissingField)?;
-            Ok(sts::assume_role_with_oidc(NAME, profile.role(places)?, provider, token))
+            Ok(sts::assume_role_with_oidc(NAME, profile.role(services)?, provider, token))
         }
         "CloudSSO" | "OAuth" | "External" => Err(Trouble::ForPeople),
         _ => Err(Trouble::UnknownMode),
@@ -113,16 +114,16 @@ impl Profile {
         key(NAME, id, text(&self.access_key_secret).unwrap_or_default(), token, None)
     }
 
-    fn role(&self, places: &Places) -> Result<Role, Trouble> {
+    fn role(&self, services: &Services) -> Result<Role, Trouble> {
         let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         let session = filled(&self.ram_session_name).or_else(|| filled(&self.role_session_name));
         Ok(Role {
             arn: filled(&self.ram_role_arn).ok_or(Trouble::MissingField)?,
-            session: session.unwrap_or_else(|| places.session.clone()),
+            session: session.unwrap_or_else(|| services.session.clone()),
             duration: seconds(self.expired_seconds),
             policy: filled(&self.policy),
             external_id: filled(&self.external_id),
-            endpoint: places
+            endpoint: services
                 .sts(filled(&self.sts_region).as_deref(), self.enable_vpc)
                 .map_err(|_| Trouble::RequestForm)?,
         })

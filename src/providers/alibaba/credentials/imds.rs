@@ -89,7 +89,7 @@ fn ask(endpoint: &Endpoint, method: Method, path: &str, token: Option<Secret>) -
             value.set_sensitive(true);
             request = request.header(TOKEN_HEADER, value);
         }
-        request.body(Bytes::new())
+        Ok(request.body(Bytes::new())?)
     };
     Ask { compose: Box::new(compose), limit: LIMIT, is_local: true, explain: |_| None }
 }

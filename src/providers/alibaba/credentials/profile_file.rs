@@ -10,8 +10,9 @@ use zeroize::Zeroizing;
 
 use super::answer::key;
 use super::imds::Metadata;
+use super::services::{Services, seconds};
 use super::sts::Role;
-use super::{Places, imds, seconds, sts};
+use super::{imds, sts};
 use crate::providers::source::{Step, Trouble};
 
 /// The word for this source.
@@ -25,7 +26,7 @@ pub struct ProfileFile {
     /// The section.
     pub section: String,
     /// Where its types lead.
-    pub places: Places,
+    pub services: Services,
 }
 
 type Section = BTreeMap<String, Zeroizing<String>>;
@@ -41,7 +42,7 @@ pub(super) fn begin(mut settings: ProfileFile) -> Step {
         file,
         Box::new(move |content| match content {
             Some(content) => parse(&content, &settings.section)
-                .and_then(|section| follow(&section, &settings.places))
+                .and_then(|section| follow(&section, &settings.services))
                 .unwrap_or_else(|trouble| Step::failed(NAME, trouble)),
             None if has_others => begin(others),
             None => Step::failed(NAME, Trouble::FileUnreadable),
@@ -49,18 +50,18 @@ pub(super) fn begin(mut settings: ProfileFile) -> Step {
     )
 }
 
-fn follow(section: &Section, places: &Places) -> Result<Step, Trouble> {
+fn follow(section: &Section, services: &Services) -> Result<Step, Trouble> {
     let find = |key: &str| section.get(key).map(|value| value.as_str()).filter(|value| !value.is_empty());
     let need = |key: &str| find(key).ok_or(Trouble::MissingField);
     let keys = || key(NAME, need("access_key_id")?, need("access_key_secret")?, find("security_token"), None);
     let role = || {
         Ok(Role {
             arn: need("role_arn")?.to_owned(),
-            session: find("role_session_name").map_or_else(|| places.session.clone(), str::to_owned),
+            session: find("role_session_name").map_or_else(|| services.session.clone(), str::to_owned),
             duration: seconds(None),
             policy: find("policy").map(str::to_owned),
             external_id: find("external_id").map(str::to_owned),
-            endpoint: places.sts(None, None).map_err(|_| Trouble::RequestForm)?,
+            endpoint: services.sts(None, None).map_err(|_| Trouble::RequestForm)?,
         })
     };
     match need("type")? {
@@ -72,7 +73,7 @@ fn follow(section: &Section, places: &Places) -> Result<Step, Trouble> {
         }
         "ecs_ram_role" => {
             let role = find("role_name").map(str::to_owned);
-            Ok(imds::begin(NAME, Metadata { endpoint: places.metadata.clone(), role, allow_v1: places.allow_v1 }))
+            Ok(imds::begin(NAME, Metadata { endpoint: services.metadata.clone(), role, allow_v1: services.allow_v1 }))
         }
         _ => Err(Trouble::UnknownMode),
     }

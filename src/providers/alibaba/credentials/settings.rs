@@ -13,9 +13,10 @@ use super::answer::key;
 use super::cli_profile::CliProfile;
 use super::imds::{Metadata, is_role};
 use super::profile_file::ProfileFile;
+use super::services::{HOUR, SHORTEST, Services};
+use super::source::{Credentials, Kind};
 use super::sts::Role;
-use super::uri::Place;
-use super::{Credentials, HOUR, Kind, Places, SHORTEST};
+use super::uri::KeysUri;
 use crate::domain::personal::Secret;
 use crate::providers::{Credential, Endpoint, Mistakes, Settings};
 
@@ -27,6 +28,8 @@ const LONGEST: Duration = Duration::from_hours(12);
 const SESSION: &str = "idgate";
 /// The metadata service of every machine of the vendor's.
 const METADATA: &str = "http://100.100.100.200";
+/// Its host.
+const METADATA_HOST: &str = "100.100.100.200";
 
 /// The variables of the environment that some kind reads.
 pub const VARIABLES: &[&str] = &[
@@ -155,12 +158,12 @@ impl<'a> Reader<'a> {
                 Some(Kind::OidcRole { role: role?, provider_arn: provider_arn?, token_file: token_file?.into() })
             }
             "cli_profile" => {
-                let places = self.places();
-                self.cli_profile(places?)
+                let services = self.services();
+                self.cli_profile(services?)
             }
             "profile_file" => {
-                let places = self.places();
-                self.profile_file(places?)
+                let services = self.services();
+                self.profile_file(services?)
             }
             "ecs_metadata" => {
                 let role = self.text("credentials.role_name").or_else(|| self.variable("ALIBABA_CLOUD_ECS_METADATA"));
@@ -174,7 +177,7 @@ impl<'a> Reader<'a> {
             }
             "uri" => {
                 let uri = self.needed("credentials.uri", Some("ALIBABA_CLOUD_CREDENTIALS_URI"))?;
-                self.checked("credentials.uri", Place::parse(&uri)).map(Kind::Uri)
+                self.checked("credentials.uri", KeysUri::parse(&uri)).map(Kind::Uri)
             }
             _ => {
                 let role = self.role();
@@ -186,44 +189,44 @@ impl<'a> Reader<'a> {
 
     /// The order is the vendor's; a link whose variables are not set takes no part.
     fn default_chain(&mut self) -> Option<Kind> {
-        let places = self.places()?;
+        let services = self.services()?;
         let mut links = vec![Kind::Environment(self.of_environment())];
         if let (Some(arn), Some(provider_arn), Some(token_file)) = (
             self.variable("ALIBABA_CLOUD_ROLE_ARN"),
             self.variable("ALIBABA_CLOUD_OIDC_PROVIDER_ARN"),
             self.variable("ALIBABA_CLOUD_OIDC_TOKEN_FILE"),
         ) {
-            let endpoint = places.sts(None, None).ok()?;
-            let session = places.session.clone();
+            let endpoint = services.sts(None, None).ok()?;
+            let session = services.session.clone();
             let role = Role { arn, session, duration: HOUR, policy: None, external_id: None, endpoint };
             links.push(Kind::OidcRole { role, provider_arn, token_file: token_file.into() });
         }
         if !self.is_true("ALIBABA_CLOUD_CLI_PROFILE_DISABLED") && self.has_home("ALIBABA_CLOUD_CONFIG_FILE") {
-            links.extend(self.cli_profile(places.clone()));
+            links.extend(self.cli_profile(services.clone()));
         }
         if self.has_home("ALIBABA_CLOUD_CREDENTIALS_FILE") {
-            links.extend(self.profile_file(places.clone()));
+            links.extend(self.profile_file(services.clone()));
         }
         if !self.is_true("ALIBABA_CLOUD_ECS_METADATA_DISABLED") {
             let role = self.variable("ALIBABA_CLOUD_ECS_METADATA").filter(|role| is_role(role));
-            let (endpoint, allow_v1) = (places.metadata, places.allow_v1);
+            let (endpoint, allow_v1) = (services.metadata, services.allow_v1);
             links.push(Kind::EcsMetadata(Metadata { endpoint, role, allow_v1 }));
         }
         if let Some(uri) = self.variable("ALIBABA_CLOUD_CREDENTIALS_URI") {
-            let place = Place::parse(&uri);
+            let place = KeysUri::parse(&uri);
             let place = place.map_err(|problem| format!("the variable ALIBABA_CLOUD_CREDENTIALS_URI {problem}"));
             links.extend(self.checked("credentials", place).map(Kind::Uri));
         }
         Some(Kind::DefaultChain(links))
     }
 
-    fn cli_profile(&mut self, places: Places) -> Option<Kind> {
+    fn cli_profile(&mut self, services: Services) -> Option<Kind> {
         let file = self.file("ALIBABA_CLOUD_CONFIG_FILE", ".aliyun/config.json")?;
         let profile = self.text("credentials.profile").or_else(|| self.variable("ALIBABA_CLOUD_PROFILE"));
-        Some(Kind::CliProfile(CliProfile { file, profile, places }))
+        Some(Kind::CliProfile(CliProfile { file, profile, services }))
     }
 
-    fn profile_file(&mut self, places: Places) -> Option<Kind> {
+    fn profile_file(&mut self, services: Services) -> Option<Kind> {
         let file = self.file("ALIBABA_CLOUD_CREDENTIALS_FILE", ".alibabacloud/credentials")?;
         let mut files = vec![file];
         let is_default = self.text("credentials.file").is_none() && !self.has("ALIBABA_CLOUD_CREDENTIALS_FILE");
@@ -233,13 +236,13 @@ impl<'a> Reader<'a> {
         }
         let section = self.text("credentials.profile").or_else(|| self.variable("ALIBABA_CLOUD_PROFILE"));
         let section = section.unwrap_or_else(|| "default".to_owned());
-        Some(Kind::ProfileFile(ProfileFile { files, section, places }))
+        Some(Kind::ProfileFile(ProfileFile { files, section, services }))
     }
 
-    fn places(&mut self) -> Option<Places> {
+    fn services(&mut self) -> Option<Services> {
         let sts_endpoint = self.sts_endpoint();
         let metadata = self.metadata();
-        let places = Places {
+        let services = Services {
             sts_endpoint: sts_endpoint?,
             sts_region: self.variable("ALIBABA_CLOUD_STS_REGION"),
             vpc: self.is_true("ALIBABA_CLOUD_VPC_ENDPOINT_ENABLED"),
@@ -247,27 +250,27 @@ impl<'a> Reader<'a> {
             allow_v1: !self.is_true("ALIBABA_CLOUD_IMDSV1_DISABLED"),
             session: self.variable("ALIBABA_CLOUD_ROLE_SESSION_NAME").unwrap_or_else(|| SESSION.to_owned()),
         };
-        if places.sts(None, None).is_err() {
+        if services.sts(None, None).is_err() {
             let problem = "the variable ALIBABA_CLOUD_STS_REGION is no region; write for example cn-hangzhou";
             self.mistakes.push(("credentials", problem.to_owned()));
             return None;
         }
-        Some(places)
+        Some(services)
     }
 
     fn role(&mut self) -> Option<Role> {
         let arn = self.needed("credentials.role_arn", Some("ALIBABA_CLOUD_ROLE_ARN"));
         let duration = self.duration();
-        let places = self.places();
+        let services = self.services();
         let session = self.text("credentials.session_name");
-        let places = places?;
+        let services = services?;
         Some(Role {
             arn: arn?,
-            session: session.unwrap_or_else(|| places.session.clone()),
+            session: session.unwrap_or_else(|| services.session.clone()),
             duration: duration?,
             policy: self.text("credentials.policy"),
             external_id: self.text("credentials.external_id"),
-            endpoint: places.sts(None, None).ok()?,
+            endpoint: services.sts(None, None).ok()?,
         })
     }
 
@@ -322,12 +325,7 @@ impl<'a> Reader<'a> {
     /// The one address outside this machine that is asked in plain http: it answers nobody else's machine.
     fn metadata(&mut self) -> Option<Endpoint> {
         let text = self.text("credentials.endpoint").unwrap_or_else(|| METADATA.to_owned());
-        let parsed = if text == METADATA {
-            let plain = (http::uri::Scheme::HTTP, http::uri::Authority::from_static("100.100.100.200"));
-            Ok(Endpoint { scheme: plain.0, authority: plain.1 })
-        } else {
-            Endpoint::parse(&text)
-        };
+        let parsed = if text == METADATA { Ok(Endpoint::link_local(METADATA_HOST)) } else { Endpoint::parse(&text) };
         self.checked("credentials.endpoint", parsed)
     }
 

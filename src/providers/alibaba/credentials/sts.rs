@@ -16,16 +16,14 @@ use zeroize::Zeroizing;
 use super::answer::Keys;
 use crate::domain::personal::Secret;
 use crate::providers::alibaba::rpc::FORM;
-use crate::providers::alibaba::{form, json, pop_error, rpc_v1, seal};
+use crate::providers::alibaba::schemes::ACCESS_KEY;
+use crate::providers::alibaba::{pop_error, rpc_v1, seal};
+use crate::providers::codec::{form, json};
 use crate::providers::source::{Ask, Granted, Step, Trouble};
-use crate::providers::{Credential, Endpoint, Stamp};
-
-mod gate;
-
-pub use gate::{AskedSts, read, refuse, reply};
+use crate::providers::{Credential, EncodeError, Endpoint, Stamp};
 
 /// The version of the API.
-const VERSION: &str = "2015-04-01";
+pub(super) const VERSION: &str = "2015-04-01";
 /// The longest wait of the vendor's clients: 5 s to connect, 10 s to read.
 const LIMIT: Duration = Duration::from_secs(15);
 
@@ -66,7 +64,7 @@ pub(super) fn assume_role_with_oidc(source: &'static str, role: Role, provider_a
     })
 }
 
-fn ask(compose: impl FnOnce(&Stamp) -> Result<Request<Bytes>, http::Error> + Send + 'static) -> Ask {
+fn ask(compose: impl FnOnce(&Stamp) -> Result<Request<Bytes>, EncodeError> + Send + 'static) -> Ask {
     Ask { compose: Box::new(compose), limit: LIMIT, is_local: false, explain }
 }
 
@@ -84,22 +82,19 @@ fn explain(body: &[u8]) -> Option<&'static str> {
 ///
 /// # Errors
 /// When the credential is no AccessKey, or the parts make no request.
-pub fn signed(role: &Role, base: &Credential, stamp: &Stamp) -> Result<Request<Bytes>, http::Error> {
-    let Credential::AccessKey { id, secret, security_token } = base else {
-        // An empty method is the way to make `http` say no.
-        return Request::builder().method("").body(Bytes::new());
-    };
+pub fn signed(role: &Role, base: &Credential, stamp: &Stamp) -> Result<Request<Bytes>, EncodeError> {
+    let key = base.of(&ACCESS_KEY).ok_or(EncodeError::ForeignCredential)?;
     let (time, seconds) = (seal::time_stamp(stamp.now), role.duration.as_secs().to_string());
     let mut parameters = role.parameters("AssumeRole", &time, &seconds);
     parameters.extend(role.external_id.as_deref().map(|id| ("ExternalId", id)));
     parameters.extend([
-        ("AccessKeyId", id.as_str()),
+        ("AccessKeyId", key.id()),
         ("SignatureMethod", "HMAC-SHA1"),
         ("SignatureNonce", &stamp.nonce),
         ("SignatureVersion", "1.0"),
     ]);
-    parameters.extend(security_token.as_ref().map(|token| ("SecurityToken", token.expose())));
-    let signature = rpc_v1::sign("POST", &parameters, secret);
+    parameters.extend(key.token().map(|token| ("SecurityToken", token.expose())));
+    let signature = rpc_v1::sign("POST", &parameters, key.secret());
     parameters.push((rpc_v1::SIGNATURE, &signature));
     request(&role.endpoint, parameters)
 }
@@ -113,7 +108,7 @@ pub fn with_token(
     provider_arn: &str,
     token: &Secret,
     stamp: &Stamp,
-) -> Result<Request<Bytes>, http::Error> {
+) -> Result<Request<Bytes>, EncodeError> {
     let (time, seconds) = (seal::time_stamp(stamp.now), role.duration.as_secs().to_string());
     let mut parameters = role.parameters("AssumeRoleWithOIDC", &time, &seconds);
     parameters.extend([("OIDCProviderArn", provider_arn), ("OIDCToken", token.expose())]);
@@ -136,12 +131,12 @@ impl Role {
     }
 }
 
-fn request(endpoint: &Endpoint, mut parameters: Vec<(&str, &str)>) -> Result<Request<Bytes>, http::Error> {
+fn request(endpoint: &Endpoint, mut parameters: Vec<(&str, &str)>) -> Result<Request<Bytes>, EncodeError> {
     parameters.sort_unstable();
     let body = Zeroizing::new(form::encode_pairs(parameters));
-    Request::post(endpoint.uri("/")?)
+    Ok(Request::post(endpoint.uri("/")?)
         .header(HOST, endpoint.authority())
         .header(ACCEPT, "application/json")
         .header(CONTENT_TYPE, FORM)
-        .body(Bytes::copy_from_slice(body.as_bytes()))
+        .body(Bytes::copy_from_slice(body.as_bytes()))?)
 }

@@ -16,9 +16,9 @@ const LIMIT: Duration = Duration::from_secs(15);
 
 /// Where keys are handed out. Its path or query may be all that guards them, so it is not shown.
 #[derive(Clone)]
-pub struct Place(Uri);
+pub struct KeysUri(Uri);
 
-impl Place {
+impl KeysUri {
     /// Reads `https://host/path`, or plain `http` to this machine or its link.
     ///
     /// # Errors
@@ -44,9 +44,9 @@ impl Place {
     }
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for KeysUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Place(…)")
+        f.write_str("KeysUri(…)")
     }
 }
 
@@ -61,11 +61,11 @@ fn is_near(host: &str) -> bool {
 }
 
 /// Fetches the keys at `place`.
-pub(super) fn begin(source: &'static str, place: Place) -> Step {
+pub(super) fn begin(source: &'static str, place: KeysUri) -> Step {
     let is_local = place.0.scheme_str() == Some("http");
     let compose = move |_: &_| {
         let host = place.0.authority().map_or("", |authority| authority.as_str()).to_owned();
-        Request::get(place.0).header(HOST, host).header(ACCEPT, "application/json").body(Bytes::new())
+        Ok(Request::get(place.0).header(HOST, host).header(ACCEPT, "application/json").body(Bytes::new())?)
     };
     let ask = Ask { compose: Box::new(compose), limit: LIMIT, is_local, explain: |_| None };
     Step::ask(source, ask, move |body, now| Keys::read(body, CodeRule::IfPresent)?.granted(source, now).map(Step::Done))
@@ -84,10 +84,10 @@ mod tests {
             "http://[::1]:80/x",
             "http://169.254.3.4/x",
         ] {
-            assert!(Place::parse(good).is_ok(), "{good}");
+            assert!(KeysUri::parse(good).is_ok(), "{good}");
         }
         for bad in ["http://10.0.0.1/x", "http://keys.example/", "ftp://127.0.0.1/", "/creds", "https://u:p@h/", ""] {
-            let problem = Place::parse(bad).unwrap_err();
+            let problem = KeysUri::parse(bad).unwrap_err();
             assert!(bad.is_empty() || !problem.contains(bad), "{problem}");
         }
     }

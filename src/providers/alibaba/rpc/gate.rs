@@ -1,44 +1,48 @@
 //! Reading a request as the gateway does: POST or GET, parameters in the query, the form body or both, V1 or V3.
 //!
 //! Checks run in this order, and the first that fails is the answer: method, path, action, version, public parameters,
-//! key, time stamp, signature, token, nonce, business parameters. Whether the nonce is new, the key ring knows.
+//! key, time stamp, signature, token, nonce, business parameters. The credential store knows whether the nonce is new.
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap};
 use http::{Method, Request};
 use jiff::Timestamp;
 
-use super::{Action, FORM, X_ACS_ACTION, X_ACS_SECURITY_TOKEN, X_ACS_VERSION};
+use super::action::{Action, FORM, X_ACS_ACTION, X_ACS_SECURITY_TOKEN, X_ACS_VERSION, XML};
 use crate::domain::personal::{Personal, Secret};
+use crate::providers::alibaba::schemes::ACCESS_KEY;
 use crate::providers::alibaba::seal::{self, Flaw};
-use crate::providers::alibaba::{acs3, form, pop_error, rpc_v1};
+use crate::providers::alibaba::{acs3, pop_error, rpc_v1};
+use crate::providers::codec::form;
 use crate::providers::dialect::Addressed;
-use crate::providers::{Asked, Claim, Code, Credential, Keyring, Refusal, ReplyTo, Stamp, Taken};
+use crate::providers::{Asked, Code, Credential, CredentialStore, Presented, Refusal, ReplyTo, Stamp, Taken};
 
 /// What `request` asks of `action`, or the refusal; and what the answer is shaped by.
 pub(super) fn decode(
     action: &Action,
     request: &Request<Bytes>,
-    keys: &dyn Keyring,
+    keys: &dyn CredentialStore,
     stamp: &Stamp,
 ) -> (Result<Asked, Refusal>, ReplyTo) {
     let call = Call::read(request);
-    let asked = call.admitted(action, keys, stamp.now).map_err(|code| Refusal { code, retry_after: None });
+    let asked = call.admitted(action, keys, stamp.now).map_err(Refusal::from);
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
     let host = host.or(request.uri().authority().map(|authority| authority.as_str())).unwrap_or_default();
+    // The current documents make XML the default of V1, and JSON is all that V3 has.
+    let wants_xml =
+        !call.is_v3 && call.parameters.get("Format").is_none_or(|format| format.eq_ignore_ascii_case("xml"));
     let reply_to = ReplyTo {
         request_id: stamp.nonce.to_ascii_uppercase(),
         host: host.to_owned(),
-        // The current documents make XML the default of V1, and JSON is all that V3 has.
-        xml: !call.is_v3 && call.parameters.get("Format").is_none_or(|format| format.eq_ignore_ascii_case("xml")),
+        media_type: wants_xml.then_some(XML),
         asked: call.parameters.asked(),
-        told: None,
+        person: None,
     };
     (asked, reply_to)
 }
 
 /// How surely `request` is a call of `action`: the headers of V3 name it, or a parameter does.
-pub(super) fn addressed(action: &Action, request: &Request<Bytes>) -> Addressed {
+pub fn addressed(action: &Action, request: &Request<Bytes>) -> Addressed {
     let headers = request.headers();
     let query = request.uri().query().unwrap_or_default().as_bytes();
     let parameter = |name: &str| {
@@ -111,7 +115,7 @@ impl<'a> Call<'a> {
         Self { request, parameters: Parameters(parameters), is_v3 }
     }
 
-    fn admitted(&self, action: &Action, keys: &dyn Keyring, now: Timestamp) -> Result<Asked, &'static Code> {
+    fn admitted(&self, action: &Action, keys: &dyn CredentialStore, now: Timestamp) -> Result<Asked, &'static Code> {
         if !matches!(*self.request.method(), Method::POST | Method::GET) {
             return Err(&pop_error::METHOD);
         }
@@ -137,7 +141,7 @@ impl<'a> Call<'a> {
         self.business(action)
     }
 
-    fn believed_v1(&self, keys: &dyn Keyring, now: Timestamp) -> Result<(), &'static Code> {
+    fn believed_v1(&self, keys: &dyn CredentialStore, now: Timestamp) -> Result<(), &'static Code> {
         let parameters = &self.parameters;
         let id = parameters.public("AccessKeyId")?;
         for name in ["Timestamp", "SignatureNonce", rpc_v1::SIGNATURE] {
@@ -149,23 +153,23 @@ impl<'a> Call<'a> {
         if parameters.public("SignatureVersion")? != "1.0" {
             return Err(&pop_error::SIGNATURE_VERSION);
         }
-        let (secret, token) = key(keys, id)?;
+        let key = key(keys, id)?;
         let pairs: Vec<_> = parameters.0.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        rpc_v1::verify(self.request.method().as_str(), &pairs, secret, now).map_err(refusal)?;
-        check_token(token, parameters.get("SecurityToken"))?;
+        rpc_v1::verify(self.request.method().as_str(), &pairs, key.secret(), now).map_err(refusal)?;
+        check_token(key.token(), parameters.get("SecurityToken"))?;
         let shown = (parameters.public("SignatureNonce")?, parameters.public("Timestamp")?);
-        still_good(keys, id, token.is_some()).and_then(|()| first_time(keys, id, shown))
+        still_good(keys, id, key.token().is_some()).and_then(|()| first_time(keys, id, shown))
     }
 
-    fn believed_v3(&self, keys: &dyn Keyring, now: Timestamp) -> Result<(), &'static Code> {
-        let presented = acs3::Presented::read(self.request.headers()).map_err(refusal)?;
-        let (secret, token) = key(keys, presented.key_id)?;
-        let id = presented.key_id;
-        acs3::verify(self.request, presented, secret, now).map_err(refusal)?;
-        check_token(token, self.header(X_ACS_SECURITY_TOKEN.as_str(), "SecurityToken").ok())?;
+    fn believed_v3(&self, keys: &dyn CredentialStore, now: Timestamp) -> Result<(), &'static Code> {
+        let authorization = acs3::Authorization::read(self.request.headers()).map_err(refusal)?;
+        let id = authorization.key_id;
+        let key = key(keys, id)?;
+        acs3::verify(self.request, authorization, key.secret(), now).map_err(refusal)?;
+        check_token(key.token(), self.header(X_ACS_SECURITY_TOKEN.as_str(), "SecurityToken").ok())?;
         let nonce = self.header(acs3::NONCE.as_str(), "SignatureNonce")?;
         let shown = (nonce, self.header(acs3::DATE.as_str(), "Timestamp")?);
-        still_good(keys, id, token.is_some()).and_then(|()| first_time(keys, id, shown))
+        still_good(keys, id, key.token().is_some()).and_then(|()| first_time(keys, id, shown))
     }
 
     fn business(&self, action: &Action) -> Result<Asked, &'static Code> {
@@ -189,15 +193,12 @@ impl<'a> Call<'a> {
     }
 }
 
-/// The secret, and the token if it is a temporary key, of an AccessKey id.
+/// The AccessKey of that id.
 pub(in crate::providers::alibaba) fn key<'k>(
-    keys: &'k dyn Keyring,
+    keys: &'k dyn CredentialStore,
     id: &str,
-) -> Result<(&'k Secret, Option<&'k Secret>), &'static Code> {
-    match keys.find(Claim::AccessKeyId(id)) {
-        Some(Credential::AccessKey { secret, security_token, .. }) => Ok((secret, security_token.as_ref())),
-        _ => Err(&pop_error::KEY_NOT_FOUND),
-    }
+) -> Result<&'k Credential, &'static Code> {
+    keys.find(Presented::new(&ACCESS_KEY, id)).ok_or(&pop_error::KEY_NOT_FOUND)
 }
 
 /// Whether the token that was shown is the key's.
@@ -214,8 +215,8 @@ pub(in crate::providers::alibaba) fn check_token(
 }
 
 /// Whether the key has not ended.
-fn still_good(keys: &dyn Keyring, id: &str, is_temporary: bool) -> Result<(), &'static Code> {
-    match keys.has_ended(Claim::AccessKeyId(id)) {
+fn still_good(keys: &dyn CredentialStore, id: &str, is_temporary: bool) -> Result<(), &'static Code> {
+    match keys.has_ended(Presented::new(&ACCESS_KEY, id)) {
         false => Ok(()),
         true if is_temporary => Err(&pop_error::TOKEN_ENDED),
         true => Err(&pop_error::KEY_INACTIVE),
@@ -223,9 +224,9 @@ fn still_good(keys: &dyn Keyring, id: &str, is_temporary: bool) -> Result<(), &'
 }
 
 /// Whether this nonce comes with this key for the first time. It is good for as long as its time stamp is.
-fn first_time(keys: &dyn Keyring, id: &str, (nonce, time): (&str, &str)) -> Result<(), &'static Code> {
+fn first_time(keys: &dyn CredentialStore, id: &str, (nonce, time): (&str, &str)) -> Result<(), &'static Code> {
     let until = seal::end_of(time).ok_or(&pop_error::TIME_FORMAT)?;
-    match keys.take_nonce(Claim::AccessKeyId(id), nonce, until) {
+    match keys.take_nonce(Presented::new(&ACCESS_KEY, id), nonce, until) {
         Taken::New => Ok(()),
         Taken::Seen => Err(&pop_error::NONCE_USED),
         Taken::NoRoom => Err(&pop_error::THROTTLED),

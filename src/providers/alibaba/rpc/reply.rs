@@ -10,12 +10,12 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 
-use super::Action;
+use super::action::{Action, XML};
 use super::wire::Reply;
 use crate::domain::outcome::{Fault, Outcome, Reason};
 use crate::domain::verdict::{Finding, RequestId, Verdict};
-use crate::providers::alibaba::json;
 use crate::providers::alibaba::pop_error::{self, PopError};
+use crate::providers::codec::json;
 use crate::providers::{Refusal, ReplyTo, is_redirect};
 
 const REQUEST_ID: &str = "x-acs-request-id";
@@ -72,7 +72,7 @@ pub(super) fn encode(action: &Action, answer: Result<Verdict, Refusal>, reply_to
     };
     let mut response = Response::new(body(action, answer, reply_to).into());
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let kind = if reply_to.xml { "text/xml;charset=utf-8" } else { "application/json;charset=utf-8" };
+    let kind = reply_to.media_type.unwrap_or("application/json;charset=utf-8");
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     if let Ok(request_id) = HeaderValue::from_str(&reply_to.request_id) {
@@ -85,6 +85,7 @@ pub(super) fn encode(action: &Action, answer: Result<Verdict, Refusal>, reply_to
 }
 
 fn body(action: &Action, answer: Result<Verdict, Refusal>, reply_to: &ReplyTo) -> String {
+    let is_xml = reply_to.media_type == Some(XML);
     let reply = match answer {
         Ok(verdict) => Reply::new(action.success, "success", &reply_to.request_id).with(verdict, action.object),
         // A row with status 200 is a service code, and shares its document with success.
@@ -97,8 +98,8 @@ fn body(action: &Action, answer: Result<Verdict, Refusal>, reply_to: &ReplyTo) -
                 message: code.message.into(),
                 recommend: Some(format!("{}?q={}&product={}", action.help, code.code, action.product).into()),
             };
-            return if reply_to.xml { error.to_xml() } else { json::write(&error) };
+            return if is_xml { error.to_xml() } else { json::write(&error) };
         }
     };
-    if reply_to.xml { reply.to_xml(&format!("{}Response", action.name)) } else { json::write(&reply) }
+    if is_xml { reply.to_xml(&format!("{}Response", action.name)) } else { json::write(&reply) }
 }

@@ -7,11 +7,11 @@ use std::borrow::Cow;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use super::ObjectName;
+use super::action::ObjectName;
 use crate::domain::outcome::{Fault, Reason};
 use crate::domain::verdict::Verdict;
-use crate::providers::alibaba::json::{self, Object};
 use crate::providers::alibaba::pop_error::{PopError, XML_HEAD, element};
+use crate::providers::codec::json::{self, Object};
 
 const BIZ_CODES: [(Verdict, &str); 3] = [(Verdict::Match, "1"), (Verdict::Mismatch, "2"), (Verdict::NoRecord, "3")];
 

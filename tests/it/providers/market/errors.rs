@@ -20,7 +20,8 @@ fn gateway(status: u16, code: Option<&str>, message: Option<&[u8]>) -> Response<
 
 fn faults(response: &Response<Bytes>) -> Fault {
     let subject = subject("张三", "11010519491231002X");
-    let [one, other] = BOTH.map(|driver| sandboxed(driver).protocol.decode_response(&subject, response).unwrap_err());
+    let [one, other] =
+        BOTH.map(|driver| sandboxed(driver).protocol.decode_response((&subject).into(), response).unwrap_err());
     assert_eq!(one, other);
     one
 }
@@ -167,8 +168,9 @@ fn the_gateways_word_comes_before_a_verdict() {
     for (driver, body) in [("muzhiyun", r#"{"ok":1,"msg":"实名信息正确","match":true}"#), ("yunyi", "yunyi/match.json")]
     {
         let body = if driver == "yunyi" { fixture(body) } else { body.to_owned() };
-        let decode =
-            |response: &Response<Bytes>| verdict(sandboxed(driver).protocol.decode_response(&subject, response));
+        let decode = |response: &Response<Bytes>| {
+            verdict(sandboxed(driver).protocol.decode_response((&subject).into(), response))
+        };
         let with = |code, message: Option<&[u8]>| {
             let mut response = gateway(200, code, message);
             *response.body_mut() = Bytes::from(body.clone());

@@ -134,7 +134,7 @@ fn what_is_not_the_document_is_garbage() {
     // GBK bytes, not UTF-8.
     let body = Bytes::from([&br#"{"ok":1,"msg":""#[..], b"\xca\xb5\xc3\xfb", br#"","match":true}"#].concat());
     let response = Response::builder().status(200).body(body).unwrap();
-    let heard = sandboxed("muzhiyun").protocol.decode_response(&subject(NAME, NUMBER), &response);
+    let heard = sandboxed("muzhiyun").protocol.decode_response((&subject(NAME, NUMBER)).into(), &response);
     assert_eq!(verdict(heard), unreadable(Reason::Garbage));
 }
 
@@ -192,7 +192,8 @@ fn a_verdict_is_written_as_the_sample_is_and_read_back() {
         for (name, number) in [(NAME, NUMBER), ("买买提·艾合买提", "11010519491231002X"), ("某", "440524188001010014")]
         {
             let response = answered("muzhiyun", Ok(verdict), asked(name, number));
-            let finding = sandboxed("muzhiyun").protocol.decode_response(&subject(name, number), &response).unwrap();
+            let finding =
+                sandboxed("muzhiyun").protocol.decode_response((&subject(name, number)).into(), &response).unwrap();
             assert_eq!(finding.verdict, verdict);
             assert_eq!(finding.request_id.unwrap().as_str(), "7AD052CB-EE8B-4DFD-BBAF-0FB340E0A5AF");
         }
@@ -215,7 +216,7 @@ fn every_own_refusal_comes_under_666_and_is_read_back() {
         let refusal = Refusal { code: row, retry_after: None };
         let response = answered("muzhiyun", Err(refusal), asked(NAME, NUMBER));
         assert_eq!(response.status().as_u16(), 666);
-        let heard = sandboxed("muzhiyun").protocol.decode_response(&subject(NAME, NUMBER), &response);
+        let heard = sandboxed("muzhiyun").protocol.decode_response((&subject(NAME, NUMBER)).into(), &response);
         let fault = heard.unwrap_err();
         assert_eq!(Fault { request_id: None, ..fault }, row.fault());
     }
@@ -226,11 +227,15 @@ fn an_answer_about_somebody_else_is_noticed() {
     let driver = sandboxed("muzhiyun");
     for verdict in Verdict::ALL {
         let other = asked("张三", "11010519491231002X");
-        let response = driver.protocol.encode_wrong_echo(verdict, &reply_to(asked(NAME, NUMBER)), &other).unwrap();
-        let heard = driver.protocol.decode_response(&subject(NAME, NUMBER), &response);
+        let response = driver.service.encode_wrong_echo(verdict, &reply_to(asked(NAME, NUMBER)), &other).unwrap();
+        let heard = driver.protocol.decode_response((&subject(NAME, NUMBER)).into(), &response);
         assert_eq!(heard.unwrap_err().reason, Reason::WrongEcho);
         assert_eq!(
-            driver.protocol.decode_response(&subject("张三", "11010519491231002X"), &response).unwrap().verdict,
+            driver
+                .protocol
+                .decode_response((&subject("张三", "11010519491231002X")).into(), &response)
+                .unwrap()
+                .verdict,
             verdict
         );
     }

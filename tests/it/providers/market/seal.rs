@@ -1,5 +1,8 @@
 //! Requests as the drivers send them, and as the simulators take them.
 
+use idgate::providers::alibaba::schemes::ACCESS_KEY;
+use idgate::providers::codec::form;
+
 use super::*;
 
 const NAME: &str = "买买提·艾合买提";
@@ -11,7 +14,7 @@ fn a_request_is_read_back_as_it_was_asked() {
     for name in BOTH {
         for driver in [sandboxed(name), with_app_key(name, "HmacSHA256"), with_app_key(name, "HmacSHA1")] {
             let request = request(&driver, &subject, &driver.credential);
-            let (read, reply_to) = driver.protocol.decode_request(&request, &driver.credential, &stamp());
+            let (read, reply_to) = driver.service.decode_request(&request, &driver.credential, &stamp());
             assert_eq!(read.unwrap(), asked(NAME, NUMBER));
             assert_eq!(reply_to.asked, Some(asked(NAME, NUMBER)));
             assert_eq!(reply_to.host, "api.market.example");
@@ -61,11 +64,13 @@ fn no_secret_shows_in_the_debug_form_of_a_request() {
 
 #[test]
 fn a_foreign_credential_signs_nothing() {
-    let foreign = Credential::AccessKey { id: "id".to_owned(), secret: Secret::new("s"), security_token: None };
+    let foreign = Credential::new(&ACCESS_KEY, "id", Secret::new("s"));
     let endpoint = Endpoint::parse("https://api.market.example").unwrap();
     for name in BOTH {
         let driver = sandboxed(name);
-        assert!(driver.protocol.encode_request(&subject(NAME, NUMBER), &endpoint, &foreign, &stamp()).is_err());
+        assert!(
+            driver.protocol.encode_request((&subject(NAME, NUMBER)).into(), &endpoint, &foreign, &stamp()).is_err()
+        );
     }
 }
 
@@ -123,7 +128,7 @@ fn the_simulator_refuses_what_is_empty_or_malformed_in_the_words_of_the_provider
             ("muzhiyun", muzhiyun, [("xm", name), ("sfz", number)]),
             ("yunyi", yunyi, [("name", name), ("idNo", number)]),
         ] {
-            let pairs = idgate::providers::alibaba::form::encode_pairs(pairs);
+            let pairs = form::encode_pairs(pairs);
             let configured = sandboxed(driver);
             let mut request = request(&configured, &subject("张三", NUMBER), &configured.credential);
             match driver {

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::Request;
 use idgate::domain::personal::Secret;
 use idgate::providers::Stamp;
-use idgate::providers::alibaba::form::encode_pairs;
 use idgate::providers::alibaba::x_ca::{self, Algorithm, Broken};
+use idgate::providers::codec::form::encode_pairs;
 use serde_json::Value;
 
 const SIGNED_AT: &str = "2024-05-06T07:08:09Z";

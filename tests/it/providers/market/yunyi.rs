@@ -158,7 +158,7 @@ fn a_verdict_is_written_as_the_sample_is_and_read_back() {
     assert_eq!(serde_json::from_slice::<Value>(response.body()).unwrap(), expected);
     for verdict in Verdict::ALL {
         let response = answered("yunyi", Ok(verdict), asked("张三", NUMBER));
-        let heard = sandboxed("yunyi").protocol.decode_response(&subject("张三", NUMBER), &response);
+        let heard = sandboxed("yunyi").protocol.decode_response((&subject("张三", NUMBER)).into(), &response);
         let finding = heard.unwrap();
         assert_eq!(finding.verdict, verdict);
         assert_eq!(finding.request_id.unwrap().as_str(), "7AD052CB-EE8B-4DFD-BBAF-0FB340E0A5AF");
@@ -169,7 +169,8 @@ fn a_verdict_is_written_as_the_sample_is_and_read_back() {
 fn every_own_refusal_is_read_back() {
     for row in providers::driver("yunyi").unwrap().codes[0] {
         let response = answered("yunyi", Err(Refusal { code: row, retry_after: None }), asked("张三", NUMBER));
-        let fault = sandboxed("yunyi").protocol.decode_response(&subject("张三", NUMBER), &response).unwrap_err();
+        let fault =
+            sandboxed("yunyi").protocol.decode_response((&subject("张三", NUMBER)).into(), &response).unwrap_err();
         assert_eq!(Fault { request_id: None, ..fault }, row.fault());
     }
 }
@@ -179,8 +180,8 @@ fn an_answer_about_somebody_else_is_noticed() {
     let driver = sandboxed("yunyi");
     for verdict in Verdict::ALL {
         let other = asked("李四", "11010519491231002X");
-        let response = driver.protocol.encode_wrong_echo(verdict, &reply_to(asked("张三", NUMBER)), &other).unwrap();
-        let heard = driver.protocol.decode_response(&subject("张三", NUMBER), &response);
+        let response = driver.service.encode_wrong_echo(verdict, &reply_to(asked("张三", NUMBER)), &other).unwrap();
+        let heard = driver.protocol.decode_response((&subject("张三", NUMBER)).into(), &response);
         assert_eq!(heard.unwrap_err().reason, Reason::WrongEcho);
     }
 }

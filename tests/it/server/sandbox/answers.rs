@@ -4,7 +4,7 @@ use idgate::domain::money::Billed;
 use idgate::domain::outcome::Outcome;
 use idgate::domain::personal::Secret;
 use idgate::domain::verdict::Verdict;
-use idgate::providers::{Credential, Endpoint, Stamp};
+use idgate::providers::{Endpoint, Stamp};
 use idgate::server::sandbox::{Fault, Kind, People};
 
 use super::{NUMBER, World, clock, ids, somebody, subject};
@@ -61,16 +61,10 @@ async fn both_endpoints_answer() {
 #[tokio::test]
 async fn a_wrong_secret_is_an_account_fault_and_never_a_verdict_even_under_another_fault() {
     for world in World::each() {
-        let wrong = match &world.credential {
-            Credential::AccessKey { id, .. } => {
-                Credential::AccessKey { id: id.clone(), secret: Secret::new("wrong"), security_token: None }
-            }
-            Credential::AppCode(_) => Credential::AppCode(Secret::new("wrong")),
-            Credential::AppKey { key, .. } => Credential::AppKey { key: key.clone(), secret: Secret::new("wrong") },
-        };
+        let wrong = world.credential.clone().with_secret(Secret::new("wrong"));
         world.set(r#"{"kind": "garbage"}"#);
         let answer = world.send(world.request(&somebody(), 0, &wrong)).await.answer();
-        let fault = world.protocol.decode_response(&somebody(), &answer).unwrap_err();
+        let fault = world.protocol.decode_response((&somebody()).into(), &answer).unwrap_err();
         assert_eq!(fault.outcome, Outcome::AccountFault, "{}: {fault:?}", world.driver.name);
         let provider = world.driver.name;
         assert_eq!((world.handle.refused(provider), world.handle.verdicts(provider)), (1, 0));
@@ -124,7 +118,8 @@ async fn a_request_for_another_host_is_still_answered_on_the_socket_it_came_to()
     for world in World::each() {
         let endpoint = Endpoint::parse(&format!("http://localhost:{}", world.addresses[0].port())).unwrap();
         let stamp = Stamp { now: clock().now(), nonce: ids().nonce().to_string() };
-        let request = world.protocol.encode_request(&somebody(), &endpoint, &world.credential, &stamp).unwrap();
+        let request =
+            world.protocol.encode_request((&somebody()).into(), &endpoint, &world.credential, &stamp).unwrap();
         assert!(world.send(request).await.answer().status().is_success());
     }
 }

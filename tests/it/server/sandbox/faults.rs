@@ -97,7 +97,7 @@ async fn no_spoilt_document_is_ever_a_verdict() {
     for world in World::each() {
         for fault in ["garbage", "empty", "html_502", "redirect"] {
             let answer = world.spoiled(&format!(r#"{{"kind": "{fault}"}}"#)).await.answer();
-            let read = world.protocol.decode_response(&somebody(), &answer).unwrap_err();
+            let read = world.protocol.decode_response((&somebody()).into(), &answer).unwrap_err();
             let expected = match fault {
                 "redirect" => Some((Outcome::Unreadable, Reason::Redirect)),
                 "html_502" => Some((Outcome::ProviderError, Reason::Unspecified)),
@@ -114,7 +114,11 @@ async fn a_bare_status_is_never_a_verdict() {
         for status in [200, 204, 400, 403, 404, 429, 500, 503, 666] {
             let answer = world.spoiled(&format!(r#"{{"kind": "status", "status": {status}}}"#)).await.answer();
             assert_eq!(answer.status().as_u16(), status);
-            assert!(world.protocol.decode_response(&somebody(), &answer).is_err(), "{} {status}", world.driver.name);
+            assert!(
+                world.protocol.decode_response((&somebody()).into(), &answer).is_err(),
+                "{} {status}",
+                world.driver.name
+            );
         }
     }
 }

@@ -60,7 +60,7 @@ impl Got {
 impl World {
     fn start(driver: &'static Driver) -> Self {
         let simulated = Simulated::of(driver.name, driver, 2).unwrap();
-        let (protocol, credential) = (simulated.protocol.clone(), simulated.credential.clone());
+        let (protocol, credential) = (driver.sandbox().unwrap().protocol, simulated.credential.clone());
         let stop = CancellationToken::new();
         let sandbox =
             Sandbox::start(vec![simulated], People::invented(), Verdict::NoRecord, clock(), ids(), stop.clone())
@@ -78,7 +78,7 @@ impl World {
     fn request(&self, subject: &Subject, endpoint: usize, credential: &Credential) -> Request<Bytes> {
         let endpoint = Endpoint::parse(&format!("http://{}", self.addresses[endpoint])).unwrap();
         let stamp = Stamp { now: clock().now(), nonce: ids().nonce().to_string() };
-        self.protocol.encode_request(subject, &endpoint, credential, &stamp).unwrap()
+        self.protocol.encode_request(subject.into(), &endpoint, credential, &stamp).unwrap()
     }
 
     async fn send(&self, request: Request<Bytes>) -> Got {
@@ -102,7 +102,7 @@ impl World {
     }
 
     async fn decoded(&self, subject: &Subject) -> Result<Finding, Fault> {
-        self.protocol.decode_response(subject, &self.ask(subject).await.answer())
+        self.protocol.decode_response(subject.into(), &self.ask(subject).await.answer())
     }
 
     async fn verdict(&self, subject: &Subject) -> Verdict {

@@ -12,12 +12,11 @@ use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::super::exchange::read_capped;
-use super::super::outbound::client::{Client, Clients, Outbound, Unusable};
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::outcome::{Fault, Outcome, Reason};
 use crate::providers::Stamp;
 use crate::providers::source::{Ask, Granted, Miss, Step, Trouble};
+use crate::verify::outbound::client::{Client, Clients, Outbound, Unusable, read_capped};
 
 /// The vendor's clients wait 1 s for the metadata service, 5 s for others.
 const CONNECT_NEAR: Duration = Duration::from_secs(1);

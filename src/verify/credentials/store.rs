@@ -5,36 +5,30 @@
 //! once more. Arrears, a used-up package and a missing permission belong to the account, not to the key: they change
 //! nothing here.
 //!
-//! Or the credential is fetched ([`keeper`]): then a refusal leads to one more fetch, and a call may find none.
+//! Or the credential is fetched ([`Keeper`]): then a refusal leads to one more fetch, and a call may find none.
 //!
 //! Invariants: a call keeps the credential that it began with; of many calls in flight that are refused the first one
-//! changes the credential, the others find it changed; [`Keys`] outlives a reload, which only puts other credentials in.
+//! changes the credential, the others find it changed; [`CredentialStore`] outlives a reload, which only puts other credentials in.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use jiff::Timestamp;
-use prometheus::IntGauge;
 use tokio::time::Instant;
 
-use super::metrics::Metrics;
-use super::status::{AccountStatus, CredentialStatus};
+use super::fetcher::Fetcher;
+use super::in_use::{Held, InUse};
+use super::keeper::Keeper;
 use crate::domain::outcome::{Fault, Outcome, Reason};
-use crate::providers::source::{Granted, Source};
+use crate::providers::source::Source;
 use crate::providers::{Access, Credential};
-
-mod fetch;
-mod keeper;
-
-pub(super) use fetch::Fetcher;
-
-use keeper::Keeper;
+use crate::verify::metrics::Metrics;
+use crate::verify::status::{AccountStatus, CredentialStatus};
 
 /// The credentials of one provider.
 #[derive(Debug)]
-pub(super) struct Keys {
+pub(in crate::verify) struct CredentialStore {
     provider: Arc<str>,
     in_use: Arc<InUse>,
     behind: Mutex<Behind>,
@@ -50,31 +44,9 @@ enum Behind {
     Keeper(Arc<Keeper>),
 }
 
-/// The credential in use; none before the first fetch.
-#[derive(Debug)]
-struct InUse {
-    held: ArcSwapOption<Held>,
-    /// When it is time to fetch the next, in Unix seconds; [`i64::MAX`] if it has no end.
-    due: AtomicI64,
-    /// Whether it was fetched and no call has begun with it, as far as is known.
-    is_fresh: AtomicBool,
-    /// Counts up with each credential that comes into use.
-    generation: IntGauge,
-}
-
-/// The credential in use, as one call holds it.
-#[derive(Debug)]
-pub(super) struct Held {
-    pub(super) credential: Credential,
-    /// When it ends, if it does.
-    ends: Option<Timestamp>,
-    /// The source that gave it, if it was fetched.
-    from: Option<&'static str>,
-}
-
 /// What the configuration gives.
 #[derive(Debug, Clone)]
-pub(super) enum Given {
+pub(in crate::verify) enum Given {
     /// The credential, and the one that follows it.
     Pair { current: Credential, next: Option<Credential> },
     /// Where it is fetched, and by whom.
@@ -84,7 +56,7 @@ pub(super) enum Given {
 }
 
 impl Given {
-    pub(super) fn new(access: &Access, next: Option<&Credential>, fetcher: Option<&Arc<Fetcher>>) -> Self {
+    pub(in crate::verify) fn new(access: &Access, next: Option<&Credential>, fetcher: Option<&Arc<Fetcher>>) -> Self {
         match (access, fetcher) {
             (Access::Given(current), _) => Self::Pair { current: current.clone(), next: next.cloned() },
             (Access::Fetched(source), Some(fetcher)) => {
@@ -95,53 +67,14 @@ impl Given {
     }
 }
 
-impl Held {
-    fn is_good(&self, now: Timestamp) -> bool {
-        self.ends.is_none_or(|ends| ends > now)
-    }
-}
-
-impl InUse {
-    fn load(&self) -> Option<Arc<Held>> {
-        self.held.load_full()
-    }
-
-    fn put(&self, held: Held) -> Arc<Held> {
-        let held = Arc::new(held);
-        self.held.store(Some(Arc::clone(&held)));
-        self.generation.inc();
-        held
-    }
-
-    /// How long until it is time to fetch the next.
-    fn due_in(&self, now: Timestamp) -> Duration {
-        match self.due.load(Ordering::Relaxed) {
-            i64::MAX => Duration::MAX,
-            due => Duration::from_secs(u64::try_from(due.saturating_sub(now.as_second())).unwrap_or_default()),
-        }
-    }
-
-    /// Takes a fetched credential; the same again is not another one.
-    fn take(&self, granted: Granted, due: Option<Timestamp>) {
-        let Granted { credential, ends, from } = granted;
-        let is_same =
-            |held: &Arc<Held>| held.credential.is(&credential) && held.ends == ends && held.from == Some(from);
-        if !self.load().as_ref().is_some_and(is_same) {
-            self.put(Held { credential, ends, from: Some(from) });
-            self.is_fresh.store(true, Ordering::Release);
-        }
-        self.due.store(due.map_or(i64::MAX, Timestamp::as_second), Ordering::Relaxed);
-    }
-}
-
 /// Whether `fault` says that the key itself is not known, or not any more.
-pub(super) fn is_about_the_key(fault: &Fault) -> bool {
+pub(in crate::verify) fn is_about_the_key(fault: &Fault) -> bool {
     fault.outcome == Outcome::AccountFault && matches!(fault.reason, Reason::KeyRefused | Reason::SignatureRefused)
 }
 
-impl Keys {
+impl CredentialStore {
     /// Begins with what is given. What is fetched is fetched from now on, for which a runtime is needed.
-    pub(super) fn new(provider: Arc<str>, given: Given, metrics: &Metrics) -> Self {
+    pub(in crate::verify) fn new(provider: Arc<str>, given: Given, metrics: &Metrics) -> Self {
         let generation = metrics.credential_generation(&provider);
         let in_use = Arc::new(InUse {
             held: ArcSwapOption::empty(),
@@ -156,7 +89,7 @@ impl Keys {
     }
 
     /// The credential to begin a call with. If it is being fetched for the first time, waits for that up to `patience`.
-    pub(super) async fn held(&self, patience: Duration) -> Option<Arc<Held>> {
+    pub(in crate::verify) async fn held(&self, patience: Duration) -> Option<Arc<Held>> {
         match self.in_use.load() {
             Some(held) if held.ends.is_none() => Some(held),
             _ => self.keeper()?.held(patience).await,
@@ -164,7 +97,7 @@ impl Keys {
     }
 
     /// Another credential for a call whose own was refused, if there is one that it has not been refused with.
-    pub(super) async fn instead_of(&self, refused: &Arc<Held>, patience: Duration) -> Option<Arc<Held>> {
+    pub(in crate::verify) async fn instead_of(&self, refused: &Arc<Held>, patience: Duration) -> Option<Arc<Held>> {
         match self.keeper() {
             Some(keeper) => {
                 let other = keeper.instead_of(refused, patience).await;
@@ -177,7 +110,7 @@ impl Keys {
     }
 
     /// Whether a credential was fetched since this was asked last: what the one before came to says nothing about it.
-    pub(super) fn came_anew(&self) -> bool {
+    pub(in crate::verify) fn came_anew(&self) -> bool {
         self.in_use.is_fresh.load(Ordering::Acquire) && self.in_use.is_fresh.swap(false, Ordering::AcqRel)
     }
 
@@ -198,7 +131,7 @@ impl Keys {
     /// Puts other credentials in, after a reload. True if the one in use is another than before.
     ///
     /// A source that is the same goes on; of another one the first credential takes the place of the one in use.
-    pub(super) fn replace(&self, given: Given) -> bool {
+    pub(in crate::verify) fn replace(&self, given: Given) -> bool {
         let mut behind = self.behind();
         let (current, next) = match given {
             Given::Nothing => return false,
@@ -243,19 +176,19 @@ impl Keys {
     }
 
     /// Fetches again at once, if it is fetched.
-    pub(super) fn fetch_now(&self) {
+    pub(in crate::verify) fn fetch_now(&self) {
         if let Some(keeper) = self.keeper() {
             keeper.fetch_now();
         }
     }
 
     /// Why there is nothing to begin a call with, if so.
-    pub(super) fn lack(&self, now: Instant) -> Option<AccountStatus> {
+    pub(in crate::verify) fn lack(&self, now: Instant) -> Option<AccountStatus> {
         self.keeper()?.lack(now)
     }
 
     /// How the fetched credential stands; nothing if the configuration has it.
-    pub(super) fn status(&self) -> Option<CredentialStatus> {
+    pub(in crate::verify) fn status(&self) -> Option<CredentialStatus> {
         self.keeper().map(|keeper| keeper.status())
     }
 
@@ -279,20 +212,33 @@ impl Keys {
 mod tests {
     use super::*;
     use crate::domain::personal::Secret;
+    use crate::providers::{Issued, Scheme};
+
+    static BEARER: Scheme = Scheme {
+        name: "test-bearer",
+        title: "",
+        fields: &[],
+        is_bearer: true,
+        issued: Issued { list: "", id: "", noun: "", id_label: "", secret_label: "", tells_end: false },
+    };
 
     fn code(text: &str) -> Credential {
-        Credential::AppCode(Secret::new(text))
+        Credential::bearer(&BEARER, Secret::new(text))
     }
 
-    fn keys(current: &str, next: Option<&str>) -> Keys {
-        Keys::new(Arc::from("p"), given(current, next), &Metrics::register(&prometheus::Registry::new()).unwrap())
+    fn keys(current: &str, next: Option<&str>) -> CredentialStore {
+        CredentialStore::new(
+            Arc::from("p"),
+            given(current, next),
+            &Metrics::register(&prometheus::Registry::new()).unwrap(),
+        )
     }
 
     fn given(current: &str, next: Option<&str>) -> Given {
         Given::Pair { current: code(current), next: next.map(code) }
     }
 
-    fn held(keys: &Keys) -> Arc<Held> {
+    fn held(keys: &CredentialStore) -> Arc<Held> {
         keys.in_use.load().unwrap()
     }
 

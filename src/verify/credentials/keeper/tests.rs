@@ -13,8 +13,9 @@ use crate::domain::outcome::Fault;
 use crate::domain::outcome::Outcome;
 use crate::domain::personal::Secret;
 use crate::providers::Credential;
+use crate::providers::alibaba::schemes::ACCESS_KEY;
 use crate::providers::source::{Step, Trouble};
-use crate::verify::keys::{Given, Keys, is_about_the_key};
+use crate::verify::credentials::store::{CredentialStore, Given, is_about_the_key};
 use crate::verify::metrics::Metrics;
 use crate::verify::outbound::client::{Clients, Outbound};
 use crate::verify::outbound::dns::{Names, System};
@@ -57,7 +58,7 @@ impl Source for Script {
             Answer::Same(minutes) => ("same".to_owned(), Some(start() + SignedDuration::from_mins(minutes))),
             Answer::Keys(minutes) => (n.to_string(), Some(self.clock.now() + SignedDuration::from_mins(minutes))),
         };
-        let credential = Credential::AccessKey { id, secret: Secret::new("s"), security_token: None };
+        let credential = Credential::new(&ACCESS_KEY, id, Secret::new("s"));
         Step::Done(Granted { credential, ends, from: "script" })
     }
 
@@ -71,7 +72,7 @@ fn start() -> Timestamp {
 }
 
 struct Scene {
-    keys: Keys,
+    keys: CredentialStore,
     source: Arc<Script>,
     fetcher: Arc<Fetcher>,
     registry: Registry,
@@ -90,7 +91,7 @@ impl Scene {
         let answers = Mutex::new(answers.iter().copied().collect());
         let source = Arc::new(Script { clock, answers, last, asked: AtomicU64::new(0), fingerprint: 0 });
         let given = Given::Fetched { source: source.clone(), fetcher: fetcher.clone() };
-        let keys = Keys::new(Arc::from("p"), given, &Metrics::register(&registry).unwrap());
+        let keys = CredentialStore::new(Arc::from("p"), given, &Metrics::register(&registry).unwrap());
         Self { keys, source, fetcher, registry }
     }
 
@@ -118,8 +119,7 @@ impl Scene {
 }
 
 fn id(held: &Held) -> String {
-    let Credential::AccessKey { id, .. } = &held.credential else { panic!("no AccessKey") };
-    id.clone()
+    held.credential.id().to_owned()
 }
 
 async fn minutes(minutes: u64) {

@@ -16,8 +16,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::fetch::Fetcher;
-use super::{Held, InUse};
+use super::fetcher::Fetcher;
+use super::in_use::{Held, InUse};
 use crate::domain::clock::Clock;
 use crate::domain::outcome::Reason;
 use crate::providers::source::{Granted, Miss, Source};

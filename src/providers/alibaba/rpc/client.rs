@@ -1,0 +1,114 @@
+//! Requests to the gateway, signed V1 or V3.
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue};
+use http::{Request, Response};
+
+use super::action::{Action, FORM, Placement, X_ACS_ACCESSKEY_ID, X_ACS_ACTION, X_ACS_SECURITY_TOKEN, X_ACS_VERSION};
+use super::reply;
+use crate::domain::outcome::Fault;
+use crate::domain::personal::Secret;
+use crate::domain::verdict::Finding;
+use crate::providers::alibaba::schemes::ACCESS_KEY;
+use crate::providers::alibaba::{acs3, rpc_v1, seal};
+use crate::providers::codec::form;
+use crate::providers::{Credential, EncodeError, Endpoint, Pair, Protocol, Stamp};
+
+/// How requests are signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Signature {
+    V1,
+    V3,
+}
+
+/// Asks with one action.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) action: &'static Action,
+    pub(super) signature: Signature,
+}
+
+impl Protocol for Client {
+    fn encode_request(
+        &self,
+        pair: Pair<'_>,
+        endpoint: &Endpoint,
+        credential: &Credential,
+        stamp: &Stamp,
+    ) -> Result<Request<Bytes>, EncodeError> {
+        let key = credential.of(&ACCESS_KEY).ok_or(EncodeError::ForeignCredential)?;
+        let mut parameters = vec![("IdentifyNum", pair.id_number), ("UserName", pair.name)];
+        parameters.extend(self.action.fixed);
+        match self.signature {
+            Signature::V1 => self.request_v1(parameters, endpoint, key, stamp),
+            Signature::V3 => self.request_v3(parameters, endpoint, key, stamp),
+        }
+    }
+
+    fn decode_response(&self, _pair: Pair<'_>, response: &Response<Bytes>) -> Result<Finding, Fault> {
+        reply::decode(self.action, response)
+    }
+}
+
+impl Client {
+    fn request_v1(
+        &self,
+        business: Vec<(&str, &str)>,
+        endpoint: &Endpoint,
+        key: &Credential,
+        stamp: &Stamp,
+    ) -> Result<Request<Bytes>, EncodeError> {
+        let time = seal::time_stamp(stamp.now);
+        let mut parameters: Vec<(&str, &str)> = business;
+        parameters.extend([
+            ("AccessKeyId", key.id()),
+            ("Action", self.action.name),
+            ("Format", "JSON"),
+            ("SignatureMethod", "HMAC-SHA1"),
+            ("SignatureNonce", &stamp.nonce),
+            ("SignatureVersion", "1.0"),
+            ("Timestamp", &time),
+            ("Version", self.action.version),
+        ]);
+        parameters.extend(key.token().map(Secret::expose).map(|token| ("SecurityToken", token)));
+        let signature = rpc_v1::sign("POST", &parameters, key.secret());
+        parameters.push((rpc_v1::SIGNATURE, &signature));
+        self.request(parameters, endpoint)
+    }
+
+    fn request_v3(
+        &self,
+        business: Vec<(&str, &str)>,
+        endpoint: &Endpoint,
+        key: &Credential,
+        stamp: &Stamp,
+    ) -> Result<Request<Bytes>, EncodeError> {
+        let mut request = self.request(business, endpoint)?;
+        let headers = request.headers_mut();
+        headers.insert(X_ACS_ACTION, HeaderValue::from_static(self.action.name));
+        headers.insert(X_ACS_VERSION, HeaderValue::from_static(self.action.version));
+        headers.insert(acs3::DATE, HeaderValue::try_from(seal::time_stamp(stamp.now))?);
+        headers.insert(acs3::NONCE, HeaderValue::from_str(&stamp.nonce)?);
+        if let Some(token) = key.token().map(Secret::expose) {
+            let mut token = HeaderValue::from_str(token)?;
+            token.set_sensitive(true);
+            headers.insert(X_ACS_SECURITY_TOKEN, token);
+            headers.insert(X_ACS_ACCESSKEY_ID, HeaderValue::from_str(key.id())?);
+        }
+        acs3::sign(&mut request, key.id(), key.secret())?;
+        Ok(request)
+    }
+
+    /// The request before V3 signs it, or after V1 did.
+    fn request(&self, mut parameters: Vec<(&str, &str)>, endpoint: &Endpoint) -> Result<Request<Bytes>, EncodeError> {
+        parameters.sort_unstable();
+        let encoded = form::encode_pairs(parameters);
+        // The host is set here and not by the HTTP client, because it is signed as written.
+        let request =
+            Request::post(endpoint.uri("/")?).header(HOST, endpoint.authority()).header(ACCEPT, "application/json");
+        Ok(match self.action.place {
+            Placement::Form => request.header(CONTENT_TYPE, FORM).body(Bytes::from(encoded))?,
+            Placement::Query => request.uri(endpoint.uri(&format!("/?{encoded}"))?).body(Bytes::new())?,
+        })
+    }
+}

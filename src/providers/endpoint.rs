@@ -1,0 +1,102 @@
+//! Where a provider is reached.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use super::encode_error::EncodeError;
+
+/// Where a provider is reached: `https://host[:port]`, or plain `http` on loopback.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    scheme: http::uri::Scheme,
+    authority: http::uri::Authority,
+}
+
+impl Endpoint {
+    /// Reads `https://host[:port]`.
+    ///
+    /// # Errors
+    /// A sentence that says what to write instead.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let uri: http::Uri = text.parse().map_err(|_| "is not a URL; write \"https://host\"".to_owned())?;
+        let (Some(scheme), Some(authority)) = (uri.scheme().cloned(), uri.authority().cloned()) else {
+            return Err("needs a scheme and a host; write \"https://host\"".to_owned());
+        };
+        if !matches!(uri.path(), "" | "/") || uri.query().is_some() || authority.as_str().contains('@') {
+            return Err("must be scheme and host only; the driver knows the path".to_owned());
+        }
+        let endpoint = Self { scheme, authority };
+        match endpoint.scheme.as_str() {
+            "https" => Ok(endpoint),
+            "http" if endpoint.is_loopback() => Ok(endpoint),
+            "http" => Err("is plain http, which is for loopback addresses only; write \"https://…\"".to_owned()),
+            _ => Err("must begin with https://".to_owned()),
+        }
+    }
+
+    /// A link-local service of a cloud's machines, which has no TLS: a metadata service. The configuration cannot write one.
+    pub(super) fn link_local(host: &'static str) -> Self {
+        Self { scheme: http::uri::Scheme::HTTP, authority: http::uri::Authority::from_static(host) }
+    }
+
+    /// Host, and port if it is not the default one: the `Host` header, and the label in metrics.
+    pub fn authority(&self) -> &str {
+        self.authority.as_str()
+    }
+
+    /// Whether what is sent there is encrypted.
+    pub fn is_https(&self) -> bool {
+        self.scheme == http::uri::Scheme::HTTPS
+    }
+
+    /// Whether it names this machine.
+    pub fn is_loopback(&self) -> bool {
+        self.authority.host().eq_ignore_ascii_case("localhost") || self.address().is_some_and(|ip| ip.is_loopback())
+    }
+
+    /// Its address, where that is written down instead of a name.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.authority.host().trim_matches(['[', ']']).parse().ok()
+    }
+
+    /// Whether it is asked over TLS.
+    pub fn is_encrypted(&self) -> bool {
+        self.scheme == http::uri::Scheme::HTTPS
+    }
+
+    /// The absolute URI of `path_and_query` at this endpoint.
+    ///
+    /// # Errors
+    /// When `path_and_query` is not one; the codecs percent-encode, so that is a bug of theirs.
+    pub fn uri(&self, path_and_query: &str) -> Result<http::Uri, EncodeError> {
+        let uri = http::Uri::builder()
+            .scheme(self.scheme.clone())
+            .authority(self.authority.clone())
+            .path_and_query(path_and_query)
+            .build()?;
+        Ok(uri)
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.authority)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_is_for_loopback_only() {
+        for good in ["https://cloudauth.aliyuncs.com", "http://127.0.0.1:8080", "http://localhost:1/", "http://[::1]:1"]
+        {
+            assert!(Endpoint::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["http://10.0.0.1", "ftp://127.0.0.1", "cloudauth.aliyuncs.com", "https://h/path", "https://u@h", ""]
+        {
+            assert!(Endpoint::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

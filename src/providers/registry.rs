@@ -1,0 +1,53 @@
+//! The one list of drivers, and what is found by going through it.
+
+use bytes::Bytes;
+use http::Request;
+
+use super::credential::Scheme;
+use super::dialect::Addressed;
+use super::driver::Driver;
+use super::temporary::Place;
+
+/// Every driver, in the order in which a sandbox asks them.
+pub static DRIVERS: &[&Driver] =
+    &[&super::aliyun::DRIVER, &super::aliyun_intl::DRIVER, &super::muzhiyun::DRIVER, &super::yunyi::DRIVER];
+
+/// The driver of that name, as the configuration's `driver = "…"` gives it.
+pub fn driver(name: &str) -> Option<&'static Driver> {
+    DRIVERS.iter().copied().find(|driver| driver.name == name)
+}
+
+/// Every scheme of every driver, each once.
+pub fn schemes() -> Vec<&'static Scheme> {
+    let mut all: Vec<&'static Scheme> = Vec::new();
+    for &scheme in DRIVERS.iter().flat_map(|driver| driver.schemes) {
+        if !all.contains(&scheme) {
+            all.push(scheme);
+        }
+    }
+    all
+}
+
+/// Every place that hands out temporary credentials, each once.
+pub fn temporary_places() -> Vec<&'static Place> {
+    let mut all: Vec<&'static Place> = Vec::new();
+    for &place in DRIVERS.iter().flat_map(|driver| driver.places) {
+        if !all.iter().any(|known| known.name == place.name) {
+            all.push(place);
+        }
+    }
+    all
+}
+
+/// The driver that `request` is most surely meant for, the first of equals; `None` if there is no sign of any.
+pub fn addressee(request: &Request<Bytes>) -> Option<&'static Driver> {
+    let mut surest = (Addressed::No, None);
+    for &driver in DRIVERS {
+        let Some(dialect) = &driver.dialect else { continue };
+        let sure = (dialect.addressed)(request);
+        if sure > surest.0 {
+            surest = (sure, Some(driver));
+        }
+    }
+    surest.1
+}

@@ -1,0 +1,69 @@
+//! The keys issued to callers, as the codec looks them up, and the one that a request was authenticated with.
+
+use std::cell::Cell;
+
+use jiff::Timestamp;
+
+use super::Config;
+use super::nonces::Nonces;
+use crate::providers::{Credential, CredentialStore, Presented, Taken};
+use crate::server::auth::issued_keys::{Holder, IssuedKeys};
+
+/// The keys of callers, for one request.
+#[derive(Debug)]
+pub(super) struct CallerKeys<'a> {
+    keys: &'a IssuedKeys,
+    nonces: &'a Nonces,
+    config: Config,
+    now: Timestamp,
+    proven: Cell<Option<&'a Holder>>,
+}
+
+impl<'a> CallerKeys<'a> {
+    pub(super) fn new(keys: &'a IssuedKeys, nonces: &'a Nonces, config: Config, now: Timestamp) -> Self {
+        Self { keys, nonces, config, now, proven: Cell::new(None) }
+    }
+
+    /// The key that the request was authenticated with. Nothing else the codec returns is proof of that: it may refuse an
+    /// authenticated request, and answer one whose key it has not looked up.
+    pub(super) fn proven(&self) -> Option<&'a Holder> {
+        self.proven.get()
+    }
+
+    /// The key that is presented; `None` if it has ended, unless the protocol has a code for that.
+    fn presented(&self, presented: Presented<'_>) -> Option<&'a Holder> {
+        let holder = self.keys.holder(presented)?;
+        (presented.scheme().issued.tells_end || !holder.has_ended(self.now)).then_some(holder)
+    }
+}
+
+impl CredentialStore for CallerKeys<'_> {
+    fn find(&self, presented: Presented<'_>) -> Option<&Credential> {
+        let holder = self.presented(presented)?;
+        if presented.scheme().is_bearer {
+            self.proven.set(Some(holder));
+        }
+        Some(&holder.credential)
+    }
+
+    fn has_ended(&self, presented: Presented<'_>) -> bool {
+        self.presented(presented).is_some_and(|holder| holder.has_ended(self.now))
+    }
+
+    fn authenticated(&self, presented: Presented<'_>) {
+        self.proven.set(self.presented(presented));
+    }
+
+    fn take_nonce(&self, presented: Presented<'_>, nonce: &str, until: Timestamp) -> Taken {
+        let Some(holder) = self.presented(presented) else { return Taken::Seen };
+        let taken = self.nonces.take(&holder.id, nonce, until, self.now, self.config.nonces_per_key);
+        if taken == Taken::New {
+            self.proven.set(Some(holder));
+        }
+        taken
+    }
+
+    fn takes_secrets_from_url(&self) -> bool {
+        self.config.appcode_in_query
+    }
+}

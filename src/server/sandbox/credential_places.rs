@@ -1,0 +1,268 @@
+//! The places that hand out temporary credentials, on loopback sockets, as the drivers declare them. Every simulator that
+//! was given a permanent credential of the same scheme accepts what is handed out here.
+//!
+//! Invariants: signatures and tokens are checked as the vendor does, whatever fault is set; no credential is handed out
+//! twice. To add a fault: a variant of [`Trouble`] or [`Lie`], an arm where it is answered.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use std::{fmt, io};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use serde::Deserialize;
+use tokio::time::sleep;
+
+use super::mock_listener::{Cut, Host, MockListener};
+use super::simulator::{Scenario, Simulator};
+use crate::domain::personal::Secret;
+use crate::providers::source::Granted;
+use crate::providers::temporary::{Lender, Place};
+use crate::providers::{Credential, CredentialStore, Presented, Stamp, temporary_places};
+
+/// The longest request body in bytes.
+const MAX_REQUEST: usize = 64 * 1024;
+
+/// What goes wrong at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trouble {
+    /// A closed port.
+    Down,
+    /// No answer.
+    Hang,
+    /// Another status.
+    Status(u16),
+    /// A wrong document.
+    Lie(Lie),
+    /// No session token is handed out, as by a metadata service that knows version 1 only.
+    NoTokens,
+}
+
+/// How a document is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lie {
+    /// It is cut off.
+    Garbage,
+    /// It says no.
+    NotSuccess,
+    /// It has no secret.
+    MissingField,
+    /// Its credential has ended.
+    Ended,
+}
+
+/// The places, their faults, and what they have handed out.
+pub struct CredentialPlaces {
+    places: Vec<&'static Place>,
+    doors: Vec<MockListener>,
+    simulators: Arc<[Arc<Simulator>]>,
+    scenario: Arc<Scenario>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lifetime: Option<Duration>,
+    troubles: BTreeMap<&'static str, Trouble>,
+    requests: BTreeMap<&'static str, u64>,
+    issued: u64,
+    sessions: Vec<Secret>,
+    secrets: Vec<Secret>,
+}
+
+impl CredentialPlaces {
+    pub(super) fn bind(simulators: Arc<[Arc<Simulator>]>, scenario: Arc<Scenario>) -> io::Result<Self> {
+        let places = temporary_places();
+        let doors = places.iter().map(|_| MockListener::bind()).collect::<io::Result<_>>()?;
+        Ok(Self { places, doors, simulators, scenario, state: Mutex::default() })
+    }
+
+    /// All of them.
+    pub fn places(&self) -> &[&'static Place] {
+        &self.places
+    }
+
+    /// Where a place listens.
+    ///
+    /// # Errors
+    /// When no driver declares a place of that name.
+    pub fn address(&self, place: &str) -> io::Result<SocketAddr> {
+        Ok(self.find(place)?.1.addr())
+    }
+
+    /// Lets something go wrong at a place, or nothing.
+    ///
+    /// # Errors
+    /// When there is no such place, or another process has taken its closed port.
+    pub fn set_trouble(&self, place: &str, trouble: Option<Trouble>) -> io::Result<()> {
+        let (place, mock_listener) = self.find(place)?;
+        match trouble {
+            Some(Trouble::Down) => mock_listener.shut(),
+            _ => mock_listener.open()?,
+        }
+        let mut state = self.state();
+        match trouble {
+            Some(trouble) => state.troubles.insert(place.name, trouble),
+            None => state.troubles.remove(place.name),
+        };
+        Ok(())
+    }
+
+    /// How long credentials live from now on, whatever is asked for; `None` for what is asked for.
+    pub fn set_lifetime(&self, lifetime: Option<Duration>) {
+        self.state().lifetime = lifetime;
+    }
+
+    /// Ends all credentials that were handed out.
+    pub fn end_all(&self) {
+        self.simulators.iter().for_each(|simulator| simulator.end_temporary());
+    }
+
+    /// How many requests a place has read.
+    pub fn requests(&self, place: &str) -> u64 {
+        self.state().requests.get(place).copied().unwrap_or_default()
+    }
+
+    /// How many credentials were handed out.
+    pub fn issued(&self) -> u64 {
+        self.state().issued
+    }
+
+    /// Every secret that was handed out, for tests that look for them where they must not be.
+    pub fn secrets(&self) -> Vec<Secret> {
+        self.state().secrets.clone()
+    }
+
+    fn find(&self, name: &str) -> io::Result<(&'static Place, &MockListener)> {
+        let mut all = self.places.iter().copied().zip(&self.doors);
+        all.find(|(place, _)| place.name == name).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One place while it answers one request.
+struct Counter<'a> {
+    of: &'a CredentialPlaces,
+    place: &'static Place,
+    trouble: Option<Trouble>,
+}
+
+impl Lender for Counter<'_> {
+    fn keys(&self) -> &dyn CredentialStore {
+        self.of
+    }
+
+    fn lend(&self, lifetime: Duration) -> Granted {
+        let Scenario { clock, ids, .. } = &*self.of.scenario;
+        let (now, unique) = (clock.now(), || ids.nonce().simple().to_string());
+        let (secret, token) = (format!("sandboxTemporary{}", unique()), format!("CAIS+sandbox/{}==", unique()));
+        let [secret, token] = [secret, token].map(Secret::new);
+        let lifetime = {
+            let mut state = self.of.state();
+            state.issued += 1;
+            state.secrets.extend([secret.clone(), token.clone()]);
+            state.lifetime.unwrap_or(lifetime)
+        };
+        let id = format!("{}sandbox{}", self.place.id_prefix, unique());
+        let credential = Credential::new(self.place.scheme, id, secret).with_token(Some(token));
+        let has_ended = self.trouble == Some(Trouble::Lie(Lie::Ended));
+        let ends = if has_ended { now } else { now.saturating_add(lifetime).unwrap_or(now) };
+        for simulator in self.of.simulators.iter() {
+            if simulator.spec().credential.scheme() == self.place.scheme {
+                simulator.admit(credential.clone(), ends);
+            }
+        }
+        Granted { credential, ends: Some(ends), from: "sandbox" }
+    }
+
+    fn session(&self) -> Option<String> {
+        if self.trouble == Some(Trouble::NoTokens) {
+            return None;
+        }
+        let token = self.of.scenario.ids.nonce().simple().to_string();
+        let mut state = self.of.state();
+        state.sessions.push(Secret::new(token.as_str()));
+        state.secrets.push(Secret::new(token.as_str()));
+        Some(token)
+    }
+
+    fn knows_session(&self, token: &[u8]) -> bool {
+        self.of.state().sessions.iter().any(|session| session.matches(token))
+    }
+}
+
+impl CredentialStore for CredentialPlaces {
+    /// A role is lent to the sandbox's own permanent credentials.
+    fn find(&self, presented: Presented<'_>) -> Option<&Credential> {
+        self.simulators.iter().find_map(|simulator| simulator.spec().credential.find(presented))
+    }
+}
+
+impl Host for CredentialPlaces {
+    fn doors(&self) -> &[MockListener] {
+        &self.doors
+    }
+
+    async fn answer(&self, mock_listener: usize, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
+        let place = self.places.get(mock_listener).copied().ok_or(Cut::Close)?;
+        let (parts, body) = request.into_parts();
+        let body = Limited::new(body, MAX_REQUEST).collect().await.map_err(|_| Cut::Close)?.to_bytes();
+        let request = Request::from_parts(parts, body);
+        let trouble = {
+            let mut state = self.state();
+            *state.requests.entry(place.name).or_default() += 1;
+            state.troubles.get(place.name).copied()
+        };
+        match trouble {
+            Some(Trouble::Down) => return Err(Cut::Reset),
+            Some(Trouble::Hang) => {
+                sleep(Duration::from_hours(1)).await;
+                return Err(Cut::Close);
+            }
+            Some(Trouble::Status(code)) => return Ok(status(code).map(Body::from)),
+            Some(Trouble::Lie(_) | Trouble::NoTokens) | None => {}
+        }
+        let stamp = Stamp { now: self.scenario.clock.now(), nonce: self.scenario.ids.nonce().to_string() };
+        let right = (place.answer)(&request, &Counter { of: self, place, trouble }, &stamp);
+        Ok(corrupted(right, place, trouble).map(Body::from))
+    }
+}
+
+impl fmt::Debug for CredentialPlaces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CredentialPlaces").field("doors", &self.doors).finish_non_exhaustive()
+    }
+}
+
+/// The right answer, made wrong.
+fn corrupted(right: Response<Bytes>, place: &Place, trouble: Option<Trouble>) -> Response<Bytes> {
+    let Some(Trouble::Lie(lie)) = trouble else { return right };
+    // Only a document with a credential can be wrong about it.
+    if !String::from_utf8_lossy(right.body()).contains(place.secret_member) {
+        return right;
+    }
+    right.map(|body| match lie {
+        Lie::Ended => body,
+        Lie::Garbage => body.slice(..body.len() / 2),
+        Lie::NotSuccess => Bytes::from_static(place.says_no.as_bytes()),
+        Lie::MissingField => String::from_utf8_lossy(&body).replace(place.secret_member, "Unknown").into(),
+    })
+}
+
+fn status(code: u16) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from_static(b"sandbox"));
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}

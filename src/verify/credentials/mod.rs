@@ -1,0 +1,9 @@
+//! The credentials that a provider's calls are signed with: given by the configuration, or fetched and kept fresh.
+
+mod fetcher;
+mod in_use;
+mod keeper;
+mod store;
+
+pub(super) use self::fetcher::Fetcher;
+pub(super) use self::store::{CredentialStore, Given, is_about_the_key};
