@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::{Difference, Files, Found, Mistake, Mistakes, Sections, Settings, Sources};
 use super::memory;
+use super::snapshot::{snapshot, warn_of_expiry};
 use crate::server::listener::TlsSwitch;
 use crate::server::reload::{Asked, Outcome, Reloaded};
 use crate::server::snapshot::Switch;
@@ -196,12 +197,12 @@ impl Prepared {
         let certificates = [settings.tls.take(), settings.admin_tls.take()];
         for ((section, listener), tls) in at_work.tls.iter().zip(certificates) {
             if let (Some(listener), Some(tls)) = (listener, tls) {
-                super::warn_of_expiry(section, &tls, at_work.deps.clock.now());
+                warn_of_expiry(section, &tls, at_work.deps.clock.now());
                 listener.replace(tls);
             }
         }
         live.take_over(&settings.verify, &before.live);
-        at_work.switch.replace(super::snapshot(live, settings, Some(&before.clients)));
+        at_work.switch.replace(snapshot(live, settings, Some(&before.clients)));
     }
 }
 

@@ -17,6 +17,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_t
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 
+use crate::app::commands::output::say;
 use crate::app::config::Sources;
 
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -39,7 +40,7 @@ pub(super) fn run(sources: &Sources) -> anyhow::Result<ExitCode> {
         false => format!("no answer from {url}"),
     })?;
     anyhow::ensure!(answer.starts_with("HTTP/1.1 200 "), "{url} does not answer 200");
-    super::say("alive");
+    say("alive");
     Ok(ExitCode::SUCCESS)
 }
 

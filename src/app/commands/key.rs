@@ -16,6 +16,7 @@ use jiff::civil::Date;
 use jiff::tz::Offset;
 use sha2::{Digest, Sha256};
 
+use crate::app::commands::output::say;
 use crate::providers::{Issued, Scheme, schemes};
 use crate::server::auth::key_config::KEY_PREFIX;
 use crate::server::records::receipt::keys::Pair;
@@ -72,7 +73,7 @@ pub(super) fn run(command: &Command) -> anyhow::Result<ExitCode> {
     let section = if operator.is_some() { "operators" } else { "clients" };
     let expires = expires.map(|end| format!(", expires = \"{end}\"")).unwrap_or_default();
     let scheme = schemes().into_iter().find(|scheme| scheme.name == kind);
-    super::say(&match scheme {
+    say(&match scheme {
         None => {
             let holder = if operator.is_some() { "operator" } else { "caller" };
             by_its_hash(("The key", holder), section, name, "keys", &expires)?
@@ -129,7 +130,7 @@ fn new_receipts_key(file: &Path) -> anyhow::Result<ExitCode> {
         written.with_context(|| format!("{} cannot be written", path.display()))?;
     }
     let (file, public_file) = (file.display(), public_file.display());
-    super::say(&format!(
+    say(&format!(
         "The private half is in {file}, for idgate alone; the public half in {public_file}, which has to be kept as long as \
          receipts are to be verified.\n\nThe lines for the configuration. A key before this one goes on being published by \
          what is in [ ]:\n\n  [receipts]\n  key = {{ file = \"{file}\" }}\n  \

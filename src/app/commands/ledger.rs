@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 
 use super::serve;
+use crate::app::commands::output::{remark, say};
 use crate::app::config::Sources;
 use crate::storage::ledger::{Answer, Attempt, Broken, Call, Claim, Entry, Forgotten, Reader, Subject, left_behind};
 
@@ -105,9 +106,7 @@ impl Of {
         };
         for spool in left_behind(&file, folder.as_deref()).await {
             let spool = spool.display();
-            super::remark(&format!(
-                "the last entries are in {spool} and not here; the next start of idgate moves them"
-            ));
+            remark(&format!("the last entries are in {spool} and not here; the next start of idgate moves them"));
         }
         let opened = Reader::open(&file).await;
         opened.map_err(|error| anyhow::anyhow!("{}: {}", file.display(), error))
@@ -130,7 +129,7 @@ async fn verify(reader: &Reader, expected: Option<&(i64, String)>) -> anyhow::Re
                 number => format!("; up to number {number} retention has removed them"),
             };
             let (entries, last, seal) = (checked.entries, checked.last, checked.seal);
-            super::say(&format!("sound: {entries} entries{removed}\nkeep this, for --expect: {last}={seal}"));
+            say(&format!("sound: {entries} entries{removed}\nkeep this, for --expect: {last}={seal}"));
             Ok(ExitCode::SUCCESS)
         }
         Err(broken) => {
@@ -141,7 +140,7 @@ async fn verify(reader: &Reader, expected: Option<&(i64, String)>) -> anyhow::Re
                 }
                 _ => "keep a copy of the file: it is evidence. Compare it with a backup by `idgate ledger export`",
             };
-            super::say(&format!("NOT sound: {broken}\n{what_to_do}"));
+            say(&format!("NOT sound: {broken}\n{what_to_do}"));
             Ok(ExitCode::FAILURE)
         }
     }

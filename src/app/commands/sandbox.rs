@@ -11,6 +11,7 @@ use clap::ValueEnum;
 use tokio_util::sync::CancellationToken;
 
 use super::serve;
+use crate::app::commands::output::say;
 use crate::app::config::{Found, Profile, Settings, Sources};
 use crate::app::simulated::{self, ENDPOINTS};
 use crate::app::{Gateway, World, lifecycle, telemetry};
@@ -102,7 +103,7 @@ pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
             keys: [!settings.clients.is_empty(), !settings.operators.is_empty()],
         };
         let gateway = serve::bind(settings, world).await?.reloading(sources, files);
-        super::say(&welcome(&gateway, &shape));
+        say(&welcome(&gateway, &shape));
         let done = serve::finish(gateway, signal).await;
         stop.cancel();
         sandbox.closed().await;

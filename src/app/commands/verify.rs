@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use super::serve;
+use crate::app::commands::output::say;
 use crate::app::config::Sources;
 use crate::app::{Gateway, World, memory, telemetry};
 use crate::domain::personal::Personal;
@@ -36,11 +37,11 @@ pub(super) fn run(sources: &Sources, args: &Args) -> anyhow::Result<ExitCode> {
         gateway.api().ledger.close().await;
         match answer {
             Ok(reply) => {
-                super::say(&serde_json::to_string_pretty(&reply)?);
+                say(&serde_json::to_string_pretty(&reply)?);
                 Ok(ExitCode::SUCCESS)
             }
             Err(problem) => {
-                super::say(&serde_json::to_string_pretty(&problem)?);
+                say(&serde_json::to_string_pretty(&problem)?);
                 Ok(ExitCode::FAILURE)
             }
         }

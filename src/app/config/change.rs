@@ -8,7 +8,7 @@ use std::fmt;
 use config::{Value, ValueKind};
 use sha2::{Digest, Sha256};
 
-use super::Tree;
+use super::draft::Tree;
 use crate::domain::personal::Secret;
 
 /// The sections whose parts are named by the operator; each part is told apart.
@@ -154,7 +154,8 @@ fn feed(hash: &mut Sha256, value: &Value) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Files, Layer, Sources};
+    use super::super::reader::Layer;
+    use super::super::{Files, Sources};
     use super::*;
 
     fn sections(toml: &str, secret: &str) -> Sections {

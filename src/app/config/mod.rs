@@ -1,258 +1,29 @@
 //! The configuration: layers, then sections, then all mistakes at once.
 //!
-//! Layers, each over the one before: the embedded `config/default.toml` (which documents every key), a file, the
-//! environment. Invariants: unknown keys are refused; every mistake is reported with its key and what to write; no
-//! secret is ever part of a message; this is the only place that reads the environment. To add a key: the field in its
-//! module's `Config`, the line in `default.toml`, a check in `validate` if there is something to check.
-
-use std::collections::BTreeMap;
-use std::fmt;
-use std::path::{Path, PathBuf};
-
-use config::{Environment, File, FileFormat, Value};
-use zeroize::Zeroizing;
-
-use crate::domain::personal::Secret;
+//! `reader` merges the layers (the embedded `config/default.toml`, which documents every key, then a file, then the
+//! environment) into a `draft`. `sections` take out what only they understand, `deserialize` turns the rest into `raw`
+//! sections, and `settings` checks them together.
+//!
+//! Unknown keys are refused; every mistake is reported with its key and what to write; no secret is ever part of a message;
+//! only this module reads the environment. To add a key: the field in its module's `Config`, the line in `default.toml`, and
+//! a check in `validate` if there is something to check.
 
 mod change;
-mod checks;
+mod deserialize;
+mod draft;
 mod files;
-mod issued;
-mod money;
-mod name;
-mod outbound;
+mod mistakes;
 mod production;
 mod profile;
-mod provider;
-mod receipts;
-mod repair;
-mod secret;
+mod raw;
+mod reader;
 mod sections;
-mod tls;
+mod settings;
 
 pub use change::{Difference, Sections};
 pub use files::Files;
+pub use mistakes::{Mistake, Mistakes};
 pub use profile::Profile;
-pub use sections::{Format, Log, Rules, Server, Settings};
-
-/// Files that change under every look are somebody's mistake; what was read last is used, or refused.
-const MOST_READS: usize = 3;
-
-/// The embedded defaults.
-pub const DEFAULT: &str = include_str!("../../../config/default.toml");
-
-/// Where a configuration comes from.
-#[derive(Debug, Clone, Default)]
-pub struct Sources {
-    /// A file in TOML over the defaults.
-    pub file: Option<PathBuf>,
-    /// TOML over the file: what a command or a test adds, the last one on top.
-    pub overlays: Vec<String>,
-    /// The environment.
-    pub environment: BTreeMap<String, String>,
-}
-
-/// One mistake.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistake {
-    /// The key, such as `providers.aliyun.endpoints[0]`; empty for the whole.
-    pub key: String,
-    /// What is wrong and what to write.
-    pub problem: String,
-}
-
-/// All mistakes of a configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistakes(pub Vec<Mistake>);
-
-type Tree = config::Map<String, Value>;
-
-/// What was read, with the secrets taken out of the tree.
-struct Read {
-    tree: Tree,
-    secrets: BTreeMap<String, Secret>,
-    files: Files,
-    mistakes: Vec<Mistake>,
-}
-
-/// A configuration as it was found: good or not, and the files that decide.
-#[derive(Debug)]
-pub struct Found {
-    /// The files that were read.
-    pub files: Files,
-    /// The settings, or all mistakes.
-    pub settings: Result<Settings, Mistakes>,
-}
-
-impl Sources {
-    /// The file of `--config` or `IDGATE_CONFIG`, and the process's environment.
-    pub fn of_process(file: Option<PathBuf>) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
-        let environment: BTreeMap<_, _> = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
-        let file = file.or_else(|| environment.get("IDGATE_CONFIG").map(PathBuf::from));
-        Self { file, overlays: Vec::new(), environment }
-    }
-
-    /// Only this TOML, over the defaults: no file, no environment.
-    pub fn text(overlay: impl Into<String>) -> Self {
-        Self::default().over(overlay)
-    }
-
-    /// The same with more TOML on top.
-    #[must_use]
-    pub fn over(mut self, overlay: impl Into<String>) -> Self {
-        self.overlays.push(overlay.into());
-        self
-    }
-
-    /// The same with one more variable of the environment, or another value for it.
-    #[must_use]
-    pub fn with_variable(mut self, name: &str, value: impl fmt::Display) -> Self {
-        self.environment.insert(name.to_owned(), value.to_string());
-        self
-    }
-
-    /// Reads, checks and builds everything that can be checked without binding or calling anything.
-    ///
-    /// # Errors
-    /// All mistakes at once.
-    pub fn load(&self) -> Result<Settings, Mistakes> {
-        self.find().settings
-    }
-
-    /// The same, with the files that were read, also when there are mistakes.
-    pub fn find(&self) -> Found {
-        let mut found = self.find_once();
-        // Two files of one secret that are replaced while they are read may not belong together.
-        for _ in 0..MOST_READS {
-            if found.files.again() == found.files {
-                break;
-            }
-            found = self.find_once();
-        }
-        found
-    }
-
-    fn find_once(&self) -> Found {
-        let mut files = Files::default();
-        let layers = self.layers(Layer::Defaults, &mut files);
-        match layers.and_then(|defaults| Ok((defaults, self.layers(Layer::All, &mut files)?))) {
-            Err(mistakes) => Found { files, settings: Err(mistakes) },
-            Ok((defaults, tree)) => {
-                let mut read = Read { tree, secrets: BTreeMap::new(), files, mistakes: Vec::new() };
-                let settings = self.settings(&defaults, &mut read);
-                let strict = settings.iter().filter(|settings| settings.profile == Profile::Production);
-                read.mistakes.extend(strict.flat_map(production::mistakes));
-                // By key, because the order in which they are found is no order.
-                read.mistakes.sort_by(|one, other| one.key.cmp(&other.key));
-                let settings = settings.filter(|_| read.mistakes.is_empty());
-                Found { files: read.files, settings: settings.ok_or(Mistakes(read.mistakes)) }
-            }
-        }
-    }
-
-    fn settings(&self, defaults: &Tree, read: &mut Read) -> Option<Settings> {
-        let profile = Profile::of(&read.tree);
-        secret::take_all(read, profile, &self.environment);
-        let sections = Sections::of(&read.tree, &read.secrets);
-        let driver_settings = provider::split(read, &self.environment);
-        let mut issued = issued::split(read);
-        let mut raw = repair::deserialize(read, defaults)?;
-        for (name, client) in &mut raw.clients {
-            client.issued = issued.remove(name).unwrap_or_default();
-        }
-        sections::finish(raw, driver_settings, sections, read)
-    }
-
-    /// Where the admin listener is and whether it speaks TLS, whatever else the configuration says; for a health check,
-    /// which needs no secret.
-    pub fn admin(&self) -> Option<(std::net::SocketAddr, bool)> {
-        let mut tree = self.layers(Layer::All, &mut Files::default()).ok()?;
-        let server = secret::section(&mut tree, "server")?;
-        let is_tls = secret::section(server, "admin_tls").is_some();
-        let value = server.remove("admin_listen")?;
-        Some((value.into_string().ok()?.parse().ok()?, is_tls))
-    }
-
-    /// Whether a layer names this key, whatever it says; for a sandbox, which gives what is not named.
-    pub fn names(&self, section: &str, key: &str) -> bool {
-        let tree = self.layers(Layer::All, &mut Files::default());
-        tree.is_ok_and(|mut tree| secret::section(&mut tree, section).is_some_and(|table| table.contains_key(key)))
-    }
-
-    fn layers(&self, layer: Layer, files: &mut Files) -> Result<Tree, Mistakes> {
-        let mut builder = config::Config::builder().add_source(File::from_str(DEFAULT, FileFormat::Toml));
-        if layer == Layer::All {
-            if let Some(path) = &self.file {
-                builder = builder.add_source(File::from_str(&read_file(path, files)?, FileFormat::Toml));
-            }
-            for overlay in &self.overlays {
-                builder = builder.add_source(File::from_str(overlay, FileFormat::Toml));
-            }
-            let environment = Environment::with_prefix("IDGATE").prefix_separator("__").separator("__");
-            builder = builder.add_source(environment.source(Some(self.environment.clone().into_iter().collect())));
-        }
-        let built = builder.build().and_then(|config| config::Source::collect(&config));
-        built.map_err(|error| Mistakes(vec![Mistake { key: String::new(), problem: self.unreadable(&error) }]))
-    }
-
-    /// A syntax error's own text quotes the line, which may hold a secret: only its place is told.
-    fn unreadable(&self, error: &config::ConfigError) -> String {
-        let text = error.to_string();
-        let place = text.lines().find_map(|line| line.find(" at line ").and_then(|at| line.get(at..)));
-        let file = self.file.as_ref().map_or_else(|| "the configuration".to_owned(), |path| path.display().to_string());
-        format!("{file} is not valid TOML{}", place.unwrap_or_default())
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Layer {
-    Defaults,
-    All,
-}
-
-fn read_file(path: &Path, files: &mut Files) -> Result<Zeroizing<String>, Mistakes> {
-    files.read_text(path).map_err(|error| {
-        let problem = format!("the file {} cannot be read: {error}", path.display());
-        Mistakes(vec![Mistake { key: "--config".to_owned(), problem }])
-    })
-}
-
-impl Mistakes {
-    /// A single one.
-    pub(super) fn one(key: &str, problem: &str) -> Self {
-        Self(vec![Mistake { key: key.to_owned(), problem: problem.to_owned() }])
-    }
-}
-
-impl Read {
-    fn mistake(&mut self, key: impl Into<String>, problem: impl Into<String>) {
-        self.mistakes.push(Mistake { key: key.into(), problem: problem.into() });
-    }
-
-    /// Adds the mistakes of one section.
-    fn section(&mut self, section: &str, mistakes: impl IntoIterator<Item = (impl fmt::Display, String)>) {
-        for (key, problem) in mistakes {
-            self.mistake(format!("{section}.{key}"), problem);
-        }
-    }
-}
-
-impl fmt::Display for Mistakes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.0.len();
-        writeln!(f, "the configuration has {count} mistake{}:", if count == 1 { "" } else { "s" })?;
-        self.0.iter().try_for_each(|mistake| writeln!(f, "  {mistake}"))
-    }
-}
-
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, problem } = self;
-        if key.is_empty() { f.write_str(problem) } else { write!(f, "{key}: {problem}") }
-    }
-}
-
-impl std::error::Error for Mistakes {}
+pub use raw::{Format, Log, Reload, Rules, Server};
+pub use reader::{DEFAULT, Found, Sources};
+pub use settings::Settings;

@@ -1,8 +1,8 @@
 //! What is for a laptop, and refused by `profile = "production"`: each with its own sentence. (Secrets written down and
 //! secret files that everybody can read are refused where secrets are read, in `secret`.)
 
-use super::Mistake;
-use super::sections::Settings;
+use super::mistakes::Mistake;
+use super::settings::Settings;
 use crate::verify::ProviderConfig;
 
 /// Everything in `settings` that is not for production.

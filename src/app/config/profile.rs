@@ -3,7 +3,7 @@
 use config::ValueKind;
 use serde::Deserialize;
 
-use super::Tree;
+use super::draft::Tree;
 
 /// How strict to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -16,14 +16,17 @@ use jiff::tz::Offset;
 
 use self::matching::Known;
 use self::report::Report;
+use self::span::Span;
 use self::usage::{Form, Row, Usage};
 use super::ledger::{self, bar};
 use super::serve;
+use crate::app::commands::output::{say, tell};
 use crate::app::config::{Mistakes, Sources};
 use crate::storage::ledger::{Call, ReadError, Reader};
 
 mod matching;
 mod report;
+mod span;
 mod usage;
 
 /// It cannot be told whether it balances.
@@ -65,21 +68,12 @@ pub(super) struct Args {
     to: Option<Timestamp>,
 }
 
-/// The time that an export covers, in milliseconds since 1970.
-#[derive(Debug, Clone, Copy)]
-struct Span {
-    /// Every call that lies wholly inside must be there.
-    inside: (i64, i64),
-    /// A call that reaches into this, and is not wholly inside, may be there, or in the export before or after it.
-    around: (i64, i64),
-}
-
 pub(super) fn run(sources: &Sources, args: Args) -> anyhow::Result<ExitCode> {
     let done = serve::block_on(reconcile(sources, args));
     done.or_else(|error| match error.downcast_ref::<Mistakes>() {
         Some(_) => Err(error),
         None => {
-            super::tell(&error);
+            tell(&error);
             Ok(ExitCode::from(UNREADABLE))
         }
     })
@@ -104,7 +98,7 @@ async fn reconcile(sources: &Sources, args: Args) -> anyhow::Result<ExitCode> {
         );
     }
     let report = Report::of(&args.provider, span, &rows, &calls, &matched).without_prices(has_no_prices);
-    super::say(&if args.json { serde_json::to_string_pretty(&report)? } else { report.table() });
+    say(&if args.json { serde_json::to_string_pretty(&report)? } else { report.table() });
     Ok(if report.balances { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Span;
 use super::matching::{Known, Matched};
+use super::span::Span;
 use super::usage::Row;
 
 /// So many lines of each class are shown to people.

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use config::{Value, ValueKind};
 
-use super::Read;
-use super::secret::section;
-use super::sections::HASH_OF_NOTHING;
+use crate::app::config::draft::Draft;
+use crate::app::config::draft::section;
+use crate::app::config::raw::HASH_OF_NOTHING;
 use crate::domain::personal::Secret;
 use crate::providers::{Scheme, schemes};
 use crate::server::auth::callers::ClientConfig;
@@ -19,10 +19,10 @@ use crate::server::compat;
 const SHORTEST_SECRET: usize = 20;
 
 /// The entries of each client, by its name.
-pub(super) type Lists = BTreeMap<String, Vec<IssuedConfig>>;
+pub(in crate::app::config) type Lists = BTreeMap<String, Vec<IssuedConfig>>;
 
 /// Takes the lists out of the tree, with every mistake of type and name in them.
-pub(super) fn split(read: &mut Read) -> Lists {
+pub(in crate::app::config) fn split(read: &mut Draft) -> Lists {
     let (mut lists, mut mistakes) = (Lists::new(), Vec::new());
     for (client, value) in section(&mut read.tree, "clients").into_iter().flatten() {
         let ValueKind::Table(table) = &mut value.kind else { continue };
@@ -103,10 +103,10 @@ fn entry(
 }
 
 /// All keys with their secrets, and every mistake in them.
-pub(super) fn finish(
+pub(in crate::app::config) fn finish(
     config: &compat::Config,
     clients: &BTreeMap<String, ClientConfig>,
-    read: &mut Read,
+    read: &mut Draft,
 ) -> Vec<Issued> {
     read.section("compat", config.validate());
     if config.enabled && !clients.values().any(ClientConfig::has_issued) {
@@ -145,13 +145,19 @@ pub(super) fn finish(
 }
 
 /// No two keys may be the same: each belongs to one client.
-fn once(known: &mut BTreeMap<(&'static str, String), String>, kind: &'static str, id: &str, at: &str, read: &mut Read) {
+fn once(
+    known: &mut BTreeMap<(&'static str, String), String>,
+    kind: &'static str,
+    id: &str,
+    at: &str,
+    read: &mut Draft,
+) {
     if let Some(other) = known.insert((kind, id.to_owned()), at.to_owned()) {
         read.mistake(at, format!("is the same {kind} as {other}; make a new one"));
     }
 }
 
-fn secret(scheme: &Scheme, at: &str, read: &mut Read) -> Option<Secret> {
+fn secret(scheme: &Scheme, at: &str, read: &mut Draft) -> Option<Secret> {
     let key = format!("{at}.secret");
     let secret = read.secrets.remove(&key);
     match &secret {

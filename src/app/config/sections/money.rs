@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::Read;
+use crate::app::config::draft::Draft;
 use crate::resilience::spending::Limits;
 use crate::verify::billing::{Budget, Package};
 
@@ -11,7 +11,7 @@ use crate::verify::billing::{Budget, Package};
 const LONGEST_ID: usize = 64;
 
 /// The limits of a budget, if there is one.
-pub(super) fn limits(at: &str, budget: Option<&Budget>, read: &mut Read) -> Limits {
+pub(in crate::app::config) fn limits(at: &str, budget: Option<&Budget>, read: &mut Draft) -> Limits {
     let limits = budget.map_or(Ok(Limits::default()), Budget::limits);
     limits.unwrap_or_else(|mistakes| {
         read.section(&format!("{at}.budget"), mistakes);
@@ -20,7 +20,7 @@ pub(super) fn limits(at: &str, budget: Option<&Budget>, read: &mut Read) -> Limi
 }
 
 /// What the packages of one provider say about themselves.
-pub(super) fn check_packages(at: &str, packages: &[Package], read: &mut Read) {
+pub(in crate::app::config) fn check_packages(at: &str, packages: &[Package], read: &mut Draft) {
     let mut ids = BTreeSet::new();
     for (index, package) in packages.iter().enumerate() {
         let at = format!("{at}.packages[{index}]");
@@ -41,11 +41,11 @@ pub(super) fn check_packages(at: &str, packages: &[Package], read: &mut Read) {
 }
 
 /// What they need of the ledger: that there is one, and that it remembers the whole life of a package.
-pub(super) fn check_ledger(
+pub(in crate::app::config) fn check_ledger(
     clients: impl Iterator<Item = String>,
     providers: &[(String, Option<&'static str>, &[Package])],
     (has_file, keep): (bool, Option<Duration>),
-    read: &mut Read,
+    read: &mut Draft,
 ) {
     let counted = providers.iter().filter_map(|(at, key, _)| key.map(|key| format!("{at}.{key}")));
     for key in clients.chain(counted).filter(|_| !has_file) {
@@ -67,7 +67,7 @@ pub(super) fn check_ledger(
 
 #[cfg(test)]
 mod tests {
-    use super::super::Sources;
+    use crate::app::config::Sources;
 
     /// The keys with mistakes of a provider with `inner`, beside `other` sections.
     fn keys(inner: &str, other: &str) -> Vec<String> {

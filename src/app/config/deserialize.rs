@@ -5,14 +5,14 @@
 use config::{ConfigError, Value, ValueKind};
 use serde_path_to_error::{Path, Segment};
 
-use super::sections::Raw;
-use super::{Read, Tree};
+use super::raw::Raw;
+use crate::app::config::draft::{Draft, Tree};
 
 /// More mistakes than anybody mends in one go; also the bound of the loop.
 const MOST: usize = 50;
 
 /// The sections, and every mistake on the way.
-pub(super) fn deserialize(read: &mut Read, defaults: &Tree) -> Option<Raw> {
+pub(super) fn deserialize(read: &mut Draft, defaults: &Tree) -> Option<Raw> {
     for _ in 0..MOST {
         let root = Value::new(None, ValueKind::Table(read.tree.clone()));
         let error = match serde_path_to_error::deserialize(root) {

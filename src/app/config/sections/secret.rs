@@ -7,27 +7,30 @@ use std::path::Path;
 
 use config::{Value, ValueKind};
 
-use super::files::Files;
-use super::outbound::PROXY_LOGIN;
-use super::profile::Profile;
-use super::{Read, Tree};
+use crate::app::config::draft::section;
+use crate::app::config::draft::{Draft, Tree};
+use crate::app::config::files::Files;
+use crate::app::config::profile::Profile;
 use crate::domain::personal::Secret;
 use crate::providers::{self, schemes};
+
+/// The user and password of a provider's proxy, beside its driver's own secrets.
+pub(in crate::app::config) const PROXY_LOGIN: &str = "proxy_login";
 
 /// A digest key shorter than this could be guessed.
 const SHORTEST_DIGEST_KEY: usize = 32;
 
 /// The secret of all digests.
-pub(super) const DIGEST_KEY: &str = "cache.digest_key";
+pub(in crate::app::config) const DIGEST_KEY: &str = "cache.digest_key";
 /// The private keys of the listeners.
-pub(super) const TLS_KEY: &str = "server.tls.key";
-pub(super) const ADMIN_TLS_KEY: &str = "server.admin_tls.key";
+pub(in crate::app::config) const TLS_KEY: &str = "server.tls.key";
+pub(in crate::app::config) const ADMIN_TLS_KEY: &str = "server.admin_tls.key";
 /// The key that signs receipts.
-pub(super) const RECEIPTS_KEY: &str = "receipts.key";
+pub(in crate::app::config) const RECEIPTS_KEY: &str = "receipts.key";
 /// The credential that follows a provider's own.
-pub(super) const NEXT: &str = "next";
+pub(in crate::app::config) const NEXT: &str = "next";
 /// Where a provider's credentials come from, instead of being written down.
-pub(super) const CREDENTIALS: &str = "credentials";
+pub(in crate::app::config) const CREDENTIALS: &str = "credentials";
 
 /// The keys of the secrets that are no provider's.
 const OURS: [&str; 4] = [DIGEST_KEY, TLS_KEY, ADMIN_TLS_KEY, RECEIPTS_KEY];
@@ -36,10 +39,10 @@ const OURS: [&str; 4] = [DIGEST_KEY, TLS_KEY, ADMIN_TLS_KEY, RECEIPTS_KEY];
 const SECRET: &str = "secret";
 
 /// Tables inside a provider's section that hold secrets under the same keys as the section itself.
-pub(super) const WITH_SECRETS: [&str; 2] = [NEXT, CREDENTIALS];
+pub(in crate::app::config) const WITH_SECRETS: [&str; 2] = [NEXT, CREDENTIALS];
 
 /// Takes every secret out of the tree, by its full key.
-pub(super) fn take_all(read: &mut Read, profile: Profile, environment: &BTreeMap<String, String>) {
+pub(in crate::app::config) fn take_all(read: &mut Draft, profile: Profile, environment: &BTreeMap<String, String>) {
     let mut found: Vec<(String, Value)> = Vec::new();
     for path in OURS {
         found.extend(take(&mut read.tree, path).map(|value| (path.to_owned(), value)));
@@ -92,17 +95,9 @@ fn take(table: &mut Tree, path: &str) -> Option<Value> {
 }
 
 /// The driver that a provider's section names.
-pub(super) fn driver_of(table: &Tree) -> Option<&'static providers::Driver> {
+pub(in crate::app::config) fn driver_of(table: &Tree) -> Option<&'static providers::Driver> {
     match &table.get("driver")?.kind {
         ValueKind::String(name) => providers::driver(name),
-        _ => None,
-    }
-}
-
-/// A section of the tree.
-pub(super) fn section<'a>(tree: &'a mut Tree, name: &str) -> Option<&'a mut Tree> {
-    match &mut tree.get_mut(name)?.kind {
-        ValueKind::Table(table) => Some(table),
         _ => None,
     }
 }

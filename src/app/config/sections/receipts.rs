@@ -1,11 +1,17 @@
 //! The keys of receipts: the files that `[receipts]` names, read and checked.
 
 use super::secret::RECEIPTS_KEY;
-use super::{Read, Sections};
+use crate::app::config::change::Sections;
+use crate::app::config::draft::Draft;
 use crate::server::records::receipt::keys::{Config, Keys};
 
 /// The section, its files and its key. Receipts are made of the ledger, so they want one.
-pub(super) fn finish(section: &Config, has_ledger: bool, sections: &mut Sections, read: &mut Read) -> Option<Keys> {
+pub(in crate::app::config) fn finish(
+    section: &Config,
+    has_ledger: bool,
+    sections: &mut Sections,
+    read: &mut Draft,
+) -> Option<Keys> {
     let mut former = Vec::new();
     for (index, one) in section.former.iter().enumerate() {
         let content = read.files.read(&one.public_key);

@@ -9,15 +9,14 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::provider::Section;
-use super::{Read, Sections};
+use super::provider_section::Section;
+use super::secret::PROXY_LOGIN;
+use crate::app::config::change::Sections;
+use crate::app::config::draft::Draft;
 use crate::domain::personal::Secret;
 use crate::providers::Endpoint;
 use crate::verify::outbound::client::{Family, Outbound, Proxy, Roots};
 use crate::verify::outbound::trust::{self, Pin};
-
-/// The user and password of a provider's proxy, beside its driver's own secrets.
-pub(super) const PROXY_LOGIN: &str = "proxy_login";
 
 /// What was asked last must be forgotten within a minute; the pool looks for idle connections as rarely as this.
 const LONGEST_IDLE: Duration = Duration::from_secs(30);
@@ -25,12 +24,12 @@ const LONGEST_IDLE: Duration = Duration::from_secs(30);
 const HOW_TO_PROXY: &str = "write \"http://host:port\"";
 
 /// The settings of the provider at `at`, with every mistake in them.
-pub(super) fn finish(
+pub(in crate::app::config) fn finish(
     at: &str,
     section: &Section,
     endpoints: &[Endpoint],
     sections: &mut Sections,
-    read: &mut Read,
+    read: &mut Draft,
 ) -> Outbound {
     let authorities = match &section.ca_file {
         Some(path) => authorities(at, path, sections, read),
@@ -58,7 +57,7 @@ pub(super) fn finish(
     }
 }
 
-fn authorities(at: &str, path: &Path, sections: &mut Sections, read: &mut Read) -> Vec<CertificateDer<'static>> {
+fn authorities(at: &str, path: &Path, sections: &mut Sections, read: &mut Draft) -> Vec<CertificateDer<'static>> {
     let (key, shown) = (format!("{at}.ca_file"), path.display());
     let content = match read.files.read(path) {
         Ok(content) => content,
@@ -81,7 +80,7 @@ fn authorities(at: &str, path: &Path, sections: &mut Sections, read: &mut Read) 
     Vec::new()
 }
 
-fn pins(at: &str, section: &Section, endpoints: &[Endpoint], read: &mut Read) -> Vec<Pin> {
+fn pins(at: &str, section: &Section, endpoints: &[Endpoint], read: &mut Draft) -> Vec<Pin> {
     let Some(texts) = &section.pinned_sha256 else { return Vec::new() };
     let key = format!("{at}.pinned_sha256");
     if texts.is_empty() {
@@ -107,7 +106,7 @@ fn pins(at: &str, section: &Section, endpoints: &[Endpoint], read: &mut Read) ->
     pins
 }
 
-fn proxy(at: &str, section: &Section, read: &mut Read) -> Option<Proxy> {
+fn proxy(at: &str, section: &Section, read: &mut Draft) -> Option<Proxy> {
     let login_key = format!("{at}.{PROXY_LOGIN}");
     let login = read.secrets.remove(&login_key);
     let Some(text) = &section.proxy else {
@@ -150,7 +149,7 @@ fn is_login(login: &Secret) -> bool {
 }
 
 /// An address that is written down is not looked up, so no choice is left.
-fn check_family(at: &str, family: Family, endpoints: &[Endpoint], read: &mut Read) {
+fn check_family(at: &str, family: Family, endpoints: &[Endpoint], read: &mut Draft) {
     for (index, endpoint) in endpoints.iter().enumerate() {
         if endpoint.address().is_some_and(|address: IpAddr| !family.takes(address)) {
             read.mistake(

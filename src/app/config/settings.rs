@@ -1,36 +1,29 @@
 //! The sum of all sections, and what must hold between them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
-use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
+use super::change::Sections;
+use super::draft::Draft;
 use super::profile::Profile;
-use super::provider::{self, DriverSettings};
-use super::secret::{ADMIN_TLS_KEY, DIGEST_KEY, TLS_KEY};
-use super::{Read, Sections, checks, issued, money, receipts, tls};
+use super::raw::{CalendarWord, Log, Raw, RegionsSection, Reload, Server};
+use super::sections::provider::{self, DriverSettings};
+use super::sections::provider_section::Section;
+use super::sections::secret::{ADMIN_TLS_KEY, DIGEST_KEY, TLS_KEY};
+use super::sections::{checks, issued, money, receipts, tls};
 use crate::domain::id_number::Calendar;
 use crate::domain::personal::Secret;
 use crate::domain::region::Regions;
 use crate::domain::subject::PairRules;
-use crate::resilience::{account, breaker};
 use crate::server::auth::callers::{ANONYMOUS, ClientConfig, DEFAULT_PURPOSE};
-use crate::server::auth::certificates::Identity;
 use crate::server::auth::issued_keys::Issued;
 use crate::server::auth::operators::OperatorConfig;
 use crate::server::records::receipt;
 use crate::server::{api, compat, listener};
 use crate::storage;
-use crate::verify::outbound::dns;
-use crate::verify::{self, enumeration, holds, policy};
-
-/// The SHA-256 of nothing: what `sha256sum` says of a variable that is not set, and what a caller without a key presents.
-pub(super) const HASH_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+use crate::verify::{self};
 
 /// A whole configuration, checked.
 #[derive(Debug)]
@@ -75,140 +68,12 @@ pub struct Settings {
     pub verify: verify::Config,
 }
 
-/// Section `[server]`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Server {
-    /// Where services ask.
-    pub listen: SocketAddr,
-    /// Where operators look.
-    pub admin_listen: SocketAddr,
-    /// The longest wait for a verdict.
-    #[serde(with = "friendly")]
-    pub request_timeout: Duration,
-    /// The longest wait for a body.
-    #[serde(with = "friendly")]
-    pub body_timeout: Duration,
-    /// The largest body.
-    pub max_body_bytes: usize,
-    /// Requests worked on at once.
-    pub max_in_flight: usize,
-    /// How long a stop shows before connections are refused.
-    #[serde(with = "friendly")]
-    pub drain_notice: Duration,
-    /// How long a stop waits for work under way.
-    #[serde(with = "friendly")]
-    pub drain_timeout: Duration,
-    /// What a request has to show.
-    pub client_identity: Identity,
-    /// The limits of connections.
-    pub connections: listener::Config,
-    /// TLS where services ask; plain without it.
-    #[serde(default)]
-    pub tls: Option<listener::tls::Section>,
-    /// TLS where operators look; plain without it.
-    #[serde(default)]
-    pub admin_tls: Option<listener::tls::Section>,
-}
-
-/// Section `[log]`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Log {
-    /// A level or a filter.
-    pub level: String,
-    /// How lines look.
-    pub format: Format,
-    /// Where request lines go; standard output if not set.
-    #[serde(default)]
-    pub file: Option<PathBuf>,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Format {
-    /// For machines.
-    Json,
-    /// For people.
-    Text,
-}
-
-/// Section `[reload]`.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Reload {
-    /// How often the files are looked at; zero turns that off.
-    #[serde(with = "friendly")]
-    pub poll: Duration,
-}
-
-/// Section `[rules]`.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rules {
-    calendar: CalendarWord,
-    name_script: bool,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum CalendarWord {
-    Strict,
-    Lenient,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RegionsSection {
-    file: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BudgetSection {
-    extra_attempts_per_minute: u32,
-}
-
-/// All sections as they are written.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Raw {
-    profile: Profile,
-    pub(super) server: Server,
-    log: Log,
-    pub(super) reload: Reload,
-    rules: Rules,
-    compat: compat::Config,
-    #[serde(default)]
-    regions: RegionsSection,
-    #[serde(default)]
-    pub(super) clients: BTreeMap<String, ClientConfig>,
-    #[serde(default)]
-    pub(super) operators: BTreeMap<String, OperatorConfig>,
-    #[serde(default)]
-    pub(super) purposes: BTreeMap<String, policy::Purpose>,
-    cache: storage::Config,
-    pub(super) ledger: storage::ledger::Config,
-    #[serde(default)]
-    receipts: receipt::keys::Config,
-    holds: holds::Config,
-    enumeration: enumeration::Config,
-    budget: BudgetSection,
-    breaker: breaker::Config,
-    account: account::Config,
-    dns: dns::Config,
-    #[serde(default)]
-    pub(super) providers: BTreeMap<String, provider::Section>,
-    pub(super) chain: policy::Config,
-}
-
 /// Checks everything that sections say about themselves and about each other.
 pub(super) fn finish(
     raw: Raw,
     mut drivers: DriverSettings,
     mut sections: Sections,
-    read: &mut Read,
+    read: &mut Draft,
 ) -> Option<Settings> {
     checks::server(&raw, read);
     checks::clients(&raw.clients, read);
@@ -237,7 +102,7 @@ pub(super) fn finish(
     if EnvFilter::try_new(&raw.log.level).is_err() {
         read.mistake("log.level", "is no level; write \"error\", \"warn\", \"info\" or \"debug\"");
     }
-    let longest_call = raw.providers.values().map(provider::Section::call_limit).max().unwrap_or_default();
+    let longest_call = raw.providers.values().map(Section::call_limit).max().unwrap_or_default();
     if raw.breaker.probe_lease <= longest_call {
         let longest = longest_call.as_secs();
         read.mistake(
@@ -308,7 +173,7 @@ pub(super) fn finish(
     })
 }
 
-fn regions(section: &RegionsSection, sections: &mut Sections, read: &mut Read) -> Option<Regions> {
+fn regions(section: &RegionsSection, sections: &mut Sections, read: &mut Draft) -> Option<Regions> {
     let parsed = match &section.file {
         None => Regions::embedded().map_err(|error| error.to_string()),
         Some(path) => read

@@ -2,25 +2,20 @@
 //! needs nothing here.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use config::ValueKind;
-use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
-use serde::Deserialize;
 
-use super::name::check_name;
-use super::outbound::{self, PROXY_LOGIN};
-use super::secret::{CREDENTIALS, NEXT, driver_of, section};
-use super::{Read, Sections, Tree};
+use super::outbound;
+use super::provider_section::{PriceYuan, Section};
+use super::secret::{CREDENTIALS, NEXT, PROXY_LOGIN, driver_of};
+use crate::app::config::change::Sections;
+use crate::app::config::draft::section;
+use crate::app::config::draft::{Draft, Tree};
 use crate::domain::money::{MicroYuan, Prices};
 use crate::domain::personal::Secret;
 use crate::providers::{self, Configured, DRIVERS, Driver, Endpoint, Settings};
 use crate::verify::ProviderConfig;
-use crate::verify::billing::{Budget, Package};
-use crate::verify::outbound::client::{Family, IDLE_TIMEOUT, Roots};
 
 /// The keys that every provider has; all others are its driver's.
 const COMMON: [&str; 16] = [
@@ -42,79 +37,19 @@ const COMMON: [&str; 16] = [
     "idle_timeout",
 ];
 
-/// A call that takes longer is lost.
-const LONGEST_CALL: Duration = Duration::from_hours(1);
-
-/// The common part of `[providers.NAME]`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Section {
-    driver: Option<String>,
-    endpoints: Vec<String>,
-    #[serde(with = "friendly")]
-    pub(super) connect_timeout: Duration,
-    #[serde(with = "friendly")]
-    attempt_timeout: Duration,
-    #[serde(with = "friendly")]
-    call_limit: Duration,
-    max_concurrency: usize,
-    rate_limit: NonZeroU32,
-    price_yuan: Option<PriceYuan>,
-    budget: Option<Budget>,
-    packages: Vec<Package>,
-    pub(super) ca_file: Option<PathBuf>,
-    pub(super) roots: Roots,
-    pub(super) pinned_sha256: Option<Vec<String>>,
-    pub(super) proxy: Option<String>,
-    pub(super) ip: Family,
-    #[serde(with = "friendly")]
-    pub(super) idle_timeout: Duration,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PriceYuan {
-    r#match: String,
-    mismatch: String,
-    no_record: String,
-}
-
 /// The drivers' own settings, by provider.
-pub(super) type DriverSettings = BTreeMap<String, Own>;
+pub(in crate::app::config) type DriverSettings = BTreeMap<String, Own>;
 
 /// The settings of one provider that only its driver knows.
 #[derive(Debug, Default)]
-pub(super) struct Own {
+pub(in crate::app::config) struct Own {
     settings: Settings,
     /// The same with the credential that follows.
     next: Option<Settings>,
 }
 
-impl Default for Section {
-    fn default() -> Self {
-        Self {
-            driver: None,
-            endpoints: Vec::new(),
-            connect_timeout: Duration::from_secs(1),
-            attempt_timeout: Duration::from_secs(3),
-            call_limit: Duration::from_secs(15),
-            max_concurrency: 64,
-            rate_limit: const { NonZeroU32::new(50).expect("fifty is not zero") },
-            price_yuan: None,
-            budget: None,
-            packages: Vec::new(),
-            ca_file: None,
-            roots: Roots::default(),
-            pinned_sha256: None,
-            proxy: None,
-            ip: Family::default(),
-            idle_timeout: IDLE_TIMEOUT,
-        }
-    }
-}
-
 /// Takes the drivers' own settings out of the tree.
-pub(super) fn split(read: &mut Read, environment: &BTreeMap<String, String>) -> DriverSettings {
+pub(in crate::app::config) fn split(read: &mut Draft, environment: &BTreeMap<String, String>) -> DriverSettings {
     let mut all = DriverSettings::new();
     let mut mistakes = Vec::new();
     for (name, provider) in section(&mut read.tree, "providers").into_iter().flatten() {
@@ -189,15 +124,15 @@ pub(super) fn split(read: &mut Read, environment: &BTreeMap<String, String>) -> 
 }
 
 /// One provider, with every mistake in it.
-pub(super) fn finish(
+pub(in crate::app::config) fn finish(
     name: &str,
     section: &Section,
     own: &Own,
     sections: &mut Sections,
-    read: &mut Read,
+    read: &mut Draft,
 ) -> Option<ProviderConfig> {
     let at = format!("providers.{name}");
-    check_name(&at, name, read);
+    read.check_name(&at, name);
     let driver = section.driver.as_deref().and_then(providers::driver);
     if driver.is_none() {
         let known: Vec<_> = DRIVERS.iter().map(|driver| driver.name).collect();
@@ -246,7 +181,7 @@ pub(super) fn finish(
 }
 
 /// The driver with its own settings, or every mistake in them.
-fn configure(driver: &Driver, settings: &Settings, at: &str, read: &mut Read) -> Option<Configured> {
+fn configure(driver: &Driver, settings: &Settings, at: &str, read: &mut Draft) -> Option<Configured> {
     // A secret that could not be read was reported; that the driver misses it is the same mistake.
     let reported: Vec<String> = read.mistakes.iter().map(|mistake| mistake.key.clone()).collect();
     let told = (driver.configure)(settings).map_err(|mistakes| {
@@ -256,7 +191,7 @@ fn configure(driver: &Driver, settings: &Settings, at: &str, read: &mut Read) ->
     told.ok()
 }
 
-fn endpoints(at: &str, texts: &[String], read: &mut Read) -> Vec<Endpoint> {
+fn endpoints(at: &str, texts: &[String], read: &mut Draft) -> Vec<Endpoint> {
     if texts.is_empty() {
         read.mistake(format!("{at}.endpoints"), "is empty; write [\"https://host\"]");
     }
@@ -271,40 +206,6 @@ fn endpoints(at: &str, texts: &[String], read: &mut Read) -> Vec<Endpoint> {
         }
     }
     endpoints
-}
-
-impl Section {
-    fn mistakes(&self) -> Vec<(&'static str, String)> {
-        let mut mistakes = Vec::new();
-        if self.connect_timeout.is_zero() || self.connect_timeout > self.attempt_timeout {
-            mistakes.push(("connect_timeout", "must be above zero and at most attempt_timeout".to_owned()));
-        }
-        if self.attempt_timeout > self.call_limit {
-            mistakes.push(("attempt_timeout", "must be at most call_limit".to_owned()));
-        }
-        if self.call_limit > LONGEST_CALL {
-            mistakes.push(("call_limit", "is longer than an hour; write \"15s\"".to_owned()));
-        }
-        if self.max_concurrency == 0 {
-            mistakes.push(("max_concurrency", "is 0, so nothing could ever be asked; write 64".to_owned()));
-        }
-        mistakes
-    }
-
-    /// Whether it needs to know what was spent, and so a ledger: by which key.
-    pub(super) fn counts_money(&self) -> Option<&'static str> {
-        if self.budget.is_some() { Some("budget") } else { (!self.packages.is_empty()).then_some("packages") }
-    }
-
-    /// Its prepaid packages.
-    pub(super) fn packages(&self) -> &[Package] {
-        &self.packages
-    }
-
-    /// The longest that a call of this provider may take.
-    pub(super) fn call_limit(&self) -> Duration {
-        self.call_limit
-    }
 }
 
 impl PriceYuan {

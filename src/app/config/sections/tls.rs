@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::sections::Server;
-use super::{Read, Sections};
+use crate::app::config::change::Sections;
+use crate::app::config::draft::Draft;
+use crate::app::config::raw::Server;
 use crate::server::auth::callers::ClientConfig;
 use crate::server::auth::certificates::{CertificateConfig, Identity, duplicates};
 use crate::server::auth::operators::OperatorConfig;
@@ -13,11 +14,11 @@ use crate::server::listener::tls::{Material, Section};
 use crate::server::listener::{Tls, tls};
 
 /// The section of a listener at `at`, its files and its key at `key_at`.
-pub(super) fn finish(
+pub(in crate::app::config) fn finish(
     (at, key_at): (&str, &str),
     section: Option<&Section>,
     sections: &mut Sections,
-    read: &mut Read,
+    read: &mut Draft,
 ) -> Option<Tls> {
     let section = section?;
     let mut file = |key: &str, path: &Path| {
@@ -52,11 +53,11 @@ pub(super) fn finish(
 }
 
 /// Whether everybody who is to be known by a certificate can be.
-pub(super) fn check_certificates(
+pub(in crate::app::config) fn check_certificates(
     server: &Server,
     clients: &BTreeMap<String, ClientConfig>,
     operators: &BTreeMap<String, OperatorConfig>,
-    read: &mut Read,
+    read: &mut Draft,
 ) {
     let asked_for = |section: &Option<tls::Section>| section.as_ref().is_some_and(tls::Section::asks_for_certificates);
     let public = (asked_for(&server.tls), "server.tls");

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::name::check_name;
-use super::sections::{HASH_OF_NOTHING, Raw};
-use super::{Read, money};
+use super::money;
+use crate::app::config::draft::Draft;
+use crate::app::config::raw::{HASH_OF_NOTHING, Raw};
 use crate::server::auth::callers::{ClientConfig, DEFAULT_PURPOSE};
 use crate::server::auth::key_config::KeyConfig;
 use crate::server::auth::operators::OperatorConfig;
@@ -13,7 +13,7 @@ use crate::server::auth::operators::OperatorConfig;
 /// The longest of the times for which somebody waits. Far beyond it lies the end of what a clock can tell.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
-pub(super) fn server(raw: &Raw, read: &mut Read) {
+pub(in crate::app::config) fn server(raw: &Raw, read: &mut Draft) {
     let server = &raw.server;
     if raw.clients.is_empty() && !server.listen.ip().is_loopback() {
         let problem = "is not a loopback address, and no client is configured, so anybody could ask; add a \
@@ -50,26 +50,26 @@ pub(super) fn server(raw: &Raw, read: &mut Read) {
     read.section("server.connections", server.connections.validate());
 }
 
-pub(super) fn clients(clients: &BTreeMap<String, ClientConfig>, read: &mut Read) {
+pub(in crate::app::config) fn clients(clients: &BTreeMap<String, ClientConfig>, read: &mut Draft) {
     for (name, client) in clients {
         let at = format!("clients.{name}");
-        check_name(&at, name, read);
+        read.check_name(&at, name);
         read.section(&at, client.validate());
     }
     keys(clients.iter().map(|(name, client)| (format!("clients.{name}"), &*client.keys)), read);
 }
 
-pub(super) fn operators(operators: &BTreeMap<String, OperatorConfig>, read: &mut Read) {
+pub(in crate::app::config) fn operators(operators: &BTreeMap<String, OperatorConfig>, read: &mut Draft) {
     for (name, operator) in operators {
         let at = format!("operators.{name}");
-        check_name(&at, name, read);
+        read.check_name(&at, name);
         read.section(&at, operator.validate());
     }
     keys(operators.iter().map(|(name, operator)| (format!("operators.{name}"), &*operator.keys)), read);
 }
 
 /// Budgets and packages are counted from the ledger.
-pub(super) fn money(raw: &Raw, read: &mut Read) {
+pub(in crate::app::config) fn money(raw: &Raw, read: &mut Draft) {
     let clients = raw.clients.iter().filter(|(_, client)| client.budget.is_some());
     let clients = clients.map(|(name, _)| format!("clients.{name}.budget"));
     let providers = raw.providers.iter();
@@ -80,7 +80,7 @@ pub(super) fn money(raw: &Raw, read: &mut Read) {
 }
 
 /// A key opens one door for one owner.
-fn keys<'a>(all: impl Iterator<Item = (String, &'a [KeyConfig])>, read: &mut Read) {
+fn keys<'a>(all: impl Iterator<Item = (String, &'a [KeyConfig])>, read: &mut Draft) {
     let mut hashes = BTreeMap::new();
     for (at, keys) in all {
         for (index, key) in keys.iter().enumerate() {
@@ -97,7 +97,7 @@ fn keys<'a>(all: impl Iterator<Item = (String, &'a [KeyConfig])>, read: &mut Rea
 }
 
 /// A misspelt purpose would leave the real one under the general policy, without a word.
-pub(super) fn purposes(raw: &Raw, read: &mut Read) {
+pub(in crate::app::config) fn purposes(raw: &Raw, read: &mut Draft) {
     let known = |name: &String| {
         raw.clients.is_empty() || name == DEFAULT_PURPOSE || raw.clients.values().any(|one| one.purposes.contains(name))
     };
@@ -106,7 +106,7 @@ pub(super) fn purposes(raw: &Raw, read: &mut Read) {
     }
 }
 
-pub(super) fn orders(raw: &Raw, read: &mut Read) {
+pub(in crate::app::config) fn orders(raw: &Raw, read: &mut Draft) {
     if raw.chain.order.is_empty() {
         read.mistake(
             "chain.order",

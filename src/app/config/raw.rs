@@ -1,0 +1,152 @@
+//! All sections as they are written, before anything is checked.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
+use serde::Deserialize;
+
+use super::profile::Profile;
+use super::sections::provider_section::Section;
+use crate::resilience::{account, breaker};
+use crate::server::auth::callers::ClientConfig;
+use crate::server::auth::certificates::Identity;
+use crate::server::auth::operators::OperatorConfig;
+use crate::server::records::receipt;
+use crate::server::{compat, listener};
+use crate::storage;
+use crate::verify::outbound::dns;
+use crate::verify::{enumeration, holds, policy};
+
+/// The SHA-256 of nothing: what `sha256sum` says of a variable that is not set, and what a caller without a key presents.
+pub(super) const HASH_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+/// Section `[server]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// Where services ask.
+    pub listen: SocketAddr,
+    /// Where operators look.
+    pub admin_listen: SocketAddr,
+    /// The longest wait for a verdict.
+    #[serde(with = "friendly")]
+    pub request_timeout: Duration,
+    /// The longest wait for a body.
+    #[serde(with = "friendly")]
+    pub body_timeout: Duration,
+    /// The largest body.
+    pub max_body_bytes: usize,
+    /// Requests worked on at once.
+    pub max_in_flight: usize,
+    /// How long a stop shows before connections are refused.
+    #[serde(with = "friendly")]
+    pub drain_notice: Duration,
+    /// How long a stop waits for work under way.
+    #[serde(with = "friendly")]
+    pub drain_timeout: Duration,
+    /// What a request has to show.
+    pub client_identity: Identity,
+    /// The limits of connections.
+    pub connections: listener::Config,
+    /// TLS where services ask; plain without it.
+    #[serde(default)]
+    pub tls: Option<listener::tls::Section>,
+    /// TLS where operators look; plain without it.
+    #[serde(default)]
+    pub admin_tls: Option<listener::tls::Section>,
+}
+
+/// Section `[log]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// A level or a filter.
+    pub level: String,
+    /// How lines look.
+    pub format: Format,
+    /// Where request lines go; standard output if not set.
+    #[serde(default)]
+    pub file: Option<PathBuf>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// For machines.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Section `[reload]`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reload {
+    /// How often the files are looked at; zero turns that off.
+    #[serde(with = "friendly")]
+    pub poll: Duration,
+}
+
+/// Section `[rules]`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rules {
+    pub(super) calendar: CalendarWord,
+    pub(super) name_script: bool,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CalendarWord {
+    Strict,
+    Lenient,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RegionsSection {
+    pub(super) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BudgetSection {
+    pub(super) extra_attempts_per_minute: u32,
+}
+
+/// All sections as they are written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Raw {
+    pub(super) profile: Profile,
+    pub(super) server: Server,
+    pub(super) log: Log,
+    pub(super) reload: Reload,
+    pub(super) rules: Rules,
+    pub(super) compat: compat::Config,
+    #[serde(default)]
+    pub(super) regions: RegionsSection,
+    #[serde(default)]
+    pub(super) clients: BTreeMap<String, ClientConfig>,
+    #[serde(default)]
+    pub(super) operators: BTreeMap<String, OperatorConfig>,
+    #[serde(default)]
+    pub(super) purposes: BTreeMap<String, policy::Purpose>,
+    pub(super) cache: storage::Config,
+    pub(super) ledger: storage::ledger::Config,
+    #[serde(default)]
+    pub(super) receipts: receipt::keys::Config,
+    pub(super) holds: holds::Config,
+    pub(super) enumeration: enumeration::Config,
+    pub(super) budget: BudgetSection,
+    pub(super) breaker: breaker::Config,
+    pub(super) account: account::Config,
+    pub(super) dns: dns::Config,
+    #[serde(default)]
+    pub(super) providers: BTreeMap<String, Section>,
+    pub(super) chain: policy::Config,
+}

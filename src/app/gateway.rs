@@ -1,0 +1,271 @@
+//! The gateway: everything is built before anything is bound, and bound before anything is served.
+//!
+//! It holds no global state, so two gateways fit into one process. To add a part, build it here from its section and hand it
+//! down as an argument.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{IntGaugeVec, Opts, Registry};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::config::{self, Files, Settings, Sources};
+use super::reload::{self, Reloader};
+use super::snapshot::{snapshot, warn_of_expiry};
+use crate::domain::clock::{Clock, Ids};
+use crate::domain::subject::DigestKey;
+use crate::server::admin::{self, Admin};
+use crate::server::api::idempotency::Idempotency;
+use crate::server::api::{self, Api};
+use crate::server::auth::expiry::Expiries;
+use crate::server::compat::{self, Edge, EdgeError};
+use crate::server::http::access_log::AccessLog;
+use crate::server::listener::{self, Listener, Tls};
+use crate::server::reload::Requests;
+use crate::server::snapshot::place;
+use crate::storage::Cache;
+use crate::storage::ledger::{Ledger, OpenError};
+use crate::verify::billing::{Billing, Opening};
+use crate::verify::outbound::dns::{self, LookUp, Names};
+use crate::verify::{self, BuildError, Deps, Runtime};
+
+/// How long operators' requests may still take when everything else is over.
+const ADMIN_DRAIN: Duration = Duration::from_millis(500);
+
+/// What comes from outside and is not in the configuration.
+#[derive(Debug)]
+pub struct World {
+    /// Wall-clock time.
+    pub clock: Clock,
+    /// Nonces and ids.
+    pub ids: Ids,
+    /// Where request lines go.
+    pub access_log: AccessLog,
+    /// Routes beside the admin routes: the sandbox's controls.
+    pub more_admin: Router,
+    /// Who knows the addresses of providers.
+    pub look_up: Arc<dyn LookUp>,
+}
+
+/// A gateway with its sockets bound, not served yet.
+#[derive(Debug)]
+pub struct Gateway {
+    pub(super) api: Arc<Api>,
+    pub(super) public: Listener,
+    pub(super) admin: Listener,
+    pub(super) public_routes: Router,
+    pub(super) admin_routes: Router,
+    pub(super) tasks: TaskTracker,
+    pub(super) access_log: AccessLog,
+    pub(super) draining: CancellationToken,
+    pub(super) server: config::Server,
+    pub(super) reloads: Requests,
+    pub(super) reloader: Reloader,
+}
+
+/// Why a gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A metric family was registered twice: a defect of ours.
+    #[error("the metrics cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The edge that speaks the providers' protocols.
+    #[error(transparent)]
+    Edge(#[from] EdgeError),
+    /// The graph.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] OpenError),
+    /// What is in it.
+    #[error("what was spent cannot be read from ledger.file: {0}")]
+    Spent(String),
+    /// An address.
+    #[error("cannot listen on {key} = \"{addr}\": {source}; is another idgate running, or may this user not bind it?")]
+    Bind {
+        /// The key of the configuration.
+        key: &'static str,
+        /// The address.
+        addr: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What an earlier process has left, for [`Gateway::bind`].
+#[derive(Debug)]
+pub struct Books {
+    ledger: Ledger,
+    opening: Opening,
+}
+
+impl World {
+    /// The real world.
+    #[expect(clippy::disallowed_methods, reason = "this is where time and chance come from")]
+    pub fn real(access_log: AccessLog) -> Self {
+        let ids = Ids::new(uuid::Uuid::new_v4, uuid::Uuid::now_v7);
+        let look_up = Arc::new(dns::System);
+        Self { clock: Clock::new(jiff::Timestamp::now), ids, access_log, more_admin: Router::new(), look_up }
+    }
+}
+
+impl Gateway {
+    /// Builds everything from `settings`, then binds. Needs a tokio runtime around it.
+    ///
+    /// # Errors
+    /// When a part cannot be built (nothing is bound then) or an address cannot be bound.
+    pub fn bind(mut settings: Settings, world: World, books: Books) -> Result<Self, StartError> {
+        let registry = Registry::new();
+        let tasks = TaskTracker::new();
+        let digest_key = digest_key(&settings, &world.ids);
+        let verify_metrics = verify::Metrics::register(&registry)?;
+        let Books { ledger, opening } = books;
+        ledger.register(&registry)?;
+        let deps = Deps {
+            cache: Arc::new(Cache::memory(settings.cache.clone())),
+            digest_key: digest_key.clone(),
+            metrics: verify_metrics.clone(),
+            tasks: tasks.clone(),
+            clock: world.clock.clone(),
+            ids: world.ids.clone(),
+            traces: Arc::default(),
+            names: Arc::new(Names::new(world.look_up, &registry)?),
+            ledger: ledger.clone(),
+            billing: Arc::new(Billing::new(world.clock.clone(), opening, &registry)?),
+        };
+        let sections = settings.sections.clone();
+        let fixed = reload::Fixed::of(&settings);
+        let live = Arc::new(Runtime::build(&settings.verify, &deps, None)?);
+        let (server, poll) = (settings.server.clone(), settings.reload.poll);
+        let (public_tls, admin_tls) = (settings.tls.take(), settings.admin_tls.take());
+        let (current, switch) = place(snapshot(live, settings, None));
+        let draining = CancellationToken::new();
+        let api = Arc::new(Api {
+            current: current.clone(),
+            idempotency: Idempotency::new(),
+            digest_key,
+            places: Semaphore::new(server.max_in_flight.min(Semaphore::MAX_PERMITS)),
+            max_header_bytes: server.connections.max_header_bytes,
+            access_log: world.access_log.clone(),
+            meter: api::metrics::Metrics::register(&registry)?,
+            verify_metrics,
+            clock: world.clock,
+            ids: world.ids,
+            ledger,
+            last_call: CancellationToken::new(),
+        });
+        let edge = Arc::new(Edge::new(Arc::clone(&api), server.max_in_flight, &registry)?);
+        register_process(&registry)?;
+        registry.register(Box::new(Expiries::new(current.clone())?))?;
+        let limits = listener::Config { drain_timeout: server.drain_timeout, ..server.connections.clone() };
+        // The admin listener goes last and has nothing to wait for.
+        let admin_limits = listener::Config { drain_timeout: ADMIN_DRAIN.min(limits.drain_timeout), ..limits.clone() };
+        for (section, tls) in [("server.tls", &public_tls), ("server.admin_tls", &admin_tls)] {
+            tls.iter().for_each(|tls| warn_of_expiry(section, tls, api.clock.now()));
+        }
+        let bind = |key, addr: SocketAddr, limits, tls: Option<Tls>| {
+            let bound = Listener::bind(addr, limits).map_err(|source| StartError::Bind { key, addr, source })?;
+            Ok::<_, StartError>(match tls {
+                Some(tls) => bound.with_tls(tls),
+                None => bound,
+            })
+        };
+        let public = bind("server.listen", server.listen, limits, public_tls)?;
+        let admin = bind("server.admin_listen", server.admin_listen, admin_limits, admin_tls)?;
+        let connections = listener::Metrics::register(&registry, &[("public", &public), ("admin", &admin)])?;
+        let (reloads, asked) = crate::server::reload::bell();
+        let tls = [("server.tls", public.tls()), ("server.admin_tls", admin.tls())];
+        let reloader = Reloader::new(reload::AtWork { fixed, sections, deps, switch, tls, poll }, asked, &registry)?;
+        let admin_state = Arc::new(Admin {
+            current,
+            api: Arc::clone(&api),
+            registry,
+            connections,
+            reloads: reloads.clone(),
+            draining: draining.clone(),
+            clock: api.clock.clone(),
+            ids: api.ids.clone(),
+            max_header_bytes: api.max_header_bytes,
+        });
+        Ok(Self {
+            public_routes: api::router(Arc::clone(&api), compat::router(edge)),
+            admin_routes: admin::router(admin_state, world.more_admin),
+            api,
+            public,
+            admin,
+            tasks,
+            access_log: world.access_log,
+            draining,
+            server,
+            reloads,
+            reloader,
+        })
+    }
+
+    /// The same, reading its configuration again from `sources` when it is asked to, or when one of `files` changes.
+    #[must_use]
+    pub fn reloading(mut self, sources: Sources, files: Files) -> Self {
+        self.reloader.read_from(sources, files);
+        self
+    }
+
+    /// Asks for reloads.
+    pub fn reloads(&self) -> Requests {
+        self.reloads.clone()
+    }
+
+    /// Where services ask, as bound.
+    pub fn public_addr(&self) -> SocketAddr {
+        self.public.local_addr()
+    }
+
+    /// Where operators look, as bound.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin.local_addr()
+    }
+
+    /// The API without its sockets, for commands.
+    pub fn api(&self) -> &Api {
+        &self.api
+    }
+}
+
+/// The ledger of `settings`, and what was spent before, for [`Gateway::bind`].
+///
+/// # Errors
+/// When it cannot be opened or read; says what to do.
+pub async fn ledger(settings: &Settings, world: &World) -> Result<Books, StartError> {
+    let ledger = Ledger::open(&settings.ledger, world.clock.clone(), world.ids.clone()).await?;
+    if !ledger.is_on() {
+        tracing::warn!("ledger.file names no file: what is answered and paid is written down nowhere");
+    }
+    let opening = Opening::read(&ledger, &settings.verify, &world.clock).await;
+    let opening = opening.map_err(|error| StartError::Spent(error.to_string()))?;
+    Ok(Books { ledger, opening })
+}
+
+/// The configured secret of all digests; without one, chance: memory and idempotency keys end with the process anyway.
+fn digest_key(settings: &Settings, ids: &Ids) -> DigestKey {
+    use sha2::{Digest, Sha256};
+    let mut hash = Sha256::new_with_prefix("idgate digest key");
+    match &settings.digest_key {
+        Some(secret) => hash.update(secret.expose()),
+        None => (0..4).for_each(|_| hash.update(ids.nonce())),
+    }
+    DigestKey::new(hash.finalize().into())
+}
+
+fn register_process(registry: &Registry) -> Result<(), prometheus::Error> {
+    registry.register(Box::new(ProcessCollector::for_self()))?;
+    let build = IntGaugeVec::new(Opts::new("idgate_build_info", "1, with what was built."), &["version", "target"])?;
+    let target = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
+    build.with_label_values(&[env!("CARGO_PKG_VERSION"), &target]).set(1);
+    registry.register(Box::new(build))
+}

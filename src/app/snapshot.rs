@@ -1,0 +1,47 @@
+//! What a configuration means for requests, and a warning about certificates that are about to expire.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::config::Settings;
+use crate::server::api;
+use crate::server::auth::callers::Clients;
+use crate::server::auth::operators::Operators;
+use crate::server::listener::Tls;
+use crate::server::snapshot::Snapshot;
+use crate::verify::Runtime;
+
+/// A certificate that expires within this time causes a warning.
+const EXPIRES_SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+/// The snapshot that requests work with. Clients keep their counters from `before`.
+pub(super) fn snapshot(live: Arc<Runtime>, settings: Settings, before: Option<&Clients>) -> Snapshot {
+    Snapshot {
+        live,
+        version: Arc::from(settings.sections.version()),
+        clients: Clients::new(&settings.clients, &settings.purposes, settings.server.client_identity, before)
+            .with_issued(settings.issued),
+        compat: settings.compat,
+        operators: Operators::new(&settings.operators),
+        rules: settings.rules,
+        regions: Arc::new(settings.regions),
+        receipts: settings.receipts,
+        limits: api::Limits {
+            request_timeout: settings.server.request_timeout,
+            body_timeout: settings.server.body_timeout,
+            max_body_bytes: settings.server.max_body_bytes,
+        },
+    }
+}
+
+/// Logs an expired certificate as an error, and starts all the same: a restart at night must not turn a warning into an
+/// outage.
+pub(super) fn warn_of_expiry(section: &str, tls: &Tls, now: Timestamp) {
+    let Some(end) = tls.expires() else { return };
+    if end <= now {
+        tracing::error!(section, %end, "THE CERTIFICATE HAS EXPIRED: clients will refuse it; replace it now");
+    } else if end.duration_since(now) < EXPIRES_SOON {
+        tracing::warn!(section, %end, "the certificate expires soon; replace it");
+    }
+}
