@@ -11,13 +11,13 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::billing::Billing;
-use super::chain::{Chain, Ended, Progress};
+use super::billing::{Billing, Payer};
+use super::chain::{Chain, Ended, Policy, Progress};
 use super::endpoint::COME_BACK;
 use super::endpoint::{AttemptContext, Late};
 use super::erasure::{Traces, Words};
 use super::ledger_entries;
-use super::policy::{OnNoRecord, Policy};
+use super::policy::OnNoRecord;
 use super::question::{Answer, Attempt, Failure, FailureKind, Freshness, Question, Source};
 use super::verdict_cache::{CacheSlot, VerdictCache};
 use crate::domain::clock::Clock;
@@ -132,7 +132,7 @@ impl CachedLookup {
             tasks: self.tasks.clone(),
             extra: None,
             flight: Flight::NONE,
-            payer: self.billing.payer(&question, policy.on_no_record == OnNoRecord::AskNext),
+            payer: Payer::new(&self.billing, &question, policy.on_no_record == OnNoRecord::AskNext),
         };
         async move {
             if let Some((remembered, left)) = keep.verdict_cache.recall(&key, &question).await {
@@ -150,14 +150,14 @@ impl CachedLookup {
             ask.flight = flight.clone();
             let chain = Chain { policy: &policy, budget: &budget, meter: &keep.verdict_cache.meter.chain };
             let result = match chain.run(ask, &mut late_answers, &progress).await {
-                Ended::Found(by, finding) => Ok(Landed::Answered(keep.verdict(&by, finding).await)),
+                Ended::Found(by, finding) => Ok(Landed::Answered(keep.verdict(&by.name, finding).await)),
                 Ended::Failed(kind, retry_after) => Err((kind, retry_after)),
             };
             // What comes from now on is kept by its own task; what came in this instant is kept here.
             late_answers.close();
             while let Ok(late) = late_answers.try_recv() {
                 if let Late { by, result: Ok(finding) } = late {
-                    keep.late(&by, finding).await;
+                    keep.late(&by.name, finding).await;
                 }
             }
             let attempts = progress.attempts_until(Instant::now());

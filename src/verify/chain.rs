@@ -14,7 +14,7 @@ use super::account::Account;
 use super::ending;
 use super::endpoint::{AttemptContext, AttemptResult, ChainAbort, Late};
 use super::metrics::ChainMeter;
-use super::policy::{OnNoRecord, OnUnknown, Policy};
+use super::policy::{OnNoRecord, OnUnknown};
 use super::provider::Provider;
 use super::question::{Attempt, FailureKind};
 use crate::domain::money::Billed;
@@ -43,6 +43,17 @@ struct State {
     current: Option<(Arc<str>, Arc<str>, Instant)>,
     /// As the ledger knows it.
     flight: Flight,
+}
+
+/// The providers of one policy, in order, and its rules.
+#[derive(Debug, Clone)]
+pub(super) struct Policy {
+    pub(super) order: Vec<Arc<Provider>>,
+    pub(super) on_no_record: OnNoRecord,
+    pub(super) on_unknown: OnUnknown,
+    pub(super) budget: Duration,
+    /// Tells apart policies whose verdicts must not be mixed: empty for `[chain]` itself.
+    pub(super) key: Arc<str>,
 }
 
 /// The chain of one policy.
@@ -194,7 +205,7 @@ impl Run<'_> {
         self.ask.tasks.spawn(async move {
             let tried = owner.attempt(index, &ask).await;
             if let Err(Ok(AttemptResult { finding: Some(finding), .. })) = done.send(tried) {
-                ask.keep.late(&owner.account, finding).await;
+                ask.keep.late(&owner.account.name, finding).await;
             }
         });
         loop {

@@ -237,7 +237,7 @@ impl GuardedEndpoint {
             learn(&by, &result, &keep, now);
             meter.answered(by.prices, &result);
             if let Err(mpsc::error::SendError(Late { by, result: Ok(finding) })) = late.send(Late { by, result }) {
-                keep.late(&by, finding).await;
+                keep.late(&by.name, finding).await;
             }
         });
     }

@@ -1,31 +1,23 @@
-//! The product: question in, verdict out.
+//! The product: a question goes in, a verdict comes out.
 //!
-//! The trip of a question, outside in (each step has a file of that name):
-//! 0. `enumeration`: does it look like trying names out?
-//! 1. `recall`: remembered? in flight? else a flight is started, in a task of its own;
-//! 2. `chain`: the providers in order; the table in `domain::outcome` decides what is next;
-//! 3. `link`: what may refuse (slot, account, breaker, hold, rate), then the attempt timeout;
-//! 4. `exchange`: encode, send, decode; the only place that talks to a provider.
+//! The trip of a question, outermost step first; each step has a file of that name:
+//! 0. `enumeration`: refuses a client that tries out names or numbers;
+//! 1. `cached_lookup`: answers from the verdict cache, joins a call in flight, or starts a flight in a task of its own;
+//! 2. `chain`: asks the providers in order; the outcome table in `domain::outcome` decides what is next;
+//! 3. `endpoint`: everything that may refuse a call (slot, account, breaker, hold, rate), then the attempt timeout;
+//! 4. `exchange`: encodes, sends and decodes; the only place that talks to a provider.
 //!
-//! `client` makes the HTTP clients of step 4: `dns` resolves names for them, `trust` says whom they believe.
-//! `record` counts on the way, `purse` reserves and counts the money, `book` says what the ledger is told, `live` holds the running graph, `status` shows it. No HTTP document of ours is known here.
-
-use std::collections::BTreeMap;
-use std::num::NonZeroU32;
-use std::sync::Arc;
-use std::time::Duration;
-
-use crate::domain::money::Prices;
-use crate::providers::{Configured, Credential, Driver, Endpoint};
-use crate::resilience;
-use crate::resilience::spending::Limits;
-use crate::storage::Sharing;
+//! `runtime` assembles all of it from `config` and `deps`. `billing` reserves and counts the money, `credentials` keeps the
+//! keys that are fetched, `ledger_entries` says what the ledger is told, `metrics` counts, `status` shows, and `outbound`
+//! makes the HTTP clients. No HTTP document of our own API is known here.
 
 mod account;
 pub mod billing;
 mod cached_lookup;
 mod chain;
+mod config;
 mod credentials;
+mod deps;
 mod ending;
 mod endpoint;
 pub mod enumeration;
@@ -42,68 +34,10 @@ mod runtime;
 mod status;
 mod verdict_cache;
 
+pub use config::{Config, ProviderConfig};
+pub use deps::Deps;
 pub use erasure::{Forgotten, Traces};
 pub use metrics::{Avoided, Metrics};
 pub use question::{Answer, Attempt, Failure, FailureKind, Freshness, Question, Source, Ticket};
-pub use runtime::{BuildError, Deps, Runtime};
+pub use runtime::{BuildError, Runtime};
 pub use status::{AccountStatus, CredentialStatus, EndpointStatus, FaultStatus, ProviderStatus};
-
-/// Everything a graph is built from, read and validated.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// The providers that have a section.
-    pub providers: Vec<ProviderConfig>,
-    /// Section `[chain]`.
-    pub chain: policy::Config,
-    /// Sections `[purposes.NAME]`.
-    pub purposes: BTreeMap<String, policy::Purpose>,
-    /// Section `[breaker]`, for every endpoint.
-    pub breaker: Arc<resilience::breaker::Config>,
-    /// Section `[account]`, for every provider.
-    pub account: resilience::account::Config,
-    /// Section `[holds]`, for every provider.
-    pub holds: holds::Config,
-    /// Section `[enumeration]`.
-    pub enumeration: enumeration::Config,
-    /// Everyone who may ask, by name.
-    pub clients: Vec<Arc<str>>,
-    /// What they may spend, by name; no limit for who is not there.
-    pub budgets: BTreeMap<Arc<str>, Limits>,
-    /// Attempts per minute that may follow one that may have been billed.
-    pub extra_attempts_per_minute: u32,
-    /// Whether clients share answers.
-    pub sharing: Sharing,
-    /// Section `[dns]`, for every provider.
-    pub dns: outbound::dns::Config,
-}
-
-/// One provider, read and validated.
-#[derive(Debug, Clone)]
-pub struct ProviderConfig {
-    /// Its name: the end of `[providers.NAME]`.
-    pub name: Arc<str>,
-    /// The driver that speaks its protocol.
-    pub driver: &'static Driver,
-    /// The driver with its own settings and secrets.
-    pub configured: Configured,
-    /// The credential that follows the present one, if it is given already.
-    pub next: Option<Credential>,
-    /// Where it is reached, first asked first.
-    pub endpoints: Vec<Endpoint>,
-    /// How it is reached.
-    pub outbound: outbound::client::Outbound,
-    /// After this the chain moves on.
-    pub attempt_timeout: Duration,
-    /// After this the call itself is given up; until then a late answer is still kept.
-    pub call_limit: Duration,
-    /// Calls in flight at once.
-    pub max_concurrency: usize,
-    /// Calls per second, for the whole account.
-    pub rate_limit: NonZeroU32,
-    /// What it charges.
-    pub prices: Prices,
-    /// What may be spent there.
-    pub budget: Limits,
-    /// What was prepaid.
-    pub packages: Vec<billing::Package>,
-}

@@ -1,11 +1,8 @@
 //! Which providers are asked, in which order, and what happens after a missing record or an unknown outcome.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-
-use super::provider::Provider;
 
 /// Section `[chain]`, and in part `[purposes.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -52,17 +49,6 @@ pub enum OnUnknown {
     AskNext,
     /// Nobody else is asked; the caller may come back for the late answer.
     Stop,
-}
-
-/// A policy at work.
-#[derive(Debug, Clone)]
-pub(super) struct Policy {
-    pub(super) order: Vec<Arc<Provider>>,
-    pub(super) on_no_record: OnNoRecord,
-    pub(super) on_unknown: OnUnknown,
-    pub(super) budget: Duration,
-    /// Tells apart policies whose verdicts must not be mixed: empty for `[chain]` itself.
-    pub(super) key: Arc<str>,
 }
 
 impl Config {

@@ -8,18 +8,19 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::account::Account;
+use super::config::{Config, ProviderConfig};
 use super::credentials::{CredentialStore, Fetcher, Given};
+use super::deps::Deps;
 use super::endpoint::{AttemptContext, AttemptResult, ChainAbort, GuardedEndpoint};
 use super::exchange::{Exchange, Waits};
 use super::holds::Holds;
 use super::outbound::client::{Clients, Unusable};
 use super::question::Attempt;
-use super::runtime::Deps;
-use super::{Config, ProviderConfig};
+use super::status::{AccountStatus, EndpointStatus, FaultStatus, ProviderStatus};
 use crate::domain::money::Billed;
 use crate::domain::outcome::Outcome;
 use crate::resilience::account::AccountSuspension;
-use crate::resilience::breaker::Breaker;
+use crate::resilience::breaker::{Breaker, State};
 use crate::resilience::bulkhead::Bulkhead;
 use crate::resilience::limiter::Limiter;
 
@@ -105,6 +106,51 @@ impl Provider {
     /// The name of the endpoint with this index.
     pub(super) fn endpoint(&self, index: usize) -> Arc<str> {
         self.endpoints.get(index).map(|link| Arc::clone(&link.endpoint)).unwrap_or_default()
+    }
+
+    /// How this provider and its endpoints stand, for operators and gauges.
+    pub(super) fn status(&self, now: Instant) -> ProviderStatus {
+        let account = &self.account;
+        let endpoints: Vec<_> = self
+            .endpoints
+            .iter()
+            .map(|link| {
+                let seen = link.breaker.snapshot(now);
+                EndpointStatus {
+                    endpoint: Arc::clone(&link.endpoint),
+                    state: seen.state,
+                    since: now.saturating_duration_since(seen.since),
+                    reason: seen.reason,
+                    retry_after: seen.next_admission.filter(|wait| !wait.is_zero()),
+                    last_fault: link.last_fault().map(|fault| FaultStatus {
+                        outcome: fault.outcome,
+                        reason: fault.reason,
+                        since: now.saturating_duration_since(fault.at),
+                    }),
+                }
+            })
+            .collect();
+        let account_fault = account.standing.snapshot(now).map(|fault| AccountStatus {
+            reason: fault.reason,
+            since: now.saturating_duration_since(fault.since),
+            retry_after: fault.retry_after,
+        });
+        let account_fault = account_fault.or_else(|| account.keys.lack(now));
+        let isolated = account.is_isolated();
+        ProviderStatus {
+            name: Arc::clone(&account.name),
+            driver: account.driver.name,
+            available: !isolated
+                && account_fault.is_none()
+                && endpoints.iter().any(|endpoint| endpoint.state != State::Open),
+            isolated,
+            account_fault,
+            credential: account.keys.status(),
+            paused_for: account.limiter.paused_for(now),
+            in_flight: account.bulkhead.in_use(),
+            holds: account.holds.active(now),
+            endpoints,
+        }
     }
 }
 

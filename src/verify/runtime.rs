@@ -9,52 +9,23 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
 
-use super::Config;
-use super::billing::Billing;
 use super::cached_lookup::CachedLookup;
+use super::chain::Policy;
+use super::config::Config;
+use super::deps::Deps;
 use super::enumeration;
-use super::erasure::{Forgotten, Traces};
+use super::erasure::Forgotten;
 use super::metrics::{Avoided, Metrics};
 use super::outbound::client::{Clients, Unusable};
-use super::outbound::dns::Names;
-use super::policy::Policy;
+use super::policy;
 use super::provider::Provider;
 use super::question::{Answer, Failure, FailureKind, Question, Source};
-use super::status::{self, ProviderStatus};
+use super::status::ProviderStatus;
 use super::verdict_cache::VerdictCache;
-use crate::domain::clock::{Clock, Ids};
-use crate::domain::subject::{DigestKey, Subject};
+use crate::domain::subject::Subject;
 use crate::domain::verdict::Verdict;
 use crate::resilience::budget::Budget;
-use crate::storage::Cache;
-use crate::storage::ledger::Ledger;
-
-/// What a graph is built on and what outlives it.
-#[derive(Debug, Clone)]
-pub struct Deps {
-    /// Remembered verdicts.
-    pub cache: Arc<Cache>,
-    /// The secret of all digests.
-    pub digest_key: DigestKey,
-    /// Where to count.
-    pub metrics: Metrics,
-    /// Owns every piece of paid work, so that shutdown waits for it.
-    pub tasks: TaskTracker,
-    /// Wall-clock time.
-    pub clock: Clock,
-    /// Nonces.
-    pub ids: Ids,
-    /// Addresses of providers.
-    pub names: Arc<Names>,
-    /// What is known about persons beside what is remembered.
-    pub traces: Arc<Traces>,
-    /// Where calls are written down.
-    pub ledger: Ledger,
-    /// Where calls are paid from.
-    pub billing: Arc<Billing>,
-}
 
 /// The running graph of one configuration.
 #[derive(Debug)]
@@ -93,7 +64,7 @@ impl Runtime {
             let provider = Provider::build(one, config, deps, &mut clients, same);
             providers.push(Arc::new(provider.map_err(|Unusable| BuildError::Client)?));
         }
-        let policy_of = |chain: &super::policy::Config, key: &str| -> Result<Arc<Policy>, BuildError> {
+        let policy_of = |chain: &policy::Config, key: &str| -> Result<Arc<Policy>, BuildError> {
             let find = |name: &String| {
                 let found = providers.iter().find(|provider| *provider.account.name == **name);
                 found.cloned().ok_or_else(|| BuildError::UnknownProvider(name.clone()))
@@ -232,7 +203,7 @@ impl Runtime {
     /// What an operator wants to know about every provider.
     pub fn status(&self) -> Vec<ProviderStatus> {
         let now = Instant::now();
-        self.providers.iter().map(|provider| status::of(provider, now)).collect()
+        self.providers.iter().map(|provider| Provider::status(provider, now)).collect()
     }
 
     /// Keeps the named provider out of the chain until [`Runtime::restore`]; false if there is none of that name.
@@ -264,7 +235,7 @@ impl Runtime {
     pub fn refresh_metrics(&self) {
         let now = Instant::now();
         for provider in &self.providers {
-            let seen = status::of(provider, now);
+            let seen = Provider::status(provider, now);
             for (link, endpoint) in provider.endpoints.iter().zip(&seen.endpoints) {
                 self.metrics.breaker(&provider.account.name, &link.endpoint).set(i64::from(endpoint.state.number()));
             }

@@ -3,9 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use super::provider::Provider;
 use crate::domain::outcome::{Outcome, Reason};
 use crate::providers::source::Miss;
 use crate::resilience::breaker::{self, State};
@@ -85,48 +82,4 @@ pub struct FaultStatus {
     pub reason: Reason,
     /// How long ago.
     pub since: Duration,
-}
-
-pub(super) fn of(provider: &Provider, now: Instant) -> ProviderStatus {
-    let account = &provider.account;
-    let endpoints: Vec<_> = provider
-        .endpoints
-        .iter()
-        .map(|link| {
-            let seen = link.breaker.snapshot(now);
-            EndpointStatus {
-                endpoint: Arc::clone(&link.endpoint),
-                state: seen.state,
-                since: now.saturating_duration_since(seen.since),
-                reason: seen.reason,
-                retry_after: seen.next_admission.filter(|wait| !wait.is_zero()),
-                last_fault: link.last_fault().map(|fault| FaultStatus {
-                    outcome: fault.outcome,
-                    reason: fault.reason,
-                    since: now.saturating_duration_since(fault.at),
-                }),
-            }
-        })
-        .collect();
-    let account_fault = account.standing.snapshot(now).map(|fault| AccountStatus {
-        reason: fault.reason,
-        since: now.saturating_duration_since(fault.since),
-        retry_after: fault.retry_after,
-    });
-    let account_fault = account_fault.or_else(|| account.keys.lack(now));
-    let isolated = account.is_isolated();
-    ProviderStatus {
-        name: Arc::clone(&account.name),
-        driver: account.driver.name,
-        available: !isolated
-            && account_fault.is_none()
-            && endpoints.iter().any(|endpoint| endpoint.state != State::Open),
-        isolated,
-        account_fault,
-        credential: account.keys.status(),
-        paused_for: account.limiter.paused_for(now),
-        in_flight: account.bulkhead.in_use(),
-        holds: account.holds.active(now),
-        endpoints,
-    }
 }

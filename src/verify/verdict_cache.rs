@@ -3,7 +3,6 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::account::Account;
 use super::erasure::Work;
 use super::metrics::RecallMeter;
 use super::question::Question;
@@ -48,7 +47,7 @@ impl CacheSlot {
     }
 
     /// Remembers the verdict that the flight ends with.
-    pub(super) async fn verdict(&self, by: &Account, finding: Finding) -> Remembered {
+    pub(super) async fn verdict(&self, by: &Arc<str>, finding: Finding) -> Remembered {
         let remembered = self.now(by, finding);
         // A call that had been given up may have been quicker by a moment. What callers are told is what is remembered.
         let _ = self.first.set(remembered.clone());
@@ -57,7 +56,7 @@ impl CacheSlot {
     }
 
     /// Remembers a verdict that came after its flight had ended, unless there is another already.
-    pub(super) async fn late(&self, by: &Account, finding: Finding) {
+    pub(super) async fn late(&self, by: &Arc<str>, finding: Finding) {
         let remembered = self.now(by, finding);
         let is_known = self.verdict_cache.cache.get(&self.key, self.verdict_cache.clock.now()).await.is_some();
         if !is_known && self.first.set(remembered.clone()).is_ok() {
@@ -65,10 +64,10 @@ impl CacheSlot {
         }
     }
 
-    fn now(&self, by: &Account, finding: Finding) -> Remembered {
+    fn now(&self, by: &Arc<str>, finding: Finding) -> Remembered {
         Remembered {
             verdict: finding.verdict,
-            provider: Arc::clone(&by.name),
+            provider: Arc::clone(by),
             request_id: finding.request_id,
             verified_at: self.verdict_cache.clock.now(),
         }

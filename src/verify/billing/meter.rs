@@ -2,7 +2,7 @@
 
 use prometheus::{Counter, CounterVec, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
-use super::packages::Left;
+use super::packages::{Left, float};
 use crate::domain::money::MicroYuan;
 use crate::resilience::spending::{Limit, Use};
 use crate::verify::metrics::Avoided;
@@ -153,9 +153,4 @@ impl CostMeter {
 
 fn yuan(MicroYuan(amount): MicroYuan) -> f64 {
     float(amount) / 1e6
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a metric; the ledger has the exact number")]
-pub(super) fn float(number: u64) -> f64 {
-    number as f64
 }

@@ -1,24 +1,22 @@
 //! What the ledger knows of money when a process begins, and what a later configuration wants to know beside.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use jiff::civil::Date;
 use jiff::{Span, Timestamp};
 
 use super::packages::History;
-use super::{Billing, Config};
 use crate::domain::clock::{Clock, date_in_china, start_in_china};
 use crate::domain::outcome::Reason;
-use crate::resilience::spending::Use;
 use crate::storage::ledger::{Ledger, ReadError, Spent};
+use crate::verify::config::Config;
 
 /// What was spent before this process began.
 #[derive(Debug)]
 pub struct Opening {
-    spent: Vec<Spent>,
-    histories: HashMap<String, History>,
-    since: Date,
+    pub(super) spent: Vec<Spent>,
+    pub(super) histories: HashMap<String, History>,
+    pub(super) since: Date,
 }
 
 impl Opening {
@@ -32,52 +30,19 @@ impl Opening {
         let spent = ledger.spent(ms(today.first_of_month()), ms(today)).await?;
         Ok(Self { spent, histories: histories(ledger, ms(since), i64::MAX).await?, since })
     }
-
-    pub(super) const fn since(&self) -> Date {
-        self.since
-    }
-
-    pub(super) fn fill(self, billing: &Billing) {
-        for Spent { client, provider, calls_today, micro_yuan_today, calls, micro_yuan } in self.spent {
-            let day = Use { calls: calls_today, amount: micro_yuan_today };
-            let month = Use { calls, amount: micro_yuan };
-            billing.client(&Arc::from(client)).spent_before(day, month);
-            billing.spend(&Arc::from(provider)).spending.spent_before(day, month);
-        }
-        for (provider, history) in self.histories {
-            billing.spend(&Arc::from(provider)).prepaid().history = history;
-        }
-    }
-}
-
-impl Billing {
-    /// Reads of the ledger what the packages of `config` need and nobody has needed so far. What is read lies days back, so
-    /// nothing is added to it meanwhile.
-    ///
-    /// # Errors
-    /// When it cannot be read; nothing is changed then.
-    pub async fn reach_back(&self, ledger: &Ledger, config: &Config) -> Result<(), ReadError> {
-        let known = self.owners().since;
-        let since = reach(config, self.clock.today_in_china());
-        if since >= known {
-            return Ok(());
-        }
-        let earlier = histories(ledger, ms(since), ms(known)).await?;
-        for (provider, history) in earlier {
-            self.spend(&Arc::from(provider)).prepaid().history.precede(history);
-        }
-        self.owners().since = since;
-        Ok(())
-    }
 }
 
 /// The first day that matters to the packages of `config`, and to the average of a week before `today`.
-fn reach(config: &Config, today: Date) -> Date {
+pub(super) fn reach(config: &Config, today: Date) -> Date {
     let bought = config.providers.iter().flat_map(|one| &one.packages).map(|package| package.bought).min();
     bought.map_or(today, |bought| bought.min(today.saturating_sub(Span::new().days(7))))
 }
 
-async fn histories(ledger: &Ledger, from_ms: i64, until_ms: i64) -> Result<HashMap<String, History>, ReadError> {
+pub(super) async fn histories(
+    ledger: &Ledger,
+    from_ms: i64,
+    until_ms: i64,
+) -> Result<HashMap<String, History>, ReadError> {
     let mut histories = HashMap::<String, History>::new();
     let each = |call: crate::storage::ledger::Counted<'_>| {
         let Ok(at) = Timestamp::from_millisecond(call.at_ms) else { return };
@@ -92,6 +57,6 @@ async fn histories(ledger: &Ledger, from_ms: i64, until_ms: i64) -> Result<HashM
 }
 
 /// When `day` begins in China, in milliseconds since 1970.
-fn ms(day: Date) -> i64 {
+pub(super) fn ms(day: Date) -> i64 {
     start_in_china(day).map_or(0, Timestamp::as_millisecond)
 }

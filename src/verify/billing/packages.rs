@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::Deserialize;
 
-use super::meter::float;
 use crate::domain::clock::{date_in_china, start_in_china};
 
 /// The average use is that of so many days.
@@ -132,6 +131,11 @@ pub(super) fn left(packages: &[Package], history: &History, now: Timestamp) -> V
 /// From one time to the other.
 fn days(from: Timestamp, to: Timestamp) -> f64 {
     to.duration_since(from).as_secs_f64() / (24.0 * 60.0 * 60.0)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a metric; the ledger has the exact number")]
+pub(super) fn float(number: u64) -> f64 {
+    number as f64
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ use crate::domain::clock::{Clock, Ids};
 use crate::domain::outcome::{Fault, Outcome, Reason};
 use crate::providers::Stamp;
 use crate::providers::source::{Ask, Granted, Miss, Step, Trouble};
-use crate::verify::outbound::client::{Client, Clients, Outbound, Unusable, read_capped};
+use crate::verify::outbound::client::{Client, Clients, Unusable, read_capped};
+use crate::verify::outbound::settings::Outbound;
 
 /// The vendor's clients wait 1 s for the metadata service, 5 s for others.
 const CONNECT_NEAR: Duration = Duration::from_secs(1);
@@ -124,9 +125,9 @@ mod tests {
 
     use super::*;
     use crate::domain::personal::Secret;
-    use crate::verify::outbound::client::Proxy;
     use crate::verify::outbound::dns::{Names, System};
-    use crate::verify::outbound::trust::Pin;
+    use crate::verify::outbound::pin::Pin;
+    use crate::verify::outbound::settings::Proxy;
 
     #[test]
     fn the_machine_and_its_network_are_never_asked_through_the_proxy_and_nobody_by_the_providers_pins() {

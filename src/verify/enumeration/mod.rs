@@ -21,20 +21,16 @@ use crate::domain::subject::{Digest, DigestKey, Subject};
 mod names;
 mod numbers;
 
+use self::names::{Mark, QUIET_SHARE};
+
 /// Bounds the memory: some 130 bytes a try.
 pub const MOST_TRIES: usize = 1_000_000;
 
 /// So many of them may be of numbers with several names, however many there are of the others.
 const MOST_LOUD: usize = MOST_TRIES - MOST_TRIES / QUIET_SHARE;
 
-/// One try in so many is kept for numbers with one name.
-const QUIET_SHARE: usize = 10;
-
 /// They are compared one by one.
 const MOST_NAMES: usize = 100;
-
-/// So many lines are let go of at a time, so that nobody waits for the rubbish of a busy hour.
-const AT_A_TIME: usize = 1000;
 
 /// Beyond a day it would be no guard, but a ban.
 const LONGEST_WINDOW: Duration = Duration::from_hours(24);
@@ -69,15 +65,6 @@ pub struct Tries(Mutex<State>);
 struct State {
     names: names::Names,
     numbers: numbers::Numbers,
-}
-
-/// A client's question as the guard knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Mark {
-    /// The number, for this client.
-    number: u64,
-    /// The name, for this number.
-    name: u64,
 }
 
 impl Kind {

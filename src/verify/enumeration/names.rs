@@ -8,7 +8,19 @@ use std::collections::{HashMap, VecDeque};
 
 use tokio::time::Instant;
 
-use super::{AT_A_TIME, Mark, QUIET_SHARE};
+use super::numbers::AT_A_TIME;
+
+/// One try in so many is kept for numbers with one name.
+pub(super) const QUIET_SHARE: usize = 10;
+
+/// A client's question as the guard knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// The number, for this client.
+    pub(super) number: u64,
+    /// The name, for this number.
+    pub(super) name: u64,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Names {

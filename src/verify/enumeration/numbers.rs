@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use tokio::time::Instant;
 
-use super::AT_A_TIME;
+/// So many lines are let go of at a time, so that nobody waits for the rubbish of a busy hour.
+pub(super) const AT_A_TIME: usize = 1000;
 
 #[derive(Debug, Default)]
 pub(super) struct Numbers(HashMap<String, Asked>);

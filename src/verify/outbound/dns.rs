@@ -19,7 +19,7 @@ use serde::Deserialize;
 use tokio::sync::SetOnce;
 use tokio::time::Instant;
 
-use super::client::Family;
+use super::settings::Family;
 
 /// So long a question waits for a new answer where an old one would do.
 const PATIENCE: Duration = Duration::from_millis(250);

@@ -2,4 +2,6 @@
 
 pub mod client;
 pub mod dns;
+pub mod pin;
+pub mod settings;
 pub mod trust;

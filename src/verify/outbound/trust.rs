@@ -12,14 +12,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
-use sha2::{Digest, Sha256};
 
-use super::client::{Outbound, Roots};
+use super::pin::Pin;
+use super::settings::{Outbound, Roots};
 use crate::domain::outcome::Reason;
-
-/// The SHA-256 of a public key (`SubjectPublicKeyInfo`), which a renewed certificate keeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pin(pub [u8; 32]);
 
 /// What all TLS configurations of one graph share.
 #[derive(Debug)]
@@ -39,20 +35,6 @@ struct PinMismatch;
 struct Pinned {
     chain: Arc<WebPkiServerVerifier>,
     pins: Vec<Pin>,
-}
-
-impl Pin {
-    /// Reads 64 hexadecimal digits.
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut pin = [0; 32];
-        hex::decode_to_slice(text, &mut pin).ok()?;
-        Some(Self(pin))
-    }
-
-    fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
-        let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
-        Some(Self(Sha256::digest(certificate.subject_public_key_info().as_ref()).into()))
-    }
 }
 
 impl Trust {

@@ -15,8 +15,9 @@ use crate::app::config::change::Sections;
 use crate::app::config::draft::Draft;
 use crate::domain::personal::Secret;
 use crate::providers::Endpoint;
-use crate::verify::outbound::client::{Family, Outbound, Proxy, Roots};
-use crate::verify::outbound::trust::{self, Pin};
+use crate::verify::outbound::pin::Pin;
+use crate::verify::outbound::settings::{Family, Outbound, Proxy, Roots};
+use crate::verify::outbound::trust;
 
 /// What was asked last must be forgotten within a minute; the pool looks for idle connections as rarely as this.
 const LONGEST_IDLE: Duration = Duration::from_secs(30);

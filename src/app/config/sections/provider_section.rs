@@ -8,7 +8,7 @@ use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly
 use serde::Deserialize;
 
 use crate::verify::billing::{Budget, Package};
-use crate::verify::outbound::client::{Family, IDLE_TIMEOUT, Roots};
+use crate::verify::outbound::settings::{Family, IDLE_TIMEOUT, Roots};
 
 /// A call that takes longer is lost.
 const LONGEST_CALL: Duration = Duration::from_hours(1);

@@ -17,8 +17,9 @@ use crate::providers::alibaba::schemes::ACCESS_KEY;
 use crate::providers::source::{Step, Trouble};
 use crate::verify::credentials::store::{CredentialStore, Given, is_about_the_key};
 use crate::verify::metrics::Metrics;
-use crate::verify::outbound::client::{Clients, Outbound};
+use crate::verify::outbound::client::Clients;
 use crate::verify::outbound::dns::{Names, System};
+use crate::verify::outbound::settings::Outbound;
 
 const PATIENCE: Duration = Duration::from_secs(2);
 

@@ -1,0 +1,25 @@
+//! What one provider's account has spent, and what was prepaid there.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::packages::{History, Package};
+use crate::resilience::spending::Spending;
+
+/// What one provider's account has spent, and what was prepaid there.
+#[derive(Debug)]
+pub(in crate::verify) struct ProviderSpend {
+    pub(super) spending: Arc<Spending>,
+    pub(super) prepaid: Mutex<Prepaid>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Prepaid {
+    pub(super) packages: Vec<Package>,
+    pub(super) history: History,
+}
+
+impl ProviderSpend {
+    pub(super) fn prepaid(&self) -> MutexGuard<'_, Prepaid> {
+        self.prepaid.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,149 @@
+//! One call's money: the most that it can cost is reserved before it is made, and settled when it has ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::cost::Cost;
+use super::duplicate_bills::Bill;
+use super::totals::Billing;
+use crate::domain::money::Billed;
+use crate::domain::outcome::{Fault, Reason};
+use crate::domain::verdict::{Finding, Verdict};
+use crate::resilience::spending::{Reserved, Spending};
+use crate::verify::account::Account;
+use crate::verify::question::Question;
+use crate::verify::verdict_cache::CacheSlot;
+
+/// Who pays for the calls of one flight.
+#[derive(Debug, Clone)]
+pub(in crate::verify) struct Payer {
+    billing: Arc<Billing>,
+    spending: Arc<Spending>,
+    client: Arc<str>,
+    purpose: Arc<str>,
+    verification: Uuid,
+    /// Whether a missing record is asked about twice on purpose.
+    wants_second_opinion: bool,
+}
+
+/// One call, reserved. Dropped unsettled, it counts as one that may have been billed.
+#[derive(Debug)]
+#[must_use = "a reservation is settled or given back"]
+pub(in crate::verify) struct Reservation {
+    payer: Payer,
+    account: Arc<Account>,
+    reserved: Option<[Reserved; 2]>,
+}
+
+/// Whose budget is used up, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::verify) enum UsedUp {
+    Client(Duration),
+    Provider(Duration),
+}
+
+impl Payer {
+    /// The payer for what `question` leads to.
+    pub(in crate::verify) fn new(billing: &Arc<Billing>, question: &Question, wants_second_opinion: bool) -> Self {
+        Self {
+            spending: billing.client(&question.client),
+            billing: Arc::clone(billing),
+            client: Arc::clone(&question.client),
+            purpose: Arc::clone(&question.purpose),
+            verification: question.ticket.id,
+            wants_second_opinion,
+        }
+    }
+
+    /// Reserves a call: the most that it can cost, with the client and the provider.
+    ///
+    /// # Errors
+    /// Whose budget has no room for it. Nothing is reserved then.
+    pub(in crate::verify) fn reserve(&self, account: &Arc<Account>) -> Result<Reservation, UsedUp> {
+        let (moment, most) = (self.billing.moment(), account.prices.most().0);
+        let of_client = self.spending.try_reserve(moment, most);
+        let of_client = of_client.map_err(|full| {
+            self.billing.meter.refused("client", &self.client);
+            UsedUp::Client(self.billing.until_over(full))
+        })?;
+        let of_provider = match account.spend.spending.try_reserve(moment, most) {
+            Ok(reserved) => reserved,
+            Err(full) => {
+                of_client.release();
+                self.billing.meter.refused("provider", &account.name);
+                return Err(UsedUp::Provider(self.billing.until_over(full)));
+            }
+        };
+        // From here on there is a cost to count from, so that an increase is seen from the first call on.
+        self.billing.meter.cost(&account.name, &self.client, &self.purpose);
+        Ok(Reservation { payer: self.clone(), account: Arc::clone(account), reserved: Some([of_client, of_provider]) })
+    }
+}
+
+impl Reservation {
+    /// The call is not made.
+    pub(in crate::verify) fn give_back(mut self) {
+        self.reserved.take().into_iter().flatten().for_each(Reserved::release);
+    }
+
+    /// The call has ended, in time or late.
+    pub(in crate::verify) async fn settle(mut self, result: &Result<Finding, Fault>, keep: &CacheSlot) {
+        let cost = Cost::of(&self.account.prices, result);
+        let (billing, provider) = (&self.payer.billing, &self.account.name);
+        let moment = billing.moment();
+        self.reserved.take().into_iter().flatten().for_each(|reserved| reserved.settle(moment, cost.spent()));
+        let meter = billing.meter.cost(provider, &self.payer.client, &self.payer.purpose);
+        match cost.billed {
+            Billed::Yes => {
+                meter.billed(cost.price);
+                self.account.spend.prepaid().history.billed(billing.clock.today_in_china());
+            }
+            Billed::Unknown => meter.possible(cost.price),
+            Billed::No => {}
+        }
+        if result.as_ref().is_err_and(|fault| fault.reason == Reason::QuotaUsedUp) {
+            self.account.spend.prepaid().history.used_up(billing.clock.today_in_china());
+        }
+        if cost.billed == Billed::Yes {
+            self.is_billed_twice(cost.verdict, keep).await;
+        }
+    }
+
+    /// Tells whoever looks for it that this is a second bill, if it is one.
+    async fn is_billed_twice(&self, verdict: Option<Verdict>, keep: &CacheSlot) {
+        let Payer { billing, verification, wants_second_opinion, .. } = &self.payer;
+        let (provider, person) = (&self.account.name, keep.work.person());
+        let window = verdict.map(|verdict| keep.verdict_cache.cache.lifetime(verdict)).unwrap_or_default();
+        let bill = Bill::new(provider, *verification, verdict, window);
+        let earlier = billing.duplicate_bills.put(person, bill).await;
+        // Looked at afterwards: whoever forgets marks the work first and looks into the table then.
+        if keep.work.is_forgotten() {
+            billing.duplicate_bills.forget(&person).await;
+        }
+        let Some(earlier) = earlier else { return };
+        if *wants_second_opinion && earlier.verification == *verification && earlier.verdict == Some(Verdict::NoRecord)
+        {
+            return;
+        }
+        billing.meter.duplicate(provider);
+        tracing::warn!(
+            provider = &**provider,
+            verification_id = %verification,
+            earlier_provider = &*earlier.provider,
+            earlier_verification_id = %earlier.verification,
+            agrees = earlier.verdict == verdict,
+            "the same person was billed twice within the time for which the first verdict is remembered"
+        );
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if self.reserved.is_some() {
+            let Payer { billing, client, purpose, .. } = &self.payer;
+            billing.meter.cost(&self.account.name, client, purpose).possible(self.account.prices.most());
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What all clients and providers have spent, and their limits.
+//!
+//! All calls of all clients and providers are counted, limited or not, so that a limit that is set later knows what was
+//! spent. The totals outlive every configuration; what was spent before a restart is read from the ledger (`opening`).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::civil::Date;
+use prometheus::Registry;
+
+use super::duplicate_bills::Bills;
+use super::meter::Meter;
+use super::opening::{self, Opening};
+use super::packages;
+use super::provider_spend::ProviderSpend;
+use crate::domain::clock::Clock;
+use crate::domain::money::MicroYuan;
+use crate::domain::subject::Digest;
+use crate::resilience::spending::{Full, Limits, Moment, Spending, Use};
+use crate::storage::ledger::{Ledger, ReadError, Spent};
+use crate::verify::config::Config;
+use crate::verify::metrics::Avoided;
+
+/// What all clients and providers have spent.
+#[derive(Debug)]
+pub struct Billing {
+    pub(super) clock: Clock,
+    pub(super) meter: Meter,
+    pub(super) duplicate_bills: Bills,
+    owners: Mutex<Owners>,
+}
+
+#[derive(Debug)]
+struct Owners {
+    clients: HashMap<Arc<str>, Arc<Spending>>,
+    providers: HashMap<Arc<str>, Arc<ProviderSpend>>,
+    /// From this day on all calls are in the histories of packages.
+    since: Date,
+}
+
+impl Billing {
+    /// The totals as `opening` found them, its metrics in `registry`.
+    ///
+    /// # Errors
+    /// When `registry` has them already.
+    pub fn new(clock: Clock, opening: Opening, registry: &Registry) -> Result<Self, prometheus::Error> {
+        let owners = Owners { clients: HashMap::new(), providers: HashMap::new(), since: opening.since };
+        let billing = Self {
+            clock,
+            meter: Meter::register(registry)?,
+            duplicate_bills: Bills::new(),
+            owners: Mutex::new(owners),
+        };
+        for Spent { client, provider, calls_today, micro_yuan_today, calls, micro_yuan } in opening.spent {
+            let day = Use { calls: calls_today, amount: micro_yuan_today };
+            let month = Use { calls, amount: micro_yuan };
+            billing.client(&Arc::from(client)).spent_before(day, month);
+            billing.spend(&Arc::from(provider)).spending.spent_before(day, month);
+        }
+        for (provider, history) in opening.histories {
+            billing.spend(&Arc::from(provider)).prepaid().history = history;
+        }
+        Ok(billing)
+    }
+
+    /// From now on the budgets and packages of `config` hold. What was spent stays spent.
+    pub(in crate::verify) fn configure(&self, config: &Config) {
+        self.duplicate_bills.keep_for(config.providers.iter().map(|one| one.call_limit).max().unwrap_or_default());
+        for client in &config.clients {
+            self.meter.client(client);
+            self.client(client);
+        }
+        let mut known = HashSet::new();
+        for one in &config.providers {
+            let spend = self.spend(&one.name);
+            spend.prepaid().packages.clone_from(&one.packages);
+            spend.spending.limit(one.budget);
+            known.insert(&one.name);
+        }
+        let owners = self.owners();
+        for (name, spending) in &owners.clients {
+            spending.limit(config.budgets.get(name).copied().unwrap_or_default());
+        }
+        for (_, spend) in owners.providers.iter().filter(|(name, _)| !known.contains(name)) {
+            spend.prepaid().packages.clear();
+            spend.spending.limit(Limits::default());
+        }
+        drop(owners);
+        // What is limited no more shows nothing.
+        self.meter.reset();
+        self.refresh();
+    }
+
+    /// A provider's side; its metrics exist from then on.
+    pub(in crate::verify) fn spend(&self, provider: &Arc<str>) -> Arc<ProviderSpend> {
+        self.meter.provider(provider);
+        let (moment, mut owners) = (self.moment(), self.owners());
+        let new = || Arc::new(ProviderSpend { spending: Arc::new(Spending::new(moment)), prepaid: Mutex::default() });
+        Arc::clone(owners.providers.entry(Arc::clone(provider)).or_insert_with(new))
+    }
+
+    /// A call at this price was not needed.
+    pub(in crate::verify) fn saved(&self, why: Avoided, price: MicroYuan) {
+        self.meter.saved(why, price);
+    }
+
+    /// Forgets that `person` was ever billed.
+    pub(in crate::verify) async fn forget(&self, person: &Digest) {
+        self.duplicate_bills.forget(person).await;
+    }
+
+    /// Brings the gauges up to date.
+    pub(in crate::verify) fn refresh(&self) {
+        let (moment, now) = (self.moment(), self.clock.now());
+        let owners = self.owners();
+        for (client, spending) in &owners.clients {
+            self.meter.used("client", client, spending.used(moment));
+        }
+        for (provider, spend) in &owners.providers {
+            self.meter.used("provider", provider, spend.spending.used(moment));
+            let prepaid = spend.prepaid();
+            for left in packages::left(&prepaid.packages, &prepaid.history, now) {
+                self.meter.package(provider, &left);
+            }
+        }
+    }
+
+    /// Clients come from the configuration and the ledger, so this grows no further than that.
+    pub(super) fn client(&self, client: &Arc<str>) -> Arc<Spending> {
+        let (moment, mut owners) = (self.moment(), self.owners());
+        Arc::clone(owners.clients.entry(Arc::clone(client)).or_insert_with(|| Arc::new(Spending::new(moment))))
+    }
+
+    pub(super) fn moment(&self) -> Moment {
+        let date = self.clock.today_in_china();
+        let month = i32::from(date.year()) * 12 + i32::from(date.month());
+        Moment { day: month * 31 + i32::from(date.day()), month }
+    }
+
+    pub(super) fn until_over(&self, full: Full) -> Duration {
+        match full {
+            Full::Day => self.clock.until_tomorrow_in_china(),
+            Full::Month => self.clock.until_next_month_in_china(),
+        }
+    }
+
+    fn owners(&self) -> MutexGuard<'_, Owners> {
+        // Tables that only grow: a panicking holder leaves nothing half done.
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads of the ledger what the packages of `config` need and nobody has needed so far. What is read lies days back, so
+    /// nothing is added to it meanwhile.
+    ///
+    /// # Errors
+    /// When it cannot be read; nothing is changed then.
+    pub async fn reach_back(&self, ledger: &Ledger, config: &Config) -> Result<(), ReadError> {
+        let known = self.owners().since;
+        let since = opening::reach(config, self.clock.today_in_china());
+        if since >= known {
+            return Ok(());
+        }
+        let earlier = opening::histories(ledger, opening::ms(since), opening::ms(known)).await?;
+        for (provider, history) in earlier {
+            self.spend(&Arc::from(provider)).prepaid().history.precede(history);
+        }
+        self.owners().since = since;
+        Ok(())
+    }
+}
