@@ -9,156 +9,20 @@ use std::fmt;
 use crate::domain::personal::Personal;
 use crate::domain::script;
 
+mod invalid;
 mod normal;
 #[cfg(test)]
 mod tests;
+mod warning;
 
-/// The most code points that a name may have.
-pub const MAX_CODE_POINTS: usize = 100;
-
-/// Why a text is no name. Never holds the text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
-#[error("{}", self.detail())]
-pub enum InvalidName {
-    /// Nothing but white space and invisible characters.
-    Empty,
-    /// Control characters, U+FFFD or noncharacters: the text was damaged on its way.
-    BadEncoding,
-    /// A sign that stands for a character which is not there.
-    Placeholder,
-    /// A separator first, last, doubled or in a place where it separates nothing.
-    BadSeparator,
-    /// A letter of a script that is never on its own on the card.
-    UnsupportedScript,
-    /// Digits, brackets and whatever else no name has.
-    BadCharacter,
-    /// More than [`MAX_CODE_POINTS`].
-    TooLong,
-    /// No Han character, with the number of a mainland citizen (a rule about the pair, see
-    /// [`PairRules`](crate::domain::subject::PairRules)).
-    NameScript,
-}
-
-/// Something about a sound name that may keep it from matching. Declared in the order of the words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Warning {
-    /// A compatibility ideograph: another code point than the character it looks like.
-    CompatIdeograph,
-    /// Han and Latin characters together.
-    MixedScript,
-    /// A private-use character, as older registries hold them.
-    Pua,
-    /// A single character.
-    SingleCharacter,
-    /// A space between two Han characters was removed; it may have stood for a separator.
-    SpaceRemoved,
-    /// U+25CB, which stood for the ideographic zero in older systems.
-    SymbolZero,
-}
-
-/// A set of [`Warning`].
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub struct Warnings(u8);
+pub use invalid::{InvalidName, MAX_CODE_POINTS};
+pub use warning::{Warning, Warnings};
 
 /// A sound name in its normal form; wiped on drop.
 #[derive(Clone)]
 pub struct Name {
     text: Personal,
     warnings: Warnings,
-}
-
-impl InvalidName {
-    /// The word used in the API and the vectors.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            InvalidName::Empty => "empty",
-            InvalidName::BadEncoding => "bad_encoding",
-            InvalidName::Placeholder => "placeholder",
-            InvalidName::BadSeparator => "bad_separator",
-            InvalidName::UnsupportedScript => "unsupported_script",
-            InvalidName::BadCharacter => "bad_character",
-            InvalidName::TooLong => "too_long",
-            InvalidName::NameScript => "name_script",
-        }
-    }
-
-    /// One sentence that tells a person what to do.
-    pub const fn detail(self) -> &'static str {
-        match self {
-            InvalidName::Empty => "Give the name.",
-            InvalidName::BadEncoding => "Send the name as intact UTF-8: it holds control or replacement characters.",
-            InvalidName::Placeholder => {
-                "Give the whole name: a sign such as * ? _ or a box stands in place of a character."
-            }
-            InvalidName::BadSeparator => {
-                "Put the separator (U+00B7) or full stop only between the parts of the name, one at a time."
-            }
-            InvalidName::UnsupportedScript => "Give the name in the Han or Latin script, as on the card.",
-            InvalidName::BadCharacter => {
-                "Give the name only: digits, brackets and signs that no name has are not accepted."
-            }
-            InvalidName::TooLong => "Give one name of at most 100 characters.",
-            InvalidName::NameScript => "Give the name in Han characters, as every resident ID card shows it.",
-        }
-    }
-}
-
-impl Warning {
-    /// All of them, sorted by their words.
-    pub const ALL: [Warning; 6] = [
-        Warning::CompatIdeograph,
-        Warning::MixedScript,
-        Warning::Pua,
-        Warning::SingleCharacter,
-        Warning::SpaceRemoved,
-        Warning::SymbolZero,
-    ];
-
-    /// The word used in the API and the vectors.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Warning::CompatIdeograph => "compat_ideograph",
-            Warning::MixedScript => "mixed_script",
-            Warning::Pua => "pua",
-            Warning::SingleCharacter => "single_character",
-            Warning::SpaceRemoved => "space_removed",
-            Warning::SymbolZero => "symbol_zero",
-        }
-    }
-
-    const fn bit(self) -> u8 {
-        1 << self as u8
-    }
-}
-
-impl Warnings {
-    /// Whether it holds `warning`.
-    pub const fn contains(self, warning: Warning) -> bool {
-        self.0 & warning.bit() != 0
-    }
-
-    /// Whether there is nothing to warn about.
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Its warnings, sorted by their words.
-    pub fn iter(self) -> impl Iterator<Item = Warning> {
-        Warning::ALL.into_iter().filter(move |&warning| self.contains(warning))
-    }
-
-    fn raise(&mut self, warning: Warning, when: bool) {
-        if when {
-            self.0 |= warning.bit();
-        }
-    }
-}
-
-impl fmt::Debug for Warnings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.iter().map(Warning::as_str)).finish()
-    }
 }
 
 impl Name {

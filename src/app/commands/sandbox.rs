@@ -78,7 +78,7 @@ pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
             world.ids.clone(),
             stop.clone(),
         )?;
-        world.more_admin = sandbox.handle().router();
+        world.more_admin = crate::server::sandbox::router(sandbox.handle());
         let sources = args.flags().fold(sources, |sources, (key, addr)| sources.with_variable(key, addr));
         let sources = sources.over(FOR_A_LAPTOP).over(simulated::configuration(&sandbox.handle()));
         let scratch = if sources.names("ledger", "file") { None } else { Scratch::new(&world.ids) };

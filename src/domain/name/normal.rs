@@ -7,7 +7,8 @@ use unicode_normalization::UnicodeNormalization as _;
 use unicode_normalization::char::{decompose_compatible, is_combining_mark};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{InvalidName, MAX_CODE_POINTS, Warning, Warnings};
+use super::invalid::{InvalidName, MAX_CODE_POINTS};
+use super::warning::{Warning, Warnings};
 use crate::domain::personal::Personal;
 use crate::domain::script::{
     is_compatibility_ideograph, is_han, is_invisible, is_latin, is_letter, is_noncharacter, is_private_use, narrow,

@@ -5,6 +5,9 @@ use std::time::Duration;
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
 use serde::Deserialize;
 
+/// How long an idle connection stays open after a stop, so that a request already on its way is still answered.
+pub(super) const LAST_WORDS: Duration = Duration::from_millis(100);
+
 /// The smallest header limit: below it the HTTP parser has no room to work.
 pub(super) const MIN_HEADER_BYTES: usize = 8 * 1024;
 const MAX_HEADER_BYTES: usize = 1024 * 1024;

@@ -27,15 +27,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
 
-use super::config::{Config, MIN_HEADER_BYTES};
+use super::config::{Config, LAST_WORDS, MIN_HEADER_BYTES};
 use super::connection::{Http1, ROOM};
 use super::connections::Slot;
 use super::refusal::linger;
+use super::tls;
 use super::tls::{Failure, HTTP2, PeerCertificate, TlsSwitch};
 use super::watch::{Life, UnderWay, Watch};
 use super::write_timeout::WriteTimeout;
 use super::zeroizing_io::ZeroizingIo;
-use super::{LAST_WORDS, tls};
 
 /// How long a handshake may still take once the listener stops.
 const LAST_HANDSHAKES: Duration = Duration::from_secs(1);

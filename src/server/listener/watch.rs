@@ -15,8 +15,7 @@ use hyper_util::server::graceful::GracefulConnection;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::LAST_WORDS;
-use super::config::Config;
+use super::config::{Config, LAST_WORDS};
 use super::connection::is_late;
 use super::connections::Slot;
 

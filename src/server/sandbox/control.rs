@@ -16,11 +16,13 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::credential_places::Trouble;
-use super::handle::{NotSet, SandboxHandle};
+use super::fault::NotSet;
+use super::handle::SandboxHandle;
 use super::people::Person;
 use crate::providers::temporary::Place;
 
-pub(super) fn router(handle: SandboxHandle) -> Router {
+/// The routes under `/sandbox`, for the admin listener.
+pub fn router(handle: SandboxHandle) -> Router {
     Router::new()
         .route("/sandbox/people", get(people))
         .route("/sandbox/credentials", get(issued).delete(end_issued))

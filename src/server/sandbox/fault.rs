@@ -33,6 +33,7 @@
 //! Invariant: unknown members, and members that do not belong to the kind, are refused; no message quotes a value.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -243,6 +244,26 @@ fn outcome_and_reason(outcome: Outcome, reason: Reason) -> String {
 
 fn listed(rows: impl Iterator<Item = String>) -> String {
     rows.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ")
+}
+
+/// Why a fault was not set. Each text says what to do instead.
+#[derive(Debug, thiserror::Error)]
+pub enum NotSet {
+    /// No such provider; the text lists those that there are.
+    #[error("No provider of this name is simulated. There are: {0}.")]
+    NoProvider(String),
+    /// The JSON is not a fault; the text says why.
+    #[error("{0}")]
+    NotUnderstood(String),
+    /// `wrong_echo` for a protocol without an echo.
+    #[error("This provider does not echo the person, so its echo cannot be wrong; use the kind `garbage`.")]
+    NoEcho,
+    /// An endpoint that is not there, of so many.
+    #[error("This `endpoint` does not exist: they are counted from 0, and this provider has {0}.")]
+    NoEndpoint(usize),
+    /// An earlier `refuse_connections` gave up the port and somebody else has it now.
+    #[error("A closed port could not be opened again, because somebody took it; restart the sandbox.")]
+    PortLost(#[from] io::Error),
 }
 
 #[cfg(test)]

@@ -1,14 +1,10 @@
 //! The remote control of a running sandbox: set faults, read counters.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Router;
-
-use super::control;
 use super::credential_places::CredentialPlaces;
-use super::fault::Fault;
+use super::fault::{Fault, NotSet};
 use super::people::People;
 use super::simulator::{Scenario, Simulator};
 use crate::providers::Credential;
@@ -22,26 +18,6 @@ pub struct SandboxHandle {
     simulators: Arc<[Arc<Simulator>]>,
     scenario: Arc<Scenario>,
     issuer: Arc<CredentialPlaces>,
-}
-
-/// Why a fault was not set. Each text says what to do instead.
-#[derive(Debug, thiserror::Error)]
-pub enum NotSet {
-    /// No such provider; the text lists those that there are.
-    #[error("No provider of this name is simulated. There are: {0}.")]
-    NoProvider(String),
-    /// The JSON is not a fault; the text says why.
-    #[error("{0}")]
-    NotUnderstood(String),
-    /// `wrong_echo` for a protocol without an echo.
-    #[error("This provider does not echo the person, so its echo cannot be wrong; use the kind `garbage`.")]
-    NoEcho,
-    /// An endpoint that is not there, of so many.
-    #[error("This `endpoint` does not exist: they are counted from 0, and this provider has {0}.")]
-    NoEndpoint(usize),
-    /// An earlier `refuse_connections` gave up the port and somebody else has it now.
-    #[error("A closed port could not be opened again, because somebody took it; restart the sandbox.")]
-    PortLost(#[from] io::Error),
 }
 
 impl SandboxHandle {
@@ -117,11 +93,6 @@ impl SandboxHandle {
     /// The places that hand out temporary keys.
     pub fn issuer(&self) -> &CredentialPlaces {
         &self.issuer
-    }
-
-    /// The routes under `/sandbox`, for the admin listener.
-    pub fn router(&self) -> Router {
-        control::router(self.clone())
     }
 
     pub(super) fn people(&self) -> &People {

@@ -17,9 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::clock::{Clock, Ids};
-use crate::domain::money::Prices;
 use crate::domain::verdict::Verdict;
-use crate::providers::{Access, Code, Credential, Driver, Service};
 
 mod call_stats;
 mod control;
@@ -31,51 +29,15 @@ mod mock_listener;
 mod people;
 mod simulator;
 
+pub use self::control::router;
 pub use self::credential_places::{CredentialPlaces, Lie, Trouble};
-pub use self::fault::{Fault, Kind};
-pub use self::handle::{NotSet, SandboxHandle};
+pub use self::fault::{Fault, Kind, NotSet};
+pub use self::handle::SandboxHandle;
 pub use self::people::{People, Person};
+pub use self::simulator::Simulated;
 
 use self::mock_listener::Host;
 use self::simulator::{Scenario, Simulator};
-
-/// One provider to simulate.
-#[derive(Debug, Clone)]
-pub struct Simulated {
-    /// Its name in the configuration and on the control routes.
-    pub provider: String,
-    /// The server side of its protocol.
-    pub service: &'static dyn Service,
-    /// Its documented codes, which faults choose from.
-    pub codes: &'static [&'static [Code]],
-    /// What it charges, to count the calls that a real one would bill.
-    pub prices: Prices,
-    /// The credential that it accepts, until it is told otherwise.
-    pub credential: Credential,
-    /// On how many sockets it listens.
-    pub endpoints: usize,
-}
-
-impl Simulated {
-    /// A simulated `provider` that talks like `driver` and accepts the driver's sandbox credential.
-    ///
-    /// # Errors
-    /// When the driver does not take its own sandbox settings: (key, what is wrong), a defect of the driver's.
-    pub fn of(
-        provider: impl Into<String>,
-        driver: &Driver,
-        endpoints: usize,
-    ) -> Result<Self, Vec<(&'static str, String)>> {
-        let Some(dialect) = &driver.dialect else {
-            return Err(vec![("driver", "has no server side, so it cannot be simulated".to_owned())]);
-        };
-        let Access::Given(credential) = driver.sandbox()?.access else {
-            return Err(vec![("credentials", "must be written in the driver's first sample".to_owned())]);
-        };
-        let Driver { codes, prices, .. } = *driver;
-        Ok(Self { provider: provider.into(), service: dialect.service, codes, prices, credential, endpoints })
-    }
-}
 
 /// The running simulators. They end when the stop token is cancelled or this is dropped.
 #[derive(Debug)]

@@ -17,14 +17,14 @@ use jiff::Timestamp;
 use tokio::time::sleep;
 
 use super::call_stats::CallStats;
-use super::fault::{Fault, Kind};
-use super::handle::NotSet;
+use super::corrupt;
+use super::fault::{Fault, Kind, NotSet};
 use super::mock_listener::{Cut, Host, MockListener};
 use super::people::People;
-use super::{Simulated, corrupt};
 use crate::domain::clock::{Clock, Ids};
+use crate::domain::money::Prices;
 use crate::domain::verdict::Verdict;
-use crate::providers::{Asked, Credential, CredentialStore, Presented, ReplyTo, Stamp};
+use crate::providers::{Access, Asked, Code, Credential, CredentialStore, Driver, Presented, ReplyTo, Service, Stamp};
 
 /// The longest request body in bytes; the drivers send a few hundred.
 const MAX_REQUEST: usize = 64 * 1024;
@@ -36,6 +36,44 @@ pub(super) struct Scenario {
     pub(super) default: Verdict,
     pub(super) clock: Clock,
     pub(super) ids: Ids,
+}
+
+/// One provider to simulate.
+#[derive(Debug, Clone)]
+pub struct Simulated {
+    /// Its name in the configuration and on the control routes.
+    pub provider: String,
+    /// The server side of its protocol.
+    pub service: &'static dyn Service,
+    /// Its documented codes, which faults choose from.
+    pub codes: &'static [&'static [Code]],
+    /// What it charges, to count the calls that a real one would bill.
+    pub prices: Prices,
+    /// The credential that it accepts, until it is told otherwise.
+    pub credential: Credential,
+    /// On how many sockets it listens.
+    pub endpoints: usize,
+}
+
+impl Simulated {
+    /// A simulated `provider` that talks like `driver` and accepts the driver's sandbox credential.
+    ///
+    /// # Errors
+    /// When the driver does not take its own sandbox settings: (key, what is wrong), a defect of the driver's.
+    pub fn of(
+        provider: impl Into<String>,
+        driver: &Driver,
+        endpoints: usize,
+    ) -> Result<Self, Vec<(&'static str, String)>> {
+        let Some(dialect) = &driver.dialect else {
+            return Err(vec![("driver", "has no server side, so it cannot be simulated".to_owned())]);
+        };
+        let Access::Given(credential) = driver.sandbox()?.access else {
+            return Err(vec![("credentials", "must be written in the driver's first sample".to_owned())]);
+        };
+        let Driver { codes, prices, .. } = *driver;
+        Ok(Self { provider: provider.into(), service: dialect.service, codes, prices, credential, endpoints })
+    }
 }
 
 /// Somebody whose requests are taken.

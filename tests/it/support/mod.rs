@@ -291,7 +291,7 @@ impl Builder {
         world.ids = self.ids.unwrap_or(world.ids);
         world.look_up = self.look_up.unwrap_or(world.look_up);
         let sandbox = simulators.handle();
-        world.more_admin = sandbox.router();
+        world.more_admin = idgate::server::sandbox::router(sandbox.clone());
         let ports = "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ndrain_notice = \"0s\"";
         let over_sandbox: Vec<_> = self.over_sandbox.into_iter().map(|toml| toml(&sandbox)).collect();
         let simulated = simulated::configuration(&sandbox);

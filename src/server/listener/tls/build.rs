@@ -18,7 +18,7 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use serde::Deserialize;
 use webpki::{EndEntityCert, KeyUsage};
 
-use super::{HTTP1, HTTP2, Tls};
+use super::acceptor::{HTTP1, HTTP2, Tls};
 use crate::domain::personal::Secret;
 use crate::server::listener::config::LONGEST;
 

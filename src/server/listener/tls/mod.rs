@@ -4,66 +4,13 @@
 //! the [`Tls`] it began with, the next one gets the newest; what is wrong with a file is found by [`Section::build`],
 //! before anything is bound, and told without a byte of a key.
 
-use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
-
-use arc_swap::ArcSwap;
-use jiff::Timestamp;
-
+mod acceptor;
 mod build;
 mod failure;
 mod peer;
 
+pub(super) use self::acceptor::HTTP2;
+pub use self::acceptor::{Tls, TlsSwitch};
 pub use self::build::{ClientCertificates, Material, Section};
 pub use self::failure::Failure;
 pub use self::peer::PeerCertificate;
-
-/// The protocols of HTTP that ALPN offers, the preferred one first.
-pub(super) const HTTP2: &[u8] = b"h2";
-pub(super) const HTTP1: &[u8] = b"http/1.1";
-
-/// One certificate with all that belongs to it, ready for handshakes.
-#[derive(Clone)]
-pub struct Tls {
-    pub(super) server: Arc<rustls::ServerConfig>,
-    pub(super) handshake_timeout: Duration,
-    expires: Option<Timestamp>,
-}
-
-/// Replaces the [`Tls`] of a listener while it is served: new connections use the new one, old ones go on. Clones
-/// replace the same one.
-#[derive(Debug, Clone)]
-pub struct TlsSwitch(Arc<ArcSwap<Tls>>);
-
-impl Tls {
-    /// When the certificate, or the first of its chain to end, ends.
-    pub fn expires(&self) -> Option<Timestamp> {
-        self.expires
-    }
-}
-
-impl fmt::Debug for Tls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { server: _, handshake_timeout, expires } = self;
-        f.debug_struct("Tls")
-            .field("handshake_timeout", handshake_timeout)
-            .field("expires", expires)
-            .finish_non_exhaustive()
-    }
-}
-
-impl TlsSwitch {
-    pub(super) fn new(tls: Tls) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(tls)))
-    }
-
-    /// Puts `tls` into place. Sessions of before cannot be resumed: each [`Tls`] has ticket keys of its own.
-    pub fn replace(&self, tls: Tls) {
-        self.0.store(Arc::new(tls));
-    }
-
-    pub(super) fn load(&self) -> Arc<Tls> {
-        self.0.load_full()
-    }
-}

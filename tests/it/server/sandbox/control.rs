@@ -11,7 +11,7 @@ use super::{NUMBER, World, somebody};
 impl World {
     async fn control(&self, method: Method, path: &str, body: &str) -> (StatusCode, Value) {
         let request = Request::builder().method(method).uri(path).body(Body::from(body.to_owned())).unwrap();
-        let response = self.handle.router().oneshot(request).await.unwrap();
+        let response = idgate::server::sandbox::router(self.handle.clone()).oneshot(request).await.unwrap();
         let status = response.status();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() })

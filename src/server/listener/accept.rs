@@ -1,0 +1,201 @@
+//! Our own accept loop, because the ready-made ones never close a client that connects and says nothing.
+//!
+//! Invariants: a connection is cut when its first request head is late, when it idles too long and when the drain is
+//! over; at most [`Config::max_connections`] are open; the loop waits for nothing but the next connection; every task
+//! belongs to [`Listener::serve`] and ends with it.
+//!
+//! With a [`Tls`] every connection is TLS: the handshake is made in the connection's task (it must never hold up the
+//! loop) under the same first-request deadline, and ALPN then picks HTTP/2 or HTTP/1.1, never the detecting builder, which
+//! waits without limit for the first bytes. Without one it is plain HTTP/1.1.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tower::Service;
+
+use super::config::{Config, LAST_WORDS};
+use super::connection::Http1;
+use super::connections::Connections;
+use super::refusal::Refuser;
+use super::secure::Secure;
+use super::tls::{Tls, TlsSwitch};
+use super::{connection, secure};
+
+/// How many connections the kernel may hold for us before we accept them.
+const BACKLOG: u32 = 4096;
+
+/// The first and the longest pause after the system had no file descriptor or memory for another connection.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// A bound socket that is not served yet: the kernel already queues connections.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    local_addr: SocketAddr,
+    config: Config,
+    connections: Connections,
+    tls: Option<TlsSwitch>,
+}
+
+impl Listener {
+    /// Binds `addr` (port 0 picks a free one). Needs a tokio runtime around it.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub fn bind(addr: SocketAddr, config: Config) -> io::Result<Self> {
+        let socket = match addr {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        // A restart must not wait for the connections of the process before it.
+        socket.set_reuseaddr(true)?;
+        socket.bind(addr)?;
+        let socket = socket.listen(BACKLOG)?;
+        let local_addr = socket.local_addr()?;
+        Ok(Self { socket, local_addr, config, connections: Connections::default(), tls: None })
+    }
+
+    /// The same, speaking TLS only.
+    #[must_use]
+    pub fn with_tls(self, tls: Tls) -> Self {
+        Self { tls: Some(TlsSwitch::new(tls)), ..self }
+    }
+
+    /// Replaces its certificate while it is served; none if it is plain.
+    pub fn tls(&self) -> Option<TlsSwitch> {
+        self.tls.clone()
+    }
+
+    /// The address that was really bound.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// The counters of this listener, for metrics; they live on while it is served.
+    pub fn connections(&self) -> Connections {
+        self.connections.clone()
+    }
+
+    /// Serves until `stop`, then drains: no new connections but those that the kernel has already taken, idle ones closed
+    /// a moment later, requests in flight finished within [`Config::drain_timeout`], the rest cut. Each request carries `ConnectInfo<SocketAddr>` in its extensions.
+    ///
+    /// Dropping the future cuts every connection at once.
+    pub async fn serve<S>(self, service: S, stop: CancellationToken)
+    where
+        S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send,
+    {
+        let Self { socket, config, connections, tls, .. } = self;
+        let http1 = Arc::new(Http1::new(&config));
+        let secure = tls.map(|tls| Arc::new(Secure::new(&config, Arc::clone(&http1), tls)));
+        let refuser = Refuser::default();
+        let closing = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let welcome = |tasks: &mut JoinSet<()>, stream, peer| match connections.admit(config.max_connections) {
+            Some(slot) => {
+                let (service, closing) = (service.clone(), closing.clone());
+                match &secure {
+                    None => tasks.spawn(connection::drive(stream, peer, service, http1.clone(), slot, closing)),
+                    Some(secure) => tasks.spawn(secure::drive(stream, peer, service, secure.clone(), slot, closing)),
+                };
+            }
+            // Who waits for a handshake would take our words for noise.
+            None if secure.is_some() => drop(stream),
+            None => {
+                if let Some(farewell) = refuser.refuse(stream) {
+                    tasks.spawn(farewell);
+                }
+            }
+        };
+        loop {
+            let (stream, peer) = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(_) = tasks.join_next() => continue,
+                accepted = accept(&socket) => accepted,
+            };
+            welcome(&mut tasks, stream, peer);
+        }
+        for (stream, peer) in queued(socket) {
+            welcome(&mut tasks, stream, peer);
+        }
+        let closing_soon = async {
+            sleep(LAST_WORDS.min(config.drain_timeout / 2)).await;
+            closing.cancel();
+            sleep(config.drain_timeout.saturating_sub(LAST_WORDS)).await;
+        };
+        let drained = tokio::select! {
+            () = async { while tasks.join_next().await.is_some() {} } => true,
+            () = closing_soon => false,
+        };
+        if !drained {
+            tracing::warn!(cut = connections.open(), "the drain is over, cutting the remaining connections");
+            tasks.shutdown().await;
+        }
+        if let Some(secure) = &secure {
+            secure.streams_ended().await;
+        }
+    }
+}
+
+/// The connections that the kernel has taken for us and we have not: closing the socket would reset them, with the
+/// requests that they may carry. Asked of the kernel itself, because tokio may not have heard of the last ones.
+fn queued(socket: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+    let Ok(socket) = socket.into_std() else { return Vec::new() };
+    let next = || {
+        let (stream, peer) = socket.accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        let stream = TcpStream::from_std(stream).ok()?;
+        let _ = stream.set_nodelay(true);
+        Some((stream, peer))
+    };
+    std::iter::from_fn(next).take(BACKLOG as usize).collect()
+}
+
+/// The next connection. Errors of one client are passed over; errors of the system are waited out, because retrying
+/// at once would spin until somebody closes a file.
+async fn accept(socket: &TcpListener) -> (TcpStream, SocketAddr) {
+    let (mut pause, longest) = BACKOFF;
+    loop {
+        match socket.accept().await {
+            Ok((stream, peer)) => {
+                // Small answers must not wait for the acknowledgement of the one before; without it they are only slower.
+                let _ = stream.set_nodelay(true);
+                return (stream, peer);
+            }
+            Err(error) if is_about_one_client(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, pause_ms = pause.as_millis(), "cannot accept connections");
+                sleep(pause).await;
+                pause = (pause * 2).min(longest);
+            }
+        }
+    }
+}
+
+fn is_about_one_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn running_out_of_files_is_waited_out_and_a_lost_client_is_not() {
+        const EMFILE: i32 = 24;
+        assert!(!is_about_one_client(&io::Error::from_raw_os_error(EMFILE)));
+        assert!(is_about_one_client(&io::ErrorKind::ConnectionAborted.into()));
+    }
+}
