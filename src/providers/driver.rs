@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use super::code::Code;
 use super::credential::{Credential, Field, Part, Scheme};
 use super::dialect::Dialect;
@@ -109,6 +111,19 @@ pub struct Settings {
     pub secret: BTreeMap<String, Secret>,
     /// Those of [`Driver::variables`] that are set.
     pub variables: BTreeMap<String, Secret>,
+}
+
+impl Settings {
+    /// A digest of all of them: equal for equal settings only.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        let secrets = self.secret.iter().chain(&self.variables).map(|(key, value)| (key, value.expose()));
+        for (key, value) in self.plain.iter().map(|(key, value)| (key, value.as_str())).chain(secrets) {
+            hash.update(format!("{}:{key}{}:", key.len(), value.len()));
+            hash.update(value);
+        }
+        hash.finalize().into()
+    }
 }
 
 /// What [`Driver::configure`] builds.

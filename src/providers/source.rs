@@ -16,6 +16,7 @@ use http::{Request, Response};
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
+use super::codec::ini::Unreadable;
 use super::credential::Credential;
 use super::encode_error::EncodeError;
 use super::protocol::Stamp;
@@ -124,6 +125,15 @@ pub enum Trouble {
     MissingField,
     /// Keys that have ended already.
     AlreadyEnded,
+}
+
+impl From<Unreadable> for Trouble {
+    fn from(unreadable: Unreadable) -> Self {
+        match unreadable {
+            Unreadable::Form => Self::FileForm,
+            Unreadable::NoSection => Self::NoProfile,
+        }
+    }
 }
 
 impl Trouble {

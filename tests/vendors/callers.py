@@ -1,5 +1,6 @@
 """The clients as processes: one question a line in, what the client returned or raised out."""
 
+import glob
 import json
 import os
 import re
@@ -9,26 +10,29 @@ import sys
 import installing
 
 CLIENTS = os.path.join(installing.HERE, "clients")
-CURRENT = [installing.python("current"), f"{CLIENTS}/alibaba.py"]
-OLD = [installing.python("2.1.0"), f"{CLIENTS}/alibaba.py"]
-NODE = ["node", f"{CLIENTS}/alibaba.js"]
-CURL = [sys.executable, f"{CLIENTS}/plain.py"]
+
+
+def interpreter(word):
+    """`python:VERSION` is one of the virtualenvs, `this` is ours, anything else a program."""
+    name, _, version = word.partition(":")
+    return installing.python(version) if name == "python" else sys.executable if name == "this" else word
+
+
+# What each vendor's file says, put together: its clients, keys and faults.
+VENDORS = [json.load(open(path, encoding="utf-8")) for path in sorted(glob.glob(f"{CLIENTS}/*.json"))]
 # Name in the table: command, the provider whose protocol it speaks, what it shows.
 KINDS = {
-    "python": (CURRENT + ["cloudauth"], "aliyun", "access key"),
-    "python-2.1.0": (OLD + ["cloudauth"], "aliyun", "access key"),
-    "python-core": (CURRENT + ["core"], "aliyun", "access key"),
-    "python-intl": (CURRENT + ["intl"], "aliyun_intl", "access key"),
-    "node": (NODE + ["cloudauth"], "aliyun", "access key"),
-    "pop-core-post": (NODE + ["pop-core-post"], "aliyun", "access key"),
-    "pop-core-get": (NODE + ["pop-core-get"], "aliyun", "access key"),
-    "signed-idcard": (NODE + ["signed-idcard"], "muzhiyun", "app key"),
-    "signed-iden": (NODE + ["signed-iden"], "yunyi", "app key"),
-    "appcode-idcard": (NODE + ["appcode-idcard"], "muzhiyun", "app code"),
-    "appcode-iden": (NODE + ["appcode-iden"], "yunyi", "app code"),
-    "curl-idcard": (CURL + ["/idcard"], "muzhiyun", "app code"),
-    "curl-iden": (CURL + ["/idenAuthentication"], "yunyi", "app code"),
+    name: ([interpreter(kind["run"][0]), f"{CLIENTS}/{kind['run'][1]}", *kind["run"][2:]], kind["provider"], kind["shows"])
+    for vendor in VENDORS
+    for name, kind in vendor["kinds"].items()
 }
+
+
+def merged(part):
+    """One part of all vendors' files."""
+    return {name: value for vendor in VENDORS for name, value in vendor.get(part, {}).items()}
+
+
 UUID = re.compile(r"\b[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\b")
 # Another tomorrow.
 ONCE = {"age": "YEARS", "retry_after": "MILLISECONDS"}

@@ -4,8 +4,8 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
 import people
-from callers import KINDS, Party, sample
-from gateway import PROVIDERS, Gateway
+from callers import KINDS, Party, merged, sample
+from gateway import Gateway
 
 SIGNED = [kind for kind, (_, _, shows) in KINDS.items() if shows != "app code"]
 BEARER = "a-bearer-key-of-the-clients-tests"
@@ -30,10 +30,8 @@ calls = 1000
 CLIENT = """
 [clients.tests{sort}]
 keys = [{{ id = "bearer{sort}", sha256 = "{bearer}" }}]
-access_keys = [{{ id = "access{sort}", secret = {{ value = "{secret}" }} }}]
-app_codes = [{{ id = "code{sort}", sha256 = "{code}" }}]
-app_keys = [{{ key = "app{sort}", secret = {{ value = "{secret}" }} }}]
 """
+ISSUED = merged("issued")
 
 
 def start(binary, folder, name):
@@ -41,7 +39,8 @@ def start(binary, folder, name):
     toml = CONFIGURATION.format(folder=folder, name=name)
     for sort in ("", SPENT):
         hashes = {"bearer": sha256(BEARER + sort), "code": sha256(APP_CODE + sort)}
-        toml += CLIENT.format(sort=sort, secret=SECRET, **hashes)
+        lines = [CLIENT, *(line + "\n" for line in ISSUED.values())]
+        toml += "".join(lines).format(sort=sort, secret=SECRET, **hashes)
     return Gateway(binary, folder, name, toml + "daily_cap = 1\n")
 
 
@@ -51,7 +50,7 @@ def sha256(text):
 
 def pairs(_, shows):
     """The right one, one that nobody has, one with a wrong secret, and that of the client whose day is used up."""
-    key, secret = {"access key": ("access", SECRET), "app key": ("app", SECRET), "app code": (APP_CODE, "")}[shows]
+    key, secret = (APP_CODE, "") if shows == "app code" else (shows.split()[0], SECRET)
     return [(key, secret), ("nobody", "anything"), (key, "anything"), (key + SPENT, secret)]
 
 
@@ -62,13 +61,13 @@ def lines(binary, folder):
         with Party(KINDS, lambda *_: gateway.public, pairs) as party:
             for case in ("match", "mismatch", "no_record", "invalid"):
                 yield from party.tell(case, people.BY_CASE[case])
-            for provider in PROVIDERS:
+            for provider in gateway.providers():
                 gateway.spoil(provider, {"kind": "refuse_connections"})
             yield from party.tell("down", people.BY_CASE["down"])
             gateway.mend()
             yield from at_once(gateway, party)
             # Nobody waits longer than request_timeout, and what becomes of the call is open then.
-            for provider in PROVIDERS:
+            for provider in gateway.providers():
                 gateway.spoil(provider, {"kind": "hang"})
             yield from party.tell("unknown", people.BY_CASE["unknown"])
             gateway.mend()
@@ -96,7 +95,7 @@ def seed(binary, folder, second):
     """The sample of the provider's page: the first instance has nothing but failing providers."""
     person = people.BY_CASE["seed"]
     with start(binary, folder, "first") as first:
-        for provider in PROVIDERS:
+        for provider in first.providers():
             first.spoil(provider, {"kind": "status", "status": 500})
         said = sample([first.public, second.public], *pairs("aliyun", "access key")[0], person)
         asked = first.asked_about(person[1]) > 0

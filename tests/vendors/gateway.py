@@ -8,7 +8,6 @@ import urllib.request
 
 # Given to urllib: whatever proxy the environment names, loopback is asked directly.
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-PROVIDERS = ("aliyun", "aliyun_intl", "muzhiyun", "yunyi")
 
 
 class Gateway:
@@ -45,6 +44,10 @@ class Gateway:
         self.process.wait()
         self.process.stdout.close()
 
+    def providers(self):
+        """Every provider of the sandbox."""
+        return [one["name"] for one in json.loads(self.call("GET", "/v1/status"))["providers"]]
+
     def endpoints(self, provider):
         """Where the simulators of a provider listen."""
         shown = json.loads(self.call("GET", "/v1/status"))["providers"]
@@ -56,13 +59,13 @@ class Gateway:
 
     def mend(self):
         """No fault anywhere, no breaker open."""
-        for provider in PROVIDERS:
+        for provider in self.providers():
             self.call("DELETE", f"/sandbox/{provider}/fault")
             self.call("POST", f"/v1/providers/{provider}/restore")
 
     def asked_about(self, id_number):
         """How many calls the simulators of all providers had about a person of the sandbox's list."""
-        people = [json.loads(self.call("GET", f"/sandbox/{provider}/calls"))["people"] for provider in PROVIDERS]
+        people = [json.loads(self.call("GET", f"/sandbox/{provider}/calls"))["people"] for provider in self.providers()]
         return sum(about["calls"] for shown in people for about in shown if about["id_number"] == id_number)
 
     def call(self, method, path, body=None):

@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 TARGET = os.path.join(ROOT, "target", "vendors")
-# Two folders of Python: the version that seed and documentation pin does not go together with the current one.
-PYTHONS = ("current", "2.1.0")
+# A folder of Python for each list of pins: the versions of some clients do not go together.
+PYTHONS = sorted(name[len("requirements-"):-len(".txt")] for name in os.listdir(HERE) if name.startswith("requirements-"))
 # Some packages come as sources only, and are built with these instead of a download for each.
 BUILD = ["setuptools==80.9.0", "wheel==0.45.1"]
 

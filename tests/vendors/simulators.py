@@ -1,38 +1,19 @@
 """The clients at the sandbox's simulators themselves."""
 
 import people
-from callers import KINDS, Party, sample
+from callers import KINDS, VENDORS, Party, merged, sample
 from gateway import Gateway
 
 # The simulators take one key each, and for the markets that is an AppCode.
 CLIENTS = [kind for kind, (_, _, shows) in KINDS.items() if shows != "app key"]
-SIGNED = [kind for kind in CLIENTS if KINDS[kind][2] == "access key"]
+SIGNED = [kind for kind in CLIENTS if KINDS[kind][2] != "app code"]
 # The sandbox's settings of each driver.
-KEYS = {
-    "aliyun": ("sandboxAccessKeyId", "sandboxAccessKeySecret"),
-    "aliyun_intl": ("sandboxIntlAccessKeyId", "sandboxIntlAccessKeySecret"),
-    "muzhiyun": ("sandbox0muzhiyun0appcode00000001", ""),
-    "yunyi": ("sandbox0yunyi0appcode00000000001", ""),
-}
-FAULTS = {
-    # The simulators of the other two find it themselves.
-    "invalid": {
-        "aliyun": {"kind": "code", "code": "401"},
-        "aliyun_intl": {"kind": "code", "code": "InvalidParameter"},
-    },
-    "throttled": {
-        "aliyun": {"kind": "code", "code": "Throttling.User", "retry_after": "700ms"},
-        "aliyun_intl": {"kind": "code", "code": "Throttling.Api", "retry_after": "700ms"},
-        "muzhiyun": {"kind": "code", "code": "T429ID"},
-        "yunyi": {"kind": "code", "code": "T429ID"},
-    },
-    "down": {
-        "aliyun": {"kind": "code", "code": "ServiceUnavailable"},
-        "aliyun_intl": {"kind": "code", "code": "ServiceUnavailable"},
-        "muzhiyun": {"kind": "code", "code": "D503BB"},
-        "yunyi": {"kind": "code", "code": "D503BB"},
-    },
-}
+KEYS = {provider: tuple(pair) for provider, pair in merged("sandbox").items()}
+FAULTS = {}
+# Simulators that find it themselves need no fault.
+for vendor in VENDORS:
+    for case, faults in vendor["faults"].items():
+        FAULTS.setdefault(case, {}).update(faults)
 
 
 def pairs(provider, _):

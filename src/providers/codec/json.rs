@@ -3,12 +3,14 @@
 //! Invariant: what is read is UTF-8 throughout and an object where an object is documented. A derived reader also takes
 //! an array, member by member, and would find a verdict in `["1"]`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
-use serde::ser::{Serialize, Serializer};
+use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::ser::Serializer;
+use serde::{Deserialize, Serialize};
 
 /// The document in `body`, if it is one JSON object that makes a `T`.
 pub fn read<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
@@ -48,6 +50,47 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 impl<T: Serialize> Serialize for Object<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(serializer)
+    }
+}
+
+/// A code that comes as a string or as a whole number.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Scalar {
+    /// A string.
+    Text(String),
+    /// A whole number.
+    Number(u64),
+}
+
+impl Scalar {
+    /// The string, or the digits.
+    pub fn text(&self) -> Cow<'_, str> {
+        match self {
+            Scalar::Text(text) => text.into(),
+            Scalar::Number(number) => number.to_string().into(),
+        }
+    }
+}
+
+/// A member that is read if it is a `T`, and ignored otherwise.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Lenient<T> {
+    /// Understood.
+    Known(T),
+    /// Of another type.
+    #[serde(skip_serializing)]
+    Other(IgnoredAny),
+}
+
+impl<T> Lenient<T> {
+    /// The value, if it was understood.
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Lenient::Known(value) => Some(value),
+            Lenient::Other(_) => None,
+        }
     }
 }
 

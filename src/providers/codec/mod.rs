@@ -3,4 +3,5 @@
 pub mod form;
 pub mod hex;
 pub mod hmac;
+pub mod ini;
 pub mod json;

@@ -15,7 +15,7 @@ use idgate::domain::verdict::Verdict;
 use idgate::providers::{DRIVERS, Driver, Endpoint, Refusal, ReplyTo};
 use jiff::SignedDuration;
 
-use super::{Made, configured, stamp, subject};
+use super::{Made, configured, fixture, stamp, subject};
 use reference::Reference;
 
 const NOW: &str = "2026-11-22T08:00:00Z";
@@ -171,7 +171,13 @@ fn a_changed_byte_breaks_the_seal() {
                     broken += 1;
                 }
             }
+            // Where values are signed in lower case, another case is the same request.
+            let folds_case = fixture(&format!("{}/dialect.json", setup.driver.name)).contains("\"folds_case\": true");
             for (name, changed) in changes_of_sealed_headers(&request) {
+                let [before, after] = [&request, &changed].map(|one| one.headers()[&name].as_bytes());
+                if folds_case && name != "authorization" && before.eq_ignore_ascii_case(after) {
+                    continue;
+                }
                 assert!(!served(&changed), "{}: {name}: {:?}", setup.label, changed.headers().get(&name));
                 broken += 1;
             }

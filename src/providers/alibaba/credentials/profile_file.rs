@@ -1,18 +1,13 @@
 //! The vendor's INI file, `~/.alibabacloud/credentials`.
-//!
-//! The reader is our own twenty lines: the format is `[section]`, `key = value` and comments, and a library's error
-//! would quote the line that it did not like, which holds a secret.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-
-use zeroize::Zeroizing;
 
 use super::answer::key;
 use super::imds::Metadata;
 use super::services::{Services, seconds};
 use super::sts::Role;
 use super::{imds, sts};
+use crate::providers::codec::ini::{self, Section};
 use crate::providers::source::{Step, Trouble};
 
 /// The word for this source.
@@ -29,8 +24,6 @@ pub struct ProfileFile {
     pub services: Services,
 }
 
-type Section = BTreeMap<String, Zeroizing<String>>;
-
 /// Fetches the keys that the section leads to.
 pub(super) fn begin(mut settings: ProfileFile) -> Step {
     if settings.files.is_empty() {
@@ -41,7 +34,8 @@ pub(super) fn begin(mut settings: ProfileFile) -> Step {
     Step::Read(
         file,
         Box::new(move |content| match content {
-            Some(content) => parse(&content, &settings.section)
+            Some(content) => ini::section(&content, &settings.section)
+                .map_err(Trouble::from)
                 .and_then(|section| follow(&section, &settings.services))
                 .unwrap_or_else(|trouble| Step::failed(NAME, trouble)),
             None if has_others => begin(others),
@@ -54,7 +48,7 @@ fn follow(section: &Section, services: &Services) -> Result<Step, Trouble> {
     let find = |key: &str| section.get(key).map(|value| value.as_str()).filter(|value| !value.is_empty());
     let need = |key: &str| find(key).ok_or(Trouble::MissingField);
     let keys = || key(NAME, need("access_key_id")?, need("access_key_secret")?, find("security_token"), None);
-    let role = || {
+    let role = || -> Result<Role, Trouble> {
         Ok(Role {
             arn: need("role_arn")?.to_owned(),
             session: find("role_session_name").map_or_else(|| services.session.clone(), str::to_owned),
@@ -76,48 +70,5 @@ fn follow(section: &Section, services: &Services) -> Result<Step, Trouble> {
             Ok(imds::begin(NAME, Metadata { endpoint: services.metadata.clone(), role, allow_v1: services.allow_v1 }))
         }
         _ => Err(Trouble::UnknownMode),
-    }
-}
-
-/// The keys of one section. As in the vendor's clients, what follows a `#` is a comment.
-fn parse(content: &[u8], wanted: &str) -> Result<Section, Trouble> {
-    let text = std::str::from_utf8(content).map_err(|_| Trouble::FileForm)?;
-    let (mut found, mut inside) = (None, false);
-    for line in text.trim_start_matches('\u{feff}').lines().map(str::trim) {
-        if line.is_empty() || line.starts_with(['#', ';']) {
-            continue;
-        }
-        if let Some(name) = line.strip_prefix('[') {
-            inside = name.split_once(']').ok_or(Trouble::FileForm)?.0.trim() == wanted;
-            if inside {
-                found.get_or_insert_with(Section::new);
-            }
-            continue;
-        }
-        let (key, value) = line.split_once(['=', ':']).ok_or(Trouble::FileForm)?;
-        if let Some(section) = found.as_mut().filter(|_| inside) {
-            let value = value.split('#').next().unwrap_or_default().trim();
-            section.insert(key.trim().to_ascii_lowercase(), Zeroizing::new(value.to_owned()));
-        }
-    }
-    found.ok_or(Trouble::NoProfile)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_section_is_read_as_the_vendors_clients_read_it() {
-        let text = "\u{feff}# mine\n[default]\ntype=access_key\n[ idv ]\nType : ram_role_arn\n; no\n\
-                    access_key_secret = a=b:c  # old\npolicy =\n";
-        let section = parse(text.as_bytes(), "idv").unwrap();
-        let read = |key: &str| section.get(key).map(|value| value.as_str());
-        assert_eq!((read("type"), read("access_key_secret")), (Some("ram_role_arn"), Some("a=b:c")));
-        assert_eq!((read("policy"), section.len()), (Some(""), 3));
-        assert_eq!(parse(text.as_bytes(), "other").unwrap_err(), Trouble::NoProfile);
-        for bad in [&b"[default\ntype=x"[..], b"[default]\nnothing", b"\xff"] {
-            assert_eq!(parse(bad, "default").unwrap_err(), Trouble::FileForm);
-        }
     }
 }

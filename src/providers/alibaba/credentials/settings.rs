@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use sha2::{Digest, Sha256};
 
 use super::answer::key;
 use super::cli_profile::CliProfile;
@@ -118,18 +117,7 @@ pub fn configure(settings: &Settings, mistakes: &mut Mistakes) -> Option<Credent
     let mut reader = Reader { settings, mistakes };
     let kind = reader.kind(word);
     let kind = kind.filter(|_| mistakes.len() == before)?;
-    Some(Credentials { kind, fingerprint: fingerprint(settings) })
-}
-
-/// A digest of everything that the table can depend on.
-fn fingerprint(settings: &Settings) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    let secrets = settings.secret.iter().chain(&settings.variables).map(|(key, value)| (key, value.expose()));
-    for (key, value) in settings.plain.iter().map(|(key, value)| (key, value.as_str())).chain(secrets) {
-        hash.update(format!("{}:{key}{}:", key.len(), value.len()));
-        hash.update(value);
-    }
-    hash.finalize().into()
+    Some(Credentials { kind, fingerprint: settings.fingerprint() })
 }
 
 struct Reader<'a> {

@@ -4,14 +4,13 @@
 
 use std::borrow::Cow;
 
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::action::ObjectName;
 use crate::domain::outcome::{Fault, Reason};
 use crate::domain::verdict::Verdict;
 use crate::providers::alibaba::pop_error::{PopError, XML_HEAD, element};
-use crate::providers::codec::json::{self, Object};
+use crate::providers::codec::json::{self, Lenient, Object, Scalar};
 
 const BIZ_CODES: [(Verdict, &str); 3] = [(Verdict::Match, "1"), (Verdict::Mismatch, "2"), (Verdict::NoRecord, "3")];
 
@@ -126,39 +125,4 @@ impl Reply {
 
 fn known(member: &Option<Lenient<String>>) -> Option<&str> {
     member.as_ref()?.known().map(String::as_str)
-}
-
-/// A code, which comes as a string or as a whole number.
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum Scalar {
-    Text(String),
-    Number(u64),
-}
-
-impl Scalar {
-    fn text(&self) -> Cow<'_, str> {
-        match self {
-            Scalar::Text(text) => text.into(),
-            Scalar::Number(number) => number.to_string().into(),
-        }
-    }
-}
-
-/// A member of which only a `T` is understood, and anything else is passed over.
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum Lenient<T> {
-    Known(T),
-    #[serde(skip_serializing)]
-    Other(IgnoredAny),
-}
-
-impl<T> Lenient<T> {
-    fn known(&self) -> Option<&T> {
-        match self {
-            Lenient::Known(value) => Some(value),
-            Lenient::Other(_) => None,
-        }
-    }
 }

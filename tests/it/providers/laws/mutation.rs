@@ -14,7 +14,7 @@ pub struct Mutator<'a> {
 impl<'a> Mutator<'a> {
     pub fn new(seed: u64, corpus: &'a [Response<Bytes>]) -> Self {
         let values = json!([
-            null, true, false, 0, 1, 2, 3, -1, 1.0, 200, 8, "", "1", "2", "3", "4", " 1", "01", "200", "Success", "0000", "0007", "0008",
+            null, true, false, 0, 1, 2, 3, -1, -5, 0.0, 1.0, "0", "-1", "-2", "-5", "-7", "00", 200, 8, "", "1", "2", "3", "4", " 1", "01", "200", "Success", "0000", "0007", "0008",
             "0010", "500", "实名信息正确", "实名校验失败:身份证与姓名不匹配", "实名校验失败:查无记录", "身份证信息匹配", [], {},
             ["1"], [1, 1], {"BizCode": "1"}, {"BizCode": "2"}, {"BizCode": 3}, {"BizCode": ["1"]}, {"Code": "200"}
         ]);
@@ -67,6 +67,15 @@ impl<'a> Mutator<'a> {
     /// Damage to one member of the document, which stays a document.
     fn members(&mut self, body: &Bytes) -> Vec<u8> {
         let Ok(Value::Object(mut members)) = serde_json::from_slice(body) else { return self.bytes(body) };
+        // Half of the damage goes to a nested object, where there is one.
+        let nested = members.iter().find(|(_, value)| value.is_object()).map(|(name, _)| name.clone());
+        if let Some(name) = nested.filter(|_| self.chance.bool()) {
+            let inner = self.members(&members[&name].to_string().into());
+            if let Ok(inner) = serde_json::from_slice(&inner) {
+                members.insert(name, inner);
+                return serde_json::to_vec(&members).unwrap();
+            }
+        }
         let names: Vec<String> = members.keys().cloned().collect();
         let Some(name) = self.chance.choice(&names).cloned() else { return self.bytes(body) };
         let value = self.chance.choice(&self.values).cloned().unwrap();
@@ -90,8 +99,20 @@ impl<'a> Mutator<'a> {
             // One member under the name of another.
             5 => drop(members.insert(self.chance.choice(&names).cloned().unwrap(), members[&name].clone())),
             6 => {
-                let names =
-                    ["ResultObject", "Result", "BizCode", "Code", "match", "msg", "ok", "respCode", "Extra", "name"];
+                let names = [
+                    "ResultObject",
+                    "Response",
+                    "Error",
+                    "Result",
+                    "BizCode",
+                    "Code",
+                    "match",
+                    "msg",
+                    "ok",
+                    "respCode",
+                    "Extra",
+                    "name",
+                ];
                 members.insert(self.chance.choice(names).unwrap().to_owned(), value);
             }
             // The first members as a list, as derived readers take it.
