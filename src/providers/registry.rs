@@ -9,8 +9,13 @@ use super::driver::Driver;
 use super::temporary::Place;
 
 /// Every driver, in the order in which a sandbox asks them.
-pub static DRIVERS: &[&Driver] =
-    &[&super::aliyun::DRIVER, &super::aliyun_intl::DRIVER, &super::muzhiyun::DRIVER, &super::yunyi::DRIVER];
+pub static DRIVERS: &[&Driver] = &[
+    // One line for each.
+    &super::aliyun::DRIVER,
+    &super::aliyun_intl::DRIVER,
+    &super::muzhiyun::DRIVER,
+    &super::yunyi::DRIVER,
+];
 
 /// The driver of that name, as the configuration's `driver = "…"` gives it.
 pub fn driver(name: &str) -> Option<&'static Driver> {
