@@ -57,7 +57,7 @@ fn unhurried(gateway: Builder) -> Builder {
     let mut toml = String::from("[server]\nrequest_timeout = \"60s\"\n[chain]\nbudget = \"60s\"\n");
     toml.push_str("[budget]\nextra_attempts_per_minute = 100000\n");
     toml.push_str("[breaker]\nprobe_lease = \"120s\"\nslow_call = \"60s\"\n");
-    for provider in ["aliyun", "aliyun_intl", "muzhiyun", "yunyi"] {
+    for provider in idgate::providers::DRIVERS.iter().map(|driver| driver.name) {
         toml.push_str(&format!("[providers.{provider}]\nconnect_timeout = \"20s\"\nattempt_timeout = \"30s\"\n"));
         toml.push_str("call_limit = \"60s\"\nrate_limit = 100000\n");
     }
