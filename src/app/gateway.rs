@@ -20,14 +20,21 @@ use super::reload::{self, Reloader};
 use super::snapshot::{snapshot, warn_of_expiry};
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::subject::DigestKey;
-use crate::server::admin::{self, Admin};
-use crate::server::api::idempotency::Idempotency;
-use crate::server::api::{self, Api};
+use crate::server::admin::Admin;
+use crate::server::api::Verify;
 use crate::server::auth::expiry::Expiries;
-use crate::server::compat::{self, Edge, EdgeError};
+use crate::server::auth::operator_gate::OperatorGate;
+use crate::server::compat::{Edge, EdgeError};
 use crate::server::http::access_log::AccessLog;
+use crate::server::http::metrics::Metrics;
+use crate::server::http::request_scope::Recorder;
+use crate::server::idempotency::Idempotency;
 use crate::server::listener::{self, Listener, Tls};
+use crate::server::pipeline::Pipeline;
+use crate::server::records::Records;
+use crate::server::records::forget::Forget;
 use crate::server::reload::Requests;
+use crate::server::routes::{self, ForOperators, Public};
 use crate::server::snapshot::place;
 use crate::storage::Cache;
 use crate::storage::ledger::{Ledger, OpenError};
@@ -56,7 +63,7 @@ pub struct World {
 /// A gateway with its sockets bound, not served yet.
 #[derive(Debug)]
 pub struct Gateway {
-    pub(super) api: Arc<Api>,
+    pub(super) verify: Arc<Verify>,
     pub(super) public: Listener,
     pub(super) admin: Listener,
     pub(super) public_routes: Router,
@@ -147,28 +154,35 @@ impl Gateway {
         let (public_tls, admin_tls) = (settings.tls.take(), settings.admin_tls.take());
         let (current, switch) = place(snapshot(live, settings, None));
         let draining = CancellationToken::new();
-        let api = Arc::new(Api {
+        let recorder = Recorder::new(
+            world.access_log.clone(),
+            Metrics::register(&registry)?,
+            world.clock.clone(),
+            world.ids.clone(),
+        );
+        let pipeline = Arc::new(Pipeline {
             current: current.clone(),
-            idempotency: Idempotency::new(),
             digest_key,
             places: Semaphore::new(server.max_in_flight.min(Semaphore::MAX_PERMITS)),
             max_header_bytes: server.connections.max_header_bytes,
-            access_log: world.access_log.clone(),
-            meter: api::metrics::Metrics::register(&registry)?,
             verify_metrics,
             clock: world.clock,
             ids: world.ids,
             ledger,
             last_call: CancellationToken::new(),
         });
-        let edge = Arc::new(Edge::new(Arc::clone(&api), server.max_in_flight, &registry)?);
+        let idempotency = Idempotency::new();
+        let (pipe, record) = (|| Arc::clone(&pipeline), || recorder.clone());
+        let verify = Arc::new(Verify { pipeline: pipe(), idempotency: idempotency.clone(), recorder: record() });
+        let records = Arc::new(Records { pipeline: pipe(), recorder: record() });
+        let compat = Arc::new(Edge::new(pipe(), record(), server.max_in_flight, &registry)?);
         register_process(&registry)?;
         registry.register(Box::new(Expiries::new(current.clone())?))?;
         let limits = listener::Config { drain_timeout: server.drain_timeout, ..server.connections.clone() };
         // The admin listener goes last and has nothing to wait for.
         let admin_limits = listener::Config { drain_timeout: ADMIN_DRAIN.min(limits.drain_timeout), ..limits.clone() };
         for (section, tls) in [("server.tls", &public_tls), ("server.admin_tls", &admin_tls)] {
-            tls.iter().for_each(|tls| warn_of_expiry(section, tls, api.clock.now()));
+            tls.iter().for_each(|tls| warn_of_expiry(section, tls, pipeline.clock.now()));
         }
         let bind = |key, addr: SocketAddr, limits, tls: Option<Tls>| {
             let bound = Listener::bind(addr, limits).map_err(|source| StartError::Bind { key, addr, source })?;
@@ -183,21 +197,29 @@ impl Gateway {
         let (reloads, asked) = crate::server::reload::bell();
         let tls = [("server.tls", public.tls()), ("server.admin_tls", admin.tls())];
         let reloader = Reloader::new(reload::AtWork { fixed, sections, deps, switch, tls, poll }, asked, &registry)?;
-        let admin_state = Arc::new(Admin {
-            current,
-            api: Arc::clone(&api),
-            registry,
-            connections,
-            reloads: reloads.clone(),
-            draining: draining.clone(),
-            clock: api.clock.clone(),
-            ids: api.ids.clone(),
-            max_header_bytes: api.max_header_bytes,
-        });
+        let gate = OperatorGate {
+            current: current.clone(),
+            recorder: record(),
+            clock: pipeline.clock.clone(),
+            max_header_bytes: pipeline.max_header_bytes,
+        };
+        let for_operators = ForOperators {
+            gate,
+            admin: Arc::new(Admin {
+                current,
+                registry,
+                connections,
+                reloads: reloads.clone(),
+                draining: draining.clone(),
+            }),
+            records: Arc::clone(&records),
+            forget: Arc::new(Forget { pipeline: pipe(), idempotency }),
+            more: world.more_admin,
+        };
         Ok(Self {
-            public_routes: api::router(Arc::clone(&api), compat::router(edge)),
-            admin_routes: admin::router(admin_state, world.more_admin),
-            api,
+            public_routes: routes::public(Public { verify: Arc::clone(&verify), records, compat }),
+            admin_routes: routes::for_operators(for_operators),
+            verify,
             public,
             admin,
             tasks,
@@ -231,9 +253,9 @@ impl Gateway {
         self.admin.local_addr()
     }
 
-    /// The API without its sockets, for commands.
-    pub fn api(&self) -> &Api {
-        &self.api
+    /// What answers questions, without its sockets, for commands.
+    pub fn verify(&self) -> &Verify {
+        &self.verify
     }
 }
 

@@ -23,7 +23,17 @@ impl Gateway {
     /// Serves until `stop`, then drains. Returns whether everything under way was finished in time.
     pub async fn serve(self, stop: CancellationToken) -> bool {
         let Self {
-            api, public, admin, public_routes, admin_routes, tasks, access_log, draining, server, reloader, ..
+            verify,
+            public,
+            admin,
+            public_routes,
+            admin_routes,
+            tasks,
+            access_log,
+            draining,
+            server,
+            reloader,
+            ..
         } = self;
         let (stop_public, stop_admin) = (CancellationToken::new(), CancellationToken::new());
         // Not beyond the notice: who goes down does not begin anew.
@@ -49,7 +59,7 @@ impl Gateway {
             tokio::select! {
                 () = &mut serving => {}
                 () = sleep(server.drain_timeout.saturating_sub(LAST_CALL_BEFORE)) => {
-                    api.last_call.cancel();
+                    verify.pipeline.last_call.cancel();
                     serving.await;
                 }
             }
@@ -57,8 +67,8 @@ impl Gateway {
             tasks.close();
             let finished = timeout_at(end, tasks.wait()).await.is_ok();
             // Not within the limit: what is written now was paid for, and the disk answers or fails.
-            api.idempotency.ended().await;
-            api.ledger.close().await;
+            verify.idempotency.ended().await;
+            verify.pipeline.ledger.close().await;
             stop_admin.cancel();
             finished
         };

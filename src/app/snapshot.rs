@@ -5,11 +5,10 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::config::Settings;
-use crate::server::api;
 use crate::server::auth::callers::Clients;
 use crate::server::auth::operators::Operators;
 use crate::server::listener::Tls;
-use crate::server::snapshot::Snapshot;
+use crate::server::snapshot::{Limits, Snapshot};
 use crate::verify::Runtime;
 
 /// A certificate that expires within this time causes a warning.
@@ -27,7 +26,7 @@ pub(super) fn snapshot(live: Arc<Runtime>, settings: Settings, before: Option<&C
         rules: settings.rules,
         regions: Arc::new(settings.regions),
         receipts: settings.receipts,
-        limits: api::Limits {
+        limits: Limits {
             request_timeout: settings.server.request_timeout,
             body_timeout: settings.server.body_timeout,
             max_body_bytes: settings.server.max_body_bytes,

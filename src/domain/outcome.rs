@@ -175,7 +175,7 @@ impl Outcome {
 }
 
 /// The finer cause of a fault: a closed set, fit for metrics, alerts and the status page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::VariantArray)]
 pub enum Reason {
     // --- account faults: each is somebody's task ---
     /// The account owes money.

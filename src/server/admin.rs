@@ -1,7 +1,7 @@
 //! For operators, on a listener of its own: alive, ready, metrics, status, isolate and restore, the API's page.
 //!
-//! Every route asks for an operator, but for those of [`operator::OPEN`](super::auth::operators::OPEN); a handler that acts takes
-//! the `Extension<Arc<Operator>>` and logs its name.
+//! Every route asks for an operator, but for those of [`OPEN`](super::auth::operators::OPEN); a handler that acts takes the
+//! `Extension<Arc<Operator>>` and logs its name.
 //!
 //! Invariant: nothing here ever calls a provider. Ready means "this process takes requests"; a provider or a store that is
 //! down is in `/v1/status` and in metrics, and does not take the instance out of the load balancer.
@@ -10,25 +10,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use http::{StatusCode, header};
 use prometheus::{Encoder, Registry, TextEncoder};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
-use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::ToSchema;
 
-use super::api::Api;
-use super::auth::operators::{OPEN, Operator};
-use super::http::headers;
+use super::auth::operators::Operator;
 use super::http::{code::Code, problem::Problem};
 use super::snapshot::Current;
 use super::{listener, reload};
-use crate::domain::clock::{Clock, Ids};
 use crate::providers::source::Miss;
 use crate::verify::{CredentialStatus, EndpointStatus, ProviderStatus};
 
@@ -37,8 +31,6 @@ use crate::verify::{CredentialStatus, EndpointStatus, ProviderStatus};
 pub struct Admin {
     /// The configuration at work.
     pub current: Current,
-    /// The API, for what is about its questions.
-    pub api: Arc<Api>,
     /// All metrics of this gateway.
     pub registry: Registry,
     /// The connections of its listeners.
@@ -47,12 +39,6 @@ pub struct Admin {
     pub reloads: reload::Requests,
     /// Cancelled when the process begins to go down.
     pub draining: CancellationToken,
-    /// Wall-clock time.
-    pub clock: Clock,
-    /// Request ids, for problems.
-    pub ids: Ids,
-    /// The largest head, in bytes.
-    pub max_header_bytes: usize,
 }
 
 /// Whether this process is alive, or takes requests.
@@ -162,51 +148,6 @@ pub struct LastFaultDocument {
     since_seconds: f64,
 }
 
-/// The admin routes.
-/// `more` has routes of its own, such as the sandbox's controls.
-pub fn router(admin: Arc<Admin>, more: Router) -> Router {
-    let (last_resort, limit, door) = (Arc::clone(&admin), Arc::clone(&admin), Arc::clone(&admin));
-    Router::new()
-        .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .route("/v1/status", get(status))
-        .route("/v1/reload", post(reload::reload))
-        .route("/v1/providers/{provider}/isolate", post(isolate))
-        .route("/v1/providers/{provider}/restore", post(restore))
-        .merge(super::records::lookup::for_operators(Arc::clone(&admin.api)).with_state(()))
-        .merge(super::subjects::router(Arc::clone(&admin.api)).with_state(()))
-        .merge(super::openapi::page().with_state(()))
-        .merge(more.with_state(()))
-        .fallback(|State(admin): State<Arc<Admin>>| async move { admin.problem(Problem::new(Code::NotFound)) })
-        .method_not_allowed_fallback(|State(admin): State<Arc<Admin>>| async move {
-            admin.problem(Problem::new(Code::MethodNotAllowed))
-        })
-        .with_state(admin)
-        .layer(from_fn_with_state(door, for_operators))
-        .layer(from_fn_with_state(limit, within_limits))
-        .layer(CatchPanicLayer::custom(move |_panic| last_resort.problem(Problem::new(Code::Internal))))
-}
-
-async fn within_limits(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
-    if headers::size(request.method(), request.uri(), request.headers()) > admin.max_header_bytes {
-        return admin.problem(Problem::new(Code::HeadersTooLarge));
-    }
-    next.run(request).await
-}
-
-/// Lets an operator in, and whoever asks for what is open to all.
-async fn for_operators(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
-    if !OPEN.contains(&request.uri().path()) {
-        let operators = &admin.current.load().operators;
-        match operators.identify(request.headers(), request.extensions(), admin.clock.now()) {
-            Ok(operator) => drop(request.extensions_mut().insert(operator)),
-            Err(problem) => return admin.problem(*problem),
-        }
-    }
-    next.run(request).await
-}
-
 /// Whether this process runs.
 #[utoipa::path(get, path = "/livez", tag = "operate", responses((status = 200, description = "It does", body = Health)))]
 pub(super) async fn livez() -> Json<Health> {
@@ -235,7 +176,7 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     let mut text = Vec::with_capacity(16 * 1024);
     match encoder.encode(&admin.registry.gather(), &mut text) {
         Ok(()) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
-        Err(_) => admin.problem(Problem::new(Code::Internal)),
+        Err(_) => Problem::new(Code::Internal).into_response(),
     }
 }
 
@@ -268,7 +209,7 @@ pub(super) async fn isolate(
     let live = &admin.current.load().live;
     let provider = provider.map(|Path(provider)| provider).unwrap_or_default();
     if !live.isolate(&provider) {
-        return admin.unknown_provider(&live.status());
+        return unknown_provider(&live.status());
     }
     tracing::warn!(provider, operator = %operator.name, "isolated by an operator");
     StatusCode::NO_CONTENT.into_response()
@@ -291,26 +232,19 @@ pub(super) async fn restore(
     let live = &admin.current.load().live;
     let provider = provider.map(|Path(provider)| provider).unwrap_or_default();
     if !live.restore(&provider) {
-        return admin.unknown_provider(&live.status());
+        return unknown_provider(&live.status());
     }
     tracing::warn!(provider, operator = %operator.name, "restored by an operator");
     StatusCode::NO_CONTENT.into_response()
 }
 
+fn unknown_provider(known: &[ProviderStatus]) -> Response {
+    let names: Vec<_> = known.iter().map(|provider| &*provider.name).collect();
+    let detail = format!("there is no such provider; configured are: {}", names.join(", "));
+    Problem::new(Code::NotFound).with_error("", "unknown_provider", &detail).into_response()
+}
+
 impl Admin {
-    fn unknown_provider(&self, known: &[ProviderStatus]) -> Response {
-        let names: Vec<_> = known.iter().map(|provider| &*provider.name).collect();
-        let detail = format!("there is no such provider; configured are: {}", names.join(", "));
-        self.problem(Problem::new(Code::NotFound).with_error("", "unknown_provider", &detail))
-    }
-
-    pub(super) fn problem(&self, problem: Problem) -> Response {
-        let id = self.ids.ordered().to_string();
-        let mut response = problem.to_response(&id);
-        response.headers_mut().insert(headers::X_REQUEST_ID, headers::value(&id));
-        response
-    }
-
     fn word(&self) -> &'static str {
         if self.draining.is_cancelled() { "draining" } else { "ready" }
     }

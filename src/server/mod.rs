@@ -12,13 +12,16 @@
 
 pub mod admin;
 pub mod api;
+mod audit;
 pub mod auth;
 pub mod compat;
 pub mod http;
+pub mod idempotency;
 pub mod listener;
 pub mod openapi;
+pub mod pipeline;
 pub mod records;
 pub mod reload;
+pub mod routes;
 pub mod sandbox;
 pub mod snapshot;
-mod subjects;

@@ -8,10 +8,12 @@ use utoipa::openapi::server::ServerBuilder;
 use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::api::document::Problems;
+use self::problems::{Problems, response};
 use super::auth::operators::OPEN;
 use super::http::code::Code;
-use super::{admin, api, reload, subjects};
+use super::{admin, api, reload};
+
+mod problems;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -22,11 +24,11 @@ use super::{admin, api, reload, subjects};
     servers((url = "http://127.0.0.1:8080", description = "Where services ask: `server.listen`")),
     paths(
         api::handler::verify,
-        super::records::lookup::page,
-        super::records::lookup::one,
-        super::records::lookup::search,
-        super::records::receipt::receipt,
-        super::records::receipt::published,
+        super::records::handlers::page,
+        super::records::handlers::one,
+        super::records::handlers::search,
+        super::records::handlers::receipt,
+        super::records::handlers::published,
         admin::livez,
         admin::readyz,
         admin::metrics,
@@ -34,7 +36,7 @@ use super::{admin, api, reload, subjects};
         admin::isolate,
         admin::restore,
         reload::reload,
-        subjects::forget,
+        super::records::forget::forget,
     ),
     components(schemas(super::http::problem::Problem)),
     modifiers(&ClientKey, &Operators, &Problems),
@@ -87,7 +89,7 @@ impl Modify for Operators {
 
 fn for_operators(operation: &mut Operation) {
     operation.security = Some(vec![SecurityRequirement::new("operator_key", Vec::<String>::new())]);
-    let unauthenticated = api::document::response(StatusCode::UNAUTHORIZED, &[Code::Unauthenticated]);
+    let unauthenticated = response(StatusCode::UNAUTHORIZED, &[Code::Unauthenticated]);
     operation.responses.responses.insert(StatusCode::UNAUTHORIZED.as_str().to_owned(), unauthenticated.into());
 }
 

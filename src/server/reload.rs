@@ -67,8 +67,8 @@ pub(super) async fn reload(State(admin): State<Arc<Admin>>, Extension(operator):
         Some(Err(mistakes)) => {
             let error = |detail| MemberError { pointer: String::new(), reason: "mistake", detail };
             let errors = mistakes.into_iter().map(error).collect();
-            admin.problem(Problem::new(Code::InvalidConfiguration).with_errors(errors))
+            Problem::new(Code::InvalidConfiguration).with_errors(errors).into_response()
         }
-        None => admin.problem(Problem::new(Code::ShuttingDown)),
+        None => Problem::new(Code::ShuttingDown).into_response(),
     }
 }

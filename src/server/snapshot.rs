@@ -5,15 +5,17 @@
 //! `app`. What a reload cannot change (sockets, log, places) is not here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::api::{Limits, Rules};
 use super::auth::callers::Clients;
 use super::auth::operators::Operators;
 use super::compat;
 use super::records::receipt::keys::Keys;
+use crate::domain::id_number::Calendar;
 use crate::domain::region::Regions;
+use crate::domain::subject::PairRules;
 use crate::verify::Runtime;
 
 /// One configuration at work.
@@ -37,6 +39,26 @@ pub struct Snapshot {
     pub receipts: Keys,
     /// Names this configuration, for the ledger.
     pub version: Arc<str>,
+}
+
+/// The local rules for names and numbers.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// How birth dates that no calendar knows are taken.
+    pub calendar: Calendar,
+    /// The rules for the pair.
+    pub pair: PairRules,
+}
+
+/// The limits of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The longest wait for a verdict.
+    pub request_timeout: Duration,
+    /// The longest wait for the body.
+    pub body_timeout: Duration,
+    /// The largest body, in bytes.
+    pub max_body_bytes: usize,
 }
 
 /// Reads the snapshot of the moment.

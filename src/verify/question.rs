@@ -76,7 +76,7 @@ impl Freshness {
 }
 
 /// How a verdict came to this caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::VariantArray)]
 pub enum Source {
     /// This request led the call.
     Provider,
@@ -182,6 +182,11 @@ pub enum FailureKind {
 }
 
 impl Attempt {
+    /// How long it took, in milliseconds.
+    pub fn duration_ms(&self) -> u64 {
+        u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// An attempt that made no call.
     pub(super) fn skipped(
         provider: &Arc<str>,

@@ -10,6 +10,7 @@ use crate::app::commands::output::say;
 use crate::app::config::Sources;
 use crate::app::{Gateway, World, memory, telemetry};
 use crate::domain::personal::Personal;
+use crate::server::api::ask_locally;
 use crate::server::http::access_log::AccessLog;
 
 #[derive(Debug, clap::Args)]
@@ -33,8 +34,9 @@ pub(super) fn run(sources: &Sources, args: &Args) -> anyhow::Result<ExitCode> {
         let world = World::real(AccessLog::nowhere());
         let ledger = crate::app::ledger(&settings, &world).await?;
         let gateway = Gateway::bind(settings, world, ledger)?;
-        let answer = gateway.api().ask_locally(Personal::new(name), Personal::new(number)).await;
-        gateway.api().ledger.close().await;
+        let verify = gateway.verify();
+        let answer = ask_locally(verify, Personal::new(name), Personal::new(number)).await;
+        verify.pipeline.ledger.close().await;
         match answer {
             Ok(reply) => {
                 say(&serde_json::to_string_pretty(&reply)?);

@@ -17,11 +17,11 @@ use crate::domain::id_number::Calendar;
 use crate::domain::personal::Secret;
 use crate::domain::region::Regions;
 use crate::domain::subject::PairRules;
-use crate::server::auth::callers::{ANONYMOUS, ClientConfig, DEFAULT_PURPOSE};
+use crate::server::auth::client_config::{ANONYMOUS, ClientConfig, DEFAULT_PURPOSE};
 use crate::server::auth::issued_keys::Issued;
 use crate::server::auth::operators::OperatorConfig;
 use crate::server::records::receipt;
-use crate::server::{api, compat, listener};
+use crate::server::{compat, listener, snapshot};
 use crate::storage;
 use crate::verify::{self};
 
@@ -43,7 +43,7 @@ pub struct Settings {
     /// Section `[reload]`.
     pub reload: Reload,
     /// Section `[rules]`.
-    pub rules: api::Rules,
+    pub rules: snapshot::Rules,
     /// Region names, embedded or from the configured file.
     pub regions: Regions,
     /// Sections `[clients.NAME]`.
@@ -135,7 +135,7 @@ pub(super) fn finish(
         sections,
         profile: raw.profile,
         reload: raw.reload,
-        rules: api::Rules {
+        rules: snapshot::Rules {
             calendar: match raw.rules.calendar {
                 CalendarWord::Strict => Calendar::Strict,
                 CalendarWord::Lenient => Calendar::Lenient,

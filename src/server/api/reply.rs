@@ -1,30 +1,25 @@
 //! A verdict as a document.
 
-use std::borrow::Cow;
-
 use axum::body::Body;
 use http::{HeaderValue, Response, header};
-use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::document::{BilledWord, OutcomeWord, RegionStatusWord, SexWord, SourceWord, VerdictWord, WarningWord};
 use crate::domain::region::{Region, Regions};
 use crate::domain::subject::Subject;
 use crate::domain::verdict::Verdict;
-use crate::storage::ledger;
-use crate::verify::{Answer, Attempt};
+use crate::server::http::attempt::{self, AttemptDocument};
+use crate::server::http::schema::{
+    ALTERNATE_SPELLING, CONVERTED, RegionStatusWord, SexWord, SourceWord, VerdictWord, WarningWord,
+};
+use crate::server::pipeline::Verified;
+use crate::verify::Attempt;
 
 /// Room for an answer and its headers, so that neither has to move while it grows.
 const USUAL_BYTES: usize = 512;
 const USUAL_HEADERS: usize = 8;
-
-/// The warnings that are not the name's own.
-pub const CONVERTED: &str = "converted_15_digit";
-/// The name has another spelling, under which it might match.
-pub const ALTERNATE_SPELLING: &str = "alternate_spelling_possible";
 
 /// The answer to a question.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -33,7 +28,7 @@ pub struct VerifyReply {
     pub verification_id: Uuid,
     /// `match`, `mismatch` or `no_record`.
     #[schema(value_type = VerdictWord)]
-    pub verdict: Cow<'static, str>,
+    pub verdict: &'static str,
     /// Where the verdict comes from.
     pub provenance: Provenance,
     /// What a person should know before drawing conclusions.
@@ -54,33 +49,14 @@ pub struct Provenance {
     pub provider_request_id: Option<String>,
     /// `provider` (this request led the call), `shared` (it joined one in flight), `cache` (remembered).
     #[schema(value_type = SourceWord)]
-    pub source: Cow<'static, str>,
+    pub source: &'static str,
     /// When the provider answered (RFC 3339, UTC).
     #[schema(format = DateTime)]
     pub verified_at: String,
     /// The attempts made for this request; empty unless it led the call.
-    pub attempts: Vec<AttemptDocument>,
-}
-
-/// One try at a provider, or the reason why there was none.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct AttemptDocument {
-    /// The provider.
-    pub provider: String,
-    /// Its endpoint; empty where the provider as a whole was passed over.
-    pub endpoint: String,
-    /// What it came to.
-    #[schema(value_type = OutcomeWord)]
-    pub outcome: Cow<'static, str>,
-    /// The finer cause, where one is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, value_type = Option<String>)]
-    pub reason: Option<Cow<'static, str>>,
-    /// Whether it is charged for: `yes`, `no` or `unknown`.
-    #[schema(value_type = BilledWord)]
-    pub billed: Cow<'static, str>,
-    /// Milliseconds.
-    pub duration_ms: u64,
+    #[serde(serialize_with = "attempt::documents")]
+    #[schema(value_type = Vec<AttemptDocument<'static>>)]
+    pub attempts: Vec<Attempt>,
 }
 
 /// What the number itself tells, derived locally and never by a provider.
@@ -116,6 +92,23 @@ pub struct RegionDocument {
 }
 
 impl VerifyReply {
+    /// The reply that tells `verified`, of a question about `subject`.
+    pub(in crate::server) fn new(verified: &Verified, subject: &Subject, person: Option<Person>) -> Self {
+        Self {
+            verification_id: verified.id,
+            verdict: verified.verdict.as_str(),
+            provenance: Provenance {
+                provider: verified.provider.to_string(),
+                provider_request_id: verified.provider_request_id.as_ref().map(|id| id.as_str().to_owned()),
+                source: verified.source.as_str(),
+                verified_at: format!("{:.3}", verified.verified_at),
+                attempts: verified.attempts.clone(),
+            },
+            warnings: warnings(verified.verdict, subject),
+            person,
+        }
+    }
+
     /// The answer that carries this reply.
     pub fn to_response(&self) -> Response<Body> {
         let mut body = Vec::with_capacity(USUAL_BYTES);
@@ -132,78 +125,13 @@ impl VerifyReply {
 }
 
 /// What a person should know of an answer before drawing conclusions.
-pub(in crate::server) fn warnings(verdict: &str, subject: &Subject) -> Vec<&'static str> {
+fn warnings(verdict: Verdict, subject: &Subject) -> Vec<&'static str> {
     let name = subject.parsed_name();
     let converted = subject.number().was_converted().then_some(CONVERTED);
-    let may_differ = verdict == Verdict::Mismatch.as_str() && name.has_alternate_spelling();
+    let may_differ = verdict == Verdict::Mismatch && name.has_alternate_spelling();
     let alternate = may_differ.then_some(ALTERNATE_SPELLING);
     let names = name.warnings().iter().map(|warning| warning.as_str());
     converted.into_iter().chain(alternate).chain(names).collect()
-}
-
-/// As it stands in the ledger: without what follows from the person, who is not there.
-impl From<ledger::Answer> for VerifyReply {
-    fn from(answer: ledger::Answer) -> Self {
-        let verified_at = Timestamp::from_millisecond(answer.verified_at_ms.unwrap_or_default());
-        Self {
-            verification_id: answer.id,
-            verdict: Cow::Owned(answer.outcome),
-            provenance: Provenance {
-                provider: answer.provider.unwrap_or_default(),
-                provider_request_id: answer.provider_request_id,
-                source: Cow::Owned(answer.source.unwrap_or_default()),
-                verified_at: format!("{:.3}", verified_at.unwrap_or_default()),
-                attempts: answer.attempts.into_iter().map(AttemptDocument::from).collect(),
-            },
-            warnings: Vec::new(),
-            person: None,
-        }
-    }
-}
-
-impl From<ledger::Attempt> for AttemptDocument {
-    fn from(attempt: ledger::Attempt) -> Self {
-        Self {
-            provider: attempt.provider,
-            endpoint: attempt.endpoint,
-            outcome: Cow::Owned(attempt.outcome),
-            reason: attempt.reason.map(Cow::Owned),
-            billed: Cow::Owned(attempt.billed),
-            duration_ms: attempt.duration_ms,
-        }
-    }
-}
-
-impl AttemptDocument {
-    /// One word for the log line: `provider/endpoint=outcome(billed)`.
-    pub(in crate::server) fn in_short(&self) -> String {
-        format!("{}/{}={}({})", self.provider, self.endpoint, self.outcome, self.billed)
-    }
-}
-
-impl From<&Attempt> for AttemptDocument {
-    fn from(attempt: &Attempt) -> Self {
-        Self {
-            provider: attempt.provider.to_string(),
-            endpoint: attempt.endpoint.to_string(),
-            outcome: Cow::Borrowed(attempt.outcome.as_str()),
-            reason: attempt.reason.is_specific().then(|| Cow::Borrowed(attempt.reason.as_str())),
-            billed: Cow::Borrowed(attempt.billed.as_str()),
-            duration_ms: u64::try_from(attempt.duration.as_millis()).unwrap_or(u64::MAX),
-        }
-    }
-}
-
-impl From<&Answer> for Provenance {
-    fn from(answer: &Answer) -> Self {
-        Self {
-            provider: answer.provider.to_string(),
-            provider_request_id: answer.provider_request_id.as_ref().map(|id| id.as_str().to_owned()),
-            source: Cow::Borrowed(answer.source.as_str()),
-            verified_at: format!("{:.3}", answer.verified_at),
-            attempts: answer.attempts.iter().map(AttemptDocument::from).collect(),
-        }
-    }
 }
 
 impl Person {

@@ -1,72 +1,21 @@
-//! Who asks: the clients and their purposes. (What they show is in `key` and `certificate`, what they may demand in
-//! `rights`, how fast in `rate`.)
+//! Who asks: the clients of the configuration, found by a key or by the certificate of their connection.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
-use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
 
-use http::{HeaderMap, header};
+use http::{Extensions, HeaderMap, header};
 use jiff::Timestamp;
-use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::domain::clock::Clock;
-use crate::server::auth::certificates::{CertificateConfig, Certificates, Identity};
-use crate::server::auth::issued_keys::{Issued, IssuedConfig, IssuedKeys};
-use crate::server::auth::key_config::{KeyConfig, bearer, parse_hash, validate_keys};
-use crate::server::auth::rate::{Allowance, Rate};
-use crate::server::auth::rights::{Day, Rights};
-use crate::server::http::{code::Code, problem::Problem};
-use crate::storage::LONGEST_LIFETIME;
-use crate::verify::billing::Budget;
-
-/// The purpose of a question that names none.
-pub const DEFAULT_PURPOSE: &str = "default";
-
-/// Whoever asks where no client is configured.
-pub const ANONYMOUS: &str = "anonymous";
-
-/// Section `[clients.NAME]`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClientConfig {
-    /// Its keys; two at a time allow rotation.
-    #[serde(default)]
-    pub keys: Vec<KeyConfig>,
-    /// Its certificates.
-    #[serde(default)]
-    pub certificates: Vec<CertificateConfig>,
-    /// Keys issued to it for providers' protocols, read apart: each scheme has a list of its own in the section.
-    #[serde(skip)]
-    pub issued: Vec<IssuedConfig>,
-    /// What it may ask for.
-    #[serde(default = "default_purposes")]
-    pub purposes: Vec<String>,
-    /// Requests per second, on average.
-    #[serde(default = "default_rate")]
-    pub rate_limit: NonZeroU32,
-    /// Requests at once, after a pause.
-    #[serde(default)]
-    pub burst: Option<NonZeroU32>,
-    /// Questions per day in China; no limit if not set.
-    #[serde(default)]
-    pub daily_cap: Option<NonZeroU32>,
-    /// Whether it may demand an answer that is fresher than what is remembered.
-    #[serde(default = "yes")]
-    pub no_cache: bool,
-    /// The age of the oldest answer that it is ever given; no limit if not set.
-    #[serde(default, with = "jiff::fmt::serde::unsigned_duration::friendly::compact::optional")]
-    pub longest_max_age: Option<Duration>,
-    /// Whether it may have what the number tells.
-    #[serde(default = "yes")]
-    pub include_person: bool,
-    /// What its calls may cost; no limit if not set.
-    #[serde(default)]
-    pub budget: Option<Budget>,
-}
+use super::certificates::{ANOTHER, Certificates, Identity, MISSING, NO_KEY, Owner, SEVERAL, UNKNOWN, refusal};
+use super::client::{Caller, Client};
+use super::client_config::ClientConfig;
+use super::issued_keys::{Issued, IssuedKeys};
+use super::key_config::{bearer, parse_hash};
+use crate::server::http::code::Code;
+use crate::server::http::problem::{Problem, Refused};
+use crate::server::listener::tls::PeerCertificate;
 
 /// Everyone who may ask.
 #[derive(Debug)]
@@ -80,81 +29,12 @@ pub struct Clients {
     anonymous: Option<Arc<Client>>,
 }
 
-/// A client at work.
-pub struct Client {
-    /// Its name in the configuration.
-    pub name: Arc<str>,
-    /// What it may demand.
-    pub rights: Rights,
-    purposes: Vec<Arc<str>>,
-    /// None for `anonymous`, who has no rate.
-    rate: Option<Arc<Rate>>,
-    day: Day,
-}
-
 #[derive(Debug)]
 struct Key {
     id: Arc<str>,
     hash: [u8; 32],
     expires: Option<Timestamp>,
     client: Arc<Client>,
-}
-
-/// The caller of one request.
-#[derive(Debug, Clone)]
-pub struct Caller {
-    /// The client.
-    pub client: Arc<Client>,
-    /// The public id of the key it used; empty if none was needed.
-    pub key_id: Arc<str>,
-    /// The public id of the certificate it used, if it was known by one.
-    pub certificate_id: Option<Arc<str>>,
-}
-
-impl Caller {
-    /// The public id of what it has shown: its key, or the certificate of its connection.
-    pub fn shown(&self) -> Arc<str> {
-        match &self.certificate_id {
-            Some(certificate) if self.key_id.is_empty() => Arc::clone(certificate),
-            _ => Arc::clone(&self.key_id),
-        }
-    }
-}
-
-fn default_purposes() -> Vec<String> {
-    vec![DEFAULT_PURPOSE.to_owned()]
-}
-
-const fn yes() -> bool {
-    true
-}
-
-const fn default_rate() -> NonZeroU32 {
-    match NonZeroU32::new(1000) {
-        Some(rate) => rate,
-        None => NonZeroU32::MIN,
-    }
-}
-
-impl ClientConfig {
-    /// All mistakes, as (key, what is wrong and what to write).
-    pub fn validate(&self) -> Vec<(String, String)> {
-        let mut mistakes = validate_keys(&self.keys);
-        mistakes.extend(CertificateConfig::validate(&self.certificates));
-        mistakes.extend(self.validate_issued());
-        if self.keys.is_empty() && self.certificates.is_empty() && !self.has_issued() {
-            let text = "is empty, and so is `certificates`; `idgate key new CLIENT` prints a line for it";
-            mistakes.push(("keys".to_owned(), text.to_owned()));
-        }
-        if self.purposes.is_empty() {
-            mistakes.push(("purposes".to_owned(), "is empty; write [\"default\"] or leave it out".to_owned()));
-        }
-        if self.longest_max_age.is_some_and(|age| age > LONGEST_LIFETIME) {
-            let text = "is longer than a day, and nothing is remembered for longer; leave it out".to_owned();
-            mistakes.push(("longest_max_age".to_owned(), text));
-        }
-        mistakes
-    }
 }
 
 impl Clients {
@@ -206,26 +86,11 @@ impl Clients {
         keys.chain(self.issued.expiries())
     }
 
-    /// What a request has to show.
-    pub(in crate::server) fn identity(&self) -> Identity {
-        self.identity
-    }
-
-    /// The certificates of all clients.
-    pub(in crate::server) fn certificates(&self) -> &Certificates<Client> {
-        &self.certificates
-    }
-
-    /// Whether anybody may ask, since no client is configured.
-    pub(in crate::server) fn are_anonymous(&self) -> bool {
-        self.anonymous.is_some()
-    }
-
     /// Whose key is in these headers.
     ///
     /// # Errors
     /// `unauthenticated` without a valid key.
-    pub fn caller(&self, headers: &HeaderMap, now: Timestamp) -> Result<Caller, Box<Problem>> {
+    pub fn caller(&self, headers: &HeaderMap, now: Timestamp) -> Result<Caller, Refused> {
         if let Some(client) = &self.anonymous {
             return Ok(Caller { client: Arc::clone(client), key_id: Arc::default(), certificate_id: None });
         }
@@ -240,74 +105,72 @@ impl Clients {
             None => Err(Box::new(Problem::new(Code::Unauthenticated))),
         }
     }
-}
 
-impl Client {
-    fn of(name: &str, config: &ClientConfig, before: Option<&Self>) -> Self {
-        let (per_second, burst) = (config.rate_limit, config.burst.unwrap_or(config.rate_limit));
-        let rate = before.and_then(|before| before.rate.clone());
-        let rate = rate.filter(|rate| rate.is(per_second, burst));
-        Self {
-            name: Arc::from(name),
-            rights: Rights::of(config),
-            purposes: shared(&config.purposes),
-            rate: Some(rate.unwrap_or_else(|| Arc::new(Rate::new(per_second, burst)))),
-            day: Day::new(config.daily_cap, before.map(|before| &before.day)),
+    /// Who sent a request with these headers, over a connection with these extensions.
+    ///
+    /// # Errors
+    /// `unauthenticated` without what [`Identity`] wants, with what is missing.
+    pub fn identify(&self, headers: &HeaderMap, extensions: &Extensions, now: Timestamp) -> Result<Caller, Refused> {
+        let certificate = extensions.get::<PeerCertificate>();
+        let sends_key = || headers.get(header::AUTHORIZATION).and_then(bearer).is_some();
+        match (self.identity, certificate) {
+            (_, _) if self.anonymous.is_some() => self.caller(headers, now),
+            (Identity::Key, _) | (Identity::Any, None) => self.caller(headers, now),
+            (Identity::Any, Some(_)) if sends_key() => self.confirm(self.caller(headers, now)?, extensions),
+            (Identity::Any, Some(certificate)) | (Identity::Certificate, Some(certificate)) => {
+                match self.certificates.owner(certificate) {
+                    Owner::One(client, id) => Ok(Caller {
+                        client: Arc::clone(client),
+                        key_id: Arc::default(),
+                        certificate_id: Some(Arc::clone(id)),
+                    }),
+                    Owner::Nobody => Err(refusal(UNKNOWN)),
+                    Owner::Several => Err(refusal(SEVERAL)),
+                }
+            }
+            (Identity::Both, Some(_)) => {
+                if !sends_key() {
+                    return Err(refusal(NO_KEY));
+                }
+                self.confirm(self.caller(headers, now)?, extensions)
+            }
+            (Identity::Certificate | Identity::Both, None) => Err(refusal(MISSING)),
         }
     }
 
-    fn anonymous(purposes: &[String]) -> Self {
-        let (name, purposes) = (Arc::from(ANONYMOUS), shared(purposes));
-        Self { name, rights: Rights::ALL, purposes, rate: None, day: Day::new(None, None) }
-    }
-
-    /// The purpose that a question of this client has.
+    /// A `caller` who has shown a key, with the certificate of the connection.
     ///
     /// # Errors
-    /// `forbidden` if the client may not use it. One that names none gets `default`, or the client's only purpose.
-    pub fn purpose(&self, named: Option<&str>) -> Result<Arc<str>, Box<Problem>> {
-        let only = || if let [only] = &*self.purposes { Some(Arc::clone(only)) } else { None };
-        let find = |wanted: &str| self.purposes.iter().find(|purpose| &***purpose == wanted).cloned();
-        let found = match named {
-            Some(named) => find(named),
-            None => find(DEFAULT_PURPOSE).or_else(only),
-        };
-        found.ok_or_else(|| {
-            let detail = "is not one of this client's purposes";
-            Box::new(Problem::new(Code::Forbidden).with_error("/purpose", "not_allowed", detail))
-        })
-    }
-
-    /// Counts a request against the client's rate, and says what is left of it.
-    ///
-    /// # Errors
-    /// How long to wait.
-    pub fn admit(&self) -> Result<Option<Allowance>, (Allowance, Duration)> {
-        self.rate.as_ref().map(|rate| rate.admit()).transpose()
-    }
-
-    /// Counts a question that our own rules have let pass, against the client's day.
-    ///
-    /// # Errors
-    /// `rate_limited` until tomorrow, if the day is used up.
-    pub fn count_question(&self, clock: &Clock) -> Result<(), Box<Problem>> {
-        self.day.count(clock)
+    /// `unauthenticated` if the certificate is another client's, or is missing where [`Identity`] wants one.
+    pub(in crate::server) fn confirm(&self, caller: Caller, extensions: &Extensions) -> Result<Caller, Refused> {
+        let owner = extensions.get::<PeerCertificate>().map(|certificate| self.certificates.owner(certificate));
+        match (self.identity, owner) {
+            (Identity::Key, _) | (Identity::Any, None | Some(Owner::Nobody)) => Ok(caller),
+            (_, Some(owner)) => with_certificate(caller, owner),
+            (Identity::Certificate | Identity::Both, None) => Err(refusal(MISSING)),
+        }
     }
 }
 
-fn shared(words: &[String]) -> Vec<Arc<str>> {
-    words.iter().map(|word| Arc::from(&**word)).collect()
-}
-
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("name", &self.name).finish_non_exhaustive()
+/// The same caller, also known by a certificate.
+fn with_certificate(caller: Caller, owner: Owner<'_, Client>) -> Result<Caller, Refused> {
+    match owner {
+        Owner::One(client, id) if Arc::ptr_eq(client, &caller.client) => {
+            Ok(Caller { certificate_id: Some(Arc::clone(id)), ..caller })
+        }
+        Owner::One(..) => Err(refusal(ANOTHER)),
+        Owner::Several => Err(refusal(SEVERAL)),
+        Owner::Nobody => Err(refusal(UNKNOWN)),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
+    use super::super::key_config::KeyConfig;
     use super::*;
+    use crate::domain::clock::Clock;
 
     fn config(expires: Option<&str>) -> BTreeMap<String, ClientConfig> {
         let hash = hex::encode(Sha256::digest(b"k-1"));
@@ -381,8 +244,11 @@ mod tests {
         let client = clients(None).caller(&with("Bearer k-1"), Timestamp::UNIX_EPOCH).unwrap().client;
         assert_eq!(&*client.purpose(None).unwrap(), "withdrawal");
         assert!(client.purpose(Some("marketing")).is_err());
-        assert_eq!(client.admit().unwrap().unwrap().state(), "\"client\";r=1;t=1");
-        assert_eq!(client.admit().unwrap().unwrap().policy(), "\"client\";q=2;w=1");
+        let mut headers = HeaderMap::new();
+        client.admit().unwrap().unwrap().write(&mut headers);
+        assert_eq!(headers["ratelimit"], "\"client\";r=1;t=1");
+        assert_eq!(headers["ratelimit-policy"], "\"client\";q=2;w=1");
+        assert!(client.admit().is_ok());
         assert!(client.admit().is_err());
     }
 }

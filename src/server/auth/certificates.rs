@@ -7,13 +7,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use http::{Extensions, HeaderMap, header};
-use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::server::auth::callers::{Caller, Client, Clients};
-use crate::server::auth::key_config::{bearer, parse_hash};
-use crate::server::http::{code::Code, problem::Problem};
+use super::key_config::parse_hash;
+use crate::server::http::code::Code;
+use crate::server::http::problem::{Problem, Refused};
 use crate::server::listener::tls::PeerCertificate;
 
 /// What a request has to show.
@@ -137,94 +135,28 @@ impl<T> Certificates<T> {
     }
 }
 
-impl Clients {
-    /// Who sent a request with these headers, over a connection with these extensions.
-    ///
-    /// # Errors
-    /// `unauthenticated` without what [`Identity`] wants, with what is missing.
-    pub fn identify(
-        &self,
-        headers: &HeaderMap,
-        extensions: &Extensions,
-        now: Timestamp,
-    ) -> Result<Caller, Box<Problem>> {
-        let certificate = extensions.get::<PeerCertificate>();
-        let sends_key = || headers.get(header::AUTHORIZATION).and_then(bearer).is_some();
-        match (self.identity(), certificate) {
-            (_, _) if self.are_anonymous() => self.caller(headers, now),
-            (Identity::Key, _) | (Identity::Any, None) => self.caller(headers, now),
-            (Identity::Any, Some(_)) if sends_key() => self.confirm(self.caller(headers, now)?, extensions),
-            (Identity::Any, Some(certificate)) | (Identity::Certificate, Some(certificate)) => {
-                match self.certificates().owner(certificate) {
-                    Owner::One(client, id) => Ok(Caller {
-                        client: Arc::clone(client),
-                        key_id: Arc::default(),
-                        certificate_id: Some(Arc::clone(id)),
-                    }),
-                    Owner::Nobody => Err(refusal(UNKNOWN)),
-                    Owner::Several => Err(refusal(SEVERAL)),
-                }
-            }
-            (Identity::Both, Some(_)) => {
-                if !sends_key() {
-                    return Err(refusal(NO_KEY));
-                }
-                self.confirm(self.caller(headers, now)?, extensions)
-            }
-            (Identity::Certificate | Identity::Both, None) => Err(refusal(MISSING)),
-        }
-    }
-
-    /// A `caller` who has shown a key, with the certificate of the connection.
-    ///
-    /// # Errors
-    /// `unauthenticated` if the certificate is another client's, or is missing where [`Identity`] wants one.
-    pub(in crate::server) fn confirm(&self, caller: Caller, extensions: &Extensions) -> Result<Caller, Box<Problem>> {
-        let owner = extensions.get::<PeerCertificate>().map(|certificate| self.certificates().owner(certificate));
-        match (self.identity(), owner) {
-            (Identity::Key, _) | (Identity::Any, None | Some(Owner::Nobody)) => Ok(caller),
-            (_, Some(owner)) => caller.with(owner),
-            (Identity::Certificate | Identity::Both, None) => Err(refusal(MISSING)),
-        }
-    }
-}
-
-impl Caller {
-    /// The same, also known by a certificate.
-    fn with(self, owner: Owner<'_, Client>) -> Result<Self, Box<Problem>> {
-        match owner {
-            Owner::One(client, id) if Arc::ptr_eq(client, &self.client) => {
-                Ok(Self { certificate_id: Some(Arc::clone(id)), ..self })
-            }
-            Owner::One(..) => Err(refusal(ANOTHER)),
-            Owner::Several => Err(refusal(SEVERAL)),
-            Owner::Nobody => Err(refusal(UNKNOWN)),
-        }
-    }
-}
-
 /// A reason and what to do.
-type Refusal = (&'static str, &'static str);
+pub(super) type Refusal = (&'static str, &'static str);
 
-const MISSING: Refusal =
+pub(super) const MISSING: Refusal =
     ("certificate_missing", "connect with the client certificate that is configured for this client; none was shown");
-const UNKNOWN: Refusal = (
+pub(super) const UNKNOWN: Refusal = (
     "certificate_unknown",
     "the client certificate is valid, but no client has its URI, DNS name or fingerprint under `certificates`; connect \
      with another one, or have it added",
 );
-const SEVERAL: Refusal = (
+pub(super) const SEVERAL: Refusal = (
     "certificate_ambiguous",
     "the client certificate names more than one client; connect with one that names a single client",
 );
-const ANOTHER: Refusal = (
+pub(super) const ANOTHER: Refusal = (
     "certificate_of_another_client",
     "the key and the client certificate belong to different clients; use a pair of the same client",
 );
-const NO_KEY: Refusal =
+pub(super) const NO_KEY: Refusal =
     ("key_missing", "send `Authorization: Bearer <key>` as well; the client certificate alone is not enough here");
 
-pub(in crate::server) fn refusal((reason, detail): Refusal) -> Box<Problem> {
+pub(in crate::server) fn refusal((reason, detail): Refusal) -> Refused {
     Box::new(Problem::new(Code::Unauthenticated).with_error("", reason, detail))
 }
 

@@ -12,25 +12,8 @@ use subtle::ConstantTimeEq;
 
 use crate::domain::personal::Secret;
 use crate::providers::{Credential, Presented, Scheme};
-use crate::server::auth::callers::{Caller, Client, ClientConfig, DEFAULT_PURPOSE};
+use crate::server::auth::client::{Caller, Client};
 use crate::server::auth::key_config::parse_hash;
-
-/// One entry of the list of its scheme. The secret of a scheme that signs is read apart.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IssuedConfig {
-    /// What kind of credential it is; its `issued` names the list.
-    pub scheme: &'static Scheme,
-    /// Its place in the list.
-    pub index: usize,
-    /// Public: it stands in logs, and in requests where they are signed.
-    pub id: String,
-    /// SHA-256 of a secret that is shown, 64 hexadecimal digits.
-    pub sha256: Option<String>,
-    /// What its questions are for; without it as for a question that names no purpose.
-    pub purpose: Option<String>,
-    /// From then on it is refused (RFC 3339).
-    pub expires: Option<Timestamp>,
-}
 
 /// One key, with its secret.
 #[derive(Debug, Clone)]
@@ -76,51 +59,6 @@ pub(in crate::server) struct Holder {
     pub(in crate::server) purpose: Option<String>,
     expires: Option<Timestamp>,
     client: Arc<Client>,
-}
-
-impl IssuedConfig {
-    /// Its key in the client's section.
-    pub fn at(&self) -> String {
-        format!("{}[{}]", self.scheme.issued.list, self.index)
-    }
-}
-
-impl ClientConfig {
-    /// Whether it has any key of a provider's protocol.
-    pub fn has_issued(&self) -> bool {
-        !self.issued.is_empty()
-    }
-
-    /// All mistakes of its issued keys, as (key, what is wrong and what to write).
-    pub(in crate::server) fn validate_issued(&self) -> Vec<(String, String)> {
-        let mut mistakes = Vec::new();
-        for key in &self.issued {
-            let (at, scheme) = (key.at(), key.scheme);
-            let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b',';
-            if key.id.is_empty() || key.id.len() > 64 || !key.id.bytes().all(is_plain) {
-                let text = "must be 1 to 64 visible ASCII characters without a comma; it stands in logs";
-                mistakes.push((format!("{at}.{}", scheme.issued.id), text.to_owned()));
-            }
-            if key.purpose.as_ref().is_some_and(|purpose| !self.purposes.contains(purpose)) {
-                let text = "is not one of this client's purposes; correct it, or add it to `purposes`".to_owned();
-                mistakes.push((format!("{at}.purpose"), text));
-            }
-            let can_be_left_out = self.purposes.len() == 1 || self.purposes.iter().any(|own| own == DEFAULT_PURPOSE);
-            if key.purpose.is_none() && !can_be_left_out {
-                let text = "is missing, and its callers cannot name one of this client's several purposes, so that they \
-                            could never ask; write purpose = \"…\"";
-                mistakes.push((format!("{at}.purpose"), text.to_owned()));
-            }
-            if key.sha256.as_ref().is_some_and(|hash| parse_hash(hash).is_none()) {
-                let text = format!(
-                    "is not a SHA-256 in 64 hexadecimal digits; `idgate key new CLIENT --kind {}` prints one",
-                    scheme.name
-                );
-                mistakes.push((format!("{at}.sha256"), text));
-            }
-        }
-        mistakes
-    }
 }
 
 impl IssuedKeys {

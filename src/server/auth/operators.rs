@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::certificates::{CertificateConfig, Certificates, Owner, refusal};
 use super::key_config::{KeyConfig, bearer, parse_hash, validate_keys};
-use crate::server::http::problem::Problem;
+use crate::server::http::problem::Refused;
 use crate::server::listener::tls::PeerCertificate;
 
 /// What answers to anybody: whoever restarts or balances has no key, and learns nothing.
@@ -94,7 +94,7 @@ impl Operators {
         headers: &HeaderMap,
         extensions: &Extensions,
         now: Timestamp,
-    ) -> Result<Arc<Operator>, Box<Problem>> {
+    ) -> Result<Arc<Operator>, Refused> {
         if let Some(local) = &self.local {
             return Ok(Arc::clone(local));
         }

@@ -1,4 +1,4 @@
-//! How fast a client may ask, and what it is told of that (IETF draft `RateLimit`).
+//! Limits the requests per second of one client.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -8,9 +8,8 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
-use http::HeaderValue;
 
-use crate::server::http::headers;
+use crate::server::http::rate_limit::{Allowance, Policy};
 
 /// The rate of one client.
 pub(in crate::server) struct Rate {
@@ -18,24 +17,13 @@ pub(in crate::server) struct Rate {
     clock: DefaultClock,
     per_second: NonZeroU32,
     burst: NonZeroU32,
-    /// `RateLimit-Policy`, the same on every answer.
-    policy: HeaderValue,
-}
-
-/// What is left of a client's rate after a request.
-#[derive(Debug, Clone)]
-pub struct Allowance {
-    remaining: u32,
-    /// Seconds until all of it is back.
-    reset: u32,
-    policy: HeaderValue,
+    policy: Policy,
 }
 
 impl Rate {
     pub(in crate::server) fn new(per_second: NonZeroU32, burst: NonZeroU32) -> Self {
         let limiter = RateLimiter::direct(Quota::per_second(per_second).allow_burst(burst)).with_middleware();
-        let window = burst.get().div_ceil(per_second.get());
-        let policy = headers::value(&format!("\"client\";q={burst};w={window}"));
+        let policy = Policy::new(burst.get(), burst.get().div_ceil(per_second.get()));
         Self { limiter, clock: DefaultClock::default(), per_second, burst, policy }
     }
 
@@ -54,24 +42,12 @@ impl Rate {
 
     fn allowance(&self, remaining: u32) -> Allowance {
         let used = self.burst.get().saturating_sub(remaining);
-        Allowance { remaining, reset: used.div_ceil(self.per_second.get()), policy: self.policy.clone() }
+        Allowance::new(remaining, used.div_ceil(self.per_second.get()), &self.policy)
     }
 }
 
 impl fmt::Debug for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Rate({}/s, {} at once)", self.per_second, self.burst)
-    }
-}
-
-impl Allowance {
-    /// `RateLimit-Policy`: the quota, and the seconds in which all of it comes back.
-    pub fn policy(&self) -> HeaderValue {
-        self.policy.clone()
-    }
-
-    /// `RateLimit`: what is left, and the seconds until all of it is back.
-    pub fn state(&self) -> HeaderValue {
-        headers::value(&format!("\"client\";r={};t={}", self.remaining, self.reset))
     }
 }

@@ -10,8 +10,9 @@ use std::time::Duration;
 use jiff::civil::Date;
 
 use crate::domain::clock::Clock;
-use crate::server::auth::callers::ClientConfig;
-use crate::server::http::{code::Code, problem::Problem};
+use crate::server::auth::client_config::ClientConfig;
+use crate::server::http::code::Code;
+use crate::server::http::problem::{Problem, Refused};
 use crate::storage::LONGEST_LIFETIME;
 use crate::verify::Freshness;
 
@@ -52,7 +53,7 @@ impl Rights {
     /// # Errors
     /// `forbidden` if it demands a call where an answer may be remembered, and must not. Only what never calls
     /// (`only-if-cached`) may be combined with such a demand.
-    pub fn freshness(self, asked: Freshness) -> Result<Freshness, Box<Problem>> {
+    pub fn freshness(self, asked: Freshness) -> Result<Freshness, Refused> {
         // No answer is given that is older than this anyway, so that asking for it forces nothing.
         let harmless = self.longest_max_age.unwrap_or(LONGEST_LIFETIME);
         let forces = asked.no_cache || asked.max_age.is_some_and(|age| age < harmless);
@@ -71,7 +72,7 @@ impl Rights {
     ///
     /// # Errors
     /// `forbidden` if it is asked for and may not be.
-    pub fn person(self, asked: bool) -> Result<(), Box<Problem>> {
+    pub fn person(self, asked: bool) -> Result<(), Refused> {
         if asked && !self.include_person {
             let detail = "must be false or left out: this client may not have it; or have `include_person = true` set \
                           in its section";
@@ -81,7 +82,7 @@ impl Rights {
     }
 }
 
-fn refused(pointer: &str, reason: &'static str, detail: &str) -> Box<Problem> {
+fn refused(pointer: &str, reason: &'static str, detail: &str) -> Refused {
     Box::new(Problem::new(Code::Forbidden).with_error(pointer, reason, detail))
 }
 
@@ -95,7 +96,7 @@ impl Day {
     ///
     /// # Errors
     /// `rate_limited` until the next day begins in China, if the cap is reached.
-    pub(in crate::server) fn count(&self, clock: &Clock) -> Result<(), Box<Problem>> {
+    pub(in crate::server) fn count(&self, clock: &Clock) -> Result<(), Refused> {
         let Some(cap) = self.cap else { return Ok(()) };
         let today = clock.today_in_china();
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);

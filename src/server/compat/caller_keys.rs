@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use jiff::Timestamp;
 
-use super::Config;
+use super::config::Config;
 use super::nonces::Nonces;
 use crate::providers::{Credential, CredentialStore, Presented, Taken};
 use crate::server::auth::issued_keys::{Holder, IssuedKeys};

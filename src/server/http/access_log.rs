@@ -38,7 +38,7 @@ enum Out {
 pub struct Line<'a> {
     /// When it ended (RFC 3339, UTC).
     pub time: String,
-    /// Always `request`, to tell these lines from others.
+    /// `request`, or `admin_request` on the admin listener, to tell these lines from others.
     pub kind: &'static str,
     /// The `X-Request-Id` of the answer.
     pub request_id: &'a str,
@@ -48,7 +48,7 @@ pub struct Line<'a> {
     /// `POST` and so on; the path is the route, never what was sent.
     pub method: &'a str,
     /// The route.
-    pub route: &'static str,
+    pub route: &'a str,
     /// The driver whose protocol the caller speaks; none for our own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<&'static str>,
@@ -60,6 +60,9 @@ pub struct Line<'a> {
     /// The public id of its key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_id: Option<&'a str>,
+    /// The operator, on the admin listener.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operator: Option<&'a str>,
     /// The public id of its certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate_id: Option<&'a str>,

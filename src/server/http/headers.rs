@@ -5,19 +5,16 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
+use super::code::Code;
+use super::problem::{Problem, Refused};
 use crate::domain::id_number::holds_number;
 use crate::server::auth::key_config;
-use crate::server::http::{code::Code, problem::Problem};
-use crate::verify::Freshness;
+use crate::verify::{Freshness, Source};
 
 /// `Idempotency-Key` (IETF draft).
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// `X-Request-Id`.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// What is left of the client's rate (IETF draft).
-pub const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
-/// The client's rate (IETF draft).
-pub const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 /// How memory took part (RFC 9211).
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// Which preference was honoured (RFC 7240).
@@ -67,7 +64,7 @@ fn seconds(value: &str) -> Option<Duration> {
 ///
 /// # Errors
 /// When it is empty, longer than 255, or not visible ASCII: ignoring it would break the caller's promise to itself.
-pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Box<Problem>> {
+pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refused> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let (first, second) = (values.next(), values.next());
     let Some(value) = first else { return Ok(None) };
@@ -130,6 +127,29 @@ pub fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
 pub fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// `Cache-Status` (RFC 9211) of an answer from this source, which is remembered for another `left`.
+pub(in crate::server) fn cache_status(source: Source, left: Duration) -> HeaderValue {
+    match source {
+        Source::Cache => value(&format!("idgate; hit; ttl={}", left.as_secs())),
+        Source::Shared => HeaderValue::from_static("idgate; fwd=miss; collapsed"),
+        Source::Provider => HeaderValue::from_static("idgate; fwd=miss"),
+    }
+}
+
+/// The method for the log: a word from a closed set, since a caller can make up any.
+pub(in crate::server) fn method_word(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        Method::PATCH => "PATCH",
+        _ => "OTHER",
+    }
 }
 
 /// A header value made of our own text.

@@ -1,8 +1,13 @@
-//! What every edge needs to read a request and to write an answer: headers, problems, bodies, the access log.
+//! What every edge needs of HTTP. Knows no handler.
 
 pub mod access_log;
+pub mod attempt;
+pub mod body;
 pub mod body_reader;
 pub mod code;
 pub mod headers;
+pub mod metrics;
 pub mod problem;
-pub(in crate::server) mod request_scope;
+pub mod rate_limit;
+pub mod request_scope;
+pub mod schema;

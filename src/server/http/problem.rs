@@ -6,14 +6,21 @@
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::response::IntoResponse;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::server::api::reply::AttemptDocument;
-use crate::server::http::code::Code;
+use super::attempt::{self, AttemptDocument};
+use super::code::Code;
 use crate::verify::enumeration::Kind;
-use crate::verify::{Failure, FailureKind};
+use crate::verify::{Attempt, Failure, FailureKind};
+
+/// When to ask again where nothing more exact is known.
+pub(in crate::server) const SOON: Duration = Duration::from_secs(1);
+
+/// Why a request gets no answer. Boxed, since an answer is the usual case and a problem is large.
+pub type Refused = Box<Problem>;
 
 /// One mistake in the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -56,8 +63,9 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<MemberError>,
     /// What was tried at the providers.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    attempts: Vec<AttemptDocument>,
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "attempt::documents")]
+    #[schema(value_type = Vec<AttemptDocument<'static>>)]
+    attempts: Vec<Attempt>,
     /// Whether a provider may have charged for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -129,8 +137,8 @@ impl Problem {
         self.retry_after_seconds.map(Duration::from_secs)
     }
 
-    /// What was tried, for the log line.
-    pub fn attempts(&self) -> &[AttemptDocument] {
+    /// What was tried.
+    pub fn attempts(&self) -> &[Attempt] {
         &self.attempts
     }
 
@@ -151,6 +159,22 @@ impl Problem {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"idgate\""));
         }
         response
+    }
+}
+
+/// For handlers behind a middleware that ends the request's scope, which writes the problem out with the request's id.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self.code.status();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response<Body> {
+        (*self).into_response()
     }
 }
 
@@ -180,15 +204,11 @@ impl From<Failure> for Problem {
             _ => Self::new(code),
         };
         // Asking again joins the call or finds its answer, so soon is fine.
-        let soon = (code == Code::OutcomeUnknown).then_some(Duration::from_secs(1));
+        let soon = (code == Code::OutcomeUnknown).then_some(SOON);
         let timed = match failure.retry_after.or(soon) {
             Some(after) => plain.with_retry_after(after),
             None => plain,
         };
-        Self {
-            may_have_been_billed: Some(failure.may_have_been_billed()),
-            attempts: failure.attempts.iter().map(AttemptDocument::from).collect(),
-            ..timed
-        }
+        Self { may_have_been_billed: Some(failure.may_have_been_billed()), attempts: failure.attempts, ..timed }
     }
 }

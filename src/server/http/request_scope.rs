@@ -1,162 +1,367 @@
-//! One request from its head to its answer, or to the moment its caller leaves: its headers, its one log line, its one
-//! count.
+//! One request, from its head to its end: its id, the one log line, the one count, the one ledger entry, and the waits
+//! that are not our overhead.
+//!
+//! Invariant: a scope ends once, whatever happens. [`RequestScope::answer`] ends it with an answer or a problem; dropped
+//! before that, the caller has left (status 499), or a handler has panicked (status 500). What a handler learns of its
+//! request it adds here; it never writes a log line, a count or a refusal itself.
+//!
+//! To add a field to the log line: a member of [`Line`], and the place here that knows it.
 
+use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::{FromRef, FromRequestParts, MatchedPath};
 use axum::response::Response;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use futures_util::FutureExt;
+use http::{Extensions, HeaderMap, Method, StatusCode, header, request};
 use tokio::time::Instant;
-use uuid::Uuid;
 
+use super::access_log::{AccessLog, Line};
+use super::attempt;
+use super::code::Code;
 use super::headers;
-use crate::server::api::idempotency::Held;
-use crate::server::api::metrics::{NO_SOURCE, UNKNOWN};
-use crate::server::api::reply::{AttemptDocument, VerifyReply};
-use crate::server::api::{Api, ROUTE, Refused};
-use crate::server::auth::callers::Caller;
-use crate::server::auth::rate::Allowance;
-use crate::server::http::access_log::Line;
-use crate::server::http::code::Code;
-use crate::storage::ledger::{self, Flight};
-use crate::verify::{Answer, Source, Ticket};
+use super::metrics::{Metrics, NO_SOURCE, UNKNOWN};
+use super::problem::{Problem, Refused};
+use super::rate_limit::Allowance;
+use crate::domain::clock::{Clock, Ids};
+use crate::server::audit::AuditEntry;
+use crate::server::auth::client::Caller;
+use crate::server::auth::operators::Operator;
 
-/// What becomes known of a request on its way, for its headers, its log line and its count.
-#[derive(Debug, Default)]
-pub(in crate::server) struct Trace {
-    pub(in crate::server) caller: Option<Caller>,
-    pub(in crate::server) allowance: Option<Allowance>,
-    pub(in crate::server) purpose: Option<Arc<str>>,
-    pub(in crate::server) reference: Option<String>,
-    pub(in crate::server) asked_to_wait: Option<Duration>,
-    pub(in crate::server) upstream: Duration,
-    pub(in crate::server) cache_status: Option<String>,
-    pub(in crate::server) age: Option<Duration>,
-    pub(in crate::server) replayed: bool,
-    /// What the question is known by in the ledger, until its answer is there.
-    pub(in crate::server) ticket: Option<Ticket>,
-    /// Whom it is about, as the ledger knows them.
-    pub(in crate::server) person: Option<ledger::Subject>,
-    pub(in crate::server) flight: Flight,
-    /// The claim on its idempotency key.
-    pub(in crate::server) claim: Option<Uuid>,
-    /// Its idempotency key, until that is finished.
-    pub(in crate::server) held: Option<Held>,
+/// Where requests are logged and counted. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Recorder(Arc<Sinks>);
+
+#[derive(Debug)]
+struct Sinks {
+    access_log: AccessLog,
+    metrics: Metrics,
+    clock: Clock,
+    ids: Ids,
 }
 
-/// Where a request came, in words from closed sets.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::server) struct Label {
-    pub(in crate::server) method: &'static str,
-    pub(in crate::server) route: &'static str,
-    /// The driver whose protocol it is in; none for our own.
-    pub(in crate::server) protocol: Option<&'static str>,
-}
-
-/// One request from its head to its answer, or to the moment its caller leaves.
-pub(in crate::server) struct Visit<'a> {
-    api: &'a Api,
-    /// What stands for the request in its log line.
-    pub(in crate::server) label: Label,
-    trace_id: Option<String>,
-    pub(in crate::server) trace: Trace,
+/// A request under way.
+#[derive(Debug)]
+pub(in crate::server) struct RequestScope {
+    recorder: Recorder,
+    audience: Audience,
+    method: &'static str,
+    route: Route,
+    /// The driver whose protocol the request is in; none for our own.
+    protocol: Option<&'static str>,
     request_id: String,
+    trace_id: Option<String>,
     began: Instant,
-    over: bool,
+    /// The part of the time since then that was spent waiting for others.
+    waited: Duration,
+    admitted: Option<(Caller, Option<Allowance>)>,
+    operator: Option<Arc<Operator>>,
+    reference: Option<String>,
+    purpose: Option<Arc<str>>,
+    /// The wait that the caller asked for and got.
+    granted_wait: Option<Duration>,
+    audit: Option<AuditEntry>,
+    has_ended: bool,
 }
 
-impl<'a> Visit<'a> {
-    /// A question of our own API, whose head has just been read.
-    pub(in crate::server) fn new(api: &'a Api, head: &HeaderMap) -> Self {
-        Self::at(api, Label { method: "POST", route: ROUTE, protocol: None }, head)
-    }
+/// The id of a request on the admin listener: an extension of the request, for handlers that log what they did.
+#[derive(Debug, Clone)]
+pub(in crate::server) struct RequestId(pub(in crate::server) Arc<str>);
 
-    /// Any request, whose head has just been read.
-    pub(in crate::server) fn at(api: &'a Api, label: Label, head: &HeaderMap) -> Self {
-        let (request_id, trace_id) = (api.request_id(head), headers::trace_id(head).map(str::to_owned));
-        Self { api, label, trace: Trace::default(), request_id, trace_id, began: Instant::now(), over: false }
-    }
+/// Which of our listeners a request came in by, and whether it is worth a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::server) enum Audience {
+    /// The one for services.
+    Services,
+    /// The one for operators. Its requests are logged, and not counted: `idgate_requests_total` is about the API.
+    Operators,
+    /// The same, for a route that probes and scrapers ask for all the time: neither logged nor counted.
+    Probes,
+}
 
-    /// Bytes out: the response with its headers, its log line, its count.
-    pub(in crate::server) fn respond(self, result: Result<Arc<VerifyReply>, Refused>) -> Response {
-        self.respond_as(result, |result, request_id| match result {
-            Ok(reply) => reply.to_response(),
-            Err(problem) => problem.to_response(request_id),
-        })
-    }
+/// The route in the log line: never what the caller sent.
+#[derive(Debug)]
+enum Route {
+    Matched(MatchedPath),
+    Named(&'static str),
+}
 
-    /// The same with a document that `write` makes of the result and the request's id.
-    pub(in crate::server) fn respond_as(
-        mut self,
-        result: Result<Arc<VerifyReply>, Refused>,
-        write: impl FnOnce(&Result<Arc<VerifyReply>, Refused>, &str) -> Response,
-    ) -> Response {
-        // First, so that a defect in here is not recorded a second time on the way out.
-        self.over = true;
-        if let Err(problem) = &result {
-            self.api.note_refusal(&mut self.trace, problem.code().as_str(), problem.attempts());
+/// What a request was answered with, for its log line and its headers.
+pub(in crate::server) trait Answered {
+    /// Adds what the log line says of the answer.
+    fn describe<'a>(&'a self, _line: &mut Line<'a>) {}
+
+    /// Adds the headers that only this answer has, before the response with this status leaves.
+    fn add_headers(&self, _status: StatusCode, _headers: &mut HeaderMap) {}
+}
+
+/// An answer of which the log line says nothing more.
+impl Answered for () {}
+
+/// Adds the time since it was made to the waits of a request, when it is dropped.
+pub(in crate::server) struct Waiting<'a> {
+    since: Instant,
+    total: &'a mut Duration,
+}
+
+/// How a request ended.
+enum End<'a> {
+    Answer(&'a dyn Answered),
+    Problem(&'a Problem),
+    CallerLeft,
+}
+
+impl Recorder {
+    /// Logs to `access_log` and counts in `metrics`.
+    pub fn new(access_log: AccessLog, metrics: Metrics, clock: Clock, ids: Ids) -> Self {
+        Self(Arc::new(Sinks { access_log, metrics, clock, ids }))
+    }
+}
+
+/// A scope for the request of the route that was matched, on the public listener.
+impl<S: Sync> FromRequestParts<S> for RequestScope
+where
+    Recorder: FromRef<S>,
+{
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &S) -> Result<Self, Infallible> {
+        let route = matched(&parts.extensions);
+        Ok(Self::begin(&Recorder::from_ref(state), Audience::Services, &parts.method, route, &parts.headers))
+    }
+}
+
+fn matched(extensions: &Extensions) -> Route {
+    match extensions.get::<MatchedPath>() {
+        Some(path) => Route::Matched(path.clone()),
+        None => Route::Named("none"),
+    }
+}
+
+impl RequestScope {
+    fn begin(recorder: &Recorder, audience: Audience, method: &Method, route: Route, head: &HeaderMap) -> Self {
+        let request_id = headers::request_id(head).unwrap_or_else(|| recorder.0.ids.ordered().to_string());
+        Self {
+            recorder: recorder.clone(),
+            audience,
+            method: headers::method_word(method),
+            route,
+            protocol: None,
+            request_id,
+            trace_id: headers::trace_id(head).map(str::to_owned),
+            began: Instant::now(),
+            waited: Duration::ZERO,
+            admitted: None,
+            operator: None,
+            reference: None,
+            purpose: None,
+            granted_wait: None,
+            audit: None,
+            has_ended: false,
         }
-        let request_id = &self.request_id;
-        let mut response = write(&result, request_id);
-        self.trace.add_headers(&mut response, request_id);
-        self.record(response.status(), Some(&result));
+    }
+
+    /// A scope for a request on the public listener that none of our routes serves.
+    pub(in crate::server) fn unrouted<B>(recorder: &Recorder, request: &http::Request<B>) -> Self {
+        Self::begin(recorder, Audience::Services, request.method(), Route::Named("none"), request.headers())
+    }
+
+    /// A scope for a request of which nothing is known: our own question, or one whose handler had a defect before it had
+    /// a scope.
+    pub(in crate::server) fn unknown(recorder: &Recorder, audience: Audience) -> Self {
+        let mut scope = Self::begin(recorder, audience, &Method::GET, Route::Named("none"), &HeaderMap::new());
+        scope.method = "OTHER";
+        scope
+    }
+
+    /// A scope for a request on the admin listener; one to a `polled` route is not logged.
+    pub(in crate::server) fn admin<B>(recorder: &Recorder, polled: &[&str], request: &http::Request<B>) -> Self {
+        let route = matched(request.extensions());
+        let audience = if polled.contains(&route.as_str()) { Audience::Probes } else { Audience::Operators };
+        Self::begin(recorder, audience, request.method(), route, request.headers())
+    }
+
+    /// The id of the request: the caller's `X-Request-Id`, or one of ours.
+    pub(in crate::server) fn request_id(&self) -> RequestId {
+        RequestId(Arc::from(&*self.request_id))
+    }
+
+    /// Names the protocol, if it is a provider's, and the route that stands for it.
+    pub(in crate::server) fn is_in_protocol(&mut self, driver: &'static str, route: &'static str) {
+        self.protocol = Some(driver);
+        self.route = Route::Named(route);
+    }
+
+    /// Adds who asks, and what is left of its rate.
+    pub(in crate::server) fn is_admitted(&mut self, caller: Caller, allowance: Option<Allowance>) {
+        self.admitted = Some((caller, allowance));
+    }
+
+    /// Adds the operator who asks.
+    pub(in crate::server) fn is_operated_by(&mut self, operator: &Arc<Operator>) {
+        self.operator = Some(Arc::clone(operator));
+    }
+
+    /// The caller, once it is known.
+    pub(in crate::server) fn caller(&self) -> Option<&Caller> {
+        self.admitted.as_ref().map(|(caller, _)| caller)
+    }
+
+    /// Adds the caller's own reference.
+    pub(in crate::server) fn has_reference(&mut self, reference: Option<&str>) {
+        self.reference = reference.map(str::to_owned);
+    }
+
+    /// Adds the purpose of the question, and the ledger entry that it owes from now on.
+    pub(in crate::server) fn is_question(&mut self, purpose: &Arc<str>, audit: Option<AuditEntry>) {
+        self.purpose = Some(Arc::clone(purpose));
+        self.audit = audit;
+    }
+
+    /// Adds the wait that the caller asked for and got, to be confirmed in the answer.
+    pub(in crate::server) fn is_granted_wait(&mut self, wait: Option<Duration>) {
+        self.granted_wait = wait;
+    }
+
+    /// The ledger entry that the request owes.
+    pub(in crate::server) fn audit(&mut self) -> Option<&mut AuditEntry> {
+        self.audit.as_mut()
+    }
+
+    /// Hands the ledger entry over to whoever writes it; from now on the request owes none.
+    pub(in crate::server) fn take_audit(&mut self) -> Option<AuditEntry> {
+        self.audit.take()
+    }
+
+    /// Takes an entry back that could not be written.
+    pub(in crate::server) fn owes(&mut self, audit: AuditEntry) {
+        self.audit = Some(audit);
+    }
+
+    /// Begins a wait for others, which ends when the guard is dropped.
+    pub(in crate::server) fn wait(&mut self) -> Waiting<'_> {
+        Waiting { since: Instant::now(), total: &mut self.waited }
+    }
+
+    /// Ends the request: `write` makes the response of the result and the request's id.
+    pub(in crate::server) fn answer<T: Answered>(
+        mut self,
+        result: &Result<T, Refused>,
+        write: impl FnOnce(&str) -> Response,
+    ) -> Response {
+        let written = catch_unwind(AssertUnwindSafe(|| write(&self.request_id)));
+        let defect = Problem::new(Code::Internal);
+        let is_defect = written.is_err();
+        let mut response = written.unwrap_or_else(|_| defect.to_response(&self.request_id));
+        let status = response.status();
+        let headers = response.headers_mut();
+        headers.insert(headers::X_REQUEST_ID, headers::value(&self.request_id));
+        if let Some((_, Some(allowance))) = &self.admitted {
+            allowance.write(headers);
+        }
+        if let Ok(answer) = result {
+            answer.add_headers(status, headers);
+        }
+        if let Some(wait) = self.granted_wait {
+            headers.insert(headers::PREFERENCE_APPLIED, headers::value(&format!("wait={}", wait.as_secs())));
+        }
+        match result {
+            _ if is_defect => self.end(status, &End::Problem(&defect)),
+            Ok(answer) => self.end(status, &End::Answer(answer)),
+            Err(problem) => self.end(status, &End::Problem(problem)),
+        }
         response
     }
 
-    fn record(&self, status: StatusCode, result: Option<&Result<Arc<VerifyReply>, Refused>>) {
-        let trace = &self.trace;
+    /// Ends the request with a response, or with a problem (also one that a handler made a response of).
+    pub(in crate::server) fn respond(self, result: Result<Response, Refused>) -> Response {
+        let mut allow = None;
+        let result = result.and_then(|mut response| match response.extensions_mut().remove::<Problem>() {
+            Some(problem) => {
+                allow = response.headers_mut().remove(header::ALLOW);
+                Err(Box::new(problem))
+            }
+            None => Ok(response),
+        });
+        match result {
+            Ok(response) => self.answer(&Ok(()), |_| response),
+            Err(problem) => {
+                let result = Err::<(), _>(problem.clone());
+                let mut response = self.answer(&result, |request_id| problem.to_response(request_id));
+                response.headers_mut().extend(allow.map(|methods| (header::ALLOW, methods)));
+                response
+            }
+        }
+    }
+
+    /// Writes the log line, the count and, if it is still owed, the ledger entry.
+    fn end(&mut self, status: StatusCode, end: &End<'_>) {
+        self.has_ended = true;
+        if let Some(audit) = self.audit.take() {
+            match end {
+                End::Problem(problem) => audit.refused(problem.code(), problem.attempts()),
+                End::Answer(_) | End::CallerLeft => audit.refused(Code::OutcomeUnknown, &[]),
+            }
+        }
+        if self.audience == Audience::Probes {
+            return;
+        }
         let total = self.began.elapsed();
+        let sinks = &*self.recorder.0;
+        let caller = self.caller();
         let mut line = Line {
-            time: format!("{:.3}", self.api.clock.now()),
-            kind: "request",
+            time: format!("{:.3}", sinks.clock.now()),
+            kind: if self.audience == Audience::Services { "request" } else { "admin_request" },
             request_id: &self.request_id,
             trace_id: self.trace_id.as_deref(),
-            method: self.label.method,
-            route: self.label.route,
-            protocol: self.label.protocol,
+            method: self.method,
+            route: self.route.as_str(),
+            protocol: self.protocol,
             status: status.as_u16(),
-            client: trace.caller.as_ref().map(|caller| &*caller.client.name),
-            key_id: trace.caller.as_ref().map(|caller| &*caller.key_id).filter(|id| !id.is_empty()),
-            certificate_id: trace.caller.as_ref().and_then(|caller| caller.certificate_id.as_deref()),
-            purpose: trace.purpose.as_deref(),
-            reference: trace.reference.as_deref(),
+            client: caller.map(|caller| &*caller.client.name),
+            key_id: caller.map(|caller| &*caller.key_id).filter(|id| !id.is_empty()),
+            operator: self.operator.as_ref().map(|operator| &*operator.name),
+            certificate_id: caller.and_then(|caller| caller.certificate_id.as_deref()),
+            purpose: self.purpose.as_deref(),
+            reference: self.reference.as_deref(),
             duration_ms: (total.as_secs_f64() * 1e6).round() / 1e3,
             ..Line::default()
         };
-        match result {
-            Some(Ok(reply)) => {
-                line.verification_id = Some(reply.verification_id);
-                line.verdict = Some(&reply.verdict);
-                line.source = Some(&reply.provenance.source);
-                line.provider = Some(&reply.provenance.provider);
-                line.provider_request_id = reply.provenance.provider_request_id.as_deref();
-                line.attempts = reply.provenance.attempts.iter().map(AttemptDocument::in_short).collect();
-            }
-            Some(Err(problem)) => {
+        match end {
+            End::Answer(answer) => answer.describe(&mut line),
+            End::Problem(problem) => {
                 line.code = Some(problem.code().as_str());
                 line.reason = problem.reason();
-                line.attempts = problem.attempts().iter().map(AttemptDocument::in_short).collect();
+                line.attempts = attempt::in_short(problem.attempts());
             }
-            None => {}
+            End::CallerLeft => {}
         }
-        self.api.access_log.write(&line);
-        self.api.meter.request(
-            line.client.unwrap_or(UNKNOWN),
-            line.purpose.unwrap_or(UNKNOWN),
-            status.as_str(),
-            line.source.unwrap_or(NO_SOURCE),
-            total.as_secs_f64(),
-            trace.upstream.as_secs_f64(),
-        );
+        sinks.access_log.write(&line);
+        if self.audience == Audience::Services {
+            sinks.metrics.request(
+                line.client.unwrap_or(UNKNOWN),
+                line.purpose.unwrap_or(UNKNOWN),
+                status.as_str(),
+                line.source.unwrap_or(NO_SOURCE),
+                total.as_secs_f64(),
+                self.waited.as_secs_f64(),
+            );
+        }
     }
 }
 
-impl Drop for Visit<'_> {
+impl Drop for RequestScope {
     fn drop(&mut self) {
-        if !self.over {
-            // The caller left. The work goes on without it; the request is still logged and counted.
-            self.record(client_closed_request(), None);
-            self.api.note_refusal(&mut self.trace, Code::OutcomeUnknown.as_str(), &[]);
+        if self.has_ended {
+            return;
+        }
+        if std::thread::panicking() {
+            self.end(Code::Internal.status(), &End::Problem(&Problem::new(Code::Internal)));
+        } else {
+            // The work goes on without the caller.
+            self.end(client_closed_request(), &End::CallerLeft);
         }
     }
 }
@@ -166,38 +371,35 @@ fn client_closed_request() -> StatusCode {
     StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
 }
 
-impl Trace {
-    pub(in crate::server) fn note(&mut self, answer: &Answer) {
-        let status = match answer.source {
-            Source::Cache => {
-                self.age = Some(answer.age);
-                format!("idgate; hit; ttl={}", answer.left.unwrap_or_default().as_secs())
-            }
-            Source::Shared => "idgate; fwd=miss; collapsed".to_owned(),
-            Source::Provider => "idgate; fwd=miss".to_owned(),
-        };
-        self.cache_status = Some(status);
-    }
+/// Runs a handler's work. A panic in it becomes `internal`, so that the request ends like any other.
+///
+/// What a panic leaves half done belongs to its request; shared state gives itself back when dropped.
+pub(in crate::server) async fn caught<T>(work: impl Future<Output = Result<T, Refused>>) -> Result<T, Refused> {
+    let result = AssertUnwindSafe(work).catch_unwind().await;
+    result.unwrap_or_else(|_| Err(Box::new(Problem::new(Code::Internal))))
+}
 
-    fn add_headers(&self, response: &mut Response, request_id: &str) {
-        let answered = response.status() == StatusCode::OK;
-        let headers = response.headers_mut();
-        headers.insert(headers::X_REQUEST_ID, headers::value(request_id));
-        if let Some(allowance) = &self.allowance {
-            headers.insert(headers::RATELIMIT, allowance.state());
-            headers.insert(headers::RATELIMIT_POLICY, allowance.policy());
-        }
-        if let Some(status) = self.cache_status.as_ref().filter(|_| answered) {
-            headers.insert(headers::CACHE_STATUS, headers::value(status));
-        }
-        if let Some(age) = self.age {
-            headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
-        }
-        if let Some(wait) = self.asked_to_wait {
-            headers.insert(headers::PREFERENCE_APPLIED, headers::value(&format!("wait={}", wait.as_secs())));
-        }
-        if self.replayed {
-            headers.insert(headers::IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+impl Route {
+    fn as_str(&self) -> &str {
+        match self {
+            Route::Matched(path) => path.as_str(),
+            Route::Named(name) => name,
         }
     }
 }
+
+impl Waiting<'_> {
+    /// Leaves the time out: the answer was here, and nothing was waited for.
+    pub(in crate::server) fn was_none(mut self) {
+        self.since = Instant::now();
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        *self.total += self.since.elapsed();
+    }
+}
+
+#[cfg(test)]
+mod tests;

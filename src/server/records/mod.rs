@@ -1,5 +1,11 @@
-//! Answers found again: look-ups by id and by person, and signed receipts.
+//! Answers found again: look-ups by id and by person, signed receipts; and persons forgotten.
 
-pub mod lookup;
+pub mod forget;
+pub mod handlers;
+mod lookup;
+mod query;
 pub mod receipt;
+mod state;
 pub mod verification;
+
+pub use state::Records;

@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::domain::verdict::Verdict;
-use crate::server::api::document::{BilledWord, OutcomeWord, SourceWord, VerdictWord};
+use crate::server::http::schema::{BilledWord, OutcomeWord, SourceWord, VerdictWord};
 use crate::storage::ledger::{Call, Found};
 
 /// A question that was answered, as it stands in the ledger.

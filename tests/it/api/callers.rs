@@ -1,6 +1,12 @@
 //! Silent, slow, vanished and too many callers of the whole gateway.
 
-use super::{LogFile, Raw, assert_problem, eventually};
+use std::time::Duration;
+
+use idgate::server::records::receipt::keys::Pair;
+use serde_json::Value;
+
+use super::{LogFile, PATIENCE, Raw, assert_problem, eventually};
+use crate::ledger::{Folder, connection};
 use crate::support::{TestGateway, anybody};
 
 #[tokio::test]
@@ -34,6 +40,77 @@ async fn a_caller_who_leaves_is_one_log_line_and_one_count_and_its_verdict_is_ke
         (seconds("idgate_request_duration_seconds_sum").await, seconds("idgate_overhead_seconds_sum").await);
     assert!(ours < all / 2.0, "{ours} s of {all} s are said to be overhead");
     assert_eq!((gateway.ask(&pair).await.source(), gateway.sandbox.calls("aliyun")), ("cache", 1));
+}
+
+/// Asks for a path again and again on connections that are closed at once, until a request was cut off.
+async fn leave_until_logged(gateway: &TestGateway, log: &LogFile, path: &str) -> Value {
+    let began = tokio::time::Instant::now();
+    for attempt in 0.. {
+        assert!(began.elapsed() < PATIENCE, "no request was cut off");
+        let id = format!("{}-{attempt}", path.len());
+        let mut raw = Raw::to(gateway).await;
+        raw.say(format!("GET {path} HTTP/1.1\r\nhost: a\r\nx-request-id: {id}\r\n\r\n")).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        drop(raw);
+        let of_this = || log.lines().into_iter().filter(|line| line["request_id"] == *id);
+        // A connection that is closed before its head was read leaves no line.
+        for _ in 0..50 {
+            match of_this().collect::<Vec<_>>().as_slice() {
+                [] => tokio::time::sleep(Duration::from_millis(10)).await,
+                [line] if line["status"] == 499 => return line.clone(),
+                [_] => break,
+                several => panic!("{several:?}"),
+            }
+        }
+    }
+    unreachable!()
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_during_a_look_up_is_one_log_line_and_one_count() {
+    let (folder, log) = (Folder::new(), LogFile::new());
+    let key = format!("[receipts]\nkey = {{ value = {:?} }}\n", Pair::new().unwrap().private.expose());
+    let gateway = folder.gateway().over(key).access_log(log.log.clone()).start().await;
+    // A look-up waits until the database has what was answered before, which it cannot have while it is locked.
+    let mut other = connection(&folder).await;
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let id = gateway.ask(&anybody()).await.body["verification_id"].as_str().unwrap().to_owned();
+    for (path, route) in [
+        (format!("/v1/verifications/{id}"), "/v1/verifications/{id}"),
+        (format!("/v1/verifications/{id}/receipt"), "/v1/verifications/{id}/receipt"),
+        ("/v1/verifications".to_owned(), "/v1/verifications"),
+    ] {
+        let line = leave_until_logged(&gateway, &log, &path).await;
+        assert_eq!(
+            (&line["route"], &line["client"], &line["kind"]),
+            (&route.into(), &"anonymous".into(), &"request".into())
+        );
+        assert!(line.get("code").is_none(), "{line}");
+    }
+    let count = async |labels: &[(&str, &str)]| gateway.metric("idgate_requests_total", labels).await as usize;
+    assert_eq!(count(&[]).await, log.lines().len(), "each is counted once");
+    assert_eq!(count(&[("status", "499")]).await, 3);
+}
+
+#[tokio::test]
+async fn what_operators_ask_for_is_logged_with_their_name_and_not_counted() {
+    let (folder, log) = (Folder::new(), LogFile::new());
+    let gateway = folder.gateway().access_log(log.log.clone()).start().await;
+    for path in ["/livez", "/readyz", "/metrics", "/v1/status", "/v1/verifications/x", "/nothing"] {
+        gateway.admin_get(path).await;
+    }
+    let lines = log.lines();
+    let told = |line: &Value| ["kind", "route", "operator", "status"].map(|key| line[key].to_string()).join(" ");
+    assert_eq!(
+        lines.iter().map(told).collect::<Vec<_>>(),
+        [
+            r#""admin_request" "/v1/status" "local" 200"#,
+            r#""admin_request" "/v1/verifications/{id}" "local" 404"#,
+            r#""admin_request" "none" "local" 404"#,
+        ],
+        "probes and scrapes are not logged"
+    );
+    assert_eq!(gateway.metric("idgate_requests_total", &[("status", "200")]).await, 0.0);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::money;
 use crate::app::config::draft::Draft;
 use crate::app::config::raw::{HASH_OF_NOTHING, Raw};
-use crate::server::auth::callers::{ClientConfig, DEFAULT_PURPOSE};
+use crate::server::auth::client_config::{ClientConfig, DEFAULT_PURPOSE};
 use crate::server::auth::key_config::KeyConfig;
 use crate::server::auth::operators::OperatorConfig;
 

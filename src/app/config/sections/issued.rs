@@ -11,8 +11,8 @@ use crate::app::config::draft::section;
 use crate::app::config::raw::HASH_OF_NOTHING;
 use crate::domain::personal::Secret;
 use crate::providers::{Scheme, schemes};
-use crate::server::auth::callers::ClientConfig;
-use crate::server::auth::issued_keys::{Issued, IssuedConfig, Proof};
+use crate::server::auth::client_config::{ClientConfig, IssuedConfig};
+use crate::server::auth::issued_keys::{Issued, Proof};
 use crate::server::compat;
 
 /// Whoever sees one signed request could try out a shorter one.

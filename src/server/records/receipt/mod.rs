@@ -4,34 +4,20 @@
 //! Invariants: it says what the ledger's entry says and nothing else, so it is the same whenever it is asked for (as long
 //! as the key is); who may look an answer up may have its receipt, and nobody else.
 
-use std::sync::Arc;
-
-use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::response::Response;
-use http::{HeaderValue, header};
 use serde::Serialize;
-use tokio::time::Instant;
 use uuid::Uuid;
 
+use self::keys::Keys;
+use super::verification::at;
 use crate::domain::receipt::{METHOD, Salt};
 use crate::domain::subject::DigestKey;
 use crate::domain::verdict::Verdict;
-use crate::server::api::metrics::{NO_SOURCE, UNKNOWN};
-use crate::server::api::{Api, Refused, method_of};
-use crate::server::http::access_log::Line;
 use crate::server::http::code::Code;
-use crate::server::http::headers;
-use crate::server::http::problem::Problem;
-use crate::server::records::verification::at;
+use crate::server::http::problem::{Problem, Refused};
 use crate::storage::ledger::Answer;
 
 pub mod keys;
 
-use self::keys::Keys;
-
-pub(in crate::server) const ROUTE: &str = "/v1/verifications/{id}/receipt";
-pub(in crate::server) const ROUTE_KEYS: &str = "/.well-known/jwks.json";
 /// What a receipt is.
 pub(in crate::server) const MEDIA_TYPE: &str = "application/jose";
 
@@ -67,7 +53,7 @@ struct Person<'a> {
 ///
 /// # Errors
 /// `receipt_unavailable`, with the reason and what to do.
-pub(in crate::server) fn give(keys: &Keys, digest_key: &DigestKey, answer: &Answer) -> Result<String, Refused> {
+pub(in crate::server) fn sign(keys: &Keys, digest_key: &DigestKey, answer: &Answer) -> Result<String, Refused> {
     if !Verdict::ALL.iter().any(|verdict| verdict.as_str() == answer.outcome) {
         let detail = "was answered without a verdict, so there is nothing to certify; ask again, and take the receipt of \
                       that answer";
@@ -109,50 +95,4 @@ pub(in crate::server) fn no_key() -> Refused {
 
 fn unavailable(reason: &'static str, detail: &str) -> Refused {
     Box::new(Problem::new(Code::ReceiptUnavailable).with_error("", reason, detail))
-}
-
-/// The receipt of an answer: a compact JWS (Ed25519, `typ` `idgate-receipt+jwt`) whose claims are the verification id
-/// (`jti`), the time (`iat`), `verdict`, `provider`, `provider_request_id`, `verified_at`, `source`, `client`, `purpose`,
-/// `reference`, and `subject` with `method`, `salt` and `digest`. The README says how to verify one. On the listener for
-/// operators, of any client.
-#[utoipa::path(get, path = "/v1/verifications/{id}/receipt", tag = "verify", operation_id = "receipt",
-    security(("client_key" = [])),
-    params(("id" = Uuid, Path, description = "A `verification_id`")),
-    responses((status = 200, description = "The same whenever it is asked for", body = String,
-        content_type = "application/jose"))
-)]
-pub(in crate::server) async fn receipt(State(api): State<Arc<Api>>, request: Request) -> Response {
-    api.answer_client(ROUTE, request).await
-}
-
-/// The public keys of receipts, former ones too (RFC 7517). For everybody.
-#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "verify", operation_id = "receipt_keys",
-    security(()),
-    responses((status = 200, description = "All that receipts were signed with", body = Object,
-        content_type = "application/jwk-set+json"))
-)]
-pub(in crate::server) async fn published(State(api): State<Arc<Api>>, request: Request) -> Response {
-    let (method, all) = (request.method(), request.headers());
-    if headers::size(method, request.uri(), all) > api.max_header_bytes {
-        return api.turn_away(Code::HeadersTooLarge, &api.request_id(all), method_of(method), headers::trace_id(all));
-    }
-    let (began, request_id) = (Instant::now(), api.request_id(all));
-    let mut response = Response::new(Body::from(api.current.load().receipts.published()));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
-    headers.insert(headers::X_REQUEST_ID, headers::value(&request_id));
-    api.access_log.write(&Line {
-        time: format!("{:.3}", api.clock.now()),
-        kind: "request",
-        request_id: &request_id,
-        trace_id: headers::trace_id(all),
-        method: method_of(method),
-        route: ROUTE_KEYS,
-        status: response.status().as_u16(),
-        ..Line::default()
-    });
-    let total = began.elapsed().as_secs_f64();
-    api.meter.request(UNKNOWN, UNKNOWN, response.status().as_str(), NO_SOURCE, total, 0.0);
-    response
 }

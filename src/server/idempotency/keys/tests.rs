@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::FutureExt;
 
-use super::super::reply::Provenance;
 use super::*;
 use crate::domain::subject::DigestKey;
+use crate::domain::verdict::Verdict;
+use crate::verify::Source;
 
 fn digest(of: usize) -> Digest {
     DigestKey::new([7; 32]).digest("test", &[&of.to_be_bytes()])
@@ -17,19 +18,15 @@ fn person() -> Digest {
     digest(1_000_000)
 }
 
-fn reply() -> Arc<VerifyReply> {
-    Arc::new(VerifyReply {
-        verification_id: uuid::Uuid::nil(),
-        verdict: "match".into(),
-        provenance: Provenance {
-            provider: String::new(),
-            provider_request_id: None,
-            source: "provider".into(),
-            verified_at: String::new(),
-            attempts: Vec::new(),
-        },
-        warnings: Vec::new(),
-        person: None,
+fn reply() -> Arc<Verified> {
+    Arc::new(Verified {
+        id: uuid::Uuid::nil(),
+        verdict: Verdict::Match,
+        provider: Arc::default(),
+        provider_request_id: None,
+        verified_at: jiff::Timestamp::UNIX_EPOCH,
+        source: Source::Provider,
+        attempts: Vec::new(),
     })
 }
 
@@ -38,26 +35,26 @@ fn owner(body: Digest, person: Digest) -> Owner {
 }
 
 /// Claims a key for a body about `person`, which nobody had before.
-async fn claim_about(keys: &Idempotency, key: Digest, body: Digest, person: Digest) -> Claim {
+async fn claim_about(keys: &Idempotency, key: Digest, body: Digest, person: Digest) -> ClaimResult {
     loop {
         match keys.claim(key, body, 0).await {
-            Claim::Unknown(look) => {
-                let forgettings = look.forgettings();
-                look.claimed(owner(body, person), forgettings).unwrap();
+            ClaimResult::Unknown(lookup) => {
+                let erasures = lookup.erasures();
+                lookup.claimed(owner(body, person), erasures).unwrap();
             }
-            Claim::Looked(looking) => drop(looking.is_known().await),
+            ClaimResult::LookedUp(looking) => drop(looking.is_known().await),
             claim => return claim,
         }
     }
 }
 
-async fn claim(keys: &Idempotency, key: Digest, body: Digest) -> Claim {
+async fn claim(keys: &Idempotency, key: Digest, body: Digest) -> ClaimResult {
     claim_about(keys, key, body, person()).await
 }
 
-async fn held(keys: &Idempotency, key: Digest, body: Digest) -> Held {
+async fn held(keys: &Idempotency, key: Digest, body: Digest) -> Claim {
     match claim(keys, key, body).await {
-        Claim::Held(held) => held,
+        ClaimResult::Claimed(held) => held,
         other => panic!("{other:?}"),
     }
 }
@@ -66,8 +63,8 @@ async fn held(keys: &Idempotency, key: Digest, body: Digest) -> Held {
 async fn a_finished_key_answers_its_body_and_refuses_another() {
     let keys = Idempotency::new();
     held(&keys, digest(0), digest(1)).await.finish(reply());
-    assert!(matches!(claim(&keys, digest(0), digest(1)).await, Claim::Done(_)));
-    assert!(matches!(claim(&keys, digest(0), digest(2)).await, Claim::Reused));
+    assert!(matches!(claim(&keys, digest(0), digest(1)).await, ClaimResult::Done(_)));
+    assert!(matches!(claim(&keys, digest(0), digest(2)).await, ClaimResult::Reused));
 }
 
 #[tokio::test]
@@ -76,7 +73,7 @@ async fn a_key_given_back_stays_with_its_body_and_remembers_since_when_it_is_use
     let first = held(&keys, digest(0), digest(1)).await;
     assert_eq!(first.since_first_use(3000), None);
     drop(first);
-    assert!(matches!(claim(&keys, digest(0), digest(2)).await, Claim::Reused));
+    assert!(matches!(claim(&keys, digest(0), digest(2)).await, ClaimResult::Reused));
     let second = held(&keys, digest(0), digest(1)).await;
     assert_eq!(second.since_first_use(3000), Some(Duration::from_secs(3)));
     assert_eq!(second.since_first_use(-3000), Some(Duration::ZERO), "a clock that goes back");
@@ -86,11 +83,11 @@ async fn a_key_given_back_stays_with_its_body_and_remembers_since_when_it_is_use
 async fn whoever_waits_is_told_a_failure_that_holds_for_all_and_the_key_is_free_again() {
     let keys = Idempotency::new();
     let first = held(&keys, digest(0), digest(1)).await;
-    let Claim::Busy(busy) = claim(&keys, digest(0), digest(1)).await else { panic!("it is at work") };
+    let ClaimResult::InProgress(busy) = claim(&keys, digest(0), digest(1)).await else { panic!("it is at work") };
     first.fail(Arc::new(Problem::new(crate::server::http::code::Code::ProviderFailure)));
     assert!(matches!(busy.wait().await, Some(Err(_))));
     held(&keys, digest(0), digest(1)).await.finish(reply());
-    assert!(matches!(claim(&keys, digest(0), digest(1)).await, Claim::Done(_)));
+    assert!(matches!(claim(&keys, digest(0), digest(1)).await, ClaimResult::Done(_)));
 }
 
 #[tokio::test]
@@ -106,7 +103,7 @@ async fn a_full_table_forgets_the_oldest_key_and_not_the_new_one() {
     for key in 0..100 {
         held(&keys, digest(key), digest(0)).await.finish(reply());
         keys.slots.run_pending_tasks().await;
-        assert!(matches!(claim(&keys, digest(key), digest(0)).await, Claim::Done(_)), "{key}");
+        assert!(matches!(claim(&keys, digest(key), digest(0)).await, ClaimResult::Done(_)), "{key}");
     }
 }
 
@@ -121,14 +118,14 @@ async fn a_key_that_is_given_back_again_and_again_is_never_held_twice() {
                 let mut times_held = 0;
                 while times_held < 50 {
                     match claim(&keys, digest(0), digest(1)).await {
-                        Claim::Held(held) => {
+                        ClaimResult::Claimed(held) => {
                             assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0, "held twice");
                             tokio::task::yield_now().await;
                             holders.fetch_sub(1, Ordering::SeqCst);
                             drop(held);
                             times_held += 1;
                         }
-                        Claim::Busy(busy) => assert!(busy.wait().await.is_none()),
+                        ClaimResult::InProgress(busy) => assert!(busy.wait().await.is_none()),
                         other => panic!("{other:?}"),
                     }
                 }
@@ -147,57 +144,59 @@ async fn what_was_about_a_person_is_forgotten_and_nothing_else() {
     let keys = Idempotency::new();
     let other = digest(1_000_001);
     for (key, about) in [(0, person()), (1, other), (2, person())] {
-        let Claim::Held(held) = claim_about(&keys, digest(key), digest(9), about).await else { panic!("it is fresh") };
+        let ClaimResult::Claimed(held) = claim_about(&keys, digest(key), digest(9), about).await else {
+            panic!("it is fresh")
+        };
         held.finish(reply());
     }
-    let Claim::Held(at_work) = claim(&keys, digest(3), digest(9)).await else { panic!("it is fresh") };
+    let ClaimResult::Claimed(at_work) = claim(&keys, digest(3), digest(9)).await else { panic!("it is fresh") };
     assert_eq!(keys.forget(person()).await, 3);
     // Its verdict goes to whoever waits for it, and is not found again.
     at_work.finish(reply());
     for key in [0, 2, 3] {
-        assert!(matches!(claim_about(&keys, digest(key), digest(8), other).await, Claim::Held(_)), "{key}");
+        assert!(matches!(claim_about(&keys, digest(key), digest(8), other).await, ClaimResult::Claimed(_)), "{key}");
     }
-    assert!(matches!(claim_about(&keys, digest(1), digest(9), other).await, Claim::Done(_)));
+    assert!(matches!(claim_about(&keys, digest(1), digest(9), other).await, ClaimResult::Done(_)));
 }
 
 #[tokio::test]
 async fn a_key_begins_anew_only_in_place_of_the_answer_that_was_seen() {
     let keys = Idempotency::new();
     let done = async || match claim(&keys, digest(0), digest(1)).await {
-        Claim::Done(done) => done,
+        ClaimResult::Done(done) => done,
         claim => panic!("{claim:?}"),
     };
     held(&keys, digest(0), digest(1)).await.finish(reply());
     let (first, second) = (done().await, done().await);
-    let look = keys.begin_anew(digest(0), &first).await.unwrap();
-    assert!(look.anew);
-    assert!(matches!(keys.claim(digest(0), digest(2), 0).await, Claim::Looked(_)), "nobody knows whose it is");
-    look.claimed(owner(digest(1), person()), 0).unwrap();
+    let lookup = keys.start_over(digest(0), &first).await.unwrap();
+    assert!(lookup.starts_over);
+    assert!(matches!(keys.claim(digest(0), digest(2), 0).await, ClaimResult::LookedUp(_)), "nobody knows whose it is");
+    lookup.claimed(owner(digest(1), person()), 0).unwrap();
     let new = reply();
     held(&keys, digest(0), digest(1)).await.finish(Arc::clone(&new));
     // A second one that saw the old answer comes too late to end the new one.
-    assert!(keys.begin_anew(digest(0), &second).await.is_none());
-    assert!(Arc::ptr_eq(&done().await.reply, &new));
+    assert!(keys.start_over(digest(0), &second).await.is_none());
+    assert!(Arc::ptr_eq(&done().await.answer, &new));
 }
 
 #[tokio::test]
 async fn whose_a_key_is_one_finds_out_for_all() {
     let keys = Idempotency::new();
-    let Claim::Unknown(look) = keys.claim(digest(0), digest(1), 0).await else { panic!("nobody has looked") };
-    let Claim::Looked(looking) = keys.claim(digest(0), digest(2), 0).await else { panic!("one looks") };
+    let ClaimResult::Unknown(lookup) = keys.claim(digest(0), digest(1), 0).await else { panic!("nobody has looked") };
+    let ClaimResult::LookedUp(looking) = keys.claim(digest(0), digest(2), 0).await else { panic!("one looks") };
     // It was another body's, and finished.
-    look.found(owner(digest(2), person()), Some(VerifyReply::clone(&reply())), 0).unwrap();
+    lookup.found(owner(digest(2), person()), Some(Verified::clone(&reply())), 0).unwrap();
     assert!(looking.is_known().await);
-    assert!(matches!(keys.claim(digest(0), digest(1), 0).await, Claim::Reused));
-    assert!(matches!(keys.claim(digest(0), digest(2), 0).await, Claim::Done(_)));
+    assert!(matches!(keys.claim(digest(0), digest(1), 0).await, ClaimResult::Reused));
+    assert!(matches!(keys.claim(digest(0), digest(2), 0).await, ClaimResult::Done(_)));
 }
 
 #[tokio::test]
 async fn a_look_that_comes_to_nothing_is_told_to_those_who_wait_and_is_the_next_ones() {
     let keys = Idempotency::new();
-    let Claim::Unknown(look) = keys.claim(digest(0), digest(1), 0).await else { panic!("nobody has looked") };
-    let waiting = look.wait();
-    drop(look);
+    let ClaimResult::Unknown(lookup) = keys.claim(digest(0), digest(1), 0).await else { panic!("nobody has looked") };
+    let waiting = lookup.wait();
+    drop(lookup);
     assert!(!waiting.is_known().await);
     drop(held(&keys, digest(0), digest(1)).await);
 }
@@ -205,12 +204,12 @@ async fn a_look_that_comes_to_nothing_is_told_to_those_who_wait_and_is_the_next_
 #[tokio::test]
 async fn a_person_who_is_forgotten_while_a_key_is_looked_up_is_not_found() {
     let keys = Idempotency::new();
-    let Claim::Unknown(look) = keys.claim(digest(0), digest(1), 0).await else { panic!("nobody has looked") };
-    let before = look.forgettings();
+    let ClaimResult::Unknown(lookup) = keys.claim(digest(0), digest(1), 0).await else { panic!("nobody has looked") };
+    let before = lookup.erasures();
     assert_eq!(keys.forget(person()).await, 0);
-    let look = look.found(owner(digest(1), person()), None, before).unwrap_err();
-    let now = look.forgettings();
-    look.claimed(owner(digest(1), person()), now).unwrap();
+    let lookup = lookup.found(owner(digest(1), person()), None, before).unwrap_err();
+    let now = lookup.erasures();
+    lookup.claimed(owner(digest(1), person()), now).unwrap();
     assert_eq!(keys.forget(person()).await, 1);
 }
 
@@ -218,8 +217,8 @@ async fn a_person_who_is_forgotten_while_a_key_is_looked_up_is_not_found() {
 async fn a_key_is_over_when_its_time_is_but_not_while_somebody_works() {
     let keys = Idempotency::new();
     let working = held(&keys, digest(0), digest(1)).await;
-    assert!(matches!(keys.claim(digest(0), digest(1), 1).await, Claim::Busy(_)));
+    assert!(matches!(keys.claim(digest(0), digest(1), 1).await, ClaimResult::InProgress(_)));
     working.finish(reply());
-    assert!(matches!(keys.claim(digest(0), digest(1), 0).await, Claim::Done(_)));
-    assert!(matches!(keys.claim(digest(0), digest(2), 1).await, Claim::Unknown(_)));
+    assert!(matches!(keys.claim(digest(0), digest(1), 0).await, ClaimResult::Done(_)));
+    assert!(matches!(keys.claim(digest(0), digest(2), 1).await, ClaimResult::Unknown(_)));
 }

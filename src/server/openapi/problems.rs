@@ -1,99 +1,23 @@
-//! What only the documentation needs: the words of closed sets, the request's headers, and every problem as a response.
+//! Every problem that an operation can answer with, as a response in `openapi.yaml`.
 //!
-//! Invariant: nothing here is typed twice. Words come from the enums that write them, problems from the table of
-//! `problem`; a new row there is a new line in `openapi.yaml`.
+//! Invariant: no text is typed twice; it comes from the table in `http::code`.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Value, json};
+use utoipa::Modify;
 use utoipa::openapi::example::ExampleBuilder;
-use utoipa::openapi::schema::Schema;
 use utoipa::openapi::{
     ContentBuilder, HeaderBuilder, ObjectBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder, Type,
 };
-use utoipa::{IntoParams, Modify, PartialSchema, ToSchema};
 
-use super::ROUTE;
-use super::reply::{ALTERNATE_SPELLING, CONVERTED};
-use crate::domain::id_number::{InvalidIdNumber, Sex};
-use crate::domain::money::Billed;
-use crate::domain::name::Warning;
-use crate::domain::outcome::Outcome;
-use crate::domain::region::RegionStatus;
-use crate::domain::verdict::Verdict;
+use crate::domain::id_number::InvalidIdNumber;
 use crate::providers::DRIVERS;
-use crate::server::http::{code::Code, problem::Problem};
-use crate::server::records::{lookup, receipt};
-use crate::verify::Source;
-
-/// The headers of a question.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "the documented form of what `headers` reads")]
-pub struct VerifyHeaders {
-    /// `no-cache` asks again, `max-age=N` takes an answer no older than N seconds, `only-if-cached` asks memory only
-    /// (RFC 9111).
-    #[param(rename = "Cache-Control", required = false, example = "max-age=60")]
-    cache_control: String,
-    /// `wait=N`: the seconds the caller waits, at most `server.request_timeout` (RFC 7240).
-    #[param(rename = "Prefer", required = false, example = "wait=5")]
-    prefer: String,
-    /// The same key and body get the same answer for 24 hours; another body with the same key is refused (IETF draft).
-    #[param(rename = "Idempotency-Key", required = false, min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
-    idempotency_key: String,
-    /// The caller's own id for this request: up to 128 of letters, digits and `-_.:`, fewer than 15 digits in a row;
-    /// anything else is replaced by an id of ours.
-    #[param(rename = "X-Request-Id", required = false, example = "payout-4711")]
-    x_request_id: String,
-    /// The caller's trace; its trace id stands in the log line (W3C Trace Context).
-    #[param(
-        rename = "traceparent",
-        required = false,
-        example = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-    )]
-    traceparent: String,
-}
-
-macro_rules! words {
-    ($($(#[$doc:meta])* $word:ident = $name:literal, $all:expr;)*) => {$(
-        $(#[$doc])*
-        pub struct $word;
-
-        impl PartialSchema for $word {
-            fn schema() -> RefOr<Schema> {
-                let words = $all;
-                ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).into()
-            }
-        }
-
-        impl ToSchema for $word {
-            fn name() -> Cow<'static, str> {
-                Cow::Borrowed($name)
-            }
-        }
-    )*};
-}
-
-words! {
-    /// The verdicts.
-    VerdictWord = "Verdict", Verdict::ALL.map(Verdict::as_str);
-    /// How a verdict came to its caller.
-    SourceWord = "Source", [Source::Provider, Source::Shared, Source::Cache].map(Source::as_str);
-    /// What an attempt came to.
-    OutcomeWord = "Outcome", Outcome::ALL.map(Outcome::as_str);
-    /// Whether a call is charged for.
-    BilledWord = "Billed", Billed::ALL.map(Billed::as_str);
-    /// How much is known of a region.
-    RegionStatusWord = "RegionStatus",
-        [RegionStatus::Exact, RegionStatus::Partial, RegionStatus::Unknown].map(RegionStatus::as_str);
-    /// As the number's sequence tells it.
-    SexWord = "Sex", [Sex::Female, Sex::Male].map(Sex::as_str);
-    /// What a person should know before drawing conclusions.
-    WarningWord = "Warning",
-        [CONVERTED, ALTERNATE_SPELLING].into_iter().chain(Warning::ALL.map(Warning::as_str));
-}
+use crate::server::api::ROUTE;
+use crate::server::http::code::Code;
+use crate::server::http::problem::Problem;
+use crate::server::records::handlers;
 
 /// The problems that a look-up can meet, of the four kinds: by id, by id as a receipt, in pages, by person.
 const OF_ALL_LOOK_UPS: [Code; 9] = [
@@ -124,11 +48,11 @@ impl Modify for Problems {
         let of_a_receipt = [&OF_ALL_LOOK_UPS[..], &OF_A_RECEIPT].concat();
         let all: [(&str, &[Code]); 6] = [
             (ROUTE, &Code::ALL),
-            (receipt::ROUTE, &of_a_receipt),
-            (receipt::ROUTE_KEYS, &OF_KEYS),
-            (lookup::ROUTE_ONE, &OF_ALL_LOOK_UPS),
-            (lookup::ROUTE_ALL, &of_pages),
-            (lookup::ROUTE_SEARCH, &of_a_search),
+            (handlers::ROUTE_RECEIPT, &of_a_receipt),
+            (handlers::ROUTE_KEYS, &OF_KEYS),
+            (handlers::ROUTE_ONE, &OF_ALL_LOOK_UPS),
+            (handlers::ROUTE_ALL, &of_pages),
+            (handlers::ROUTE_SEARCH, &of_a_search),
         ];
         for (route, possible) in all {
             let item = document.paths.paths.get_mut(route);
@@ -220,6 +144,9 @@ fn answer() -> Value {
 
 #[cfg(test)]
 mod tests {
+    use utoipa::PartialSchema;
+    use utoipa::openapi::schema::Schema;
+
     use super::*;
 
     #[test]

@@ -6,27 +6,36 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::api::Api;
-use super::api::handler::SOON;
-use super::api::idempotency::not_before;
-use super::auth::operators::Operator;
-use super::http::body_reader::VerifyBody;
-use super::http::{code::Code, headers, problem::Problem};
-use crate::domain::subject::Subject;
+use crate::domain::subject::Digest;
+use crate::server::auth::operators::Operator;
+use crate::server::http::body_reader::VerifyBody;
+use crate::server::http::code::Code;
+use crate::server::http::problem::{Problem, Refused, SOON};
+use crate::server::http::request_scope::RequestId;
+use crate::server::http::{body, headers};
+use crate::server::idempotency::{Idempotency, not_before};
+use crate::server::pipeline::{self, Pipeline};
 use crate::storage::ledger;
 use crate::verify::Forgotten;
+
+/// What a person is forgotten in.
+#[derive(Debug)]
+pub struct Forget {
+    /// The steps of a question, and the ledger.
+    pub pipeline: Arc<Pipeline>,
+    /// Idempotency keys that memory knows.
+    pub idempotency: Idempotency,
+}
 
 /// The person to be forgotten. Unknown members are refused.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "the documented form of what `VerifyBody::parse_subject` reads")]
-pub(super) struct ForgetRequest {
+pub(in crate::server) struct ForgetRequest {
     /// As on the ID card.
     #[schema(example = "张三", min_length = 1)]
     name: String,
@@ -37,7 +46,7 @@ pub(super) struct ForgetRequest {
 
 /// What was forgotten.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ForgetReply {
+pub(in crate::server) struct ForgetReply {
     /// How much was found.
     forgotten: ForgottenDocument,
 }
@@ -55,11 +64,6 @@ struct ForgottenDocument {
     replays: usize,
     /// Questions and late calls under way: who waits is answered, and nothing is remembered.
     under_way: usize,
-}
-
-/// The routes about persons, for the admin listener.
-pub(super) fn router(api: Arc<Api>) -> Router {
-    Router::new().route("/v1/subjects/forget", post(forget)).with_state(api)
 }
 
 /// Forgets a person: remembered verdicts, holds, counted tries, idempotency keys, and what is about to be remembered.
@@ -84,49 +88,51 @@ pub(super) fn router(api: Arc<Api>) -> Router {
             with a restart; ask again", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn forget(
-    State(api): State<Arc<Api>>,
+pub(in crate::server) async fn forget(
+    State(forget): State<Arc<Forget>>,
     Extension(operator): Extension<Arc<Operator>>,
+    Extension(RequestId(request_id)): Extension<RequestId>,
     request: Request,
-) -> Response {
-    let request_id = api.request_id(request.headers());
-    let mut response = match forgotten(&api, request, &operator).await {
-        Ok(forgotten) => {
-            let ForgottenDocument { verdicts, holds, tries, replays, under_way } = forgotten;
-            tracing::warn!(request_id, operator = %operator.name, verdicts, holds, tries, replays, under_way, "a person was forgotten");
-            Json(ForgetReply { forgotten }).into_response()
-        }
-        Err(problem) => problem.to_response(&request_id),
-    };
-    response.headers_mut().insert(headers::X_REQUEST_ID, headers::value(&request_id));
-    response
+) -> Result<Json<ForgetReply>, Refused> {
+    let forgotten = forget_person(&forget, request, &operator).await?;
+    let ForgottenDocument { verdicts, holds, tries, replays, under_way } = forgotten;
+    tracing::warn!(
+        %request_id, operator = %operator.name, verdicts, holds, tries, replays, under_way, "a person was forgotten"
+    );
+    Ok(Json(ForgetReply { forgotten }))
 }
 
-async fn forgotten(api: &Api, request: Request, operator: &Operator) -> Result<ForgottenDocument, Box<Problem>> {
+async fn forget_person(forget: &Forget, request: Request, operator: &Operator) -> Result<ForgottenDocument, Refused> {
+    let Forget { pipeline, idempotency } = forget;
     let (parts, body) = request.into_parts();
     if !headers::is_json(&parts.headers) {
         return Err(Box::new(Problem::new(Code::UnsupportedMediaType)));
     }
-    let now = api.current.load();
-    let bytes = api.read(body, now.limits).await?;
+    let now = pipeline.current.load();
+    let bytes = body::read(body, now.limits.max_body_bytes, now.limits.body_timeout).await?;
     let (name, id_number) = VerifyBody::parse_subject(&bytes)
         .map_err(|errors| Box::new(Problem::new(Code::MalformedRequest).with_errors(errors)))?;
-    let subject = api.subject(&now, &name, &id_number)?;
-    // Work under way is told first: a request that ends in between finds its key gone, and its verdict is not kept.
+    let subject = pipeline::subject(now.rules, pipeline.clock.today_in_china(), &name, &id_number)?;
+    let person = pipeline.digest_key.person(&subject);
+    // Questions under way come first: one that ends in between finds its key gone, and its verdict is not kept.
     let Forgotten { verdicts, holds, tries, under_way } = now.live.forget(&subject).await;
-    let kept = forget_claims(api, &subject, operator).await;
-    // After the ledger, so that no key is found there again; and also if that failed.
-    let replays = api.idempotency.forget(api.digest_key.person(&subject)).await.max(kept?);
+    let kept = forget_claims(pipeline, &person, operator).await;
+    // After the ledger, so that no key is found there again; and also if the ledger failed.
+    let replays = idempotency.forget(person).await.max(kept?);
     Ok(ForgottenDocument { verdicts, holds, tries, replays, under_way })
 }
 
 /// Ends the claims about a person in the ledger; how many there were.
-async fn forget_claims(api: &Api, subject: &Subject, operator: &Operator) -> Result<usize, Box<Problem>> {
-    let Some(subject) = api.in_ledger(subject) else { return Ok(0) };
-    let claims = api.ledger.claims_about(&subject, not_before(&api.clock)).await;
+async fn forget_claims(pipeline: &Pipeline, person: &Digest, operator: &Operator) -> Result<usize, Refused> {
+    let ledger = &pipeline.ledger;
+    if !ledger.is_on() {
+        return Ok(0);
+    }
+    let subject = pipeline.in_ledger(person);
+    let claims = ledger.claims_about(&subject, not_before(&pipeline.clock)).await;
     // They end without being counted, too.
     let claims = claims.inspect_err(|error| tracing::error!(%error, "ledger: keys cannot be counted"));
-    let forgotten = api.ledger.forget(|id, at_ms| ledger::Forgotten {
+    let forgotten = ledger.forget(|id, at_ms| ledger::Forgotten {
         id,
         at_ms,
         client: String::new(),

@@ -20,10 +20,10 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::reply::VerifyReply;
 use crate::domain::clock::Clock;
 use crate::domain::subject::Digest;
 use crate::server::http::problem::Problem;
+use crate::server::pipeline::Verified;
 
 /// So long a key stays with its body.
 const KEPT: Duration = Duration::from_hours(24);
@@ -35,24 +35,24 @@ const MOST_ENTRIES: u64 = 100_000;
 pub struct Idempotency {
     slots: Cache<Digest, Arc<Slot>>,
     /// So often somebody was forgotten.
-    forgettings: Arc<AtomicU64>,
+    erasures: Arc<AtomicU64>,
     /// Claims on their way. They end whether or not somebody waits for them.
     pub(in crate::server) tasks: TaskTracker,
 }
 
 /// What the claim on a key came to.
 #[derive(Debug)]
-pub enum Claim {
+pub enum ClaimResult {
     /// Nobody knows whose it is: this request finds out, for all.
-    Unknown(Look),
+    Unknown(Lookup),
     /// Another request is finding out whose it is; wait for it.
-    Looked(Looking),
-    /// It is this request's: work, then [`Held::finish`] or [`Held::fail`].
-    Held(Held),
+    LookedUp(LookupWait),
+    /// It is this request's: work, then [`Claim::finish`] or [`Claim::fail`].
+    Claimed(Claim),
     /// It is finished.
     Done(Done),
     /// Another request with the same body is at work; wait for it.
-    Busy(Busy),
+    InProgress(InProgress),
     /// It belongs to another body.
     Reused,
 }
@@ -72,20 +72,20 @@ pub struct Owner {
 
 /// The duty to find out whose a key is. Dropped undone, it is the next one's.
 #[derive(Debug)]
-pub struct Look {
+pub struct Lookup {
     slot: Arc<Slot>,
-    forgettings: Arc<AtomicU64>,
+    erasures: Arc<AtomicU64>,
     /// Whoever had it, it begins anew.
-    pub anew: bool,
+    pub starts_over: bool,
 }
 
-/// Another's look.
+/// Another's lookup.
 #[derive(Debug)]
-pub struct Looking(watch::Receiver<State>);
+pub struct LookupWait(watch::Receiver<State>);
 
 /// A claimed key. Dropping it unfinished gives it back.
 #[derive(Debug)]
-pub struct Held {
+pub struct Claim {
     slot: Arc<Slot>,
     owner: Owner,
     /// Whether an earlier request had the key, and got no verdict.
@@ -97,12 +97,12 @@ pub struct Held {
 pub struct Done {
     slot: Arc<Slot>,
     /// Its answer.
-    pub reply: Arc<VerifyReply>,
+    pub answer: Arc<Verified>,
 }
 
 /// Another request's work.
 #[derive(Debug)]
-pub struct Busy(watch::Receiver<State>);
+pub struct InProgress(watch::Receiver<State>);
 
 #[derive(Debug)]
 struct Slot(watch::Sender<State>);
@@ -112,7 +112,7 @@ enum State {
     /// Nobody has looked whose it is.
     Unknown,
     /// Somebody looks.
-    Looking,
+    LookingUp,
     /// Nobody could find out.
     Unavailable,
     /// It belongs to the first body that it came with, verdict or not.
@@ -126,7 +126,7 @@ enum Work {
     Working,
     /// Whoever worked on it had no verdict; what those are told who waited for it, if it holds for them as well.
     Free(Option<Arc<Problem>>),
-    Done(Arc<VerifyReply>),
+    Done(Arc<Verified>),
 }
 
 impl Idempotency {
@@ -139,43 +139,43 @@ impl Idempotency {
         // The oldest goes. The default policy would keep the old ones and turn every new key away.
         let policy = EvictionPolicy::lru();
         let slots = Cache::builder().max_capacity(most).eviction_policy(policy).time_to_live(KEPT).build();
-        Self { slots, forgettings: Arc::default(), tasks: TaskTracker::new() }
+        Self { slots, erasures: Arc::default(), tasks: TaskTracker::new() }
     }
 
     /// Claims `key` (of a client) for the request with this digest of its `body`. `not_before_ms`: what was claimed before
     /// is over, in milliseconds since 1970.
-    pub async fn claim(&self, key: Digest, body: Digest, not_before_ms: i64) -> Claim {
+    pub async fn claim(&self, key: Digest, body: Digest, not_before_ms: i64) -> ClaimResult {
         loop {
             // Made first and claimed afterwards: a caller who leaves in between leaves nothing claimed.
             let unknown = async { Arc::new(Slot::new(State::Unknown)) };
             let slot = self.slots.get_with(key, unknown).await;
             if !slot.is_over(not_before_ms) {
-                return slot.claim(body, &self.forgettings);
+                return slot.claim(body, &self.erasures);
             }
-            if let Some(look) = self.replace(key, &slot).await {
-                return Claim::Unknown(look);
+            if let Some(lookup) = self.replace(key, &slot).await {
+                return ClaimResult::Unknown(lookup);
             }
         }
     }
 
     /// Ends `key`, if `done` is still its answer: it begins anew, with this request.
-    pub async fn begin_anew(&self, key: Digest, done: &Done) -> Option<Look> {
-        let mut look = self.replace(key, &done.slot).await?;
-        look.anew = true;
-        Some(look)
+    pub async fn start_over(&self, key: Digest, done: &Done) -> Option<Lookup> {
+        let mut lookup = self.replace(key, &done.slot).await?;
+        lookup.starts_over = true;
+        Some(lookup)
     }
 
     /// Another slot in place of `old`, if that is still there.
-    async fn replace(&self, key: Digest, old: &Arc<Slot>) -> Option<Look> {
-        // Made before: whoever leaves in between leaves a look undone, and none that never ends.
-        let slot = Arc::new(Slot::new(State::Looking));
-        let look = Look { slot: Arc::clone(&slot), forgettings: Arc::clone(&self.forgettings), anew: false };
+    async fn replace(&self, key: Digest, old: &Arc<Slot>) -> Option<Lookup> {
+        // Made before: whoever leaves in between leaves a lookup undone, and none that never ends.
+        let slot = Arc::new(Slot::new(State::LookingUp));
+        let lookup = Lookup { slot: Arc::clone(&slot), erasures: Arc::clone(&self.erasures), starts_over: false };
         let decide = async |there: Option<Entry<Digest, Arc<Slot>>>| match there {
             Some(there) if Arc::ptr_eq(there.value(), old) => Op::Put(slot),
             _ => Op::Nop,
         };
         let replaced = self.slots.entry(key).and_compute_with(decide).await;
-        matches!(replaced, CompResult::ReplacedWith(_)).then_some(look)
+        matches!(replaced, CompResult::ReplacedWith(_)).then_some(lookup)
     }
 
     /// Returns when all claims and answers on their way have ended; they wait for the ledger only, which must be open.
@@ -188,7 +188,7 @@ impl Idempotency {
     /// In the ledger they are forgotten before.
     pub async fn forget(&self, person: Digest) -> usize {
         // Whoever is finding out whose a key is sees this, and looks again.
-        self.forgettings.fetch_add(1, Ordering::SeqCst);
+        self.erasures.fetch_add(1, Ordering::SeqCst);
         let is_about = |slot: &Slot| matches!(&*slot.0.borrow(), State::Owned(owner, _) if owner.person == person);
         let keys: Vec<_> = self.slots.iter().filter(|(_, slot)| is_about(slot)).map(|(key, _)| *key).collect();
         for key in &keys {
@@ -212,22 +212,22 @@ impl Slot {
     /// Whether its time is over. A request at work ends first.
     fn is_over(&self, not_before_ms: i64) -> bool {
         match &*self.0.borrow() {
-            State::Owned(_, Work::Working) | State::Unknown | State::Looking | State::Unavailable => false,
+            State::Owned(_, Work::Working) | State::Unknown | State::LookingUp | State::Unavailable => false,
             State::Owned(owner, _) => owner.since_ms < not_before_ms,
         }
     }
 
-    fn claim(self: Arc<Self>, body: Digest, forgettings: &Arc<AtomicU64>) -> Claim {
-        let mut claim = Claim::Reused;
+    fn claim(self: Arc<Self>, body: Digest, erasures: &Arc<AtomicU64>) -> ClaimResult {
+        let mut claim = ClaimResult::Reused;
         self.0.send_if_modified(|state| match state {
             State::Unknown | State::Unavailable => {
-                *state = State::Looking;
-                let (slot, forgettings) = (Arc::clone(&self), Arc::clone(forgettings));
-                claim = Claim::Unknown(Look { slot, forgettings, anew: false });
+                *state = State::LookingUp;
+                let (slot, erasures) = (Arc::clone(&self), Arc::clone(erasures));
+                claim = ClaimResult::Unknown(Lookup { slot, erasures, starts_over: false });
                 true
             }
-            State::Looking => {
-                claim = Claim::Looked(Looking(self.0.subscribe()));
+            State::LookingUp => {
+                claim = ClaimResult::LookedUp(LookupWait(self.0.subscribe()));
                 false
             }
             State::Owned(owner, _) if owner.body != body => false,
@@ -236,16 +236,16 @@ impl Slot {
                     Work::Fresh => false,
                     Work::Free(_) => true,
                     Work::Working => {
-                        claim = Claim::Busy(Busy(self.0.subscribe()));
+                        claim = ClaimResult::InProgress(InProgress(self.0.subscribe()));
                         return false;
                     }
-                    Work::Done(reply) => {
-                        claim = Claim::Done(Done { slot: Arc::clone(&self), reply: Arc::clone(reply) });
+                    Work::Done(answer) => {
+                        claim = ClaimResult::Done(Done { slot: Arc::clone(&self), answer: Arc::clone(answer) });
                         return false;
                     }
                 };
                 *work = Work::Working;
-                claim = Claim::Held(Held { slot: Arc::clone(&self), owner: *owner, again });
+                claim = ClaimResult::Claimed(Claim { slot: Arc::clone(&self), owner: *owner, again });
                 true
             }
         });
@@ -253,38 +253,38 @@ impl Slot {
     }
 }
 
-impl Look {
-    /// How many were forgotten so far: to be read before the ledger is, and told to [`Look::found`].
-    pub fn forgettings(&self) -> u64 {
-        self.forgettings.load(Ordering::SeqCst)
+impl Lookup {
+    /// How many were forgotten so far: to be read before the ledger is, and told to [`Lookup::found`].
+    pub fn erasures(&self) -> u64 {
+        self.erasures.load(Ordering::SeqCst)
     }
 
-    /// For this request to wait for its own look.
-    pub fn wait(&self) -> Looking {
-        Looking(self.slot.0.subscribe())
+    /// For this request to wait for its own lookup.
+    pub fn wait(&self) -> LookupWait {
+        LookupWait(self.slot.0.subscribe())
     }
 
     /// Nobody had it: it is `owner`'s now.
     ///
     /// # Errors
-    /// When somebody was forgotten since `forgettings` were read: look again.
-    pub fn claimed(self, owner: Owner, forgettings: u64) -> Result<(), Self> {
-        self.settle(owner, Work::Fresh, forgettings)
+    /// When somebody was forgotten since `erasures` were read: lookup again.
+    pub fn claimed(self, owner: Owner, erasures: u64) -> Result<(), Self> {
+        self.settle(owner, Work::Fresh, erasures)
     }
 
-    /// It was `owner`'s already, and finished if there is a `reply`.
+    /// It was `owner`'s already, and finished if there is an `answer`.
     ///
     /// # Errors
-    /// As [`Look::claimed`].
-    pub fn found(self, owner: Owner, reply: Option<VerifyReply>, forgettings: u64) -> Result<(), Self> {
-        let work = reply.map_or(Work::Free(None), |reply| Work::Done(Arc::new(reply)));
-        self.settle(owner, work, forgettings)
+    /// As [`Lookup::claimed`].
+    pub fn found(self, owner: Owner, answer: Option<Verified>, erasures: u64) -> Result<(), Self> {
+        let work = answer.map_or(Work::Free(None), |answer| Work::Done(Arc::new(answer)));
+        self.settle(owner, work, erasures)
     }
 
-    fn settle(self, owner: Owner, work: Work, forgettings: u64) -> Result<(), Self> {
+    fn settle(self, owner: Owner, work: Work, erasures: u64) -> Result<(), Self> {
         let settled = self.slot.0.send_if_modified(|state| {
-            // In here, so that whoever forgets finds either the owner, or this look still under way.
-            let holds = self.forgettings() == forgettings;
+            // In here, so that whoever forgets finds either the owner, or this lookup still under way.
+            let holds = self.erasures() == erasures;
             if holds {
                 *state = State::Owned(owner, work);
             }
@@ -294,10 +294,10 @@ impl Look {
     }
 }
 
-impl Drop for Look {
+impl Drop for Lookup {
     fn drop(&mut self) {
         self.slot.0.send_if_modified(|state| {
-            let undone = matches!(state, State::Looking);
+            let undone = matches!(state, State::LookingUp);
             if undone {
                 *state = State::Unavailable;
             }
@@ -306,15 +306,15 @@ impl Drop for Look {
     }
 }
 
-impl Looking {
+impl LookupWait {
     /// Whether it is known now whose the key is: then claim again.
     pub async fn is_known(mut self) -> bool {
-        let ended = self.0.wait_for(|state| !matches!(state, State::Looking)).await;
+        let ended = self.0.wait_for(|state| !matches!(state, State::LookingUp)).await;
         ended.is_ok_and(|state| !matches!(*state, State::Unavailable))
     }
 }
 
-impl Held {
+impl Claim {
     /// When an earlier request had the key: how long ago, at `now_ms`, it was first used. A verdict no older than that is
     /// its answer.
     pub fn since_first_use(&self, now_ms: i64) -> Option<Duration> {
@@ -324,13 +324,13 @@ impl Held {
     }
 
     /// Its claim in the ledger.
-    pub fn claim(&self) -> Option<Uuid> {
+    pub fn id(&self) -> Option<Uuid> {
         self.owner.claim
     }
 
     /// The verdict is final: every later request with this key gets it.
-    pub fn finish(self, reply: Arc<VerifyReply>) {
-        self.end(Work::Done(reply));
+    pub fn finish(self, answer: Arc<Verified>) {
+        self.end(Work::Done(answer));
     }
 
     /// No verdict, for a reason that holds for all who wait: they are told, instead of each asking everybody again.
@@ -344,7 +344,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for Claim {
     fn drop(&mut self) {
         // Whoever comes next finds it free, and takes it.
         self.slot.0.send_if_modified(|state| match state {
@@ -357,12 +357,12 @@ impl Drop for Held {
     }
 }
 
-impl Busy {
+impl InProgress {
     /// What the first request came to; nothing if it was given up: then claim again.
-    pub async fn wait(mut self) -> Option<Result<Arc<VerifyReply>, Arc<Problem>>> {
+    pub async fn wait(mut self) -> Option<Result<Arc<Verified>, Arc<Problem>>> {
         let ended = self.0.wait_for(|state| !matches!(state, State::Owned(_, Work::Working))).await.ok()?;
         match &*ended {
-            State::Owned(_, Work::Done(reply)) => Some(Ok(Arc::clone(reply))),
+            State::Owned(_, Work::Done(answer)) => Some(Ok(Arc::clone(answer))),
             State::Owned(_, Work::Free(Some(problem))) => Some(Err(Arc::clone(problem))),
             _ => None,
         }

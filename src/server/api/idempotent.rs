@@ -1,0 +1,207 @@
+//! A question under an idempotency key: claimed before anything is asked, final only with a verdict.
+//!
+//! Invariants: nothing is called under a key that could not be claimed, since it may have been answered before; the
+//! answer that finishes a key is written in a task of its own, so that memory and ledger agree although the caller left.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::state::Verify;
+use crate::server::http::body_reader::VerifyBody;
+use crate::server::http::code::Code;
+use crate::server::http::problem::{Problem, Refused, SOON};
+use crate::server::http::request_scope::RequestScope;
+use crate::server::idempotency::{Claim, ClaimResult, InProgress, Keyed, LedgerLookup, Lookup, LookupWait, not_before};
+use crate::server::pipeline::{NotTold, Told, Unwritten, Verified, ask, ask_and_write};
+use crate::server::snapshot::Snapshot;
+use crate::verify::{Avoided, Failure, FailureKind, Freshness, Question};
+
+/// Answers a question under an idempotency key.
+///
+/// # Errors
+/// Why there is no verdict; `idempotency_key_reused`, `idempotency_in_progress`.
+pub(super) async fn ask_once(
+    verify: &Verify,
+    now: &Snapshot,
+    key: &str,
+    question: Question,
+    body: &VerifyBody,
+    scope: &mut RequestScope,
+) -> Result<Told, Refused> {
+    let deadline = Instant::now() + question.patience;
+    let keyed = digests(verify, key, &question, body);
+    loop {
+        let not_before_ms = not_before(&verify.pipeline.clock);
+        let lookup = match verify.idempotency.claim(keyed.key, keyed.body, not_before_ms).await {
+            ClaimResult::Unknown(lookup) => begin_lookup(verify, lookup, &keyed, &question),
+            ClaimResult::LookedUp(lookup) => lookup,
+            ClaimResult::Claimed(claim) => return work(verify, now, claim, question, deadline, scope).await,
+            // A client that may not get an older answer does not get it as a replay either; the key starts over.
+            ClaimResult::Done(done) if !question.freshness.may_be_told(age_of(verify, &done.answer)) => {
+                match verify.idempotency.start_over(keyed.key, &done).await {
+                    Some(lookup) => begin_lookup(verify, lookup, &keyed, &question),
+                    None => continue,
+                }
+            }
+            ClaimResult::Done(done) => return Ok(replay(now, done.answer, scope)),
+            ClaimResult::InProgress(first) => match wait_for(first, deadline, scope).await? {
+                Some(answer) => return Ok(replay(now, answer, scope)),
+                None => continue,
+            },
+            ClaimResult::Reused => {
+                let detail = "was used with another body before; use a new key";
+                let problem = Problem::new(Code::IdempotencyKeyReused);
+                return Err(Box::new(problem.with_error("", "idempotency_key_reused", detail)));
+            }
+        };
+        // The caller's patience does not count here, since nothing may begin before the key's owner is known.
+        if !lookup.is_known().await {
+            return ask_memory(verify, now, question, scope).await;
+        }
+    }
+}
+
+fn digests(verify: &Verify, key: &str, question: &Question, body: &VerifyBody) -> Keyed {
+    let digest_key = &verify.pipeline.digest_key;
+    let digest = |context: &str, parts: &[&[u8]]| digest_key.digest(context, parts);
+    let VerifyBody { name, id_number, purpose: _in_question, reference, include_person: _ } = body;
+    let parts = [name.expose(), id_number.expose(), &question.purpose, reference.as_deref().unwrap_or_default()];
+    let wants_person = [u8::from(body.wants_person())];
+    let parts = [&parts.map(str::as_bytes)[..], &[&wants_person]].concat();
+    Keyed {
+        key: digest("idempotency-key/v1", &[question.client.as_bytes(), key.as_bytes()]),
+        body: digest("idempotent-body/v1", &parts),
+        person: digest_key.person(&question.subject),
+    }
+}
+
+/// Begins to find out whose the key is. Returns at once.
+fn begin_lookup(verify: &Verify, lookup: Lookup, keyed: &Keyed, question: &Question) -> LookupWait {
+    let (pipeline, waiting) = (&verify.pipeline, lookup.wait());
+    if !pipeline.ledger.is_on() {
+        // A key that memory does not know is nobody's.
+        let owner = keyed.owner(pipeline.clock.now().as_millisecond(), None);
+        let mut unsettled = Some(lookup);
+        while let Some(lookup) = unsettled {
+            let erasures = lookup.erasures();
+            unsettled = lookup.claimed(owner, erasures).err();
+        }
+        return waiting;
+    }
+    let in_ledger = LedgerLookup {
+        ledger: pipeline.ledger.clone(),
+        clock: pipeline.clock.clone(),
+        client: Arc::clone(&question.client),
+        subject: pipeline.in_ledger(&keyed.person),
+        keyed: *keyed,
+    };
+    verify.idempotency.tasks.spawn(in_ledger.run(lookup));
+    waiting
+}
+
+/// Waits for the first request with the key; nothing if it was given up, so that the key has to be claimed again.
+async fn wait_for(
+    first: InProgress,
+    deadline: Instant,
+    scope: &mut RequestScope,
+) -> Result<Option<Arc<Verified>>, Refused> {
+    let waiting = scope.wait();
+    let ended = tokio::time::timeout_at(deadline, first.wait()).await;
+    drop(waiting);
+    match ended {
+        Ok(Some(Ok(answer))) => Ok(Some(answer)),
+        Ok(Some(Err(problem))) => Err(Box::new(Problem::clone(&problem))),
+        Ok(None) => Ok(None),
+        Err(_) => Err(Box::new(Problem::new(Code::IdempotencyInProgress).with_retry_after(SOON))),
+    }
+}
+
+/// Answers the question of the request that has claimed the key.
+async fn work(
+    verify: &Verify,
+    now: &Snapshot,
+    claim: Claim,
+    question: Question,
+    deadline: Instant,
+    scope: &mut RequestScope,
+) -> Result<Told, Refused> {
+    if let Some(audit) = scope.audit() {
+        audit.is_under_claim(claim.id());
+    }
+    let patience = deadline.saturating_duration_since(Instant::now());
+    let freshness = match claim.since_first_use(verify.pipeline.clock.now().as_millisecond()) {
+        Some(used) => question.freshness.or_since(used),
+        None => question.freshness,
+    };
+    match ask(&verify.pipeline, now, Question { patience, freshness, ..question }, scope).await {
+        Ok(unwritten) => finish(verify, claim, unwritten).await.map_err(|lost| match lost {
+            Some(lost) => lost.refuse(scope),
+            None => Box::new(Problem::new(Code::Internal)),
+        }),
+        Err(problem) => {
+            if problem.code().is_everybodys() {
+                claim.fail(Arc::new(Problem::clone(&problem)));
+            }
+            Err(problem)
+        }
+    }
+}
+
+/// Writes the verdict, and finishes the key with it once it is on the disk, also if the caller leaves meanwhile.
+/// Otherwise the ledger would know the key as finished, and memory would not.
+///
+/// # Errors
+/// When it cannot be written; nothing if the task was lost.
+async fn finish(verify: &Verify, claim: Claim, unwritten: Unwritten) -> Result<Told, Option<NotTold>> {
+    let is_owed = unwritten.is_owed();
+    let write = async move {
+        let written = unwritten.write(true).await;
+        if let Ok(told) = &written {
+            claim.finish(Arc::clone(&told.verified));
+        }
+        written
+    };
+    if !is_owed {
+        return write.await.map_err(Some);
+    }
+    let (done, written) = oneshot::channel();
+    verify.idempotency.tasks.spawn(async move {
+        // A caller who has left does not need the result.
+        let _ = done.send(write.await);
+    });
+    written.await.map_err(|_| None)?.map_err(Some)
+}
+
+/// Answers the question while no key can be claimed: from memory, and without a call.
+async fn ask_memory(
+    verify: &Verify,
+    now: &Snapshot,
+    question: Question,
+    scope: &mut RequestScope,
+) -> Result<Told, Refused> {
+    let wanted_memory = question.freshness.only_if_cached;
+    let freshness = Freshness { only_if_cached: true, ..question.freshness };
+    let asked = ask_and_write(&verify.pipeline, now, Question { freshness, ..question }, scope).await;
+    asked.map_err(|problem| match problem.code() {
+        Code::NotCached if !wanted_memory => Box::new(Problem::from(Failure {
+            retry_after: Some(SOON),
+            ..Failure::bare(FailureKind::LedgerUnavailable)
+        })),
+        _ => problem,
+    })
+}
+
+/// How long ago the provider gave this answer.
+fn age_of(verify: &Verify, answer: &Verified) -> Duration {
+    Duration::try_from(verify.pipeline.clock.now().duration_since(answer.verified_at)).unwrap_or_default()
+}
+
+fn replay(now: &Snapshot, answer: Arc<Verified>, scope: &mut RequestScope) -> Told {
+    now.live.spared(Avoided::Idempotent, &answer.provider, answer.verdict);
+    // The ledger has this answer already.
+    drop(scope.take_audit());
+    Told::replayed(answer)
+}

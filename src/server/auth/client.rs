@@ -1,0 +1,109 @@
+//! A client at work: its purposes, rights, rate and day; and the caller of one request.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::client_config::{ANONYMOUS, ClientConfig, DEFAULT_PURPOSE};
+use super::rate::Rate;
+use super::rights::{Day, Rights};
+use crate::domain::clock::Clock;
+use crate::server::http::code::Code;
+use crate::server::http::problem::{Problem, Refused};
+use crate::server::http::rate_limit::Allowance;
+
+/// A client at work.
+pub struct Client {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// What it may demand.
+    pub rights: Rights,
+    purposes: Vec<Arc<str>>,
+    /// None for `anonymous`, who has no rate.
+    rate: Option<Arc<Rate>>,
+    day: Day,
+}
+
+/// The caller of one request.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The client.
+    pub client: Arc<Client>,
+    /// The public id of the key it used; empty if none was needed.
+    pub key_id: Arc<str>,
+    /// The public id of the certificate it used, if it was known by one.
+    pub certificate_id: Option<Arc<str>>,
+}
+
+impl Caller {
+    /// The public id of what it has shown: its key, or the certificate of its connection.
+    pub fn shown(&self) -> Arc<str> {
+        match &self.certificate_id {
+            Some(certificate) if self.key_id.is_empty() => Arc::clone(certificate),
+            _ => Arc::clone(&self.key_id),
+        }
+    }
+}
+
+impl Client {
+    pub(super) fn of(name: &str, config: &ClientConfig, before: Option<&Self>) -> Self {
+        let (per_second, burst) = (config.rate_limit, config.burst.unwrap_or(config.rate_limit));
+        let rate = before.and_then(|before| before.rate.clone());
+        let rate = rate.filter(|rate| rate.is(per_second, burst));
+        Self {
+            name: Arc::from(name),
+            rights: Rights::of(config),
+            purposes: shared(&config.purposes),
+            rate: Some(rate.unwrap_or_else(|| Arc::new(Rate::new(per_second, burst)))),
+            day: Day::new(config.daily_cap, before.map(|before| &before.day)),
+        }
+    }
+
+    pub(super) fn anonymous(purposes: &[String]) -> Self {
+        let (name, purposes) = (Arc::from(ANONYMOUS), shared(purposes));
+        Self { name, rights: Rights::ALL, purposes, rate: None, day: Day::new(None, None) }
+    }
+
+    /// The purpose that a question of this client has.
+    ///
+    /// # Errors
+    /// `forbidden` if the client may not use it. One that names none gets `default`, or the client's only purpose.
+    pub fn purpose(&self, named: Option<&str>) -> Result<Arc<str>, Refused> {
+        let only = || if let [only] = &*self.purposes { Some(Arc::clone(only)) } else { None };
+        let find = |wanted: &str| self.purposes.iter().find(|purpose| &***purpose == wanted).cloned();
+        let found = match named {
+            Some(named) => find(named),
+            None => find(DEFAULT_PURPOSE).or_else(only),
+        };
+        found.ok_or_else(|| {
+            let detail = "is not one of this client's purposes";
+            Box::new(Problem::new(Code::Forbidden).with_error("/purpose", "not_allowed", detail))
+        })
+    }
+
+    /// Counts a request against the client's rate, and says what is left of it.
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub fn admit(&self) -> Result<Option<Allowance>, (Allowance, Duration)> {
+        self.rate.as_ref().map(|rate| rate.admit()).transpose()
+    }
+
+    /// Counts a question that our own rules have let pass, against the client's day.
+    ///
+    /// # Errors
+    /// `rate_limited` until tomorrow, if the day is used up.
+    pub fn count_question(&self, clock: &Clock) -> Result<(), Refused> {
+        self.day.count(clock)
+    }
+}
+
+fn shared(words: &[String]) -> Vec<Arc<str>> {
+    words.iter().map(|word| Arc::from(&**word)).collect()
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("name", &self.name).finish_non_exhaustive()
+    }
+}

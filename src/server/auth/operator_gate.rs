@@ -1,0 +1,49 @@
+//! What every request on the admin listener passes first: its size, and who asks.
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::operators::OPEN;
+use crate::domain::clock::Clock;
+use crate::server::http::code::Code;
+use crate::server::http::headers;
+use crate::server::http::problem::Problem;
+use crate::server::http::request_scope::{Recorder, RequestScope, caught};
+use crate::server::snapshot::Current;
+
+/// Asked for by probes and scrapers all the time; not worth a log line each.
+const POLLED: [&str; 3] = ["/livez", "/readyz", "/metrics"];
+
+/// What the gate needs.
+#[derive(Debug, Clone)]
+pub struct OperatorGate {
+    /// The configuration at work.
+    pub current: Current,
+    /// Where its requests are logged and counted.
+    pub recorder: Recorder,
+    /// Wall-clock time.
+    pub clock: Clock,
+    /// The largest head, in bytes.
+    pub max_header_bytes: usize,
+}
+
+/// Owns the request from its head to its end, and admits an operator (or anybody to the [`OPEN`] routes).
+pub(in crate::server) async fn pass(State(gate): State<OperatorGate>, mut request: Request, next: Next) -> Response {
+    let mut scope = RequestScope::admin(&gate.recorder, &POLLED, &request);
+    let result = caught(async {
+        if headers::size(request.method(), request.uri(), request.headers()) > gate.max_header_bytes {
+            return Err(Box::new(Problem::new(Code::HeadersTooLarge)));
+        }
+        if !OPEN.contains(&request.uri().path()) {
+            let operators = &gate.current.load().operators;
+            let operator = operators.identify(request.headers(), request.extensions(), gate.clock.now())?;
+            scope.is_operated_by(&operator);
+            request.extensions_mut().insert(operator);
+        }
+        request.extensions_mut().insert(scope.request_id());
+        Ok(next.run(request).await)
+    })
+    .await;
+    scope.respond(result)
+}

@@ -1,0 +1,44 @@
+//! What the handler of the providers' protocols needs.
+
+use std::sync::Arc;
+
+use prometheus::Registry;
+use tokio::sync::Semaphore;
+
+use super::nonces::Nonces;
+use crate::server::http::request_scope::Recorder;
+use crate::server::pipeline::Pipeline;
+
+/// The protocols, and what their questions are answered with.
+#[derive(Debug)]
+pub struct Edge {
+    pub(super) pipeline: Arc<Pipeline>,
+    pub(super) recorder: Recorder,
+    pub(super) nonces: Nonces,
+    /// Requests that may be read at once.
+    pub(super) bodies: Semaphore,
+}
+
+/// Why the edge cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum EdgeError {
+    /// A metric family was registered twice: a defect of ours.
+    #[error("the metrics cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+impl Edge {
+    /// The edge over `pipeline`, which reads at most `most_at_once` requests at a time.
+    ///
+    /// # Errors
+    /// When a metric family was registered twice.
+    pub fn new(
+        pipeline: Arc<Pipeline>,
+        recorder: Recorder,
+        most_at_once: usize,
+        registry: &Registry,
+    ) -> Result<Self, EdgeError> {
+        let bodies = Semaphore::new(most_at_once.min(Semaphore::MAX_PERMITS));
+        Ok(Self { pipeline, recorder, nonces: Nonces::new(registry)?, bodies })
+    }
+}

@@ -1,0 +1,136 @@
+//! From a request in a provider's protocol to a question, and from its result to bytes.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use http::{HeaderValue, header};
+
+use super::call::Call;
+use super::caller_keys::CallerKeys;
+use super::edge::Edge;
+use super::words;
+use crate::domain::subject::Subject;
+use crate::providers::dialect::Dialect;
+use crate::providers::{PersonDetails, Stamp, addressee};
+use crate::server::http::body;
+use crate::server::http::body_reader::VerifyBody;
+use crate::server::http::code::Code;
+use crate::server::http::problem::{Problem, Refused};
+use crate::server::http::request_scope::{RequestScope, caught};
+use crate::server::pipeline::{self, RequestOptions, build_question};
+use crate::server::snapshot::Snapshot;
+use crate::verify::Question;
+
+/// Answers everything that no other public route serves: in one of the protocols, or with `not_found`.
+pub(in crate::server) async fn answer(State(edge): State<Arc<Edge>>, request: Request) -> Response {
+    let now = edge.pipeline.current.load();
+    let mut scope = RequestScope::unrouted(&edge.recorder, &request);
+    let (parts, body) = request.into_parts();
+    let mut head = Request::from_parts(parts, Bytes::new());
+    let Some((driver, dialect)) = now.compat.enabled.then(|| addressed(&head)).flatten() else {
+        let (parts, most) = (head.into_parts().0, edge.pipeline.max_header_bytes);
+        let fits = pipeline::check_head(&parts.method, &parts.uri, &parts.headers, most);
+        return scope.respond(fits.and_then(|()| Err(Box::new(Problem::new(Code::NotFound)))));
+    };
+    scope.is_in_protocol(driver, dialect.path);
+    let mut call = Call::to(driver, dialect, &head);
+    let result = caught(async {
+        receive(&edge, &now, &mut head, body).await?;
+        let _place = edge.pipeline.places.try_acquire().map_err(|_| pipeline::overloaded())?;
+        // The request's buffers are freed before the wait for a provider begins, because thousands of calls may wait.
+        let question = question(&edge, &now, &mut call, head, &mut scope)?;
+        pipeline::ask_and_write(&edge.pipeline, &now, question, &mut scope).await
+    })
+    .await;
+    scope.is_in_protocol(call.protocol, dialect.path);
+    scope.answer(&result, |request_id| call.write(&result, request_id))
+}
+
+/// The driver whose protocol a request is in, if that has a server side.
+fn addressed(request: &Request<Bytes>) -> Option<(&'static str, &'static Dialect)> {
+    let driver = addressee(request)?;
+    Some((driver.name, driver.dialect.as_ref()?))
+}
+
+/// Reads all of a request, without taking a place of those who ask: the whole request is signed, so that its caller is
+/// not known before, and slow senders must not stand in the way of known clients.
+async fn receive(edge: &Edge, now: &Snapshot, head: &mut Request<Bytes>, body: Body) -> Result<(), Refused> {
+    pipeline::check_head(head.method(), head.uri(), head.headers(), edge.pipeline.max_header_bytes)?;
+    let _place = edge.bodies.try_acquire().map_err(|_| pipeline::overloaded())?;
+    *head.body_mut() = body::read(body, now.limits.max_body_bytes, now.limits.body_timeout).await?;
+    Ok(())
+}
+
+fn question(
+    edge: &Edge,
+    now: &Snapshot,
+    call: &mut Call,
+    mut request: Request<Bytes>,
+    scope: &mut RequestScope,
+) -> Result<Question, Refused> {
+    let clock = &edge.pipeline.clock;
+    // HTTP/2 has the host elsewhere, and the signature wants it here.
+    let authority = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+    if let Some(host) = authority.filter(|_| !request.headers().contains_key(header::HOST)) {
+        request.headers_mut().insert(header::HOST, host);
+    }
+    // The body may say more than the head did.
+    if let Some((driver, dialect)) = addressed(&request) {
+        (call.protocol, call.dialect) = (driver, dialect);
+    }
+    let stamp = Stamp { now: clock.now(), nonce: String::new() };
+    let (proven, decoded) = {
+        let keys = CallerKeys::new(now.clients.issued(), &edge.nonces, now.compat, stamp.now);
+        let (decoded, reply_to) = call.dialect.service.decode_request(&request, &keys, &stamp);
+        call.reply_to = reply_to;
+        (keys.proven(), decoded)
+    };
+    let Some(holder) = proven else {
+        let refusal = decoded.err().unwrap_or_else(|| words::refusal(call.dialect, Code::Unauthenticated, None));
+        return Err(call.refused(refusal));
+    };
+    let caller = now.clients.confirm(holder.caller(), request.extensions())?;
+    let client = pipeline::admit(scope, caller)?;
+    drop(request);
+    // The protocol's objections to a person are answered after the caller is known. Ours go into the ledger, as for every
+    // other question.
+    let asked = match (decoded, call.reply_to.asked.clone()) {
+        (Ok(asked), _) => asked,
+        (Err(refusal), Some(asked)) => {
+            call.refusal = Some(refusal);
+            asked
+        }
+        (Err(refusal), None) => return Err(call.refused(refusal)),
+    };
+    let body = VerifyBody {
+        name: asked.name,
+        id_number: asked.id_number,
+        purpose: holder.purpose.clone(),
+        reference: None,
+        include_person: None,
+    };
+    let question = build_question(&edge.pipeline, now, &client, &body, RequestOptions::default(), scope)?;
+    if let Some(refusal) = call.refusal.take() {
+        return Err(call.refused(refusal));
+    }
+    client.count_question(clock)?;
+    if call.dialect.tells_person {
+        let may_know = client.rights.person(true).is_ok();
+        let details = if may_know { person(edge, now, &question.subject) } else { PersonDetails::default() };
+        call.reply_to.person = Some(details);
+    }
+    Ok(question)
+}
+
+fn person(edge: &Edge, now: &Snapshot, subject: &Subject) -> PersonDetails {
+    let number = subject.number();
+    PersonDetails {
+        birth_date: number.birth_date(),
+        sex: number.sex(),
+        age: number.age_on(edge.pipeline.clock.today_in_china()),
+        region: Some(now.regions.of(number)),
+    }
+}

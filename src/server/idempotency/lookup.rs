@@ -1,0 +1,125 @@
+//! Finds out in the ledger whose an idempotency key is, and claims the key if it is nobody's.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use strum::VariantArray;
+
+use super::keys::{Lookup, Owner, not_before};
+use crate::domain::clock::Clock;
+use crate::domain::money::Billed;
+use crate::domain::outcome::{Outcome, Reason};
+use crate::domain::subject::Digest;
+use crate::domain::verdict::{RequestId, Verdict};
+use crate::server::pipeline::Verified;
+use crate::storage::ledger::{self, Claimed, Ledger};
+use crate::verify::{Attempt, Source};
+
+/// What a request claims its key for.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::server) struct Keyed {
+    /// Of the client and its key.
+    pub(in crate::server) key: Digest,
+    pub(in crate::server) body: Digest,
+    pub(in crate::server) person: Digest,
+}
+
+/// Looks a key up in the ledger, for all requests that came with it.
+pub(in crate::server) struct LedgerLookup {
+    pub(in crate::server) ledger: Ledger,
+    pub(in crate::server) clock: Clock,
+    pub(in crate::server) client: Arc<str>,
+    pub(in crate::server) subject: ledger::Subject,
+    pub(in crate::server) keyed: Keyed,
+}
+
+enum Found {
+    /// Nobody had the key; it is claimed now.
+    Free(Owner),
+    /// It has an owner, and an answer if it is finished.
+    Owned(Owner, Option<Box<Verified>>),
+}
+
+impl Keyed {
+    /// The owner that these digests make, since `since_ms` (milliseconds since 1970), with its claim in the ledger.
+    pub(in crate::server) fn owner(&self, since_ms: i64, claim: Option<uuid::Uuid>) -> Owner {
+        Owner { body: self.body, person: self.person, since_ms, claim }
+    }
+}
+
+impl LedgerLookup {
+    /// Settles `lookup`. Run it in a task of its own: then a key is claimed once, also if its caller leaves.
+    pub(in crate::server) async fn run(self, mut lookup: Lookup) {
+        loop {
+            let erasures = lookup.erasures();
+            // Dropped unsettled, the lookup fails for everybody who waits for it, and the next request tries again.
+            let Some(found) = self.find(lookup.starts_over).await else { return };
+            let settled = match found {
+                Found::Free(owner) => lookup.claimed(owner, erasures),
+                Found::Owned(owner, answer) => lookup.found(owner, answer.map(|answer| *answer), erasures),
+            };
+            match settled {
+                Ok(()) => return,
+                Err(again) => lookup = again,
+            }
+            lookup.starts_over = false;
+        }
+    }
+
+    /// Whose the key is; nothing if that cannot be read, or the key cannot be claimed.
+    async fn find(&self, starts_over: bool) -> Option<Found> {
+        let known = if starts_over {
+            None
+        } else {
+            let known = self.ledger.claimed(&self.keyed.key, not_before(&self.clock)).await;
+            // The caller is only asked to come back; the cause is here.
+            known.inspect_err(|error| tracing::error!(%error, "ledger: a key cannot be looked up")).ok()?
+        };
+        if let Some(Claimed { claim, answer }) = known {
+            let (body, person) = (Digest::from_hex(&claim.body)?, Digest::from_hex(&claim.subject.digest)?);
+            let owner = Owner { body, person, since_ms: claim.at_ms, claim: Some(claim.id) };
+            return Some(Found::Owned(owner, answer.and_then(verified).map(Box::new)));
+        }
+        let claim = self.ledger.claim(|id, at_ms| ledger::Claim {
+            id,
+            at_ms,
+            client: self.client.to_string(),
+            outcome: "claimed".to_owned(),
+            key: self.keyed.key.to_hex(),
+            body: self.keyed.body.to_hex(),
+            subject: self.subject.clone(),
+        });
+        let claim = claim.await.ok()??;
+        Some(Found::Free(self.keyed.owner(claim.at_ms, Some(claim.id))))
+    }
+}
+
+/// An entry of the ledger as the answer that it was; nothing if it is not one, or was written by a later version.
+fn verified(answer: ledger::Answer) -> Option<Verified> {
+    Some(Verified {
+        id: answer.id,
+        verdict: Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == answer.outcome)?,
+        provider: Arc::from(answer.provider.unwrap_or_default()),
+        provider_request_id: answer.provider_request_id.as_deref().and_then(RequestId::parse),
+        verified_at: Timestamp::from_millisecond(answer.verified_at_ms?).ok()?,
+        source: Source::VARIANTS.iter().copied().find(|source| Some(source.as_str()) == answer.source.as_deref())?,
+        attempts: answer.attempts.iter().map(attempt).collect::<Option<_>>()?,
+    })
+}
+
+fn attempt(attempt: &ledger::Attempt) -> Option<Attempt> {
+    let reason = match &attempt.reason {
+        Some(word) => Reason::VARIANTS.iter().copied().find(|reason| reason.as_str() == word)?,
+        None => Reason::Unspecified,
+    };
+    Some(Attempt {
+        provider: Arc::from(&*attempt.provider),
+        endpoint: Arc::from(&*attempt.endpoint),
+        outcome: Outcome::ALL.into_iter().find(|outcome| outcome.as_str() == attempt.outcome)?,
+        reason,
+        code: None,
+        billed: Billed::ALL.into_iter().find(|billed| billed.as_str() == attempt.billed)?,
+        duration: std::time::Duration::from_millis(attempt.duration_ms),
+        retry_after: None,
+    })
+}

@@ -1,0 +1,70 @@
+//! The third step: a question gets its verdict, from memory, from a call in flight, or from a provider.
+
+use super::answer::{Told, Unwritten};
+use super::state::Pipeline;
+use crate::domain::receipt::Salt;
+use crate::server::http::code::Code;
+use crate::server::http::problem::{Problem, Refused, SOON};
+use crate::server::http::request_scope::RequestScope;
+use crate::server::snapshot::Snapshot;
+use crate::verify::{Question, Source};
+
+/// Asks, and writes the verdict down.
+///
+/// # Errors
+/// Why there is no verdict.
+pub(in crate::server) async fn ask_and_write(
+    pipeline: &Pipeline,
+    now: &Snapshot,
+    question: Question,
+    scope: &mut RequestScope,
+) -> Result<Told, Refused> {
+    let unwritten = ask(pipeline, now, question, scope).await?;
+    unwritten.write(false).await.map_err(|lost| lost.refuse(scope))
+}
+
+/// Asks. The verdict takes the request's ledger entry with it.
+///
+/// # Errors
+/// Why there is no verdict.
+pub(in crate::server) async fn ask(
+    pipeline: &Pipeline,
+    now: &Snapshot,
+    question: Question,
+    scope: &mut RequestScope,
+) -> Result<Unwritten, Refused> {
+    if pipeline.last_call.is_cancelled() {
+        // Nothing new begins, since nobody would be here to answer it.
+        return Err(Box::new(Problem::new(Code::ShuttingDown).with_retry_after(SOON)));
+    }
+    let waiting = scope.wait();
+    let answer = tokio::select! {
+        biased;
+        answer = now.live.ask(&question) => answer,
+        // A call may be under way, and then is paid for, although it is not answered here.
+        () = pipeline.last_call.cancelled() => {
+            return Err(Box::new(Problem::new(Code::ShuttingDown).with_retry_after(SOON).perhaps_billed()));
+        }
+    };
+    match answer {
+        Ok(answer) => {
+            if answer.source == Source::Cache {
+                waiting.was_none();
+            } else {
+                drop(waiting);
+            }
+            let id = question.ticket.id;
+            let audit = scope.take_audit();
+            let has_receipt = audit.is_some() && now.receipts.can_sign();
+            let receipt = has_receipt.then(|| Salt::of(&pipeline.digest_key, id).digest(&question.subject));
+            Ok(Unwritten::new(id, answer, receipt, audit))
+        }
+        Err(failure) => {
+            drop(waiting);
+            if let Some(audit) = scope.audit() {
+                audit.belongs_to(&failure.flight);
+            }
+            Err(Box::new(failure.into()))
+        }
+    }
+}

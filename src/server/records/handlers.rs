@@ -1,0 +1,175 @@
+//! The routes of look-ups and receipts: for a client its own answers, for operators, on their listener, those of all.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::{HeaderValue, header, request};
+use tokio::sync::SemaphorePermit;
+
+use super::lookup::{self, Visible};
+use super::state::Records;
+use super::verification::{CursorQuery, Page, PageQuery, SearchRequest, Verification};
+use crate::server::http::problem::Refused;
+use crate::server::http::request_scope::{RequestScope, caught};
+use crate::server::pipeline;
+
+pub(in crate::server) const ROUTE_ALL: &str = "/v1/verifications";
+pub(in crate::server) const ROUTE_ONE: &str = "/v1/verifications/{id}";
+pub(in crate::server) const ROUTE_SEARCH: &str = "/v1/verifications/search";
+pub(in crate::server) const ROUTE_RECEIPT: &str = "/v1/verifications/{id}/receipt";
+pub(in crate::server) const ROUTE_KEYS: &str = "/.well-known/jwks.json";
+
+/// A client whose look-up may be worked on, with its place among the requests at work.
+struct Admitted<'a> {
+    client: Visible,
+    _place: SemaphorePermit<'a>,
+}
+
+/// What was answered under this id. On the listener for operators, of any client, with every call and its price.
+#[utoipa::path(get, path = "/v1/verifications/{id}", tag = "verify", operation_id = "verification",
+    security(("client_key" = [])),
+    params(("id" = Uuid, Path, description = "A `verification_id`")),
+    responses((status = 200, description = "It is in the ledger", body = Verification))
+)]
+pub(in crate::server) async fn one(
+    State(records): State<Arc<Records>>,
+    mut scope: RequestScope,
+    request: Request,
+) -> Response {
+    let (parts, _) = request.into_parts();
+    let result = caught(async {
+        let admitted = admit(&records, &parts, &mut scope)?;
+        lookup::one(&records.pipeline, &parts, &admitted.client).await
+    })
+    .await;
+    scope.respond(result)
+}
+
+/// The client's answers, the newest first. On the listener for operators, those of all clients.
+#[utoipa::path(get, path = "/v1/verifications", tag = "verify", operation_id = "verifications",
+    security(("client_key" = [])),
+    params(PageQuery),
+    responses((status = 200, description = "A page of them", body = Page))
+)]
+pub(in crate::server) async fn page(
+    State(records): State<Arc<Records>>,
+    mut scope: RequestScope,
+    request: Request,
+) -> Response {
+    let (parts, _) = request.into_parts();
+    let result = caught(async {
+        let admitted = admit(&records, &parts, &mut scope)?;
+        lookup::page(&records.pipeline, &parts, admitted.client).await
+    })
+    .await;
+    scope.respond(result)
+}
+
+/// The client's answers about one person, the newest first. On the listener for operators, those of all clients.
+#[utoipa::path(post, path = "/v1/verifications/search", tag = "verify", operation_id = "search_verifications",
+    security(("client_key" = [])),
+    params(CursorQuery),
+    request_body(content = SearchRequest),
+    responses((status = 200, description = "A page of them", body = Page))
+)]
+pub(in crate::server) async fn search(
+    State(records): State<Arc<Records>>,
+    mut scope: RequestScope,
+    request: Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let result = caught(async {
+        let admitted = admit(&records, &parts, &mut scope)?;
+        lookup::search(&records.pipeline, &parts, body, admitted.client).await
+    })
+    .await;
+    scope.respond(result)
+}
+
+/// The receipt of an answer: a compact JWS (Ed25519, `typ` `idgate-receipt+jwt`) whose claims are the verification id
+/// (`jti`), the time (`iat`), `verdict`, `provider`, `provider_request_id`, `verified_at`, `source`, `client`, `purpose`,
+/// `reference`, and `subject` with `method`, `salt` and `digest`. The README says how to verify one. On the listener for
+/// operators, of any client.
+#[utoipa::path(get, path = "/v1/verifications/{id}/receipt", tag = "verify", operation_id = "receipt",
+    security(("client_key" = [])),
+    params(("id" = Uuid, Path, description = "A `verification_id`")),
+    responses((status = 200, description = "The same whenever it is asked for", body = String,
+        content_type = "application/jose"))
+)]
+pub(in crate::server) async fn receipt(
+    State(records): State<Arc<Records>>,
+    mut scope: RequestScope,
+    request: Request,
+) -> Response {
+    let (parts, _) = request.into_parts();
+    let result = caught(async {
+        let admitted = admit(&records, &parts, &mut scope)?;
+        lookup::receipt(&records.pipeline, &parts, &admitted.client).await
+    })
+    .await;
+    scope.respond(result)
+}
+
+/// The public keys of receipts, former ones too (RFC 7517). For everybody.
+#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "verify", operation_id = "receipt_keys",
+    security(()),
+    responses((status = 200, description = "All that receipts were signed with", body = Object,
+        content_type = "application/jwk-set+json"))
+)]
+pub(in crate::server) async fn published(
+    State(records): State<Arc<Records>>,
+    scope: RequestScope,
+    request: Request,
+) -> Response {
+    let pipeline = &records.pipeline;
+    let fits = pipeline::check_head(request.method(), request.uri(), request.headers(), pipeline.max_header_bytes);
+    scope.respond(fits.map(|()| {
+        let mut response = Response::new(Body::from(pipeline.current.load().receipts.published()));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
+        response
+    }))
+}
+
+pub(in crate::server) async fn one_of_all(
+    State(records): State<Arc<Records>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    lookup::one(&records.pipeline, &request.into_parts().0, &Visible::All).await
+}
+
+pub(in crate::server) async fn page_of_all(
+    State(records): State<Arc<Records>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    lookup::page(&records.pipeline, &request.into_parts().0, Visible::All).await
+}
+
+pub(in crate::server) async fn search_in_all(
+    State(records): State<Arc<Records>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let (parts, body) = request.into_parts();
+    lookup::search(&records.pipeline, &parts, body, Visible::All).await
+}
+
+pub(in crate::server) async fn receipt_of_all(
+    State(records): State<Arc<Records>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    lookup::receipt(&records.pipeline, &request.into_parts().0, &Visible::All).await
+}
+
+/// A place for the request, and who asks, within the client's rate.
+fn admit<'a>(records: &'a Records, parts: &request::Parts, scope: &mut RequestScope) -> Result<Admitted<'a>, Refused> {
+    let pipeline = &records.pipeline;
+    let place = pipeline.places.try_acquire().map_err(|_| pipeline::overloaded())?;
+    let now = pipeline.current.load();
+    let caller = now.clients.identify(&parts.headers, &parts.extensions, pipeline.clock.now())?;
+    let client = pipeline::admit(scope, caller)?;
+    pipeline::check_head(&parts.method, &parts.uri, &parts.headers, pipeline.max_header_bytes)?;
+    Ok(Admitted { client: Visible::Client(Arc::clone(&client.name)), _place: place })
+}

@@ -1,0 +1,73 @@
+//! Which answers a look-up asks for, read from the query of its address.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+
+use crate::domain::verdict::Verdict;
+use crate::server::http::code::Code;
+use crate::server::http::problem::{Problem, Refused};
+use crate::storage::ledger::Wanted;
+
+#[derive(Debug, Default)]
+pub(super) struct Query {
+    pub(super) wanted: Wanted,
+    /// The cursor: only answers below this number.
+    pub(super) below: Option<i64>,
+}
+
+/// The cursor of the page below this number.
+pub(super) fn cursor(below: i64) -> String {
+    URL_SAFE_NO_PAD.encode(below.to_be_bytes())
+}
+
+impl Query {
+    /// Reads the query; with `filters`, other parameters than the cursor too.
+    pub(super) fn parse(text: &str, filters: bool) -> Result<Self, Refused> {
+        let mut query = Self::default();
+        let mut seen: Vec<String> = Vec::new();
+        for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+            let Self { wanted, below } = &mut query;
+            let mistake = match &*name {
+                _ if seen.iter().any(|one| *one == *name) => Some("occurs twice; send it once"),
+                "cursor" => {
+                    let bytes = URL_SAFE_NO_PAD.decode(&*value).ok().and_then(|bytes| bytes.try_into().ok());
+                    *below = bytes.map(i64::from_be_bytes);
+                    below.is_none().then_some("is no cursor of ours; send `next_cursor` as it was given")
+                }
+                "reference" if filters => {
+                    let is_one = (1..=128).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_graphic());
+                    wanted.reference = is_one.then(|| value.to_string());
+                    (!is_one).then_some("must have 1 to 128 visible ASCII characters")
+                }
+                "from" | "to" if filters => {
+                    let at = value.parse::<Timestamp>().ok().map(Timestamp::as_millisecond);
+                    *(if name == "from" { &mut wanted.from_ms } else { &mut wanted.until_ms }) = at;
+                    at.is_none().then_some("must be a time such as 2026-11-22T08:00:00Z (RFC 3339)")
+                }
+                "provider" if filters => {
+                    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+                    let is_one = (1..=64).contains(&value.len()) && value.bytes().all(plain);
+                    wanted.provider = is_one.then(|| value.to_string());
+                    (!is_one).then_some("must be a provider's name: small letters, digits and _")
+                }
+                "verdict" if filters => {
+                    let verdict = Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == value);
+                    wanted.outcome = verdict.map(|verdict| verdict.as_str().to_owned());
+                    verdict.is_none().then_some("must be match, mismatch or no_record")
+                }
+                _ => {
+                    let detail = "the query has a parameter that is unknown here; see openapi.yaml";
+                    let problem = Problem::new(Code::MalformedRequest).with_error("", "unknown_parameter", detail);
+                    return Err(Box::new(problem));
+                }
+            };
+            if let Some(detail) = mistake {
+                let problem = Problem::new(Code::MalformedRequest);
+                return Err(Box::new(problem.with_error(&format!("/{name}"), "bad_parameter", detail)));
+            }
+            seen.push(name.into_owned());
+        }
+        Ok(query)
+    }
+}

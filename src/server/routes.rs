@@ -1,0 +1,120 @@
+//! Every route of both listeners.
+//!
+//! To add a route: a line here, its handler in its edge's folder, its `utoipa::path` in the list of `openapi`.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::from_fn_with_state;
+use axum::response::Response;
+use axum::routing::{get, post};
+use http::{HeaderValue, header};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::admin::{self, Admin};
+use super::api::{self, Verify};
+use super::auth::operator_gate::{self, OperatorGate};
+use super::compat::{self, Edge};
+use super::http::code::Code;
+use super::http::problem::Problem;
+use super::http::request_scope::{Audience, Recorder, RequestScope};
+use super::records::forget::{self, Forget};
+use super::records::{Records, handlers as records};
+use super::{openapi, pipeline, reload};
+
+/// What the public listener's handlers need.
+#[derive(Debug)]
+pub struct Public {
+    /// `POST /v1/verify`.
+    pub verify: Arc<Verify>,
+    /// Look-ups and receipts.
+    pub records: Arc<Records>,
+    /// The providers' own protocols.
+    pub compat: Arc<Edge>,
+}
+
+/// What the admin listener's handlers need.
+#[derive(Debug)]
+pub struct ForOperators {
+    /// Admits operators.
+    pub gate: OperatorGate,
+    /// State, metrics and controls.
+    pub admin: Arc<Admin>,
+    /// Look-ups in the answers of all clients.
+    pub records: Arc<Records>,
+    /// Persons to be forgotten.
+    pub forget: Arc<Forget>,
+    /// Routes beside ours: the sandbox's controls.
+    pub more: Router,
+}
+
+/// The listener for services.
+pub fn public(state: Public) -> Router {
+    let Public { verify, records, compat } = state;
+    let (recorder, most) = (verify.recorder.clone(), verify.pipeline.max_header_bytes);
+    let only = |allowed| {
+        let recorder = recorder.clone();
+        move |request: Request| wrong_method(recorder, most, allowed, request)
+    };
+    let of_records = Router::new()
+        .route(records::ROUTE_ALL, get(records::page).fallback(only("GET,HEAD")))
+        .route(records::ROUTE_ONE, get(records::one).fallback(only("GET,HEAD")))
+        .route(records::ROUTE_SEARCH, post(records::search).fallback(only("POST")))
+        .route(records::ROUTE_RECEIPT, get(records::receipt).fallback(only("GET,HEAD")))
+        .route(records::ROUTE_KEYS, get(records::published).fallback(only("GET,HEAD")))
+        .with_state(records);
+    Router::new()
+        .route(api::ROUTE, post(api::handler::verify).fallback(only("POST")))
+        .with_state(verify)
+        .merge(of_records)
+        .fallback_service(Router::new().fallback(compat::answer).with_state(compat))
+        .layer(CatchPanicLayer::custom(last_resort(recorder, Audience::Services)))
+}
+
+/// The listener for operators. Nothing here ever calls a provider.
+pub fn for_operators(state: ForOperators) -> Router {
+    let ForOperators { gate, admin, records, forget, more } = state;
+    let last_resort = last_resort(gate.recorder.clone(), Audience::Operators);
+    let of_records = Router::new()
+        .route(records::ROUTE_ALL, get(records::page_of_all))
+        .route(records::ROUTE_ONE, get(records::one_of_all))
+        .route(records::ROUTE_SEARCH, post(records::search_in_all))
+        .route(records::ROUTE_RECEIPT, get(records::receipt_of_all))
+        .with_state(records);
+    Router::new()
+        .route("/livez", get(admin::livez))
+        .route("/readyz", get(admin::readyz))
+        .route("/metrics", get(admin::metrics))
+        .route("/v1/status", get(admin::status))
+        .route("/v1/reload", post(reload::reload))
+        .route("/v1/providers/{provider}/isolate", post(admin::isolate))
+        .route("/v1/providers/{provider}/restore", post(admin::restore))
+        .with_state(admin)
+        .merge(of_records)
+        .merge(Router::new().route("/v1/subjects/forget", post(forget::forget)).with_state(forget))
+        .merge(openapi::page())
+        .merge(more)
+        .fallback(async || Problem::new(Code::NotFound))
+        .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed))
+        .layer(from_fn_with_state(gate, operator_gate::pass))
+        .layer(CatchPanicLayer::custom(last_resort))
+}
+
+/// Answers a request whose scope could not even begin. Later defects are caught where the request is known.
+fn last_resort(
+    recorder: Recorder,
+    audience: Audience,
+) -> impl Fn(Box<dyn Any + Send>) -> Response + Clone + Send + Sync + 'static {
+    move |_panic| RequestScope::unknown(&recorder, audience).respond(Err(Box::new(Problem::new(Code::Internal))))
+}
+
+/// Answers a request to one of our routes with a method that the route does not take.
+async fn wrong_method(recorder: Recorder, most_head: usize, allowed: &'static str, request: Request) -> Response {
+    let scope = RequestScope::unrouted(&recorder, &request);
+    let fits = pipeline::check_head(request.method(), request.uri(), request.headers(), most_head);
+    let mut response = scope.respond(fits.and_then(|()| Err(Box::new(Problem::new(Code::MethodNotAllowed)))));
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
+}
