@@ -1,14 +1,17 @@
 //! A verdict ends the search, except where the policy asks for a second opinion.
 
 use idgate::domain::verdict::Verdict;
+use idgate::providers::DRIVERS;
 
 use super::{SERVER_ERROR, in_short, unhurried};
 use crate::support::{Builder, Pair, TestGateway, anybody};
 
-const ALL: [&str; 4] = ["aliyun", "aliyun_intl", "muzhiyun", "yunyi"];
+fn all() -> impl Iterator<Item = &'static str> {
+    DRIVERS.iter().map(|driver| driver.name)
+}
 
-fn calls(gateway: &TestGateway) -> [u64; 4] {
-    ALL.map(|provider| gateway.sandbox.calls(provider))
+fn calls(gateway: &TestGateway) -> Vec<u64> {
+    all().map(|provider| gateway.sandbox.calls(provider)).collect()
 }
 
 /// Nobody is known, and somebody else is asked about that.
@@ -19,8 +22,8 @@ fn second_opinion(order: &[&str]) -> Builder {
 
 #[tokio::test]
 async fn a_mismatch_is_final_whatever_the_policy_and_whoever_answers() {
-    for provider in ALL {
-        let others: Vec<_> = ALL.into_iter().filter(|other| *other != provider).collect();
+    for provider in all() {
+        let others: Vec<_> = all().filter(|other| *other != provider).collect();
         let order: Vec<_> = std::iter::once(provider).chain(others).collect();
         let gateway = second_opinion(&order).endpoints(2).start().await;
         let reply = gateway.ask(&Pair::new("李四", "11010519491231002X")).await;
@@ -34,7 +37,7 @@ async fn a_mismatch_is_final_whatever_the_policy_and_whoever_answers() {
 async fn a_missing_record_is_final_unless_the_policy_says_otherwise() {
     let gateway = unhurried(TestGateway::new()).unlisted(Verdict::NoRecord).start().await;
     assert_eq!(in_short(&gateway.ask(&anybody()).await), "aliyun no_record (provider)");
-    assert_eq!(calls(&gateway), [1, 0, 0, 0]);
+    assert_eq!((calls(&gateway)[0], calls(&gateway).iter().sum::<u64>()), (1, 1));
 }
 
 #[tokio::test]
