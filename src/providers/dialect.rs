@@ -1,8 +1,8 @@
 //! What a server needs beside the functions of [`Service`] to speak a provider's protocol: how its requests are
 //! recognised, and the provider's code for each reason why there is no verdict.
 //!
-//! Invariant: every [`Cause`] has a documented code in every protocol; `match` without a rest sees to it. To add a cause:
-//! a variant, and a code in each driver's table.
+//! Invariant: every [`Cause`] has a documented code in every protocol; `match` without a rest sees to it. To add a
+//! cause: a variant, and a code in each driver's table.
 
 use bytes::Bytes;
 use http::Request;

@@ -34,7 +34,8 @@ impl Endpoint {
         }
     }
 
-    /// A link-local service of a cloud's machines, which has no TLS: a metadata service. The configuration cannot write one.
+    /// A link-local service of a cloud's machines, which has no TLS: a metadata service. The configuration cannot
+    /// write one.
     pub(super) fn link_local(host: &'static str) -> Self {
         Self { scheme: http::uri::Scheme::HTTP, authority: http::uri::Authority::from_static(host) }
     }

@@ -38,8 +38,8 @@ pub(super) struct New {
     /// Makes a key for an operator of this name instead.
     #[arg(long, value_name = "NAME", conflicts_with = "kind")]
     operator: Option<String>,
-    /// Makes the key that signs receipts instead: the private half in FILE, which must not be there yet, the public half in
-    /// FILE.pub.
+    /// Makes the key that signs receipts instead: the private half in FILE, which must not be there yet, the public
+    /// half in FILE.pub.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["operator", "kind", "expires"])]
     receipts: Option<PathBuf>,
     /// What the client shows: a key of our own API, or what callers of a provider's protocol have.

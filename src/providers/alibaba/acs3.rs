@@ -1,4 +1,5 @@
-//! The newer signature of the RPC gateway, ACS3-HMAC-SHA256: over method, path, query, chosen headers and the body's hash.
+//! The newer signature of the RPC gateway, ACS3-HMAC-SHA256: over method, path, query, chosen headers and the body's
+//! hash.
 //!
 //! Invariant: [`sign`] and [`verify`] read the same request through the same [`canonical_request`], and nothing that
 //! the gateway acts on may stay unsigned: `host`, `content-type` and every `x-acs-…` header that is there. Headers
@@ -145,15 +146,16 @@ fn must_sign(name: &str) -> bool {
     matches!(name, "host" | "content-type") || name.starts_with("x-acs-")
 }
 
-/// A header's value as it is signed: without the blanks around it. HTTP/1 takes them off, HTTP/2 does not, so whoever acts on
-/// a signed header has to read it through this; else one signature would be good for many values.
+/// A header's value as it is signed: without the blanks around it. HTTP/1 takes them off, HTTP/2 does not, so whoever
+/// acts on a signed header has to read it through this; else one signature would be good for many values.
 pub fn text(value: &HeaderValue) -> Option<&str> {
     value.to_str().ok().map(|text| text.trim_matches([' ', '\t']))
 }
 
 /// The text of a header that is there exactly once. A second one would be read by some and signed by others.
 fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    // Going through the few headers of a request is cheaper than making a key of each name. (Names here are lower-case.)
+    // Going through the few headers of a request is cheaper than making a key of each name. (Names here are
+    // lower-case.)
     let mut found = headers.iter().filter(|(key, _)| key.as_str() == name).map(|(_, value)| value);
     let first = found.next()?;
     if found.next().is_some() { None } else { text(first) }

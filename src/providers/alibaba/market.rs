@@ -219,7 +219,8 @@ pub fn reply_to(request: &Request<Bytes>, asked: Asked, stamp: &Stamp) -> ReplyT
     ReplyTo { request_id: stamp.nonce.to_uppercase(), host: host.to_owned(), asked: Some(asked), ..ReplyTo::default() }
 }
 
-/// Reads an answer: the gateway's word first, then no redirect, then what `read` makes of the backend's status and body.
+/// Reads an answer: the gateway's word first, then no redirect, then what `read` makes of the backend's status and
+/// body.
 ///
 /// # Errors
 /// The fault, with the gateway's reference for the call.

@@ -1,8 +1,8 @@
 //! The errors of the API gateway in front of every cloud-market API, ours beside theirs, read in both directions.
 //!
 //! Invariants: `X-Ca-Error-Code` decides, then the beginning of `X-Ca-Error-Message`, then the status; a bare 403 is
-//! nothing. The message may hold raw UTF-8 and, after a wrong signature, the person that was asked about: it is compared
-//! as bytes and never kept. Only [`fault`] and [`by_status`] make faults here.
+//! nothing. The message may hold raw UTF-8 and, after a wrong signature, the person that was asked about: it is
+//! compared as bytes and never kept. Only [`fault`] and [`by_status`] make faults here.
 //!
 //! A new code is one row; a row whose text is only known from hearsay has the text that the simulator may show.
 
@@ -240,8 +240,8 @@ pub fn fault(response: &Response<Bytes>) -> Option<Fault> {
     Some(Fault { retry_after: retry_after(headers), ..fault })
 }
 
-/// What is said for want of a verdict, by a provider that has words of its own for a name and a number only. Nobody here
-/// knows one for somebody who is asked about too often: what fits best is that the user is throttled.
+/// What is said for want of a verdict, by a provider that has words of its own for a name and a number only. Nobody
+/// here knows one for somebody who is asked about too often: what fits best is that the user is throttled.
 pub const fn word(cause: Cause, bad_name: &'static Code, bad_number: &'static Code) -> &'static Code {
     match cause {
         Cause::InvalidName => bad_name,

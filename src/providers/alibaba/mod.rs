@@ -1,4 +1,5 @@
-//! What the drivers share whose upstreams live on Alibaba Cloud: ways to sign, credentials, and the errors of its gateways.
+//! What the drivers share whose upstreams live on Alibaba Cloud: ways to sign, credentials, and the errors of its
+//! gateways.
 
 pub mod acs3;
 pub mod credentials;

@@ -37,8 +37,8 @@ pub const TIME_EXPIRED: Code = clock("InvalidTimeStamp.Expired", "Specified time
 /// Not a time stamp.
 pub const TIME_FORMAT: Code =
     clock("InvalidTimeStamp.Format", "Specified time stamp or date value is not well formatted.");
-/// Another secret, or another request. The real text goes on with the string to sign, which holds a person; the colon stays,
-/// because a client of the vendor's reads what is behind it and breaks without one.
+/// Another secret, or another request. The real text goes on with the string to sign, which holds a person; the colon
+/// stays, because a client of the vendor's reads what is behind it and breaks without one.
 pub const SIGNATURE: Code = Code::new(
     "SignatureDoesNotMatch",
     400,
@@ -58,8 +58,8 @@ pub const TOKEN_MISMATCH: Code = key(
 pub const TOKEN_ENDED: Code = key("InvalidSecurityToken.Expired", 400, "Specified SecurityToken is expired.");
 /// A key that was good once.
 pub const KEY_INACTIVE: Code = key("InvalidAccessKeyId.Inactive", 400, "Specified access key is disabled.");
-/// A nonce that came before. Our own never repeat: to us it means that something repeated the request, and that the first
-/// one may have been served.
+/// A nonce that came before. Our own never repeat: to us it means that something repeated the request, and that the
+/// first one may have been served.
 pub const NONCE_USED: Code = Code::new(
     "SignatureNonceUsed",
     400,
@@ -141,8 +141,8 @@ pub fn row(code: &str) -> Option<&'static Code> {
     })
 }
 
-/// What is said for want of a verdict, by a service whose word for what breaks a rule is `invalid`, and for a person who is
-/// asked about too often `repeated`.
+/// What is said for want of a verdict, by a service whose word for what breaks a rule is `invalid`, and for a person
+/// who is asked about too often `repeated`.
 pub const fn word(cause: Cause, invalid: &'static Code, repeated: &'static Code) -> &'static Code {
     match cause {
         Cause::Malformed | Cause::BodyTooLarge | Cause::HeadTooLarge => invalid,

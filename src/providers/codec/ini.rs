@@ -1,7 +1,7 @@
 //! INI files with credentials.
 //!
-//! The reader is our own twenty lines: the format is `[section]`, `key = value` and comments, and a library's error would
-//! quote the line that it did not like, which holds a secret.
+//! The reader is our own twenty lines: the format is `[section]`, `key = value` and comments, and a library's error
+//! would quote the line that it did not like, which holds a secret.
 
 use std::collections::BTreeMap;
 

@@ -24,8 +24,8 @@ impl<'a> CallerKeys<'a> {
         Self { keys, nonces, config, now, proven: Cell::new(None) }
     }
 
-    /// The key that the request was authenticated with. Nothing else the codec returns is proof of that: it may refuse an
-    /// authenticated request, and answer one whose key it has not looked up.
+    /// The key that the request was authenticated with. Nothing else the codec returns is proof of that: it may refuse
+    /// an authenticated request, and answer one whose key it has not looked up.
     pub(super) fn proven(&self) -> Option<&'a Holder> {
         self.proven.get()
     }

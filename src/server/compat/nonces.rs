@@ -1,9 +1,9 @@
 //! Which signed requests were here before.
 //!
 //! Invariants: a nonce is known until the time stamp that it was signed with is no longer good, so that no request is
-//! believed twice. Each key has a room of its own and of a bounded size: when it is full, no new nonce is taken until others
-//! end, and the refusals are counted; to forget one would be to believe its request again. A nonce is written down only
-//! after its signature was found right, so that strangers fill nothing. All of it is gone with the process.
+//! believed twice. Each key has a room of its own and of a bounded size: when it is full, no new nonce is taken until
+//! others end, and the refusals are counted; to forget one would be to believe its request again. A nonce is written
+//! down only after its signature was found right, so that strangers fill nothing. All of it is gone with the process.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};

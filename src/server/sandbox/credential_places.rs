@@ -1,5 +1,5 @@
-//! The places that hand out temporary credentials, on loopback sockets, as the drivers declare them. Every simulator that
-//! was given a permanent credential of the same scheme accepts what is handed out here.
+//! The places that hand out temporary credentials, on loopback sockets, as the drivers declare them. Every simulator
+//! that was given a permanent credential of the same scheme accepts what is handed out here.
 //!
 //! Invariants: signatures and tokens are checked as the vendor does, whatever fault is set; no credential is handed out
 //! twice. To add a fault: a variant of [`Trouble`] or [`Lie`], an arm where it is answered.

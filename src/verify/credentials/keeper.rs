@@ -261,9 +261,9 @@ async fn keep(desk: Arc<Desk>, fetcher: Arc<Fetcher>, meter: CredentialMeter, mu
     }
 }
 
-/// When a credential that is good for `left` is replaced: from [`LEAD`] before its end (half of what is left, if that is
-/// less), later by up to a fifth of that by chance, so that replicas do not come together. A source that hands out the
-/// same credential again is asked again, less often than all the time.
+/// When a credential that is good for `left` is replaced: from [`LEAD`] before its end (half of what is left, if that
+/// is less), later by up to a fifth of that by chance, so that replicas do not come together. A source that hands out
+/// the same credential again is asked again, less often than all the time.
 fn due(now: Timestamp, left: SignedDuration, chance: f64) -> Timestamp {
     let left = Duration::try_from(left).unwrap_or_default();
     let lead = LEAD.min(left / 2);

@@ -1,14 +1,15 @@
 //! The credential that a provider's calls are signed with, and what is done when the provider does not know it.
 //!
-//! Two may be given, `current` and `next`, so that a key can be replaced without a moment at which none is good: when the
-//! one in use is refused *as a key* the other takes its place, and the call that was refused, which nobody bills, is sent
-//! once more. Arrears, a used-up package and a missing permission belong to the account, not to the key: they change
-//! nothing here.
+//! Two may be given, `current` and `next`, so that a key can be replaced without a moment at which none is good: when
+//! the one in use is refused *as a key* the other takes its place, and the call that was refused, which nobody bills,
+//! is sent once more. Arrears, a used-up package and a missing permission belong to the account, not to the key: they
+//! change nothing here.
 //!
 //! Or the credential is fetched ([`Keeper`]): then a refusal leads to one more fetch, and a call may find none.
 //!
 //! Invariants: a call keeps the credential that it began with; of many calls in flight that are refused the first one
-//! changes the credential, the others find it changed; [`CredentialStore`] outlives a reload, which only puts other credentials in.
+//! changes the credential, the others find it changed; [`CredentialStore`] outlives a reload, which only puts other
+//! credentials in.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,5 @@
-//! `[compat]` and the keys of its callers: off by default, switched by a reload, every mistake told, made by the command.
+//! `[compat]` and the keys of its callers: off by default, switched by a reload, every mistake told, made by the
+//! command.
 
 use std::process::Command;
 

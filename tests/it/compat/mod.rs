@@ -1,7 +1,7 @@
 //! The providers' own protocols, spoken to callers of ours: every dialect, every way to be refused, replays, mutations.
 //!
-//! Requests are made by the codec that asks a provider, for any pair, sound or not; answers are read by it too. What each
-//! protocol says is written in the driver's fixture.
+//! Requests are made by the codec that asks a provider, for any pair, sound or not; answers are read by it too. What
+//! each protocol says is written in the driver's fixture.
 
 use bytes::Bytes;
 use http::{Request, Response};

@@ -1,9 +1,9 @@
 //! Signed requests, damaged: none is believed unless the damage means nothing.
 //!
 //! What a request means is defined here, apart from the code under test: exactly what its signature covers, decoded as
-//! HTTP and forms are decoded. [`Meaning`] has it for each scheme. So a mutant may be believed if it is another spelling
-//! of the same (another order of parameters, `%61` for `a`, one more header that nobody signs), and then only the first
-//! of them, since they share a nonce. `IDGATE_MUTATIONS` sets how many mutants are tried in all.
+//! HTTP and forms are decoded. [`Meaning`] has it for each scheme. So a mutant may be believed if it is another
+//! spelling of the same (another order of parameters, `%61` for `a`, one more header that nobody signs), and then only
+//! the first of them, since they share a nonce. `IDGATE_MUTATIONS` sets how many mutants are tried in all.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

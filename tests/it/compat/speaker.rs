@@ -1,5 +1,6 @@
-//! Callers of the providers' protocols: one for each driver and each way to sign that its samples show. What each driver
-//! answers comes from `tests/fixtures/<driver>/dialect.json`, so that a new driver is tested by its fixture alone.
+//! Callers of the providers' protocols: one for each driver and each way to sign that its samples show. What each
+//! driver answers comes from `tests/fixtures/<driver>/dialect.json`, so that a new driver is tested by its fixture
+//! alone.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Every word of ours for failure has a documented one in every protocol, and another idgate in front reads it as the right
-//! outcome.
+//! Every word of ours for failure has a documented one in every protocol, and another idgate in front reads it as the
+//! right outcome.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Keys issued to callers of the providers' protocols: each scheme that a driver declares has a list in a client's section.
+//! Keys issued to callers of the providers' protocols: each scheme that a driver declares has a list in a client's
+//! section.
 //!
 //! The lists are taken out of the tree before the sections are read, because only the schemes know their names.
 

@@ -1,7 +1,7 @@
 //! The profiles of the vendor's command line, `~/.aliyun/config.json`.
 //!
-//! Modes for services are followed to their keys; those that need a person at a browser are refused by name. The file is
-//! read anew for each fetch and never written.
+//! Modes for services are followed to their keys; those that need a person at a browser are refused by name. The file
+//! is read anew for each fetch and never written.
 
 use std::path::PathBuf;
 use std::sync::Arc;

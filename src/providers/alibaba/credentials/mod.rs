@@ -11,8 +11,8 @@
 //! | `uri` | a helper that answers a GET |
 //! | `ram_role_arn` | STS, for other keys |
 //!
-//! Invariants: one file per kind, pure; secrets travel in bodies and headers, never in a URL that we make; what is wrong
-//! with the settings is found out when the configuration is read, what is wrong with a source when it is asked.
+//! Invariants: one file per kind, pure; secrets travel in bodies and headers, never in a URL that we make; what is
+//! wrong with the settings is found out when the configuration is read, what is wrong with a source when it is asked.
 //! To add a kind: a variant of `Kind`, its keys in `settings.rs`, a file with its `begin`.
 
 pub mod answer;

@@ -1,7 +1,7 @@
 //! The table `credentials = { kind = "…", … }` of a provider's section, and the vendor's environment variables.
 //!
-//! A key that is not written has the variable of the vendor's own clients as its default. Every mistake is reported with
-//! its key and what to write, without the value.
+//! A key that is not written has the variable of the vendor's own clients as its default. Every mistake is reported
+//! with its key and what to write, without the value.
 
 use std::path::PathBuf;
 use std::time::Duration;

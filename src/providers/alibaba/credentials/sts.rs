@@ -1,5 +1,5 @@
-//! STS, which lends a role's keys for a while: `AssumeRole` against other keys (signed V1), `AssumeRoleWithOIDC` against
-//! a token (not signed: the token is the proof).
+//! STS, which lends a role's keys for a while: `AssumeRole` against other keys (signed V1), `AssumeRoleWithOIDC`
+//! against a token (not signed: the token is the proof).
 //!
 //! Invariant: everything travels in the form body. The vendor's Python client puts the token into the URL, where access
 //! logs keep it; the Go client and we do not.
@@ -50,8 +50,8 @@ pub(super) fn assume_role(source: &'static str, role: Role, base: Granted) -> St
     Step::ask(source, ask(compose), move |body, now| Keys::read_sts(body)?.granted(source, now).map(Step::Done))
 }
 
-/// Reads the token and asks for the keys of `role` with it. Kubernetes replaces the file while we run, so it is read for
-/// each request.
+/// Reads the token and asks for the keys of `role` with it. Kubernetes replaces the file while we run, so it is read
+/// for each request.
 pub(super) fn assume_role_with_oidc(source: &'static str, role: Role, provider_arn: String, token: PathBuf) -> Step {
     Step::read(source, token, move |content| {
         let token = std::str::from_utf8(&content).map(str::trim).unwrap_or_default();
