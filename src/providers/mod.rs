@@ -32,6 +32,7 @@ pub mod alibaba;
 mod aliyun;
 mod aliyun_intl;
 mod muzhiyun;
+mod tencent;
 mod yunyi;
 
 pub use self::code::Code;

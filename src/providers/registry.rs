@@ -15,6 +15,7 @@ pub static DRIVERS: &[&Driver] = &[
     &super::aliyun_intl::DRIVER,
     &super::muzhiyun::DRIVER,
     &super::yunyi::DRIVER,
+    &super::tencent::DRIVER,
 ];
 
 /// The driver of that name, as the configuration's `driver = "…"` gives it.

@@ -1,0 +1,127 @@
+//! The document with temporary keys, in both directions: flat as the metadata service sends it, or inside the answer
+//! of STS.
+//!
+//! Invariant: keys without an end, or with an empty part, are no keys.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::domain::personal::Secret;
+use crate::providers::Credential;
+use crate::providers::codec::json::{self, Object};
+use crate::providers::source::{Granted, Miss, Step, Trouble};
+use crate::providers::tencent::codes;
+use crate::providers::tencent::scheme::{SECRET_KEY, is_plain};
+use crate::providers::tencent::wire::Refused;
+
+/// The keys.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Keys {
+    pub(super) tmp_secret_id: Option<String>,
+    pub(super) tmp_secret_key: Option<Zeroizing<String>>,
+    pub(super) token: Option<Zeroizing<String>>,
+    /// The end in Unix seconds, where it stands beside them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) expired_time: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) code: Option<String>,
+}
+
+/// The answer of STS.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Envelope {
+    pub(super) response: Object<StsReply>,
+}
+
+/// What STS says.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct StsReply {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<Object<Refused>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) credentials: Option<Object<Keys>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) expired_time: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) request_id: Option<String>,
+}
+
+impl Keys {
+    /// The document that hands out `granted`, for a simulator.
+    pub(super) fn of(granted: &Granted) -> Self {
+        let key = &granted.credential;
+        let wiped = |secret: &Secret| Zeroizing::new(secret.expose().to_owned());
+        Self {
+            tmp_secret_id: Some(key.id().to_owned()),
+            tmp_secret_key: Some(wiped(key.secret())),
+            token: key.token().map(wiped),
+            expired_time: granted.ends.map(Timestamp::as_second),
+            code: None,
+        }
+    }
+
+    /// The credential, if everything is there and has not ended at `now`.
+    fn granted(self, from: &'static str, ends: Option<i64>, now: Timestamp) -> Result<Granted, Trouble> {
+        let ends = ends.ok_or(Trouble::MissingField)?;
+        let ends = Timestamp::from_second(ends).map_err(|_| Trouble::Garbage)?;
+        let secret = self.tmp_secret_key.ok_or(Trouble::MissingField)?;
+        let token = self.token.filter(|text| !text.is_empty()).ok_or(Trouble::MissingField)?;
+        if ends <= now {
+            return Err(Trouble::AlreadyEnded);
+        }
+        key(from, &self.tmp_secret_id.unwrap_or_default(), &secret, Some(&token), Some(ends))
+    }
+}
+
+/// The end of a conversation with the metadata service.
+pub(super) fn read_flat(source: &'static str, body: &[u8], now: Timestamp) -> Result<Step, Trouble> {
+    let keys: Keys = json::read(body).ok_or(Trouble::Garbage)?;
+    if keys.code.as_deref() != Some("Success") {
+        return Err(Trouble::NotSuccess);
+    }
+    let ends = keys.expired_time;
+    keys.granted(source, ends, now).map(Step::Done)
+}
+
+/// The end of a conversation with STS, which refuses under a good status.
+pub(super) fn read_sts(source: &'static str, body: &[u8], now: Timestamp) -> Result<Step, Trouble> {
+    let Envelope { response: Object(reply) } = json::read(body).ok_or(Trouble::Garbage)?;
+    if let Some(Object(refused)) = reply.error {
+        let code = codes::error(&refused.code, "").map(|row| row.code);
+        return Ok(Step::Failed(vec![Miss { source, trouble: Trouble::NotSuccess, code }]));
+    }
+    let Object(keys) = reply.credentials.ok_or(Trouble::MissingField)?;
+    keys.granted(source, reply.expired_time, now).map(Step::Done)
+}
+
+/// A key, its parts neither empty nor of characters that no key has.
+pub(super) fn key(
+    from: &'static str,
+    id: &str,
+    secret: &str,
+    token: Option<&str>,
+    ends: Option<Timestamp>,
+) -> Result<Granted, Trouble> {
+    for text in [id, secret, token.unwrap_or("none")] {
+        if text.is_empty() {
+            return Err(Trouble::MissingField);
+        }
+        if !is_plain(text) {
+            return Err(Trouble::Garbage);
+        }
+    }
+    let credential = Credential::new(&SECRET_KEY, id, Secret::new(secret)).with_token(token.map(Secret::new));
+    Ok(Granted { credential, ends, from })
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keys(…)")
+    }
+}
