@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Verifies receipts as somebody else would: with another's JOSE library, and the very lines that the README shows.
+"""Verifies receipts as somebody else would: with another's JOSE library, and the very lines that docs/receipts.md shows.
 
   tests/receipt.py [BINARY]      default: target/debug/idgate, which `cargo test` has built
 
@@ -17,17 +17,17 @@ import urllib.error
 import urllib.request
 
 BINARY = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else "target/debug/idgate")
-README = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "README.md")
+PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "docs", "receipts.md")
 NAME, NUMBER = "张三", "11010519491231002X"
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 
-def of_the_readme():
-    """`claims_of` and `is_about`, as the README has them."""
-    with open(README, encoding="utf-8") as file:
+def documented():
+    """`claims_of` and `is_about`, as docs/receipts.md has them."""
+    with open(PAGE, encoding="utf-8") as file:
         [block] = re.findall(r"^```python\n(.*?)^```$", file.read(), re.M | re.S)
     found = {}
-    exec(compile(block, "README.md", "exec"), found)  # pylint: disable=exec-used
+    exec(compile(block, "receipts.md", "exec"), found)  # pylint: disable=exec-used
     return found["claims_of"], found["is_about"]
 
 
@@ -106,7 +106,7 @@ def check(claims_of, is_about, sandbox):
 
 
 def main():
-    claims_of, is_about = of_the_readme()
+    claims_of, is_about = documented()
     # Without any set-up.
     with Sandbox() as sandbox:
         check(claims_of, is_about, sandbox)

@@ -167,7 +167,7 @@ pub(super) async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
 
 /// All metrics, in Prometheus's text format.
 #[utoipa::path(get, path = "/metrics", tag = "operate", responses(
-    (status = 200, description = "The README lists them", body = String, content_type = "text/plain"),
+    (status = 200, description = "docs/operations.md lists them", body = String, content_type = "text/plain"),
 ))]
 pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     admin.current.load().live.refresh_metrics();

@@ -1,12 +1,13 @@
-//! The README is true: what it shows was really answered, what it lists is what there is.
+//! The documents are true: what they show was really answered, what they list is what there is, their links lead somewhere.
 //!
-//! Each fenced block marked `console` has lines that begin with `$ `, and below each what it answers. They are run in
-//! order against one sandbox, the real binary on free ports; ids, times and ports are masked on both sides. A command
-//! that is not understood here fails, so that nothing is shown untried. To show a new kind of command: an arm in
-//! [`Sandbox::run`].
+//! Each fenced block marked `console` has lines that begin with `$ `, and below each what it answers. The blocks of a
+//! document are run in order against a sandbox of its own, the real binary on free ports; ids, times and ports are masked
+//! on both sides. A command that is not understood here fails, so that nothing is shown untried. To show a new kind of
+//! command: an arm in [`Sandbox::run`]. To write changed answers into the documents: `BLESS=1 cargo test readme`.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use idgate::app::config::DEFAULT;
@@ -16,35 +17,57 @@ use serde_json::{Deserializer, Value};
 use crate::contract::{metrics::SERIES, read};
 use crate::support::client;
 
-/// One line with `$ ` and what is shown below it.
-#[derive(Debug)]
-struct Shown {
-    command: String,
-    answer: String,
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// The documents for people, relative to the repository.
+fn documents() -> Vec<String> {
+    let below = |folder: &str, prefix: &str| -> Vec<String> {
+        let files = std::fs::read_dir(Path::new(ROOT).join(folder)).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".md")).map(|name| format!("{prefix}{name}")).collect()
+    };
+    let mut all = [below("", ""), below("docs", "docs/")].concat();
+    all.sort();
+    all
 }
 
 /// The lines of every fenced block of this kind.
-fn blocks(kind: &str) -> Vec<Vec<String>> {
-    let readme = read("README.md");
+fn blocks(document: &str, kind: &str) -> Vec<Vec<String>> {
+    let text = read(document);
     let opening = format!("```{kind}");
     let mut blocks = Vec::new();
-    let mut lines = readme.lines();
+    let mut lines = text.lines();
     while lines.any(|line| line == opening) {
         blocks.push(lines.by_ref().take_while(|line| *line != "```").map(str::to_owned).collect());
     }
     blocks
 }
 
-fn shown() -> Vec<Shown> {
-    let mut all: Vec<Shown> = Vec::new();
-    for line in blocks("console").concat() {
-        match (line.strip_prefix("$ "), all.last_mut()) {
-            (Some(command), _) => all.push(Shown { command: command.to_owned(), answer: String::new() }),
-            (None, Some(last)) => last.answer += &format!("{line}\n"),
-            (None, None) => panic!("a console block must begin with a command: {line}"),
+/// Runs every `console` block of `document`: the document with the answers as they are now, and how many commands it has.
+async fn answered(document: &str) -> (String, usize) {
+    let sandbox = Sandbox::start();
+    let text = read(document);
+    let (mut out, mut commands) = (String::new(), 0);
+    let mut lines = text.lines().peekable();
+    let mut in_block = false;
+    while let Some(line) = lines.next() {
+        out += &format!("{line}\n");
+        in_block = if in_block { line != "```" } else { line == "```console" };
+        let Some(command) = line.strip_prefix("$ ").filter(|_| in_block) else {
+            assert!(!in_block || line == "```console", "{document}: a block must begin with a command: {line}");
+            continue;
+        };
+        let mut shown = String::new();
+        while let Some(line) = lines.next_if(|line| *line != "```" && !line.starts_with("$ ")) {
+            shown += &format!("{line}\n");
         }
+        let really = sandbox.run(command).await;
+        let is_same = masked(&shown) == masked(&really);
+        out += if is_same || really.ends_with('\n') || really.is_empty() { "" } else { "\n" };
+        out.insert_str(out.len(), if is_same { &shown } else { &really });
+        commands += 1;
     }
-    all
+    (out, commands)
 }
 
 /// `idgate sandbox` as a process.
@@ -74,7 +97,7 @@ impl Sandbox {
         Self { process, public, admin, http: client() }
     }
 
-    /// What a command of the README answers.
+    /// What a command of a document answers.
     async fn run(&self, command: &str) -> String {
         if let Some(rest) = command.strip_prefix("for ") {
             let (variable, rest) = rest.split_once(" in ").expect("for NAME in VALUES");
@@ -278,14 +301,24 @@ fn without_ports(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_the_readme_shows_is_what_the_sandbox_answers() {
-    let sandbox = Sandbox::start();
-    let shown = shown();
-    assert!(shown.len() >= 15, "the console blocks are not recognised: {shown:#?}");
-    for Shown { command, answer } in shown {
-        let really = sandbox.run(&command).await;
-        assert_eq!(masked(&answer), masked(&really), "$ {command}\n{really}");
+async fn what_the_documents_show_is_what_the_sandbox_answers() {
+    let mut total = 0;
+    for document in documents() {
+        if blocks(&document, "console").is_empty() {
+            continue;
+        }
+        let (now, commands) = answered(&document).await;
+        total += commands;
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(Path::new(ROOT).join(&document), &now).unwrap();
+        }
+        let kept = read(&document);
+        let differs = kept.lines().zip(now.lines()).position(|(kept, now)| kept != now);
+        let line = differs.map_or(0, |line| line + 1);
+        let really = now.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+        assert!(kept == now, "{document}:{line} differs from what is answered: {really}");
     }
+    assert!(total >= 20, "the console blocks are not recognised");
 }
 
 #[test]
@@ -313,24 +346,43 @@ fn a_wrong_answer_would_be_noticed() {
 }
 
 #[test]
-fn the_commands_of_the_readme_are_those_of_ci() {
+fn the_commands_of_the_documents_are_those_of_ci() {
     let ci = read(".ci/run");
     let steps = ci.lines().filter_map(|line| line.trim().strip_prefix("step \"")?.split_once("\" "));
     let of_ci: BTreeSet<_> = steps.map(|(_, command)| command.trim_start_matches("env ").to_owned()).collect();
-    let sh = blocks("sh");
-    let of_the_readme = sh.iter().find(|block| block.iter().any(|line| line.starts_with("cargo fmt"))).unwrap();
-    assert_eq!(of_ci, of_the_readme.iter().cloned().collect::<BTreeSet<_>>());
-    let first: Vec<_> = sh[0].iter().map(|line| line.split('#').next().unwrap().trim()).collect();
-    assert_eq!(first, ["cargo run -- sandbox", "cargo test"]);
+    let documented = blocks("CONTRIBUTING.md", "sh").concat();
+    assert_eq!(of_ci, documented.into_iter().collect::<BTreeSet<_>>());
     assert!(of_ci.contains("cargo test"));
+    for readme in ["README.md", "README.zh.md"] {
+        let commands = blocks(readme, "sh");
+        let first: Vec<_> = commands[0].iter().map(|line| line.split('#').next().unwrap().trim()).collect();
+        assert_eq!(first, ["cargo run -- sandbox", "cargo test"], "{readme}");
+    }
     // And the sandbox is what this very test and schemathesis talk to.
     assert!(read("tests/schemathesis.sh").contains("\"$binary\" sandbox"));
 }
 
 #[test]
-fn the_readme_lists_every_problem_with_its_status_and_no_other() {
+fn the_readme_is_short_and_says_what_it_is_in_its_first_line() {
     let readme = read("README.md");
-    let rows: BTreeSet<_> = readme
+    assert!(readme.len() <= 12_288, "README.md has {} bytes; details belong in docs/", readme.len());
+    assert!(readme.lines().next().unwrap().contains("身份证二要素核验"));
+}
+
+#[test]
+fn the_readme_says_for_every_answer_whether_to_pay() {
+    let readme = read("README.md");
+    let rows = readme.split("## Pay or not").nth(1).unwrap().split("\n## ").next().unwrap();
+    let verdicts = ["match", "mismatch", "no_record"];
+    for answer in Code::ALL.iter().map(|code| code.as_str()).chain(verdicts) {
+        assert_eq!(rows.matches(&format!("`{answer}`")).count().min(1), 1, "README.md, \"Pay or not\": no `{answer}`");
+    }
+}
+
+#[test]
+fn the_api_page_lists_every_problem_with_its_status_and_no_other() {
+    let page = read("docs/api.md");
+    let rows: BTreeSet<_> = page
         .lines()
         .filter_map(|line| line.strip_prefix("| "))
         .filter_map(|line| line.split_once(" | `"))
@@ -341,30 +393,74 @@ fn the_readme_lists_every_problem_with_its_status_and_no_other() {
     assert_eq!(rows, codes);
 }
 
+/// Fails where `document` does not have `text`.
+fn has(document: &str, text: &str) {
+    assert!(read(document).contains(text), "{document} lacks {text}");
+}
+
 #[test]
-fn the_readme_lists_every_series_alert_section_and_command() {
-    let readme = read("README.md");
-    let has = |text: &str| assert!(readme.contains(text), "the README does not know {text}");
+fn the_operations_page_lists_every_series_and_alert() {
     for (name, labels) in SERIES.iter().filter(|(name, _)| name.starts_with("idgate_")) {
         let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
-        has(&format!("`{name}{labels}`"));
+        has("docs/operations.md", &format!("`{name}{labels}`"));
     }
     let alerts = read("config/prometheus/alerts.yml");
     for alert in alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
-        has(&format!("`{alert}`"));
+        has("docs/operations.md", &format!("`{alert}`"));
     }
+}
+
+#[test]
+fn the_configuration_page_lists_every_section_and_command() {
     for header in DEFAULT.lines().map(|line| line.trim_start_matches("# ")).filter(|line| line.starts_with('[')) {
         let section = header.split(']').next().unwrap().trim_start_matches('[');
         let (family, name) = section.split_once('.').unwrap_or((section, ""));
-        has(&match family {
+        let title = match family {
             "clients" | "operators" | "purposes" | "providers" => format!("`[{family}.NAME]`"),
             _ if name.is_empty() => format!("`[{family}]`"),
             _ => format!("`[{family}.{name}]`"),
-        });
+        };
+        has("docs/configuration.md", &title);
     }
     let help = String::from_utf8(idgate(&["--help"]).output().unwrap().stdout).unwrap();
     let commands = help.split("Commands:").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap();
     for command in commands.lines().filter_map(|line| line.split_whitespace().next()).filter(|word| *word != "help") {
-        has(&format!("`idgate {command}"));
+        has("docs/configuration.md", &format!("`idgate {command}"));
+    }
+}
+
+/// The anchors of a document's headings, made as GitHub makes them.
+fn anchors(document: &str) -> BTreeSet<String> {
+    let kept = |letter: &char| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_');
+    let text = read(document);
+    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    headings.map(|title| title.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")).collect()
+}
+
+#[test]
+fn every_link_of_the_documents_leads_somewhere() {
+    let mut sources: Vec<(String, String)> = documents().into_iter().map(|name| (read(&name), name)).collect();
+    // The alerts name the page that says what to do.
+    let alerts = "config/prometheus/alerts.yml";
+    sources.extend(
+        read(alerts)
+            .split_whitespace()
+            .filter(|word| word.starts_with("docs/"))
+            .map(|word| (format!("]({})", word.trim_end_matches(['.', '"'])), alerts.to_owned())),
+    );
+    for (text, source) in sources {
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.starts_with("http") {
+                continue;
+            }
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let folder = if source.starts_with("docs/") { "docs/" } else { "" };
+            let target = match path {
+                "" => source.clone(),
+                _ => format!("{folder}{path}").replace("docs/../", ""),
+            };
+            assert!(Path::new(ROOT).join(&target).exists(), "{source}: {link} leads nowhere");
+            assert!(anchor.is_empty() || anchors(&target).contains(anchor), "{source}: no heading for {link}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What stands around the binary: the dashboard and the alerts name only series that exist, and the alerts do what they say.
 //!
 //! Invariant: a series is renamed in one place and its users fail here, not at 3 a.m.
-//! To add a series: its name in [`SERIES`], as in the README; use it in `config/` as you like.
+//! To add a series: its name in [`SERIES`], as in docs/operations.md; use it in `config/` as you like.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! The words of failure: each with its status, whether it can pass, and what it says to people.
 //!
-//! To add a code: one variant, one row, and the table of the README, which a test compares.
+//! To add a code: one variant, one row, and the table in `docs/api.md`, which a test compares.
 
 use http::StatusCode;
 use serde::Serialize;

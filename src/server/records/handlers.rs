@@ -90,7 +90,7 @@ pub(in crate::server) async fn search(
 
 /// The receipt of an answer: a compact JWS (Ed25519, `typ` `idgate-receipt+jwt`) whose claims are the verification id
 /// (`jti`), the time (`iat`), `verdict`, `provider`, `provider_request_id`, `verified_at`, `source`, `client`, `purpose`,
-/// `reference`, and `subject` with `method`, `salt` and `digest`. The README says how to verify one. On the listener for
+/// `reference`, and `subject` with `method`, `salt` and `digest`. `docs/receipts.md` says how to verify one. On the listener for
 /// operators, of any client.
 #[utoipa::path(get, path = "/v1/verifications/{id}/receipt", tag = "verify", operation_id = "receipt",
     security(("client_key" = [])),

@@ -81,7 +81,7 @@ fn shown(dialect: &Dialect, code: Code) -> String {
 }
 
 #[test]
-fn the_readme_tells_callers_what_each_code_becomes() {
+fn the_documents_tell_callers_what_each_code_becomes() {
     // Codes that no caller of these protocols meets.
     let never = [
         Code::NotAcceptable,
@@ -92,10 +92,10 @@ fn the_readme_tells_callers_what_each_code_becomes() {
         Code::InvalidConfiguration,
         Code::NotCached,
     ];
-    let readme = read("README.md");
+    let page = read("docs/provider-protocols.md");
     for code in Code::ALL.into_iter().filter(|code| !never.contains(code)) {
         let words: Vec<_> = served().map(|(_, dialect)| format!("`{}`", shown(dialect, code))).collect();
         let row = format!("| `{}` | {} |", code.as_str(), words.join(" | "));
-        assert!(readme.lines().any(|line| line == row), "the README lacks this line:\n{row}");
+        assert!(page.lines().any(|line| line == row), "docs/provider-protocols.md lacks this line:\n{row}");
     }
 }

@@ -53,7 +53,7 @@ fn verified(jws: &str, set: &JwkSet) -> Option<Value> {
     Some(jsonwebtoken::decode(jws, &key, &validation).ok()?.claims)
 }
 
-/// The digest of a person as the README tells everybody to make it.
+/// The digest of a person as docs/receipts.md says how to make it.
 fn digest(claims: &Value, pair: &Pair) -> String {
     let hex = claims["subject"]["salt"].as_str().unwrap();
     let salt: Vec<_> = (0..32).map(|n| u8::from_str_radix(&hex[2 * n..2 * n + 2], 16).unwrap()).collect();
