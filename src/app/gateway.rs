@@ -194,7 +194,7 @@ impl Gateway {
         let public = bind("server.listen", server.listen, limits, public_tls)?;
         let admin = bind("server.admin_listen", server.admin_listen, admin_limits, admin_tls)?;
         let connections = listener::Metrics::register(&registry, &[("public", &public), ("admin", &admin)])?;
-        let (reloads, asked) = crate::server::reload::bell();
+        let (reloads, asked) = crate::server::reload::channel();
         let tls = [("server.tls", public.tls()), ("server.admin_tls", admin.tls())];
         let reloader = Reloader::new(reload::AtWork { fixed, sections, deps, switch, tls, poll }, asked, &registry)?;
         let gate = OperatorGate {

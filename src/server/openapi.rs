@@ -11,7 +11,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use self::problems::{Problems, response};
 use super::auth::operators::OPEN;
 use super::http::code::Code;
-use super::{admin, api, reload};
+use super::{admin, api};
 
 mod problems;
 
@@ -29,13 +29,13 @@ mod problems;
         super::records::handlers::search,
         super::records::handlers::receipt,
         super::records::handlers::published,
-        admin::livez,
-        admin::readyz,
-        admin::metrics,
-        admin::status,
-        admin::isolate,
-        admin::restore,
-        reload::reload,
+        admin::health::livez,
+        admin::health::readyz,
+        admin::health::metrics,
+        admin::status::status,
+        admin::providers::isolate,
+        admin::providers::restore,
+        admin::reload::reload,
         super::records::forget::forget,
     ),
     components(schemas(super::http::problem::Problem)),

@@ -22,7 +22,7 @@ use super::http::problem::Problem;
 use super::http::request_scope::{Audience, Recorder, RequestScope};
 use super::records::forget::{self, Forget};
 use super::records::{Records, handlers as records};
-use super::{openapi, pipeline, reload};
+use super::{openapi, pipeline};
 
 /// What the public listener's handlers need.
 #[derive(Debug)]
@@ -84,13 +84,13 @@ pub fn for_operators(state: ForOperators) -> Router {
         .route(records::ROUTE_RECEIPT, get(records::receipt_of_all))
         .with_state(records);
     Router::new()
-        .route("/livez", get(admin::livez))
-        .route("/readyz", get(admin::readyz))
-        .route("/metrics", get(admin::metrics))
-        .route("/v1/status", get(admin::status))
-        .route("/v1/reload", post(reload::reload))
-        .route("/v1/providers/{provider}/isolate", post(admin::isolate))
-        .route("/v1/providers/{provider}/restore", post(admin::restore))
+        .route("/livez", get(admin::health::livez))
+        .route("/readyz", get(admin::health::readyz))
+        .route("/metrics", get(admin::health::metrics))
+        .route("/v1/status", get(admin::status::status))
+        .route("/v1/reload", post(admin::reload::reload))
+        .route("/v1/providers/{provider}/isolate", post(admin::providers::isolate))
+        .route("/v1/providers/{provider}/restore", post(admin::providers::restore))
         .with_state(admin)
         .merge(of_records)
         .merge(Router::new().route("/v1/subjects/forget", post(forget::forget)).with_state(forget))

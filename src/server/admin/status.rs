@@ -1,53 +1,16 @@
-//! For operators, on a listener of its own: alive, ready, metrics, status, isolate and restore, the API's page.
-//!
-//! Every route asks for an operator, but for those of [`OPEN`](super::auth::operators::OPEN); a handler that acts takes the
-//! `Extension<Arc<Operator>>` and logs its name.
-//!
-//! Invariant: nothing here ever calls a provider. Ready means "this process takes requests"; a provider or a store that is
-//! down is in `/v1/status` and in metrics, and does not take the instance out of the load balancer.
+//! `GET /v1/status`: how each provider and endpoint stands.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
-use http::{StatusCode, header};
-use prometheus::{Encoder, Registry, TextEncoder};
+use axum::Json;
+use axum::extract::State;
 use serde::Serialize;
-use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
-use super::auth::operators::Operator;
-use super::http::{code::Code, problem::Problem};
-use super::snapshot::Current;
-use super::{listener, reload};
+use super::state::Admin;
 use crate::providers::source::Miss;
 use crate::verify::{CredentialStatus, EndpointStatus, ProviderStatus};
-
-/// What the admin listener is built on.
-#[derive(Debug)]
-pub struct Admin {
-    /// The configuration at work.
-    pub current: Current,
-    /// All metrics of this gateway.
-    pub registry: Registry,
-    /// The connections of its listeners.
-    pub connections: listener::Metrics,
-    /// Asks for a reload of the configuration.
-    pub reloads: reload::Requests,
-    /// Cancelled when the process begins to go down.
-    pub draining: CancellationToken,
-}
-
-/// Whether this process is alive, or takes requests.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Health {
-    /// `live`, `ready` or `draining`.
-    #[schema(example = "ready")]
-    status: &'static str,
-}
 
 /// Everything that answers "why is this provider out?".
 #[derive(Debug, Serialize, ToSchema)]
@@ -148,41 +111,9 @@ pub struct LastFaultDocument {
     since_seconds: f64,
 }
 
-/// Whether this process runs.
-#[utoipa::path(get, path = "/livez", tag = "operate", responses((status = 200, description = "It does", body = Health)))]
-pub(super) async fn livez() -> Json<Health> {
-    Json(Health { status: "live" })
-}
-
-/// Whether this process takes requests. Says nothing about providers.
-#[utoipa::path(get, path = "/readyz", tag = "operate", responses(
-    (status = 200, description = "It does", body = Health),
-    (status = 503, description = "It is going down", body = Health),
-))]
-pub(super) async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
-    let status = admin.word();
-    let code = if status == "ready" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (code, Json(Health { status })).into_response()
-}
-
-/// All metrics, in Prometheus's text format.
-#[utoipa::path(get, path = "/metrics", tag = "operate", responses(
-    (status = 200, description = "docs/operations.md lists them", body = String, content_type = "text/plain"),
-))]
-pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
-    admin.current.load().live.refresh_metrics();
-    admin.connections.refresh();
-    let encoder = TextEncoder::new();
-    let mut text = Vec::with_capacity(16 * 1024);
-    match encoder.encode(&admin.registry.gather(), &mut text) {
-        Ok(()) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
-        Err(_) => Problem::new(Code::Internal).into_response(),
-    }
-}
-
 /// Why is this provider out? Breakers, account faults, holds, calls in flight.
 #[utoipa::path(get, path = "/v1/status", tag = "operate", responses((status = 200, description = "Now", body = Status)))]
-pub(super) async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
+pub(in crate::server) async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
     let live = &admin.current.load().live;
     Json(Status {
         status: admin.word(),
@@ -190,64 +121,6 @@ pub(super) async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
         flights: live.flights(),
         providers: live.status().iter().map(ProviderDocument::from).collect(),
     })
-}
-
-/// Keeps a provider out of the chain, until it is restored or the process ends.
-#[utoipa::path(post, path = "/v1/providers/{provider}/isolate", tag = "operate",
-    params(("provider" = String, Path, description = "A name of a `[providers.NAME]` section")),
-    responses(
-        (status = 204, description = "Done"),
-        (status = 404, description = "There is no such provider", body = Problem,
-            content_type = "application/problem+json"),
-    )
-)]
-pub(super) async fn isolate(
-    State(admin): State<Arc<Admin>>,
-    Extension(operator): Extension<Arc<Operator>>,
-    provider: Result<Path<String>, PathRejection>,
-) -> Response {
-    let live = &admin.current.load().live;
-    let provider = provider.map(|Path(provider)| provider).unwrap_or_default();
-    if !live.isolate(&provider) {
-        return unknown_provider(&live.status());
-    }
-    tracing::warn!(provider, operator = %operator.name, "isolated by an operator");
-    StatusCode::NO_CONTENT.into_response()
-}
-
-/// Ends an isolation, an account fault's interval and the open breakers of a provider.
-#[utoipa::path(post, path = "/v1/providers/{provider}/restore", tag = "operate",
-    params(("provider" = String, Path, description = "A name of a `[providers.NAME]` section")),
-    responses(
-        (status = 204, description = "Done"),
-        (status = 404, description = "There is no such provider", body = Problem,
-            content_type = "application/problem+json"),
-    )
-)]
-pub(super) async fn restore(
-    State(admin): State<Arc<Admin>>,
-    Extension(operator): Extension<Arc<Operator>>,
-    provider: Result<Path<String>, PathRejection>,
-) -> Response {
-    let live = &admin.current.load().live;
-    let provider = provider.map(|Path(provider)| provider).unwrap_or_default();
-    if !live.restore(&provider) {
-        return unknown_provider(&live.status());
-    }
-    tracing::warn!(provider, operator = %operator.name, "restored by an operator");
-    StatusCode::NO_CONTENT.into_response()
-}
-
-fn unknown_provider(known: &[ProviderStatus]) -> Response {
-    let names: Vec<_> = known.iter().map(|provider| &*provider.name).collect();
-    let detail = format!("there is no such provider; configured are: {}", names.join(", "));
-    Problem::new(Code::NotFound).with_error("", "unknown_provider", &detail).into_response()
-}
-
-impl Admin {
-    fn word(&self) -> &'static str {
-        if self.draining.is_cancelled() { "draining" } else { "ready" }
-    }
 }
 
 impl From<&ProviderStatus> for ProviderDocument {
@@ -300,7 +173,7 @@ impl From<&EndpointStatus> for EndpointDocument {
     }
 }
 
-/// To the millisecond, which is all that anybody wants to read.
+/// Seconds, rounded to the millisecond.
 fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e3).round() / 1e3
 }

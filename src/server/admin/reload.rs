@@ -1,0 +1,36 @@
+//! `POST /v1/reload`: reads the configuration again. With mistakes nothing changes, and the answer names all of them.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+
+use super::state::Admin;
+use crate::server::auth::operators::Operator;
+use crate::server::http::code::Code;
+use crate::server::http::problem::{MemberError, Problem};
+use crate::server::reload::Reloaded;
+
+/// Reads the configuration again; a mistake in it changes nothing.
+#[utoipa::path(post, path = "/v1/reload", tag = "operate", responses(
+    (status = 200, description = "Done; what is different now", body = Reloaded),
+    (status = 422, description = "It has mistakes, nothing was changed", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 503, description = "The process goes down", body = Problem, content_type = "application/problem+json"),
+))]
+pub(in crate::server) async fn reload(
+    State(admin): State<Arc<Admin>>,
+    Extension(operator): Extension<Arc<Operator>>,
+) -> Response {
+    tracing::info!(operator = %operator.name, "asked to reload");
+    match admin.reloads.ask().await {
+        Some(Ok(reloaded)) => Json(reloaded).into_response(),
+        Some(Err(mistakes)) => {
+            let error = |detail| MemberError { pointer: String::new(), reason: "mistake", detail };
+            let errors = mistakes.into_iter().map(error).collect();
+            Problem::new(Code::InvalidConfiguration).with_errors(errors).into_response()
+        }
+        None => Problem::new(Code::ShuttingDown).into_response(),
+    }
+}
