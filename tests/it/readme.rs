@@ -1,8 +1,8 @@
-//! The documents are true: what they show was really answered, what they list is what there is, their links lead somewhere.
+//! The documents are true: what they show was really answered, what they list is what there is, and links lead somewhere.
 //!
 //! Each fenced block marked `console` has lines that begin with `$ `, and below each what it answers. The blocks of a
-//! document are run in order against a sandbox of its own, the real binary on free ports; ids, times and ports are masked
-//! on both sides. A command that is not understood here fails, so that nothing is shown untried. To show a new kind of
+//! document are run in order against a sandbox of its own, the real binary on free ports; ids, times and ports are
+//! masked on both sides. A command that is not understood here fails, so that nothing is shown untried. To show a new kind of
 //! command: an arm in [`Sandbox::run`]. To write changed answers into the documents: `BLESS=1 cargo test readme`.
 
 use std::collections::BTreeSet;
@@ -43,7 +43,7 @@ fn blocks(document: &str, kind: &str) -> Vec<Vec<String>> {
     blocks
 }
 
-/// Runs every `console` block of `document`: the document with the answers as they are now, and how many commands it has.
+/// Runs every `console` block: the document with the answers as they are now, and how many commands it has.
 async fn answered(document: &str) -> (String, usize) {
     let sandbox = Sandbox::start();
     let text = read(document);
@@ -461,6 +461,19 @@ fn every_link_of_the_documents_leads_somewhere() {
             };
             assert!(Path::new(ROOT).join(&target).exists(), "{source}: {link} leads nowhere");
             assert!(anchor.is_empty() || anchors(&target).contains(anchor), "{source}: no heading for {link}");
+        }
+    }
+}
+
+#[test]
+fn every_file_that_the_documents_name_exists() {
+    for document in documents() {
+        for quoted in read(&document).split('`').skip(1).step_by(2).filter(|quoted| !quoted.contains(['…', '*'])) {
+            let is_path =
+                ["src/", "tests/", "config/", "docs/", "benches/", ".ci/"].iter().any(|top| quoted.starts_with(top));
+            let path = quoted.split(' ').next().unwrap_or_default();
+            let is_example = path.contains("NAME");
+            assert!(!is_path || is_example || Path::new(ROOT).join(path).exists(), "{document}: there is no {path}");
         }
     }
 }
