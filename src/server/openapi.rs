@@ -1,14 +1,13 @@
 //! The API as a document: `openapi.yaml` is written from here by `idgate openapi` and compared by a test.
 
 use axum::Router;
-use http::StatusCode;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::server::ServerBuilder;
 use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use self::problems::{Problems, response};
+use self::problems::{Kind, Problems, add_problems};
 use super::auth::operators::OPEN;
 use super::http::code::Code;
 use super::{admin, api};
@@ -79,6 +78,9 @@ impl Modify for Operators {
             let tags = operations.into_iter().flatten().filter_map(|operation| operation.tags.as_ref());
             if tags.flatten().any(|tag| tag == "operate") {
                 item.servers = Some(vec![server.clone()]);
+                for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+                    add_problems(operation, &[Code::HeadersTooLarge, Code::Internal], Kind::ForEverybody);
+                }
                 if !OPEN.contains(&path.as_str()) {
                     [&mut item.get, &mut item.post].into_iter().flatten().for_each(for_operators);
                 }
@@ -89,8 +91,7 @@ impl Modify for Operators {
 
 fn for_operators(operation: &mut Operation) {
     operation.security = Some(vec![SecurityRequirement::new("operator_key", Vec::<String>::new())]);
-    let unauthenticated = response(StatusCode::UNAUTHORIZED, &[Code::Unauthenticated]);
-    operation.responses.responses.insert(StatusCode::UNAUTHORIZED.as_str().to_owned(), unauthenticated.into());
+    add_problems(operation, &[Code::Unauthenticated], Kind::ForEverybody);
 }
 
 /// The document as YAML.

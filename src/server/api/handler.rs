@@ -22,6 +22,36 @@ use crate::server::pipeline::{self, RequestOptions, Told, build_local_question, 
 use crate::server::snapshot::Snapshot;
 use crate::verify::Question;
 
+/// What a question can be answered with instead of a verdict: all codes but those of other routes.
+pub(in crate::server) const PROBLEMS: [Code; 26] = [
+    Code::MalformedRequest,
+    Code::Unauthenticated,
+    Code::Forbidden,
+    Code::NotAcceptable,
+    Code::RequestTimeout,
+    Code::IdempotencyInProgress,
+    Code::PayloadTooLarge,
+    Code::UnsupportedMediaType,
+    Code::HeadersTooLarge,
+    Code::InvalidName,
+    Code::InvalidIdNumber,
+    Code::UnsupportedDocument,
+    Code::RejectedByProvider,
+    Code::IdempotencyKeyReused,
+    Code::RateLimited,
+    Code::SubjectThrottled,
+    Code::EnumerationSuspected,
+    Code::BudgetExhausted,
+    Code::Internal,
+    Code::ProviderFailure,
+    Code::NoProviderAvailable,
+    Code::LedgerUnavailable,
+    Code::Overloaded,
+    Code::ShuttingDown,
+    Code::OutcomeUnknown,
+    Code::NotCached,
+];
+
 /// A verdict with the document that tells it.
 struct Replied {
     told: Told,

@@ -1,6 +1,7 @@
-//! Every problem that an operation can answer with, as a response in `openapi.yaml`.
+//! Every problem that an operation can answer with, and the headers of each answer, for `openapi.yaml`.
 //!
-//! Invariant: no text is typed twice; it comes from the table in `http::code`.
+//! Invariant: nothing is typed twice. Texts come from the table in `http::code`; the codes of an operation stand beside
+//! its handler.
 
 use std::time::Duration;
 
@@ -8,74 +9,99 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use utoipa::Modify;
 use utoipa::openapi::example::ExampleBuilder;
+use utoipa::openapi::path::Operation;
 use utoipa::openapi::{
-    ContentBuilder, HeaderBuilder, ObjectBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder, Type,
+    ContentBuilder, Header, HeaderBuilder, ObjectBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder, Type,
 };
 
 use crate::domain::id_number::InvalidIdNumber;
 use crate::providers::DRIVERS;
-use crate::server::api::ROUTE;
+use crate::server::api;
 use crate::server::http::code::Code;
 use crate::server::http::problem::Problem;
 use crate::server::records::handlers;
 
-/// The problems that a look-up can meet, of the four kinds: by id, by id as a receipt, in pages, by person.
-const OF_ALL_LOOK_UPS: [Code; 9] = [
-    Code::Unauthenticated,
-    Code::NotFound,
-    Code::MethodNotAllowed,
-    Code::NotAcceptable,
-    Code::RateLimited,
-    Code::HeadersTooLarge,
-    Code::Internal,
-    Code::LedgerUnavailable,
-    Code::Overloaded,
-];
-const OF_A_RECEIPT: [Code; 1] = [Code::ReceiptUnavailable];
-const OF_KEYS: [Code; 2] = [Code::MethodNotAllowed, Code::HeadersTooLarge];
-const OF_PAGES: [Code; 1] = [Code::MalformedRequest];
-const OF_A_SEARCH: [Code; 5] =
-    [Code::RequestTimeout, Code::PayloadTooLarge, Code::UnsupportedMediaType, Code::InvalidName, Code::InvalidIdNumber];
+const REQUEST_ID: (&str, &str) = ("X-Request-Id", "The id of this request, as logged");
+const NO_STORE: (&str, &str) = ("Cache-Control", "Always `no-store`: nobody between us and the caller keeps it");
+const PUBLIC: (&str, &str) = ("Cache-Control", "`public, max-age=3600`: the keys change rarely");
+const RATE: (&str, &str) = ("RateLimit", "What is left of the client's rate (IETF draft)");
+const RATE_POLICY: (&str, &str) = ("RateLimit-Policy", "The client's rate (IETF draft)");
+const RETRY_AFTER: (&str, &str) = ("Retry-After", "The earliest time that helps, in seconds");
+const AUTHENTICATE: (&str, &str) = ("WWW-Authenticate", "`Bearer`");
+const PREFERENCE: (&str, &str) = ("Preference-Applied", "`wait=N`, if it was asked for (RFC 7240)");
 
-/// Adds to each operation for services every problem that its callers can meet, each with an example; and to
-/// `POST /v1/verify` an example of an answer.
+/// Adds to each operation every problem that its callers can meet, each with an example, and the headers of all answers;
+/// and to `POST /v1/verify` an example of an answer.
 pub struct Problems;
 
 impl Modify for Problems {
     fn modify(&self, document: &mut OpenApi) {
-        let of_pages = [&OF_ALL_LOOK_UPS[..], &OF_PAGES].concat();
-        let of_a_search = [&of_pages[..], &OF_A_SEARCH].concat();
-        let of_a_receipt = [&OF_ALL_LOOK_UPS[..], &OF_A_RECEIPT].concat();
-        let all: [(&str, &[Code]); 6] = [
-            (ROUTE, &Code::ALL),
-            (handlers::ROUTE_RECEIPT, &of_a_receipt),
-            (handlers::ROUTE_KEYS, &OF_KEYS),
-            (handlers::ROUTE_ONE, &OF_ALL_LOOK_UPS),
-            (handlers::ROUTE_ALL, &of_pages),
-            (handlers::ROUTE_SEARCH, &of_a_search),
+        let lookup = &handlers::PROBLEMS[..];
+        let (pages, search) = (&handlers::PROBLEMS_OF_PAGES[..], &handlers::PROBLEMS_OF_SEARCH[..]);
+        let services: [(&str, &[&[Code]], &[(&str, &str)]); 6] = [
+            (api::ROUTE, &[&api::handler::PROBLEMS], &[]),
+            (handlers::ROUTE_ONE, &[lookup], &[NO_STORE, RATE, RATE_POLICY]),
+            (handlers::ROUTE_ALL, &[lookup, pages], &[NO_STORE, RATE, RATE_POLICY]),
+            (handlers::ROUTE_SEARCH, &[lookup, pages, search], &[NO_STORE, RATE, RATE_POLICY]),
+            (handlers::ROUTE_RECEIPT, &[lookup, &handlers::PROBLEMS_OF_RECEIPT], &[NO_STORE, RATE, RATE_POLICY]),
+            (handlers::ROUTE_KEYS, &[&handlers::PROBLEMS_OF_KEYS], &[PUBLIC]),
         ];
-        for (route, possible) in all {
-            let item = document.paths.paths.get_mut(route);
-            let Some(operation) = item.and_then(|item| item.post.as_mut().or(item.get.as_mut())) else { continue };
-            for status in possible.iter().map(|code| code.status()) {
-                let codes: Vec<_> = possible.iter().copied().filter(|code| code.status() == status).collect();
-                operation.responses.responses.insert(status.as_str().to_owned(), response(status, &codes).into());
+        for (route, codes, headers) in services {
+            let Some(operation) = operation(document, route) else { continue };
+            let kind = match route {
+                api::ROUTE => Kind::Question,
+                handlers::ROUTE_KEYS => Kind::ForEverybody,
+                _ => Kind::LookUp,
+            };
+            add_problems(operation, &codes.concat(), kind);
+            if let Some(RefOr::T(answer)) = operation.responses.responses.get_mut("200") {
+                add_headers(answer, headers);
             }
         }
-        let operation = document.paths.paths.get_mut(ROUTE).and_then(|item| item.post.as_mut());
-        let Some(responses) = operation.map(|operation| &mut operation.responses.responses) else { return };
-        if let Some(content) = responses.get_mut("200").and_then(|answer| match answer {
-            RefOr::T(Response { content, .. }) => content.get_mut("application/json"),
-            RefOr::Ref(_) => None,
-        }) && let RefOr::T(content) = content
+        for item in document.paths.paths.values_mut() {
+            for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+                for answer in operation.responses.responses.values_mut() {
+                    if let RefOr::T(answer) = answer {
+                        add_headers(answer, &[REQUEST_ID]);
+                    }
+                }
+            }
+        }
+        let responses = operation(document, api::ROUTE).map(|operation| &mut operation.responses.responses);
+        if let Some(RefOr::T(answered)) = responses.and_then(|responses| responses.get_mut("200"))
+            && let Some(RefOr::T(content)) = answered.content.get_mut("application/json")
         {
             content.example = Some(answer());
         }
     }
 }
 
-/// One status, with all its codes.
-pub(in crate::server) fn response(status: StatusCode, codes: &[Code]) -> Response {
+fn operation<'a>(document: &'a mut OpenApi, route: &str) -> Option<&'a mut Operation> {
+    let item = document.paths.paths.get_mut(route)?;
+    item.post.as_mut().or(item.get.as_mut())
+}
+
+/// What an operation does before it can meet a problem, which decides the headers of the problem.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Counts against the client's rate, and may be told how long to wait.
+    Question,
+    /// Counts against the client's rate.
+    LookUp,
+    /// Knows no client.
+    ForEverybody,
+}
+
+/// Adds these problems to an operation, one response a status.
+pub(super) fn add_problems(operation: &mut Operation, codes: &[Code], kind: Kind) {
+    for status in codes.iter().map(|code| code.status()) {
+        let codes: Vec<_> = codes.iter().copied().filter(|code| code.status() == status).collect();
+        operation.responses.responses.insert(status.as_str().to_owned(), response(&codes, kind).into());
+    }
+}
+
+/// The response of one status, with all its codes.
+fn response(codes: &[Code], kind: Kind) -> Response {
     let described: Vec<_> = codes.iter().map(|code| format!("`{}`: {}.", code.as_str(), code.title())).collect();
     let examples = codes.iter().map(|&code| {
         let value = serde_json::to_value(example(code)).unwrap_or_default();
@@ -83,26 +109,94 @@ pub(in crate::server) fn response(status: StatusCode, codes: &[Code]) -> Respons
     });
     let content =
         ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).examples_from_iter(examples).build();
-    let with = |response: ResponseBuilder, (name, description): &(&str, &str)| {
-        let text = ObjectBuilder::new().schema_type(Type::String);
-        response.header(*name, HeaderBuilder::new().schema(Some(text)).description(Some(*description)).build())
-    };
     let new = ResponseBuilder::new().description(described.join(" ")).content("application/problem+json", content);
-    let new = [("X-Request-Id", "The id of this request, as logged")].iter().fold(new, with);
-    headers_of(status).iter().fold(new, with).build()
+    let mut response = new.build();
+    add_headers(&mut response, &[NO_STORE, REQUEST_ID]);
+    for &code in codes {
+        let (retry_after, stage) = (says_when(code), Stage::of(code));
+        let rate = kind != Kind::ForEverybody && stage != Stage::BeforeAdmission;
+        let preference = kind == Kind::Question && stage == Stage::AfterQuestion;
+        let headers = [
+            (code.status() == StatusCode::UNAUTHORIZED, AUTHENTICATE),
+            (rate, RATE),
+            (rate, RATE_POLICY),
+            (retry_after, RETRY_AFTER),
+            (preference, PREFERENCE),
+        ];
+        let headers: Vec<_> = headers.into_iter().filter_map(|(is_given, header)| is_given.then_some(header)).collect();
+        add_headers(&mut response, &headers);
+    }
+    response
 }
 
-/// The headers that a problem may have beside its id.
-const fn headers_of(status: StatusCode) -> &'static [(&'static str, &'static str)] {
-    const RATE: (&str, &str) = ("RateLimit", "What is left of the client's rate (IETF draft)");
-    const POLICY: (&str, &str) = ("RateLimit-Policy", "The client's rate (IETF draft)");
-    match status.as_u16() {
-        401 => &[("WWW-Authenticate", "`Bearer`")],
-        404 => &[],
-        405 => &[("Allow", "The methods that this resource takes")],
-        409 | 429 | 502 | 503 | 504 => &[("Retry-After", "The earliest time that helps, in seconds"), RATE, POLICY],
-        _ => &[RATE, POLICY],
+fn add_headers(response: &mut Response, headers: &[(&str, &str)]) {
+    for (name, description) in headers {
+        let text = ObjectBuilder::new().schema_type(Type::String);
+        let header: Header = HeaderBuilder::new().schema(Some(text)).description(Some(*description)).build();
+        response.headers.entry((*name).to_owned()).or_insert(header.into());
     }
+}
+
+/// How far a request has come when it meets a problem.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    BeforeAdmission,
+    Admitted,
+    AfterQuestion,
+}
+
+impl Stage {
+    /// The last stage in which a request can meet `code`.
+    const fn of(code: Code) -> Self {
+        match code {
+            Code::Unauthenticated | Code::MethodNotAllowed | Code::Overloaded => Self::BeforeAdmission,
+            Code::MalformedRequest
+            | Code::NotFound
+            | Code::Forbidden
+            | Code::NotAcceptable
+            | Code::RequestTimeout
+            | Code::ReceiptUnavailable
+            | Code::PayloadTooLarge
+            | Code::UnsupportedMediaType
+            | Code::HeadersTooLarge
+            | Code::InvalidName
+            | Code::InvalidIdNumber
+            | Code::InvalidConfiguration => Self::Admitted,
+            Code::IdempotencyInProgress
+            | Code::UnsupportedDocument
+            | Code::RejectedByProvider
+            | Code::IdempotencyKeyReused
+            | Code::RateLimited
+            | Code::SubjectThrottled
+            | Code::EnumerationSuspected
+            | Code::BudgetExhausted
+            | Code::Internal
+            | Code::ProviderFailure
+            | Code::NoProviderAvailable
+            | Code::LedgerUnavailable
+            | Code::ShuttingDown
+            | Code::OutcomeUnknown
+            | Code::NotCached => Self::AfterQuestion,
+        }
+    }
+}
+
+/// Whether the problem can say when to ask again.
+const fn says_when(code: Code) -> bool {
+    matches!(
+        code,
+        Code::IdempotencyInProgress
+            | Code::RateLimited
+            | Code::SubjectThrottled
+            | Code::EnumerationSuspected
+            | Code::BudgetExhausted
+            | Code::ProviderFailure
+            | Code::NoProviderAvailable
+            | Code::LedgerUnavailable
+            | Code::Overloaded
+            | Code::ShuttingDown
+            | Code::OutcomeUnknown
+    )
 }
 
 /// A problem as a caller may see it.

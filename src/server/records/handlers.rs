@@ -11,6 +11,7 @@ use tokio::sync::SemaphorePermit;
 use super::lookup::{self, Visible};
 use super::state::Records;
 use super::verification::{CursorQuery, Page, PageQuery, SearchRequest, Verification};
+use crate::server::http::code::Code;
 use crate::server::http::problem::Refused;
 use crate::server::http::request_scope::{RequestScope, caught};
 use crate::server::pipeline;
@@ -20,6 +21,27 @@ pub(in crate::server) const ROUTE_ONE: &str = "/v1/verifications/{id}";
 pub(in crate::server) const ROUTE_SEARCH: &str = "/v1/verifications/search";
 pub(in crate::server) const ROUTE_RECEIPT: &str = "/v1/verifications/{id}/receipt";
 pub(in crate::server) const ROUTE_KEYS: &str = "/.well-known/jwks.json";
+
+/// What every look-up can be answered with instead of the answer.
+pub(in crate::server) const PROBLEMS: [Code; 8] = [
+    Code::Unauthenticated,
+    Code::NotFound,
+    Code::NotAcceptable,
+    Code::RateLimited,
+    Code::HeadersTooLarge,
+    Code::Internal,
+    Code::LedgerUnavailable,
+    Code::Overloaded,
+];
+/// Beside these, pages can: their query can be wrong.
+pub(in crate::server) const PROBLEMS_OF_PAGES: [Code; 1] = [Code::MalformedRequest];
+/// Beside those of pages, a search can: it has a body, with a person.
+pub(in crate::server) const PROBLEMS_OF_SEARCH: [Code; 5] =
+    [Code::RequestTimeout, Code::PayloadTooLarge, Code::UnsupportedMediaType, Code::InvalidName, Code::InvalidIdNumber];
+/// Beside those of every look-up, a receipt can.
+pub(in crate::server) const PROBLEMS_OF_RECEIPT: [Code; 1] = [Code::ReceiptUnavailable];
+/// What the public keys can be answered with instead.
+pub(in crate::server) const PROBLEMS_OF_KEYS: [Code; 2] = [Code::HeadersTooLarge, Code::Internal];
 
 /// A client whose look-up may be worked on, with its place among the requests at work.
 struct Admitted<'a> {

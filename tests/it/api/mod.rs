@@ -17,6 +17,7 @@ use crate::support::{Reply, TestGateway, eventually};
 mod callers;
 mod certificates;
 mod clients;
+mod documented;
 mod enumeration;
 mod forget;
 mod headers;

@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub mod documented;
 pub mod net;
 pub mod pki;
 
@@ -116,7 +117,9 @@ impl TestGateway {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        Reply::of(request.send().await.expect("the gateway answers")).await
+        let reply = Reply::of(request.send().await.expect("the gateway answers")).await;
+        documented::assert_documented("POST /v1/verify", &reply);
+        reply
     }
 
     /// A GET on the admin listener, as text.
