@@ -125,7 +125,7 @@ impl Reloader {
 
     async fn reload(&mut self, sources: &Sources, asker: Option<oneshot::Sender<Outcome>>) {
         let (sources, deps, before) =
-            (sources.clone(), self.at_work.deps.clone(), Arc::clone(&self.at_work.switch.load().live));
+            (sources.clone(), self.at_work.deps.clone(), Arc::clone(&self.at_work.switch.load().runtime));
         let fixed = self.at_work.fixed.clone();
         let reading = tokio::task::spawn_blocking(move || {
             memory::wiping(|| {
@@ -201,7 +201,7 @@ impl Prepared {
                 listener.replace(tls);
             }
         }
-        live.take_over(&settings.verify, &before.live);
+        live.take_over(&settings.verify, &before.runtime);
         at_work.switch.replace(snapshot(live, settings, Some(&before.clients)));
     }
 }

@@ -15,9 +15,9 @@ use crate::verify::Runtime;
 const EXPIRES_SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// The snapshot that requests work with. Clients keep their counters from `before`.
-pub(super) fn snapshot(live: Arc<Runtime>, settings: Settings, before: Option<&Clients>) -> Snapshot {
+pub(super) fn snapshot(runtime: Arc<Runtime>, settings: Settings, before: Option<&Clients>) -> Snapshot {
     Snapshot {
-        live,
+        runtime,
         version: Arc::from(settings.sections.version()),
         clients: Clients::new(&settings.clients, &settings.purposes, settings.server.client_identity, before)
             .with_issued(settings.issued),

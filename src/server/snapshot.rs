@@ -22,7 +22,7 @@ use crate::verify::Runtime;
 #[derive(Debug)]
 pub struct Snapshot {
     /// The running graph.
-    pub live: Arc<Runtime>,
+    pub runtime: Arc<Runtime>,
     /// Who may ask.
     pub clients: Clients,
     /// Who may operate.

@@ -46,7 +46,7 @@ pub(in crate::server) async fn readyz(State(admin): State<Arc<Admin>>) -> Respon
     (status = 200, description = "docs/operations.md lists them", body = String, content_type = "text/plain"),
 ))]
 pub(in crate::server) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
-    admin.current.load().live.refresh_metrics();
+    admin.current.load().runtime.refresh_metrics();
     admin.connections.refresh();
     let encoder = TextEncoder::new();
     let mut text = Vec::with_capacity(16 * 1024);

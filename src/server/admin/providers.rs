@@ -27,7 +27,7 @@ pub(in crate::server) async fn isolate(
     Extension(operator): Extension<Arc<Operator>>,
     provider: Result<Path<String>, PathRejection>,
 ) -> Response {
-    let live = &admin.current.load().live;
+    let live = &admin.current.load().runtime;
     let provider = provider.map(|Path(provider)| provider).unwrap_or_default();
     if !live.isolate(&provider) {
         return unknown_provider(&live.status());
@@ -50,7 +50,7 @@ pub(in crate::server) async fn restore(
     Extension(operator): Extension<Arc<Operator>>,
     provider: Result<Path<String>, PathRejection>,
 ) -> Response {
-    let live = &admin.current.load().live;
+    let live = &admin.current.load().runtime;
     let provider = provider.map(|Path(provider)| provider).unwrap_or_default();
     if !live.restore(&provider) {
         return unknown_provider(&live.status());

@@ -114,7 +114,7 @@ pub struct LastFaultDocument {
 /// Why is this provider out? Breakers, account faults, holds, calls in flight.
 #[utoipa::path(get, path = "/v1/status", tag = "operate", responses((status = 200, description = "Now", body = Status)))]
 pub(in crate::server) async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
-    let live = &admin.current.load().live;
+    let live = &admin.current.load().runtime;
     Json(Status {
         status: admin.word(),
         version: env!("CARGO_PKG_VERSION"),

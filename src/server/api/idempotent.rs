@@ -200,7 +200,7 @@ fn age_of(verify: &Verify, answer: &Verified) -> Duration {
 }
 
 fn replay(now: &Snapshot, answer: Arc<Verified>, scope: &mut RequestScope) -> Told {
-    now.live.spared(Avoided::Idempotent, &answer.provider, answer.verdict);
+    now.runtime.spared(Avoided::Idempotent, &answer.provider, answer.verdict);
     // The ledger has this answer already.
     drop(scope.take_audit());
     Told::replayed(answer)

@@ -1,18 +1,17 @@
 //! The JSON of a question. All mistakes are found in one pass; none of them quotes a value.
 
-use std::borrow::Cow;
-use std::cell::Cell;
 use std::fmt;
 
 use jiff::civil::Date;
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::problem::MemberError;
 use crate::domain::id_number::{Calendar, IdNumber};
 use crate::domain::personal::Personal;
 use crate::server::auth::key_config;
-use crate::server::http::problem::MemberError;
 
 const MOST_PURPOSE: usize = 64;
 const MOST_REFERENCE: usize = 128;
@@ -57,26 +56,33 @@ pub struct VerifyRequest {
     include_person: Option<bool>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Member {
+const REQUIRED: [Key; 2] = [Key::Name, Key::IdNumber];
+const ALL: [Key; 5] = [Key::Name, Key::IdNumber, Key::Purpose, Key::Reference, Key::IncludePerson];
+
+/// The name of a member.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum Key {
     Name,
     IdNumber,
     Purpose,
     Reference,
     IncludePerson,
+    Unknown(String),
 }
 
-/// A value of any type, kept only if a member may have it.
-enum Value<'de> {
-    Text(Cow<'de, str>),
+/// The value of a member, as far as a member can have it.
+#[derive(Debug)]
+enum Given {
+    Text(Personal),
     Flag(bool),
+    /// What it is instead.
     Other(&'static str),
 }
 
-enum Key {
-    Known(Member),
-    Unknown(String),
-}
+/// The members of an object in their order, each as often as it occurs; of the unknown ones the first.
+#[derive(Debug)]
+struct Members(Vec<(Key, Given)>);
 
 #[derive(Default)]
 struct Draft {
@@ -85,15 +91,7 @@ struct Draft {
     purpose: Option<String>,
     reference: Option<String>,
     include_person: Option<bool>,
-    seen: Vec<Member>,
     errors: Vec<MemberError>,
-}
-
-struct Reader<'a> {
-    /// The members that the document may have.
-    known: &'static [Member],
-    /// The member being read, so that a syntax error can say where.
-    at: &'a Cell<Option<Member>>,
 }
 
 impl VerifyBody {
@@ -102,7 +100,7 @@ impl VerifyBody {
     /// # Errors
     /// Every mistake in it, each with its pointer.
     pub fn parse(bytes: &[u8]) -> Result<Self, Vec<MemberError>> {
-        read(bytes, &Member::ALL)?.finish()
+        Draft::read(bytes, &ALL)?.finish()
     }
 
     /// Reads a body that may have a name and a number only.
@@ -110,7 +108,7 @@ impl VerifyBody {
     /// # Errors
     /// Every mistake in it, each with its pointer.
     pub fn parse_subject(bytes: &[u8]) -> Result<(Personal, Personal), Vec<MemberError>> {
-        let Self { name, id_number, .. } = read(bytes, &Member::OF_A_SUBJECT)?.finish()?;
+        let Self { name, id_number, .. } = Draft::read(bytes, &REQUIRED)?.finish()?;
         Ok((name, id_number))
     }
 
@@ -130,32 +128,10 @@ impl VerifyBody {
     }
 }
 
-fn read(bytes: &[u8], known: &'static [Member]) -> Result<Draft, Vec<MemberError>> {
-    let at = Cell::new(None);
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let read = (Reader { known, at: &at }).deserialize(&mut json).and_then(|draft| json.end().map(|()| draft));
-    read.map_err(|error| vec![syntax_error(&error, at.get())])
-}
-
-impl Member {
-    const ALL: [Member; 5] =
-        [Member::Name, Member::IdNumber, Member::Purpose, Member::Reference, Member::IncludePerson];
-    const OF_A_SUBJECT: [Member; 2] = [Member::Name, Member::IdNumber];
-
-    const fn pointer(self) -> &'static str {
-        match self {
-            Member::Name => "/name",
-            Member::IdNumber => "/id_number",
-            Member::Purpose => "/purpose",
-            Member::Reference => "/reference",
-            Member::IncludePerson => "/include_person",
-        }
-    }
-}
-
 /// serde_json's own text may quote the input, so only its position and kind are used.
-fn syntax_error(error: &serde_json::Error, at: Option<Member>) -> MemberError {
-    let pointer = at.map_or("", Member::pointer).to_owned();
+fn syntax_error(member: &str, error: &serde_json::Error) -> MemberError {
+    let pointer = ALL.iter().map(Key::pointer).find(|pointer| pointer.strip_prefix('/') == Some(member));
+    let pointer = pointer.unwrap_or_default();
     if error.is_data() {
         let detail = "the body must be one JSON object with the members `name` and `id_number`".to_owned();
         return MemberError { pointer, reason: "not_an_object", detail };
@@ -170,31 +146,55 @@ impl Draft {
         self.errors.push(MemberError { pointer: pointer.to_owned(), reason, detail: detail.into() });
     }
 
-    fn take(&mut self, member: Member, value: Value<'_>) {
-        if self.seen.contains(&member) {
-            return self.mistake(member.pointer(), "duplicate_member", "the member occurs twice; send it once");
+    /// Reads a body that may have the `known` members.
+    fn read(bytes: &[u8], known: &[Key]) -> Result<Self, Vec<MemberError>> {
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        let members = serde_path_to_error::deserialize(&mut json);
+        let Members(members) = members.map_err(|error| vec![syntax_error(&error.path().to_string(), error.inner())])?;
+        json.end().map_err(|error| vec![syntax_error("", &error)])?;
+        let mut draft = Self::default();
+        let mut seen = Vec::new();
+        for (key, given) in members {
+            if !known.contains(&key) {
+                draft.unknown(&key, known);
+            } else if seen.contains(&key) {
+                draft.mistake(&key.pointer(), "duplicate_member", "the member occurs twice; send it once");
+            } else {
+                draft.take(&key, given);
+                seen.push(key);
+            }
         }
-        self.seen.push(member);
-        match (member, value) {
-            (Member::Name, Value::Text(text)) => self.name = Some(Personal::new(text)),
-            (Member::IdNumber, Value::Text(text)) => self.id_number = Some(Personal::new(text)),
-            (Member::Purpose, Value::Text(text)) => self.purpose = Some(text.into_owned()),
-            (Member::Reference, Value::Text(text)) => self.reference = Some(text.into_owned()),
-            (Member::IncludePerson, Value::Flag(flag)) => self.include_person = Some(flag),
-            (_, value) => {
-                let wanted = if member == Member::IncludePerson { "true or false" } else { "a string" };
-                let detail = format!("must be {wanted}, and is {}", value.described());
-                self.mistake(member.pointer(), "wrong_type", detail);
+        for key in REQUIRED.iter().filter(|key| !seen.contains(key)) {
+            draft.mistake(&key.pointer(), "missing_member", "is required");
+        }
+        Ok(draft)
+    }
+
+    /// Names one unknown member. That is enough to go on with; a thousand would amplify the request.
+    fn unknown(&mut self, key: &Key, known: &[Key]) {
+        if self.errors.iter().all(|error| error.reason != "unknown_member") {
+            let known: Vec<_> = known.iter().map(|key| key.pointer().split_off(1)).collect();
+            let detail = format!("is not a member of this document; known are {}", known.join(", "));
+            self.mistake(&key.pointer(), "unknown_member", detail);
+        }
+    }
+
+    fn take(&mut self, key: &Key, given: Given) {
+        match (key, given) {
+            (Key::Name, Given::Text(text)) => self.name = Some(text),
+            (Key::IdNumber, Given::Text(text)) => self.id_number = Some(text),
+            (Key::Purpose, Given::Text(text)) => self.purpose = Some(text.expose().to_owned()),
+            (Key::Reference, Given::Text(text)) => self.reference = Some(text.expose().to_owned()),
+            (Key::IncludePerson, Given::Flag(flag)) => self.include_person = Some(flag),
+            (_, given) => {
+                let wanted = if *key == Key::IncludePerson { "true or false" } else { "a string" };
+                let detail = format!("must be {wanted}, and is {}", given.described());
+                self.mistake(&key.pointer(), "wrong_type", detail);
             }
         }
     }
 
     fn finish(mut self) -> Result<VerifyBody, Vec<MemberError>> {
-        for member in [Member::Name, Member::IdNumber] {
-            if !self.seen.contains(&member) {
-                self.mistake(member.pointer(), "missing_member", "is required");
-            }
-        }
         if self.purpose.as_ref().is_some_and(|purpose| purpose.is_empty() || purpose.len() > MOST_PURPOSE) {
             self.mistake("/purpose", "bad_length", "must be one of this client's purposes");
         }
@@ -240,147 +240,71 @@ fn compact(text: &str) -> String {
     text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_uppercase()).collect()
 }
 
-impl Value<'_> {
+impl Given {
     const fn described(&self) -> &'static str {
         match self {
-            Value::Text(_) => "a string",
-            Value::Flag(_) => "true or false",
-            Value::Other(described) => described,
+            Given::Text(_) => "a string",
+            Given::Flag(_) => "true or false",
+            Given::Other(described) => described,
         }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Reader<'_> {
-    type Value = Draft;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Draft, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Reader<'_> {
-    type Value = Draft;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Draft, A::Error> {
-        let mut draft = Draft::default();
-        while let Some(key) = map.next_key::<Key>()? {
-            match key {
-                Key::Known(member) if self.known.contains(&member) => {
-                    self.at.set(Some(member));
-                    let value = map.next_value()?;
-                    draft.take(member, value);
-                    self.at.set(None);
-                }
-                key => {
-                    map.next_value::<IgnoredAny>()?;
-                    // One is enough to go on with; a thousand would be an amplifier.
-                    if draft.errors.iter().all(|error| error.reason != "unknown_member") {
-                        let known: Vec<_> =
-                            self.known.iter().map(|one| one.pointer().trim_start_matches('/')).collect();
-                        let detail = format!("is not a member of this document; known are {}", known.join(", "));
-                        draft.mistake(&key.pointer(), "unknown_member", detail);
-                    }
-                }
-            }
+impl From<Value> for Given {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::String(text) => Given::Text(Personal::new(text)),
+            Value::Bool(flag) => Given::Flag(flag),
+            Value::Null => Given::Other("null"),
+            Value::Number(_) => Given::Other("a number"),
+            Value::Array(_) => Given::Other("an array"),
+            Value::Object(_) => Given::Other("an object"),
         }
-        Ok(draft)
-    }
-}
-
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct KeyVisitor;
-        impl Visitor<'_> for KeyVisitor {
-            type Value = Key;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a member name")
-            }
-
-            fn visit_str<E>(self, key: &str) -> Result<Key, E> {
-                Ok(match key {
-                    "name" => Key::Known(Member::Name),
-                    "id_number" => Key::Known(Member::IdNumber),
-                    "purpose" => Key::Known(Member::Purpose),
-                    "reference" => Key::Known(Member::Reference),
-                    "include_person" => Key::Known(Member::IncludePerson),
-                    _ => Key::Unknown(pointer_to(key)),
-                })
-            }
-        }
-        deserializer.deserialize_identifier(KeyVisitor)
     }
 }
 
 impl Key {
-    fn pointer(self) -> String {
+    /// A JSON pointer. An unknown member is quoted only if its name looks like one, since it could be a person's.
+    fn pointer(&self) -> String {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
         match self {
-            Key::Known(member) => member.pointer().to_owned(),
-            Key::Unknown(pointer) => pointer,
+            Key::Name => "/name".to_owned(),
+            Key::IdNumber => "/id_number".to_owned(),
+            Key::Purpose => "/purpose".to_owned(),
+            Key::Reference => "/reference".to_owned(),
+            Key::IncludePerson => "/include_person".to_owned(),
+            Key::Unknown(name) if (1..=32).contains(&name.len()) && name.bytes().all(plain) => format!("/{name}"),
+            Key::Unknown(_) => String::new(),
         }
     }
 }
 
-/// A pointer to an unknown member, quoted only if its name looks like one: it could be a person's.
-fn pointer_to(key: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
-    if !key.is_empty() && key.len() <= 32 && key.bytes().all(plain) { format!("/{key}") } else { String::new() }
-}
-
-impl<'de> Deserialize<'de> for Value<'de> {
+impl<'de> Deserialize<'de> for Members {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ValueVisitor)
-    }
-}
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members;
 
-struct ValueVisitor;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
 
-impl<'de> Visitor<'de> for ValueVisitor {
-    type Value = Value<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Value<'de>, E> {
-        Ok(Value::Text(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Value<'de>, E> {
-        Ok(Value::Text(Cow::Owned(text.to_owned())))
-    }
-
-    fn visit_bool<E>(self, flag: bool) -> Result<Value<'de>, E> {
-        Ok(Value::Flag(flag))
-    }
-
-    fn visit_unit<E>(self) -> Result<Value<'de>, E> {
-        Ok(Value::Other("null"))
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Value<'de>, E> {
-        Ok(Value::Other("a number"))
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Value<'de>, E> {
-        Ok(Value::Other("a number"))
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Value<'de>, E> {
-        Ok(Value::Other("a number"))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value<'de>, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Value::Other("an array"))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value<'de>, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Value::Other("an object"))
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let (mut members, mut has_unknown) = (Vec::new(), false);
+                while let Some(key) = map.next_key()? {
+                    let is_unknown = matches!(key, Key::Unknown(_));
+                    let given = match is_unknown {
+                        true => map.next_value::<IgnoredAny>().map(|_| Given::Other("unknown"))?,
+                        false => map.next_value::<Value>()?.into(),
+                    };
+                    if !(is_unknown && has_unknown) {
+                        members.push((key, given));
+                    }
+                    has_unknown |= is_unknown;
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Object)
     }
 }

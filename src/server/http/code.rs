@@ -4,11 +4,13 @@
 
 use http::StatusCode;
 use serde::Serialize;
+use strum::{IntoStaticStr, VariantArray};
 use utoipa::ToSchema;
 
 /// What went wrong, from a closed set: the word that programs branch on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 #[expect(missing_docs, reason = "the names are the contract; `row` says what each means")]
 pub enum Code {
     MalformedRequest,
@@ -44,7 +46,6 @@ pub enum Code {
 }
 
 pub(in crate::server) struct Row {
-    pub(in crate::server) word: &'static str,
     pub(in crate::server) status: StatusCode,
     pub(in crate::server) retryable: bool,
     pub(in crate::server) title: &'static str,
@@ -52,55 +53,22 @@ pub(in crate::server) struct Row {
 }
 
 impl Code {
-    /// All of them, in the order of the statuses they come with.
-    pub const ALL: [Code; 30] = [
-        Code::MalformedRequest,
-        Code::Unauthenticated,
-        Code::Forbidden,
-        Code::NotFound,
-        Code::MethodNotAllowed,
-        Code::NotAcceptable,
-        Code::RequestTimeout,
-        Code::IdempotencyInProgress,
-        Code::ReceiptUnavailable,
-        Code::PayloadTooLarge,
-        Code::UnsupportedMediaType,
-        Code::HeadersTooLarge,
-        Code::InvalidName,
-        Code::InvalidIdNumber,
-        Code::UnsupportedDocument,
-        Code::RejectedByProvider,
-        Code::IdempotencyKeyReused,
-        Code::InvalidConfiguration,
-        Code::RateLimited,
-        Code::SubjectThrottled,
-        Code::EnumerationSuspected,
-        Code::BudgetExhausted,
-        Code::Internal,
-        Code::ProviderFailure,
-        Code::NoProviderAvailable,
-        Code::LedgerUnavailable,
-        Code::Overloaded,
-        Code::ShuttingDown,
-        Code::OutcomeUnknown,
-        Code::NotCached,
-    ];
+    /// All of them, in the order of their statuses.
+    pub const ALL: &'static [Code] = Self::VARIANTS;
 
     pub(in crate::server) const fn row(self) -> Row {
         use StatusCode as S;
-        const fn row(word: &'static str, status: S, retryable: bool, title: &'static str, detail: &'static str) -> Row {
-            Row { word, status, retryable, title, detail }
+        const fn row(status: S, retryable: bool, title: &'static str, detail: &'static str) -> Row {
+            Row { status, retryable, title, detail }
         }
         match self {
             Code::MalformedRequest => row(
-                "malformed_request",
                 S::BAD_REQUEST,
                 false,
                 "The request cannot be read",
                 "Mend what `errors` names and send it again. Nothing was called, nothing was paid.",
             ),
             Code::Unauthenticated => row(
-                "unauthenticated",
                 S::UNAUTHORIZED,
                 false,
                 "No valid key or certificate",
@@ -108,129 +76,106 @@ impl Code {
                  a certificate, do what it says.",
             ),
             Code::Forbidden => row(
-                "forbidden",
                 S::FORBIDDEN,
                 false,
                 "Not allowed for this client",
                 "`errors` names what this client may not do. Leave it out, or have the right added to its section.",
             ),
-            Code::NotFound => {
-                row("not_found", S::NOT_FOUND, false, "No such resource", "Questions go to POST /v1/verify.")
-            }
+            Code::NotFound => row(S::NOT_FOUND, false, "No such resource", "Questions go to POST /v1/verify."),
             Code::MethodNotAllowed => row(
-                "method_not_allowed",
                 S::METHOD_NOT_ALLOWED,
                 false,
                 "Method not allowed",
                 "The `Allow` header says which methods this resource takes.",
             ),
             Code::NotAcceptable => row(
-                "not_acceptable",
                 S::NOT_ACCEPTABLE,
                 false,
                 "Only JSON can be answered",
                 "Send `Accept: application/json`, or leave the header out.",
             ),
             Code::RequestTimeout => row(
-                "request_timeout",
                 S::REQUEST_TIMEOUT,
                 true,
                 "The request did not arrive in time",
                 "Send the whole body at once. Nothing was called, nothing was paid.",
             ),
             Code::IdempotencyInProgress => row(
-                "idempotency_in_progress",
                 S::CONFLICT,
                 true,
                 "The first request with this key is still being worked on",
                 "Wait, then send the same request with the same key again.",
             ),
-            Code::ReceiptUnavailable => row(
-                "receipt_unavailable",
-                S::CONFLICT,
-                false,
-                "There is no receipt of this answer",
-                "`errors` says why, and what to do.",
-            ),
+            Code::ReceiptUnavailable => {
+                row(S::CONFLICT, false, "There is no receipt of this answer", "`errors` says why, and what to do.")
+            }
             Code::PayloadTooLarge => row(
-                "payload_too_large",
                 S::PAYLOAD_TOO_LARGE,
                 false,
                 "The body is too large",
                 "A question needs a few hundred bytes; send only its members.",
             ),
             Code::UnsupportedMediaType => row(
-                "unsupported_media_type",
                 S::UNSUPPORTED_MEDIA_TYPE,
                 false,
                 "Only JSON can be read",
                 "Send the body as JSON (UTF-8) with `Content-Type: application/json`.",
             ),
             Code::HeadersTooLarge => row(
-                "headers_too_large",
                 S::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 false,
                 "A request header is too large",
                 "Send fewer or shorter headers; `server.connections.max_header_bytes` is the limit.",
             ),
             Code::InvalidName => row(
-                "invalid_name",
                 S::UNPROCESSABLE_ENTITY,
                 false,
                 "The name cannot be a name on an ID card",
                 "Mend what `errors` names. Nothing was called, nothing was paid.",
             ),
             Code::InvalidIdNumber => row(
-                "invalid_id_number",
                 S::UNPROCESSABLE_ENTITY,
                 false,
                 "The ID number cannot be one",
                 "Mend what `errors` names. Nothing was called, nothing was paid.",
             ),
             Code::UnsupportedDocument => row(
-                "unsupported_document",
                 S::UNPROCESSABLE_ENTITY,
                 false,
                 "No provider takes this kind of document",
                 "The number is valid, of a kind (or the name of a length) that no provider in the chain takes.",
             ),
             Code::RejectedByProvider => row(
-                "rejected_by_provider",
                 S::UNPROCESSABLE_ENTITY,
                 false,
                 "Every provider asked calls the input invalid",
                 "Check name and number with the person; the providers' rules are narrower than ours.",
             ),
             Code::IdempotencyKeyReused => row(
-                "idempotency_key_reused",
                 S::UNPROCESSABLE_ENTITY,
                 false,
                 "The idempotency key belongs to another request",
                 "Use a new key for a new question; a key is kept for 24 hours.",
             ),
             Code::InvalidConfiguration => row(
-                "invalid_configuration",
                 S::UNPROCESSABLE_ENTITY,
                 false,
                 "The configuration has mistakes",
                 "Nothing was changed. Mend what `errors` names (`idgate check` says the same), then reload again.",
             ),
             Code::RateLimited => row(
-                "rate_limited",
                 S::TOO_MANY_REQUESTS,
                 true,
                 "This client is over its rate",
                 "Wait as long as `Retry-After` says. Nothing was called, nothing was paid.",
             ),
             Code::SubjectThrottled => row(
-                "subject_throttled",
                 S::TOO_MANY_REQUESTS,
                 true,
                 "Every provider refuses this person for now",
                 "This person was asked about too often. Asking again makes it worse; wait as long as `Retry-After` says.",
             ),
             Code::EnumerationSuspected => row(
-                "enumeration_suspected",
                 S::TOO_MANY_REQUESTS,
                 true,
                 "This looks like trying out names or numbers",
@@ -238,36 +183,28 @@ impl Code {
                  as long as `Retry-After` says. What was asked before may be asked again.",
             ),
             Code::BudgetExhausted => row(
-                "budget_exhausted",
                 S::TOO_MANY_REQUESTS,
                 true,
                 "This client has spent its budget",
                 "No call is made for it until the day or month in China is over, as `Retry-After` says; what is remembered is \
                  still answered. Have its `budget` raised if it has to go on.",
             ),
-            Code::Internal => row(
-                "internal",
-                S::INTERNAL_SERVER_ERROR,
-                true,
-                "A defect of the gateway",
-                "Report it with the request id.",
-            ),
+            Code::Internal => {
+                row(S::INTERNAL_SERVER_ERROR, true, "A defect of the gateway", "Report it with the request id.")
+            }
             Code::ProviderFailure => row(
-                "provider_failure",
                 S::BAD_GATEWAY,
                 true,
                 "All providers failed",
                 "Nothing is pending. Ask again later; `attempts` says what each provider did.",
             ),
             Code::NoProviderAvailable => row(
-                "no_provider_available",
                 S::SERVICE_UNAVAILABLE,
                 true,
                 "No provider can be asked now",
                 "Nothing was paid. Ask again when `Retry-After` says; `attempts` says why each provider is out.",
             ),
             Code::LedgerUnavailable => row(
-                "ledger_unavailable",
                 S::SERVICE_UNAVAILABLE,
                 true,
                 "The ledger cannot be written or read",
@@ -275,33 +212,26 @@ impl Code {
                  `Retry-After` says; what was paid for is then answered from memory.",
             ),
             Code::Overloaded => row(
-                "overloaded",
                 S::SERVICE_UNAVAILABLE,
                 true,
                 "Too many requests at once",
                 "Ask again shortly. Nothing was called, nothing was paid.",
             ),
             Code::ShuttingDown => row(
-                "shutting_down",
                 S::SERVICE_UNAVAILABLE,
                 true,
                 "This instance is going down",
                 "Ask again; another instance will answer.",
             ),
             Code::OutcomeUnknown => row(
-                "outcome_unknown",
                 S::GATEWAY_TIMEOUT,
                 true,
                 "A call was sent and has not answered in time",
                 "Ask the same question again: it joins the call or finds its answer, and is not billed again.",
             ),
-            Code::NotCached => row(
-                "not_cached",
-                S::GATEWAY_TIMEOUT,
-                true,
-                "Nothing is remembered",
-                "Ask without `Cache-Control: only-if-cached`.",
-            ),
+            Code::NotCached => {
+                row(S::GATEWAY_TIMEOUT, true, "Nothing is remembered", "Ask without `Cache-Control: only-if-cached`.")
+            }
         }
     }
 
@@ -321,8 +251,8 @@ impl Code {
     }
 
     /// The word in the document, in logs and in metrics.
-    pub const fn as_str(self) -> &'static str {
-        self.row().word
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// The kind in a few words.

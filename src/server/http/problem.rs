@@ -77,7 +77,7 @@ impl Problem {
     pub fn new(code: Code) -> Self {
         let row = code.row();
         Self {
-            kind: format!("urn:idgate:problem:{}", row.word),
+            kind: format!("urn:idgate:problem:{}", code.as_str()),
             title: row.title,
             status: row.status.as_u16(),
             detail: row.detail.to_owned(),

@@ -21,14 +21,17 @@ use crate::server::http::code::Code;
 use crate::server::http::problem::Problem;
 use crate::server::records::handlers;
 
-const REQUEST_ID: (&str, &str) = ("X-Request-Id", "The id of this request, as logged");
-const NO_STORE: (&str, &str) = ("Cache-Control", "Always `no-store`: nobody between us and the caller keeps it");
-const PUBLIC: (&str, &str) = ("Cache-Control", "`public, max-age=3600`: the keys change rarely");
-const RATE: (&str, &str) = ("RateLimit", "What is left of the client's rate (IETF draft)");
-const RATE_POLICY: (&str, &str) = ("RateLimit-Policy", "The client's rate (IETF draft)");
-const RETRY_AFTER: (&str, &str) = ("Retry-After", "The earliest time that helps, in seconds");
-const AUTHENTICATE: (&str, &str) = ("WWW-Authenticate", "`Bearer`");
-const PREFERENCE: (&str, &str) = ("Preference-Applied", "`wait=N`, if it was asked for (RFC 7240)");
+/// A header's name, and what it says.
+type HeaderText = (&'static str, &'static str);
+
+const REQUEST_ID: HeaderText = ("X-Request-Id", "The id of this request, as logged");
+const NO_STORE: HeaderText = ("Cache-Control", "Always `no-store`: nobody between us and the caller keeps it");
+const PUBLIC: HeaderText = ("Cache-Control", "`public, max-age=3600`: the keys change rarely");
+const RATE: HeaderText = ("RateLimit", "What is left of the client's rate (IETF draft)");
+const RATE_POLICY: HeaderText = ("RateLimit-Policy", "The client's rate (IETF draft)");
+const RETRY_AFTER: HeaderText = ("Retry-After", "The earliest time that helps, in seconds");
+const AUTHENTICATE: HeaderText = ("WWW-Authenticate", "`Bearer`");
+const PREFERENCE: HeaderText = ("Preference-Applied", "`wait=N`, if it was asked for (RFC 7240)");
 
 /// Adds to each operation every problem that its callers can meet, each with an example, and the headers of all answers;
 /// and to `POST /v1/verify` an example of an answer.
@@ -36,26 +39,28 @@ pub struct Problems;
 
 impl Modify for Problems {
     fn modify(&self, document: &mut OpenApi) {
-        let lookup = &handlers::PROBLEMS[..];
-        let (pages, search) = (&handlers::PROBLEMS_OF_PAGES[..], &handlers::PROBLEMS_OF_SEARCH[..]);
-        let services: [(&str, &[&[Code]], &[(&str, &str)]); 6] = [
-            (api::ROUTE, &[&api::handler::PROBLEMS], &[]),
-            (handlers::ROUTE_ONE, &[lookup], &[NO_STORE, RATE, RATE_POLICY]),
-            (handlers::ROUTE_ALL, &[lookup, pages], &[NO_STORE, RATE, RATE_POLICY]),
-            (handlers::ROUTE_SEARCH, &[lookup, pages, search], &[NO_STORE, RATE, RATE_POLICY]),
-            (handlers::ROUTE_RECEIPT, &[lookup, &handlers::PROBLEMS_OF_RECEIPT], &[NO_STORE, RATE, RATE_POLICY]),
-            (handlers::ROUTE_KEYS, &[&handlers::PROBLEMS_OF_KEYS], &[PUBLIC]),
+        let lookup = handlers::PROBLEMS.to_vec();
+        let pages = [&lookup[..], &handlers::PROBLEMS_OF_PAGES].concat();
+        let search = [&pages[..], &handlers::PROBLEMS_OF_SEARCH].concat();
+        let receipt = [&lookup[..], &handlers::PROBLEMS_OF_RECEIPT].concat();
+        let services = [
+            (api::ROUTE, Kind::Question, api::handler::PROBLEMS.to_vec()),
+            (handlers::ROUTE_ONE, Kind::LookUp, lookup),
+            (handlers::ROUTE_ALL, Kind::LookUp, pages),
+            (handlers::ROUTE_SEARCH, Kind::LookUp, search),
+            (handlers::ROUTE_RECEIPT, Kind::LookUp, receipt),
+            (handlers::ROUTE_KEYS, Kind::ForEverybody, handlers::PROBLEMS_OF_KEYS.to_vec()),
         ];
-        for (route, codes, headers) in services {
+        for (route, kind, codes) in services {
             let Some(operation) = operation(document, route) else { continue };
-            let kind = match route {
-                api::ROUTE => Kind::Question,
-                handlers::ROUTE_KEYS => Kind::ForEverybody,
-                _ => Kind::LookUp,
-            };
-            add_problems(operation, &codes.concat(), kind);
+            add_problems(operation, &codes, kind);
             if let Some(RefOr::T(answer)) = operation.responses.responses.get_mut("200") {
-                add_headers(answer, headers);
+                match kind {
+                    // Its own are beside its handler.
+                    Kind::Question => {}
+                    Kind::LookUp => add_headers(answer, &[NO_STORE, RATE, RATE_POLICY]),
+                    Kind::ForEverybody => add_headers(answer, &[PUBLIC]),
+                }
             }
         }
         for item in document.paths.paths.values_mut() {
@@ -129,7 +134,7 @@ fn response(codes: &[Code], kind: Kind) -> Response {
     response
 }
 
-fn add_headers(response: &mut Response, headers: &[(&str, &str)]) {
+fn add_headers(response: &mut Response, headers: &[HeaderText]) {
     for (name, description) in headers {
         let text = ObjectBuilder::new().schema_type(Type::String);
         let header: Header = HeaderBuilder::new().schema(Some(text)).description(Some(*description)).build();
@@ -246,7 +251,7 @@ mod tests {
     #[test]
     fn every_code_is_in_the_list_that_documents_them() {
         let RefOr::T(Schema::Object(schema)) = Code::schema() else { panic!("codes are an enum") };
-        let of_the_type = schema.enum_values.unwrap();
-        assert_eq!(of_the_type, Code::ALL.map(|code| Value::from(code.as_str())));
+        let words: Vec<_> = Code::ALL.iter().map(|code| Value::from(code.as_str())).collect();
+        assert_eq!(schema.enum_values.unwrap(), words);
     }
 }

@@ -40,7 +40,7 @@ pub(in crate::server) async fn ask(
     let waiting = scope.wait();
     let answer = tokio::select! {
         biased;
-        answer = now.live.ask(&question) => answer,
+        answer = now.runtime.ask(&question) => answer,
         // A call may be under way, and then is paid for, although it is not answered here.
         () = pipeline.last_call.cancelled() => {
             return Err(Box::new(Problem::new(Code::ShuttingDown).with_retry_after(SOON).perhaps_billed()));

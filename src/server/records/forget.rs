@@ -115,7 +115,7 @@ async fn forget_person(forget: &Forget, request: Request, operator: &Operator) -
     let subject = pipeline::subject(now.rules, pipeline.clock.today_in_china(), &name, &id_number)?;
     let person = pipeline.digest_key.person(&subject);
     // Questions under way come first: one that ends in between finds its key gone, and its verdict is not kept.
-    let Forgotten { verdicts, holds, tries, under_way } = now.live.forget(&subject).await;
+    let Forgotten { verdicts, holds, tries, under_way } = now.runtime.forget(&subject).await;
     let kept = forget_claims(pipeline, &person, operator).await;
     // After the ledger, so that no key is found there again; and also if the ledger failed.
     let replays = idempotency.forget(person).await.max(kept?);

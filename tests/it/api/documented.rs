@@ -65,7 +65,8 @@ impl Seen {
 #[test]
 fn a_question_has_all_codes_but_those_of_other_routes() {
     let of_others = [Code::NotFound, Code::MethodNotAllowed, Code::ReceiptUnavailable, Code::InvalidConfiguration];
-    let possible = Code::ALL.into_iter().filter(|code| !of_others.contains(code)).map(|code| code.as_str().to_owned());
+    let possible =
+        Code::ALL.iter().copied().filter(|code| !of_others.contains(code)).map(|code| code.as_str().to_owned());
     assert_eq!(codes("POST /v1/verify"), possible.collect());
 }
 

@@ -33,7 +33,7 @@ fn every_code_of_ours_reads_as_the_right_outcome_in_front() {
     for (driver, dialect) in served() {
         let protocol = driver.sandbox().unwrap().protocol;
         let answers = Answers::of(driver.name);
-        for code in Code::ALL {
+        for code in Code::ALL.iter().copied() {
             for media_type in std::iter::once(None).chain(dialect.media_types.iter().copied().map(Some)) {
                 let refusal = compat::refusal(dialect, code, retry_after);
                 let row = refusal.code;
@@ -69,7 +69,7 @@ fn every_cause_has_a_word_and_no_word_is_a_verdict() {
             assert_ne!((dialect.word)(cause).outcome, Outcome::Verdict);
         }
     }
-    for code in Code::ALL {
+    for code in Code::ALL.iter().copied() {
         assert!(Cause::ALL.contains(&compat::cause(code)), "{}", code.as_str());
     }
 }
@@ -93,7 +93,7 @@ fn the_documents_tell_callers_what_each_code_becomes() {
         Code::NotCached,
     ];
     let page = read("docs/provider-protocols.md");
-    for code in Code::ALL.into_iter().filter(|code| !never.contains(code)) {
+    for code in Code::ALL.iter().copied().filter(|code| !never.contains(code)) {
         let words: Vec<_> = served().map(|(_, dialect)| format!("`{}`", shown(dialect, code))).collect();
         let row = format!("| `{}` | {} |", code.as_str(), words.join(" | "));
         assert!(page.lines().any(|line| line == row), "docs/provider-protocols.md lacks this line:\n{row}");
