@@ -126,8 +126,8 @@ fn every_mistake_of_a_key_is_told_with_its_remedy_and_never_with_its_secret() {
         let Mistakes(mistakes) = Sources::text(&toml).load().unwrap_err();
         let told = mistakes.iter().find(|mistake| mistake.key == key);
         let told = told.unwrap_or_else(|| panic!("{key} is not told: {mistakes:#?}\n{toml}"));
-        assert!(told.problem.contains(says), "{toml}: {told}");
-        assert!(!told.problem.contains("idg_") && !told.problem.contains(SECRET), "{told}");
+        assert!(told.to_string().contains(says), "{toml}: {told}");
+        assert!(!told.to_string().contains("idg_") && !told.to_string().contains(SECRET), "{told}");
         assert_eq!(mistakes.iter().filter(|mistake| mistake.key == key).count(), 1, "{mistakes:#?}");
     }
 }

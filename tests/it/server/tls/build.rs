@@ -16,7 +16,7 @@ fn with(toml: &str) -> String {
 fn mistakes(toml: &str) -> Vec<String> {
     match Sources::text(with(toml)).load() {
         Ok(_) => Vec::new(),
-        Err(mistakes) => mistakes.0.iter().map(|one| format!("{}: {}", one.key, one.problem)).collect(),
+        Err(mistakes) => mistakes.0.iter().map(ToString::to_string).collect(),
     }
 }
 
