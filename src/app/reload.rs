@@ -85,7 +85,7 @@ impl Fixed {
     fn mistakes(&self, next: &Self) -> Vec<Mistake> {
         let differ = self.0.iter().zip(&next.0).filter(|((_, one), (_, other))| one != other);
         let problem = "cannot change while the process runs; put it back, or restart";
-        differ.map(|((key, _), _)| Mistake { key: (*key).to_owned(), problem: problem.to_owned() }).collect()
+        differ.map(|((key, _), _)| Mistake::new(*key, problem)).collect()
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Draft {
 
 impl Draft {
     pub(super) fn mistake(&mut self, key: impl Into<String>, problem: impl Into<String>) {
-        self.mistakes.push(Mistake { key: key.into(), problem: problem.into() });
+        self.mistakes.push(Mistake::new(key, problem));
     }
 
     /// Adds the mistakes of one section.

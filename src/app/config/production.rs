@@ -13,7 +13,7 @@ pub(super) fn mistakes(settings: &Settings) -> Vec<Mistake> {
 }
 
 fn mistake(key: impl Into<String>, problem: &str) -> Mistake {
-    Mistake { key: key.into(), problem: problem.to_owned() }
+    Mistake::new(key, problem)
 }
 
 fn provider(provider: &ProviderConfig) -> Vec<Mistake> {

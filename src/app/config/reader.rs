@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::change::Sections;
 use super::draft::{Draft, Tree, section};
 use super::files::Files;
-use super::mistakes::{Mistake, Mistakes};
+use super::mistakes::Mistakes;
 use super::profile::Profile;
 use super::sections::{issued, provider, secret};
 use super::settings::Settings;
@@ -153,7 +153,7 @@ impl Sources {
             builder = builder.add_source(environment.source(Some(self.environment.clone().into_iter().collect())));
         }
         let built = builder.build().and_then(|config| config::Source::collect(&config));
-        built.map_err(|error| Mistakes(vec![Mistake { key: String::new(), problem: self.unreadable(&error) }]))
+        built.map_err(|error| Mistakes::one("", &self.unreadable(&error)))
     }
 
     /// A syntax error's own text quotes the line, which may hold a secret: only its place is told.
@@ -174,6 +174,6 @@ pub(super) enum Layer {
 fn read_file(path: &Path, files: &mut Files) -> Result<Zeroizing<String>, Mistakes> {
     files.read_text(path).map_err(|error| {
         let problem = format!("the file {} cannot be read: {error}", path.display());
-        Mistakes(vec![Mistake { key: "--config".to_owned(), problem }])
+        Mistakes::one("--config", &problem)
     })
 }
