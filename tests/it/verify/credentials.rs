@@ -3,6 +3,7 @@
 //! The wall clock of the gateway is in the test's hand; signatures are good for fifteen minutes, so the keys here live
 //! for twelve.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -13,109 +14,133 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use idgate::domain::clock::Clock;
 use idgate::providers::alibaba::schemes::ACCESS_KEY;
-use idgate::providers::{Credential, DRIVERS, Driver};
-use idgate::server::sandbox::{CredentialPlaces, Lie, SandboxHandle, Trouble};
+use idgate::providers::{Credential, DRIVERS, Driver, Part};
+use idgate::server::sandbox::{Lie, SandboxHandle, Trouble};
 use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::{in_short, unhurried, until};
 use crate::support::{Builder, TestGateway, anybody};
 
+/// In a protocol with a clock window of [`WINDOW`] seconds; in another one as much of the window.
 const LIFETIME: Duration = Duration::from_mins(12);
+const WINDOW: i64 = 15 * 60;
 const TOKEN: &str = "eyJjYW5hcnkiOiJ0b2tlbiJ9.fileContent.neverTold";
 const ID: &str = "sandboxAccessKeyId";
 const SECRET: &str = "sandboxAccessKeySecret";
 
-/// A kind: the table without `kind`, what it asks (nothing: its keys are permanent), and the name of who answers.
-struct Way {
-    kind: &'static str,
-    table: fn(&Files, &CredentialPlaces) -> String,
-    asks: Option<&'static str>,
+/// The ways to a credential of a driver: `tests/fixtures/<driver>/credentials.json`. In its texts `{id}` and `{secret}` stand
+/// for the sandbox's own key, `{folder}` for the machine's disk, and the name of a place for its address.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ways {
+    files: BTreeMap<String, String>,
+    ways: Vec<Way>,
 }
 
-const WAYS: [Way; 8] = [
-    Way { kind: "environment", table: |_, _| String::new(), asks: None },
-    Way {
-        kind: "ram_role_arn",
-        table: |_, issuer| {
-            let sts = issuer.address("sts").unwrap();
-            format!(
-                ", role_arn = \"acs:ram::1:role/idv\", sts_endpoint = \"http://{sts}\", \
-                 access_key_id = {{ value = \"{ID}\" }}, access_key_secret = {{ value = \"{SECRET}\" }}"
-            )
-        },
-        asks: Some("sts"),
-    },
-    Way {
-        kind: "oidc_role",
-        table: |files, issuer| {
-            let (sts, token) = (issuer.address("sts").unwrap(), files.token.display());
-            format!(
-                ", role_arn = \"acs:ram::1:role/idv\", oidc_provider_arn = \"acs:ram::1:oidc-provider/x\", \
-                 token_file = \"{token}\", sts_endpoint = \"http://{sts}\""
-            )
-        },
-        asks: Some("sts"),
-    },
-    Way {
-        kind: "cli_profile",
-        table: |files, issuer| {
-            let (sts, file) = (issuer.address("sts").unwrap(), files.cli.display());
-            format!(", file = \"{file}\", profile = \"role\", sts_endpoint = \"http://{sts}\"")
-        },
-        asks: Some("sts"),
-    },
-    Way {
-        kind: "profile_file",
-        table: |files, issuer| {
-            let (metadata, file) = (issuer.address("metadata").unwrap(), files.ini.display());
-            format!(", file = \"{file}\", endpoint = \"http://{metadata}\"")
-        },
-        asks: Some("metadata"),
-    },
-    Way {
-        kind: "ecs_metadata",
-        table: |_, issuer| format!(", endpoint = \"http://{}\"", issuer.address("metadata").unwrap()),
-        asks: Some("metadata"),
-    },
-    Way {
-        kind: "uri",
-        table: |_, issuer| format!(", uri = \"http://{}/keys?scope=idv\"", issuer.address("uri").unwrap()),
-        asks: Some("uri"),
-    },
-    // The environment has keys of its own in some of these tests, so this is metadata where they are missing.
-    Way {
-        kind: "default_chain",
-        table: |_, issuer| format!(", endpoint = \"http://{}\"", issuer.address("metadata").unwrap()),
-        asks: Some("metadata"),
-    },
-];
+/// A kind: its table without `kind`, the variables that it needs, the place that it asks (none: its keys are permanent),
+/// and the name of the source that answers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Way {
+    kind: String,
+    #[serde(default)]
+    table: String,
+    #[serde(default)]
+    variables: BTreeMap<String, String>,
+    asks: Option<String>,
+    from: Option<String>,
+}
+
+/// A driver with one of its ways.
+#[derive(Debug, Clone)]
+struct Case {
+    driver: &'static Driver,
+    way: Way,
+}
+
+fn ways_of(driver: &Driver) -> Ways {
+    let path = format!("{}/tests/fixtures/{}/credentials.json", env!("CARGO_MANIFEST_DIR"), driver.name);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let ways: Ways = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
+    assert!(ways.ways.len() >= 2, "{path}");
+    ways
+}
+
+impl Case {
+    /// Every way of every driver that has some.
+    fn all() -> Vec<Self> {
+        let of = |driver| ways_of(driver).ways.into_iter().map(move |way| Self { driver, way });
+        DRIVERS.iter().copied().filter(|driver| !driver.places.is_empty()).flat_map(of).collect()
+    }
+
+    /// Those of one driver of each cloud: the others of a cloud have the same sources.
+    fn of_each_cloud() -> Vec<Self> {
+        let is_first = |case: &Self| {
+            let same = |driver: &&&Driver| driver.places.first().map(|place| place.name) == case.places();
+            DRIVERS.iter().find(same).unwrap().name == case.driver.name
+        };
+        Self::all().into_iter().filter(is_first).collect()
+    }
+
+    /// The first way of this kind.
+    fn of(kind: &str) -> Self {
+        Self::all().into_iter().find(|case| case.way.kind == kind).unwrap()
+    }
+
+    fn places(&self) -> Option<&'static str> {
+        self.driver.places.first().map(|place| place.name)
+    }
+
+    fn window(&self) -> i64 {
+        self.driver.dialect.as_ref().unwrap().clock_window.as_secs()
+    }
+
+    /// How long its keys live.
+    fn lifetime(&self) -> Duration {
+        LIFETIME.mul_f64(self.window() as f64 / WINDOW as f64)
+    }
+
+    /// The place that it asks, if its keys are temporary.
+    fn asks(&self) -> Option<&'static str> {
+        let name = self.way.asks.as_ref()?;
+        self.driver.places.iter().map(|place| place.name).find(|place| place == name)
+    }
+
+    fn label(&self) -> String {
+        format!("{} {}", self.driver.name, self.way.kind)
+    }
+
+    /// A text of the fixture with what it stands for.
+    fn filled(&self, text: &str, files: &Files) -> String {
+        let part = |wanted: Part| {
+            let key = self.driver.schemes[0].fields.iter().find(|field| field.part == wanted).unwrap().key;
+            self.driver.sample().iter().find(|(name, _)| *name == key).unwrap().1
+        };
+        let folder = files.folder.display().to_string();
+        text.replace("{id}", part(Part::Id)).replace("{secret}", part(Part::Secret)).replace("{folder}", &folder)
+    }
+}
 
 /// What lies on the disk of the simulated machine.
 struct Files {
     folder: PathBuf,
-    token: PathBuf,
-    cli: PathBuf,
-    ini: PathBuf,
 }
 
 impl Files {
-    fn new() -> Self {
+    fn new(case: &Case) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("idgate-credentials-{}-{n}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let write = |name: &str, content: &str| {
-            std::fs::write(folder.join(name), content).unwrap();
-            folder.join(name)
-        };
-        let token = write("token", &format!("{TOKEN}\n"));
-        let profile = json!({"name": "role", "mode": "RamRoleArn", "access_key_id": ID, "access_key_secret": SECRET,
-            "ram_role_arn": "acs:ram::1:role/idv"});
-        let cli = write("config.json", &json!({"current": "role", "profiles": [profile]}).to_string());
-        let ini = write("credentials", "[default]\ntype = ecs_ram_role\n");
-        Self { folder, token, cli, ini }
+        let files = Self { folder };
+        std::fs::write(files.folder.join("token"), format!("{TOKEN}\n")).unwrap();
+        for (name, content) in ways_of(case.driver).files {
+            std::fs::write(files.folder.join(name), case.filled(&content, &files)).unwrap();
+        }
+        Arc::new(files)
     }
 }
 
@@ -125,54 +150,55 @@ impl Drop for Files {
     }
 }
 
-/// A clock that the test sets.
-#[derive(Clone, Default)]
-struct Hands(Arc<AtomicI64>);
+/// A clock that the test sets. Its minutes are those of a protocol with a window of fifteen; in one with a narrower
+/// window they are shorter.
+#[derive(Clone)]
+struct Hands {
+    seconds: Arc<AtomicI64>,
+    window: i64,
+}
 
 impl Hands {
+    fn of(case: &Case) -> Self {
+        Self { seconds: Arc::default(), window: case.window() }
+    }
+
     fn clock(&self) -> Clock {
-        let seconds = Arc::clone(&self.0);
+        let seconds = Arc::clone(&self.seconds);
         Clock::new(move || Timestamp::now() + SignedDuration::from_secs(seconds.load(Ordering::SeqCst)))
     }
 
     fn set(&self, minutes: i64) {
-        self.0.store(minutes * 60, Ordering::SeqCst);
+        self.seconds.store(minutes * 60 * self.window / WINDOW, Ordering::SeqCst);
     }
 }
 
-/// The drivers whose credentials can be fetched.
-fn drivers() -> impl Iterator<Item = &'static Driver> {
-    DRIVERS.iter().copied().filter(|driver| driver.places.iter().any(|place| place.name == "sts"))
-}
-
-/// A gateway whose provider `fetched` speaks like `driver` and fetches its credential on this way, and then another
-/// provider. Keys live for [`LIFETIME`].
-fn gateway(driver: &'static Driver, way: &'static Way, files: &Arc<Files>, hands: &Hands) -> Builder {
-    let of_files = Arc::clone(files);
-    let with_keys = |builder: Builder| match way.kind {
-        "environment" => {
-            let given = |key: &str| driver.sample().iter().find(|(name, _)| *name == key).unwrap().1;
-            let (id, secret) = (given("access_key_id"), given("access_key_secret"));
-            builder.variable("ALIBABA_CLOUD_ACCESS_KEY_ID", id).variable("ALIBABA_CLOUD_ACCESS_KEY_SECRET", secret)
-        }
-        _ => builder,
-    };
-    with_keys(unhurried(TestGateway::new()))
+/// A gateway whose provider `fetched` speaks like the driver of the case and fetches its credential on this way, and then
+/// another provider. Keys live for [`LIFETIME`].
+fn gateway(case: &Case, files: &Arc<Files>, hands: &Hands) -> Builder {
+    let (of_files, of_case) = (Arc::clone(files), case.clone());
+    let variables = case.way.variables.iter();
+    variables
+        .fold(unhurried(TestGateway::new()), |builder, (name, value)| builder.variable(name, case.filled(value, files)))
         .over_sandbox(move |sandbox| {
-            sandbox.issuer().set_lifetime(Some(LIFETIME));
-            section(driver, way, &of_files, sandbox)
+            sandbox.issuer().set_lifetime(Some(of_case.lifetime()));
+            section(&of_case, &of_files, sandbox)
         })
         .chain(&["fetched", "yunyi"])
         .over("[cache]\nmatch_ttl = \"0s\"\n[holds]\ncalls = 1000000")
         .clock(hands.clock())
 }
 
-fn section(driver: &Driver, way: &Way, files: &Files, sandbox: &SandboxHandle) -> String {
-    let (endpoint, table) = (sandbox.addresses(driver.name)[0], (way.table)(files, sandbox.issuer()));
+fn section(case: &Case, files: &Files, sandbox: &SandboxHandle) -> String {
+    let endpoint = sandbox.addresses(case.driver.name)[0];
+    let places = case.driver.places.iter();
+    let table = places.fold(case.filled(&case.way.table, files), |table, place| {
+        table.replace(&format!("{{{}}}", place.name), &sandbox.issuer().address(place.name).unwrap().to_string())
+    });
     format!(
         "[providers.fetched]\ndriver = \"{}\"\nendpoints = [\"http://{endpoint}\"]\nconnect_timeout = \"2s\"\n\
          attempt_timeout = \"20s\"\ncall_limit = \"40s\"\ncredentials = {{ kind = \"{}\"{table} }}\n",
-        driver.name, way.kind
+        case.driver.name, case.way.kind
     )
 }
 
@@ -190,8 +216,9 @@ async fn failures(gateway: &TestGateway) -> Vec<String> {
     all.iter().map(|one| format!("{} {}", one["source"].as_str().unwrap(), one["reason"].as_str().unwrap())).collect()
 }
 
-fn temporary() -> impl Iterator<Item = (&'static Way, &'static str)> {
-    WAYS.iter().filter_map(|way| Some((way, way.asks?)))
+/// The ways of one driver of each cloud whose keys end, with the place that they ask.
+fn temporary() -> impl Iterator<Item = (Case, &'static str)> {
+    Case::of_each_cloud().into_iter().filter_map(|case| Some((case.clone(), case.asks()?)))
 }
 
 const ANSWERED: &str = "fetched match (provider)";
@@ -199,36 +226,35 @@ const HANDED_ON: &str = "yunyi match (provider)";
 
 #[tokio::test]
 async fn each_kind_fetches_before_the_first_question_is_asked_for_each_driver() {
-    for driver in drivers() {
-        for way in &WAYS {
-            let files = Arc::new(Files::new());
-            let gateway = gateway(driver, way, &files, &Hands::default()).start().await;
-            let reply = gateway.ask(&anybody()).await;
-            assert_eq!(in_short(&reply), ANSWERED, "{} {}: {reply:#?}", driver.name, way.kind);
-            assert_eq!((refreshes(&gateway, "success").await, refreshes(&gateway, "failure").await), (1.0, 0.0));
-            assert_eq!(generation(&gateway).await, 1.0);
-            let status = gateway.status_of("fetched").await;
-            let credential = &status["credential"];
-            assert_eq!((credential["source"].as_str(), status["available"].as_bool()), (Some(way.kind), Some(true)));
-            let from = if way.kind == "default_chain" { "ecs_metadata" } else { way.kind };
-            assert_eq!(credential["from"], from);
-            let expiry = gateway.metric("idgate_credential_expiry_timestamp_seconds", &[]).await;
-            let left = credential["expires_in_seconds"].as_f64();
-            assert_eq!(left.is_some_and(|left| (600.0..=720.0).contains(&left)), way.asks.is_some(), "{credential}");
-            assert_eq!(expiry > 1.0, way.asks.is_some());
-            assert_eq!(gateway.sandbox.issuer().issued(), u64::from(way.asks.is_some()));
-            assert_eq!(gateway.status_of("yunyi").await["credential"], Value::Null);
-        }
+    for case in Case::all() {
+        let (way, label) = (&case.way, case.label());
+        let files = Files::new(&case);
+        let gateway = gateway(&case, &files, &Hands::of(&case)).start().await;
+        let reply = gateway.ask(&anybody()).await;
+        assert_eq!(in_short(&reply), ANSWERED, "{label}: {reply:#?}");
+        assert_eq!((refreshes(&gateway, "success").await, refreshes(&gateway, "failure").await), (1.0, 0.0));
+        assert_eq!(generation(&gateway).await, 1.0);
+        let status = gateway.status_of("fetched").await;
+        let credential = &status["credential"];
+        assert_eq!((credential["source"].as_str(), status["available"].as_bool()), (Some(&*way.kind), Some(true)));
+        assert_eq!(credential["from"], *way.from.as_ref().unwrap_or(&way.kind), "{label}");
+        let expiry = gateway.metric("idgate_credential_expiry_timestamp_seconds", &[]).await;
+        let left = credential["expires_in_seconds"].as_f64();
+        let whole = case.lifetime().as_secs_f64();
+        let is_fresh = left.is_some_and(|left| (whole * 0.8..=whole).contains(&left));
+        assert_eq!(is_fresh, way.asks.is_some(), "{credential}");
+        assert_eq!(expiry > 1.0, way.asks.is_some());
+        assert_eq!(gateway.sandbox.issuer().issued(), u64::from(way.asks.is_some()));
+        assert_eq!(gateway.status_of("yunyi").await["credential"], Value::Null);
     }
 }
 
 #[tokio::test]
 async fn each_kind_is_refreshed_before_the_end_and_uses_the_old_keys_while_its_source_is_down() {
-    let driver = drivers().next().unwrap();
-    for (way, place) in temporary() {
-        let hands = Hands::default();
-        let files = Arc::new(Files::new());
-        let gateway = gateway(driver, way, &files, &hands).start().await;
+    for (case, place) in temporary() {
+        let hands = Hands::of(&case);
+        let files = Files::new(&case);
+        let gateway = gateway(&case, &files, &hands).start().await;
         let issuer = gateway.sandbox.issuer();
         assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
 
@@ -236,7 +262,7 @@ async fn each_kind_is_refreshed_before_the_end_and_uses_the_old_keys_while_its_s
         hands.set(8);
         assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
         until("the keys are replaced", async || refreshes(&gateway, "success").await == 2.0).await;
-        assert_eq!((issuer.issued(), generation(&gateway).await), (2, 2.0), "{}", way.kind);
+        assert_eq!((issuer.issued(), generation(&gateway).await), (2, 2.0), "{}", case.label());
 
         issuer.set_trouble(place, Some(Trouble::Down)).unwrap();
         hands.set(11);
@@ -263,17 +289,16 @@ async fn each_kind_is_refreshed_before_the_end_and_uses_the_old_keys_while_its_s
         );
 
         // It comes back, and no interval of the account keeps it out. (Its own clock is the real one.)
-        issuer.set_lifetime(Some(2 * LIFETIME));
+        issuer.set_lifetime(Some(2 * case.lifetime()));
         issuer.set_trouble(place, None).unwrap();
         gateway.admin_post("/v1/providers/fetched/restore").await;
         until("there are keys again", async || refreshes(&gateway, "success").await >= 3.0).await;
-        assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED, "{}", way.kind);
+        assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED, "{}", case.label());
     }
 }
 
 #[tokio::test]
 async fn a_source_that_lies_gives_no_keys_and_the_next_provider_answers() {
-    let driver = drivers().next().unwrap();
     let troubles = [
         (Trouble::Lie(Lie::Garbage), "garbage"),
         (Trouble::Lie(Lie::NotSuccess), "not_success"),
@@ -283,21 +308,25 @@ async fn a_source_that_lies_gives_no_keys_and_the_next_provider_answers() {
         (Trouble::Status(307), "redirect"),
         (Trouble::Down, "unreachable"),
     ];
-    for (way, place) in temporary() {
-        let files = Arc::new(Files::new());
+    for (case, place) in temporary() {
+        let files = Files::new(&case);
         for (trouble, reason) in troubles {
-            let builder = gateway(driver, way, &files, &Hands::default()).over_sandbox(move |sandbox| {
+            let builder = gateway(&case, &files, &Hands::of(&case)).over_sandbox(move |sandbox| {
                 sandbox.issuer().set_trouble(place, Some(trouble)).unwrap();
                 String::new()
             });
             let gateway = builder.start().await;
             let reply = gateway.ask(&anybody()).await;
-            assert_eq!(in_short(&reply), HANDED_ON, "{} {reason}", way.kind);
+            assert_eq!(in_short(&reply), HANDED_ON, "{} {reason}", case.label());
             assert_eq!(reply.attempts()[0], "fetched=account_fault(no)");
-            assert_eq!(gateway.sandbox.calls(driver.name), 0, "nothing was sent");
+            assert_eq!(gateway.sandbox.calls(case.driver.name), 0, "nothing was sent");
             assert_eq!(gateway.metric("idgate_billed_calls_total", &[("provider", "fetched")]).await, 0.0);
             let told = failures(&gateway).await;
-            assert!(told.iter().any(|miss| miss.ends_with(&format!(" {reason}"))), "{} {reason}: {told:?}", way.kind);
+            assert!(
+                told.iter().any(|miss| miss.ends_with(&format!(" {reason}"))),
+                "{} {reason}: {told:?}",
+                case.label()
+            );
             assert_eq!(generation(&gateway).await, 0.0);
         }
     }
@@ -305,32 +334,29 @@ async fn a_source_that_lies_gives_no_keys_and_the_next_provider_answers() {
 
 #[tokio::test]
 async fn keys_that_end_in_flight_are_replaced_once_and_no_question_hears_of_it() {
-    for driver in drivers() {
-        for (way, _) in temporary() {
-            let files = Arc::new(Files::new());
-            let gateway = gateway(driver, way, &files, &Hands::default()).start().await;
-            assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
-            gateway.sandbox.issuer().end_all();
-            let replies =
-                futures_util::future::join_all((0..20).map(|_| async { gateway.ask(&anybody()).await })).await;
-            for reply in replies {
-                assert_eq!(
-                    (in_short(&reply), reply.attempts()),
-                    (ANSWERED.to_owned(), vec!["fetched=verdict(yes)".to_owned()])
-                );
-            }
-            assert_eq!(gateway.sandbox.issuer().issued(), 2, "one more fetch for all: {}", way.kind);
-            assert_eq!((generation(&gateway).await, gateway.sandbox.refused(driver.name) >= 1), (2.0, true));
+    for case in Case::all().into_iter().filter(|case| case.asks().is_some()) {
+        let files = Files::new(&case);
+        let gateway = gateway(&case, &files, &Hands::of(&case)).start().await;
+        assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
+        gateway.sandbox.issuer().end_all();
+        let replies = futures_util::future::join_all((0..20).map(|_| async { gateway.ask(&anybody()).await })).await;
+        for reply in replies {
+            assert_eq!(
+                (in_short(&reply), reply.attempts()),
+                (ANSWERED.to_owned(), vec!["fetched=verdict(yes)".to_owned()])
+            );
         }
+        assert_eq!(gateway.sandbox.issuer().issued(), 2, "one more fetch for all: {}", case.label());
+        assert_eq!((generation(&gateway).await, gateway.sandbox.refused(case.driver.name) >= 1), (2.0, true));
     }
 }
 
 #[tokio::test]
 async fn keys_that_are_refused_while_their_source_is_down_are_an_account_fault() {
-    let driver = drivers().next().unwrap();
-    let (way, place) = temporary().next().unwrap();
-    let files = Arc::new(Files::new());
-    let gateway = gateway(driver, way, &files, &Hands::default()).start().await;
+    let (case, place) = temporary().next().unwrap();
+    let driver = case.driver;
+    let files = Files::new(&case);
+    let gateway = gateway(&case, &files, &Hands::of(&case)).start().await;
     assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
     gateway.sandbox.issuer().end_all();
     gateway.sandbox.issuer().set_trouble(place, Some(Trouble::Down)).unwrap();
@@ -348,10 +374,10 @@ async fn keys_that_are_refused_while_their_source_is_down_are_an_account_fault()
 
 #[tokio::test]
 async fn keys_that_are_refused_as_often_as_they_are_fetched_set_the_account_aside() {
-    let driver = drivers().next().unwrap();
-    let (way, _) = temporary().next().unwrap();
-    let files = Arc::new(Files::new());
-    let gateway = gateway(driver, way, &files, &Hands::default()).start().await;
+    let (case, _) = temporary().next().unwrap();
+    let driver = case.driver;
+    let files = Files::new(&case);
+    let gateway = gateway(&case, &files, &Hands::of(&case)).start().await;
     let refused = r#"{"kind": "code", "code": "InvalidSecurityToken.Expired"}"#;
     gateway.fault(driver.name, refused);
     for _ in 0..3 {
@@ -367,10 +393,9 @@ async fn keys_that_are_refused_as_often_as_they_are_fetched_set_the_account_asid
 
 #[tokio::test]
 async fn a_question_waits_half_of_its_attempt_for_a_source_that_hangs() {
-    let driver = drivers().next().unwrap();
-    let (way, place) = temporary().next().unwrap();
-    let files = Arc::new(Files::new());
-    let builder = gateway(driver, way, &files, &Hands::default()).over_sandbox(move |sandbox| {
+    let (case, place) = temporary().next().unwrap();
+    let files = Files::new(&case);
+    let builder = gateway(&case, &files, &Hands::of(&case)).over_sandbox(move |sandbox| {
         sandbox.issuer().set_trouble(place, Some(Trouble::Hang)).unwrap();
         "[providers.fetched]\nconnect_timeout = \"600ms\"\nattempt_timeout = \"600ms\"".to_owned()
     });
@@ -385,7 +410,7 @@ async fn a_question_waits_half_of_its_attempt_for_a_source_that_hangs() {
 
 #[tokio::test]
 async fn a_machine_of_version_1_is_asked_without_a_token_unless_that_is_forbidden() {
-    let driver = drivers().next().unwrap();
+    let driver = Case::of("ecs_metadata").driver;
     for (allow, answer) in [("true", ANSWERED), ("false", HANDED_ON)] {
         let gateway = unhurried(TestGateway::new())
             .over_sandbox(move |sandbox| {
@@ -407,15 +432,15 @@ async fn a_machine_of_version_1_is_asked_without_a_token_unless_that_is_forbidde
 
 #[tokio::test]
 async fn a_rotated_token_and_a_profile_with_other_keys_are_read_when_the_old_ones_are_refused() {
-    let driver = drivers().next().unwrap();
-    let way = WAYS.iter().find(|way| way.kind == "cli_profile").unwrap();
-    let files = Arc::new(Files::new());
+    let case = Case::of("cli_profile");
+    let driver = case.driver;
+    let files = Files::new(&case);
     let ak = |id: &str| {
         let profile = json!({"name": "role", "mode": "AK", "access_key_id": id, "access_key_secret": SECRET});
-        std::fs::write(&files.cli, json!({"profiles": [profile]}).to_string()).unwrap();
+        std::fs::write(files.folder.join("config.json"), json!({"profiles": [profile]}).to_string()).unwrap();
     };
     ak(ID);
-    let gateway = gateway(driver, way, &files, &Hands::default()).start().await;
+    let gateway = gateway(&case, &files, &Hands::of(&case)).start().await;
     assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
     let secret = idgate::domain::personal::Secret::new(SECRET);
     let other = Credential::new(&ACCESS_KEY, "rotated", secret);
@@ -427,10 +452,9 @@ async fn a_rotated_token_and_a_profile_with_other_keys_are_read_when_the_old_one
 
 #[tokio::test]
 async fn a_reload_keeps_what_was_fetched_and_another_source_takes_its_place_without_a_gap() {
-    let driver = drivers().next().unwrap();
-    let files = Arc::new(Files::new());
-    let way = WAYS.iter().find(|way| way.kind == "ecs_metadata").unwrap();
-    let builder = gateway(driver, way, &files, &Hands::default()).over("[reload]\npoll = \"0s\"");
+    let case = Case::of("ecs_metadata");
+    let files = Files::new(&case);
+    let builder = gateway(&case, &files, &Hands::of(&case)).over("[reload]\npoll = \"0s\"");
     let gateway = builder.in_file(files.folder.join("idgate.toml")).start().await;
     assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
     let issuer = gateway.sandbox.issuer();
@@ -492,25 +516,26 @@ async fn no_token_and_no_key_is_told_by_a_log_a_metric_or_a_status() {
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let _here = tracing::subscriber::set_default(subscriber.finish());
     let mut forbidden = vec![TOKEN.to_owned(), SECRET.to_owned()];
+    forbidden.extend(Case::of_each_cloud().iter().map(|case| case.filled("{secret}", &Files::new(case))));
     let troubles = [Lie::Garbage, Lie::NotSuccess, Lie::MissingField, Lie::Ended]
         .map(Trouble::Lie)
         .into_iter()
         .chain([Trouble::Status(403), Trouble::Status(302), Trouble::Down]);
     let troubles: Vec<_> = troubles.collect();
-    for way in &WAYS {
-        let hands = Hands::default();
-        let files = Arc::new(Files::new());
-        let gateway = gateway(drivers().next().unwrap(), way, &files, &hands).start().await;
+    for case in Case::of_each_cloud() {
+        let hands = Hands::of(&case);
+        let files = Files::new(&case);
+        let gateway = gateway(&case, &files, &hands).start().await;
         let issuer = gateway.sandbox.issuer();
         let mut said = format!("{:?}", gateway.ask(&anybody()).await);
-        for trouble in way.asks.iter().flat_map(|_| &troubles) {
+        for trouble in case.asks().iter().flat_map(|_| &troubles) {
             issuer.end_all();
-            issuer.set_trouble(way.asks.unwrap(), Some(*trouble)).unwrap();
+            issuer.set_trouble(case.asks().unwrap(), Some(*trouble)).unwrap();
             for _ in 0..2 {
                 said += &format!("{:?}", gateway.ask(&anybody()).await);
             }
             said += &gateway.status_of("fetched").await.to_string();
-            issuer.set_trouble(way.asks.unwrap(), None).unwrap();
+            issuer.set_trouble(case.asks().unwrap(), None).unwrap();
             let successes = refreshes(&gateway, "success").await;
             gateway.admin_post("/v1/providers/fetched/restore").await;
             until("there are keys again", async || refreshes(&gateway, "success").await > successes).await;
