@@ -35,7 +35,7 @@ pub struct Dialect {
 pub enum Addressed {
     /// There is no sign of it.
     No,
-    /// It is authenticated in the way of this protocol.
+    /// It is authenticated as this protocol does it.
     ByProof,
     /// It comes to a path of this protocol.
     ByPath,

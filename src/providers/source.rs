@@ -216,7 +216,7 @@ impl Step {
         }
     }
 
-    /// Goes on with what `next` makes of the credential.
+    /// Continues with `next`, given the credential.
     #[must_use]
     pub fn and_then(self, next: impl FnOnce(Granted) -> Step + Send + 'static) -> Self {
         match self {

@@ -21,7 +21,7 @@ use crate::providers::{Issued, Scheme, schemes};
 use crate::server::auth::key_config::KEY_PREFIX;
 use crate::server::records::receipt::keys::Pair;
 
-/// What the public half of a pair begins with, so that it is told from a provider's.
+/// The beginning of the public half of a pair, which tells it from a provider's.
 const ID_PREFIX: &str = "IDG";
 
 #[derive(Debug, clap::Subcommand)]

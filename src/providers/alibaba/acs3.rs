@@ -146,8 +146,8 @@ fn must_sign(name: &str) -> bool {
     matches!(name, "host" | "content-type") || name.starts_with("x-acs-")
 }
 
-/// A header's value as it is signed: without the blanks around it. HTTP/1 takes them off, HTTP/2 does not, so whoever
-/// acts on a signed header has to read it through this; else one signature would be good for many values.
+/// A header's value as it is signed: without the blanks around it. HTTP/1 strips them and HTTP/2 does not, so every
+/// signed header has to be read through this; else one signature would be valid for many values.
 pub fn text(value: &HeaderValue) -> Option<&str> {
     value.to_str().ok().map(|text| text.trim_matches([' ', '\t']))
 }

@@ -121,7 +121,7 @@ pub fn configure(
     }
 }
 
-/// Proves who asks: the last step of a request, which must not change afterwards.
+/// Authenticates a request. This is the last step: the request must not change afterwards.
 ///
 /// # Errors
 /// When the credential is not one of the market's, or cannot be a header.
@@ -144,7 +144,7 @@ pub fn seal(
     Ok(request)
 }
 
-/// Lets a request in as the gateway does: the path, the method, who asks, and whether for the first time.
+/// Admits a request as the gateway does: path, method, credential, nonce.
 ///
 /// # Errors
 /// The row of the gateway's own table that says why not.
@@ -219,8 +219,7 @@ pub fn reply_to(request: &Request<Bytes>, asked: Asked, stamp: &Stamp) -> ReplyT
     ReplyTo { request_id: stamp.nonce.to_uppercase(), host: host.to_owned(), asked: Some(asked), ..ReplyTo::default() }
 }
 
-/// Reads an answer: the gateway's word first, then no redirect, then what `read` makes of the backend's status and
-/// body.
+/// Reads an answer: the gateway's error first, then redirects, then the backend's status and body through `read`.
 ///
 /// # Errors
 /// The fault, with the gateway's reference for the call.

@@ -30,9 +30,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Neither AppCode nor AppKey.
 pub const NO_CREDENTIAL: Code = account("A400MA", 400, "Need authorization", Reason::KeyRefused);
-/// An AppCode that nobody has.
+/// An unknown AppCode.
 pub const UNKNOWN_APP_CODE: Code = account("A400AC", 400, "Invalid AppCode `not exists`", Reason::KeyRefused);
-/// An AppKey that nobody has.
+/// An unknown AppKey.
 pub const UNKNOWN_APP_KEY: Code = account("A400IK", 400, "Invalid AppKey", Reason::KeyRefused);
 /// A signature that is not the AppSecret's. The gateway repeats the string to sign here; the simulator does not.
 pub const WRONG_SIGNATURE: Code = account("A403IS", 403, "Invalid Signature", Reason::SignatureRefused);
@@ -240,8 +240,8 @@ pub fn fault(response: &Response<Bytes>) -> Option<Fault> {
     Some(Fault { retry_after: retry_after(headers), ..fault })
 }
 
-/// What is said for want of a verdict, by a provider that has words of its own for a name and a number only. Nobody
-/// here knows one for somebody who is asked about too often: what fits best is that the user is throttled.
+/// The gateway's code for each cause, for a provider with codes of its own for a bad name and a bad number only. None
+/// means that a person is asked about too often; a throttled user comes closest.
 pub const fn word(cause: Cause, bad_name: &'static Code, bad_number: &'static Code) -> &'static Code {
     match cause {
         Cause::InvalidName => bad_name,
@@ -264,7 +264,7 @@ pub const fn word(cause: Cause, bad_name: &'static Code, bad_number: &'static Co
     }
 }
 
-/// What a status without a document means, whoever sent it. Not for statuses under which the driver expects one.
+/// What a status without a document means. Not for statuses under which the driver expects one.
 pub fn by_status(status: StatusCode) -> Fault {
     match status.as_u16() {
         _ if is_redirect(status) => Fault::unreadable(Reason::Redirect),

@@ -30,7 +30,7 @@ pub const SIGNATURE_VERSION: Code =
 /// A signature of the wrong shape, or one that leaves out what must be signed.
 pub const INCOMPLETE: Code =
     form("IncompleteSignature", 400, "The request signature does not conform to the standards.");
-/// An AccessKey id that nobody has.
+/// An unknown AccessKey id.
 pub const KEY_NOT_FOUND: Code = key("InvalidAccessKeyId.NotFound", 404, "Specified access key is not found.");
 /// A time stamp too far from the clock.
 pub const TIME_EXPIRED: Code = clock("InvalidTimeStamp.Expired", "Specified time stamp or date value is expired.");
@@ -82,7 +82,7 @@ pub const DENIED: Code = permission(
 /// A mandatory business parameter is missing or empty.
 pub const PARAMETER_MISSING: Code = input("MissingParameter", "A parameter cannot be empty.");
 
-/// Every documented code of the gateway, and the families that stand for codes nobody lists (see [`row`]).
+/// Every documented code of the gateway, and the families that stand for undocumented codes (see [`row`]).
 pub static CODES: &[Code] = &[
     PARAMETER_MISSING,
     input("MissingUserName", "UserName is mandatory for this action."),
@@ -128,7 +128,7 @@ pub static CODES: &[Code] = &[
     form("Missing", 400, "A parameter is mandatory for this action."),
 ];
 
-/// Beginnings of codes, each also a row: a longer code that nobody lists means what the beginning means.
+/// Beginnings of codes, each also a row: an undocumented longer code means what its beginning means.
 const FAMILIES: [&str; 6] =
     ["Throttling.", "InternalError.", "InvalidAccessKeyId.", "InvalidSecurityToken.", "InvalidTimeStamp.", "Missing"];
 
@@ -141,8 +141,8 @@ pub fn row(code: &str) -> Option<&'static Code> {
     })
 }
 
-/// What is said for want of a verdict, by a service whose word for what breaks a rule is `invalid`, and for a person
-/// who is asked about too often `repeated`.
+/// The gateway's code for each cause. `invalid` is the service's code for what breaks a rule, `repeated` its code for
+/// a person who is asked about too often.
 pub const fn word(cause: Cause, invalid: &'static Code, repeated: &'static Code) -> &'static Code {
     match cause {
         Cause::Malformed | Cause::BodyTooLarge | Cause::HeadTooLarge => invalid,
@@ -151,7 +151,7 @@ pub const fn word(cause: Cause, invalid: &'static Code, repeated: &'static Code)
         Cause::NoSuchMethod => &METHOD,
         Cause::Unauthenticated => &KEY_NOT_FOUND,
         Cause::Forbidden => &DENIED,
-        // Nobody else's account is in arrears; the caller has had its share.
+        // No code of arrears: the account that pays is ours, and the caller has only used up its share.
         Cause::TooFast | Cause::BudgetSpent => &THROTTLED,
         Cause::TooOften => repeated,
         Cause::Failed | Cause::Unavailable | Cause::Busy | Cause::Late => &UNAVAILABLE,

@@ -132,12 +132,12 @@ pub fn sign_listed(
     Ok(())
 }
 
-/// What makes a signed request unlike every other, and for how long somebody has to know it.
+/// What identifies a signed request, and how long it has to be remembered.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Seen<'a> {
     /// The nonce; without one among what is signed, the signature itself.
     pub nonce: &'a str,
-    /// When the request is no longer good.
+    /// When the request is no longer valid.
     pub until: Timestamp,
 }
 

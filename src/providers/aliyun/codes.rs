@@ -40,8 +40,8 @@ pub fn row(code: &str, message: &str) -> Option<&'static Code> {
     CODES.iter().find(|row| row.code == code && (!denied || row.outcome == Outcome::AccountFault))
 }
 
-/// What is said for want of a verdict. Who is told that everybody failed is told it as the service does, so that a
-/// caller who has a second endpoint goes there.
+/// The code for each cause. When every provider failed, the answer is the service's own code for that, so that a
+/// caller with a second endpoint tries it.
 pub fn word(cause: Cause) -> &'static Code {
     match cause {
         Cause::Failed => &FAILED,

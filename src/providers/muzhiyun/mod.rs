@@ -150,7 +150,7 @@ fn failure(reply: &wire::Reply) -> Fault {
 }
 
 /// Whether name and number, as far as the reply shows them, are those of `pair`. The document shows them masked, and
-/// does not promise them: an absent echo speaks of nobody else.
+/// does not promise them: an absent echo is no sign of another person.
 fn is_about(reply: &wire::Reply, pair: Pair<'_>) -> bool {
     let name = reply.xm.as_ref().is_none_or(|xm| echo::is_mask_of(xm.expose(), pair.name));
     let number = |sfz: &str| echo::is_mask_of(&sfz.to_ascii_uppercase(), pair.id_number);

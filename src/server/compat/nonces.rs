@@ -1,9 +1,9 @@
-//! Which signed requests were here before.
+//! Replay protection: the nonces of signed requests.
 //!
-//! Invariants: a nonce is known until the time stamp that it was signed with is no longer good, so that no request is
-//! believed twice. Each key has a room of its own and of a bounded size: when it is full, no new nonce is taken until
-//! others end, and the refusals are counted; to forget one would be to believe its request again. A nonce is written
-//! down only after its signature was found right, so that strangers fill nothing. All of it is gone with the process.
+//! Invariants: a nonce is remembered until the time stamp that was signed with it is no longer valid, so that no
+//! request is accepted twice. Each key has a bounded number of nonces: when it is reached, requests are refused and
+//! counted until others end, because forgetting a nonce would accept its request again. A nonce is stored only after
+//! its signature was found valid, so that strangers fill nothing. All of it is lost with the process.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -18,7 +18,7 @@ use crate::providers::Taken;
 #[derive(Debug)]
 pub(super) struct Nonces {
     rooms: Mutex<Rooms>,
-    /// Keyed by chance: nobody can make two nonces look alike.
+    /// Keyed at random, so that no caller can construct collisions.
     hasher: RandomState,
     refused: IntCounter,
 }

@@ -1,7 +1,7 @@
 //! Reading and sending for the conversations of [`crate::providers::source`]: the only I/O that they have.
 //!
 //! Invariants: no redirect is followed and no proxy is taken from the environment; a body and a file are read up to a
-//! cap; every wait has a limit; no text of the other side, no URL and no path leaves here.
+//! cap; every wait has a limit; no text from the other side, no URL and no path leaves here.
 
 use std::path::Path;
 use std::time::Duration;
@@ -23,19 +23,19 @@ use crate::verify::outbound::settings::Outbound;
 const CONNECT_NEAR: Duration = Duration::from_secs(1);
 /// See [`CONNECT_NEAR`].
 const CONNECT_FAR: Duration = Duration::from_secs(5);
-/// No conversation is longer, whatever a profile leads to.
+/// The most steps of one fetch, whatever a profile leads to.
 const MOST_STEPS: usize = 64;
 /// Profiles and tokens have a few kilobytes.
 const LARGEST_FILE: u64 = 1024 * 1024;
-/// A file system that does not answer is no file.
+/// The longest wait for a file.
 const FILE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Talks to the places that hand out credentials.
 #[derive(Debug)]
 pub(in crate::verify) struct Fetcher {
-    /// For the machine and its network: nothing may ever be in between.
+    /// For the machine and its network: never through a proxy.
     near: Client,
-    /// For everything else: on the provider's way out, but for its pins, which are for its own certificate.
+    /// For everything else: the provider's outbound settings without its pins, which are for its own certificate.
     far: Client,
     outbound: Outbound,
     pub(super) clock: Clock,
@@ -43,7 +43,7 @@ pub(in crate::verify) struct Fetcher {
 }
 
 impl Fetcher {
-    /// Fetches on the way out that leads to the provider itself.
+    /// A fetcher with the outbound settings of the provider itself.
     pub(in crate::verify) fn new(
         provider: &Outbound,
         clients: &mut Clients,
@@ -60,15 +60,15 @@ impl Fetcher {
         })
     }
 
-    /// Whether it takes the same way out.
+    /// Whether it has the same outbound settings.
     pub(super) fn goes_like(&self, other: &Self) -> bool {
         self.outbound == other.outbound
     }
 
-    /// Has the conversation that begins with `step`.
+    /// Runs the steps that begin with `step`.
     ///
     /// # Errors
-    /// What each source that was tried lacked.
+    /// One reason for each source that was tried.
     pub(super) async fn fetch(&self, mut step: Step) -> Result<Granted, Vec<Miss>> {
         for _ in 0..MOST_STEPS {
             step = match step {
@@ -98,7 +98,7 @@ impl Fetcher {
     }
 }
 
-/// What a client's fault is called here.
+/// The reason for a client's fault.
 fn trouble(fault: &Fault) -> Trouble {
     match (fault.outcome, fault.reason) {
         (Outcome::Unreachable, _) => Trouble::Unreachable,

@@ -59,7 +59,7 @@ impl InUse {
         }
     }
 
-    /// Takes a fetched credential; the same again is not another one.
+    /// Puts a fetched credential into use. The same one again is not a new one.
     pub(super) fn take(&self, granted: Granted, due: Option<Timestamp>) {
         let Granted { credential, ends, from } = granted;
         let is_same =

@@ -1,11 +1,11 @@
 //! Keeps a fetched credential fresh: one task per provider, which alone fetches.
 //!
 //! - It fetches at the start, again from [`LEAD`] before the end, and once more when a provider refuses the credential.
-//! - Whoever needs a credential while there is none waits for the fetch in flight, and for nothing else.
+//! - A call that needs a credential while there is none waits for the fetch in flight, and for nothing else.
 //! - When a fetch fails, the credential in use stays in use until it ends; the next fetch follows after a growing pause.
 //!
-//! Invariants: one fetch at a time, whoever asks; nobody's leaving ends one; the task ends with its [`Keeper`], and
-//! shutdown does not wait for it, because nothing here is paid.
+//! Invariants: one fetch at a time; a caller that leaves does not end it; the task ends with its [`Keeper`], and
+//! shutdown does not wait for it, because nothing here is billed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,9 +51,9 @@ struct Desk {
     source: Arc<dyn Source>,
     in_use: Arc<InUse>,
     clock: Clock,
-    /// Whether another keeper has taken over: what this one still fetches is nobody's.
+    /// Whether another keeper has taken over: what this one still fetches is dropped.
     retired: AtomicBool,
-    /// The number of fetches that somebody had seen end when he asked for another, and one.
+    /// One more than the number of fetches that had ended when another one was asked for.
     wanted: watch::Sender<u64>,
     ended: watch::Sender<Ended>,
 }
@@ -97,7 +97,7 @@ impl Keeper {
         Self { desk, fetcher, _task: task }
     }
 
-    /// Puts no credential in any more, though somebody may still wait for one.
+    /// Stops putting credentials into use. Callers may still wait for this keeper.
     pub(super) fn retire(&self) {
         self.desk.retired.store(true, Ordering::SeqCst);
     }
@@ -243,7 +243,7 @@ async fn keep(desk: Arc<Desk>, fetcher: Arc<Fetcher>, meter: CredentialMeter, mu
         kept = fetched.as_ref().map(|granted| granted.from).ok().or(kept);
         desk.conclude(fetched, &meter, &mut backoff);
         let Ended { count, failed, pause, at, .. } = desk.ended.borrow().clone();
-        // Until the next one is due, or somebody wants one.
+        // Until the next one is due or asked for.
         loop {
             let left = match desk.in_use.load() {
                 _ if failed => pause.saturating_sub(at.elapsed()),

@@ -36,23 +36,23 @@ pub(in crate::verify) struct CredentialStore {
     metrics: Metrics,
 }
 
-/// What follows the credential in use.
+/// Where the next credential comes from.
 #[derive(Debug)]
 enum Behind {
     /// The other one of two, if there are two.
     Spare(Option<Credential>),
-    /// Whoever fetches the next.
+    /// The task that fetches the next one.
     Keeper(Arc<Keeper>),
 }
 
-/// What the configuration gives.
+/// The credential as the configuration gives it.
 #[derive(Debug, Clone)]
 pub(in crate::verify) enum Given {
     /// The credential, and the one that follows it.
     Pair { current: Credential, next: Option<Credential> },
-    /// Where it is fetched, and by whom.
+    /// The source, and the client that fetches from it.
     Fetched { source: Arc<dyn Source>, fetcher: Arc<Fetcher> },
-    /// Fetched by nobody: a defect of ours.
+    /// A source without a fetcher: a defect of ours.
     Nothing,
 }
 
@@ -68,13 +68,13 @@ impl Given {
     }
 }
 
-/// Whether `fault` says that the key itself is not known, or not any more.
+/// Whether `fault` says that the provider does not know the key, or not any more.
 pub(in crate::verify) fn is_about_the_key(fault: &Fault) -> bool {
     fault.outcome == Outcome::AccountFault && matches!(fault.reason, Reason::KeyRefused | Reason::SignatureRefused)
 }
 
 impl CredentialStore {
-    /// Begins with what is given. What is fetched is fetched from now on, for which a runtime is needed.
+    /// Starts with what the configuration gives. Starts to fetch at once if need be, which takes a Tokio runtime.
     pub(in crate::verify) fn new(provider: Arc<str>, given: Given, metrics: &Metrics) -> Self {
         let generation = metrics.credential_generation(&provider);
         let in_use = Arc::new(InUse {
@@ -110,7 +110,7 @@ impl CredentialStore {
         }
     }
 
-    /// Whether a credential was fetched since this was asked last: what the one before came to says nothing about it.
+    /// Whether a credential was fetched since the last call: faults of the one before say nothing about it.
     pub(in crate::verify) fn came_anew(&self) -> bool {
         self.in_use.is_fresh.load(Ordering::Acquire) && self.in_use.is_fresh.swap(false, Ordering::AcqRel)
     }
@@ -129,7 +129,7 @@ impl CredentialStore {
         Some(self.put(other))
     }
 
-    /// Puts other credentials in, after a reload. True if the one in use is another than before.
+    /// Replaces the credentials after a reload. True if the one in use has changed.
     ///
     /// A source that is the same goes on; of another one the first credential takes the place of the one in use.
     pub(in crate::verify) fn replace(&self, given: Given) -> bool {

@@ -9,9 +9,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use idgate::domain::id_number::{Calendar, IdNumber};
+use idgate::domain::money::{MicroYuan, Prices};
 use idgate::domain::name::Name;
 use idgate::domain::subject::{PairRules, Subject};
 use idgate::providers::{Configured, Credential, Driver, Protocol, Service, Settings, Stamp};
+use idgate::server::sandbox::Simulated;
 
 /// A synthetic person.
 fn subject(name: &str, id_number: &str) -> Subject {
@@ -52,4 +54,26 @@ fn configured(driver: &Driver, settings: &[(&str, &str)]) -> Option<Made> {
 fn fixture(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A driver that can only be asked.
+static WITHOUT_SERVER: Driver = Driver {
+    name: "one_way",
+    title: "a provider without a simulator",
+    schemes: &[],
+    variables: &[],
+    samples: &[],
+    kinds: &[],
+    name_limit: 1,
+    prices: Prices { on_match: MicroYuan(0), on_mismatch: MicroYuan(0), on_no_record: MicroYuan(0) },
+    codes: &[],
+    dialect: None,
+    places: &[],
+    configure: |_| Err(Vec::new()),
+};
+
+#[test]
+fn a_driver_without_a_server_side_is_not_simulated() {
+    let mistakes = Simulated::of("one_way", &WITHOUT_SERVER, 1).unwrap_err();
+    assert_eq!(mistakes.into_iter().map(|(key, _)| key).collect::<Vec<_>>(), ["driver"]);
 }

@@ -16,7 +16,7 @@ use crate::server::auth::client_config::{ClientConfig, IssuedConfig};
 use crate::server::auth::issued_keys::{Issued, Proof};
 use crate::server::compat;
 
-/// Whoever sees one signed request could try out a shorter one.
+/// A shorter one could be found by trial from a single signed request.
 const SHORTEST_SECRET: usize = 20;
 
 /// The entries of each client, by its name.

@@ -54,7 +54,7 @@ pub(in crate::app::config) fn split(read: &mut Draft, environment: &BTreeMap<Str
     let mut mistakes = Vec::new();
     for (name, provider) in section(&mut read.tree, "providers").into_iter().flatten() {
         let ValueKind::Table(table) = &mut provider.kind else { continue };
-        // Without its driver nobody can tell which keys are known; the driver is reported first.
+        // Only the driver knows which keys exist; a missing driver is reported first.
         let driver = driver_of(table);
         let known_driver = driver.is_some();
         let at = format!("providers.{name}");

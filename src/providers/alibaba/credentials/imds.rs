@@ -25,7 +25,7 @@ pub const TOKEN_TTL: &str = "21600";
 pub const TOKEN_TTL_HEADER: HeaderName = HeaderName::from_static("x-aliyun-ecs-metadata-token-ttl-seconds");
 /// Shows it.
 pub const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-aliyun-ecs-metadata-token");
-/// The vendor's clients wait 1 s to connect and 1 s to read. Off the cloud nobody is at this address.
+/// The vendor's clients wait 1 s to connect and 1 s to read. Outside the cloud this address does not answer.
 const LIMIT: Duration = Duration::from_secs(2);
 
 /// What a machine's role is asked with.

@@ -23,7 +23,7 @@ use crate::providers::{Credential, Endpoint, Mistakes, Settings};
 const KIND: &str = "credentials.kind";
 /// The longest life of a role's keys that any role can allow.
 const LONGEST: Duration = Duration::from_hours(12);
-/// What the use of a role is called, unless somebody gives it a name.
+/// The default session name of a role.
 const SESSION: &str = "idgate";
 /// The metadata service of every machine of the vendor's.
 const METADATA: &str = "http://100.100.100.200";
@@ -310,7 +310,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The one address outside this machine that is asked in plain http: it answers nobody else's machine.
+    /// The one address outside this machine that is asked in plain http: only this machine reaches it.
     fn metadata(&mut self) -> Option<Endpoint> {
         let text = self.text("credentials.endpoint").unwrap_or_else(|| METADATA.to_owned());
         let parsed = if text == METADATA { Ok(Endpoint::link_local(METADATA_HOST)) } else { Endpoint::parse(&text) };

@@ -23,7 +23,7 @@ pub struct Action {
     pub version: &'static str,
     /// Where we put parameters; read from anywhere.
     pub place: Placement,
-    /// Business parameters that are the same for everybody, as name and value.
+    /// Business parameters with a fixed value, as name and value.
     pub fixed: &'static [(&'static str, &'static str)],
     /// The `Code` of success.
     pub success: &'static str,

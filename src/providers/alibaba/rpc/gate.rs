@@ -96,7 +96,7 @@ impl Parameters {
     }
 }
 
-/// A request taken apart, nothing of it believed yet.
+/// A request taken apart, not authenticated yet.
 struct Call<'a> {
     request: &'a Request<Bytes>,
     parameters: Parameters,
