@@ -27,7 +27,7 @@ use crate::server::auth::operator_gate::OperatorGate;
 use crate::server::compat::{Edge, EdgeError};
 use crate::server::http::access_log::AccessLog;
 use crate::server::http::metrics::Metrics;
-use crate::server::http::request_scope::Recorder;
+use crate::server::http::recorder::Recorder;
 use crate::server::idempotency::Idempotency;
 use crate::server::listener::{self, Listener, Tls};
 use crate::server::pipeline::Pipeline;

@@ -1,14 +1,19 @@
-//! The edges: bytes in, bytes out.
+//! The edges: bytes in, bytes out. [`routes`] shows every route of both listeners.
 //!
 //! | edge | listener | what |
 //! | --- | --- | --- |
 //! | [`api`] | public | `POST /v1/verify` |
-//! | [`compat`] | public | every provider's own protocol, answered by our verifier; off unless it is switched on |
-//! | [`admin`] | admin | alive, ready, metrics, status, isolate and restore, reload, forget, the API's page; for [`operator`]s |
+//! | [`compat`] | public | every provider's own protocol, answered by our verifier; off by default |
+//! | [`records`] | both | look-ups, receipts, their keys; persons forgotten |
+//! | [`admin`] | admin | live, ready, metrics, status, isolate and restore; [`reload`]; the API's page |
 //! | [`sandbox`] | loopback | every provider's own protocol, answered by a scenario |
 //!
-//! Invariant: whatever comes in through a socket is bounded here, in time, size and number, before anything else
-//! sees it. To add an edge: a folder with its own router, served by [`listener::Listener`].
+//! No edge imports another. Below them, each importing only what stands before it: [`http`] and [`auth`], [`snapshot`],
+//! [`pipeline`] (what every question goes through), [`idempotency`].
+//!
+//! Invariants: whatever comes in through a socket is bounded here, in time, size and number, before it is processed; a
+//! request has one owner, its `RequestScope`, which logs and counts it however it ends. To add an edge: a folder with
+//! its handlers, and its lines in [`routes`].
 
 pub mod admin;
 pub mod api;

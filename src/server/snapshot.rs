@@ -1,8 +1,8 @@
-//! What one configuration means for a request: the running graph, who may ask, the rules, the limits.
+//! One configuration at work, as a request sees it: the runtime, clients and operators, rules and limits.
 //!
-//! Invariants: a request reads one [`Snapshot`] and keeps it to its end, so it never sees half of a reload; all of it is
-//! replaced in one store, which cannot fail. Handlers hold a [`Current`], which can only load; the [`Switch`] belongs to
-//! `app`. What a reload cannot change (sockets, log, places) is not here.
+//! Invariants: a request loads one [`Snapshot`] and keeps it to its end, so it never sees half of a reload; a reload
+//! replaces all of it in one store, which cannot fail. Handlers hold a [`Current`], which can only load; `app` holds the
+//! [`Switch`]. What a reload cannot change (sockets, log, places) is not here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,32 +21,32 @@ use crate::verify::Runtime;
 /// One configuration at work.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// The running graph.
+    /// The providers and all their state.
     pub runtime: Arc<Runtime>,
-    /// Who may ask.
+    /// The clients.
     pub clients: Clients,
-    /// Who may operate.
+    /// The operators.
     pub operators: Operators,
-    /// The local rules.
+    /// The local rules for names and numbers.
     pub rules: Rules,
     /// Region names.
     pub regions: Arc<Regions>,
-    /// How the providers' own protocols are spoken.
+    /// Whether and how the providers' own protocols are served.
     pub compat: compat::Config,
     /// The limits of a request.
     pub limits: Limits,
     /// The keys of receipts.
     pub receipts: Keys,
-    /// Names this configuration, for the ledger.
+    /// The version of this configuration, for the ledger.
     pub version: Arc<str>,
 }
 
 /// The local rules for names and numbers.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
-    /// How birth dates that no calendar knows are taken.
+    /// Whether birth dates that do not exist are accepted.
     pub calendar: Calendar,
-    /// The rules for the pair.
+    /// The rules for name and number together.
     pub pair: PairRules,
 }
 
@@ -61,34 +61,34 @@ pub struct Limits {
     pub max_body_bytes: usize,
 }
 
-/// Reads the snapshot of the moment.
+/// Loads the current snapshot.
 #[derive(Debug, Clone)]
 pub struct Current(Arc<ArcSwap<Snapshot>>);
 
-/// Replaces the snapshot.
+/// Replaces the current snapshot.
 #[derive(Debug)]
 pub struct Switch(Arc<ArcSwap<Snapshot>>);
 
-/// Puts a snapshot into its place and gives out both halves.
+/// Stores the first snapshot, and returns its reader and its writer.
 pub fn place(snapshot: Snapshot) -> (Current, Switch) {
     let place = Arc::new(ArcSwap::from_pointee(snapshot));
     (Current(Arc::clone(&place)), Switch(place))
 }
 
 impl Current {
-    /// The snapshot of this moment; keep it for the whole request.
+    /// The current snapshot; keep it for the whole request.
     pub fn load(&self) -> Arc<Snapshot> {
         self.0.load_full()
     }
 }
 
 impl Switch {
-    /// The snapshot that is in place.
+    /// The current snapshot.
     pub fn load(&self) -> Arc<Snapshot> {
         self.0.load_full()
     }
 
-    /// Puts `snapshot` into the place; requests under way finish on the old one.
+    /// Replaces the snapshot; requests under way finish with the old one.
     pub fn replace(&self, snapshot: Snapshot) {
         self.0.store(Arc::new(snapshot));
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRef;
 
-use crate::server::http::request_scope::Recorder;
+use crate::server::http::recorder::Recorder;
 use crate::server::idempotency::Idempotency;
 use crate::server::pipeline::Pipeline;
 

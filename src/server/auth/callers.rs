@@ -1,4 +1,4 @@
-//! Who asks: the clients of the configuration, found by a key or by the certificate of their connection.
+//! The configured clients, identified by a key or by the certificate of their connection.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::server::http::code::Code;
 use crate::server::http::problem::{Problem, Refused};
 use crate::server::listener::tls::PeerCertificate;
 
-/// Everyone who may ask.
+/// All clients.
 #[derive(Debug)]
 pub struct Clients {
     by_hash: HashMap<[u8; 32], Key>,
@@ -25,7 +25,7 @@ pub struct Clients {
     certificates: Certificates<Client>,
     issued: IssuedKeys,
     identity: Identity,
-    /// Who asks when no client is configured (loopback only).
+    /// The client of every request if none is configured (loopback only).
     anonymous: Option<Arc<Client>>,
 }
 
@@ -38,11 +38,10 @@ struct Key {
 }
 
 impl Clients {
-    /// The clients of the configuration and what they have to show; with none, everyone is `anonymous` with the purposes
-    /// given.
+    /// The clients of the configuration; without any, every request is from `anonymous`, which has `all_purposes`.
     ///
-    /// What a client has used of its rate and of its day goes on from `previous`, so that a reload gives nobody more.
-    /// Keys whose hash cannot be read are left out; `ClientConfig::validate` has reported them.
+    /// A client keeps what it has used of its rate and its day in `previous`, so that a reload gives it no more. Keys
+    /// whose hash cannot be read are skipped, because `ClientConfig::validate` has reported them.
     pub fn new(
         configured: &BTreeMap<String, ClientConfig>,
         all_purposes: &[String],
@@ -68,25 +67,25 @@ impl Clients {
         Self { anonymous: configured.is_empty().then(anonymous), by_hash, by_name, certificates, issued, identity }
     }
 
-    /// The same with the keys that are issued to callers of the providers' protocols.
+    /// The same, with the keys issued for the providers' protocols.
     #[must_use]
     pub fn with_issued(self, issued: Vec<Issued>) -> Self {
         let issued = IssuedKeys::new(issued, |name| self.by_name.get(name).cloned());
         Self { issued, ..self }
     }
 
-    /// The keys of callers of the providers' protocols.
+    /// The keys issued for the providers' protocols.
     pub(in crate::server) fn issued(&self) -> &IssuedKeys {
         &self.issued
     }
 
-    /// The client, the public id and the end of each key that has one.
+    /// The client, the public id and the expiry of each key that expires.
     pub fn expiries(&self) -> impl Iterator<Item = (&str, &str, Timestamp)> {
         let keys = self.by_hash.values().filter_map(|key| Some((&*key.client.name, &*key.id, key.expires?)));
         keys.chain(self.issued.expiries())
     }
 
-    /// Whose key is in these headers.
+    /// Identifies the client by the key in these headers.
     ///
     /// # Errors
     /// `unauthenticated` without a valid key.
@@ -95,7 +94,7 @@ impl Clients {
             return Ok(Caller { client: Arc::clone(client), key_id: Arc::default(), certificate_id: None });
         }
         let presented = headers.get(header::AUTHORIZATION).and_then(bearer);
-        // A request without a key takes the same path: the hash of nothing is nobody's.
+        // A request without a key takes the same path, so that it takes the same time.
         let hash: [u8; 32] = Sha256::digest(presented.unwrap_or_default()).into();
         let known = self.by_hash.get(&hash).filter(|key| key.hash.ct_eq(&hash).into());
         match known.filter(|key| key.expires.is_none_or(|end| now < end)) {
@@ -106,10 +105,10 @@ impl Clients {
         }
     }
 
-    /// Who sent a request with these headers, over a connection with these extensions.
+    /// Identifies the sender of a request with these headers, over a connection with these extensions.
     ///
     /// # Errors
-    /// `unauthenticated` without what [`Identity`] wants, with what is missing.
+    /// `unauthenticated` without the credentials that [`Identity`] asks for, naming what is missing.
     pub fn identify(&self, headers: &HeaderMap, extensions: &Extensions, now: Timestamp) -> Result<Caller, Refused> {
         let certificate = extensions.get::<PeerCertificate>();
         let sends_key = || headers.get(header::AUTHORIZATION).and_then(bearer).is_some();
@@ -138,10 +137,10 @@ impl Clients {
         }
     }
 
-    /// A `caller` who has shown a key, with the certificate of the connection.
+    /// Checks the certificate of the connection of a `caller` identified by a key.
     ///
     /// # Errors
-    /// `unauthenticated` if the certificate is another client's, or is missing where [`Identity`] wants one.
+    /// `unauthenticated` if the certificate is another client's, or is missing where [`Identity`] asks for one.
     pub(in crate::server) fn confirm(&self, caller: Caller, extensions: &Extensions) -> Result<Caller, Refused> {
         let owner = extensions.get::<PeerCertificate>().map(|certificate| self.certificates.owner(certificate));
         match (self.identity, owner) {
@@ -152,7 +151,7 @@ impl Clients {
     }
 }
 
-/// The same caller, also known by a certificate.
+/// The same caller, also identified by a certificate.
 fn with_certificate(caller: Caller, owner: Owner<'_, Client>) -> Result<Caller, Refused> {
     match owner {
         Owner::One(client, id) if Arc::ptr_eq(client, &caller.client) => {

@@ -1,8 +1,8 @@
-//! Who a client certificate belongs to, and what a request has to show of key and certificate.
+//! Client certificates: whom they identify, and which credentials a request must present.
 //!
-//! Invariants: only what the handshake has verified is looked at; a certificate that names two owners is nobody's; a key
-//! that is sent has to be good, also where a certificate would do. To add a way of naming an owner: a member of
-//! [`CertificateConfig`], a variant of [`Mark`].
+//! Invariants: only certificates that the handshake has verified count; one that identifies two owners identifies none; a
+//! key that is sent must be valid, even where a certificate alone would do. To add a way to identify an owner: a member
+//! of [`CertificateConfig`] and a variant of [`Mark`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -14,26 +14,26 @@ use crate::server::http::code::Code;
 use crate::server::http::problem::{Problem, Refused};
 use crate::server::listener::tls::PeerCertificate;
 
-/// What a request has to show.
+/// The credentials that a request must present.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Identity {
     /// A key, or a certificate; if both, of the same client.
     #[default]
     Any,
-    /// A key; a certificate says nothing.
+    /// A key; certificates are ignored.
     Key,
-    /// A certificate; a key says nothing.
+    /// A certificate; keys are ignored.
     Certificate,
     /// A key and a certificate of the same client.
     Both,
 }
 
-/// One certificate of a client or an operator: how its owner is named in it. Exactly one of the three.
+/// A certificate of a client or an operator, identified by exactly one of `uri`, `dns` and `sha256`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CertificateConfig {
-    /// Public: it stands in logs.
+    /// Public: it appears in logs.
     pub id: String,
     /// A URI among its alternative names, such as a SPIFFE id.
     #[serde(default)]
@@ -46,34 +46,34 @@ pub struct CertificateConfig {
     pub sha256: Option<String>,
 }
 
-/// By what an owner is known.
+/// What identifies the owner of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Mark {
-    /// A URI, as it is.
+    /// A URI, unchanged.
     Uri(Box<str>),
     /// A DNS name, in lower case.
     Dns(Box<str>),
-    /// The whole certificate.
+    /// The fingerprint of the whole certificate.
     Sha256([u8; 32]),
 }
 
-/// The owners of certificates.
+/// The owners by their certificates.
 #[derive(Debug)]
 pub struct Certificates<T>(HashMap<Mark, (Arc<str>, Arc<T>)>);
 
-/// What a certificate says.
+/// Whom a certificate identifies.
 #[derive(Debug)]
 pub enum Owner<'a, T> {
-    /// Nobody whom we know.
+    /// No configured owner.
     Nobody,
-    /// This one; with the public id.
+    /// This owner, by the certificate with this public id.
     One(&'a Arc<T>, &'a Arc<str>),
-    /// Several, so nobody.
+    /// Several owners, which counts as none.
     Several,
 }
 
 impl CertificateConfig {
-    /// By what its owner is known; nothing if it is written wrongly.
+    /// What identifies its owner; `None` if it is not written correctly.
     pub fn mark(&self) -> Option<Mark> {
         match (&self.uri, &self.dns, &self.sha256) {
             (Some(uri), None, None) if uri.contains(':') => Some(Mark::Uri(uri.as_str().into())),
@@ -83,7 +83,7 @@ impl CertificateConfig {
         }
     }
 
-    /// All mistakes of a list, as (key, what is wrong and what to write).
+    /// All mistakes of a list, as (key, problem and remedy).
     pub fn validate(all: &[Self]) -> Vec<(String, String)> {
         let mut mistakes = Vec::new();
         for (index, certificate) in all.iter().enumerate() {
@@ -109,7 +109,7 @@ impl<T> Default for Certificates<T> {
 }
 
 impl<T> Certificates<T> {
-    /// Makes `owner` known by each of `certificates`; what cannot be read is left out, for `validate` has reported it.
+    /// Adds the certificates of `owner`. Unreadable ones are skipped, because `validate` has reported them.
     pub fn add(&mut self, certificates: &[CertificateConfig], owner: &Arc<T>) {
         for certificate in certificates {
             if let Some(mark) = certificate.mark() {
@@ -118,7 +118,7 @@ impl<T> Certificates<T> {
         }
     }
 
-    /// Whom a certificate belongs to.
+    /// The owner of a certificate.
     pub fn owner(&self, certificate: &PeerCertificate) -> Owner<'_, T> {
         let whole = std::iter::once(Mark::Sha256(*certificate.sha256()));
         let uris = certificate.uris().map(|uri| Mark::Uri(uri.into()));
@@ -135,7 +135,7 @@ impl<T> Certificates<T> {
     }
 }
 
-/// A reason and what to do.
+/// A reason and a remedy.
 pub(super) type Refusal = (&'static str, &'static str);
 
 pub(super) const MISSING: Refusal =
@@ -160,8 +160,8 @@ pub(in crate::server) fn refusal((reason, detail): Refusal) -> Refused {
     Box::new(Problem::new(Code::Unauthenticated).with_error("", reason, detail))
 }
 
-/// Certificates that would make more than one owner known, as (key, what is wrong and what to write). `all` are the
-/// lists by the section they stand in.
+/// Certificates that would identify more than one owner, as (key, problem and remedy). `all` are the lists, each with its
+/// section.
 pub fn duplicates<'a>(all: impl Iterator<Item = (String, &'a [CertificateConfig])>) -> Vec<(String, String)> {
     let mut seen = BTreeMap::new();
     let mut mistakes = Vec::new();

@@ -1,4 +1,4 @@
-//! A client at work: its purposes, rights, rate and day; and the caller of one request.
+//! A configured client with its purposes, rights, rate and day; and the caller of one request.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use crate::server::http::code::Code;
 use crate::server::http::problem::{Problem, Refused};
 use crate::server::http::rate_limit::Allowance;
 
-/// A client at work.
+/// A configured client.
 pub struct Client {
     /// Its name in the configuration.
     pub name: Arc<str>,
-    /// What it may demand.
+    /// Its rights.
     pub rights: Rights,
     purposes: Vec<Arc<str>>,
-    /// None for `anonymous`, who has no rate.
+    /// `None` for `anonymous`, which has no limit.
     rate: Option<Arc<Rate>>,
     day: Day,
 }
@@ -29,14 +29,14 @@ pub struct Client {
 pub struct Caller {
     /// The client.
     pub client: Arc<Client>,
-    /// The public id of the key it used; empty if none was needed.
+    /// The public id of its key; empty if none was needed.
     pub key_id: Arc<str>,
-    /// The public id of the certificate it used, if it was known by one.
+    /// The public id of its certificate, if it was identified by one.
     pub certificate_id: Option<Arc<str>>,
 }
 
 impl Caller {
-    /// The public id of what it has shown: its key, or the certificate of its connection.
+    /// The public id of the credential it was identified by: its key, else its certificate.
     pub fn shown(&self) -> Arc<str> {
         match &self.certificate_id {
             Some(certificate) if self.key_id.is_empty() => Arc::clone(certificate),
@@ -64,10 +64,10 @@ impl Client {
         Self { name, rights: Rights::ALL, purposes, rate: None, day: Day::new(None, None) }
     }
 
-    /// The purpose that a question of this client has.
+    /// The purpose of a question. One that names none gets `default`, or the client's only purpose.
     ///
     /// # Errors
-    /// `forbidden` if the client may not use it. One that names none gets `default`, or the client's only purpose.
+    /// `forbidden` if the client may not use it.
     pub fn purpose(&self, named: Option<&str>) -> Result<Arc<str>, Refused> {
         let only = || if let [only] = &*self.purposes { Some(Arc::clone(only)) } else { None };
         let find = |wanted: &str| self.purposes.iter().find(|purpose| &***purpose == wanted).cloned();
@@ -81,15 +81,15 @@ impl Client {
         })
     }
 
-    /// Counts a request against the client's rate, and says what is left of it.
+    /// Counts a request against the client's rate, and returns what is left of it.
     ///
     /// # Errors
-    /// How long to wait.
+    /// How long to wait, if the rate is used up.
     pub fn admit(&self) -> Result<Option<Allowance>, (Allowance, Duration)> {
         self.rate.as_ref().map(|rate| rate.admit()).transpose()
     }
 
-    /// Counts a question that our own rules have let pass, against the client's day.
+    /// Counts a question that has passed the local rules against the client's day.
     ///
     /// # Errors
     /// `rate_limited` until tomorrow, if the day is used up.

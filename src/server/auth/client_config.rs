@@ -1,4 +1,4 @@
-//! Section `[clients.NAME]`: what a client shows, asks for and may demand.
+//! Section `[clients.NAME]`: a client's keys, purposes, rights, rate and budget.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -12,47 +12,47 @@ use crate::providers::Scheme;
 use crate::storage::LONGEST_LIFETIME;
 use crate::verify::billing::Budget;
 
-/// The purpose of a question that names none.
+/// The purpose of a question without one.
 pub const DEFAULT_PURPOSE: &str = "default";
 
-/// Whoever asks where no client is configured.
+/// The client of every request if none is configured.
 pub const ANONYMOUS: &str = "anonymous";
 
 /// Section `[clients.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientConfig {
-    /// Its keys; two at a time allow rotation.
+    /// Its keys; two at a time allow a rotation.
     #[serde(default)]
     pub keys: Vec<KeyConfig>,
-    /// Its certificates.
+    /// Its client certificates.
     #[serde(default)]
     pub certificates: Vec<CertificateConfig>,
     /// Keys issued to it for providers' protocols, read apart: each scheme has a list of its own in the section.
     #[serde(skip)]
     pub issued: Vec<IssuedConfig>,
-    /// What it may ask for.
+    /// The purposes it may ask for.
     #[serde(default = "default_purposes")]
     pub purposes: Vec<String>,
     /// Requests per second, on average.
     #[serde(default = "default_rate")]
     pub rate_limit: NonZeroU32,
-    /// Requests at once, after a pause.
+    /// Requests at once after a pause; `rate_limit` if not set.
     #[serde(default)]
     pub burst: Option<NonZeroU32>,
     /// Questions per day in China; no limit if not set.
     #[serde(default)]
     pub daily_cap: Option<NonZeroU32>,
-    /// Whether it may demand an answer that is fresher than what is remembered.
+    /// Whether it may ask for a fresh answer although one is cached.
     #[serde(default = "yes")]
     pub no_cache: bool,
-    /// The age of the oldest answer that it is ever given; no limit if not set.
+    /// The oldest answer it may get; no limit if not set.
     #[serde(default, with = "jiff::fmt::serde::unsigned_duration::friendly::compact::optional")]
     pub longest_max_age: Option<Duration>,
-    /// Whether it may have what the number tells.
+    /// Whether it may get the fields derived from the number.
     #[serde(default = "yes")]
     pub include_person: bool,
-    /// What its calls may cost; no limit if not set.
+    /// The most its calls may cost; no limit if not set.
     #[serde(default)]
     pub budget: Option<Budget>,
 }
@@ -90,7 +90,7 @@ const fn default_rate() -> NonZeroU32 {
 }
 
 impl ClientConfig {
-    /// All mistakes, as (key, what is wrong and what to write).
+    /// All mistakes, as (key, problem and remedy).
     pub fn validate(&self) -> Vec<(String, String)> {
         let mut mistakes = validate_keys(&self.keys);
         mistakes.extend(CertificateConfig::validate(&self.certificates));
@@ -114,7 +114,7 @@ impl ClientConfig {
         !self.issued.is_empty()
     }
 
-    /// All mistakes of its issued keys, as (key, what is wrong and what to write).
+    /// All mistakes of its issued keys, as (key, problem and remedy).
     fn validate_issued(&self) -> Vec<(String, String)> {
         let mut mistakes = Vec::new();
         for key in &self.issued {

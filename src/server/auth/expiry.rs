@@ -1,7 +1,6 @@
-//! When the keys of clients end, for whoever must be warned before they do.
+//! The metric of when clients' keys expire, for alerts.
 //!
-//! Made anew from the configuration at work each time it is looked at, so that a key that a reload has taken away is not
-//! shown any more, and none is missed.
+//! Collected from the current configuration at each scrape, so that a reload adds and removes keys at once.
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -9,16 +8,16 @@ use prometheus::{IntGaugeVec, Opts};
 
 use crate::server::snapshot::Current;
 
-/// The ends of all keys that have one.
+/// Collects the expiries of all keys.
 #[derive(Debug)]
 pub struct Expiries {
     current: Current,
-    /// Says what the family is; never filled.
+    /// Describes the family; never filled.
     empty: IntGaugeVec,
 }
 
 impl Expiries {
-    /// Those of the configuration that is at work when they are looked at.
+    /// Collects from the configuration that is current at each scrape.
     ///
     /// # Errors
     /// When the family cannot be declared, which is a defect of ours.
@@ -28,7 +27,7 @@ impl Expiries {
 }
 
 fn family() -> Result<IntGaugeVec, prometheus::Error> {
-    let help = "When a client's key ends (Unix time, seconds); keys without an end are not here.";
+    let help = "Expiry of a client's key (Unix time, seconds); keys that do not expire are left out.";
     IntGaugeVec::new(Opts::new("idgate_client_key_expiry_timestamp_seconds", help), &["client", "key_id"])
 }
 

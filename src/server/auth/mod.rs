@@ -1,4 +1,4 @@
-//! Who asks, and may they: callers' keys and certificates, rights, rates, issued keys, operators.
+//! Authentication and authorization: clients and operators, their keys and certificates, rights and rates.
 
 pub mod callers;
 pub mod certificates;

@@ -9,7 +9,8 @@ use crate::domain::clock::Clock;
 use crate::server::http::code::Code;
 use crate::server::http::headers;
 use crate::server::http::problem::Problem;
-use crate::server::http::request_scope::{Recorder, RequestScope, caught};
+use crate::server::http::recorder::Recorder;
+use crate::server::http::request_scope::{RequestScope, caught};
 use crate::server::snapshot::Current;
 
 /// Asked for by probes and scrapers all the time; not worth a log line each.

@@ -1,8 +1,8 @@
-//! Who may look and act on the admin listener: operators, known by key or certificate.
+//! Operators, who may use the admin listener, identified by a key or a certificate.
 //!
-//! Invariant: with operators configured every admin route asks for one, but for those of [`OPEN`]; without any the
-//! listener is on loopback, which the configuration sees to. Each request carries its [`Operator`] as an extension, so that
-//! what is done can be logged with a name.
+//! Invariant: if operators are configured, every admin route but those of [`OPEN`] needs one; if none is, the
+//! configuration allows a loopback listener only. Each request carries its [`Operator`] as an extension, so that actions
+//! are logged with a name.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,22 +17,22 @@ use super::key_config::{KeyConfig, bearer, parse_hash, validate_keys};
 use crate::server::http::problem::Refused;
 use crate::server::listener::tls::PeerCertificate;
 
-/// What answers to anybody: whoever restarts or balances has no key, and learns nothing.
+/// Routes that need no operator: orchestrators and load balancers have no key, and these answers reveal nothing.
 pub const OPEN: [&str; 2] = ["/livez", "/readyz"];
 
 /// Section `[operators.NAME]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OperatorConfig {
-    /// Its keys; two at a time allow rotation.
+    /// Its keys; two at a time allow a rotation.
     #[serde(default)]
     pub keys: Vec<KeyConfig>,
-    /// Its certificates.
+    /// Its client certificates.
     #[serde(default)]
     pub certificates: Vec<CertificateConfig>,
 }
 
-/// Everyone who may operate.
+/// All operators.
 #[derive(Debug, Default)]
 pub struct Operators {
     keys: HashMap<[u8; 32], Key>,
@@ -46,15 +46,15 @@ struct Key {
     operator: Arc<Operator>,
 }
 
-/// Who operates: an extension of each request on the admin listener.
+/// The operator of a request: an extension of each request on the admin listener.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Operator {
-    /// Its name in the configuration; `local` when none is configured and whoever reaches the listener may.
+    /// Its name in the configuration; `local` if none is configured and everyone who reaches the listener is admitted.
     pub name: Arc<str>,
 }
 
 impl OperatorConfig {
-    /// All mistakes, as (key, what is wrong and what to write).
+    /// All mistakes, as (key, problem and remedy).
     pub fn validate(&self) -> Vec<(String, String)> {
         let mut mistakes = validate_keys(&self.keys);
         mistakes.extend(CertificateConfig::validate(&self.certificates));
@@ -85,10 +85,10 @@ impl Operators {
         all
     }
 
-    /// Who sent a request with these headers, over a connection with these extensions.
+    /// Identifies the sender of a request with these headers, over a connection with these extensions.
     ///
     /// # Errors
-    /// `unauthenticated` without a good key or a known certificate.
+    /// `unauthenticated` without a valid key or a configured certificate.
     pub fn identify(
         &self,
         headers: &HeaderMap,
@@ -98,7 +98,7 @@ impl Operators {
         if let Some(local) = &self.local {
             return Ok(Arc::clone(local));
         }
-        // Looked up by its hash, so that neither the time nor anything else tells how much of a key is right.
+        // Looked up by its hash, so that timing reveals nothing about how much of a key is right.
         if let Some(key) = headers.get(header::AUTHORIZATION).and_then(bearer) {
             let hash: [u8; 32] = Sha256::digest(key).into();
             let known = self.keys.get(&hash).filter(|key| key.expires.is_none_or(|end| now < end));

@@ -1,7 +1,6 @@
-//! What a client may demand beside an answer, and how much of it a day.
+//! The rights of a client, and its questions per day.
 //!
-//! Invariant: a right is checked before anything is called, and what is refused is answered, logged and counted like
-//! any other refusal. To add a right: its field in `ClientConfig`, a line in `config/default.toml`, its check here.
+//! Invariant: rights are checked before a provider is called. To add a right: its field in `ClientConfig`, a line in `config/default.toml`, its check here.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +15,7 @@ use crate::server::http::problem::{Problem, Refused};
 use crate::storage::LONGEST_LIFETIME;
 use crate::verify::Freshness;
 
-/// What a client may demand.
+/// The rights of a client.
 #[derive(Debug, Clone, Copy)]
 pub struct Rights {
     no_cache: bool,
@@ -24,14 +23,14 @@ pub struct Rights {
     include_person: bool,
 }
 
-/// The questions of one client and day. A reload hands the count on.
+/// The questions of one client today. A reload keeps the count.
 #[derive(Debug)]
 pub(in crate::server) struct Day {
     cap: Option<NonZeroU32>,
     used: Arc<Mutex<Used>>,
 }
 
-/// The day in China, and the questions on it.
+/// A day in China, and its questions.
 #[derive(Debug, Default)]
 struct Used {
     day: Date,
@@ -39,22 +38,21 @@ struct Used {
 }
 
 impl Rights {
-    /// Those of a section.
+    /// The rights that a section gives.
     pub(in crate::server) const fn of(config: &ClientConfig) -> Self {
         let ClientConfig { no_cache, longest_max_age, include_person, .. } = config;
         Self { no_cache: *no_cache, longest_max_age: *longest_max_age, include_person: *include_person }
     }
 
-    /// All of them: for whoever asks where no client is configured.
+    /// All rights, for `anonymous`.
     pub(in crate::server) const ALL: Self = Self { no_cache: true, longest_max_age: None, include_person: true };
 
-    /// The freshness that this client gets when it asks for `asked`.
+    /// The freshness of this client's answers if it asks for `asked`.
     ///
     /// # Errors
-    /// `forbidden` if it demands a call where an answer may be remembered, and must not. Only what never calls
-    /// (`only-if-cached`) may be combined with such a demand.
+    /// `forbidden` if that could force a call, and the client lacks the right to. With `only-if-cached` nothing is called.
     pub fn freshness(self, asked: Freshness) -> Result<Freshness, Refused> {
-        // No answer is given that is older than this anyway, so that asking for it forces nothing.
+        // Answers are never older than this, so asking for it forces nothing.
         let harmless = self.longest_max_age.unwrap_or(LONGEST_LIFETIME);
         let forces = asked.no_cache || asked.max_age.is_some_and(|age| age < harmless);
         if forces && !asked.only_if_cached && !self.no_cache {
@@ -68,10 +66,10 @@ impl Rights {
         Ok(Freshness { oldest: self.longest_max_age, ..asked })
     }
 
-    /// Whether an answer may have what the number tells.
+    /// Checks whether an answer may contain the fields derived from the number.
     ///
     /// # Errors
-    /// `forbidden` if it is asked for and may not be.
+    /// `forbidden` if the client asks for them without the right to.
     pub fn person(self, asked: bool) -> Result<(), Refused> {
         if asked && !self.include_person {
             let detail = "must be false or left out: this client may not have it; or have `include_person = true` set \
@@ -87,7 +85,7 @@ fn refused(pointer: &str, reason: &'static str, detail: &str) -> Refused {
 }
 
 impl Day {
-    /// A day that goes on from `before`.
+    /// With the count of `before`, which a reload replaces.
     pub(in crate::server) fn new(cap: Option<NonZeroU32>, before: Option<&Self>) -> Self {
         Self { cap, used: before.map(|before| Arc::clone(&before.used)).unwrap_or_default() }
     }

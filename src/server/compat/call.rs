@@ -1,4 +1,4 @@
-//! One call in a provider's protocol: what its answer is shaped by, and the answer in the protocol's words.
+//! A request in a provider's protocol, and the answer to it in the protocol's codes.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -21,14 +21,14 @@ pub(super) struct Call {
     /// The driver whose protocol it is in.
     pub(super) protocol: &'static str,
     pub(super) dialect: &'static Dialect,
-    /// What the answer is shaped by.
+    /// What the codec needs to encode the answer.
     pub(super) reply_to: ReplyTo,
     /// The protocol's own objection.
     pub(super) refusal: Option<Refusal>,
 }
 
 impl Call {
-    /// A call of which the head is known.
+    /// A call whose head was read.
     pub(super) fn to(protocol: &'static str, dialect: &'static Dialect, head: &Request<Bytes>) -> Self {
         let host = head.headers().get(header::HOST).and_then(|host| host.to_str().ok());
         let host = host.or(head.uri().authority().map(|authority| authority.as_str())).unwrap_or_default().to_owned();
@@ -36,7 +36,7 @@ impl Call {
         Self { protocol, dialect, reply_to, refusal: None }
     }
 
-    /// The problem that stands for a refusal of the protocol's in our log; the answer is the refusal itself.
+    /// The problem that stands for the protocol's refusal in our log. The caller gets the refusal itself.
     pub(super) fn refused(&mut self, refusal: Refusal) -> Refused {
         let problem = Problem::new(words::our_word(refusal.code));
         let problem = problem.with_error("", refusal.code.code, "is what the caller is told, in its protocol");
@@ -44,13 +44,13 @@ impl Call {
         Box::new(problem)
     }
 
-    /// The answer, in the words of the protocol.
+    /// Encodes the answer.
     pub(super) fn write(&mut self, result: &Result<Told, Refused>, request_id: &str) -> Response {
         let answer = match result {
             Ok(told) => Ok(told.verified.verdict),
             Err(problem) => Err(self.refusal_of(problem)),
         };
-        // What the caller keeps as the provider's reference finds the answer in our ledger, or the request in our log.
+        // The caller stores this as the provider's reference. It finds the answer in our ledger, or the request in our log.
         let id = result.as_ref().ok().map(|told| told.verified.id.to_string());
         self.reply_to.request_id = id.as_deref().unwrap_or(request_id).to_ascii_uppercase();
         let mut response = self.dialect.service.encode_response(answer, &self.reply_to).map(Body::from);
@@ -63,7 +63,7 @@ impl Call {
         response
     }
 
-    /// What the protocol itself has said, unless something else came first; else its word for `problem`.
+    /// The protocol's own refusal, unless something else came first; else its code for `problem`.
     fn refusal_of(&self, problem: &Problem) -> Refusal {
         let code = problem.code();
         let is_about_the_request = matches!(
@@ -76,8 +76,8 @@ impl Call {
                 | Code::InvalidIdNumber
         );
         let own = self.refusal.clone().filter(|_| is_about_the_request);
-        // "Busy" says that nothing was begun, and many clients ask again at once. Where a call may have been made, no protocol
-        // may say so, whatever kept us from the answer.
+        // "Busy" means that nothing was started, and many clients retry at once. It must not be used where a call may have
+        // been made.
         let is_under_way = problem.may_have_been_billed() && words::cause(code) == Cause::Busy;
         let code = if is_under_way { Code::OutcomeUnknown } else { code };
         own.unwrap_or_else(|| words::refusal(self.dialect, code, problem.retry_after()))

@@ -8,19 +8,19 @@ use serde::Deserialize;
 pub struct Config {
     /// Whether the providers' protocols are spoken at all.
     pub enabled: bool,
-    /// Whether an AppCode counts in the query too.
+    /// Whether an AppCode is also accepted in the query.
     pub appcode_in_query: bool,
-    /// So many nonces of each key are known at a time.
+    /// The most nonces that are kept for each key.
     pub nonces_per_key: usize,
 }
 
-/// So many come in half an hour at about one in two seconds.
+/// Half an hour of about one request in two seconds.
 const FEWEST_NONCES: usize = 1000;
-/// Some fifty bytes each.
+/// About fifty bytes each.
 const MOST_NONCES: usize = 100_000_000;
 
 impl Config {
-    /// All mistakes, as (key, what is wrong and what to write).
+    /// All mistakes, as (key, problem and remedy).
     pub fn validate(&self) -> Vec<(&'static str, String)> {
         let is_sound = (FEWEST_NONCES..=MOST_NONCES).contains(&self.nonces_per_key);
         let text = "must be from 1000 to 100000000, or busy callers would be refused; write 500000";

@@ -6,7 +6,7 @@ use prometheus::Registry;
 use tokio::sync::Semaphore;
 
 use super::nonces::Nonces;
-use crate::server::http::request_scope::Recorder;
+use crate::server::http::recorder::Recorder;
 use crate::server::pipeline::Pipeline;
 
 /// The protocols, and what their questions are answered with.

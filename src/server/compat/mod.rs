@@ -1,12 +1,12 @@
 //! Every provider's own protocol for our callers, answered by our verifier: a caller with code for a provider keeps it and
 //! changes only the endpoint and the key.
 //!
-//! One generic piece over the codec: find the driver that a request is meant for, decode it and check its signature, ask
-//! as any other question is asked, encode the answer. It knows no provider by name. Invariants: what is answered here is
-//! in the words of the protocol, never a problem document; a question takes the same steps as one to our own API (see
-//! [`pipeline`](super::pipeline)); a signed request is answered once.
+//! For each request: find the driver it is addressed to, decode it and verify its signature, ask, encode the answer. No
+//! provider is known by name here. Invariants: answers are in the protocol's own codes, never a problem document; a
+//! question takes the same steps as one to our own API (see [`pipeline`](super::pipeline)); a signed request is accepted
+//! once.
 //!
-//! To add a provider: nothing, its [`Dialect`](crate::providers::dialect::Dialect) is enough.
+//! A new provider needs nothing here but its [`Dialect`](crate::providers::dialect::Dialect).
 
 mod call;
 mod caller_keys;

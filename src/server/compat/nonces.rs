@@ -1,9 +1,9 @@
 //! Replay protection: the nonces of signed requests.
 //!
-//! Invariants: a nonce is remembered until the time stamp that was signed with it is no longer valid, so that no
-//! request is accepted twice. Each key has a bounded number of nonces: when it is reached, requests are refused and
-//! counted until others end, because forgetting a nonce would accept its request again. A nonce is stored only after
-//! its signature was found valid, so that strangers fill nothing. All of it is lost with the process.
+//! Invariants: a nonce is kept until the timestamp it was signed with has expired, so that no request is accepted twice.
+//! Each key has a bounded set of its own: when it is full, new nonces are refused and counted, because forgetting an old
+//! one would accept its request again. A nonce is stored only after its signature was verified, so that strangers cannot
+//! fill the set. The sets end with the process.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -18,7 +18,7 @@ use crate::providers::Taken;
 #[derive(Debug)]
 pub(super) struct Nonces {
     rooms: Mutex<Rooms>,
-    /// Keyed at random, so that no caller can construct collisions.
+    /// Randomly keyed, so that callers cannot provoke collisions.
     hasher: RandomState,
     refused: IntCounter,
 }
@@ -26,7 +26,7 @@ pub(super) struct Nonces {
 #[derive(Debug, Default)]
 struct Rooms {
     of_keys: HashMap<Arc<str>, Room>,
-    /// The minute before which everything was swept out.
+    /// Everything before this minute was removed.
     swept: i64,
 }
 
@@ -34,7 +34,7 @@ struct Rooms {
 #[derive(Debug, Default)]
 struct Room {
     known: HashSet<u64>,
-    /// The same by the minute in which they end.
+    /// The same, by the minute in which they expire.
     by_end: BTreeMap<i64, Vec<u64>>,
 }
 
@@ -44,13 +44,13 @@ impl Nonces {
     /// # Errors
     /// When `registry` has its metric already.
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let help = "Signed requests that were refused because their nonces could not be known, for want of room.";
+        let help = "Signed requests refused because their key has too many nonces already.";
         let refused = IntCounter::new("idgate_compat_nonces_refused_total", help)?;
         registry.register(Box::new(refused.clone()))?;
         Ok(Self { rooms: Mutex::default(), hasher: RandomState::new(), refused })
     }
 
-    /// Takes the `nonce` that comes with `key`, to be known until `until`. Of each key `most` are known.
+    /// Stores the `nonce` that came with `key` until `until`. A key can have `most` nonces.
     pub(super) fn take(&self, key: &Arc<str>, nonce: &str, until: Timestamp, now: Timestamp, most: usize) -> Taken {
         let print = self.hasher.hash_one(nonce);
         let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
@@ -70,7 +70,7 @@ impl Nonces {
 }
 
 impl Rooms {
-    /// Forgets what ended before `minute`.
+    /// Removes nonces that expired before `minute`.
     fn sweep(&mut self, minute: i64) {
         if self.swept == minute {
             return;
@@ -86,7 +86,7 @@ impl Rooms {
 }
 
 impl Room {
-    /// Forgets those that end first.
+    /// Removes the nonces that expire first.
     fn forget_first(&mut self) {
         for print in self.by_end.pop_first().map(|(_, prints)| prints).unwrap_or_default() {
             self.known.remove(&print);

@@ -1,8 +1,7 @@
-//! One JSON line per request. No body, no query, no person, no secret: the line's type has no place for them.
+//! One JSON line per request. No body, no query, no person, no secret: the line's type has no field for them.
 //!
-//! Lines are gathered and written together a few times a second, so that a request pays for no system call; when they
-//! come faster than that, whoever fills the buffer writes it out. Nothing is dropped; what was gathered in the last
-//! moments before a `kill -9` is lost.
+//! Lines are buffered and written a few times a second, so that a request pays for no system call; a full buffer is
+//! written at once. No line is dropped, but a `kill -9` loses the buffer.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -16,14 +15,14 @@ use tokio_util::sync::CancellationToken;
 const BUFFER: usize = 64 * 1024;
 const FLUSH_EVERY: Duration = Duration::from_millis(250);
 
-/// Where lines go. Clones share it.
+/// Where lines are written. Clones share it.
 #[derive(Debug, Clone)]
 pub struct AccessLog(Arc<Mutex<Sink>>);
 
 #[derive(Debug)]
 struct Sink {
     out: Out,
-    gathered: Vec<u8>,
+    buffer: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -66,7 +65,7 @@ pub struct Line<'a> {
     /// The public id of its certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate_id: Option<&'a str>,
-    /// What it asked for.
+    /// The purpose of the question.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purpose: Option<&'a str>,
     /// The caller's reference.
@@ -81,32 +80,32 @@ pub struct Line<'a> {
     /// The problem's code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'static str>,
-    /// The rule that refused it.
+    /// The rule that was broken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
-    /// How the answer came.
+    /// `provider`, `shared` or `cache`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<&'a str>,
-    /// Who gave it.
+    /// The provider that gave the verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<&'a str>,
     /// The provider's reference.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider_request_id: Option<&'a str>,
-    /// What was tried, as `provider/endpoint=outcome(billed)`.
+    /// The attempts, as `provider/endpoint=outcome(billed)`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<String>,
-    /// Milliseconds in the gateway.
+    /// Milliseconds from the head to the answer.
     pub duration_ms: f64,
 }
 
 impl AccessLog {
-    /// Lines on standard output.
+    /// Writes to standard output.
     pub fn stdout() -> Self {
         Self::to(Out::Stdout)
     }
 
-    /// Lines at the end of a file, which is made if it is not there.
+    /// Appends to a file, which is created if missing.
     ///
     /// # Errors
     /// When the file cannot be opened for writing.
@@ -114,32 +113,32 @@ impl AccessLog {
         Ok(Self::to(Out::File(OpenOptions::new().create(true).append(true).open(path)?)))
     }
 
-    /// No lines: for tests and commands.
+    /// Discards all lines, for tests and commands.
     pub fn nowhere() -> Self {
         Self::to(Out::Nowhere)
     }
 
     fn to(out: Out) -> Self {
-        Self(Arc::new(Mutex::new(Sink { out, gathered: Vec::with_capacity(BUFFER) })))
+        Self(Arc::new(Mutex::new(Sink { out, buffer: Vec::with_capacity(BUFFER) })))
     }
 
     /// Adds a line.
     pub fn write(&self, line: &Line<'_>) {
         let mut sink = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Writing to memory cannot fail, and a line is plain strings and numbers.
-        let _ = serde_json::to_writer(&mut sink.gathered, line);
-        sink.gathered.push(b'\n');
-        if sink.gathered.len() >= BUFFER {
+        let _ = serde_json::to_writer(&mut sink.buffer, line);
+        sink.buffer.push(b'\n');
+        if sink.buffer.len() >= BUFFER {
             sink.flush();
         }
     }
 
-    /// Writes out what was gathered.
+    /// Writes the buffer out.
     pub fn flush(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).flush();
     }
 
-    /// Writes out what was gathered a few times a second, until `stop`.
+    /// Writes the buffer out a few times a second, until `stop`.
     pub async fn flush_until(self, stop: CancellationToken) {
         let mut tick = tokio::time::interval(FLUSH_EVERY);
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
@@ -151,18 +150,18 @@ impl AccessLog {
 
 impl Sink {
     fn flush(&mut self) {
-        if self.gathered.is_empty() {
+        if self.buffer.is_empty() {
             return;
         }
         let written = match &mut self.out {
-            Out::Stdout => io::stdout().lock().write_all(&self.gathered),
-            Out::File(file) => file.write_all(&self.gathered),
+            Out::Stdout => io::stdout().lock().write_all(&self.buffer),
+            Out::File(file) => file.write_all(&self.buffer),
             Out::Nowhere => Ok(()),
         };
         if let Err(error) = written {
-            // The log is not the answer: a full disk costs lines, not verdicts.
-            tracing::error!(error = %error, bytes = self.gathered.len(), "access log lines were lost");
+            // A full disk costs lines, not verdicts.
+            tracing::error!(error = %error, bytes = self.buffer.len(), "access log lines were lost");
         }
-        self.gathered.clear();
+        self.buffer.clear();
     }
 }

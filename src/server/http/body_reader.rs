@@ -1,4 +1,4 @@
-//! The JSON of a question. All mistakes are found in one pass; none of them quotes a value.
+//! Reads the JSON of a question. All mistakes are found in one pass; no message quotes a value.
 
 use std::fmt;
 
@@ -112,15 +112,15 @@ impl VerifyBody {
         Ok((name, id_number))
     }
 
-    /// Whether its caller asks for what the number tells.
+    /// Whether the caller asks for the fields derived from the number.
     pub fn wants_person(&self) -> bool {
         self.include_person.unwrap_or(false)
     }
 
-    /// Whether the reference holds anybody's valid number of 18 characters, not only that of this question's person.
+    /// Whether the reference contains a valid 18-character ID number, of this person or any other.
     pub fn reference_carries_number(&self, today: Date) -> bool {
         let compact = self.reference.as_deref().map(compact).unwrap_or_default();
-        // Nearly all references end here, because they have no such run of digits.
+        // Nearly all references have no run of 17 digits, and end here.
         let windows = (0..compact.len().saturating_sub(17)).filter_map(|at| compact.get(at..at + 18));
         windows
             .filter(|window| window.bytes().take(17).all(|byte| byte.is_ascii_digit()))
@@ -223,19 +223,19 @@ impl Draft {
     }
 }
 
-/// The mistake of a reference that would carry somebody's number into records.
+/// The mistake of a reference that contains an ID number, which would end up in logs and in the ledger.
 pub fn reference_with_number() -> MemberError {
     let detail = "holds an ID number, and would carry it into records; use a reference of your own".to_owned();
     MemberError { pointer: "/reference".to_owned(), reason: "holds_id_number", detail }
 }
 
-/// Whether `reference` has `number` in it, however either is written.
+/// Whether `reference` contains `number`, ignoring case and separators.
 fn contains(reference: &str, number: &str) -> bool {
     let number = compact(number);
     number.len() >= 15 && compact(reference).contains(&number)
 }
 
-/// What is left without spaces, separators and the difference between small and capital letters.
+/// Upper case, without spaces and separators.
 fn compact(text: &str) -> String {
     text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_uppercase()).collect()
 }

@@ -1,4 +1,4 @@
-//! The words of failure: each with its status, whether it can pass, and what it says to people.
+//! The error codes: each with its status, whether a retry can succeed, and its texts.
 //!
 //! To add a code: one variant, one row, and the table in `docs/api.md`, which a test compares.
 
@@ -235,14 +235,14 @@ impl Code {
         }
     }
 
-    /// Whether it says the same to everybody who asks the same at that moment, however long they wait.
+    /// Whether it holds for every request with the same question at that moment, whatever their patience.
     pub const fn is_everybodys(self) -> bool {
         matches!(
             self,
             Code::ProviderFailure
                 | Code::NoProviderAvailable
                 | Code::LedgerUnavailable
-                // Of one client; so are those who wait for one of its keys.
+                // Of one client, like all requests that wait for one of its idempotency keys.
                 | Code::BudgetExhausted
                 | Code::SubjectThrottled
                 | Code::RejectedByProvider
@@ -255,7 +255,7 @@ impl Code {
         self.into()
     }
 
-    /// The kind in a few words.
+    /// The problem in a few words.
     pub const fn title(self) -> &'static str {
         self.row().title
     }

@@ -1,9 +1,10 @@
-//! What the standard request headers ask for. Unknown directives are ignored, as their RFCs want; what is broken is
-//! refused where ignoring it could cost money.
+//! Reads the standard request headers, and writes those of answers. Unknown directives are ignored, as their RFCs ask;
+//! a malformed header is refused where ignoring it could cost money.
 
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use sfv::{Integer, Item, ListSerializer, Parser, key_ref, token_ref};
 
 use super::code::Code;
 use super::problem::{Problem, Refused};
@@ -15,7 +16,7 @@ use crate::verify::{Freshness, Source};
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// `X-Request-Id`.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// How memory took part (RFC 9211).
+/// Whether the verdict cache answered (RFC 9211).
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// Which preference was honoured (RFC 7240).
 pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
@@ -24,7 +25,7 @@ pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotenc
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// The directives of `Cache-Control` (RFC 9111) that a question can have.
+/// Reads the directives of `Cache-Control` (RFC 9111) that apply to a question.
 pub fn freshness(headers: &HeaderMap) -> Freshness {
     let mut freshness = Freshness::default();
     for directive in directives(headers, &header::CACHE_CONTROL, ',') {
@@ -33,7 +34,7 @@ pub fn freshness(headers: &HeaderMap) -> Freshness {
             "no-cache" => freshness.no_cache = true,
             "only-if-cached" => freshness.only_if_cached = true,
             "max-age" => {
-                // A value that cannot be read asks for the freshest answer, not for the stalest (RFC 9111, 4.2.1).
+                // An invalid value counts as stale (RFC 9111, 4.2.1), so it asks for a fresh answer.
                 let age = seconds(value).unwrap_or(Duration::ZERO);
                 freshness.max_age = Some(freshness.max_age.map_or(age, |known: Duration| known.min(age)));
             }
@@ -52,8 +53,8 @@ pub fn patience(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
-/// A number of seconds. One too large to be held is the largest that can be (RFC 9111, 1.2.2), and not a mistake: it asks
-/// for any age, and a fresh answer instead would be billed.
+/// A number of seconds. One that overflows is the largest possible (RFC 9111, 1.2.2): it accepts any age, and a fresh
+/// answer instead would be billed.
 fn seconds(value: &str) -> Option<Duration> {
     let text = value.trim().trim_matches('"');
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -63,32 +64,37 @@ fn seconds(value: &str) -> Option<Duration> {
 /// The idempotency key, if the caller sent one.
 ///
 /// # Errors
-/// When it is empty, longer than 255, or not visible ASCII: ignoring it would break the caller's promise to itself.
+/// When it is empty, longer than 255 characters, or not visible ASCII. Ignoring it could bill a retry again.
 pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refused> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let (first, second) = (values.next(), values.next());
     let Some(value) = first else { return Ok(None) };
-    let text = value.to_str().unwrap_or_default().trim().trim_matches('"');
-    let sound = second.is_none() && !text.is_empty() && text.len() <= 255;
-    if sound && text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Ok(Some(text.to_owned()));
+    let text = value.to_str().unwrap_or_default().trim();
+    // A string by its draft, in quotation marks; most callers leave them out.
+    let text = match text.starts_with('"') {
+        true => Parser::new(text).parse::<Item>().ok().and_then(|item| Some(item.bare_item.as_string()?.to_string())),
+        false => Some(text.to_owned()),
+    };
+    let is_sound = |text: &String| (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if let Some(text) = text.filter(is_sound).filter(|_| second.is_none()) {
+        return Ok(Some(text));
     }
     let detail = "the header Idempotency-Key must be sent once, with 1 to 255 visible ASCII characters, such as a UUID";
     Err(Box::new(Problem::new(Code::MalformedRequest).with_error("", "bad_idempotency_key", detail)))
 }
 
-/// The bytes of a request's head, as it was sent.
+/// The size of a request's head in bytes, as it was sent.
 pub fn size(method: &Method, uri: &Uri, headers: &HeaderMap) -> usize {
     let target = uri.path().len() + uri.query().map_or(0, |query| query.len() + 1);
-    // HTTP/2 has it among the parts of the target, HTTP/1.1 in a header.
+    // HTTP/2 has the host in the target, HTTP/1.1 in a header.
     let host = uri.authority().map_or(0, |host| "host: \r\n".len() + host.as_str().len());
     // The method and the target with two spaces and the version, then lines with a colon, a space and a line end.
     let lines: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     method.as_str().len() + target + host + "  HTTP/1.1\r\n".len() + lines + 2
 }
 
-/// The caller's own request id, if it is fit for logs: at most 128 of `A-Z a-z 0-9 - _ . :`, no run of 15 or more digits,
-/// which could be an ID number, no such number set apart by separators, and nothing that looks like a key of ours.
+/// The caller's own request id, if it may be logged: at most 128 of `A-Z a-z 0-9 - _ . :`, no run of 15 or more digits,
+/// which could be an ID number, no ID number with separators, and nothing that looks like one of our keys.
 pub fn request_id(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(X_REQUEST_ID)?.to_str().ok()?;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
@@ -106,12 +112,12 @@ pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
     (trace.len() == 32 && trace.bytes().all(hex) && trace.bytes().any(|byte| byte != b'0')).then_some(trace)
 }
 
-/// Whether the caller takes JSON.
+/// Whether the caller accepts JSON.
 pub fn accepts_json(headers: &HeaderMap) -> bool {
     accepts(headers, "application/json")
 }
 
-/// Whether the caller takes this kind of `application/…`.
+/// Whether the caller accepts this media type, one of `application/…`.
 pub fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
     let mut ranges = directives(headers, &header::ACCEPT, ',').peekable();
     ranges.peek().is_none()
@@ -123,19 +129,26 @@ pub fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
         })
 }
 
-/// Whether the body claims to be JSON.
+/// Whether the body is declared as JSON.
 pub fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
-/// `Cache-Status` (RFC 9211) of an answer from this source, which is remembered for another `left`.
+/// `Cache-Status` (RFC 9211) of an answer from this source, which stays cached for another `left`.
 pub(in crate::server) fn cache_status(source: Source, left: Duration) -> HeaderValue {
-    match source {
-        Source::Cache => value(&format!("idgate; hit; ttl={}", left.as_secs())),
-        Source::Shared => HeaderValue::from_static("idgate; fwd=miss; collapsed"),
-        Source::Provider => HeaderValue::from_static("idgate; fwd=miss"),
-    }
+    let mut list = ListSerializer::new();
+    let idgate = list.bare_item(token_ref("idgate"));
+    let seconds = Integer::try_from(left.as_secs()).unwrap_or(Integer::MAX);
+    let written = match source {
+        Source::Cache => idgate.parameter(key_ref("hit"), true).parameter(key_ref("ttl"), seconds).finish(),
+        Source::Shared => {
+            idgate.parameter(key_ref("fwd"), token_ref("miss")).parameter(key_ref("collapsed"), true).finish()
+        }
+        Source::Provider => idgate.parameter(key_ref("fwd"), token_ref("miss")).finish(),
+    };
+    // Ours has always had a space before each parameter, which the RFC allows and callers may compare.
+    value(&written.replace(';', "; "))
 }
 
 /// The method for the log: a word from a closed set, since a caller can make up any.
@@ -152,7 +165,7 @@ pub(in crate::server) fn method_word(method: &Method) -> &'static str {
     }
 }
 
-/// A header value made of our own text.
+/// A header value from our own text; empty if it has characters that no header may have.
 pub fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
 }
@@ -186,6 +199,25 @@ mod tests {
         assert_eq!(of("max-age=soon").max_age, Some(Duration::ZERO));
         assert_eq!(of("max-age=-1").max_age, Some(Duration::ZERO));
         assert!(of("max-age=99999999999999999999").accepts(Duration::from_secs(86_400)), "any age, and not none");
+    }
+
+    #[test]
+    fn an_idempotency_key_is_a_string_with_or_without_its_quotation_marks() {
+        let of = |text: &str| idempotency_key(&with(IDEMPOTENCY_KEY, text)).map_err(drop);
+        assert_eq!(of("k-1"), Ok(Some("k-1".to_owned())));
+        assert_eq!(of("\"k-1\""), Ok(Some("k-1".to_owned())));
+        for broken in ["\"\"", "\"k", "a b", "\"a b\"", "\"a\" b"] {
+            assert_eq!(of(broken), Err(()), "{broken}");
+        }
+        assert_eq!(idempotency_key(&HeaderMap::new()).map_err(drop), Ok(None));
+    }
+
+    #[test]
+    fn a_cache_status_says_how_memory_took_part() {
+        let of = |source| cache_status(source, Duration::from_secs(60));
+        assert_eq!(of(Source::Cache), "idgate; hit; ttl=60");
+        assert_eq!(of(Source::Shared), "idgate; fwd=miss; collapsed");
+        assert_eq!(of(Source::Provider), "idgate; fwd=miss");
     }
 
     #[test]

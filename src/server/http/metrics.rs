@@ -1,4 +1,4 @@
-//! What is counted per request.
+//! The metrics of requests.
 
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
@@ -7,12 +7,12 @@ const DURATION: [f64; 14] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
 const OVERHEAD: [f64; 9] = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.1];
 
-/// The source of an answer that is no verdict.
+/// The source of an answer without a verdict.
 pub const NO_SOURCE: &str = "none";
-/// The client and purpose of a request that has not come so far as to have one.
+/// The client and purpose of a request that was refused before they were known.
 pub const UNKNOWN: &str = "unknown";
 
-/// All metric families of the API.
+/// The metric families of the API.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     requests: IntCounterVec,
@@ -27,16 +27,19 @@ impl Metrics {
     /// When `registry` has them already.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let requests = IntCounterVec::new(
-            Opts::new("idgate_requests_total", "Requests to the API by who asked and how it was answered."),
+            Opts::new(
+                "idgate_requests_total",
+                "Requests to the API, by client, purpose, status and source of the answer.",
+            ),
             &["client", "purpose", "status", "source"],
         )?;
         let duration = HistogramVec::new(
-            HistogramOpts::new("idgate_request_duration_seconds", "From the head of a request to its answer.")
+            HistogramOpts::new("idgate_request_duration_seconds", "Time from the head of a request to its answer.")
                 .buckets(DURATION.to_vec()),
             &["source"],
         )?;
         let overhead = HistogramVec::new(
-            HistogramOpts::new("idgate_overhead_seconds", "The same, without the wait for a provider.")
+            HistogramOpts::new("idgate_overhead_seconds", "The same, without waiting for providers or other requests.")
                 .buckets(OVERHEAD.to_vec()),
             &["source"],
         )?;
@@ -53,7 +56,7 @@ impl Metrics {
         Ok(Self { requests, duration, overhead })
     }
 
-    /// Counts one request. Seconds; `upstream` is the part of `total` that was a wait for a provider.
+    /// Counts one request. `total` is its duration in seconds, `upstream` the part of it that was spent waiting.
     pub(in crate::server) fn request(
         &self,
         client: &str,

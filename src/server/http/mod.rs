@@ -9,5 +9,6 @@ pub mod headers;
 pub mod metrics;
 pub mod problem;
 pub mod rate_limit;
+pub mod recorder;
 pub mod request_scope;
 pub mod schema;

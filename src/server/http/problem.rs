@@ -1,7 +1,6 @@
-//! Failures as documents (RFC 9457): the only file that turns an error into HTTP.
+//! Failures as problem documents (RFC 9457).
 //!
-//! Invariant: a problem names members and remedies, never a value; it holds no text of a provider's. The
-//! codes are in `code`.
+//! Invariant: a problem names members and remedies, never a value, and quotes no provider. The codes are in `code`.
 
 use std::time::Duration;
 
@@ -22,13 +21,13 @@ pub(in crate::server) const SOON: Duration = Duration::from_secs(1);
 /// Why a request gets no answer. Boxed, since an answer is the usual case and a problem is large.
 pub type Refused = Box<Problem>;
 
-/// One mistake in the request.
+/// One mistake in a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct MemberError {
     /// Which member, as a JSON pointer; empty for the document as a whole.
     #[schema(example = "/id_number")]
     pub pointer: String,
-    /// The rule that it breaks, from a closed set.
+    /// The rule that is broken, from a closed set.
     #[schema(example = "bad_checksum")]
     pub reason: &'static str,
     /// What to do.
@@ -107,12 +106,12 @@ impl Problem {
         Self { retry_after_seconds: Some(seconds.max(1)), ..self }
     }
 
-    /// The same, of a question whose call may be under way.
+    /// The same, for a question whose call may be under way.
     pub fn perhaps_billed(self) -> Self {
         Self { may_have_been_billed: Some(true), ..self }
     }
 
-    /// The same, as the answer to the request of this id.
+    /// The same, with the id of the request.
     pub fn with_request_id(self, request_id: &str) -> Self {
         Self { request_id: request_id.to_owned(), ..self }
     }
@@ -203,7 +202,7 @@ impl From<Failure> for Problem {
             }
             _ => Self::new(code),
         };
-        // Asking again joins the call or finds its answer, so soon is fine.
+        // Asking again joins the call or finds its answer, so the caller need not wait long.
         let soon = (code == Code::OutcomeUnknown).then_some(SOON);
         let timed = match failure.retry_after.or(soon) {
             Some(after) => plain.with_retry_after(after),

@@ -18,29 +18,16 @@ use futures_util::FutureExt;
 use http::{Extensions, HeaderMap, Method, StatusCode, header, request};
 use tokio::time::Instant;
 
-use super::access_log::{AccessLog, Line};
+use super::access_log::Line;
 use super::attempt;
 use super::code::Code;
 use super::headers;
-use super::metrics::{Metrics, NO_SOURCE, UNKNOWN};
 use super::problem::{Problem, Refused};
 use super::rate_limit::Allowance;
-use crate::domain::clock::{Clock, Ids};
+use super::recorder::{Audience, Recorder};
 use crate::server::audit::AuditEntry;
 use crate::server::auth::client::Caller;
 use crate::server::auth::operators::Operator;
-
-/// Where requests are logged and counted. Clones share it.
-#[derive(Debug, Clone)]
-pub struct Recorder(Arc<Sinks>);
-
-#[derive(Debug)]
-struct Sinks {
-    access_log: AccessLog,
-    metrics: Metrics,
-    clock: Clock,
-    ids: Ids,
-}
 
 /// A request under way.
 #[derive(Debug)]
@@ -69,17 +56,6 @@ pub(in crate::server) struct RequestScope {
 /// The id of a request on the admin listener: an extension of the request, for handlers that log what they did.
 #[derive(Debug, Clone)]
 pub(in crate::server) struct RequestId(pub(in crate::server) Arc<str>);
-
-/// Which of our listeners a request came in by, and whether it is worth a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::server) enum Audience {
-    /// The one for services.
-    Services,
-    /// The one for operators. Its requests are logged, and not counted: `idgate_requests_total` is about the API.
-    Operators,
-    /// The same, for a route that probes and scrapers ask for all the time: neither logged nor counted.
-    Probes,
-}
 
 /// The route in the log line: never what the caller sent.
 #[derive(Debug)]
@@ -113,13 +89,6 @@ enum End<'a> {
     CallerLeft,
 }
 
-impl Recorder {
-    /// Logs to `access_log` and counts in `metrics`.
-    pub fn new(access_log: AccessLog, metrics: Metrics, clock: Clock, ids: Ids) -> Self {
-        Self(Arc::new(Sinks { access_log, metrics, clock, ids }))
-    }
-}
-
 /// A scope for the request of the route that was matched, on the public listener.
 impl<S: Sync> FromRequestParts<S> for RequestScope
 where
@@ -142,7 +111,7 @@ fn matched(extensions: &Extensions) -> Route {
 
 impl RequestScope {
     fn begin(recorder: &Recorder, audience: Audience, method: &Method, route: Route, head: &HeaderMap) -> Self {
-        let request_id = headers::request_id(head).unwrap_or_else(|| recorder.0.ids.ordered().to_string());
+        let request_id = headers::request_id(head).unwrap_or_else(|| recorder.new_id());
         Self {
             recorder: recorder.clone(),
             audience,
@@ -305,15 +274,9 @@ impl RequestScope {
                 End::Answer(_) | End::CallerLeft => audit.refused(Code::OutcomeUnknown, &[]),
             }
         }
-        if self.audience == Audience::Probes {
-            return;
-        }
         let total = self.began.elapsed();
-        let sinks = &*self.recorder.0;
         let caller = self.caller();
         let mut line = Line {
-            time: format!("{:.3}", sinks.clock.now()),
-            kind: if self.audience == Audience::Services { "request" } else { "admin_request" },
             request_id: &self.request_id,
             trace_id: self.trace_id.as_deref(),
             method: self.method,
@@ -326,7 +289,6 @@ impl RequestScope {
             certificate_id: caller.and_then(|caller| caller.certificate_id.as_deref()),
             purpose: self.purpose.as_deref(),
             reference: self.reference.as_deref(),
-            duration_ms: (total.as_secs_f64() * 1e6).round() / 1e3,
             ..Line::default()
         };
         match end {
@@ -338,17 +300,7 @@ impl RequestScope {
             }
             End::CallerLeft => {}
         }
-        sinks.access_log.write(&line);
-        if self.audience == Audience::Services {
-            sinks.metrics.request(
-                line.client.unwrap_or(UNKNOWN),
-                line.purpose.unwrap_or(UNKNOWN),
-                status.as_str(),
-                line.source.unwrap_or(NO_SOURCE),
-                total.as_secs_f64(),
-                self.waited.as_secs_f64(),
-            );
-        }
+        self.recorder.record(self.audience, line, total, self.waited);
     }
 }
 

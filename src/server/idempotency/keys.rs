@@ -1,12 +1,9 @@
-//! `Idempotency-Key`: the same key and body get the same answer, also with `no-cache`; another body is refused.
+//! Idempotency keys in memory: which request holds a key, which wait for it, which one looks it up.
 //!
-//! The first level, in memory: who has a key now, who waits for it, who knows whose it is. Behind it is the ledger, if there
-//! is one, where keys are claimed before anything is asked (`once` brings both together). Kept for 24 hours, per client.
-//! Only a verdict is final: after a failure the same key may work again, and then takes what the providers have said since
-//! it was first used, so that a retry is not a second bill.
-//! Precedence: a finished key answers before memory is even asked; a key at work waits for its first request.
-//! Invariants: a slot changes hands only in one step under its own lock, so two requests never hold one key; and whose a
-//! key is, one request finds out for all.
+//! Only a verdict is final. After a failure the same key may be used again, and then accepts any verdict given since its
+//! first use, so that a retry is not billed twice. A finished key is answered before the verdict cache is asked.
+//! Invariants: a slot changes in one step under its own lock, so two requests never hold one key; one request looks a key
+//! up in the ledger for all that wait for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,44 +22,44 @@ use crate::domain::subject::Digest;
 use crate::server::http::problem::Problem;
 use crate::server::pipeline::Verified;
 
-/// So long a key stays with its body.
+/// How long a key belongs to its body.
 const KEPT: Duration = Duration::from_hours(24);
-/// Bounds the memory, some 1 KiB an entry.
+/// Bounds the memory: about 1 KiB an entry.
 const MOST_ENTRIES: u64 = 100_000;
 
-/// All claimed keys that memory knows.
+/// The keys in memory. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Idempotency {
     slots: Cache<Digest, Arc<Slot>>,
-    /// So often somebody was forgotten.
+    /// How many persons were forgotten so far.
     erasures: Arc<AtomicU64>,
-    /// Claims on their way. They end whether or not somebody waits for them.
+    /// Look-ups and writes under way. They finish even if their callers leave.
     pub(in crate::server) tasks: TaskTracker,
 }
 
-/// What the claim on a key came to.
+/// The state in which a request finds its key.
 #[derive(Debug)]
 pub enum ClaimResult {
-    /// Nobody knows whose it is: this request finds out, for all.
+    /// Not known in memory: this request looks it up in the ledger, for all.
     Unknown(Lookup),
-    /// Another request is finding out whose it is; wait for it.
+    /// Another request is looking it up; wait for that.
     LookedUp(LookupWait),
-    /// It is this request's: work, then [`Claim::finish`] or [`Claim::fail`].
+    /// This request holds it: answer the question, then call [`Claim::finish`] or [`Claim::fail`].
     Claimed(Claim),
-    /// It is finished.
+    /// It has an answer.
     Done(Done),
-    /// Another request with the same body is at work; wait for it.
+    /// Another request with the same body holds it; wait for its answer.
     InProgress(InProgress),
     /// It belongs to another body.
     Reused,
 }
 
-/// Whose a key is.
+/// The request that a key belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Owner {
-    /// The body that it came with first.
+    /// The body of its first request.
     pub body: Digest,
-    /// Whom the body is about, so that it can be forgotten.
+    /// The person in that body, so that the key can be forgotten with them.
     pub person: Digest,
     /// When it was first used, in milliseconds since 1970.
     pub since_ms: i64,
@@ -70,25 +67,25 @@ pub struct Owner {
     pub claim: Option<Uuid>,
 }
 
-/// The duty to find out whose a key is. Dropped undone, it is the next one's.
+/// The duty to look a key up in the ledger. Dropped unsettled, the next request takes it over.
 #[derive(Debug)]
 pub struct Lookup {
     slot: Arc<Slot>,
     erasures: Arc<AtomicU64>,
-    /// Whoever had it, it begins anew.
+    /// Ignore the ledger's owner: the key starts over.
     pub starts_over: bool,
 }
 
-/// Another's lookup.
+/// Waits for a look-up to be settled.
 #[derive(Debug)]
 pub struct LookupWait(watch::Receiver<State>);
 
-/// A claimed key. Dropping it unfinished gives it back.
+/// A key held by this request. Dropping it unfinished frees it.
 #[derive(Debug)]
 pub struct Claim {
     slot: Arc<Slot>,
     owner: Owner,
-    /// Whether an earlier request had the key, and got no verdict.
+    /// Whether an earlier request held it, and got no verdict.
     again: bool,
 }
 
@@ -96,11 +93,11 @@ pub struct Claim {
 #[derive(Debug)]
 pub struct Done {
     slot: Arc<Slot>,
-    /// Its answer.
+    /// The answer.
     pub answer: Arc<Verified>,
 }
 
-/// Another request's work.
+/// Waits for the request that holds the key.
 #[derive(Debug)]
 pub struct InProgress(watch::Receiver<State>);
 
@@ -109,44 +106,44 @@ struct Slot(watch::Sender<State>);
 
 #[derive(Debug, Clone)]
 enum State {
-    /// Nobody has looked whose it is.
+    /// Not looked up yet.
     Unknown,
-    /// Somebody looks.
+    /// A look-up is under way.
     LookingUp,
-    /// Nobody could find out.
+    /// The look-up failed.
     Unavailable,
-    /// It belongs to the first body that it came with, verdict or not.
+    /// It belongs to the body of its first request, with or without a verdict.
     Owned(Owner, Work),
 }
 
 #[derive(Debug, Clone)]
 enum Work {
-    /// Nobody has worked on it yet.
+    /// No request has held it yet.
     Fresh,
     Working,
-    /// Whoever worked on it had no verdict; what those are told who waited for it, if it holds for them as well.
+    /// Its last holder got no verdict; with the problem for the requests that waited, if it holds for them too.
     Free(Option<Arc<Problem>>),
     Done(Arc<Verified>),
 }
 
 impl Idempotency {
-    /// No key is claimed yet.
+    /// Without any key.
     pub fn new() -> Self {
         Self::holding(MOST_ENTRIES)
     }
 
     fn holding(most: u64) -> Self {
-        // The oldest goes. The default policy would keep the old ones and turn every new key away.
+        // Evicts the oldest. The default policy would keep old keys and reject every new one.
         let policy = EvictionPolicy::lru();
         let slots = Cache::builder().max_capacity(most).eviction_policy(policy).time_to_live(KEPT).build();
         Self { slots, erasures: Arc::default(), tasks: TaskTracker::new() }
     }
 
-    /// Claims `key` (of a client) for the request with this digest of its `body`. `not_before_ms`: what was claimed before
-    /// is over, in milliseconds since 1970.
+    /// Claims `key` (the digest of client and key) for a request with this digest of its body. Claims before
+    /// `not_before_ms` (milliseconds since 1970) have expired.
     pub async fn claim(&self, key: Digest, body: Digest, not_before_ms: i64) -> ClaimResult {
         loop {
-            // Made first and claimed afterwards: a caller who leaves in between leaves nothing claimed.
+            // Inserted first and claimed afterwards, so that a caller who leaves in between leaves nothing claimed.
             let unknown = async { Arc::new(Slot::new(State::Unknown)) };
             let slot = self.slots.get_with(key, unknown).await;
             if !slot.is_over(not_before_ms) {
@@ -158,16 +155,16 @@ impl Idempotency {
         }
     }
 
-    /// Ends `key`, if `done` is still its answer: it begins anew, with this request.
+    /// Discards the answer of `key`, if it is still `done`: the key starts over with this request.
     pub async fn start_over(&self, key: Digest, done: &Done) -> Option<Lookup> {
         let mut lookup = self.replace(key, &done.slot).await?;
         lookup.starts_over = true;
         Some(lookup)
     }
 
-    /// Another slot in place of `old`, if that is still there.
+    /// Replaces the slot `old`, if it is still there.
     async fn replace(&self, key: Digest, old: &Arc<Slot>) -> Option<Lookup> {
-        // Made before: whoever leaves in between leaves a lookup undone, and none that never ends.
+        // Created before it is inserted, so that a caller who leaves in between drops it, which frees the key.
         let slot = Arc::new(Slot::new(State::LookingUp));
         let lookup = Lookup { slot: Arc::clone(&slot), erasures: Arc::clone(&self.erasures), starts_over: false };
         let decide = async |there: Option<Entry<Digest, Arc<Slot>>>| match there {
@@ -178,16 +175,16 @@ impl Idempotency {
         matches!(replaced, CompResult::ReplacedWith(_)).then_some(lookup)
     }
 
-    /// Returns when all claims and answers on their way have ended; they wait for the ledger only, which must be open.
+    /// Waits for all look-ups and writes under way. The ledger must still be open.
     pub async fn ended(&self) {
         self.tasks.close();
         self.tasks.wait().await;
     }
 
-    /// Forgets every key whose request was about `person`; how many there were. A request at work still gets its answer.
-    /// In the ledger they are forgotten before.
+    /// Forgets every key whose request was about `person` and returns how many there were. A request under way still gets
+    /// its answer. The ledger must have forgotten them before.
     pub async fn forget(&self, person: Digest) -> usize {
-        // Whoever is finding out whose a key is sees this, and looks again.
+        // A look-up under way sees the change, and looks again.
         self.erasures.fetch_add(1, Ordering::SeqCst);
         let is_about = |slot: &Slot| matches!(&*slot.0.borrow(), State::Owned(owner, _) if owner.person == person);
         let keys: Vec<_> = self.slots.iter().filter(|(_, slot)| is_about(slot)).map(|(key, _)| *key).collect();
@@ -209,7 +206,7 @@ impl Slot {
         Self(watch::Sender::new(state))
     }
 
-    /// Whether its time is over. A request at work ends first.
+    /// Whether its claim has expired. A request under way finishes first.
     fn is_over(&self, not_before_ms: i64) -> bool {
         match &*self.0.borrow() {
             State::Owned(_, Work::Working) | State::Unknown | State::LookingUp | State::Unavailable => false,
@@ -254,25 +251,25 @@ impl Slot {
 }
 
 impl Lookup {
-    /// How many were forgotten so far: to be read before the ledger is, and told to [`Lookup::found`].
+    /// How many persons were forgotten so far. Read it before the ledger, and pass it to [`Lookup::found`].
     pub fn erasures(&self) -> u64 {
         self.erasures.load(Ordering::SeqCst)
     }
 
-    /// For this request to wait for its own lookup.
+    /// Lets this request wait for its own look-up.
     pub fn wait(&self) -> LookupWait {
         LookupWait(self.slot.0.subscribe())
     }
 
-    /// Nobody had it: it is `owner`'s now.
+    /// Settles it: the key was free, and belongs to `owner` now.
     ///
     /// # Errors
-    /// When somebody was forgotten since `erasures` were read: lookup again.
+    /// When a person was forgotten since `erasures` was read: look again.
     pub fn claimed(self, owner: Owner, erasures: u64) -> Result<(), Self> {
         self.settle(owner, Work::Fresh, erasures)
     }
 
-    /// It was `owner`'s already, and finished if there is an `answer`.
+    /// Settles it: the key belongs to `owner`, and is finished if there is an `answer`.
     ///
     /// # Errors
     /// As [`Lookup::claimed`].
@@ -283,7 +280,7 @@ impl Lookup {
 
     fn settle(self, owner: Owner, work: Work, erasures: u64) -> Result<(), Self> {
         let settled = self.slot.0.send_if_modified(|state| {
-            // In here, so that whoever forgets finds either the owner, or this lookup still under way.
+            // Under the slot's lock, so that an erasure finds either the owner or this look-up still under way.
             let holds = self.erasures() == erasures;
             if holds {
                 *state = State::Owned(owner, work);
@@ -307,7 +304,7 @@ impl Drop for Lookup {
 }
 
 impl LookupWait {
-    /// Whether it is known now whose the key is: then claim again.
+    /// Waits. Whether the key's owner is known now: then claim again.
     pub async fn is_known(mut self) -> bool {
         let ended = self.0.wait_for(|state| !matches!(state, State::LookingUp)).await;
         ended.is_ok_and(|state| !matches!(*state, State::Unavailable))
@@ -315,11 +312,11 @@ impl LookupWait {
 }
 
 impl Claim {
-    /// When an earlier request had the key: how long ago, at `now_ms`, it was first used. A verdict no older than that is
-    /// its answer.
+    /// If an earlier request held the key: the time since its first use, at `now_ms`. A verdict no older than that answers
+    /// it.
     pub fn since_first_use(&self, now_ms: i64) -> Option<Duration> {
         let ms = now_ms.saturating_sub(self.owner.since_ms);
-        // Nothing is younger than now, whatever the clock does.
+        // Never negative, also if the clock was set back.
         self.again.then(|| Duration::from_millis(u64::try_from(ms).unwrap_or_default()))
     }
 
@@ -328,13 +325,12 @@ impl Claim {
         self.owner.claim
     }
 
-    /// The verdict is final: every later request with this key gets it.
+    /// Stores the verdict: every later request with this key gets it.
     pub fn finish(self, answer: Arc<Verified>) {
         self.end(Work::Done(answer));
     }
 
-    /// No verdict, for a reason that holds for all who wait: they are told, instead of each asking everybody again.
-    /// The key is free for whoever comes later.
+    /// Gives the problem to all requests that wait, because it holds for them too, and frees the key for later ones.
     pub fn fail(self, problem: Arc<Problem>) {
         self.end(Work::Free(Some(problem)));
     }
@@ -346,7 +342,7 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // Whoever comes next finds it free, and takes it.
+        // The next request finds it free.
         self.slot.0.send_if_modified(|state| match state {
             State::Owned(_, work @ Work::Working) => {
                 *work = Work::Free(None);
@@ -358,7 +354,7 @@ impl Drop for Claim {
 }
 
 impl InProgress {
-    /// What the first request came to; nothing if it was given up: then claim again.
+    /// The answer or the problem of the request that holds the key; `None` if it gave up: then claim again.
     pub async fn wait(mut self) -> Option<Result<Arc<Verified>, Arc<Problem>>> {
         let ended = self.0.wait_for(|state| !matches!(state, State::Owned(_, Work::Working))).await.ok()?;
         match &*ended {
@@ -369,7 +365,7 @@ impl InProgress {
     }
 }
 
-/// What was claimed before this, in milliseconds since 1970, is over.
+/// Claims before this time (milliseconds since 1970) have expired.
 pub fn not_before(clock: &Clock) -> i64 {
     let kept = i64::try_from(KEPT.as_millis()).unwrap_or(i64::MAX);
     clock.now().as_millisecond().saturating_sub(kept)

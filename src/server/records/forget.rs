@@ -1,7 +1,7 @@
-//! What operators may do about a person: `POST /v1/subjects/forget`, on their own listener.
+//! `POST /v1/subjects/forget`, on the admin listener: erases everything about a person.
 //!
-//! Invariant: neither the answer nor the log tells whom it was about; both tell how much was found. Nothing here calls a
-//! provider. What a configuration has brought is found by its keys, so what was remembered by another process is not.
+//! Invariant: neither the answer nor the log identifies the person; both say how much was found. Nothing here calls a
+//! provider. Only this process is searched.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::server::pipeline::{self, Pipeline};
 use crate::storage::ledger;
 use crate::verify::Forgotten;
 
-/// What a person is forgotten in.
+/// What the handler needs.
 #[derive(Debug)]
 pub struct Forget {
     /// The steps of a question, and the ledger.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRef;
 
-use crate::server::http::request_scope::Recorder;
+use crate::server::http::recorder::Recorder;
 use crate::server::pipeline::Pipeline;
 
 /// What look-ups and receipts are answered with.

@@ -1,6 +1,6 @@
-//! The documents of the look-ups: an answer as it stands in the ledger, a page of them, and what may be asked for.
+//! The documents of look-ups: an answer as the ledger has it, a page of answers, and the queries.
 //!
-//! Invariant: they are made of an entry as it was written; nothing is looked up or worked out anew.
+//! Invariant: a document is made from its entry as it was written; nothing is recomputed.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

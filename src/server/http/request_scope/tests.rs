@@ -7,10 +7,14 @@ use futures_util::FutureExt;
 use prometheus::{Registry, TextEncoder};
 use serde_json::Value;
 
+use super::super::access_log::AccessLog;
+use super::super::metrics::Metrics;
 use super::*;
+use crate::domain::clock::{Clock, Ids};
 
 /// A recorder of a test's own, with what it has written.
 struct Recorded {
+    log: AccessLog,
     recorder: Recorder,
     registry: Registry,
     file: PathBuf,
@@ -24,8 +28,8 @@ impl Recorded {
         let log = AccessLog::file(&file).unwrap();
         let clock = Clock::fixed(jiff::Timestamp::UNIX_EPOCH);
         let ids = Ids::new(uuid::Uuid::nil, uuid::Uuid::nil);
-        let recorder = Recorder::new(log, Metrics::register(&registry).unwrap(), clock, ids);
-        Self { recorder, registry, file }
+        let recorder = Recorder::new(log.clone(), Metrics::register(&registry).unwrap(), clock, ids);
+        Self { log, recorder, registry, file }
     }
 
     fn scope(&self) -> RequestScope {
@@ -34,7 +38,7 @@ impl Recorded {
 
     /// Status and code of the only log line, which must be the only count.
     fn ended(&self) -> (u64, Option<String>) {
-        self.recorder.0.access_log.flush();
+        self.log.flush();
         let text = std::fs::read_to_string(&self.file).unwrap();
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let [line] = lines.as_slice() else { panic!("{lines:?}") };

@@ -1,7 +1,7 @@
-//! The keys of receipts: one that signs, and all that are published so that what they signed can still be verified.
+//! The keys of receipts: the one that signs, and all published ones, with which former receipts can still be verified.
 //!
-//! Invariants: what is wrong with a file is found by [`Config::build`], before anything is switched, and told without a
-//! byte of a key; the key that signs is always published; a published key is public, a private one is refused in its place.
+//! Invariants: [`Config::build`] finds the mistakes of all files before anything changes, and quotes no byte of a key; the
+//! signing key is always published; a private key in the place of a public one is refused.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -23,29 +23,29 @@ use zeroize::Zeroizing;
 
 use crate::domain::personal::Secret;
 
-/// The `typ` of a receipt's header: no other JWT of the same key is taken for a receipt.
+/// The `typ` of a receipt's header, so that no other JWT of the same key passes for a receipt.
 const TYPE: &str = "idgate-receipt+jwt";
 
-/// What stands before the 32 bytes of an Ed25519 key in its SubjectPublicKeyInfo (RFC 8410).
+/// The prefix of an Ed25519 key's 32 bytes in its SubjectPublicKeyInfo (RFC 8410).
 const PUBLIC_KEY_INFO: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
-/// Section `[receipts]`; its `key` is a secret and comes apart.
+/// Section `[receipts]`; its `key` is a secret and is read separately.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The name of the key; its thumbprint (RFC 7638) without one.
+    /// The name of the key; its thumbprint (RFC 7638) if not set.
     pub kid: Option<String>,
-    /// Keys that sign no more and stay published.
+    /// Keys that no longer sign, and stay published.
     pub former: Vec<Former>,
 }
 
-/// A key that signs no more.
+/// A key that no longer signs.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Former {
-    /// Its public half, in PEM.
+    /// The file of its public half, in PEM.
     pub public_key: PathBuf,
-    /// The name that it had.
+    /// Its name.
     #[serde(default)]
     pub kid: Option<String>,
 }
@@ -61,19 +61,19 @@ pub struct Keys {
 pub struct Pair {
     /// PKCS#8, for `receipts.key`.
     pub private: Secret,
-    /// For whoever verifies, and for `receipts.former` one day.
+    /// For verifiers, and later for `receipts.former`.
     pub public: String,
 }
 
-/// What is wrong, as (key, what is wrong and what to write).
+/// Mistakes, as (key, problem and remedy).
 type Mistakes = Vec<(String, String)>;
 
 impl Config {
-    /// The keys, of the text of `key` and of the files that `former` names; nothing for one that could not be read, which
-    /// is reported by whoever reads.
+    /// Builds the keys from the text of `key` and the contents of the files in `former`; `None` for a file that could not
+    /// be read, which its reader has reported.
     ///
     /// # Errors
-    /// All mistakes, as (key, what is wrong and what to write).
+    /// All mistakes, as (key, problem and remedy).
     pub fn build(&self, key: Option<&Secret>, former: &[Option<&[u8]>]) -> Result<Keys, Mistakes> {
         let mut mistakes = Mistakes::new();
         let mut published = Vec::new();
@@ -131,12 +131,12 @@ impl Config {
 }
 
 impl Keys {
-    /// Whether there is a key that signs.
+    /// Whether there is a signing key.
     pub const fn can_sign(&self) -> bool {
         self.signing.is_some()
     }
 
-    /// The compact JWS of `claims`: the same for the same claims. Nothing without a key.
+    /// The compact JWS of `claims`, the same each time; `None` without a signing key.
     pub fn sign(&self, claims: &impl Serialize) -> Option<String> {
         let (header, key) = self.signing.as_ref()?;
         jsonwebtoken::encode(header, claims, key).ok()
@@ -156,7 +156,7 @@ impl fmt::Debug for Keys {
 }
 
 impl Pair {
-    /// A new key, from the operating system's randomness; nothing if that gives none.
+    /// A new key from the operating system's random numbers; `None` if there are none.
     pub fn new() -> Option<Self> {
         let document = Ed25519KeyPair::generate_pkcs8v1(&aws_lc_rs::rand::SystemRandom::new()).ok()?;
         let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).ok()?;
@@ -171,7 +171,7 @@ impl Pair {
     }
 }
 
-/// The key with its public half.
+/// The signing key with its public half.
 fn signing_key(pem: &Secret) -> Option<(EncodingKey, Vec<u8>)> {
     let der = PrivatePkcs8KeyDer::from_pem_slice(pem.expose().as_bytes()).ok()?;
     let pair = Ed25519KeyPair::from_pkcs8(der.secret_pkcs8_der()).ok()?;

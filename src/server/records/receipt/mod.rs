@@ -1,8 +1,8 @@
-//! A receipt: what was answered, signed, so that its holder can show it to others years later without us. It holds no
-//! person, only a digest that whoever knows the person can make again.
+//! Receipts: signed answers that can be verified years later without us. A receipt holds no person, only a salted digest
+//! that anyone who knows the person can recompute.
 //!
-//! Invariants: it says what the ledger's entry says and nothing else, so it is the same whenever it is asked for (as long
-//! as the key is); who may look an answer up may have its receipt, and nobody else.
+//! Invariants: a receipt is made from the ledger's entry alone, so it is the same each time (as long as the key is); a
+//! caller who may look up an answer may have its receipt.
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -18,10 +18,10 @@ use crate::storage::ledger::Answer;
 
 pub mod keys;
 
-/// What a receipt is.
+/// The media type of a receipt.
 pub(in crate::server) const MEDIA_TYPE: &str = "application/jose";
 
-/// What a receipt says.
+/// The claims of a receipt.
 #[derive(Debug, Serialize)]
 struct Claims<'a> {
     /// The verification id.
@@ -41,7 +41,7 @@ struct Claims<'a> {
     subject: Person<'a>,
 }
 
-/// Whom it is about.
+/// The person, as a digest.
 #[derive(Debug, Serialize)]
 struct Person<'a> {
     method: &'static str,
@@ -88,7 +88,7 @@ pub(in crate::server) fn sign(keys: &Keys, digest_key: &DigestKey, answer: &Answ
     keys.sign(&claims).ok_or_else(|| Box::new(Problem::new(Code::Internal)))
 }
 
-/// That this gateway signs nothing.
+/// The problem of a gateway without a key for receipts.
 pub(in crate::server) fn no_key() -> Refused {
     unavailable("no_receipt_key", "this gateway signs no receipts; its operator names a key with receipts.key")
 }

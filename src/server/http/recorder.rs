@@ -1,0 +1,66 @@
+//! Where the scopes of requests write: one log line and one count each.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::access_log::{AccessLog, Line};
+use super::metrics::{Metrics, NO_SOURCE, UNKNOWN};
+use crate::domain::clock::{Clock, Ids};
+
+/// Logs and counts requests. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Recorder(Arc<Sinks>);
+
+#[derive(Debug)]
+struct Sinks {
+    access_log: AccessLog,
+    metrics: Metrics,
+    clock: Clock,
+    ids: Ids,
+}
+
+/// Which of our listeners a request came in by, and whether it is worth a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::server) enum Audience {
+    /// The one for services.
+    Services,
+    /// The one for operators. Its requests are logged, and not counted: `idgate_requests_total` is about the API.
+    Operators,
+    /// The same, for a route that probes and scrapers ask for all the time: neither logged nor counted.
+    Probes,
+}
+
+impl Recorder {
+    /// Logs to `access_log` and counts in `metrics`.
+    pub fn new(access_log: AccessLog, metrics: Metrics, clock: Clock, ids: Ids) -> Self {
+        Self(Arc::new(Sinks { access_log, metrics, clock, ids }))
+    }
+
+    /// An id for a request that brings none.
+    pub(super) fn new_id(&self) -> String {
+        self.0.ids.ordered().to_string()
+    }
+
+    /// Writes the line of a request that took `total`, of which it `waited` for others, and counts it.
+    pub(super) fn record(&self, audience: Audience, line: Line<'_>, total: Duration, waited: Duration) {
+        let kind = match audience {
+            Audience::Services => "request",
+            Audience::Operators => "admin_request",
+            Audience::Probes => return,
+        };
+        let Sinks { access_log, metrics, clock, .. } = &*self.0;
+        let duration_ms = (total.as_secs_f64() * 1e6).round() / 1e3;
+        let line = Line { time: format!("{:.3}", clock.now()), kind, duration_ms, ..line };
+        access_log.write(&line);
+        if audience == Audience::Services {
+            metrics.request(
+                line.client.unwrap_or(UNKNOWN),
+                line.purpose.unwrap_or(UNKNOWN),
+                http::StatusCode::from_u16(line.status).unwrap_or_default().as_str(),
+                line.source.unwrap_or(NO_SOURCE),
+                total.as_secs_f64(),
+                waited.as_secs_f64(),
+            );
+        }
+    }
+}
