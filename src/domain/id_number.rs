@@ -16,17 +16,20 @@ use crate::domain::script;
 mod tests;
 
 /// What kind of document a number belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Kind {
     /// Second-generation resident ID card.
     Resident,
     /// First-generation number of 15 digits, converted.
+    #[strum(serialize = "resident_15")]
     Resident15,
     /// Residence permit of Hong Kong, Macao or Taiwan residents (81, 82, 83).
     HmtResidence,
     /// Foreign permanent residence card of 2023 (leading 9).
     ForeignerPr,
     /// The same, card of 2017: three letters and twelve digits.
+    #[strum(serialize = "foreigner_pr_2017")]
     ForeignerPr2017,
 }
 
@@ -41,7 +44,8 @@ pub enum Calendar {
 }
 
 /// The sex that a number tells (its 17th digit: odd is male).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Sex {
     /// Odd sequence.
     Male,
@@ -93,28 +97,18 @@ const CHECK: [u8; 11] = *b"10X98765432";
 
 impl Kind {
     /// All of them, for tables and configuration.
-    pub const ALL: [Kind; 5] =
-        [Kind::Resident, Kind::Resident15, Kind::HmtResidence, Kind::ForeignerPr, Kind::ForeignerPr2017];
+    pub const ALL: &'static [Kind] = <Self as strum::VariantArray>::VARIANTS;
 
     /// The word used in the API, the configuration and the vectors.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Kind::Resident => "resident",
-            Kind::Resident15 => "resident_15",
-            Kind::HmtResidence => "hmt_residence",
-            Kind::ForeignerPr => "foreigner_pr",
-            Kind::ForeignerPr2017 => "foreigner_pr_2017",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
 impl Sex {
     /// The word used in the API.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Sex::Male => "male",
-            Sex::Female => "female",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -21,7 +21,8 @@ impl MicroYuan {
 }
 
 /// Whether the provider charged for a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Billed {
     /// It charges for this answer by its own price list.
     Yes,
@@ -36,12 +37,8 @@ impl Billed {
     pub const ALL: [Billed; 3] = [Billed::Yes, Billed::No, Billed::Unknown];
 
     /// The word used in the API and in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Billed::Yes => "yes",
-            Billed::No => "no",
-            Billed::Unknown => "unknown",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

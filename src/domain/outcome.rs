@@ -9,7 +9,8 @@ use crate::domain::money::Billed;
 use crate::domain::verdict::RequestId;
 
 /// What one attempt at one provider's endpoint came to, or why no call was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Outcome {
     /// The provider's documented verdict field spoke.
     Verdict,
@@ -88,49 +89,11 @@ pub struct Rule {
 
 impl Outcome {
     /// Every outcome, in the order of the documentation.
-    pub const ALL: [Outcome; 18] = [
-        Outcome::Verdict,
-        Outcome::InputRefused,
-        Outcome::SubjectThrottled,
-        Outcome::RateLimited,
-        Outcome::AccountFault,
-        Outcome::SourceDown,
-        Outcome::ProviderError,
-        Outcome::Unreachable,
-        Outcome::Timeout,
-        Outcome::Interrupted,
-        Outcome::Unreadable,
-        Outcome::SkippedOpen,
-        Outcome::SkippedFull,
-        Outcome::SkippedRate,
-        Outcome::SkippedHold,
-        Outcome::SkippedUnsupported,
-        Outcome::SkippedDeadline,
-        Outcome::SkippedBudget,
-    ];
+    pub const ALL: &'static [Outcome] = <Self as strum::VariantArray>::VARIANTS;
 
     /// The word used in the API and in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Outcome::Verdict => "verdict",
-            Outcome::InputRefused => "input_refused",
-            Outcome::SubjectThrottled => "subject_throttled",
-            Outcome::RateLimited => "rate_limited",
-            Outcome::AccountFault => "account_fault",
-            Outcome::SourceDown => "source_down",
-            Outcome::ProviderError => "provider_error",
-            Outcome::Unreachable => "unreachable",
-            Outcome::Timeout => "timeout",
-            Outcome::Interrupted => "interrupted",
-            Outcome::Unreadable => "unreadable",
-            Outcome::SkippedOpen => "skipped_open",
-            Outcome::SkippedFull => "skipped_full",
-            Outcome::SkippedRate => "skipped_rate",
-            Outcome::SkippedHold => "skipped_hold",
-            Outcome::SkippedUnsupported => "skipped_unsupported",
-            Outcome::SkippedDeadline => "skipped_deadline",
-            Outcome::SkippedBudget => "skipped_budget",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// The table. The column `billed` of `Verdict` is a placeholder: the provider's prices decide.
@@ -175,7 +138,8 @@ impl Outcome {
 }
 
 /// The finer cause of a fault: a closed set, fit for metrics, alerts and the status page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::VariantArray)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::VariantArray, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Reason {
     // --- account faults: each is somebody's task ---
     /// The account owes money.
@@ -252,33 +216,8 @@ impl Reason {
     }
 
     /// The word used in logs, metrics and the status page.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Reason::Arrears => "arrears",
-            Reason::QuotaUsedUp => "quota_used_up",
-            Reason::SubscriptionExpired => "subscription_expired",
-            Reason::NotActivated => "not_activated",
-            Reason::NoPermission => "no_permission",
-            Reason::KeyRefused => "key_refused",
-            Reason::SignatureRefused => "signature_refused",
-            Reason::NoCredential => "no_credential",
-            Reason::Clock => "clock",
-            Reason::Misconfigured => "misconfigured",
-            Reason::Garbage => "garbage",
-            Reason::Contradiction => "contradiction",
-            Reason::UnknownCode => "unknown_code",
-            Reason::WrongEcho => "wrong_echo",
-            Reason::Redirect => "redirect",
-            Reason::TooBig => "too_big",
-            Reason::RequestForm => "request_form",
-            Reason::NameUnresolved => "name_unresolved",
-            Reason::CertificateRefused => "certificate_refused",
-            Reason::PinMismatch => "pin_mismatch",
-            Reason::TlsFailed => "tls_failed",
-            Reason::ProxyFailed => "proxy_failed",
-            Reason::NonceReused => "nonce_reused",
-            Reason::Unspecified => "unspecified",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -348,17 +287,17 @@ mod tests {
 
     #[test]
     fn the_table_is_the_contracts_row_by_row() {
-        let table = Outcome::ALL.map(|outcome| {
+        let rows = Outcome::ALL.iter().map(|outcome| {
             let rule = outcome.rule();
             let breaker = match rule.breaker {
                 BreakerEffect::Success => "success",
                 BreakerEffect::Failure => "failure",
                 BreakerEffect::Neutral => "neutral",
             };
-            let billed = if outcome == Outcome::Verdict { "by price" } else { rule.billed.as_str() };
+            let billed = if *outcome == Outcome::Verdict { "by price" } else { rule.billed.as_str() };
             (outcome.as_str(), next(rule.next_endpoint), next(rule.next_provider), breaker, billed)
         });
-        assert_eq!(table, CONTRACT);
+        assert_eq!(rows.collect::<Vec<_>>(), CONTRACT);
     }
 
     #[test]

@@ -35,7 +35,8 @@ pub struct Region {
 }
 
 /// How much the table knows about a code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum RegionStatus {
     /// The code itself.
     Exact,
@@ -78,12 +79,8 @@ struct Span {
 
 impl RegionStatus {
     /// The word used in the API and the vectors.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            RegionStatus::Exact => "exact",
-            RegionStatus::Partial => "partial",
-            RegionStatus::Unknown => "unknown",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

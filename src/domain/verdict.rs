@@ -3,7 +3,8 @@
 use super::id_number::holds_number;
 
 /// The answer to a question. A mismatch is an answer like any other, not an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[repr(u8)]
 pub enum Verdict {
     /// Name and number belong together.
@@ -19,12 +20,8 @@ impl Verdict {
     pub const ALL: [Verdict; 3] = [Verdict::Match, Verdict::Mismatch, Verdict::NoRecord];
 
     /// The word used in the API and in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Verdict::Match => "match",
-            Verdict::Mismatch => "mismatch",
-            Verdict::NoRecord => "no_record",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

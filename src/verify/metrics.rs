@@ -20,7 +20,8 @@ use crate::resilience::breaker::{Reason as BreakerReason, State, Transition};
 const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0];
 
 /// Why a call did not have to be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Avoided {
     /// It was remembered.
     Cache,
@@ -98,17 +99,10 @@ pub(super) struct RecallMeter {
 }
 
 impl Avoided {
-    const ALL: [Avoided; 5] =
-        [Avoided::Cache, Avoided::Shared, Avoided::InvalidInput, Avoided::Hold, Avoided::Idempotent];
+    const ALL: &'static [Avoided] = <Self as strum::VariantArray>::VARIANTS;
 
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Avoided::Cache => "cache",
-            Avoided::Shared => "shared",
-            Avoided::InvalidInput => "invalid_input",
-            Avoided::Hold => "hold",
-            Avoided::Idempotent => "idempotent",
-        }
+    pub(super) fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -214,7 +208,7 @@ impl Metrics {
 
     /// What is counted for a client exists at zero from then on.
     pub(super) fn client(&self, client: &str) {
-        for kind in Kind::ALL {
+        for &kind in Kind::ALL {
             self.enumeration_suspected.with_label_values(&[client, kind.as_str()]);
         }
     }
@@ -274,7 +268,7 @@ impl Metrics {
         let attempts = |outcome: Outcome| self.attempts.with_label_values(&[provider, endpoint, outcome.as_str()]);
         let billed = |billed: Billed| self.billed_calls.with_label_values(&[provider, billed.as_str()]);
         LinkMeter {
-            attempts: Outcome::ALL.into_iter().map(attempts).collect(),
+            attempts: Outcome::ALL.iter().copied().map(attempts).collect(),
             duration: self.attempt_duration.with_label_values(&[provider, endpoint]),
             billed: Billed::ALL.into_iter().map(billed).collect(),
             held: self.avoided_counter(Avoided::Hold),

@@ -76,7 +76,8 @@ impl Freshness {
 }
 
 /// How a verdict came to this caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::VariantArray)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::VariantArray, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Source {
     /// This request led the call.
     Provider,
@@ -88,12 +89,8 @@ pub enum Source {
 
 impl Source {
     /// The word used in the API and in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Source::Provider => "provider",
-            Source::Shared => "shared",
-            Source::Cache => "cache",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

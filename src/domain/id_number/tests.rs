@@ -87,7 +87,7 @@ fn only_mainland_citizens_are_such() {
 
 #[test]
 fn kinds_have_distinct_words() {
-    let words: std::collections::BTreeSet<_> = Kind::ALL.map(Kind::as_str).into();
+    let words: std::collections::BTreeSet<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
     assert_eq!(words.len(), Kind::ALL.len());
 }
 

@@ -3,7 +3,8 @@
 use std::fmt;
 
 /// Something about a sound name that may keep it from matching. Declared in the order of the words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 #[repr(u8)]
 pub enum Warning {
     /// A compatibility ideograph: another code point than the character it looks like.
@@ -26,25 +27,11 @@ pub struct Warnings(u8);
 
 impl Warning {
     /// All of them, sorted by their words.
-    pub const ALL: [Warning; 6] = [
-        Warning::CompatIdeograph,
-        Warning::MixedScript,
-        Warning::Pua,
-        Warning::SingleCharacter,
-        Warning::SpaceRemoved,
-        Warning::SymbolZero,
-    ];
+    pub const ALL: &'static [Warning] = <Self as strum::VariantArray>::VARIANTS;
 
     /// The word used in the API and the vectors.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Warning::CompatIdeograph => "compat_ideograph",
-            Warning::MixedScript => "mixed_script",
-            Warning::Pua => "pua",
-            Warning::SingleCharacter => "single_character",
-            Warning::SpaceRemoved => "space_removed",
-            Warning::SymbolZero => "symbol_zero",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     const fn bit(self) -> u8 {
@@ -65,7 +52,7 @@ impl Warnings {
 
     /// Its warnings, sorted by their words.
     pub fn iter(self) -> impl Iterator<Item = Warning> {
-        Warning::ALL.into_iter().filter(move |&warning| self.contains(warning))
+        Warning::ALL.iter().copied().filter(move |&warning| self.contains(warning))
     }
 
     pub(super) fn raise(&mut self, warning: Warning, when: bool) {

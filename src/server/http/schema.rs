@@ -47,7 +47,7 @@ words! {
     /// How a verdict came to its caller.
     SourceWord = "Source", [Source::Provider, Source::Shared, Source::Cache].map(Source::as_str);
     /// What an attempt came to.
-    OutcomeWord = "Outcome", Outcome::ALL.map(Outcome::as_str);
+    OutcomeWord = "Outcome", Outcome::ALL.iter().map(|outcome| outcome.as_str());
     /// Whether a call is charged for.
     BilledWord = "Billed", Billed::ALL.map(Billed::as_str);
     /// How much is known of a region.
@@ -57,5 +57,5 @@ words! {
     SexWord = "Sex", [Sex::Female, Sex::Male].map(Sex::as_str);
     /// What a person should know before drawing conclusions.
     WarningWord = "Warning",
-        [CONVERTED, ALTERNATE_SPELLING].into_iter().chain(Warning::ALL.map(Warning::as_str));
+        [CONVERTED, ALTERNATE_SPELLING].into_iter().chain(Warning::ALL.iter().map(|warning| warning.as_str()));
 }

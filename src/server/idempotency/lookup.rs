@@ -115,7 +115,7 @@ fn attempt(attempt: &ledger::Attempt) -> Option<Attempt> {
     Some(Attempt {
         provider: Arc::from(&*attempt.provider),
         endpoint: Arc::from(&*attempt.endpoint),
-        outcome: Outcome::ALL.into_iter().find(|outcome| outcome.as_str() == attempt.outcome)?,
+        outcome: Outcome::ALL.iter().copied().find(|outcome| outcome.as_str() == attempt.outcome)?,
         reason,
         code: None,
         billed: Billed::ALL.into_iter().find(|billed| billed.as_str() == attempt.billed)?,

@@ -49,7 +49,8 @@ pub struct Config {
 }
 
 /// What looks like enumeration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Kind {
     /// Too many names for one number.
     NamesPerNumber,
@@ -69,14 +70,11 @@ struct State {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 2] = [Kind::NamesPerNumber, Kind::NumbersPerClient];
+    pub const ALL: &'static [Kind] = <Self as strum::VariantArray>::VARIANTS;
 
     /// The word in problems, in logs and in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Kind::NamesPerNumber => "names_per_number",
-            Kind::NumbersPerClient => "numbers_per_client",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
