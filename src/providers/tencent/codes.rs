@@ -168,7 +168,7 @@ pub static ERRORS: &[Code] = &[
     account("FailedOperation.NoFreeAmount", "免费额度已用完", Reason::QuotaUsedUp),
 ];
 
-/// Codes whose first half keeps its meaning with a second half that nobody documents.
+/// Codes whose first half keeps its meaning with an undocumented second half.
 const FAMILIES: [&str; 4] = ["AuthFailure", "UnauthorizedOperation", "RequestLimitExceeded", "InternalError"];
 
 /// Words of a text about the rate.

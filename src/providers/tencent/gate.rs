@@ -134,7 +134,7 @@ impl<'a> Call<'a> {
         let key = key(keys, authorization.secret_id, only(headers, X_TC_TOKEN.as_str()))?;
         // Elsewhere callers sign the label of whatever host they were given.
         let is_vendors = self.host().ends_with(VENDOR);
-        // Nobody sends a body unsigned by default: name and number would be unprotected.
+        // No client leaves the body unsigned by default, and name and number would be unprotected.
         if headers.contains_key(CONTENT_SHA256) || is_vendors && authorization.service != SERVICE {
             return Err(&codes::SIGNATURE);
         }

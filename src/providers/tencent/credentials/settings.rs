@@ -199,7 +199,7 @@ impl Reader<'_> {
         self.checked("credentials.secret_id", granted).map(|granted| granted.credential)
     }
 
-    /// The token has two names, because the vendor's clients do not agree; two values would be a riddle.
+    /// The token has two names, because the vendor's clients do not agree; with two values none is surely right.
     fn of_environment(&mut self) -> Option<Credential> {
         let tokens = [self.variable("TENCENTCLOUD_TOKEN"), self.variable("TENCENTCLOUD_SESSION_TOKEN")];
         if let [Some(one), Some(other)] = &tokens
