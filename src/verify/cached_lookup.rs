@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::billing::{Billing, Payer};
-use super::chain::{Chain, Ended, Policy, Progress};
+use super::chain::{Chain, ChainResult, Policy, Progress};
 use super::endpoint::COME_BACK;
 use super::endpoint::{AttemptContext, Late};
 use super::erasure::{Traces, Words};
@@ -30,7 +30,7 @@ use crate::storage::{Remembered, Sharing};
 /// Memory and flights.
 #[derive(Debug)]
 pub(super) struct CachedLookup {
-    pub(super) flights: Flights<Digest, Arc<Progress>, Arc<Flown>>,
+    pub(super) flights: Flights<Digest, Arc<Progress>, Arc<FlightResult>>,
     pub(super) verdict_cache: Arc<VerdictCache>,
     pub(super) digest_key: DigestKey,
     pub(super) sharing: Sharing,
@@ -43,8 +43,8 @@ pub(super) struct CachedLookup {
 
 /// What a flight came to, for all who waited.
 #[derive(Debug)]
-pub(super) struct Flown {
-    result: Result<Landed, (FailureKind, Option<Duration>)>,
+pub(super) struct FlightResult {
+    result: Result<FlightVerdict, (FailureKind, Option<Duration>)>,
     attempts: Vec<Attempt>,
     flight: Flight,
     /// Who paid for it.
@@ -52,11 +52,11 @@ pub(super) struct Flown {
 }
 
 #[derive(Debug)]
-enum Landed {
+enum FlightVerdict {
     /// A provider answered.
     Answered(Remembered),
     /// Another flight had just answered.
-    Recalled(Remembered, Duration),
+    Cached(Remembered, Duration),
 }
 
 impl CachedLookup {
@@ -65,8 +65,8 @@ impl CachedLookup {
         let key = self.key_of(question, policy);
         let deadline = Instant::now() + question.patience;
         loop {
-            if let Some((remembered, left)) = self.verdict_cache.recall(&key, question).await {
-                return Ok(Answer::recalled(remembered, left, &self.verdict_cache.clock));
+            if let Some((remembered, left)) = self.verdict_cache.get(&key, question).await {
+                return Ok(Answer::from_cache(remembered, left, &self.verdict_cache.clock));
             }
             if question.freshness.only_if_cached {
                 return Err(Failure::bare(FailureKind::NotCached));
@@ -78,10 +78,11 @@ impl CachedLookup {
             );
             match tokio::time::timeout_at(deadline, flight.wait()).await {
                 // A flight that found a verdict in memory looked with its leader's eyes; this caller may want a fresher one.
-                Ok(Ok(flown)) if !flown.is_fresh_enough(question.freshness, &self.verdict_cache.clock) => {}
+                Ok(Ok(flight_result))
+                    if !flight_result.is_fresh_enough(question.freshness, &self.verdict_cache.clock) => {}
                 // It ended for lack of another's money.
-                Ok(Ok(flown)) if role == Role::Joined && !flown.concerns(&question.client) => {}
-                Ok(Ok(flown)) => return flown.tell(role, &self.verdict_cache),
+                Ok(Ok(flight_result)) if role == Role::Joined && !flight_result.concerns(&question.client) => {}
+                Ok(Ok(flight_result)) => return flight_result.answer_for(role, &self.verdict_cache),
                 Ok(Err(_lost)) => return Err(Failure::bare(FailureKind::Internal)),
                 Err(_impatient) => {
                     return Err(Failure {
@@ -118,50 +119,52 @@ impl CachedLookup {
         question: &Question,
         policy: &Arc<Policy>,
         progress: Arc<Progress>,
-    ) -> impl Future<Output = Arc<Flown>> + Send + 'static + use<> {
+    ) -> impl Future<Output = Arc<FlightResult>> + Send + 'static + use<> {
         let person = self.digest_key.person(&question.subject);
-        let keep = CacheSlot::new(Arc::clone(&self.verdict_cache), key, self.traces.under_way.begin(person));
+        let cache_slot = CacheSlot::new(Arc::clone(&self.verdict_cache), key, self.traces.under_way.begin(person));
         let (question, policy, budget) = (question.clone(), Arc::clone(policy), Arc::clone(&self.budget));
         let (late, mut late_answers) = mpsc::unbounded_channel();
         let (ledger, digest_key) = (self.ledger.clone(), self.digest_key.clone());
-        let mut ask = AttemptContext {
+        let mut context = AttemptContext {
             person,
             subject: Arc::clone(&question.subject),
             late,
-            keep: keep.clone(),
+            cache_slot: cache_slot.clone(),
             tasks: self.tasks.clone(),
             extra: None,
             flight: Flight::NONE,
             payer: Payer::new(&self.billing, &question, policy.on_no_record == OnNoRecord::AskNext),
         };
         async move {
-            if let Some((remembered, left)) = keep.verdict_cache.recall(&key, &question).await {
-                return Arc::new(Flown::without_a_call(&question, Ok(Landed::Recalled(remembered, left))));
+            if let Some((remembered, left)) = cache_slot.verdict_cache.get(&key, &question).await {
+                return Arc::new(FlightResult::without_a_call(&question, Ok(FlightVerdict::Cached(remembered, left))));
             }
             // What costs money is not begun unless it can be written down.
             let announced = ledger.begin(|flight, at_ms| {
-                ledger_entries::begun(&question, ledger::Subject::new(&digest_key, &ask.person))(flight, at_ms)
+                ledger_entries::begun(&question, ledger::Subject::new(&digest_key, &context.person))(flight, at_ms)
             });
             let Ok(flight) = announced else {
                 let failed = Err((FailureKind::LedgerUnavailable, Some(COME_BACK)));
-                return Arc::new(Flown::without_a_call(&question, failed));
+                return Arc::new(FlightResult::without_a_call(&question, failed));
             };
             progress.announced(flight.clone());
-            ask.flight = flight.clone();
-            let chain = Chain { policy: &policy, budget: &budget, meter: &keep.verdict_cache.meter.chain };
-            let result = match chain.run(ask, &mut late_answers, &progress).await {
-                Ended::Found(by, finding) => Ok(Landed::Answered(keep.verdict(&by.name, finding).await)),
-                Ended::Failed(kind, retry_after) => Err((kind, retry_after)),
+            context.flight = flight.clone();
+            let chain = Chain { policy: &policy, budget: &budget, meter: &cache_slot.verdict_cache.meter.chain };
+            let result = match chain.run(context, &mut late_answers, &progress).await {
+                ChainResult::Found(by, finding) => {
+                    Ok(FlightVerdict::Answered(cache_slot.verdict(&by.name, finding).await))
+                }
+                ChainResult::Failed(kind, retry_after) => Err((kind, retry_after)),
             };
             // What comes from now on is kept by its own task; what came in this instant is kept here.
             late_answers.close();
             while let Ok(late) = late_answers.try_recv() {
                 if let Late { by, result: Ok(finding) } = late {
-                    keep.late(&by.name, finding).await;
+                    cache_slot.late(&by.name, finding).await;
                 }
             }
             let attempts = progress.attempts_until(Instant::now());
-            Arc::new(Flown { result, attempts, flight, client: question.client })
+            Arc::new(FlightResult { result, attempts, flight, client: question.client })
         }
     }
 
@@ -183,12 +186,12 @@ impl CachedLookup {
     }
 }
 
-impl Flown {
+impl FlightResult {
     /// Whether somebody who wants this freshness may be told. What a provider has just said always is.
     fn is_fresh_enough(&self, freshness: Freshness, clock: &Clock) -> bool {
         match &self.result {
-            Ok(Landed::Recalled(remembered, _)) => freshness.accepts(remembered.age(clock.now())),
-            Ok(Landed::Answered(_)) | Err(_) => true,
+            Ok(FlightVerdict::Cached(remembered, _)) => freshness.accepts(remembered.age(clock.now())),
+            Ok(FlightVerdict::Answered(_)) | Err(_) => true,
         }
     }
 
@@ -197,17 +200,17 @@ impl Flown {
         !matches!(self.result, Err((FailureKind::BudgetExhausted, _))) || self.client == *client
     }
 
-    fn without_a_call(question: &Question, result: Result<Landed, (FailureKind, Option<Duration>)>) -> Self {
+    fn without_a_call(question: &Question, result: Result<FlightVerdict, (FailureKind, Option<Duration>)>) -> Self {
         Self { result, attempts: Vec::new(), flight: Flight::NONE, client: Arc::clone(&question.client) }
     }
 
-    fn tell(&self, role: Role, verdict_cache: &VerdictCache) -> Result<Answer, Failure> {
+    fn answer_for(&self, role: Role, verdict_cache: &VerdictCache) -> Result<Answer, Failure> {
         let leader = role == Role::Leader;
         match &self.result {
-            Ok(Landed::Recalled(remembered, left)) => {
-                Ok(Answer::recalled(remembered.clone(), *left, &verdict_cache.clock))
+            Ok(FlightVerdict::Cached(remembered, left)) => {
+                Ok(Answer::from_cache(remembered.clone(), *left, &verdict_cache.clock))
             }
-            Ok(Landed::Answered(remembered)) => Ok(Answer {
+            Ok(FlightVerdict::Answered(remembered)) => Ok(Answer {
                 verdict: remembered.verdict,
                 provider: Arc::clone(&remembered.provider),
                 provider_request_id: remembered.request_id.clone(),
@@ -228,7 +231,7 @@ impl Flown {
 }
 
 impl Answer {
-    fn recalled(remembered: Remembered, left: Duration, clock: &Clock) -> Self {
+    fn from_cache(remembered: Remembered, left: Duration, clock: &Clock) -> Self {
         Self {
             age: remembered.age(clock.now()),
             verdict: remembered.verdict,
@@ -253,14 +256,14 @@ mod tests {
         let (second, verified_at) = (Duration::from_secs(1), jiff::Timestamp::UNIX_EPOCH);
         let remembered =
             Remembered { verdict: Verdict::Match, provider: Arc::from("p"), request_id: None, verified_at };
-        let recalled = Flown {
-            result: Ok(Landed::Recalled(remembered.clone(), second)),
+        let recalled = FlightResult {
+            result: Ok(FlightVerdict::Cached(remembered.clone(), second)),
             attempts: Vec::new(),
             flight: Flight::NONE,
             client: Arc::default(),
         };
-        let answered = Flown {
-            result: Ok(Landed::Answered(remembered)),
+        let answered = FlightResult {
+            result: Ok(FlightVerdict::Answered(remembered)),
             attempts: Vec::new(),
             flight: Flight::NONE,
             client: Arc::default(),

@@ -11,8 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::account::Account;
-use super::ending;
 use super::endpoint::{AttemptContext, AttemptResult, ChainAbort, Late};
+use super::failure;
 use super::metrics::ChainMeter;
 use super::policy::{OnNoRecord, OnUnknown};
 use super::provider::Provider;
@@ -25,7 +25,7 @@ use crate::storage::ledger::Flight;
 
 /// What a chain run came to.
 #[derive(Debug)]
-pub(super) enum Ended {
+pub(super) enum ChainResult {
     /// A verdict, and who gave it.
     Found(Arc<Account>, Finding),
     /// None, why, and when another try can help.
@@ -65,7 +65,7 @@ pub(super) struct Chain<'a> {
 }
 
 /// How the loop over one provider's endpoints ended.
-enum Left {
+enum ProviderResult {
     /// A verdict, not always this provider's: it may have come late from one asked before.
     Found(Arc<Account>, Finding),
     /// Go on with the next provider; the outcome that made us leave.
@@ -75,7 +75,7 @@ enum Left {
 }
 
 /// What comes instead of the end of an attempt.
-enum Instead {
+enum Interruption {
     /// The verdict of an earlier call.
     Found(Arc<Account>, Finding),
     /// No call may be made.
@@ -84,7 +84,7 @@ enum Instead {
 
 struct Run<'a> {
     chain: &'a Chain<'a>,
-    ask: AttemptContext,
+    context: AttemptContext,
     late: &'a mut mpsc::UnboundedReceiver<Late>,
     progress: &'a Progress,
     /// No attempt begins after this.
@@ -98,24 +98,25 @@ struct Run<'a> {
 }
 
 impl Chain<'_> {
-    /// Asks until there is a verdict or nobody is left. What is in `late` then is the caller's to keep.
+    /// Asks until there is a verdict or nobody is left. What is in `late` then is left to the caller to keep.
     pub(super) async fn run(
         &self,
-        ask: AttemptContext,
+        context: AttemptContext,
         late: &mut mpsc::UnboundedReceiver<Late>,
         progress: &Progress,
-    ) -> Ended {
+    ) -> ChainResult {
         let last_start = Instant::now() + self.policy.budget;
-        let mut run = Run { chain: self, ask, late, progress, last_start, pending: 0, unconfirmed: None, abort: None };
+        let mut run =
+            Run { chain: self, context, late, progress, last_start, pending: 0, unconfirmed: None, abort: None };
         run.providers().await
     }
 }
 
 impl Run<'_> {
-    async fn providers(&mut self) -> Ended {
+    async fn providers(&mut self) -> ChainResult {
         let mut left: Option<(&Arc<Provider>, Outcome)> = None;
         for provider in &self.chain.policy.order {
-            if let Some(outcome) = provider.account.unfit(&self.ask.subject) {
+            if let Some(outcome) = provider.account.unfit(&self.context.subject) {
                 self.chain.meter.skipped(&provider.account.name, outcome);
                 self.progress.add(Attempt::skipped(&provider.account.name, &Arc::default(), outcome, None));
                 continue;
@@ -124,26 +125,26 @@ impl Run<'_> {
                 self.chain.meter.fallback(&from.account.name, &provider.account.name, outcome);
             }
             match self.endpoints(provider).await {
-                Left::Found(by, finding) => return Ended::Found(by, finding),
-                Left::Next(outcome) => left = Some((provider, outcome)),
-                Left::Stop => break,
+                ProviderResult::Found(by, finding) => return ChainResult::Found(by, finding),
+                ProviderResult::Next(outcome) => left = Some((provider, outcome)),
+                ProviderResult::Stop => break,
             }
         }
         if let Some((by, finding)) = self.unconfirmed.take() {
-            return Ended::Found(by, finding);
+            return ChainResult::Found(by, finding);
         }
         while self.pending > 0 {
             let Some(late) = self.late.recv().await else { break };
             self.pending -= 1;
             if let Late { by, result: Ok(finding) } = late {
-                return Ended::Found(by, finding);
+                return ChainResult::Found(by, finding);
             }
         }
-        let (kind, retry_after) = ending::of(&self.progress.attempts(), self.abort);
-        Ended::Failed(kind, retry_after)
+        let (kind, retry_after) = failure::of(&self.progress.attempts(), self.abort);
+        ChainResult::Failed(kind, retry_after)
     }
 
-    async fn endpoints(&mut self, provider: &Arc<Provider>) -> Left {
+    async fn endpoints(&mut self, provider: &Arc<Provider>) -> ProviderResult {
         let mut left = Outcome::SkippedOpen;
         let mut asked_again = false;
         for index in 0..provider.endpoints.len() {
@@ -155,24 +156,24 @@ impl Run<'_> {
                     Outcome::SkippedDeadline,
                     None,
                 ));
-                return Left::Stop;
+                return ProviderResult::Stop;
             }
-            let tried = match self.attempt(provider, index).await {
-                Ok(tried) => tried,
-                Err(Instead::Found(by, finding)) => return Left::Found(by, finding),
-                Err(Instead::ChainAbort(abort)) => {
+            let attempted = match self.attempt(provider, index).await {
+                Ok(attempted) => attempted,
+                Err(Interruption::Found(by, finding)) => return ProviderResult::Found(by, finding),
+                Err(Interruption::ChainAbort(abort)) => {
                     self.progress.stop();
                     self.abort = Some(abort);
-                    return Left::Stop;
+                    return ProviderResult::Stop;
                 }
             };
-            self.pending += usize::from(tried.pending);
-            left = tried.attempt.outcome;
-            self.progress.add(tried.attempt);
-            if let Some(finding) = tried.finding {
+            self.pending += usize::from(attempted.pending);
+            left = attempted.attempt.outcome;
+            self.progress.add(attempted.attempt);
+            if let Some(finding) = attempted.finding {
                 return match self.accept(&provider.account, finding) {
-                    Some((by, finding)) => Left::Found(by, finding),
-                    None => Left::Next(left),
+                    Some((by, finding)) => ProviderResult::Found(by, finding),
+                    None => ProviderResult::Next(left),
                 };
             }
             let go_on = match left.rule().next_endpoint {
@@ -189,35 +190,35 @@ impl Run<'_> {
             Next::ByPolicy => self.chain.policy.on_unknown == OnUnknown::AskNext,
             Next::No => false,
         };
-        if go_on { Left::Next(left) } else { Left::Stop }
+        if go_on { ProviderResult::Next(left) } else { ProviderResult::Stop }
     }
 
     /// One attempt; or the verdict of an earlier call, if that comes first.
-    async fn attempt(&mut self, provider: &Arc<Provider>, index: usize) -> Result<AttemptResult, Instead> {
-        self.ask.extra = self.progress.may_have_been_billed().then(|| Arc::clone(self.chain.budget));
+    async fn attempt(&mut self, provider: &Arc<Provider>, index: usize) -> Result<AttemptResult, Interruption> {
+        self.context.extra = self.progress.may_have_been_billed().then(|| Arc::clone(self.chain.budget));
         self.progress.begin(provider, index);
         if self.pending == 0 {
-            return provider.attempt(index, &self.ask).await.map_err(Instead::ChainAbort);
+            return provider.attempt(index, &self.context).await.map_err(Interruption::ChainAbort);
         }
         // In a task of its own, because an earlier call's verdict may end this wait, and must not end the call.
-        let (done, mut tried) = oneshot::channel();
-        let (owner, ask) = (Arc::clone(provider), self.ask.clone());
-        self.ask.tasks.spawn(async move {
-            let tried = owner.attempt(index, &ask).await;
-            if let Err(Ok(AttemptResult { finding: Some(finding), .. })) = done.send(tried) {
-                ask.keep.late(&owner.account.name, finding).await;
+        let (done, mut attempted) = oneshot::channel();
+        let (owner, context) = (Arc::clone(provider), self.context.clone());
+        self.context.tasks.spawn(async move {
+            let attempted = owner.attempt(index, &context).await;
+            if let Err(Ok(AttemptResult { finding: Some(finding), .. })) = done.send(attempted) {
+                context.cache_slot.late(&owner.account.name, finding).await;
             }
         });
         loop {
             tokio::select! {
                 biased;
-                tried = &mut tried => {
-                    return tried.unwrap_or_else(|_| Ok(provider.lost(index))).map_err(Instead::ChainAbort);
+                attempted = &mut attempted => {
+                    return attempted.unwrap_or_else(|_| Ok(provider.lost(index))).map_err(Interruption::ChainAbort);
                 }
                 Some(Late { by, result }) = self.late.recv() => {
                     self.pending -= 1;
                     if let Some((by, finding)) = result.ok().and_then(|finding| self.accept(&by, finding)) {
-                        return Err(Instead::Found(by, finding));
+                        return Err(Interruption::Found(by, finding));
                     }
                 }
             }

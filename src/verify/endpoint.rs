@@ -22,7 +22,7 @@ use super::account::Account;
 use super::billing::{Payer, Reservation, UsedUp};
 use super::exchange::Exchange;
 use super::ledger_entries;
-use super::metrics::LinkMeter;
+use super::metrics::EndpointMeter;
 use super::question::{Attempt, FailureKind};
 use super::verdict_cache::CacheSlot;
 use crate::domain::outcome::{BreakerEffect, Fault, Outcome, Reason};
@@ -42,7 +42,7 @@ pub(super) const COME_BACK: Duration = Duration::from_secs(1);
 pub(super) struct GuardedEndpoint {
     pub(super) endpoint: Arc<str>,
     pub(super) breaker: Breaker,
-    meter: LinkMeter,
+    meter: EndpointMeter,
     exchange: Arc<Exchange>,
     last_fault: Mutex<Option<LastFault>>,
 }
@@ -65,7 +65,7 @@ pub(super) struct AttemptContext {
     /// Hears of calls that outlived their attempt.
     pub(super) late: mpsc::UnboundedSender<Late>,
     /// Keeps a verdict that comes when the flight has ended.
-    pub(super) keep: CacheSlot,
+    pub(super) cache_slot: CacheSlot,
     /// Owns the calls that outlive their attempt, so that shutdown waits for them.
     pub(super) tasks: TaskTracker,
     /// Where this attempt is taken from, if one before it may have been billed.
@@ -124,7 +124,12 @@ enum Refused {
 }
 
 impl GuardedEndpoint {
-    pub(super) fn new(exchange: Exchange, breaker: Breaker, meter: LinkMeter, last_fault: Option<LastFault>) -> Self {
+    pub(super) fn new(
+        exchange: Exchange,
+        breaker: Breaker,
+        meter: EndpointMeter,
+        last_fault: Option<LastFault>,
+    ) -> Self {
         let endpoint = Arc::from(exchange.endpoint().authority());
         Self { endpoint, breaker, meter, exchange: Arc::new(exchange), last_fault: Mutex::new(last_fault) }
     }
@@ -136,15 +141,15 @@ impl GuardedEndpoint {
     pub(super) async fn attempt(
         &self,
         account: &Arc<Account>,
-        ask: &AttemptContext,
+        context: &AttemptContext,
     ) -> Result<AttemptResult, ChainAbort> {
         let began = Instant::now();
-        let Admitted { slot, trial, permit, reservation, calling } = match self.admit(account, ask, began) {
+        let Admitted { slot, trial, permit, reservation, calling } = match self.admit(account, context, began) {
             Ok(admitted) => admitted,
             Err(Refused::Here(outcome, retry_after)) => return Ok(self.skipped(account, outcome, retry_after)),
             Err(Refused::Everywhere(abort)) => return Err(abort),
         };
-        let mut call = Box::pin(Arc::clone(&self.exchange).call(Arc::clone(&ask.subject)));
+        let mut call = Box::pin(Arc::clone(&self.exchange).call(Arc::clone(&context.subject)));
         let in_time = tokio::time::timeout(account.attempt_timeout, &mut call).await;
         let now = Instant::now();
         let duration = now.duration_since(began);
@@ -154,19 +159,19 @@ impl GuardedEndpoint {
         self.note(&result, now);
         if pending {
             let call = Call { answer: call, calling, reservation, began };
-            self.harvest(call, slot, trial, Arc::clone(account), ask);
+            self.harvest(call, slot, trial, Arc::clone(account), context);
         } else {
             conclude(trial, &result, now);
             calling.ended(|| ledger_entries::end(&account.prices, &result, duration, false));
-            reservation.settle(&result, &ask.keep).await;
+            reservation.settle(&result, &context.cache_slot).await;
             self.meter.answered(account.prices, &result);
         }
         if result.as_ref().is_err_and(lacks_credential) {
             // Nothing was sent about anybody.
-            account.holds.unbook(ask.person);
+            account.holds.cancel_call(context.person);
         }
-        let helps = if pending { None } else { learn(account, &result, &ask.keep, now) };
-        let attempt = self.report(account, &result, duration, helps);
+        let retry_after = if pending { None } else { learn(account, &result, &context.cache_slot, now) };
+        let attempt = self.report(account, &result, duration, retry_after);
         self.meter.attempted(attempt.outcome, duration);
         Ok(AttemptResult { attempt, finding: result.ok(), pending })
     }
@@ -185,7 +190,7 @@ impl GuardedEndpoint {
         }
     }
 
-    fn admit(&self, account: &Arc<Account>, ask: &AttemptContext, now: Instant) -> Result<Admitted, Refused> {
+    fn admit(&self, account: &Arc<Account>, context: &AttemptContext, now: Instant) -> Result<Admitted, Refused> {
         let here = |outcome, retry_after| Refused::Here(outcome, retry_after);
         let slot = account.bulkhead.try_enter().map_err(|_| here(Outcome::SkippedFull, None))?;
         account.look_for_keys(now);
@@ -193,11 +198,11 @@ impl GuardedEndpoint {
         let trial = trial.map_err(|refused| here(Outcome::SkippedOpen, Some(refused.retry_after)))?;
         let permit =
             self.breaker.try_acquire(now).map_err(|refused| here(Outcome::SkippedOpen, refused.retry_after))?;
-        account.holds.book_call(ask.person, now).map_err(|left| here(Outcome::SkippedHold, Some(left)))?;
-        match pay(account, ask, now).and_then(|reservation| self.announce(account, ask, reservation)) {
+        account.holds.record_call(context.person, now).map_err(|left| here(Outcome::SkippedHold, Some(left)))?;
+        match pay(account, context, now).and_then(|reservation| self.announce(account, context, reservation)) {
             Ok((reservation, calling)) => Ok(Admitted { slot, trial, permit, reservation, calling }),
             Err(refused) => {
-                account.holds.unbook(ask.person);
+                account.holds.cancel_call(context.person);
                 Err(refused)
             }
         }
@@ -206,10 +211,10 @@ impl GuardedEndpoint {
     fn announce(
         &self,
         account: &Account,
-        ask: &AttemptContext,
+        context: &AttemptContext,
         reservation: Reservation,
     ) -> Result<(Reservation, Calling), Refused> {
-        match ask.flight.call(&account.name, &self.endpoint, account.prices.most().0) {
+        match context.flight.call(&account.name, &self.endpoint, account.prices.most().0) {
             Ok(calling) => Ok((reservation, calling)),
             Err(NotWritten) => {
                 reservation.give_back();
@@ -221,23 +226,29 @@ impl GuardedEndpoint {
 
     /// Lets `call` run on to its own limit, and hands its answer to the flight, or keeps it if that has ended.
     /// The slot and the account's trial go with it: both are about the call, not about who waits for it.
-    fn harvest<F>(&self, call: Call<F>, slot: Slot, trial: Admission<Reason>, by: Arc<Account>, ask: &AttemptContext)
-    where
+    fn harvest<F>(
+        &self,
+        call: Call<F>,
+        slot: Slot,
+        trial: Admission<Reason>,
+        by: Arc<Account>,
+        context: &AttemptContext,
+    ) where
         F: Future<Output = Result<Finding, Fault>> + Send + 'static,
     {
-        let (late, keep, meter) = (ask.late.clone(), ask.keep.clone(), self.meter.clone());
-        ask.tasks.spawn(async move {
+        let (late, cache_slot, meter) = (context.late.clone(), context.cache_slot.clone(), self.meter.clone());
+        context.tasks.spawn(async move {
             let Call { answer, calling, reservation, began } = call;
             let result = answer.await;
             let now = Instant::now();
             drop(slot);
             calling.ended(|| ledger_entries::end(&by.prices, &result, now.duration_since(began), true));
-            reservation.settle(&result, &keep).await;
+            reservation.settle(&result, &cache_slot).await;
             conclude(trial, &result, now);
-            learn(&by, &result, &keep, now);
+            learn(&by, &result, &cache_slot, now);
             meter.answered(by.prices, &result);
             if let Err(mpsc::error::SendError(Late { by, result: Ok(finding) })) = late.send(Late { by, result }) {
-                keep.late(&by.name, finding).await;
+                cache_slot.late(&by.name, finding).await;
             }
         });
     }
@@ -265,8 +276,8 @@ impl GuardedEndpoint {
 }
 
 /// Takes what a call uses up: money, then rate, then one of the extra attempts.
-fn pay(account: &Arc<Account>, ask: &AttemptContext, now: Instant) -> Result<Reservation, Refused> {
-    let reservation = ask.payer.reserve(account).map_err(|used_up| match used_up {
+fn pay(account: &Arc<Account>, context: &AttemptContext, now: Instant) -> Result<Reservation, Refused> {
+    let reservation = context.payer.reserve(account).map_err(|used_up| match used_up {
         UsedUp::Provider(left) => Refused::Here(Outcome::SkippedBudget, Some(left)),
         UsedUp::Client(retry_after) => {
             Refused::Everywhere(ChainAbort { kind: FailureKind::BudgetExhausted, retry_after })
@@ -276,7 +287,7 @@ fn pay(account: &Arc<Account>, ask: &AttemptContext, now: Instant) -> Result<Res
         reservation.give_back();
         return Err(Refused::Here(Outcome::SkippedRate, Some(wait.0)));
     }
-    if ask.extra.as_ref().is_some_and(|budget| !budget.try_take(now)) {
+    if context.extra.as_ref().is_some_and(|budget| !budget.try_take(now)) {
         reservation.give_back();
         return Err(Refused::Here(Outcome::SkippedDeadline, None));
     }
@@ -284,13 +295,13 @@ fn pay(account: &Arc<Account>, ask: &AttemptContext, now: Instant) -> Result<Res
 }
 
 /// Tells the account what the answer teaches it, and lets it forget the person again if that was asked meanwhile.
-fn learn(account: &Account, result: &Result<Finding, Fault>, keep: &CacheSlot, now: Instant) -> Option<Duration> {
-    let person = keep.work.person();
-    let helps = account.learn(result, person, now);
-    if keep.work.is_forgotten() {
+fn learn(account: &Account, result: &Result<Finding, Fault>, cache_slot: &CacheSlot, now: Instant) -> Option<Duration> {
+    let person = cache_slot.work.person();
+    let retry_after = account.learn(result, person, now);
+    if cache_slot.work.is_forgotten() {
         account.holds.forget(person);
     }
-    helps
+    retry_after
 }
 
 /// Tells the breaker what the outcome table says.

@@ -93,7 +93,7 @@ impl Holds {
     }
 
     /// Books a call about `person`, or says for how long it must not be made.
-    pub(super) fn book_call(&self, person: Digest, now: Instant) -> Result<(), Duration> {
+    pub(super) fn record_call(&self, person: Digest, now: Instant) -> Result<(), Duration> {
         let mut state = self.lock();
         let Config { calls, window, .. } = state.config;
         if let Some(held) = state.held.get(&person).filter(|held| held.until > now) {
@@ -113,7 +113,7 @@ impl Holds {
     }
 
     /// Takes a booking back: the call was not made after all.
-    pub(super) fn unbook(&self, person: Digest) {
+    pub(super) fn cancel_call(&self, person: Digest) {
         let mut state = self.lock();
         if let Some(recent) = state.calls.get_mut(&person) {
             recent.pop_back();

@@ -59,7 +59,7 @@ pub struct Metrics {
 
 /// What a link counts.
 #[derive(Debug, Clone)]
-pub(super) struct LinkMeter {
+pub(super) struct EndpointMeter {
     attempts: Arc<[IntCounter]>,
     duration: Histogram,
     billed: Arc<[IntCounter]>,
@@ -93,7 +93,7 @@ pub(super) struct ChainMeter {
 
 /// What memory counts.
 #[derive(Debug, Clone)]
-pub(super) struct RecallMeter {
+pub(super) struct LookupMeter {
     pub(super) chain: ChainMeter,
     verdicts: IntCounterVec,
 }
@@ -264,10 +264,10 @@ impl Metrics {
         let _ = self.credential_expiry.remove_label_values(&[provider]);
     }
 
-    pub(super) fn link(&self, provider: &str, endpoint: &str) -> LinkMeter {
+    pub(super) fn endpoint(&self, provider: &str, endpoint: &str) -> EndpointMeter {
         let attempts = |outcome: Outcome| self.attempts.with_label_values(&[provider, endpoint, outcome.as_str()]);
         let billed = |billed: Billed| self.billed_calls.with_label_values(&[provider, billed.as_str()]);
-        LinkMeter {
+        EndpointMeter {
             attempts: Outcome::ALL.iter().copied().map(attempts).collect(),
             duration: self.attempt_duration.with_label_values(&[provider, endpoint]),
             billed: Billed::ALL.into_iter().map(billed).collect(),
@@ -313,7 +313,7 @@ impl Metrics {
         }
     }
 
-    pub(super) fn recall(&self, providers: impl Iterator<Item = Arc<str>>) -> RecallMeter {
+    pub(super) fn lookup(&self, providers: impl Iterator<Item = Arc<str>>) -> LookupMeter {
         let names: Vec<_> = providers.collect();
         // The usual reasons exist at zero for each pair, so that the share of fallbacks can be computed at once.
         for from in &names {
@@ -321,14 +321,14 @@ impl Metrics {
                 self.fallbacks.with_label_values(&[from, to, Outcome::ProviderError.as_str()]);
             }
         }
-        RecallMeter {
+        LookupMeter {
             chain: ChainMeter { fallbacks: self.fallbacks.clone(), attempts: self.attempts.clone() },
             verdicts: self.verdicts.clone(),
         }
     }
 }
 
-impl LinkMeter {
+impl EndpointMeter {
     pub(super) fn attempted(&self, outcome: Outcome, duration: Duration) {
         if let Some(counter) = self.attempts.get(outcome as usize) {
             counter.inc();
@@ -375,7 +375,7 @@ impl ChainMeter {
     }
 }
 
-impl RecallMeter {
+impl LookupMeter {
     pub(super) fn verdict(&self, provider: &str, verdict: Verdict) {
         self.verdicts.with_label_values(&[provider, verdict.as_str()]).inc();
     }

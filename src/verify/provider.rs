@@ -66,19 +66,20 @@ impl Provider {
                 deps.ids.clone(),
             );
             let authority = endpoint.authority();
-            let known = before.and_then(|before| before.endpoints.iter().find(|link| *link.endpoint == *authority));
-            let breaker = known.map(|link| link.breaker.clone());
+            let known =
+                before.and_then(|before| before.endpoints.iter().find(|guarded| *guarded.endpoint == *authority));
+            let breaker = known.map(|guarded| guarded.breaker.clone());
             let breaker = breaker.unwrap_or_else(|| breaker_of(&one.name, authority, index, config, deps));
             let last_fault = known.and_then(GuardedEndpoint::last_fault);
-            Ok(GuardedEndpoint::new(exchange, breaker, deps.metrics.link(&one.name, authority), last_fault))
+            Ok(GuardedEndpoint::new(exchange, breaker, deps.metrics.endpoint(&one.name, authority), last_fault))
         });
         Ok(Self { endpoints: endpoints.collect::<Result<_, _>>()?, account, fetcher })
     }
 
     /// Puts the settings of its section into the parts that go on.
     pub(super) fn take_over(&self, one: &ProviderConfig, config: &Config, now: Instant) {
-        for link in &self.endpoints {
-            link.breaker.reconfigure(now, Arc::clone(&config.breaker));
+        for guarded in &self.endpoints {
+            guarded.breaker.reconfigure(now, Arc::clone(&config.breaker));
         }
         self.account.holds.reconfigure(config.holds.clone());
         let given = Given::new(&one.configured.access, one.next.as_ref(), self.fetcher.as_ref());
@@ -89,9 +90,9 @@ impl Provider {
     ///
     /// # Errors
     /// When no call may be made anywhere.
-    pub(super) async fn attempt(&self, index: usize, ask: &AttemptContext) -> Result<AttemptResult, ChainAbort> {
+    pub(super) async fn attempt(&self, index: usize, context: &AttemptContext) -> Result<AttemptResult, ChainAbort> {
         match self.endpoints.get(index) {
-            Some(link) => link.attempt(&self.account, ask).await,
+            Some(guarded) => guarded.attempt(&self.account, context).await,
             None => Ok(self.lost(index)),
         }
     }
@@ -105,7 +106,7 @@ impl Provider {
 
     /// The name of the endpoint with this index.
     pub(super) fn endpoint(&self, index: usize) -> Arc<str> {
-        self.endpoints.get(index).map(|link| Arc::clone(&link.endpoint)).unwrap_or_default()
+        self.endpoints.get(index).map(|guarded| Arc::clone(&guarded.endpoint)).unwrap_or_default()
     }
 
     /// How this provider and its endpoints stand, for operators and gauges.
@@ -114,15 +115,15 @@ impl Provider {
         let endpoints: Vec<_> = self
             .endpoints
             .iter()
-            .map(|link| {
-                let seen = link.breaker.snapshot(now);
+            .map(|guarded| {
+                let seen = guarded.breaker.snapshot(now);
                 EndpointStatus {
-                    endpoint: Arc::clone(&link.endpoint),
+                    endpoint: Arc::clone(&guarded.endpoint),
                     state: seen.state,
                     since: now.saturating_duration_since(seen.since),
                     reason: seen.reason,
                     retry_after: seen.next_admission.filter(|wait| !wait.is_zero()),
-                    last_fault: link.last_fault().map(|fault| FaultStatus {
+                    last_fault: guarded.last_fault().map(|fault| FaultStatus {
                         outcome: fault.outcome,
                         reason: fault.reason,
                         since: now.saturating_duration_since(fault.at),

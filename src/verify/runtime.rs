@@ -30,7 +30,7 @@ use crate::resilience::budget::Budget;
 /// The running graph of one configuration.
 #[derive(Debug)]
 pub struct Runtime {
-    recall: CachedLookup,
+    lookup: CachedLookup,
     providers: Vec<Arc<Provider>>,
     policy: Arc<Policy>,
     purposes: BTreeMap<String, Arc<Policy>>,
@@ -92,18 +92,18 @@ impl Runtime {
         let verdict_cache = VerdictCache {
             cache: Arc::clone(&deps.cache),
             clock: deps.clock.clone(),
-            meter: deps.metrics.recall(names),
+            meter: deps.metrics.lookup(names),
         };
         // A question that is in flight while the configuration changes is joined, not asked again.
-        let flights = before.map(|before| before.recall.flights.clone()).unwrap_or_default();
-        let budget = before.map(|before| Arc::clone(&before.recall.budget));
+        let flights = before.map(|before| before.lookup.flights.clone()).unwrap_or_default();
+        let budget = before.map(|before| Arc::clone(&before.lookup.budget));
         let budget = budget.filter(|budget| budget.per_minute() == config.extra_attempts_per_minute);
         if before.is_none() {
             deps.names.keep_for(config.dns);
             deps.billing.configure(config);
         }
         Ok(Self {
-            recall: CachedLookup {
+            lookup: CachedLookup {
                 flights,
                 verdict_cache: Arc::new(verdict_cache),
                 digest_key: deps.digest_key.clone(),
@@ -128,7 +128,7 @@ impl Runtime {
     pub fn take_over(&self, config: &Config, before: &Runtime) {
         let now = Instant::now();
         self.clients.keep_names_for(config.dns);
-        self.recall.billing.configure(config);
+        self.lookup.billing.configure(config);
         for one in &config.providers {
             if let Some(provider) = self.provider(&one.name) {
                 provider.take_over(one, config, now);
@@ -136,11 +136,11 @@ impl Runtime {
         }
         for gone in &before.providers {
             let still_there = self.provider(&gone.account.name);
-            for link in &gone.endpoints {
+            for guarded in &gone.endpoints {
                 if !still_there
-                    .is_some_and(|provider| provider.endpoints.iter().any(|one| one.endpoint == link.endpoint))
+                    .is_some_and(|provider| provider.endpoints.iter().any(|one| one.endpoint == guarded.endpoint))
                 {
-                    self.metrics.endpoint_gone(&gone.account.name, &link.endpoint);
+                    self.metrics.endpoint_gone(&gone.account.name, &guarded.endpoint);
                 }
             }
             if still_there.is_none() {
@@ -157,7 +157,7 @@ impl Runtime {
         // Before memory, which would tell as much as a provider.
         self.guard(question)?;
         let policy = self.purposes.get(&*question.purpose).unwrap_or(&self.policy);
-        let answer = self.recall.ask(question, policy).await;
+        let answer = self.lookup.ask(question, policy).await;
         match &answer {
             Ok(Answer { source: Source::Cache, provider, verdict, .. }) => {
                 self.spared(Avoided::Cache, provider, *verdict);
@@ -175,25 +175,25 @@ impl Runtime {
         self.metrics.avoided(why);
         // A provider that is gone has no price any more.
         if let Some(provider) = self.provider(provider) {
-            self.recall.billing.saved(why, provider.account.prices.of(verdict));
+            self.lookup.billing.saved(why, provider.account.prices.of(verdict));
         }
     }
 
     /// Forgets what memory, holds, bills and the enumeration guard know about `subject`, and lets work under way leave nothing.
     pub async fn forget(&self, subject: &Subject) -> Forgotten {
-        let (verdicts, under_way) = self.recall.forget(subject).await;
-        let key = &self.recall.digest_key;
+        let (verdicts, under_way) = self.lookup.forget(subject).await;
+        let key = &self.lookup.digest_key;
         let person = key.person(subject);
-        self.recall.billing.forget(&person).await;
+        self.lookup.billing.forget(&person).await;
         let holds = self.providers.iter().filter(|provider| provider.account.holds.forget(person)).count();
-        let clients = self.recall.traces.words().clients;
-        let tries = self.recall.traces.tries.forget(key, clients.iter().map(|client| &**client), subject);
+        let clients = self.lookup.traces.words().clients;
+        let tries = self.lookup.traces.tries.forget(key, clients.iter().map(|client| &**client), subject);
         Forgotten { verdicts, holds, tries, under_way }
     }
 
     fn guard(&self, question: &Question) -> Result<(), Failure> {
         let Question { subject, client, .. } = question;
-        let (tries, key) = (&self.recall.traces.tries, &self.recall.digest_key);
+        let (tries, key) = (&self.lookup.traces.tries, &self.lookup.digest_key);
         tries.admit(&self.enumeration, key, client, subject, Instant::now()).map_err(|(kind, wait)| {
             self.metrics.enumeration_suspected(client, kind);
             Failure { retry_after: Some(wait), ..Failure::bare(FailureKind::EnumerationSuspected(kind)) }
@@ -219,16 +219,16 @@ impl Runtime {
             provider.account.standing.restore();
             provider.account.keys.fetch_now();
             // Forced closed and let go again: closed, with a clean slate, and judged by itself from now on.
-            for link in &provider.endpoints {
-                link.breaker.force_closed(now);
-                link.breaker.clear_force(now);
+            for guarded in &provider.endpoints {
+                guarded.breaker.force_closed(now);
+                guarded.breaker.clear_force(now);
             }
         })
     }
 
     /// Calls and waits under way, one per question.
     pub fn flights(&self) -> usize {
-        self.recall.flights.len()
+        self.lookup.flights.len()
     }
 
     /// Brings the gauges up to date; called before they are read.
@@ -236,18 +236,18 @@ impl Runtime {
         let now = Instant::now();
         for provider in &self.providers {
             let seen = Provider::status(provider, now);
-            for (link, endpoint) in provider.endpoints.iter().zip(&seen.endpoints) {
-                self.metrics.breaker(&provider.account.name, &link.endpoint).set(i64::from(endpoint.state.number()));
+            for (guarded, endpoint) in provider.endpoints.iter().zip(&seen.endpoints) {
+                self.metrics.breaker(&provider.account.name, &guarded.endpoint).set(i64::from(endpoint.state.number()));
             }
             provider.account.meter.available.set(i64::from(seen.available));
             provider.account.meter.account(seen.account_fault.map(|fault| fault.reason));
             provider.account.meter.in_flight.set(i64::try_from(seen.in_flight).unwrap_or(i64::MAX));
             provider.account.meter.holds.set(i64::try_from(seen.holds).unwrap_or(i64::MAX));
         }
-        self.recall.billing.refresh();
-        self.metrics.cache_entries(self.recall.verdict_cache.cache.entries());
+        self.lookup.billing.refresh();
+        self.metrics.cache_entries(self.lookup.verdict_cache.cache.entries());
         // Whoever looks at metrics does so all the time, also when nobody asks.
-        self.recall.traces.tries.sweep(self.enumeration.window, now);
+        self.lookup.traces.tries.sweep(self.enumeration.window, now);
     }
 
     /// Whether some provider of the chain could be asked now.

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::erasure::Work;
-use super::metrics::RecallMeter;
+use super::metrics::LookupMeter;
 use super::question::Question;
 use crate::domain::clock::Clock;
 use crate::domain::subject::Digest;
@@ -16,7 +16,7 @@ use crate::storage::{Cache, Remembered};
 pub(super) struct VerdictCache {
     pub(super) cache: Arc<Cache>,
     pub(super) clock: Clock,
-    pub(super) meter: RecallMeter,
+    pub(super) meter: LookupMeter,
 }
 
 /// The place of one question on the shelf.
@@ -31,7 +31,7 @@ pub(super) struct CacheSlot {
 }
 
 impl VerdictCache {
-    pub(super) async fn recall(&self, key: &Digest, question: &Question) -> Option<(Remembered, Duration)> {
+    pub(super) async fn get(&self, key: &Digest, question: &Question) -> Option<(Remembered, Duration)> {
         if question.freshness.no_cache {
             return None;
         }

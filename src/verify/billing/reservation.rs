@@ -89,7 +89,7 @@ impl Reservation {
     }
 
     /// The call has ended, in time or late.
-    pub(in crate::verify) async fn settle(mut self, result: &Result<Finding, Fault>, keep: &CacheSlot) {
+    pub(in crate::verify) async fn settle(mut self, result: &Result<Finding, Fault>, cache_slot: &CacheSlot) {
         let cost = Cost::of(&self.account.prices, result);
         let (billing, provider) = (&self.payer.billing, &self.account.name);
         let moment = billing.moment();
@@ -107,19 +107,19 @@ impl Reservation {
             self.account.spend.prepaid().history.used_up(billing.clock.today_in_china());
         }
         if cost.billed == Billed::Yes {
-            self.is_billed_twice(cost.verdict, keep).await;
+            self.is_billed_twice(cost.verdict, cache_slot).await;
         }
     }
 
     /// Tells whoever looks for it that this is a second bill, if it is one.
-    async fn is_billed_twice(&self, verdict: Option<Verdict>, keep: &CacheSlot) {
+    async fn is_billed_twice(&self, verdict: Option<Verdict>, cache_slot: &CacheSlot) {
         let Payer { billing, verification, wants_second_opinion, .. } = &self.payer;
-        let (provider, person) = (&self.account.name, keep.work.person());
-        let window = verdict.map(|verdict| keep.verdict_cache.cache.lifetime(verdict)).unwrap_or_default();
+        let (provider, person) = (&self.account.name, cache_slot.work.person());
+        let window = verdict.map(|verdict| cache_slot.verdict_cache.cache.lifetime(verdict)).unwrap_or_default();
         let bill = Bill::new(provider, *verification, verdict, window);
         let earlier = billing.duplicate_bills.put(person, bill).await;
         // Looked at afterwards: whoever forgets marks the work first and looks into the table then.
-        if keep.work.is_forgotten() {
+        if cache_slot.work.is_forgotten() {
             billing.duplicate_bills.forget(&person).await;
         }
         let Some(earlier) = earlier else { return };

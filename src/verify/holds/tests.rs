@@ -20,10 +20,10 @@ fn person(n: u32) -> Digest {
 fn a_held_person_is_refused_until_the_end_of_the_hold_and_nobody_else_is() {
     let (holds, start) = (holds(), Instant::now());
     assert_eq!(holds.hold(person(1), start), 10 * MINUTE);
-    assert_eq!(holds.book_call(person(1), start + 4 * MINUTE), Err(6 * MINUTE));
-    assert_eq!(holds.book_call(person(2), start + 4 * MINUTE), Ok(()));
+    assert_eq!(holds.record_call(person(1), start + 4 * MINUTE), Err(6 * MINUTE));
+    assert_eq!(holds.record_call(person(2), start + 4 * MINUTE), Ok(()));
     assert_eq!((holds.active(start), holds.active(start + 10 * MINUTE)), (1, 0));
-    assert_eq!(holds.book_call(person(1), start + 10 * MINUTE), Ok(()));
+    assert_eq!(holds.record_call(person(1), start + 10 * MINUTE), Ok(()));
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn a_second_refusal_of_calls_that_were_out_together_lengthens_nothing() {
     let (holds, start) = (holds(), Instant::now());
     assert_eq!(holds.hold(person(1), start), 10 * MINUTE);
     assert_eq!(holds.hold(person(1), start + MINUTE), 10 * MINUTE);
-    assert_eq!(holds.book_call(person(1), start + 2 * MINUTE), Err(9 * MINUTE));
+    assert_eq!(holds.record_call(person(1), start + 2 * MINUTE), Err(9 * MINUTE));
     assert_eq!(holds.hold(person(1), start + 11 * MINUTE), 20 * MINUTE);
 }
 
@@ -51,12 +51,12 @@ fn a_second_refusal_of_calls_that_were_out_together_lengthens_nothing() {
 fn five_calls_in_any_ten_minutes_and_no_more() {
     let (holds, start) = (holds(), Instant::now());
     for minute in 0..5 {
-        assert_eq!(holds.book_call(person(1), start + minute * MINUTE), Ok(()));
+        assert_eq!(holds.record_call(person(1), start + minute * MINUTE), Ok(()));
     }
-    assert_eq!(holds.book_call(person(1), start + 6 * MINUTE), Err(4 * MINUTE));
-    assert_eq!(holds.book_call(person(2), start + 6 * MINUTE), Ok(()));
-    assert_eq!(holds.book_call(person(1), start + 10 * MINUTE), Ok(()));
-    assert_eq!(holds.book_call(person(1), start + 10 * MINUTE), Err(MINUTE));
+    assert_eq!(holds.record_call(person(1), start + 6 * MINUTE), Err(4 * MINUTE));
+    assert_eq!(holds.record_call(person(2), start + 6 * MINUTE), Ok(()));
+    assert_eq!(holds.record_call(person(1), start + 10 * MINUTE), Ok(()));
+    assert_eq!(holds.record_call(person(1), start + 10 * MINUTE), Err(MINUTE));
     // A limit of our own is not a hold, and does not grow into one.
     assert_eq!(holds.active(start + 10 * MINUTE), 0);
 }
@@ -65,24 +65,24 @@ fn five_calls_in_any_ten_minutes_and_no_more() {
 fn a_call_that_was_not_made_is_not_counted() {
     let (holds, now) = (holds(), Instant::now());
     for _ in 0..20 {
-        assert_eq!(holds.book_call(person(1), now), Ok(()));
-        holds.unbook(person(1));
+        assert_eq!(holds.record_call(person(1), now), Ok(()));
+        holds.cancel_call(person(1));
     }
-    assert_eq!((0..10).filter(|_| holds.book_call(person(1), now).is_ok()).count(), 5);
+    assert_eq!((0..10).filter(|_| holds.record_call(person(1), now).is_ok()).count(), 5);
 }
 
 #[test]
 fn calls_that_were_not_made_push_nobody_out_of_the_table() {
     let (holds, now) = (holds(), Instant::now());
     for _ in 0..5 {
-        assert_eq!(holds.book_call(person(0), now), Ok(()));
+        assert_eq!(holds.record_call(person(0), now), Ok(()));
     }
     let other = person(1);
     for _ in 0..=MOST_ENTRIES {
-        assert_eq!(holds.book_call(other, now), Ok(()));
-        holds.unbook(other);
+        assert_eq!(holds.record_call(other, now), Ok(()));
+        holds.cancel_call(other);
     }
-    assert!(holds.book_call(person(0), now).is_err());
+    assert!(holds.record_call(person(0), now).is_err());
     assert_eq!(holds.lock().calls.len(), 1);
 }
 
@@ -90,11 +90,11 @@ fn calls_that_were_not_made_push_nobody_out_of_the_table() {
 fn what_is_over_takes_no_memory() {
     let (holds, start) = (holds(), Instant::now());
     for n in 0..1000 {
-        assert_eq!(holds.book_call(person(n), start), Ok(()));
+        assert_eq!(holds.record_call(person(n), start), Ok(()));
         holds.hold(person(n), start);
     }
     let later = start + 10 * MINUTE + DAY;
-    assert_eq!(holds.book_call(person(1), later), Ok(()));
+    assert_eq!(holds.record_call(person(1), later), Ok(()));
     holds.hold(person(2), later);
     let state = holds.lock();
     assert_eq!((state.calls.len(), state.touched.len(), state.held.len()), (1, 1, 1));
@@ -114,6 +114,6 @@ fn other_settings_leave_those_who_are_held_where_they_are() {
     let (holds, now) = (holds(), Instant::now());
     assert_eq!(holds.hold(person(1), now), 10 * MINUTE);
     holds.reconfigure(Config { first: MINUTE, longest: MINUTE, ..config() });
-    assert_eq!(holds.book_call(person(1), now + 5 * MINUTE), Err(5 * MINUTE));
+    assert_eq!(holds.record_call(person(1), now + 5 * MINUTE), Err(5 * MINUTE));
     assert_eq!(holds.hold(person(2), now), MINUTE);
 }

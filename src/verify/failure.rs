@@ -14,9 +14,9 @@ pub(super) fn of(attempts: &[Attempt], abort: Option<ChainAbort>) -> (FailureKin
     if let Some(ChainAbort { kind, retry_after }) = abort.filter(|_| kind != FailureKind::OutcomeUnknown) {
         return (kind, Some(retry_after));
     }
-    let helps = attempts.iter().filter_map(|attempt| attempt.retry_after).min();
+    let retry_after = attempts.iter().filter_map(|attempt| attempt.retry_after).min();
     let may_help = !matches!(kind, FailureKind::UnsupportedDocument | FailureKind::RejectedByProvider);
-    (kind, helps.filter(|_| may_help))
+    (kind, retry_after.filter(|_| may_help))
 }
 
 fn kind_of(attempts: &[Attempt]) -> FailureKind {
@@ -66,11 +66,11 @@ mod tests {
     };
 
     fn ended(attempts: &[(Outcome, Option<u64>)]) -> (FailureKind, Option<u64>) {
-        let attempt = |&(outcome, helps): &(Outcome, Option<u64>)| {
-            Attempt::skipped(&Arc::default(), &Arc::default(), outcome, helps.map(Duration::from_secs))
+        let attempt = |&(outcome, retry_after): &(Outcome, Option<u64>)| {
+            Attempt::skipped(&Arc::default(), &Arc::default(), outcome, retry_after.map(Duration::from_secs))
         };
-        let (kind, helps) = of(&attempts.iter().map(attempt).collect::<Vec<_>>(), None);
-        (kind, helps.map(|helps| helps.as_secs()))
+        let (kind, retry_after) = of(&attempts.iter().map(attempt).collect::<Vec<_>>(), None);
+        (kind, retry_after.map(|retry_after| retry_after.as_secs()))
     }
 
     #[test]
