@@ -39,7 +39,7 @@ pub enum Step {
     /// The content of a file, read anew each time; `None` if it cannot be read.
     Read(PathBuf, Then<Option<Zeroizing<Vec<u8>>>>),
     /// The answer to a request.
-    Ask(Ask, Then<(Result<Response<Bytes>, Trouble>, Timestamp)>),
+    Ask(Ask, Then<(Result<Response<Bytes>, MissReason>, Timestamp)>),
     /// A credential.
     Done(Granted),
     /// No credential, with one reason for each source that was tried.
@@ -81,14 +81,14 @@ pub struct Miss {
     /// Which.
     pub source: &'static str,
     /// Why.
-    pub trouble: Trouble,
+    pub reason: MissReason,
     /// The documented code with which it refused, if it gave one (from our own table, never from the wire).
     pub code: Option<&'static str>,
 }
 
 /// Why a source gives no credential: a closed set, fit for logs and the status page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Trouble {
+pub enum MissReason {
     /// Nothing is set that this source could begin with.
     NotSet,
     /// A file cannot be read.
@@ -127,7 +127,7 @@ pub enum Trouble {
     AlreadyEnded,
 }
 
-impl From<Unreadable> for Trouble {
+impl From<Unreadable> for MissReason {
     fn from(unreadable: Unreadable) -> Self {
         match unreadable {
             Unreadable::Form => Self::FileForm,
@@ -136,36 +136,36 @@ impl From<Unreadable> for Trouble {
     }
 }
 
-impl Trouble {
+impl MissReason {
     /// The word used in logs and on the status page.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Trouble::NotSet => "not_set",
-            Trouble::FileUnreadable => "file_unreadable",
-            Trouble::FileForm => "file_form",
-            Trouble::NoProfile => "no_profile",
-            Trouble::UnknownMode => "unknown_mode",
-            Trouble::ForPeople => "for_people",
-            Trouble::Circle => "circle",
-            Trouble::RequestForm => "request_form",
-            Trouble::Unreachable => "unreachable",
-            Trouble::Timeout => "timeout",
-            Trouble::Interrupted => "interrupted",
-            Trouble::Refused => "refused",
-            Trouble::Redirect => "redirect",
-            Trouble::TooBig => "too_big",
-            Trouble::Garbage => "garbage",
-            Trouble::NotSuccess => "not_success",
-            Trouble::MissingField => "missing_field",
-            Trouble::AlreadyEnded => "already_ended",
+            MissReason::NotSet => "not_set",
+            MissReason::FileUnreadable => "file_unreadable",
+            MissReason::FileForm => "file_form",
+            MissReason::NoProfile => "no_profile",
+            MissReason::UnknownMode => "unknown_mode",
+            MissReason::ForPeople => "for_people",
+            MissReason::Circle => "circle",
+            MissReason::RequestForm => "request_form",
+            MissReason::Unreachable => "unreachable",
+            MissReason::Timeout => "timeout",
+            MissReason::Interrupted => "interrupted",
+            MissReason::Refused => "refused",
+            MissReason::Redirect => "redirect",
+            MissReason::TooBig => "too_big",
+            MissReason::Garbage => "garbage",
+            MissReason::NotSuccess => "not_success",
+            MissReason::MissingField => "missing_field",
+            MissReason::AlreadyEnded => "already_ended",
         }
     }
 }
 
 impl Step {
     /// The end of a source that gives nothing.
-    pub fn failed(source: &'static str, trouble: Trouble) -> Self {
-        Step::Failed(vec![Miss { source, trouble, code: None }])
+    pub fn failed(source: &'static str, reason: MissReason) -> Self {
+        Step::Failed(vec![Miss { source, reason, code: None }])
     }
 
     /// Reads a file, then goes on with its content, or fails in the name of `source`.
@@ -178,7 +178,7 @@ impl Step {
             path,
             Box::new(move |content| match content {
                 Some(content) => then(content),
-                None => Step::failed(source, Trouble::FileUnreadable),
+                None => Step::failed(source, MissReason::FileUnreadable),
             }),
         )
     }
@@ -187,7 +187,7 @@ impl Step {
     pub fn ask(
         source: &'static str,
         ask: Ask,
-        then: impl FnOnce(&[u8], Timestamp) -> Result<Step, Trouble> + Send + 'static,
+        then: impl FnOnce(&[u8], Timestamp) -> Result<Step, MissReason> + Send + 'static,
     ) -> Self {
         let explain = ask.explain;
         Step::Ask(
@@ -195,12 +195,14 @@ impl Step {
             Box::new(move |(answer, now)| {
                 let next = answer.and_then(|answer| match answer.status() {
                     http::StatusCode::OK => then(answer.body(), now),
-                    status if status.is_redirection() => Err(Trouble::Redirect),
-                    _ => {
-                        Ok(Step::Failed(vec![Miss { source, trouble: Trouble::Refused, code: explain(answer.body()) }]))
-                    }
+                    status if status.is_redirection() => Err(MissReason::Redirect),
+                    _ => Ok(Step::Failed(vec![Miss {
+                        source,
+                        reason: MissReason::Refused,
+                        code: explain(answer.body()),
+                    }])),
                 });
-                next.unwrap_or_else(|trouble| Step::failed(source, trouble))
+                next.unwrap_or_else(|reason| Step::failed(source, reason))
             }),
         )
     }

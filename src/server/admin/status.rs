@@ -146,7 +146,7 @@ impl From<&ProviderStatus> for ProviderDocument {
 
 impl From<&CredentialStatus> for CredentialDocument {
     fn from(status: &CredentialStatus) -> Self {
-        let miss = |miss: &Miss| MissDocument { source: miss.source, reason: miss.trouble.as_str(), code: miss.code };
+        let miss = |miss: &Miss| MissDocument { source: miss.source, reason: miss.reason.as_str(), code: miss.code };
         Self {
             source: status.source,
             from: status.from,

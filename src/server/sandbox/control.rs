@@ -15,7 +15,7 @@ use axum::routing::{get, put};
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::credential_places::Trouble;
+use super::credential_places::PlaceFault;
 use super::fault::NotSet;
 use super::handle::SandboxHandle;
 use super::people::Person;
@@ -26,7 +26,7 @@ pub fn router(handle: SandboxHandle) -> Router {
     Router::new()
         .route("/sandbox/people", get(people))
         .route("/sandbox/credentials", get(issued).delete(end_issued))
-        .route("/sandbox/credentials/{place}/fault", put(set_trouble).delete(clear_trouble))
+        .route("/sandbox/credentials/{place}/fault", put(set_place_fault).delete(clear_place_fault))
         .route("/sandbox/{provider}/calls", get(calls))
         .route("/sandbox/{provider}/fault", put(set_fault).delete(clear_fault))
         .with_state(handle)
@@ -141,22 +141,25 @@ async fn end_issued(State(handle): State<SandboxHandle>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-async fn set_trouble(
+async fn set_place_fault(
     State(handle): State<SandboxHandle>,
     Path(place): Path<String>,
     body: Bytes,
 ) -> Result<StatusCode, NotSet> {
-    let trouble = serde_json::from_slice::<Trouble>(&body).map_err(|_| {
+    let fault = serde_json::from_slice::<PlaceFault>(&body).map_err(|_| {
         let advice = "Write one of \"down\", \"hang\", \"no_tokens\", {\"status\": 500}, {\"lie\": \"garbage\"}; lies are \
                       garbage, not_success, missing_field, ended.";
         NotSet::NotUnderstood(advice.to_owned())
     })?;
-    handle.issuer().set_trouble(place_of(&handle, &place)?, Some(trouble))?;
+    handle.issuer().set_place_fault(place_of(&handle, &place)?, Some(fault))?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn clear_trouble(State(handle): State<SandboxHandle>, Path(place): Path<String>) -> Result<StatusCode, NotSet> {
-    handle.issuer().set_trouble(place_of(&handle, &place)?, None)?;
+async fn clear_place_fault(
+    State(handle): State<SandboxHandle>,
+    Path(place): Path<String>,
+) -> Result<StatusCode, NotSet> {
+    handle.issuer().set_place_fault(place_of(&handle, &place)?, None)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -2,7 +2,7 @@
 //! that was given a permanent credential of the same scheme accepts what is handed out here.
 //!
 //! Invariants: signatures and tokens are checked as the vendor does, whatever fault is set; no credential is handed out
-//! twice. To add a fault: a variant of [`Trouble`] or [`Lie`], an arm where it is answered.
+//! twice. To add a fault: a variant of [`PlaceFault`] or [`WrongDocument`], an arm where it is answered.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -32,7 +32,7 @@ const MAX_REQUEST: usize = 64 * 1024;
 /// What goes wrong at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Trouble {
+pub enum PlaceFault {
     /// A closed port.
     Down,
     /// No answer.
@@ -40,7 +40,7 @@ pub enum Trouble {
     /// Another status.
     Status(u16),
     /// A wrong document.
-    Lie(Lie),
+    WrongDocument(WrongDocument),
     /// No session token is handed out, as by a metadata service that knows version 1 only.
     NoTokens,
 }
@@ -48,7 +48,7 @@ pub enum Trouble {
 /// How a document is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Lie {
+pub enum WrongDocument {
     /// It is cut off.
     Garbage,
     /// It says no.
@@ -71,7 +71,7 @@ pub struct CredentialPlaces {
 #[derive(Debug, Default)]
 struct State {
     lifetime: Option<Duration>,
-    troubles: BTreeMap<&'static str, Trouble>,
+    faults: BTreeMap<&'static str, PlaceFault>,
     requests: BTreeMap<&'static str, u64>,
     issued: u64,
     sessions: Vec<Secret>,
@@ -102,16 +102,16 @@ impl CredentialPlaces {
     ///
     /// # Errors
     /// When there is no such place, or another process has taken its closed port.
-    pub fn set_trouble(&self, place: &str, trouble: Option<Trouble>) -> io::Result<()> {
+    pub fn set_place_fault(&self, place: &str, fault: Option<PlaceFault>) -> io::Result<()> {
         let (place, mock_listener) = self.find(place)?;
-        match trouble {
-            Some(Trouble::Down) => mock_listener.shut(),
+        match fault {
+            Some(PlaceFault::Down) => mock_listener.shut(),
             _ => mock_listener.open()?,
         }
         let mut state = self.state();
-        match trouble {
-            Some(trouble) => state.troubles.insert(place.name, trouble),
-            None => state.troubles.remove(place.name),
+        match fault {
+            Some(fault) => state.faults.insert(place.name, fault),
+            None => state.faults.remove(place.name),
         };
         Ok(())
     }
@@ -155,7 +155,7 @@ impl CredentialPlaces {
 struct Counter<'a> {
     of: &'a CredentialPlaces,
     place: &'static Place,
-    trouble: Option<Trouble>,
+    fault: Option<PlaceFault>,
 }
 
 impl Lender for Counter<'_> {
@@ -176,7 +176,7 @@ impl Lender for Counter<'_> {
         };
         let id = format!("{}sandbox{}", self.place.id_prefix, unique());
         let credential = Credential::new(self.place.scheme, id, secret).with_token(Some(token));
-        let has_ended = self.trouble == Some(Trouble::Lie(Lie::Ended));
+        let has_ended = self.fault == Some(PlaceFault::WrongDocument(WrongDocument::Ended));
         let ends = if has_ended { now } else { now.saturating_add(lifetime).unwrap_or(now) };
         for simulator in self.of.simulators.iter() {
             if simulator.spec().credential.scheme() == self.place.scheme {
@@ -187,7 +187,7 @@ impl Lender for Counter<'_> {
     }
 
     fn session(&self) -> Option<String> {
-        if self.trouble == Some(Trouble::NoTokens) {
+        if self.fault == Some(PlaceFault::NoTokens) {
             return None;
         }
         let token = self.of.scenario.ids.nonce().simple().to_string();
@@ -219,23 +219,23 @@ impl Host for CredentialPlaces {
         let (parts, body) = request.into_parts();
         let body = Limited::new(body, MAX_REQUEST).collect().await.map_err(|_| Cut::Close)?.to_bytes();
         let request = Request::from_parts(parts, body);
-        let trouble = {
+        let fault = {
             let mut state = self.state();
             *state.requests.entry(place.name).or_default() += 1;
-            state.troubles.get(place.name).copied()
+            state.faults.get(place.name).copied()
         };
-        match trouble {
-            Some(Trouble::Down) => return Err(Cut::Reset),
-            Some(Trouble::Hang) => {
+        match fault {
+            Some(PlaceFault::Down) => return Err(Cut::Reset),
+            Some(PlaceFault::Hang) => {
                 sleep(Duration::from_hours(1)).await;
                 return Err(Cut::Close);
             }
-            Some(Trouble::Status(code)) => return Ok(status(code).map(Body::from)),
-            Some(Trouble::Lie(_) | Trouble::NoTokens) | None => {}
+            Some(PlaceFault::Status(code)) => return Ok(status(code).map(Body::from)),
+            Some(PlaceFault::WrongDocument(_) | PlaceFault::NoTokens) | None => {}
         }
         let stamp = Stamp { now: self.scenario.clock.now(), nonce: self.scenario.ids.nonce().to_string() };
-        let right = (place.answer)(&request, &Counter { of: self, place, trouble }, &stamp);
-        Ok(corrupted(right, place, trouble).map(Body::from))
+        let right = (place.answer)(&request, &Counter { of: self, place, fault }, &stamp);
+        Ok(corrupted(right, place, fault).map(Body::from))
     }
 }
 
@@ -246,17 +246,17 @@ impl fmt::Debug for CredentialPlaces {
 }
 
 /// The right answer, made wrong.
-fn corrupted(right: Response<Bytes>, place: &Place, trouble: Option<Trouble>) -> Response<Bytes> {
-    let Some(Trouble::Lie(lie)) = trouble else { return right };
+fn corrupted(right: Response<Bytes>, place: &Place, fault: Option<PlaceFault>) -> Response<Bytes> {
+    let Some(PlaceFault::WrongDocument(lie)) = fault else { return right };
     // Only a document with a credential can be wrong about it.
     if !String::from_utf8_lossy(right.body()).contains(place.secret_member) {
         return right;
     }
     right.map(|body| match lie {
-        Lie::Ended => body,
-        Lie::Garbage => body.slice(..body.len() / 2),
-        Lie::NotSuccess => Bytes::from_static(place.says_no.as_bytes()),
-        Lie::MissingField => String::from_utf8_lossy(&body).replace(place.secret_member, "Unknown").into(),
+        WrongDocument::Ended => body,
+        WrongDocument::Garbage => body.slice(..body.len() / 2),
+        WrongDocument::NotSuccess => Bytes::from_static(place.says_no.as_bytes()),
+        WrongDocument::MissingField => String::from_utf8_lossy(&body).replace(place.secret_member, "Unknown").into(),
     })
 }
 

@@ -30,7 +30,7 @@ mod people;
 mod simulator;
 
 pub use self::control::router;
-pub use self::credential_places::{CredentialPlaces, Lie, Trouble};
+pub use self::credential_places::{CredentialPlaces, PlaceFault, WrongDocument};
 pub use self::fault::{Fault, Kind, NotSet};
 pub use self::handle::SandboxHandle;
 pub use self::people::{People, Person};

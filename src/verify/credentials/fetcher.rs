@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::outcome::{Fault, Outcome, Reason};
 use crate::providers::Stamp;
-use crate::providers::source::{Ask, Granted, Miss, Step, Trouble};
+use crate::providers::source::{Ask, Granted, Miss, MissReason, Step};
 use crate::verify::outbound::client::{Client, Clients, Unusable, read_capped};
 use crate::verify::outbound::settings::Outbound;
 
@@ -77,7 +77,7 @@ impl Fetcher {
                 Step::Read(path, then) => then(timeout(FILE_LIMIT, read(&path)).await.ok().flatten()),
                 Step::Ask(ask, then) => {
                     let limit = ask.limit;
-                    let answer = timeout(limit, self.ask(ask)).await.unwrap_or(Err(Trouble::Timeout));
+                    let answer = timeout(limit, self.ask(ask)).await.unwrap_or(Err(MissReason::Timeout));
                     then((answer, self.clock.now()))
                 }
             };
@@ -85,13 +85,13 @@ impl Fetcher {
         Err(Vec::new())
     }
 
-    async fn ask(&self, ask: Ask) -> Result<Response<Bytes>, Trouble> {
+    async fn ask(&self, ask: Ask) -> Result<Response<Bytes>, MissReason> {
         let stamp = Stamp { now: self.clock.now(), nonce: self.ids.nonce().to_string() };
         let request = (ask.compose)(&stamp).ok().and_then(|request| reqwest::Request::try_from(request).ok());
         let client = if ask.is_local { &self.near } else { &self.far };
-        let sent = client.send(request.ok_or(Trouble::RequestForm)?).await;
-        let mut response = sent.map_err(|fault| trouble(&fault))?;
-        let body = read_capped(&mut response).await.map_err(|fault| trouble(&fault))?;
+        let sent = client.send(request.ok_or(MissReason::RequestForm)?).await;
+        let mut response = sent.map_err(|fault| reason(&fault))?;
+        let body = read_capped(&mut response).await.map_err(|fault| reason(&fault))?;
         let mut answer = Response::new(body);
         *answer.status_mut() = response.status();
         Ok(answer)
@@ -99,12 +99,12 @@ impl Fetcher {
 }
 
 /// The reason for a client's fault.
-fn trouble(fault: &Fault) -> Trouble {
+fn reason(fault: &Fault) -> MissReason {
     match (fault.outcome, fault.reason) {
-        (Outcome::Unreachable, _) => Trouble::Unreachable,
-        (Outcome::Timeout, _) => Trouble::Timeout,
-        (_, Reason::TooBig) => Trouble::TooBig,
-        _ => Trouble::Interrupted,
+        (Outcome::Unreachable, _) => MissReason::Unreachable,
+        (Outcome::Timeout, _) => MissReason::Timeout,
+        (_, Reason::TooBig) => MissReason::TooBig,
+        _ => MissReason::Interrupted,
     }
 }
 

@@ -216,8 +216,8 @@ impl Desk {
             Err(misses) => {
                 meter.failures.inc();
                 let pause = backoff.next(FIRST_PAUSE, LONGEST_PAUSE, None);
-                for Miss { source, trouble, code } in &misses {
-                    tracing::warn!(provider, source, reason = trouble.as_str(), code, "no credential from this source");
+                for Miss { source, reason, code } in &misses {
+                    tracing::warn!(provider, source, reason = reason.as_str(), code, "no credential from this source");
                 }
                 let in_use = self.in_use.load().is_some_and(|held| held.is_good(self.clock.now()));
                 if in_use {

@@ -13,7 +13,7 @@ use idgate::providers::alibaba::credentials::{KEYS, PLACES, imds};
 use idgate::providers::alibaba::rpc_v1;
 use idgate::providers::alibaba::schemes::ACCESS_KEY;
 use idgate::providers::codec::form;
-use idgate::providers::source::{Granted, Miss, Source, Step, Trouble};
+use idgate::providers::source::{Granted, Miss, MissReason, Source, Step};
 use idgate::providers::temporary::Lender;
 use idgate::providers::{Access, Credential, CredentialStore, DRIVERS, Driver, Settings, Stamp};
 use zeroize::Zeroizing;
@@ -55,7 +55,7 @@ fn source(settings: &[(&str, &str)], variables: &[(&str, &str)]) -> Result<Arc<d
 }
 
 /// What the other side says to a request.
-type Answers = fn(&Request<Bytes>) -> Result<Response<Bytes>, Trouble>;
+type Answers = fn(&Request<Bytes>) -> Result<Response<Bytes>, MissReason>;
 
 /// The other side of a conversation: files by path, answers to requests, and all that was sent.
 #[derive(Default)]
@@ -91,7 +91,7 @@ impl Other {
                 Step::Ask(ask, then) => {
                     let nonce = format!("nonce-{}", self.sent.len());
                     let request = (ask.compose)(&Stamp { now: NOW.parse().unwrap(), nonce }).expect("a request");
-                    let answer = self.answer.map_or(Err(Trouble::Unreachable), |answer| answer(&request));
+                    let answer = self.answer.map_or(Err(MissReason::Unreachable), |answer| answer(&request));
                     self.sent.push(request);
                     self.local.push(ask.is_local);
                     then((answer, NOW.parse().unwrap()))
@@ -116,12 +116,12 @@ fn id(credential: &Credential) -> String {
     credential.id().to_owned()
 }
 
-fn body(text: &str) -> Result<Response<Bytes>, Trouble> {
+fn body(text: &str) -> Result<Response<Bytes>, MissReason> {
     Ok(Response::new(Bytes::from(text.to_owned())))
 }
 
 /// A cloud in which everything works.
-fn cloud(request: &Request<Bytes>) -> Result<Response<Bytes>, Trouble> {
+fn cloud(request: &Request<Bytes>) -> Result<Response<Bytes>, MissReason> {
     match request.uri().path() {
         imds::TOKEN_PATH => body("exampleMetadataToken"),
         imds::ROLES_PATH => body("idv-test-role"),
@@ -251,7 +251,7 @@ fn without_a_token_metadata_is_asked_as_version_1_unless_that_is_forbidden() {
     for (settings, variables) in [(&settings[..], &[][..]), by_variable] {
         let mut other = Other::default().answering(no_tokens);
         let misses = other.fetch(settings, variables).unwrap_err();
-        assert_eq!(misses, [Miss { source: "ecs_metadata", trouble: Trouble::Refused, code: None }]);
+        assert_eq!(misses, [Miss { source: "ecs_metadata", reason: MissReason::Refused, code: None }]);
         assert_eq!(other.sent.len(), 1);
     }
 }
@@ -267,25 +267,25 @@ fn a_uri_is_asked_as_the_vendors_client_asks() {
 
 #[test]
 fn whatever_a_place_answers_instead_of_keys_is_none_and_says_why() {
-    const CASES: [(Answers, Trouble); 9] = [
-        (|_| Err(Trouble::Unreachable), Trouble::Unreachable),
-        (|_| Err(Trouble::Timeout), Trouble::Timeout),
-        (|_| Ok(Response::builder().status(500).body(GOOD.into()).unwrap()), Trouble::Refused),
-        (|_| Ok(Response::builder().status(403).body(Bytes::new()).unwrap()), Trouble::Refused),
-        (|_| Ok(Response::builder().status(302).body(Bytes::new()).unwrap()), Trouble::Redirect),
-        (|_| body("{\"Code\":"), Trouble::Garbage),
-        (|_| body(r#"{"Code":"Failed"}"#), Trouble::NotSuccess),
-        (|request| body(&wrong(request, "\"AccessKeySecret\"", "\"Other\"")), Trouble::MissingField),
-        (|request| body(&wrong(request, "2099", "1999")), Trouble::AlreadyEnded),
+    const CASES: [(Answers, MissReason); 9] = [
+        (|_| Err(MissReason::Unreachable), MissReason::Unreachable),
+        (|_| Err(MissReason::Timeout), MissReason::Timeout),
+        (|_| Ok(Response::builder().status(500).body(GOOD.into()).unwrap()), MissReason::Refused),
+        (|_| Ok(Response::builder().status(403).body(Bytes::new()).unwrap()), MissReason::Refused),
+        (|_| Ok(Response::builder().status(302).body(Bytes::new()).unwrap()), MissReason::Redirect),
+        (|_| body("{\"Code\":"), MissReason::Garbage),
+        (|_| body(r#"{"Code":"Failed"}"#), MissReason::NotSuccess),
+        (|request| body(&wrong(request, "\"AccessKeySecret\"", "\"Other\"")), MissReason::MissingField),
+        (|request| body(&wrong(request, "2099", "1999")), MissReason::AlreadyEnded),
     ];
     let uri = [("credentials.kind", "uri"), ("credentials.uri", "https://keys.example/x")];
     let role =
         [("credentials.kind", "ecs_metadata"), ("credentials.role_name", "r"), ("credentials.allow_v1", "false")];
-    for (answer, trouble) in CASES {
+    for (answer, reason) in CASES {
         for settings in [&uri[..], &ram_role(), &oidc()] {
             let mut other = Other::default().with_file("/token", TOKEN).answering(answer);
             let misses = other.fetch(settings, &[]).unwrap_err();
-            assert_eq!(misses.iter().map(|miss| miss.trouble).collect::<Vec<_>>(), [trouble], "{settings:?}");
+            assert_eq!(misses.iter().map(|miss| miss.reason).collect::<Vec<_>>(), [reason], "{settings:?}");
         }
     }
     let metadata_lies: Answers = |request| match request.uri().path() {
@@ -293,7 +293,7 @@ fn whatever_a_place_answers_instead_of_keys_is_none_and_says_why() {
         _ => body(r#"{"Code":"AssumeRoleFailed"}"#),
     };
     let misses = Other::default().answering(metadata_lies).fetch(&role, &[]).unwrap_err();
-    assert_eq!(misses[0].trouble, Trouble::NotSuccess);
+    assert_eq!(misses[0].reason, MissReason::NotSuccess);
 }
 
 fn wrong(request: &Request<Bytes>, right: &str, wrong: &str) -> String {
@@ -310,7 +310,7 @@ fn the_code_of_a_refusal_is_told_if_it_is_documented_and_its_text_never() {
     };
     let misses = Other::default().answering(refused).fetch(&ram_role(), &[]).unwrap_err();
     let code = Some("InvalidAccessKeyId.NotFound");
-    assert_eq!(misses, [Miss { source: "ram_role_arn", trouble: Trouble::Refused, code }]);
+    assert_eq!(misses, [Miss { source: "ram_role_arn", reason: MissReason::Refused, code }]);
     let strange: Answers = |_| Ok(Response::builder().status(400).body(r#"{"Code":"Mine"}"#.into()).unwrap());
     assert_eq!(Other::default().answering(strange).fetch(&ram_role(), &[]).unwrap_err()[0].code, None);
 }
@@ -329,8 +329,8 @@ fn the_token_file_is_read_for_each_fetch() {
         if let Some(content) = bad {
             other = other.with_file("/token", content);
         }
-        let expected = if bad.is_none() { Trouble::FileUnreadable } else { Trouble::FileForm };
-        assert_eq!(other.fetch(&oidc(), &[]).unwrap_err()[0].trouble, expected);
+        let expected = if bad.is_none() { MissReason::FileUnreadable } else { MissReason::FileForm };
+        assert_eq!(other.fetch(&oidc(), &[]).unwrap_err()[0].reason, expected);
         assert!(other.sent.is_empty());
     }
 }
@@ -365,14 +365,14 @@ const CLI: &str = r#"{"current": "ak", "profiles": [
     {"name": "external", "mode": "External", "process_command": "x"}, {"name": "new", "mode": "Telepathy"},
     {"name": "half", "mode": "AK", "access_key_id": "akId"}]}"#;
 
-fn cli(profile: &'static str) -> (Other, Result<String, Trouble>) {
+fn cli(profile: &'static str) -> (Other, Result<String, MissReason>) {
     let mut other =
         Other::default().with_file("/home/idv/.aliyun/config.json", CLI).with_file("/token", TOKEN).answering(cloud);
     let mut settings = vec![("credentials.kind", "cli_profile")];
     settings.extend((!profile.is_empty()).then_some(("credentials.profile", profile)));
     let fetched = other.fetch(&settings, &[("HOME", "/home/idv")]);
     let fetched = fetched.inspect(|(_, from)| assert_eq!(*from, "cli_profile")).map(|(id, _)| id);
-    (other, fetched.map_err(|misses| misses[0].trouble))
+    (other, fetched.map_err(|misses| misses[0].reason))
 }
 
 #[test]
@@ -398,22 +398,23 @@ fn each_mode_of_the_command_line_leads_to_its_keys() {
 
 #[test]
 fn profiles_that_are_for_people_or_nobody_say_so() {
-    for (profile, trouble) in [
-        ("sso", Trouble::ForPeople),
-        ("oauth", Trouble::ForPeople),
-        ("external", Trouble::ForPeople),
-        ("new", Trouble::UnknownMode),
-        ("half", Trouble::MissingField),
-        ("circle", Trouble::Circle),
-        ("nobody", Trouble::NoProfile),
+    for (profile, reason) in [
+        ("sso", MissReason::ForPeople),
+        ("oauth", MissReason::ForPeople),
+        ("external", MissReason::ForPeople),
+        ("new", MissReason::UnknownMode),
+        ("half", MissReason::MissingField),
+        ("circle", MissReason::Circle),
+        ("nobody", MissReason::NoProfile),
     ] {
         let (other, fetched) = cli(profile);
-        assert_eq!((fetched, other.sent.len()), (Err(trouble), 0), "{profile}");
+        assert_eq!((fetched, other.sent.len()), (Err(reason), 0), "{profile}");
     }
-    for (content, trouble) in [("[]", Trouble::FileForm), ("{", Trouble::FileForm), ("{}", Trouble::NoProfile)] {
+    for (content, reason) in [("[]", MissReason::FileForm), ("{", MissReason::FileForm), ("{}", MissReason::NoProfile)]
+    {
         let mut other = Other::default().with_file("/f", content);
         let settings = [("credentials.kind", "cli_profile"), ("credentials.file", "/f"), ("credentials.profile", "x")];
-        assert_eq!(other.fetch(&settings, &[]).unwrap_err()[0].trouble, trouble, "{content}");
+        assert_eq!(other.fetch(&settings, &[]).unwrap_err()[0].reason, reason, "{content}");
     }
 }
 
@@ -428,7 +429,7 @@ fn each_type_of_the_ini_file_leads_to_its_keys() {
         let mut other = Other::default().with_file(file, INI).with_file("/token", TOKEN).answering(cloud);
         let settings = [("credentials.kind", "profile_file"), ("credentials.profile", profile)];
         let fetched = other.fetch(&settings, &home);
-        (other, fetched.map(|(id, _)| id).map_err(|misses| misses[0].trouble))
+        (other, fetched.map(|(id, _)| id).map_err(|misses| misses[0].reason))
     };
     // Where Go and Node look, and where Python looks.
     for file in ["/home/idv/.alibabacloud/credentials", "/home/idv/.alibabacloud/credentials.ini"] {
@@ -438,9 +439,9 @@ fn each_type_of_the_ini_file_leads_to_its_keys() {
     assert_eq!(of_form(&fetch(file, "role").0.sent[0])["RoleSessionName"], "n");
     assert_eq!(of_form(&fetch(file, "oidc").0.sent[0])["OIDCToken"], TOKEN);
     assert!(fetch(file, "ecs").0.sent.last().unwrap().uri().path().ends_with("/named-role"));
-    assert_eq!(fetch(file, "rsa").1, Err(Trouble::UnknownMode));
-    assert_eq!(fetch(file, "nobody").1, Err(Trouble::NoProfile));
-    assert_eq!(fetch("/elsewhere", "default").1, Err(Trouble::FileUnreadable));
+    assert_eq!(fetch(file, "rsa").1, Err(MissReason::UnknownMode));
+    assert_eq!(fetch(file, "nobody").1, Err(MissReason::NoProfile));
+    assert_eq!(fetch("/elsewhere", "default").1, Err(MissReason::FileUnreadable));
 }
 
 const EVERYTHING: [(&str, &str); 7] = [
@@ -483,7 +484,7 @@ fn of_a_chain_the_one_that_worked_is_kept_and_its_failure_is_no_other_identity()
     assert_eq!(other.talk(chain.begin(None)).unwrap().from, "ecs_metadata");
     // Now a token appears, and the machine's role is out.
     let metadata_is_out: Answers = |request| match request.uri().host() {
-        Some("100.100.100.200") => Err(Trouble::Timeout),
+        Some("100.100.100.200") => Err(MissReason::Timeout),
         _ => cloud(request),
     };
     let mut other = Other::default().with_file("/token", TOKEN).answering(metadata_is_out);

@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use idgate::domain::clock::Clock;
 use idgate::providers::alibaba::schemes::ACCESS_KEY;
 use idgate::providers::{Credential, DRIVERS, Driver, Part};
-use idgate::server::sandbox::{Lie, SandboxHandle, Trouble};
+use idgate::server::sandbox::{PlaceFault, SandboxHandle, WrongDocument};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -264,7 +264,7 @@ async fn each_kind_is_refreshed_before_the_end_and_uses_the_old_keys_while_its_s
         until("the keys are replaced", async || refreshes(&gateway, "success").await == 2.0).await;
         assert_eq!((issuer.issued(), generation(&gateway).await), (2, 2.0), "{}", case.label());
 
-        issuer.set_trouble(place, Some(Trouble::Down)).unwrap();
+        issuer.set_place_fault(place, Some(PlaceFault::Down)).unwrap();
         hands.set(11);
         assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
         until("the failure is counted", async || refreshes(&gateway, "failure").await >= 1.0).await;
@@ -290,7 +290,7 @@ async fn each_kind_is_refreshed_before_the_end_and_uses_the_old_keys_while_its_s
 
         // It comes back, and no interval of the account keeps it out. (Its own clock is the real one.)
         issuer.set_lifetime(Some(2 * case.lifetime()));
-        issuer.set_trouble(place, None).unwrap();
+        issuer.set_place_fault(place, None).unwrap();
         gateway.admin_post("/v1/providers/fetched/restore").await;
         until("there are keys again", async || refreshes(&gateway, "success").await >= 3.0).await;
         assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED, "{}", case.label());
@@ -299,20 +299,20 @@ async fn each_kind_is_refreshed_before_the_end_and_uses_the_old_keys_while_its_s
 
 #[tokio::test]
 async fn a_source_that_lies_gives_no_keys_and_the_next_provider_answers() {
-    let troubles = [
-        (Trouble::Lie(Lie::Garbage), "garbage"),
-        (Trouble::Lie(Lie::NotSuccess), "not_success"),
-        (Trouble::Lie(Lie::MissingField), "missing_field"),
-        (Trouble::Lie(Lie::Ended), "already_ended"),
-        (Trouble::Status(500), "refused"),
-        (Trouble::Status(307), "redirect"),
-        (Trouble::Down, "unreachable"),
+    let faults = [
+        (PlaceFault::WrongDocument(WrongDocument::Garbage), "garbage"),
+        (PlaceFault::WrongDocument(WrongDocument::NotSuccess), "not_success"),
+        (PlaceFault::WrongDocument(WrongDocument::MissingField), "missing_field"),
+        (PlaceFault::WrongDocument(WrongDocument::Ended), "already_ended"),
+        (PlaceFault::Status(500), "refused"),
+        (PlaceFault::Status(307), "redirect"),
+        (PlaceFault::Down, "unreachable"),
     ];
     for (case, place) in temporary() {
         let files = Files::new(&case);
-        for (trouble, reason) in troubles {
+        for (fault, reason) in faults {
             let builder = gateway(&case, &files, &Hands::of(&case)).over_sandbox(move |sandbox| {
-                sandbox.issuer().set_trouble(place, Some(trouble)).unwrap();
+                sandbox.issuer().set_place_fault(place, Some(fault)).unwrap();
                 String::new()
             });
             let gateway = builder.start().await;
@@ -359,7 +359,7 @@ async fn keys_that_are_refused_while_their_source_is_down_are_an_account_fault()
     let gateway = gateway(&case, &files, &Hands::of(&case)).start().await;
     assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
     gateway.sandbox.issuer().end_all();
-    gateway.sandbox.issuer().set_trouble(place, Some(Trouble::Down)).unwrap();
+    gateway.sandbox.issuer().set_place_fault(place, Some(PlaceFault::Down)).unwrap();
     assert_eq!(in_short(&gateway.ask(&anybody()).await), HANDED_ON);
     assert_eq!(gateway.status_of("fetched").await["account_fault"]["reason"], "key_refused");
     assert_eq!(gateway.sandbox.calls(driver.name), 2, "it was not sent again");
@@ -367,7 +367,7 @@ async fn keys_that_are_refused_while_their_source_is_down_are_an_account_fault()
     assert_eq!(gateway.sandbox.calls(driver.name), 2, "it is set aside");
 
     // The source comes back: with the next fetch, not when the interval of the account is over.
-    gateway.sandbox.issuer().set_trouble(place, None).unwrap();
+    gateway.sandbox.issuer().set_place_fault(place, None).unwrap();
     until("there are keys again", async || refreshes(&gateway, "success").await == 2.0).await;
     assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
 }
@@ -396,7 +396,7 @@ async fn a_question_waits_half_of_its_attempt_for_a_source_that_hangs() {
     let (case, place) = temporary().next().unwrap();
     let files = Files::new(&case);
     let builder = gateway(&case, &files, &Hands::of(&case)).over_sandbox(move |sandbox| {
-        sandbox.issuer().set_trouble(place, Some(Trouble::Hang)).unwrap();
+        sandbox.issuer().set_place_fault(place, Some(PlaceFault::Hang)).unwrap();
         "[providers.fetched]\nconnect_timeout = \"600ms\"\nattempt_timeout = \"600ms\"".to_owned()
     });
     let gateway = builder.start().await;
@@ -414,7 +414,7 @@ async fn a_machine_of_version_1_is_asked_without_a_token_unless_that_is_forbidde
     for (allow, answer) in [("true", ANSWERED), ("false", HANDED_ON)] {
         let gateway = unhurried(TestGateway::new())
             .over_sandbox(move |sandbox| {
-                sandbox.issuer().set_trouble("metadata", Some(Trouble::NoTokens)).unwrap();
+                sandbox.issuer().set_place_fault("metadata", Some(PlaceFault::NoTokens)).unwrap();
                 let (endpoint, metadata) =
                     (sandbox.addresses(driver.name)[0], sandbox.issuer().address("metadata").unwrap());
                 format!(
@@ -471,11 +471,11 @@ async fn a_reload_keeps_what_was_fetched_and_another_source_takes_its_place_with
             &format!("uri = \"http://{uri}/\""),
         )
     });
-    issuer.set_trouble("uri", Some(Trouble::Down)).unwrap();
+    issuer.set_place_fault("uri", Some(PlaceFault::Down)).unwrap();
     assert_eq!(gateway.reload().await.status, 200);
     until("the new source was asked", async || refreshes(&gateway, "failure").await >= 1.0).await;
     assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED, "the old keys are used until there are new ones");
-    issuer.set_trouble("uri", None).unwrap();
+    issuer.set_place_fault("uri", None).unwrap();
     gateway.admin_post("/v1/providers/fetched/restore").await;
     until("the new keys are in use", async || generation(&gateway).await >= 2.0).await;
     assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
@@ -517,25 +517,25 @@ async fn no_token_and_no_key_is_told_by_a_log_a_metric_or_a_status() {
     let _here = tracing::subscriber::set_default(subscriber.finish());
     let mut forbidden = vec![TOKEN.to_owned(), SECRET.to_owned()];
     forbidden.extend(Case::of_each_cloud().iter().map(|case| case.filled("{secret}", &Files::new(case))));
-    let troubles = [Lie::Garbage, Lie::NotSuccess, Lie::MissingField, Lie::Ended]
-        .map(Trouble::Lie)
+    let faults = [WrongDocument::Garbage, WrongDocument::NotSuccess, WrongDocument::MissingField, WrongDocument::Ended]
+        .map(PlaceFault::WrongDocument)
         .into_iter()
-        .chain([Trouble::Status(403), Trouble::Status(302), Trouble::Down]);
-    let troubles: Vec<_> = troubles.collect();
+        .chain([PlaceFault::Status(403), PlaceFault::Status(302), PlaceFault::Down]);
+    let faults: Vec<_> = faults.collect();
     for case in Case::of_each_cloud() {
         let hands = Hands::of(&case);
         let files = Files::new(&case);
         let gateway = gateway(&case, &files, &hands).start().await;
         let issuer = gateway.sandbox.issuer();
         let mut said = format!("{:?}", gateway.ask(&anybody()).await);
-        for trouble in case.asks().iter().flat_map(|_| &troubles) {
+        for fault in case.asks().iter().flat_map(|_| &faults) {
             issuer.end_all();
-            issuer.set_trouble(case.asks().unwrap(), Some(*trouble)).unwrap();
+            issuer.set_place_fault(case.asks().unwrap(), Some(*fault)).unwrap();
             for _ in 0..2 {
                 said += &format!("{:?}", gateway.ask(&anybody()).await);
             }
             said += &gateway.status_of("fetched").await.to_string();
-            issuer.set_trouble(case.asks().unwrap(), None).unwrap();
+            issuer.set_place_fault(case.asks().unwrap(), None).unwrap();
             let successes = refreshes(&gateway, "success").await;
             gateway.admin_post("/v1/providers/fetched/restore").await;
             until("there are keys again", async || refreshes(&gateway, "success").await > successes).await;

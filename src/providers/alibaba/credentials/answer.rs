@@ -13,7 +13,7 @@ use crate::providers::Credential;
 use crate::providers::alibaba::schemes::ACCESS_KEY;
 use crate::providers::alibaba::seal;
 use crate::providers::codec::json::{self, Object};
-use crate::providers::source::{Granted, Trouble};
+use crate::providers::source::{Granted, MissReason};
 
 /// What metadata and URI answer; STS has it as one member of its own document.
 #[derive(Default, Clone, Serialize, Deserialize)]
@@ -62,31 +62,31 @@ pub(super) enum CodeRule {
 
 impl Keys {
     /// Reads a flat document.
-    pub(super) fn read(body: &[u8], rule: CodeRule) -> Result<Self, Trouble> {
-        let keys: Self = json::read(body).ok_or(Trouble::Garbage)?;
+    pub(super) fn read(body: &[u8], rule: CodeRule) -> Result<Self, MissReason> {
+        let keys: Self = json::read(body).ok_or(MissReason::Garbage)?;
         match (keys.code.as_deref(), rule) {
             (Some("Success"), _) | (None, CodeRule::IfPresent) => Ok(keys),
-            _ => Err(Trouble::NotSuccess),
+            _ => Err(MissReason::NotSuccess),
         }
     }
 
     /// Reads the keys in an answer of STS.
-    pub(super) fn read_sts(body: &[u8]) -> Result<Self, Trouble> {
-        let reply: StsReply = json::read(body).ok_or(Trouble::Garbage)?;
+    pub(super) fn read_sts(body: &[u8]) -> Result<Self, MissReason> {
+        let reply: StsReply = json::read(body).ok_or(MissReason::Garbage)?;
         if reply.code.is_some_and(|code| code != "Success") {
-            return Err(Trouble::NotSuccess);
+            return Err(MissReason::NotSuccess);
         }
-        reply.credentials.map(|Object(keys)| keys).ok_or(Trouble::MissingField)
+        reply.credentials.map(|Object(keys)| keys).ok_or(MissReason::MissingField)
     }
 
     /// The credential, if everything is there and has not ended at `now`.
-    pub(super) fn granted(self, from: &'static str, now: Timestamp) -> Result<Granted, Trouble> {
-        let secret = self.access_key_secret.ok_or(Trouble::MissingField)?;
-        let token = self.security_token.filter(|text| !text.is_empty()).ok_or(Trouble::MissingField)?;
-        let ends = self.expiration.filter(|text| !text.is_empty()).ok_or(Trouble::MissingField)?;
-        let ends: Timestamp = ends.parse().map_err(|_| Trouble::Garbage)?;
+    pub(super) fn granted(self, from: &'static str, now: Timestamp) -> Result<Granted, MissReason> {
+        let secret = self.access_key_secret.ok_or(MissReason::MissingField)?;
+        let token = self.security_token.filter(|text| !text.is_empty()).ok_or(MissReason::MissingField)?;
+        let ends = self.expiration.filter(|text| !text.is_empty()).ok_or(MissReason::MissingField)?;
+        let ends: Timestamp = ends.parse().map_err(|_| MissReason::Garbage)?;
         if ends <= now {
-            return Err(Trouble::AlreadyEnded);
+            return Err(MissReason::AlreadyEnded);
         }
         key(from, &self.access_key_id.unwrap_or_default(), &secret, Some(&token), Some(ends))
     }
@@ -112,13 +112,13 @@ pub(super) fn key(
     secret: &str,
     token: Option<&str>,
     ends: Option<Timestamp>,
-) -> Result<Granted, Trouble> {
+) -> Result<Granted, MissReason> {
     for text in [id, secret, token.unwrap_or("none")] {
         if text.is_empty() {
-            return Err(Trouble::MissingField);
+            return Err(MissReason::MissingField);
         }
         if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',') {
-            return Err(Trouble::Garbage);
+            return Err(MissReason::Garbage);
         }
     }
     let credential = Credential::new(&ACCESS_KEY, id, Secret::new(secret)).with_token(token.map(Secret::new));
@@ -137,7 +137,7 @@ mod tests {
 
     const NOW: &str = "2026-11-22T08:00:00Z";
 
-    fn read(body: &str, rule: CodeRule) -> Result<Granted, Trouble> {
+    fn read(body: &str, rule: CodeRule) -> Result<Granted, MissReason> {
         Keys::read(body.as_bytes(), rule)?.granted("test", NOW.parse().unwrap())
     }
 
@@ -165,10 +165,10 @@ mod tests {
     fn a_code_may_be_missing_where_the_vendors_own_clients_disagree_and_never_another() {
         let without = with(|document| drop(document.as_object_mut().unwrap().remove("Code")));
         assert!(read(&without, CodeRule::IfPresent).is_ok());
-        assert_eq!(read(&without, CodeRule::Required).unwrap_err(), Trouble::NotSuccess);
+        assert_eq!(read(&without, CodeRule::Required).unwrap_err(), MissReason::NotSuccess);
         for rule in [CodeRule::Required, CodeRule::IfPresent] {
             let other = with(|document| document["Code"] = "Failed".into());
-            assert_eq!(read(&other, rule).unwrap_err(), Trouble::NotSuccess);
+            assert_eq!(read(&other, rule).unwrap_err(), MissReason::NotSuccess);
         }
     }
 
@@ -179,29 +179,29 @@ mod tests {
             let empty = with(|document| document[member] = "".into());
             let null = with(|document| document[member] = serde_json::Value::Null);
             for bad in [without, empty, null] {
-                assert_eq!(read(&bad, CodeRule::Required).unwrap_err(), Trouble::MissingField, "{bad}");
+                assert_eq!(read(&bad, CodeRule::Required).unwrap_err(), MissReason::MissingField, "{bad}");
             }
             let number = with(|document| document[member] = 1.into());
-            assert_eq!(read(&number, CodeRule::Required).unwrap_err(), Trouble::Garbage, "{number}");
+            assert_eq!(read(&number, CodeRule::Required).unwrap_err(), MissReason::Garbage, "{number}");
         }
         let spaced = with(|document| document["SecurityToken"] = "to\nken".into());
-        assert_eq!(read(&spaced, CodeRule::Required).unwrap_err(), Trouble::Garbage);
+        assert_eq!(read(&spaced, CodeRule::Required).unwrap_err(), MissReason::Garbage);
     }
 
     #[test]
     fn what_is_no_document_or_has_ended_is_no_credential() {
         for garbage in ["", "[]", "null", "{", "<html>", "\"STS.id\""] {
-            assert_eq!(read(garbage, CodeRule::IfPresent).unwrap_err(), Trouble::Garbage, "{garbage}");
+            assert_eq!(read(garbage, CodeRule::IfPresent).unwrap_err(), MissReason::Garbage, "{garbage}");
         }
-        for (ends, trouble) in [
-            ("tomorrow", Trouble::Garbage),
-            (NOW, Trouble::AlreadyEnded),
-            ("1970-01-01T00:00:00Z", Trouble::AlreadyEnded),
+        for (ends, reason) in [
+            ("tomorrow", MissReason::Garbage),
+            (NOW, MissReason::AlreadyEnded),
+            ("1970-01-01T00:00:00Z", MissReason::AlreadyEnded),
         ] {
             let document = with(|document| document["Expiration"] = ends.into());
-            assert_eq!(read(&document, CodeRule::Required).unwrap_err(), trouble, "{ends}");
+            assert_eq!(read(&document, CodeRule::Required).unwrap_err(), reason, "{ends}");
         }
-        assert_eq!(Keys::read_sts(b"{}").unwrap_err(), Trouble::MissingField);
-        assert_eq!(Keys::read_sts(br#"{"Credentials":[]}"#).unwrap_err(), Trouble::Garbage);
+        assert_eq!(Keys::read_sts(b"{}").unwrap_err(), MissReason::MissingField);
+        assert_eq!(Keys::read_sts(br#"{"Credentials":[]}"#).unwrap_err(), MissReason::Garbage);
     }
 }

@@ -15,7 +15,7 @@ use super::services::{Services, seconds};
 use super::sts::Role;
 use super::{imds, sts};
 use crate::providers::codec::json::{self, Object};
-use crate::providers::source::{Step, Trouble};
+use crate::providers::source::{MissReason, Step};
 
 /// The word for this source.
 pub(super) const NAME: &str = "cli_profile";
@@ -64,32 +64,32 @@ struct Profile {
 /// Fetches the keys that the profile leads to.
 pub(super) fn begin(settings: CliProfile) -> Step {
     Step::read(NAME, settings.file.clone(), move |content| match json::read::<File>(&content) {
-        None => Step::failed(NAME, Trouble::FileForm),
+        None => Step::failed(NAME, MissReason::FileForm),
         Some(file) => {
             let name = settings.profile.clone().or_else(|| file.current.clone()).unwrap_or_default();
             let step = follow(&Arc::new(file), &settings.services, &name, Vec::new());
-            step.unwrap_or_else(|trouble| Step::failed(NAME, trouble))
+            step.unwrap_or_else(|reason| Step::failed(NAME, reason))
         }
     })
 }
 
 /// The way from the profile `name`; `seen` are those that led here.
-fn follow(file: &Arc<File>, services: &Services, name: &str, mut seen: Vec<String>) -> Result<Step, Trouble> {
+fn follow(file: &Arc<File>, services: &Services, name: &str, mut seen: Vec<String>) -> Result<Step, MissReason> {
     if seen.iter().any(|before| before == name) {
-        return Err(Trouble::Circle);
+        return Err(MissReason::Circle);
     }
     seen.push(name.to_owned());
     let profile = file.profiles.iter().map(|Object(profile)| profile);
-    let profile = profile.clone().find(|profile| profile.name.as_deref() == Some(name)).ok_or(Trouble::NoProfile)?;
+    let profile = profile.clone().find(|profile| profile.name.as_deref() == Some(name)).ok_or(MissReason::NoProfile)?;
     match profile.mode.as_deref().unwrap_or_default() {
         "AK" => profile.keys(None).map(Step::Done),
         "StsToken" => {
-            let token = text(&profile.sts_token).ok_or(Trouble::MissingField)?;
+            let token = text(&profile.sts_token).ok_or(MissReason::MissingField)?;
             profile.keys(Some(token)).map(Step::Done)
         }
         "RamRoleArn" => Ok(sts::assume_role(NAME, profile.role(services)?, profile.keys(text(&profile.sts_token))?)),
         "ChainableRamRoleArn" => {
-            let source = profile.source_profile.as_deref().ok_or(Trouble::MissingField)?;
+            let source = profile.source_profile.as_deref().ok_or(MissReason::MissingField)?;
             let role = profile.role(services)?;
             Ok(follow(file, services, source, seen)?.and_then(move |base| sts::assume_role(NAME, role, base)))
         }
@@ -99,33 +99,33 @@ fn follow(file: &Arc<File>, services: &Services, name: &str, mut seen: Vec<Strin
             Ok(imds::begin(NAME, metadata))
         }
         "OIDC" => {
-            let provider = profile.oidc_provider_arn.clone().ok_or(Trouble::MissingField)?;
-            let token = profile.oidc_token_file.clone().ok_or(Trouble::MissingField)?;
+            let provider = profile.oidc_provider_arn.clone().ok_or(MissReason::MissingField)?;
+            let token = profile.oidc_token_file.clone().ok_or(MissReason::MissingField)?;
             Ok(sts::assume_role_with_oidc(NAME, profile.role(services)?, provider, token))
         }
-        "CloudSSO" | "OAuth" | "External" => Err(Trouble::ForPeople),
-        _ => Err(Trouble::UnknownMode),
+        "CloudSSO" | "OAuth" | "External" => Err(MissReason::ForPeople),
+        _ => Err(MissReason::UnknownMode),
     }
 }
 
 impl Profile {
-    fn keys(&self, token: Option<&str>) -> Result<crate::providers::source::Granted, Trouble> {
+    fn keys(&self, token: Option<&str>) -> Result<crate::providers::source::Granted, MissReason> {
         let id = self.access_key_id.as_deref().unwrap_or_default();
         key(NAME, id, text(&self.access_key_secret).unwrap_or_default(), token, None)
     }
 
-    fn role(&self, services: &Services) -> Result<Role, Trouble> {
+    fn role(&self, services: &Services) -> Result<Role, MissReason> {
         let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         let session = filled(&self.ram_session_name).or_else(|| filled(&self.role_session_name));
         Ok(Role {
-            arn: filled(&self.ram_role_arn).ok_or(Trouble::MissingField)?,
+            arn: filled(&self.ram_role_arn).ok_or(MissReason::MissingField)?,
             session: session.unwrap_or_else(|| services.session.clone()),
             duration: seconds(self.expired_seconds),
             policy: filled(&self.policy),
             external_id: filled(&self.external_id),
             endpoint: services
                 .sts(filled(&self.sts_region).as_deref(), self.enable_vpc)
-                .map_err(|_| Trouble::RequestForm)?,
+                .map_err(|_| MissReason::RequestForm)?,
         })
     }
 }

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::answer::{CodeRule, Keys};
 use crate::domain::personal::Secret;
 use crate::providers::Endpoint;
-use crate::providers::source::{Ask, Step, Trouble};
+use crate::providers::source::{Ask, MissReason, Step};
 
 /// Where the token is.
 pub const TOKEN_PATH: &str = "/latest/api/token";
@@ -62,7 +62,7 @@ fn role(source: &'static str, metadata: Metadata, token: Option<Secret>) -> Step
 
 fn keys(source: &'static str, metadata: &Metadata, role: &str, token: Option<Secret>) -> Step {
     if !is_role(role) {
-        return Step::failed(source, Trouble::Garbage);
+        return Step::failed(source, MissReason::Garbage);
     }
     let question = ask(&metadata.endpoint, Method::GET, &format!("{ROLES_PATH}{role}"), token);
     Step::ask(source, question, move |body, now| {
@@ -95,11 +95,11 @@ fn ask(endpoint: &Endpoint, method: Method, path: &str, token: Option<Secret>) -
 }
 
 /// An answer of one word.
-fn word(body: &[u8]) -> Result<Zeroizing<String>, Trouble> {
-    let text = std::str::from_utf8(body).map_err(|_| Trouble::Garbage)?.trim();
+fn word(body: &[u8]) -> Result<Zeroizing<String>, MissReason> {
+    let text = std::str::from_utf8(body).map_err(|_| MissReason::Garbage)?.trim();
     match text {
-        "" => Err(Trouble::MissingField),
+        "" => Err(MissReason::MissingField),
         _ if text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Zeroizing::new(text.to_owned())),
-        _ => Err(Trouble::Garbage),
+        _ => Err(MissReason::Garbage),
     }
 }

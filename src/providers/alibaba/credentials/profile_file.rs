@@ -8,7 +8,7 @@ use super::services::{Services, seconds};
 use super::sts::Role;
 use super::{imds, sts};
 use crate::providers::codec::ini::{self, Section};
-use crate::providers::source::{Step, Trouble};
+use crate::providers::source::{MissReason, Step};
 
 /// The word for this source.
 pub(super) const NAME: &str = "profile_file";
@@ -27,7 +27,7 @@ pub struct ProfileFile {
 /// Fetches the keys that the section leads to.
 pub(super) fn begin(mut settings: ProfileFile) -> Step {
     if settings.files.is_empty() {
-        return Step::failed(NAME, Trouble::NotSet);
+        return Step::failed(NAME, MissReason::NotSet);
     }
     let file = settings.files.remove(0);
     let (others, has_others) = (settings.clone(), !settings.files.is_empty());
@@ -35,27 +35,27 @@ pub(super) fn begin(mut settings: ProfileFile) -> Step {
         file,
         Box::new(move |content| match content {
             Some(content) => ini::section(&content, &settings.section)
-                .map_err(Trouble::from)
+                .map_err(MissReason::from)
                 .and_then(|section| follow(&section, &settings.services))
-                .unwrap_or_else(|trouble| Step::failed(NAME, trouble)),
+                .unwrap_or_else(|reason| Step::failed(NAME, reason)),
             None if has_others => begin(others),
-            None => Step::failed(NAME, Trouble::FileUnreadable),
+            None => Step::failed(NAME, MissReason::FileUnreadable),
         }),
     )
 }
 
-fn follow(section: &Section, services: &Services) -> Result<Step, Trouble> {
+fn follow(section: &Section, services: &Services) -> Result<Step, MissReason> {
     let find = |key: &str| section.get(key).map(|value| value.as_str()).filter(|value| !value.is_empty());
-    let need = |key: &str| find(key).ok_or(Trouble::MissingField);
+    let need = |key: &str| find(key).ok_or(MissReason::MissingField);
     let keys = || key(NAME, need("access_key_id")?, need("access_key_secret")?, find("security_token"), None);
-    let role = || -> Result<Role, Trouble> {
+    let role = || -> Result<Role, MissReason> {
         Ok(Role {
             arn: need("role_arn")?.to_owned(),
             session: find("role_session_name").map_or_else(|| services.session.clone(), str::to_owned),
             duration: seconds(None),
             policy: find("policy").map(str::to_owned),
             external_id: find("external_id").map(str::to_owned),
-            endpoint: services.sts(None, None).map_err(|_| Trouble::RequestForm)?,
+            endpoint: services.sts(None, None).map_err(|_| MissReason::RequestForm)?,
         })
     };
     match need("type")? {
@@ -69,6 +69,6 @@ fn follow(section: &Section, services: &Services) -> Result<Step, Trouble> {
             let role = find("role_name").map(str::to_owned);
             Ok(imds::begin(NAME, Metadata { endpoint: services.metadata.clone(), role, allow_v1: services.allow_v1 }))
         }
-        _ => Err(Trouble::UnknownMode),
+        _ => Err(MissReason::UnknownMode),
     }
 }

@@ -9,7 +9,7 @@ use super::profile_file::{self, ProfileFile};
 use super::sts::{self, Role};
 use super::uri::{self, KeysUri};
 use crate::providers::Credential;
-use crate::providers::source::{Granted, Source, Step, Trouble};
+use crate::providers::source::{Granted, MissReason, Source, Step};
 
 /// What the table says, with what it was read from as a fingerprint.
 pub struct Credentials {
@@ -95,7 +95,7 @@ impl Kind {
                 None => first_of(links.into_iter()),
             },
             Kind::Environment(Some(credential)) => Step::Done(Granted { credential, ends: None, from: name }),
-            Kind::Environment(None) => Step::failed(name, Trouble::NotSet),
+            Kind::Environment(None) => Step::failed(name, MissReason::NotSet),
             Kind::OidcRole { role, provider_arn, token_file } => {
                 sts::assume_role_with_oidc(name, role, provider_arn, token_file)
             }

@@ -19,7 +19,7 @@ use crate::providers::alibaba::rpc::FORM;
 use crate::providers::alibaba::schemes::ACCESS_KEY;
 use crate::providers::alibaba::{pop_error, rpc_v1, seal};
 use crate::providers::codec::{form, json};
-use crate::providers::source::{Ask, Granted, Step, Trouble};
+use crate::providers::source::{Ask, Granted, MissReason, Step};
 use crate::providers::{Credential, EncodeError, Endpoint, Stamp};
 
 /// The version of the API.
@@ -56,7 +56,7 @@ pub(super) fn assume_role_with_oidc(source: &'static str, role: Role, provider_a
     Step::read(source, token, move |content| {
         let token = std::str::from_utf8(&content).map(str::trim).unwrap_or_default();
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Step::failed(source, Trouble::FileForm);
+            return Step::failed(source, MissReason::FileForm);
         }
         let token = Secret::new(token);
         let compose = move |stamp: &Stamp| with_token(&role, &provider_arn, &token, stamp);

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::domain::personal::Secret;
 use crate::providers::Credential;
 use crate::providers::codec::json::{self, Object};
-use crate::providers::source::{Granted, Miss, Step, Trouble};
+use crate::providers::source::{Granted, Miss, MissReason, Step};
 use crate::providers::tencent::codes;
 use crate::providers::tencent::scheme::{SECRET_KEY, is_plain};
 use crate::providers::tencent::wire::Refused;
@@ -67,36 +67,36 @@ impl Keys {
     }
 
     /// The credential, if everything is there and has not ended at `now`.
-    fn granted(self, from: &'static str, ends: Option<i64>, now: Timestamp) -> Result<Granted, Trouble> {
-        let ends = ends.ok_or(Trouble::MissingField)?;
-        let ends = Timestamp::from_second(ends).map_err(|_| Trouble::Garbage)?;
-        let secret = self.tmp_secret_key.ok_or(Trouble::MissingField)?;
-        let token = self.token.filter(|text| !text.is_empty()).ok_or(Trouble::MissingField)?;
+    fn granted(self, from: &'static str, ends: Option<i64>, now: Timestamp) -> Result<Granted, MissReason> {
+        let ends = ends.ok_or(MissReason::MissingField)?;
+        let ends = Timestamp::from_second(ends).map_err(|_| MissReason::Garbage)?;
+        let secret = self.tmp_secret_key.ok_or(MissReason::MissingField)?;
+        let token = self.token.filter(|text| !text.is_empty()).ok_or(MissReason::MissingField)?;
         if ends <= now {
-            return Err(Trouble::AlreadyEnded);
+            return Err(MissReason::AlreadyEnded);
         }
         key(from, &self.tmp_secret_id.unwrap_or_default(), &secret, Some(&token), Some(ends))
     }
 }
 
 /// The end of a conversation with the metadata service.
-pub(super) fn read_flat(source: &'static str, body: &[u8], now: Timestamp) -> Result<Step, Trouble> {
-    let keys: Keys = json::read(body).ok_or(Trouble::Garbage)?;
+pub(super) fn read_flat(source: &'static str, body: &[u8], now: Timestamp) -> Result<Step, MissReason> {
+    let keys: Keys = json::read(body).ok_or(MissReason::Garbage)?;
     if keys.code.as_deref() != Some("Success") {
-        return Err(Trouble::NotSuccess);
+        return Err(MissReason::NotSuccess);
     }
     let ends = keys.expired_time;
     keys.granted(source, ends, now).map(Step::Done)
 }
 
 /// The end of a conversation with STS, which refuses under a good status.
-pub(super) fn read_sts(source: &'static str, body: &[u8], now: Timestamp) -> Result<Step, Trouble> {
-    let Envelope { response: Object(reply) } = json::read(body).ok_or(Trouble::Garbage)?;
+pub(super) fn read_sts(source: &'static str, body: &[u8], now: Timestamp) -> Result<Step, MissReason> {
+    let Envelope { response: Object(reply) } = json::read(body).ok_or(MissReason::Garbage)?;
     if let Some(Object(refused)) = reply.error {
         let code = codes::error(&refused.code, "").map(|row| row.code);
-        return Ok(Step::Failed(vec![Miss { source, trouble: Trouble::NotSuccess, code }]));
+        return Ok(Step::Failed(vec![Miss { source, reason: MissReason::NotSuccess, code }]));
     }
-    let Object(keys) = reply.credentials.ok_or(Trouble::MissingField)?;
+    let Object(keys) = reply.credentials.ok_or(MissReason::MissingField)?;
     keys.granted(source, reply.expired_time, now).map(Step::Done)
 }
 
@@ -107,13 +107,13 @@ pub(super) fn key(
     secret: &str,
     token: Option<&str>,
     ends: Option<Timestamp>,
-) -> Result<Granted, Trouble> {
+) -> Result<Granted, MissReason> {
     for text in [id, secret, token.unwrap_or("none")] {
         if text.is_empty() {
-            return Err(Trouble::MissingField);
+            return Err(MissReason::MissingField);
         }
         if !is_plain(text) {
-            return Err(Trouble::Garbage);
+            return Err(MissReason::Garbage);
         }
     }
     let credential = Credential::new(&SECRET_KEY, id, Secret::new(secret)).with_token(token.map(Secret::new));

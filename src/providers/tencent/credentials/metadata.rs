@@ -8,7 +8,7 @@ use http::header::HOST;
 
 use super::answer;
 use crate::providers::Endpoint;
-use crate::providers::source::{Ask, Step, Trouble};
+use crate::providers::source::{Ask, MissReason, Step};
 
 /// Where the name of the role is, and behind it the keys.
 pub(super) const PATH: &str = "/latest/meta-data/cam/security-credentials/";
@@ -20,7 +20,7 @@ pub(super) fn begin(source: &'static str, endpoint: Endpoint, role: Option<Strin
     match role {
         Some(role) => keys(source, &endpoint, &role),
         None => Step::ask(source, ask(&endpoint, PATH.to_owned()), move |body, _| {
-            let role = std::str::from_utf8(body).map_err(|_| Trouble::Garbage)?.trim();
+            let role = std::str::from_utf8(body).map_err(|_| MissReason::Garbage)?.trim();
             Ok(keys(source, &endpoint, role))
         }),
     }
@@ -28,7 +28,7 @@ pub(super) fn begin(source: &'static str, endpoint: Endpoint, role: Option<Strin
 
 fn keys(source: &'static str, endpoint: &Endpoint, role: &str) -> Step {
     if !is_role(role) {
-        return Step::failed(source, Trouble::Garbage);
+        return Step::failed(source, MissReason::Garbage);
     }
     Step::ask(source, ask(endpoint, format!("{PATH}{role}")), move |body, now| answer::read_flat(source, body, now))
 }

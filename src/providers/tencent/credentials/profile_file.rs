@@ -4,26 +4,26 @@ use std::path::PathBuf;
 
 use super::answer::key;
 use crate::providers::codec::ini;
-use crate::providers::source::{Step, Trouble};
+use crate::providers::source::{MissReason, Step};
 
 /// Fetches the keys of the section from the first of `files` that can be read.
 pub(super) fn begin(source: &'static str, mut files: Vec<PathBuf>, section: String) -> Step {
     if files.is_empty() {
-        return Step::failed(source, Trouble::NotSet);
+        return Step::failed(source, MissReason::NotSet);
     }
     let file = files.remove(0);
     let then = move |content: Option<zeroize::Zeroizing<Vec<u8>>>| match content {
-        Some(content) => read(source, &content, &section).unwrap_or_else(|trouble| Step::failed(source, trouble)),
-        None if files.is_empty() => Step::failed(source, Trouble::FileUnreadable),
+        Some(content) => read(source, &content, &section).unwrap_or_else(|reason| Step::failed(source, reason)),
+        None if files.is_empty() => Step::failed(source, MissReason::FileUnreadable),
         None => begin(source, files, section),
     };
     Step::Read(file, Box::new(then))
 }
 
-fn read(source: &'static str, content: &[u8], section: &str) -> Result<Step, Trouble> {
+fn read(source: &'static str, content: &[u8], section: &str) -> Result<Step, MissReason> {
     let found = ini::section(content, section)?;
     // The vendor's own comment shows quotes around a value.
     let value = |key: &str| found.get(key).map(|value| value.trim_matches('"')).filter(|value| !value.is_empty());
-    let need = |key: &str| value(key).ok_or(Trouble::MissingField);
+    let need = |key: &str| value(key).ok_or(MissReason::MissingField);
     key(source, need("secret_id")?, need("secret_key")?, value("token"), None).map(Step::Done)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::sts::Role;
 use super::{metadata, profile_file, sts};
-use crate::providers::source::{Granted, Source, Step, Trouble};
+use crate::providers::source::{Granted, MissReason, Source, Step};
 use crate::providers::{Credential, Endpoint};
 
 /// What the table says, with a fingerprint of everything that it was read from.
@@ -72,7 +72,7 @@ impl Kind {
                 None => first_of(links.into_iter()),
             },
             Kind::Environment(Some(credential)) => Step::Done(Granted { credential, ends: None, from: name }),
-            Kind::Environment(None) => Step::failed(name, Trouble::NotSet),
+            Kind::Environment(None) => Step::failed(name, MissReason::NotSet),
             Kind::ProfileFile { files, section } => profile_file::begin(name, files, section),
             Kind::CvmMetadata { endpoint, role } => metadata::begin(name, endpoint, role),
             Kind::OidcRole { role, provider, token_file } => sts::with_web_identity(name, role, provider, token_file),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::answer;
 use crate::domain::personal::Secret;
 use crate::providers::codec::json;
-use crate::providers::source::{Ask, Step, Trouble};
+use crate::providers::source::{Ask, MissReason, Step};
 use crate::providers::tencent::client::{X_TC_TOKEN, call};
 use crate::providers::tencent::scheme::SECRET_KEY;
 use crate::providers::tencent::tc3;
@@ -67,7 +67,7 @@ pub(super) fn with_web_identity(source: &'static str, role: Role, provider: Stri
     Step::read(source, token, move |content| {
         let token = std::str::from_utf8(&content).map(str::trim).unwrap_or_default();
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Step::failed(source, Trouble::FileForm);
+            return Step::failed(source, MissReason::FileForm);
         }
         let token = Secret::new(token);
         let compose = move |stamp: &Stamp| with_token(&role, provider, &token, stamp);

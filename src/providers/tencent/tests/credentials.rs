@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{ID, KEY, recorded};
 use crate::domain::personal::Secret;
-use crate::providers::source::{Granted, Miss, Source, Step, Trouble};
+use crate::providers::source::{Granted, Miss, MissReason, Source, Step};
 use crate::providers::tencent::DRIVER;
 use crate::providers::{Access, Stamp};
 
@@ -66,7 +66,7 @@ impl Other {
                     let answer = self.answers.iter().find(|(end, _)| uri.ends_with(**end));
                     let answer = answer.map(|(_, body)| Response::new(Bytes::from_static(body.as_bytes())));
                     self.sent.push(request);
-                    then((answer.ok_or(Trouble::Unreachable), NOW.parse().unwrap()))
+                    then((answer.ok_or(MissReason::Unreachable), NOW.parse().unwrap()))
                 }
             };
         }
@@ -134,19 +134,19 @@ fn the_metadata_service_is_asked_for_the_role_and_then_for_its_keys() {
     let theirs = recorded_request("CVMRoleCredential");
     assert_eq!(other.sent[0].uri().path(), theirs.uri().path());
     assert_eq!(other.sent[0].uri().host(), Some("metadata.tencentyun.com"));
-    for (answer, trouble) in [
-        ("{}", Trouble::NotSuccess),
-        (r#"{"Code":"Success"}"#, Trouble::MissingField),
-        ("", Trouble::Garbage),
-        ("[]", Trouble::Garbage),
+    for (answer, reason) in [
+        ("{}", MissReason::NotSuccess),
+        (r#"{"Code":"Success"}"#, MissReason::MissingField),
+        ("", MissReason::Garbage),
+        ("[]", MissReason::Garbage),
         (
             r#"{"TmpSecretId":"a","TmpSecretKey":"s","ExpiredTime":1,"Token":"t","Code":"Success"}"#,
-            Trouble::AlreadyEnded,
+            MissReason::AlreadyEnded,
         ),
     ] {
         other.answers.insert("/security-credentials/idgate-cvm-role", answer);
         let misses = other.fetch(&[("credentials.kind", "cvm_metadata")], &[]).unwrap_err();
-        assert_eq!(misses, [Miss { source: "cvm_metadata", trouble, code: None }], "{answer}");
+        assert_eq!(misses, [Miss { source: "cvm_metadata", reason, code: None }], "{answer}");
     }
 }
 
@@ -200,7 +200,7 @@ fn sts_refuses_under_a_good_status_and_its_code_is_told() {
     );
     let misses = other.fetch(&[("credentials.kind", "oidc_role")], &TKE).unwrap_err();
     let code = Some("AuthFailure.UnauthorizedOperation");
-    assert_eq!(misses, [Miss { source: "oidc_role", trouble: Trouble::NotSuccess, code }]);
+    assert_eq!(misses, [Miss { source: "oidc_role", reason: MissReason::NotSuccess, code }]);
 }
 
 #[test]

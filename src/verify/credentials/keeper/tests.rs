@@ -14,7 +14,7 @@ use crate::domain::outcome::Outcome;
 use crate::domain::personal::Secret;
 use crate::providers::Credential;
 use crate::providers::alibaba::schemes::ACCESS_KEY;
-use crate::providers::source::{Step, Trouble};
+use crate::providers::source::{MissReason, Step};
 use crate::verify::credentials::store::{CredentialStore, Given, is_about_the_key};
 use crate::verify::metrics::Metrics;
 use crate::verify::outbound::client::Clients;
@@ -54,7 +54,7 @@ impl Source for Script {
         let n = self.asked.fetch_add(1, Ordering::SeqCst);
         let answer = self.answers.lock().unwrap().pop_front().unwrap_or(self.last);
         let (id, ends) = match answer {
-            Answer::Nothing => return Step::failed("script", Trouble::Unreachable),
+            Answer::Nothing => return Step::failed("script", MissReason::Unreachable),
             Answer::Permanent => ("always".to_owned(), None),
             Answer::Same(minutes) => ("same".to_owned(), Some(start() + SignedDuration::from_mins(minutes))),
             Answer::Keys(minutes) => (n.to_string(), Some(self.clock.now() + SignedDuration::from_mins(minutes))),
@@ -172,7 +172,7 @@ async fn while_the_source_is_down_the_old_keys_are_used_to_their_end_and_not_lon
     assert!((12.0..=30.0).contains(&failures), "{failures}");
     assert_eq!(
         scene.keys.status().unwrap().misses,
-        [Miss { source: "script", trouble: Trouble::Unreachable, code: None }]
+        [Miss { source: "script", reason: MissReason::Unreachable, code: None }]
     );
     minutes(1).await;
     assert!(scene.held().await.is_none());
