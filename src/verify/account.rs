@@ -1,4 +1,4 @@
-//! What all endpoints of a provider share, because they are one account: slots, rate, holds, its own faults.
+//! The state that all endpoints of a provider share, because they use one account: slots, rate, holds, account faults.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -20,15 +20,13 @@ use crate::resilience::account::{self, AccountSuspension};
 use crate::resilience::bulkhead::Bulkhead;
 use crate::resilience::limiter::Limiter;
 
-/// Providers without a hint mean seconds when they say "too fast".
+/// The pause after "too fast" when the provider gives no `Retry-After`.
 const PAUSE_WITHOUT_HINT: Duration = Duration::from_secs(1);
-/// No hint keeps us off a provider for longer than this: a mistaken header must not be an outage.
+/// The longest pause that a provider can request: a wrong header must not cause an outage.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// One provider's account.
 #[derive(Debug)]
 pub(super) struct Account {
-    /// The provider's name in the configuration.
     pub(super) name: Arc<str>,
     pub(super) driver: &'static Driver,
     pub(super) prices: Prices,
@@ -40,16 +38,16 @@ pub(super) struct Account {
     pub(super) rate_limit: NonZeroU32,
     pub(super) limiter: Arc<Limiter>,
     pub(super) intervals: account::Config,
-    /// Account faults: set aside for an interval of their own, longer each time.
+    /// Suspends the provider after an account fault, longer each time.
     pub(super) standing: AccountSuspension<Reason>,
     pub(super) holds: Arc<Holds>,
     pub(super) meter: ProviderMeter,
-    /// Set aside by the operator.
+    /// Isolated by an operator.
     pub(super) isolated: Arc<AtomicBool>,
 }
 
 impl Account {
-    /// Why this provider is not asked about `subject` at all, if so.
+    /// The reason to skip this provider for `subject`, if there is one.
     pub(super) fn unfit(&self, subject: &Subject) -> Option<Outcome> {
         let takes = self.driver.kinds.contains(&subject.kind())
             && subject.parsed_name().code_points() <= self.driver.name_limit;
@@ -66,15 +64,14 @@ impl Account {
         self.isolated.load(Ordering::Relaxed)
     }
 
-    /// Other credentials, after a reload. What was set aside because of its key is tried again at once.
+    /// Replaces the credentials after a reload. A suspension because of the old key ends at once.
     pub(super) fn replace_keys(&self, given: Given, now: Instant) {
         if self.keys.replace(given) {
             self.forgive_its_key(now);
         }
     }
 
-    /// Looks whether another credential was fetched behind the scenes. What was set aside because of the one before is
-    /// tried again at once.
+    /// Checks whether a new credential was fetched in the background. A suspension because of the old one ends at once.
     pub(super) fn look_for_keys(&self, now: Instant) {
         if self.keys.came_anew() {
             self.forgive_its_key(now);
@@ -89,7 +86,7 @@ impl Account {
         }
     }
 
-    /// What an answer about `person` teaches the account. Returns when another try can help, as far as it tells.
+    /// Updates the account from an answer about `person`. Returns when a retry can help, if known.
     pub(super) fn learn(&self, result: &Result<Finding, Fault>, person: Digest, now: Instant) -> Option<Duration> {
         let fault = result.as_ref().err()?;
         let (provider, reason) = (&*self.name, fault.reason.as_str());
@@ -105,7 +102,7 @@ impl Account {
                 tracing::warn!(provider, pause_ms = pause.as_millis(), "the provider asks for a pause");
                 Some(pause)
             }
-            // Whoever fetches it has said why.
+            // The fetch has already logged the cause.
             Outcome::AccountFault if fault.reason == Reason::NoCredential => {
                 self.keys.lack(now).map(|lack| lack.retry_after)
             }

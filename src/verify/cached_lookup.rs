@@ -1,8 +1,8 @@
-//! Remembered, or in flight, or go and ask: one question, one bill.
+//! Answers from the cache, joins a flight, or starts one: one question, one bill.
 //!
-//! Invariants: a flight's work runs in a task of its own and ends by its own limits, whoever leaves; its verdict is
-//! remembered before its waiters hear it and before the flight can be missed; only a verdict is ever remembered. The
-//! race between a look into memory and the end of a flight is closed by a second look inside the new flight.
+//! Invariants: a flight runs in its own task and ends by its own limits, even if every caller disconnects. Its verdict
+//! is cached before its waiters get it and before the flight is removed. Only verdicts are cached. A new flight checks
+//! the cache again, because another flight may have ended after the first check.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ use crate::resilience::flight::{Flights, Role};
 use crate::storage::ledger::{self, Flight, Ledger};
 use crate::storage::{Remembered, Sharing};
 
-/// Memory and flights.
+/// The verdict cache and the flights.
 #[derive(Debug)]
 pub(super) struct CachedLookup {
     pub(super) flights: Flights<Digest, Arc<Progress>, Arc<FlightResult>>,
@@ -41,13 +41,13 @@ pub(super) struct CachedLookup {
     pub(super) billing: Arc<Billing>,
 }
 
-/// What a flight came to, for all who waited.
+/// The result of a flight, shared by all its waiters.
 #[derive(Debug)]
 pub(super) struct FlightResult {
     result: Result<FlightVerdict, (FailureKind, Option<Duration>)>,
     attempts: Vec<Attempt>,
     flight: Flight,
-    /// Who paid for it.
+    /// The client that paid for it.
     client: Arc<str>,
 }
 
@@ -55,12 +55,11 @@ pub(super) struct FlightResult {
 enum FlightVerdict {
     /// A provider answered.
     Answered(Remembered),
-    /// Another flight had just answered.
+    /// Found in the cache, with its remaining lifetime: another flight had just ended.
     Cached(Remembered, Duration),
 }
 
 impl CachedLookup {
-    /// The answer to `question`, within its patience.
     pub(super) async fn ask(&self, question: &Question, policy: &Arc<Policy>) -> Result<Answer, Failure> {
         let key = self.key_of(question, policy);
         let deadline = Instant::now() + question.patience;
@@ -77,10 +76,10 @@ impl CachedLookup {
                 |progress| self.fly(key, question, policy, progress),
             );
             match tokio::time::timeout_at(deadline, flight.wait()).await {
-                // A flight that found a verdict in memory looked with its leader's eyes; this caller may want a fresher one.
+                // The flight found a cached verdict by its leader's freshness; this caller may want a fresher one.
                 Ok(Ok(flight_result))
                     if !flight_result.is_fresh_enough(question.freshness, &self.verdict_cache.clock) => {}
-                // It ended for lack of another's money.
+                // The leader's budget was used up, which says nothing about this caller's.
                 Ok(Ok(flight_result)) if role == Role::Joined && !flight_result.concerns(&question.client) => {}
                 Ok(Ok(flight_result)) => return flight_result.answer_for(role, &self.verdict_cache),
                 Ok(Err(_lost)) => return Err(Failure::bare(FailureKind::Internal)),
@@ -96,15 +95,16 @@ impl CachedLookup {
         }
     }
 
-    /// Forgets what is remembered about `subject` or is about to be, whoever asked and for whatever purpose.
+    /// Erases the cached verdicts about `subject`, for every client and purpose, and marks flights so that they cache
+    /// none.
     pub(super) async fn forget(&self, subject: &Subject) -> (usize, usize) {
-        // In this order: what is still put is put by marked work, which takes it back.
+        // Mark first: a flight that still caches its verdict sees the mark and removes it.
         let under_way = self.traces.under_way.forget(self.digest_key.person(subject));
         let Words { policies, clients } = self.traces.words();
         let everybody = Arc::from("");
         let mut verdicts = 0;
         for policy in &policies {
-            // Under another configuration each client may have had a memory of its own, or all may have shared one.
+            // An earlier configuration may have shared answers between clients, or not; erase both kinds of key.
             for owner in std::iter::once(&everybody).chain(&clients) {
                 verdicts += usize::from(self.verdict_cache.cache.forget(&self.key(subject, policy, owner)).await);
             }
@@ -112,7 +112,7 @@ impl CachedLookup {
         (verdicts, under_way)
     }
 
-    /// The work of a flight. Owns all it needs: it outlives every caller.
+    /// The work of a flight. It owns its data because it can outlive every caller.
     fn fly(
         &self,
         key: Digest,
@@ -139,7 +139,7 @@ impl CachedLookup {
             if let Some((remembered, left)) = cache_slot.verdict_cache.get(&key, &question).await {
                 return Arc::new(FlightResult::without_a_call(&question, Ok(FlightVerdict::Cached(remembered, left))));
             }
-            // What costs money is not begun unless it can be written down.
+            // No paid call starts unless the ledger can record it.
             let announced = ledger.begin(|flight, at_ms| {
                 ledger_entries::begun(&question, ledger::Subject::new(&digest_key, &context.person))(flight, at_ms)
             });
@@ -156,7 +156,7 @@ impl CachedLookup {
                 }
                 ChainResult::Failed(kind, retry_after) => Err((kind, retry_after)),
             };
-            // What comes from now on is kept by its own task; what came in this instant is kept here.
+            // After the close, each late call caches its own verdict. Cache here what had arrived before.
             late_answers.close();
             while let Ok(late) = late_answers.try_recv() {
                 if let Late { by, result: Ok(finding) } = late {
@@ -168,9 +168,9 @@ impl CachedLookup {
         }
     }
 
-    /// The key of a question: everything that could change its answer, each part with its length.
+    /// The cache key of a question: everything that could change its answer, each part length-prefixed.
     ///
-    /// A new field of [`Question`] does not compile here until it is keyed or named as left out.
+    /// The pattern lists every field, so a new field of [`Question`] must be included or excluded explicitly.
     fn key_of(&self, question: &Question, policy: &Policy) -> Digest {
         let Question { subject, client, purpose: _selects_the_policy, freshness: _, patience: _, ticket: _ } = question;
         let owner = match self.sharing {
@@ -187,7 +187,7 @@ impl CachedLookup {
 }
 
 impl FlightResult {
-    /// Whether somebody who wants this freshness may be told. What a provider has just said always is.
+    /// Whether the result is fresh enough. A verdict that a provider has just given always is.
     fn is_fresh_enough(&self, freshness: Freshness, clock: &Clock) -> bool {
         match &self.result {
             Ok(FlightVerdict::Cached(remembered, _)) => freshness.accepts(remembered.age(clock.now())),
@@ -195,7 +195,7 @@ impl FlightResult {
         }
     }
 
-    /// Whether it says something to `client`: that the money of whoever paid is used up says nothing to others.
+    /// Whether the result applies to `client`: an exhausted budget only concerns the client that paid.
     fn concerns(&self, client: &Arc<str>) -> bool {
         !matches!(self.result, Err((FailureKind::BudgetExhausted, _))) || self.client == *client
     }
@@ -216,7 +216,7 @@ impl FlightResult {
                 provider_request_id: remembered.request_id.clone(),
                 verified_at: remembered.verified_at,
                 source: if leader { Source::Provider } else { Source::Shared },
-                // Whoever adds up what was billed must find each call once.
+                // Only the leader reports the attempts, so that each billed call is counted once.
                 attempts: if leader { self.attempts.clone() } else { Vec::new() },
                 age: Duration::ZERO,
                 left: None,

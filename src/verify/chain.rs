@@ -1,8 +1,8 @@
-//! The primary, then the fallbacks: a plain loop. What is next after an outcome is [`Outcome::rule`]'s to say.
+//! Asks the primary provider, then the fallbacks, in a plain loop. [`Outcome::rule`] decides what follows an outcome.
 //!
-//! Invariants: a mismatch ends the loop (nobody shops for a better answer); no endpoint is asked twice; the first
-//! verdict wins, also when it comes late from a call that the loop has given up waiting for; while a call is pending
-//! the loop does not end without a verdict, so that whoever asks again joins it.
+//! Invariants: a mismatch is final and ends the loop. No endpoint is asked twice. The first verdict wins, even one that
+//! arrives late from a call whose attempt has timed out. While a call is pending, the loop does not end without a
+//! verdict, so that a retry joins it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,25 +23,23 @@ use crate::domain::verdict::{Finding, Verdict};
 use crate::resilience::budget::Budget;
 use crate::storage::ledger::Flight;
 
-/// What a chain run came to.
 #[derive(Debug)]
 pub(super) enum ChainResult {
-    /// A verdict, and who gave it.
+    /// A verdict and the account that gave it.
     Found(Arc<Account>, Finding),
-    /// None, why, and when another try can help.
+    /// No verdict: the reason, and when a retry can help.
     Failed(FailureKind, Option<Duration>),
 }
 
-/// What a run has done so far; whoever waits for it may look.
+/// The attempts of a run so far. Waiters can read them.
 #[derive(Debug, Default)]
 pub struct Progress(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     attempts: Vec<Attempt>,
-    /// Where a call is under way, since when.
+    /// Provider, endpoint and start time of the call in progress.
     current: Option<(Arc<str>, Arc<str>, Instant)>,
-    /// As the ledger knows it.
     flight: Flight,
 }
 
@@ -52,7 +50,7 @@ pub(super) struct Policy {
     pub(super) on_no_record: OnNoRecord,
     pub(super) on_unknown: OnUnknown,
     pub(super) budget: Duration,
-    /// Tells apart policies whose verdicts must not be mixed: empty for `[chain]` itself.
+    /// Part of the cache key: policies with different keys share no verdicts. Empty for `[chain]` itself.
     pub(super) key: Arc<str>,
 }
 
@@ -66,17 +64,17 @@ pub(super) struct Chain<'a> {
 
 /// How the loop over one provider's endpoints ended.
 enum ProviderResult {
-    /// A verdict, not always this provider's: it may have come late from one asked before.
+    /// A verdict, possibly a late one from an earlier provider.
     Found(Arc<Account>, Finding),
-    /// Go on with the next provider; the outcome that made us leave.
+    /// Continue with the next provider because of this outcome.
     Next(Outcome),
-    /// Ask nobody else.
+    /// Ask no other provider.
     Stop,
 }
 
-/// What comes instead of the end of an attempt.
+/// Why a run stops waiting for an attempt.
 enum Interruption {
-    /// The verdict of an earlier call.
+    /// An earlier call has returned a verdict.
     Found(Arc<Account>, Finding),
     /// No call may be made.
     ChainAbort(ChainAbort),
@@ -89,16 +87,16 @@ struct Run<'a> {
     progress: &'a Progress,
     /// No attempt begins after this.
     last_start: Instant,
-    /// Calls that outlived their attempt and have not been heard of.
+    /// Calls that outlived their attempt and have not ended.
     pending: usize,
-    /// A missing record that is to be confirmed by somebody else. It stays the answer if nobody can.
+    /// A `no_record` that the next provider should confirm. It is the answer if no provider can.
     unconfirmed: Option<(Arc<Account>, Finding)>,
-    /// What has ended the loop, if it is no provider's doing.
+    /// Set when something other than a provider ended the loop.
     abort: Option<ChainAbort>,
 }
 
 impl Chain<'_> {
-    /// Asks until there is a verdict or nobody is left. What is in `late` then is left to the caller to keep.
+    /// Asks until there is a verdict or no provider is left. The caller must cache what is then still in `late`.
     pub(super) async fn run(
         &self,
         context: AttemptContext,
@@ -193,14 +191,14 @@ impl Run<'_> {
         if go_on { ProviderResult::Next(left) } else { ProviderResult::Stop }
     }
 
-    /// One attempt; or the verdict of an earlier call, if that comes first.
+    /// Makes one attempt, or returns the verdict of an earlier call if that arrives first.
     async fn attempt(&mut self, provider: &Arc<Provider>, index: usize) -> Result<AttemptResult, Interruption> {
         self.context.extra = self.progress.may_have_been_billed().then(|| Arc::clone(self.chain.budget));
         self.progress.begin(provider, index);
         if self.pending == 0 {
             return provider.attempt(index, &self.context).await.map_err(Interruption::ChainAbort);
         }
-        // In a task of its own, because an earlier call's verdict may end this wait, and must not end the call.
+        // Runs in its own task, because an earlier call's verdict ends this wait but must not cancel the call.
         let (done, mut attempted) = oneshot::channel();
         let (owner, context) = (Arc::clone(provider), self.context.clone());
         self.context.tasks.spawn(async move {
@@ -225,7 +223,7 @@ impl Run<'_> {
         }
     }
 
-    /// A verdict that ends the run; or nothing, if it is one that the next provider has to confirm.
+    /// Returns the verdict if it ends the run, or `None` if the next provider has to confirm it.
     fn accept(&mut self, by: &Arc<Account>, finding: Finding) -> Option<(Arc<Account>, Finding)> {
         let found = (Arc::clone(by), finding);
         if found.1.verdict == Verdict::NoRecord && self.chain.policy.on_no_record == OnNoRecord::AskNext {
@@ -237,7 +235,7 @@ impl Run<'_> {
 }
 
 impl Progress {
-    /// What was tried so far. A call under way counts as one that has not answered in time.
+    /// The attempts so far. A call in progress is reported as a timeout.
     pub fn attempts_until(&self, now: Instant) -> Vec<Attempt> {
         let state = self.lock();
         let mut attempts = state.attempts.clone();
@@ -251,12 +249,11 @@ impl Progress {
         attempts
     }
 
-    /// The ledger knows of it from now on.
+    /// Sets the flight that the ledger has recorded.
     pub(super) fn announced(&self, flight: Flight) {
         self.lock().flight = flight;
     }
 
-    /// As the ledger knows it.
     pub(super) fn flight(&self) -> Flight {
         self.lock().flight.clone()
     }
@@ -276,7 +273,7 @@ impl Progress {
         state.attempts.push(attempt);
     }
 
-    /// The attempt that had begun is none.
+    /// Discards the attempt in progress.
     fn stop(&self) {
         self.lock().current = None;
     }
@@ -286,7 +283,7 @@ impl Progress {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Every change is a single push or assignment, so a panicking holder leaves nothing half done.
+        // Every change is a single push or assignment, so a panic cannot leave the state half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

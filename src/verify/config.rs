@@ -1,4 +1,4 @@
-//! Everything a runtime is built from, read and validated.
+//! The configuration of a runtime, read and validated.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -15,7 +15,7 @@ use crate::resilience;
 use crate::resilience::spending::Limits;
 use crate::storage::Sharing;
 
-/// Everything a graph is built from, read and validated.
+/// The configuration of a runtime, read and validated.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The providers that have a section.
@@ -32,9 +32,9 @@ pub struct Config {
     pub holds: holds::Config,
     /// Section `[enumeration]`.
     pub enumeration: enumeration::Config,
-    /// Everyone who may ask, by name.
+    /// The names of all clients.
     pub clients: Vec<Arc<str>>,
-    /// What they may spend, by name; no limit for who is not there.
+    /// Budgets by client name. A client without an entry has no limit.
     pub budgets: BTreeMap<Arc<str>, Limits>,
     /// Attempts per minute that may follow one that may have been billed.
     pub extra_attempts_per_minute: u32,

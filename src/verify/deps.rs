@@ -16,24 +16,17 @@ use crate::storage::ledger::Ledger;
 /// What a runtime is built on and what outlives it.
 #[derive(Debug, Clone)]
 pub struct Deps {
-    /// Remembered verdicts.
     pub cache: Arc<Cache>,
-    /// The secret of all digests.
+    /// The key of all digests of persons.
     pub digest_key: DigestKey,
-    /// Where to count.
     pub metrics: Metrics,
     /// Owns every piece of paid work, so that shutdown waits for it.
     pub tasks: TaskTracker,
-    /// Wall-clock time.
     pub clock: Clock,
-    /// Nonces.
     pub ids: Ids,
-    /// Addresses of providers.
     pub names: Arc<Names>,
-    /// What is known about persons beside what is remembered.
+    /// Finds what is stored about a person, for erasure.
     pub traces: Arc<Traces>,
-    /// Where calls are written down.
     pub ledger: Ledger,
-    /// Where calls are paid from.
     pub billing: Arc<Billing>,
 }

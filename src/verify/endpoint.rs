@@ -1,15 +1,15 @@
-//! One endpoint's stack, as one plain function: what may refuse, then the timeout, then the exchange.
+//! One attempt at one endpoint, as one plain function: the checks that may refuse, then the timeout, then the exchange.
 //!
 //! The order, and why:
-//! 1. **slot** (bulkhead of the provider): refuses at once; it goes with the call, not with the wait for it;
-//! 2. **account** and **breaker**: before anything is used up for a call that they refuse;
-//! 3. **hold** of the person at the provider: books the call;
-//! 4. **money** of the client and the account: the most that the call can cost is reserved, and goes with the call;
-//! 5. **rate** of the account, then the **budget** for extra attempts: last, so that what is taken is a call made;
-//! 6. **announcement** in the ledger: whatever happens to this process, the call is known of afterwards;
-//! 7. **attempt timeout**, inside the breaker's permit, so that slowness counts as failure;
-//! 8. **exchange** with its own, longer limit: when the attempt has timed out the call runs on in a task of its own
-//!    and its answer is harvested, because it is paid for.
+//! 1. **slot** (bulkhead of the provider): refuses at once; held until the call ends, not only while someone waits;
+//! 2. **account** and **breaker**: before any budget or rate is used for a call that they refuse;
+//! 3. **hold** of the person at the provider: counts the call;
+//! 4. **money** of the client and the account: reserves the maximum cost until the call ends;
+//! 5. **rate** of the account, then the **budget** for extra attempts: last, because what they take is not returned;
+//! 6. **announcement** in the ledger: the call is on record even if this process dies;
+//! 7. **attempt timeout**, inside the breaker's permit, so that a slow call counts as a failure;
+//! 8. **exchange** with its own, longer limit: after an attempt timeout the call continues in its own task, and its
+//!    answer is used, because it may be billed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,10 +34,10 @@ use crate::resilience::budget::Budget;
 use crate::resilience::bulkhead::Slot;
 use crate::storage::ledger::{Calling, Flight, NotWritten};
 
-/// Where waiting is no remedy that anybody can put a time to, or a second call joins the first: soon.
+/// `Retry-After` when no better time is known, or when a retry joins the pending call.
 pub(super) const COME_BACK: Duration = Duration::from_secs(1);
 
-/// One endpoint with what guards it.
+/// One endpoint with its breaker and meter.
 #[derive(Debug)]
 pub(super) struct GuardedEndpoint {
     pub(super) endpoint: Arc<str>,
@@ -47,7 +47,7 @@ pub(super) struct GuardedEndpoint {
     last_fault: Mutex<Option<LastFault>>,
 }
 
-/// The last fault that its breaker counted, for who asks why.
+/// The last fault that the breaker counted, for the status page.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LastFault {
     pub(super) outcome: Outcome,
@@ -55,24 +55,24 @@ pub(super) struct LastFault {
     pub(super) at: Instant,
 }
 
-/// What a flight gives each of its attempts.
+/// The data of a flight that each of its attempts needs.
 #[derive(Debug, Clone)]
 pub(super) struct AttemptContext {
-    /// Whom the call is about, for the wire.
+    /// The person, as sent to the provider.
     pub(super) subject: Arc<Subject>,
-    /// The same for tables that must not know.
+    /// The same person as a digest, for tables that must not hold personal data.
     pub(super) person: Digest,
-    /// Hears of calls that outlived their attempt.
+    /// Receives the answers of calls that outlived their attempt.
     pub(super) late: mpsc::UnboundedSender<Late>,
-    /// Keeps a verdict that comes when the flight has ended.
+    /// Caches a verdict that arrives after the flight has ended.
     pub(super) cache_slot: CacheSlot,
     /// Owns the calls that outlive their attempt, so that shutdown waits for them.
     pub(super) tasks: TaskTracker,
-    /// Where this attempt is taken from, if one before it may have been billed.
+    /// Set if an earlier attempt may have been billed: this one is then charged to the budget for extra attempts.
     pub(super) extra: Option<Arc<Budget>>,
-    /// Writes each call down.
+    /// Records each call in the ledger.
     pub(super) flight: Flight,
-    /// Pays for each call.
+    /// Reserves the cost of each call.
     pub(super) payer: Payer,
 }
 
@@ -83,21 +83,18 @@ pub(super) struct Late {
     pub(super) result: Result<Finding, Fault>,
 }
 
-/// What an attempt came to.
 #[derive(Debug)]
 pub(super) struct AttemptResult {
     pub(super) attempt: Attempt,
     pub(super) finding: Option<Finding>,
-    /// Whether the call runs on and will be heard of as [`Late`].
+    /// Whether the call continues; its answer then arrives as [`Late`].
     pub(super) pending: bool,
 }
 
-/// No call was made, and none may be made elsewhere either: the client may spend no more, or nothing can be written down.
+/// No call may be made to any provider: the client's budget is used up, or the ledger cannot record calls.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ChainAbort {
-    /// What the question fails for.
     pub(super) kind: FailureKind,
-    /// When it may go on again.
     pub(super) retry_after: Duration,
 }
 
@@ -117,7 +114,6 @@ struct Admitted {
     calling: Calling,
 }
 
-/// Why no call is made.
 enum Refused {
     Here(Outcome, Option<Duration>),
     Everywhere(ChainAbort),
@@ -134,10 +130,10 @@ impl GuardedEndpoint {
         Self { endpoint, breaker, meter, exchange: Arc::new(exchange), last_fault: Mutex::new(last_fault) }
     }
 
-    /// Tries to get an answer here, or says why no call was made.
+    /// Makes one attempt, or reports why no call was made.
     ///
     /// # Errors
-    /// When no call may be made anywhere.
+    /// No call may be made to any provider.
     pub(super) async fn attempt(
         &self,
         account: &Arc<Account>,
@@ -167,7 +163,7 @@ impl GuardedEndpoint {
             self.meter.answered(account.prices, &result);
         }
         if result.as_ref().is_err_and(lacks_credential) {
-            // Nothing was sent about anybody.
+            // Nothing was sent, so the call does not count for the person.
             account.holds.cancel_call(context.person);
         }
         let retry_after = if pending { None } else { learn(account, &result, &context.cache_slot, now) };
@@ -176,7 +172,6 @@ impl GuardedEndpoint {
         Ok(AttemptResult { attempt, finding: result.ok(), pending })
     }
 
-    /// The last fault that counted, if there was one.
     pub(super) fn last_fault(&self) -> Option<LastFault> {
         *self.last_fault.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -224,8 +219,8 @@ impl GuardedEndpoint {
         }
     }
 
-    /// Lets `call` run on to its own limit, and hands its answer to the flight, or keeps it if that has ended.
-    /// The slot and the account's trial go with it: both are about the call, not about who waits for it.
+    /// Continues `call` in its own task and passes the answer to the flight, or caches it if the flight has ended.
+    /// The slot and the account's trial are held until the call ends.
     fn harvest<F>(
         &self,
         call: Call<F>,
@@ -275,7 +270,7 @@ impl GuardedEndpoint {
     }
 }
 
-/// Takes what a call uses up: money, then rate, then one of the extra attempts.
+/// Takes money, then rate, then one extra attempt, in that order.
 fn pay(account: &Arc<Account>, context: &AttemptContext, now: Instant) -> Result<Reservation, Refused> {
     let reservation = context.payer.reserve(account).map_err(|used_up| match used_up {
         UsedUp::Provider(left) => Refused::Here(Outcome::SkippedBudget, Some(left)),
@@ -294,7 +289,7 @@ fn pay(account: &Arc<Account>, context: &AttemptContext, now: Instant) -> Result
     Ok(reservation)
 }
 
-/// Tells the account what the answer teaches it, and lets it forget the person again if that was asked meanwhile.
+/// Updates the account from the result, and erases the person again if an erasure came in meanwhile.
 fn learn(account: &Account, result: &Result<Finding, Fault>, cache_slot: &CacheSlot, now: Instant) -> Option<Duration> {
     let person = cache_slot.work.person();
     let retry_after = account.learn(result, person, now);
@@ -304,7 +299,7 @@ fn learn(account: &Account, result: &Result<Finding, Fault>, cache_slot: &CacheS
     retry_after
 }
 
-/// Tells the breaker what the outcome table says.
+/// Reports the result to the breaker by the outcome table.
 fn settle(permit: Permit, result: &Result<Finding, Fault>, now: Instant, latency: Duration) {
     let (outcome, hint) = match result {
         Ok(_) => (Outcome::Verdict, None),
@@ -321,12 +316,12 @@ fn lacks_credential(fault: &Fault) -> bool {
     fault.reason == Reason::NoCredential
 }
 
-/// Tells the account whether it is in order. Only an answer from beyond the account's door shows that it is.
+/// Ends the account's trial. Only an answer from behind the provider's account checks proves that the account works.
 fn conclude(trial: Admission<Reason>, result: &Result<Finding, Fault>, now: Instant) {
     match result {
         Ok(_) => trial.recovered(),
         Err(fault) => match fault.outcome {
-            // Known before anything is sent, and over with the first fetch: no reason for an interval.
+            // Nothing was sent, and the next fetch ends it, so no suspension is needed.
             _ if lacks_credential(fault) => drop(trial),
             Outcome::AccountFault => trial.fault(now, fault.reason, fault.retry_after),
             Outcome::InputRefused | Outcome::SubjectThrottled => trial.recovered(),

@@ -1,11 +1,11 @@
-//! What is known about a person outside of memory and holds, and what it takes to find all of it again.
+//! What erasure needs to find everything stored about a person.
 //!
-//! Keys are digests, so nothing can be searched: whoever forgets must make every key again that the person could stand
-//! under. [`Traces`] knows the parts of those keys that configurations bring, old ones too, and the work under way,
-//! which would otherwise remember its verdict a moment later. It outlives every configuration. Invariant: once
-//! [`Runtime::forget`] has returned, no work that began before it leaves anything about the person behind.
+//! Digests are one-way, so erasure recomputes every key the person could be stored under. [`Traces`] collects the parts
+//! of those keys from every configuration so far, and tracks the work in progress, which would otherwise store its
+//! verdict a moment later. It outlives every configuration. Invariant: once [`Runtime::forget`] has returned, no work
+//! that began before it stores anything about the person.
 //!
-//! [`Runtime::forget`]: super::Live::forget
+//! [`Runtime::forget`]: super::Runtime::forget
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use super::enumeration::Tries;
 use crate::domain::subject::Digest;
 
-/// What outlives a configuration, beside memory.
+/// The parts of cache keys, the enumeration tries and the work in progress. Outlives every configuration.
 #[derive(Debug, Default)]
 pub struct Traces {
     pub(super) tries: Tries,
@@ -22,19 +22,16 @@ pub struct Traces {
     words: Mutex<Words>,
 }
 
-/// The words that keys were made of.
+/// The parts of cache keys that come from configurations.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Words {
-    /// The keys of policies.
     pub(super) policies: BTreeSet<Arc<str>>,
-    /// The clients.
     pub(super) clients: BTreeSet<Arc<str>>,
 }
 
-/// What was forgotten about one person.
+/// How much was erased about one person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Forgotten {
-    /// Remembered verdicts.
     pub verdicts: usize,
     /// Providers that the person was held off, or had been asked at.
     pub holds: usize,
@@ -52,20 +49,19 @@ pub(super) struct UnderWay(Mutex<HashMap<Digest, Vec<Weak<AtomicBool>>>>);
 #[derive(Debug)]
 pub(super) struct Work {
     person: Digest,
-    /// Whether nothing about it may be kept any more. Gone while `self` is dropped.
+    /// Set when the person was erased: nothing may be stored. `None` only during `drop`.
     forgotten: Option<Arc<AtomicBool>>,
     table: Arc<UnderWay>,
 }
 
 impl Traces {
-    /// Takes note of the words of a configuration that is about to be used.
+    /// Adds the key parts of a configuration before it is used.
     pub(super) fn note(&self, policies: impl Iterator<Item = Arc<str>>, clients: impl Iterator<Item = Arc<str>>) {
         let mut words = self.lock();
         words.policies.extend(policies);
         words.clients.extend(clients);
     }
 
-    /// All words so far.
     pub(super) fn words(&self) -> Words {
         self.lock().clone()
     }
@@ -84,7 +80,7 @@ impl UnderWay {
         Arc::new(Work { person, forgotten: Some(forgotten), table: Arc::clone(self) })
     }
 
-    /// Tells all work about `person` to leave nothing behind; how much there is.
+    /// Marks all work about `person` so that it stores nothing. Returns how much there is.
     pub(super) fn forget(&self, person: Digest) -> usize {
         let table = self.lock();
         let work = table.get(&person).into_iter().flatten().filter_map(Weak::upgrade);
@@ -98,12 +94,11 @@ impl UnderWay {
 }
 
 impl Work {
-    /// Whom it is about.
     pub(super) fn person(&self) -> Digest {
         self.person
     }
 
-    /// Whether nothing about it may be kept any more. Asked after something was kept, so that nothing slips through.
+    /// Whether the person was erased. Check it after each write, so that no write escapes the erasure.
     pub(super) fn is_forgotten(&self) -> bool {
         self.forgotten.as_ref().is_some_and(|forgotten| forgotten.load(Ordering::SeqCst))
     }
@@ -111,7 +106,7 @@ impl Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        // First, so that the line in the table is dead when the table is looked through.
+        // Drop it first, so that its weak entry is dead when the table is cleaned.
         self.forgotten = None;
         let mut table = self.table.lock();
         if let Some(work) = table.get_mut(&self.person) {

@@ -1,9 +1,9 @@
 //! Encode, send, decode: the only place that talks to a provider.
 //!
 //! Invariants: one request, one answer. The clients of `client` follow no redirect and retry nothing; only a call whose
-//! key was refused, which nobody bills, is sent again here, with another key. A body is read up to a cap. No text of the
-//! other side leaves here, least of all the URL, which may hold a person (`reqwest::Error` prints it in `Display` and in
-//! `Debug`): errors become a [`Fault`] at once.
+//! key was refused, which nobody bills, is sent again here, with another key. A body is read up to a cap. No text of
+//! the other side leaves here, least of all the URL, which may hold a person (`reqwest::Error` prints it in `Display`
+//! and in `Debug`): errors become a [`Fault`] at once.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What a run without a verdict is called. Read from its attempts alone, so that it can be tested as a table.
+//! Maps the attempts of a run without a verdict to a failure. A pure function, tested as a table.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use super::endpoint::ChainAbort;
 use super::question::{Attempt, FailureKind};
 use crate::domain::outcome::Outcome;
 
-/// The failure that these attempts amount to, and the earliest time at which another try can help. Something else than a
-/// provider may have ended them.
+/// The failure for these attempts, and the earliest time at which a retry can help. `abort` is set if something other
+/// than a provider ended the run.
 pub(super) fn of(attempts: &[Attempt], abort: Option<ChainAbort>) -> (FailureKind, Option<Duration>) {
     let kind = kind_of(attempts);
-    // A call that is pending may yet bring the verdict, which costs no more.
+    // A pending call may still bring the verdict at no further cost.
     if let Some(ChainAbort { kind, retry_after }) = abort.filter(|_| kind != FailureKind::OutcomeUnknown) {
         return (kind, Some(retry_after));
     }
@@ -40,7 +40,7 @@ fn kind_of(attempts: &[Attempt]) -> FailureKind {
     }
 }
 
-/// An unreachable provider was asked too: it has not said no, and may yet take it.
+/// An unreachable provider counts as asked: it has not refused the input and may accept it later.
 fn all_asked(attempts: &[Attempt], wanted: fn(Outcome) -> bool) -> bool {
     attempts.iter().filter(|attempt| !attempt.outcome.is_skip()).all(|attempt| wanted(attempt.outcome))
 }
@@ -49,7 +49,7 @@ fn refuses_person(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::SubjectThrottled | Outcome::SkippedHold)
 }
 
-/// Not called, or turned away at the door for a reason that has nothing to do with this question.
+/// Not called, or refused for a reason unrelated to this question.
 fn cannot_be_asked(outcome: Outcome) -> bool {
     outcome.is_skip() || matches!(outcome, Outcome::AccountFault | Outcome::RateLimited)
 }

@@ -1,4 +1,4 @@
-//! Who is kept off which provider, until when.
+//! Persons that must not be sent to a provider for some time.
 //!
 //! A provider that has called a person "repeated" would only do so again, and for longer. And because nobody knows
 //! its threshold, a limit of our own stops us before it does. Keys are keyed digests: no person is kept here.
@@ -92,7 +92,7 @@ impl Holds {
         self.lock().config = config;
     }
 
-    /// Books a call about `person`, or says for how long it must not be made.
+    /// Counts a call about `person`, or returns how long it must wait.
     pub(super) fn record_call(&self, person: Digest, now: Instant) -> Result<(), Duration> {
         let mut state = self.lock();
         let Config { calls, window, .. } = state.config;
@@ -112,7 +112,7 @@ impl Holds {
         Ok(())
     }
 
-    /// Takes a booking back: the call was not made after all.
+    /// Removes the count of a call that was not made.
     pub(super) fn cancel_call(&self, person: Digest) {
         let mut state = self.lock();
         if let Some(recent) = state.calls.get_mut(&person) {
@@ -157,7 +157,6 @@ impl Holds {
         held.is_some() || called.is_some()
     }
 
-    /// How many persons are held now.
     pub(super) fn active(&self, now: Instant) -> usize {
         self.lock().held.values().filter(|held| held.until > now).count()
     }

@@ -1,4 +1,4 @@
-//! What the ledger is told of flights and their calls. (Of answers the API tells it, which knows who was answered.)
+//! The ledger entries of flights and their calls. The API writes the entries of answers.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub(super) fn begun(question: &Question, subject: Subject) -> impl FnOnce(Uuid, 
     }
 }
 
-/// What came of a call.
+/// The result of a call.
 pub(super) fn end(prices: &Prices, result: &Result<Finding, Fault>, duration: Duration, late: bool) -> End {
     let (outcome, verdict, request_id) = match result {
         Ok(finding) => (Outcome::Verdict, Some(finding.verdict), &finding.request_id),

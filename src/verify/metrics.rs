@@ -19,7 +19,7 @@ use crate::resilience::breaker::{Reason as BreakerReason, State, Transition};
 /// Seconds. Providers answer in some 80 ms; the attempt timeout is some seconds.
 const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0];
 
-/// Why a call did not have to be made.
+/// Why a call was avoided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Avoided {
@@ -57,7 +57,7 @@ pub struct Metrics {
     credential_expiry: IntGaugeVec,
 }
 
-/// What a link counts.
+/// The metrics of an endpoint.
 #[derive(Debug, Clone)]
 pub(super) struct EndpointMeter {
     attempts: Arc<[IntCounter]>,
@@ -66,7 +66,7 @@ pub(super) struct EndpointMeter {
     held: IntCounter,
 }
 
-/// What the fetches of a credential show.
+/// The metrics of a fetched credential.
 #[derive(Debug, Clone)]
 pub(super) struct CredentialMeter {
     pub(super) successes: IntCounter,
@@ -75,7 +75,7 @@ pub(super) struct CredentialMeter {
     pub(super) expiry: IntGauge,
 }
 
-/// What a provider shows.
+/// The gauges of a provider.
 #[derive(Debug, Clone)]
 pub(super) struct ProviderMeter {
     pub(super) available: IntGauge,
@@ -84,14 +84,14 @@ pub(super) struct ProviderMeter {
     account_faults: Vec<(Reason, IntGauge)>,
 }
 
-/// What a chain counts.
+/// The metrics of a chain.
 #[derive(Debug, Clone)]
 pub(super) struct ChainMeter {
     fallbacks: IntCounterVec,
     attempts: IntCounterVec,
 }
 
-/// What memory counts.
+/// The metrics of a cached lookup.
 #[derive(Debug, Clone)]
 pub(super) struct LookupMeter {
     pub(super) chain: ChainMeter,
@@ -206,7 +206,7 @@ impl Metrics {
         self.calls_avoided.with_label_values(&[reason.as_str()])
     }
 
-    /// What is counted for a client exists at zero from then on.
+    /// Creates the counters of a client at zero.
     pub(super) fn client(&self, client: &str) {
         for &kind in Kind::ALL {
             self.enumeration_suspected.with_label_values(&[client, kind.as_str()]);
@@ -221,9 +221,9 @@ impl Metrics {
         self.cache_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
     }
 
-    /// An endpoint that no configuration names any more shows no state; what was counted stays.
+    /// Removes the gauge of an endpoint that is no longer configured. Its counters stay.
     pub(super) fn endpoint_gone(&self, provider: &str, endpoint: &str) {
-        // Refused only where there is nothing to remove.
+        // Fails only if there is nothing to remove.
         let _ = self.breaker_state.remove_label_values(&[provider, endpoint]);
     }
 
@@ -260,7 +260,7 @@ impl Metrics {
 
     /// The credential is not fetched any more, so it has no end to show.
     pub(super) fn credential_given(&self, provider: &str) {
-        // Refused only where there is nothing to remove.
+        // Fails only if there is nothing to remove.
         let _ = self.credential_expiry.remove_label_values(&[provider]);
     }
 

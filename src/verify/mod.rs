@@ -7,9 +7,9 @@
 //! 3. `endpoint`: everything that may refuse a call (slot, account, breaker, hold, rate), then the attempt timeout;
 //! 4. `exchange`: encodes, sends and decodes; the only place that talks to a provider.
 //!
-//! `runtime` assembles all of it from `config` and `deps`. `billing` reserves and counts the money, `credentials` keeps the
-//! keys that are fetched, `ledger_entries` says what the ledger is told, `metrics` counts, `status` shows, and `outbound`
-//! makes the HTTP clients. No HTTP document of our own API is known here.
+//! `runtime` assembles all of it from `config` and `deps`. `billing` reserves and counts the money, `credentials` keeps
+//! the keys that are fetched, `ledger_entries` says what the ledger is told, `metrics` counts, `status` shows, and
+//! `outbound` makes the HTTP clients. No HTTP document of our own API is known here.
 
 mod account;
 pub mod billing;

@@ -1,7 +1,7 @@
-//! One provider of the chain: its account, and a link for each of its endpoints.
+//! One provider of the chain: its account and its endpoints.
 //!
-//! A provider is built anew for each configuration, of parts that go on: what was learnt about an account or an endpoint
-//! belongs to that account or endpoint, not to the file that names it. A part begins anew where its own settings differ.
+//! Each configuration builds a new `Provider` from the parts of the previous one: the state of an account or endpoint
+//! outlives the configuration. A part is replaced only if its own settings differ.
 
 use std::sync::Arc;
 
@@ -24,17 +24,16 @@ use crate::resilience::breaker::{Breaker, State};
 use crate::resilience::bulkhead::Bulkhead;
 use crate::resilience::limiter::Limiter;
 
-/// A provider.
 #[derive(Debug)]
 pub(super) struct Provider {
     pub(super) account: Arc<Account>,
     pub(super) endpoints: Vec<GuardedEndpoint>,
-    /// Fetches its credentials, if they are fetched.
+    /// Set if the credentials are fetched.
     fetcher: Option<Arc<Fetcher>>,
 }
 
 impl Provider {
-    /// Builds one, of the parts of `before` where they can go on. What they share is not changed.
+    /// Builds a provider and reuses the parts of `before` whose settings are the same. Shared parts are not changed.
     ///
     /// # Errors
     /// When a client cannot be made.
@@ -76,7 +75,7 @@ impl Provider {
         Ok(Self { endpoints: endpoints.collect::<Result<_, _>>()?, account, fetcher })
     }
 
-    /// Puts the settings of its section into the parts that go on.
+    /// Applies the settings of its section to the reused parts.
     pub(super) fn take_over(&self, one: &ProviderConfig, config: &Config, now: Instant) {
         for guarded in &self.endpoints {
             guarded.breaker.reconfigure(now, Arc::clone(&config.breaker));
@@ -86,10 +85,8 @@ impl Provider {
         self.account.replace_keys(given, now);
     }
 
-    /// One attempt at the endpoint with this index.
-    ///
     /// # Errors
-    /// When no call may be made anywhere.
+    /// No call may be made to any provider.
     pub(super) async fn attempt(&self, index: usize, context: &AttemptContext) -> Result<AttemptResult, ChainAbort> {
         match self.endpoints.get(index) {
             Some(guarded) => guarded.attempt(&self.account, context).await,
@@ -97,19 +94,18 @@ impl Provider {
         }
     }
 
-    /// What is reported of an attempt whose task was lost to a defect of ours: it may have been billed.
+    /// Reports an attempt whose task panicked. It may have been billed.
     pub(super) fn lost(&self, index: usize) -> AttemptResult {
         let endpoint = self.endpoint(index);
         let plain = Attempt::skipped(&self.account.name, &endpoint, Outcome::Interrupted, None);
         AttemptResult { attempt: Attempt { billed: Billed::Unknown, ..plain }, finding: None, pending: false }
     }
 
-    /// The name of the endpoint with this index.
     pub(super) fn endpoint(&self, index: usize) -> Arc<str> {
         self.endpoints.get(index).map(|guarded| Arc::clone(&guarded.endpoint)).unwrap_or_default()
     }
 
-    /// How this provider and its endpoints stand, for operators and gauges.
+    /// The status of this provider and its endpoints, for operators and gauges.
     pub(super) fn status(&self, now: Instant) -> ProviderStatus {
         let account = &self.account;
         let endpoints: Vec<_> = self
@@ -198,7 +194,7 @@ fn breaker_of(provider: &Arc<str>, authority: &str, index: usize, config: &Confi
     })
 }
 
-/// Jitter differs from replica to replica and from endpoint to endpoint.
+/// A random seed, so that replicas and endpoints do not retry at the same moment.
 fn seed(deps: &Deps, index: usize) -> u64 {
     let (high, low) = deps.ids.nonce().as_u64_pair();
     high ^ low.rotate_left(17) ^ index as u64

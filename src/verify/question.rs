@@ -16,7 +16,6 @@ use crate::storage::ledger::Flight;
 /// One caller's question, validated.
 #[derive(Debug, Clone)]
 pub struct Question {
-    /// Whom it is about.
     pub subject: Arc<Subject>,
     /// The client that asks.
     pub client: Arc<str>,

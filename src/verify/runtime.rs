@@ -1,8 +1,8 @@
-//! The running graph of one configuration.
+//! The running state of one configuration: providers, policies, the verdict cache and the flights.
 //!
-//! [`Runtime`] is built whole: all that can fail happens then, and nothing that runs is touched. What the graph before it
-//! has learnt (breakers, account faults, holds, flights, connections) is the new one's as well. [`Runtime::take_over`] then
-//! puts the new settings into what both share, which cannot fail.
+//! [`Runtime::build`] does everything that can fail and leaves the running one untouched. The new runtime keeps the
+//! state of the previous one: breakers, account faults, holds, flights, connections. [`Runtime::take_over`] then
+//! applies the new settings to that shared state, which cannot fail.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,35 +27,34 @@ use crate::domain::subject::Subject;
 use crate::domain::verdict::Verdict;
 use crate::resilience::budget::Budget;
 
-/// The running graph of one configuration.
+/// The running state of one configuration.
 #[derive(Debug)]
 pub struct Runtime {
     lookup: CachedLookup,
     providers: Vec<Arc<Provider>>,
     policy: Arc<Policy>,
     purposes: BTreeMap<String, Arc<Policy>>,
-    /// A reload keeps them, with their connections.
+    /// Kept across reloads, with their open connections.
     clients: Clients,
     enumeration: enumeration::Config,
     metrics: Metrics,
 }
 
-/// Why a graph could not be built.
+/// Why a [`Runtime`] could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// An HTTP client.
     #[error("the HTTP client cannot be built: the TLS roots or the TLS library in this binary are unusable")]
     Client,
-    /// A name in an order that no section defines.
+    /// An order names a provider that has no section.
     #[error("provider {0} is in an order but has no section [providers.{0}]")]
     UnknownProvider(String),
 }
 
 impl Runtime {
-    /// Builds the graph, on what `before` has learnt if there was one.
+    /// Builds the runtime and carries over the state of `before`, if given.
     ///
     /// # Errors
-    /// When a client cannot be made, or an order names a provider that does not exist. Nothing was changed then.
+    /// An HTTP client cannot be built, or an order names an unknown provider. Nothing has changed then.
     pub fn build(config: &Config, deps: &Deps, before: Option<&Runtime>) -> Result<Self, BuildError> {
         let mut clients = Clients::new(Arc::clone(&deps.names), before.map(|before| &before.clients));
         let mut providers = Vec::with_capacity(config.providers.len());
@@ -94,7 +93,7 @@ impl Runtime {
             clock: deps.clock.clone(),
             meter: deps.metrics.lookup(names),
         };
-        // A question that is in flight while the configuration changes is joined, not asked again.
+        // Questions in flight during a reload are joined, so they are not billed twice.
         let flights = before.map(|before| before.lookup.flights.clone()).unwrap_or_default();
         let budget = before.map(|before| Arc::clone(&before.lookup.budget));
         let budget = budget.filter(|budget| budget.per_minute() == config.extra_attempts_per_minute);
@@ -123,8 +122,8 @@ impl Runtime {
         })
     }
 
-    /// Puts the settings of `config`, from which this was built, into what it shares with the graph before it, and ends
-    /// what that one showed of providers that are gone. Cannot fail.
+    /// Applies `config`, from which this was built, to the state shared with `before`, and removes the gauges of
+    /// providers that are gone. Cannot fail.
     pub fn take_over(&self, config: &Config, before: &Runtime) {
         let now = Instant::now();
         self.clients.keep_names_for(config.dns);
@@ -149,12 +148,12 @@ impl Runtime {
         }
     }
 
-    /// Answers a question within its patience. The work it starts goes on when the caller has left.
+    /// Answers a question within its patience. Work that it starts continues when the caller disconnects.
     ///
     /// # Errors
-    /// When there is no verdict in time; says why, and what was tried.
+    /// There is no verdict in time. The failure holds the reason and the attempts.
     pub async fn ask(&self, question: &Question) -> Result<Answer, Failure> {
-        // Before memory, which would tell as much as a provider.
+        // Checked before the cache, because a cached answer reveals as much as a provider's.
         self.guard(question)?;
         let policy = self.purposes.get(&*question.purpose).unwrap_or(&self.policy);
         let answer = self.lookup.ask(question, policy).await;
@@ -170,16 +169,16 @@ impl Runtime {
         answer
     }
 
-    /// Counts a call that was not needed, and its price, because `provider` had given this verdict already.
+    /// Counts a call that was avoided, and its price, because `provider` had already given this verdict.
     pub fn spared(&self, why: Avoided, provider: &str, verdict: Verdict) {
         self.metrics.avoided(why);
-        // A provider that is gone has no price any more.
+        // A provider that was removed from the configuration has no price.
         if let Some(provider) = self.provider(provider) {
             self.lookup.billing.saved(why, provider.account.prices.of(verdict));
         }
     }
 
-    /// Forgets what memory, holds, bills and the enumeration guard know about `subject`, and lets work under way leave nothing.
+    /// Erases `subject` from the verdict cache, holds, bills and the enumeration guard. Calls in flight store nothing.
     pub async fn forget(&self, subject: &Subject) -> Forgotten {
         let (verdicts, under_way) = self.lookup.forget(subject).await;
         let key = &self.lookup.digest_key;
@@ -200,25 +199,25 @@ impl Runtime {
         })
     }
 
-    /// What an operator wants to know about every provider.
+    /// The status of every provider, for operators.
     pub fn status(&self) -> Vec<ProviderStatus> {
         let now = Instant::now();
         self.providers.iter().map(|provider| Provider::status(provider, now)).collect()
     }
 
-    /// Keeps the named provider out of the chain until [`Runtime::restore`]; false if there is none of that name.
+    /// Excludes the named provider until [`Runtime::restore`]. Returns false if there is no such provider.
     pub fn isolate(&self, provider: &str) -> bool {
         self.with_provider(provider, |provider| provider.account.isolated.store(true, Ordering::Relaxed))
     }
 
-    /// Ends an isolation, an account fault's interval and open breakers of the named provider.
+    /// Ends the isolation of the named provider, its account suspension, and closes its breakers.
     pub fn restore(&self, provider: &str) -> bool {
         let now = Instant::now();
         self.with_provider(provider, |provider| {
             provider.account.isolated.store(false, Ordering::Relaxed);
             provider.account.standing.restore();
             provider.account.keys.fetch_now();
-            // Forced closed and let go again: closed, with a clean slate, and judged by itself from now on.
+            // Forcing it closed and releasing it clears the counts; the breaker then works as usual.
             for guarded in &provider.endpoints {
                 guarded.breaker.force_closed(now);
                 guarded.breaker.clear_force(now);
@@ -226,12 +225,12 @@ impl Runtime {
         })
     }
 
-    /// Calls and waits under way, one per question.
+    /// The number of flights, one per question.
     pub fn flights(&self) -> usize {
         self.lookup.flights.len()
     }
 
-    /// Brings the gauges up to date; called before they are read.
+    /// Updates the gauges; called before every scrape.
     pub fn refresh_metrics(&self) {
         let now = Instant::now();
         for provider in &self.providers {
@@ -246,11 +245,11 @@ impl Runtime {
         }
         self.lookup.billing.refresh();
         self.metrics.cache_entries(self.lookup.verdict_cache.cache.entries());
-        // Whoever looks at metrics does so all the time, also when nobody asks.
+        // Scrapes are regular, so old entries are removed even when there are no questions.
         self.lookup.traces.tries.sweep(self.enumeration.window, now);
     }
 
-    /// Whether some provider of the chain could be asked now.
+    /// Whether at least one provider is available.
     pub fn has_available_provider(&self) -> bool {
         self.status().iter().any(|provider| provider.available)
     }

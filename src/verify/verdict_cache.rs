@@ -1,4 +1,4 @@
-//! Where verdicts are put and found again. Only a verdict is storable, by type.
+//! The verdict cache. Its types accept verdicts only, never faults.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -11,7 +11,6 @@ use crate::domain::subject::Digest;
 use crate::domain::verdict::Finding;
 use crate::storage::{Cache, Remembered};
 
-/// Where verdicts are put.
 #[derive(Debug)]
 pub(super) struct VerdictCache {
     pub(super) cache: Arc<Cache>,
@@ -19,14 +18,13 @@ pub(super) struct VerdictCache {
     pub(super) meter: LookupMeter,
 }
 
-/// The place of one question on the shelf.
+/// The cache entry of one question.
 #[derive(Debug, Clone)]
 pub(super) struct CacheSlot {
     pub(super) verdict_cache: Arc<VerdictCache>,
     pub(super) key: Digest,
-    /// The work that this verdict is for.
     pub(super) work: Arc<Work>,
-    /// The first verdict of this flight: known also where nothing is remembered.
+    /// The first verdict of this flight, kept even if verdicts are not cached.
     first: Arc<OnceLock<Remembered>>,
 }
 
@@ -46,16 +44,16 @@ impl CacheSlot {
         Self { verdict_cache, key, work, first: Arc::default() }
     }
 
-    /// Remembers the verdict that the flight ends with.
+    /// Caches the verdict that the flight ends with.
     pub(super) async fn verdict(&self, by: &Arc<str>, finding: Finding) -> Remembered {
         let remembered = self.now(by, finding);
-        // A call that had been given up may have been quicker by a moment. What callers are told is what is remembered.
+        // A late call may have set it a moment earlier. The cache must hold what callers get.
         let _ = self.first.set(remembered.clone());
         self.put(&remembered).await;
         remembered
     }
 
-    /// Remembers a verdict that came after its flight had ended, unless there is another already.
+    /// Caches a verdict that arrived after its flight had ended, unless there already is one.
     pub(super) async fn late(&self, by: &Arc<str>, finding: Finding) {
         let remembered = self.now(by, finding);
         let is_known = self.verdict_cache.cache.get(&self.key, self.verdict_cache.clock.now()).await.is_some();
@@ -76,7 +74,7 @@ impl CacheSlot {
     async fn put(&self, remembered: &Remembered) {
         self.verdict_cache.meter.verdict(&remembered.provider, remembered.verdict);
         self.verdict_cache.cache.put(self.key, remembered.clone()).await;
-        // Looked at afterwards: whoever forgets marks the work first and looks into memory then.
+        // Checked after the write: an erasure sets the mark first and then removes the entry.
         if self.work.is_forgotten() {
             self.verdict_cache.cache.forget(&self.key).await;
         }

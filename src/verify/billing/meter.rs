@@ -1,4 +1,4 @@
-//! What money shows. Amounts are in yuan, as Prometheus wants base units; the exact sums are in the ledger.
+//! Metrics of billing. Amounts are in yuan, the base unit; the exact sums are in the ledger.
 
 use prometheus::{Counter, CounterVec, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
@@ -7,7 +7,7 @@ use crate::domain::money::MicroYuan;
 use crate::resilience::spending::{Limit, Use};
 use crate::verify::metrics::Avoided;
 
-/// The families of this room.
+/// The metric families of billing.
 #[derive(Debug)]
 pub(super) struct Meter {
     cost: CounterVec,
@@ -86,13 +86,13 @@ impl Meter {
         Ok(meter)
     }
 
-    /// What exists at zero for a provider.
+    /// Creates the counters of a provider at zero.
     pub(super) fn provider(&self, provider: &str) {
         self.duplicates.with_label_values(&[provider]);
         self.refused.with_label_values(&["provider", provider]);
     }
 
-    /// What exists at zero for a client.
+    /// Creates the counters of a client at zero.
     pub(super) fn client(&self, client: &str) {
         self.refused.with_label_values(&["client", client]);
     }
@@ -102,7 +102,7 @@ impl Meter {
         self.refused.with_label_values(&[owner, name]).inc();
     }
 
-    /// Both costs exist from then on.
+    /// Creates both counters at zero.
     pub(super) fn cost(&self, provider: &str, client: &str, purpose: &str) -> CostMeter {
         let labels = [provider, client, purpose];
         CostMeter { cost: self.cost.with_label_values(&labels), possible: self.possible.with_label_values(&labels) }
@@ -133,7 +133,7 @@ impl Meter {
         self.days_left.with_label_values(&labels).set(left.days);
     }
 
-    /// Ends what budgets and packages show.
+    /// Removes the gauges of budgets and packages.
     pub(super) fn reset(&self) {
         self.used.reset();
         self.remaining.reset();

@@ -1,8 +1,8 @@
 //! Prepaid packages: how many calls are left of each, and for how long.
 //!
 //! What is left is a pure fold over what has happened at the provider, day by day in China: how many calls were billed,
-//! and whether the provider then said that its quota was used up. So another configuration, or another process, comes to
-//! the same numbers.
+//! and whether the provider then said that its quota was used up. So another configuration, or another process, comes
+//! to the same numbers.
 
 use std::num::NonZeroU64;
 

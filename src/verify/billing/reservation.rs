@@ -118,7 +118,7 @@ impl Reservation {
         let window = verdict.map(|verdict| cache_slot.verdict_cache.cache.lifetime(verdict)).unwrap_or_default();
         let bill = Bill::new(provider, *verification, verdict, window);
         let earlier = billing.duplicate_bills.put(person, bill).await;
-        // Looked at afterwards: whoever forgets marks the work first and looks into the table then.
+        // Checked after the write: an erasure sets the mark first and then removes the entry.
         if cache_slot.work.is_forgotten() {
             billing.duplicate_bills.forget(&person).await;
         }

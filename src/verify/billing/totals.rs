@@ -151,8 +151,8 @@ impl Billing {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads of the ledger what the packages of `config` need and nobody has needed so far. What is read lies days back, so
-    /// nothing is added to it meanwhile.
+    /// Reads of the ledger what the packages of `config` need and nobody has needed so far. What is read lies days
+    /// back, so nothing is added to it meanwhile.
     ///
     /// # Errors
     /// When it cannot be read; nothing is changed then.

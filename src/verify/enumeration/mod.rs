@@ -1,4 +1,5 @@
-//! Who tries names out on a number, or numbers in heaps: stopped before anything is asked or remembered answers are told.
+//! Who tries names out on a number, or numbers in heaps: stopped before anything is asked or remembered answers are
+//! told.
 //!
 //! A new name for a number, and a new number, count from their first question on, for one window; the same again does
 //! not count. Counted per client (its keys together), so that what one client tries never locks another out, the payout

@@ -137,7 +137,8 @@ impl Client {
         } else if error.is_dns() {
             Reason::NameUnresolved
         } else if self.is_proxied {
-            // What is between us and the proxy is all that we see of the way; what it says is no word of the provider's.
+            // What is between us and the proxy is all that we see of the way; what it says is no word of the
+            // provider's.
             Reason::ProxyFailed
         } else {
             Reason::Unspecified

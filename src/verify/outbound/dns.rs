@@ -1,9 +1,9 @@
 //! What providers' names resolve to, remembered: a name server that is slow or down costs no question.
 //!
 //! An address is used without asking for `fresh`. After that the name is looked up again, and as long as the old answer
-//! is younger than `stale` it stands in when the look-up fails or takes long. Invariants: a name has at most one look-up
-//! under way, whoever waits for it; a look-up that nobody waits for any more still brings its answer home; the table is
-//! bounded. Only addresses are chosen here; who answers there must still show its certificate.
+//! is younger than `stale` it stands in when the look-up fails or takes long. Invariants: a name has at most one
+//! look-up under way, whoever waits for it; a look-up that nobody waits for any more still brings its answer home; the
+//! table is bounded. Only addresses are chosen here; who answers there must still show its certificate.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

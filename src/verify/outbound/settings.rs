@@ -10,7 +10,8 @@ use super::pin::Pin;
 use crate::domain::personal::Secret;
 use crate::providers::Endpoint;
 
-/// Below the 60 s and more after which providers close an idle connection, so that a request seldom meets a closing one.
+/// Below the 60 s and more after which providers close an idle connection, so that a request seldom meets a closing
+/// one.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How a provider is reached.
@@ -18,7 +19,8 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 pub struct Outbound {
     /// DNS, TCP and TLS must be done by then.
     pub connect_timeout: Duration,
-    /// A connection that was not used for this long is closed. Until then the pool remembers the URL that was asked last.
+    /// A connection that was not used for this long is closed. Until then the pool remembers the URL that was asked
+    /// last.
     pub idle_timeout: Duration,
     /// Whether the roots that came with the binary count.
     pub roots: Roots,
