@@ -28,7 +28,7 @@ pub enum Billed {
     Yes,
     /// It does not.
     No,
-    /// Nobody outside the provider can tell.
+    /// Only the provider knows.
     Unknown,
 }
 

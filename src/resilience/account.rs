@@ -90,7 +90,7 @@ struct Aside<R> {
 }
 
 impl Config {
-    /// What is wrong, as key and advice; empty when nothing is.
+    /// All mistakes, as (key, advice).
     pub fn validate(&self) -> Vec<(&'static str, String)> {
         let day = Duration::from_hours(24);
         let mut wrong = Vec::new();

@@ -27,7 +27,7 @@ pub struct Slot {
 pub struct Full;
 
 impl Bulkhead {
-    /// At most `limit` calls at a time; zero lets nobody in.
+    /// At most `limit` calls at a time; zero refuses every call.
     pub fn new(limit: usize) -> Self {
         let limit = limit.min(Semaphore::MAX_PERMITS);
         Self { slots: Arc::new(Semaphore::new(limit)), limit }

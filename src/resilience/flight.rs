@@ -5,7 +5,7 @@
 //!
 //! - A key has at most one flight. Its entry appears before the work is made and goes only after the work has
 //!   ended *and* its result is published, also when the task panics, is aborted or is never run.
-//! - Who waits is notified, not polled: a waiter costs memory and no processor time.
+//! - Waiters are notified, not polled: a waiter costs memory and no processor time.
 //!
 //! Together with a memory one billed call per question needs two things of the caller: the work stores its
 //! result before it returns, and it **looks into the memory first**, because a flight may land between the
@@ -121,7 +121,7 @@ impl<C, V: Clone> Flight<C, V> {
         self.landing.result.wait().await.clone()
     }
 
-    /// What the work shares with those who wait for it.
+    /// The state that the work shares with its waiters.
     pub fn context(&self) -> &C {
         &self.landing.context
     }
@@ -130,14 +130,14 @@ impl<C, V: Clone> Flight<C, V> {
 impl<K: Eq + Hash, C, V> Pilot<K, C, V> {
     /// Publishes; the entry goes when `self` does, right after.
     fn land(self, value: V) {
-        // Refused only if a result is there already, and nobody else sets one.
+        // Fails only if there is a result already, and this is the only place that sets one.
         let _ = self.landing.result.set(Ok(value));
     }
 }
 
 impl<K: Eq + Hash, C, V> Drop for Pilot<K, C, V> {
     fn drop(&mut self) {
-        // Refused after a landing; otherwise the task is gone and whoever waits must hear of it.
+        // Fails after a result was set; otherwise the task was lost and the waiters must be notified.
         let _ = self.landing.result.set(Err(Lost));
         self.table.lock().remove(&self.key);
     }

@@ -68,7 +68,7 @@ impl<C: Clock + Clone> Limiter<C> {
         *paused_until = (*paused_until).max(until);
     }
 
-    /// What is left of the pause, if one is running.
+    /// The remaining pause, if there is one.
     pub fn paused_for(&self, now: Instant) -> Option<Duration> {
         let until = (*self.paused_until.lock().unwrap_or_else(PoisonError::into_inner))?;
         until.checked_duration_since(now).filter(|left| !left.is_zero())

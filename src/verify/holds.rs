@@ -28,9 +28,9 @@ pub struct Config {
     /// The longest hold.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub longest: Duration,
-    /// So many calls per person and provider …
+    /// The most calls per person and provider in `window`.
     pub calls: usize,
-    /// … in this window, and no more.
+    /// The window of that limit.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub window: Duration,
 }

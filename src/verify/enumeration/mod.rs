@@ -40,11 +40,11 @@ const LONGEST_WINDOW: Duration = Duration::from_hours(24);
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// So many names may a client try for one number …
+    /// The most names that a client may try for one number in the window. Zero: no limit.
     pub names_per_number: usize,
-    /// … and about so many numbers may it ask …
+    /// The most numbers that a client may ask about in the window. Zero: no limit.
     pub numbers_per_client: usize,
-    /// … in this time. Zero turns either off.
+    /// The length of the window.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub window: Duration,
 }
