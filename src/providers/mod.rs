@@ -11,7 +11,7 @@
 //! Invariants: no I/O, no async, no HTTP client, no clock ([`Stamp`] is an argument). A verdict comes only from the
 //! documented verdict field. Text from a provider never leaves this module.
 //!
-//! To add a provider: a folder with a [`Driver`], one `mod` line here, one line in [`registry`], fixtures. The laws in
+//! To add a provider: a folder with a [`Driver`], one `mod` line here, one line in [`DRIVERS`], fixtures. The laws in
 //! `tests/it/providers/` then run over it; `docs/adding-a-provider.md` shows the steps on a real one.
 
 mod code;
