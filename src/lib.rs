@@ -1,25 +1,26 @@
-//! # idgate, the map
+//! # idgate, a map of the code
 //!
-//! One question, *do this name and this Chinese ID number belong together?*, asked of a chain of
-//! paid providers. The modules and their one direction (`tests/it/layering.rs` guards it):
+//! idgate checks whether a name and a Chinese ID number belong together (身份证二要素核验). It asks a chain of paid providers,
+//! one after the other, and returns the first verdict. Modules depend on each other in one direction only, which
+//! `tests/it/layering.rs` checks:
 //!
 //! ```text
 //!  main > app > server > verify > { providers, storage } > domain
-//!                               > resilience              (knows nobody)
+//!                               > resilience              (depends on no other module)
 //! ```
 //!
-//! | module | why it exists | may use |
+//! | module | purpose | may use |
 //! | --- | --- | --- |
-//! | [`domain`] | the words: names, numbers, verdicts, outcomes, money. Pure, no I/O, no serde | nothing of ours |
-//! | [`resilience`] | breaker, bulkhead, limiter, flight, budget. Knows nothing about identity | nothing of ours |
-//! | [`providers`] | one folder per upstream: its protocol as pure functions over bytes | `domain` |
-//! | [`storage`] | what outlives a request | `domain` |
-//! | [`verify`] | the product: question in, verdict out | the four above |
-//! | [`server`] | the edges: bytes in, bytes out | everything but `resilience` and `app` |
-//! | [`app`] | configuration, assembly, life cycle, commands: the only one that knows everyone | everything |
+//! | [`domain`] | names, ID numbers, verdicts, outcomes, money. Pure values: no I/O, no serde | no other module |
+//! | [`resilience`] | breaker, bulkhead, rate limiter, flight, budget; knows nothing of identity | no other module |
+//! | [`providers`] | one folder per provider: its protocol as pure functions over bytes | `domain` |
+//! | [`storage`] | state that survives a request: the verdict cache and the ledger | `domain` |
+//! | [`verify`] | the product: takes a question, returns a verdict | the four above |
+//! | [`server`] | the HTTP edges: the API, the providers' protocols, admin, sandbox | all except `resilience`, `app` |
+//! | [`app`] | configuration, assembly, life cycle, commands | all |
 //!
-//! What is deliberately absent: a `util`, a crate-wide error or metrics module, a global, a retry
-//! layer, and any call to a provider that no question asked for.
+//! Deliberately absent: a `util` module, a crate-wide error or metrics module, globals, a retry layer, and health-check
+//! calls to providers (a call may cost money, so every call belongs to a question).
 
 pub mod app;
 pub mod domain;

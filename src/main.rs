@@ -1,12 +1,12 @@
-//! idgate: do this name and this Chinese ID number belong together? `idgate --help` lists the commands.
+//! The `idgate` binary. `idgate --help` lists the commands.
 
 use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 use zeroizing_alloc::ZeroAlloc;
 
-/// Most of a request's allocations are small and short-lived, which the system's allocator is slow at. What is freed is
-/// wiped: names, numbers and secrets pass through buffers of many libraries, and none of them is left behind.
+/// mimalloc is faster than the system allocator for small, short-lived allocations. `ZeroAlloc` wipes memory when it is
+/// freed, because names, ID numbers and secrets pass through the buffers of many libraries.
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<MiMalloc> = ZeroAlloc(MiMalloc);
 

@@ -1,7 +1,7 @@
 //! The gateway: everything is built before anything is bound, and bound before anything is served.
 //!
-//! It holds no global state, so two gateways fit into one process. To add a part, build it here from its section and hand it
-//! down as an argument.
+//! It holds no global state, so two gateways fit into one process. To add a part, build it here from its section and
+//! hand it down as an argument.
 
 use std::io;
 use std::net::SocketAddr;
@@ -42,25 +42,25 @@ use crate::verify::billing::{Billing, Opening};
 use crate::verify::outbound::dns::{self, LookUp, Names};
 use crate::verify::{self, BuildError, Deps, Runtime};
 
-/// How long operators' requests may still take when everything else is over.
+/// How long admin requests may take after everything else has stopped.
 const ADMIN_DRAIN: Duration = Duration::from_millis(500);
 
-/// What comes from outside and is not in the configuration.
+/// The dependencies that are not in the configuration; tests replace them.
 #[derive(Debug)]
 pub struct World {
     /// Wall-clock time.
     pub clock: Clock,
-    /// Nonces and ids.
+    /// The source of nonces and ids.
     pub ids: Ids,
-    /// Where request lines go.
+    /// The access log.
     pub access_log: AccessLog,
-    /// Routes beside the admin routes: the sandbox's controls.
+    /// Additional admin routes: the controls of the sandbox.
     pub more_admin: Router,
-    /// Who knows the addresses of providers.
+    /// Resolves the names of providers.
     pub look_up: Arc<dyn LookUp>,
 }
 
-/// A gateway with its sockets bound, not served yet.
+/// A gateway whose sockets are bound but not served yet.
 #[derive(Debug)]
 pub struct Gateway {
     pub(super) verify: Arc<Verify>,
@@ -79,23 +79,18 @@ pub struct Gateway {
 /// Why a gateway cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A metric family was registered twice: a defect of ours.
+    /// A metric was registered twice, which is a bug.
     #[error("the metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
-    /// The edge that speaks the providers' protocols.
     #[error(transparent)]
     Edge(#[from] EdgeError),
-    /// The graph.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// The ledger.
     #[error(transparent)]
     Ledger(#[from] OpenError),
-    /// What is in it.
-    #[error("what was spent cannot be read from ledger.file: {0}")]
+    #[error("past spending cannot be read from ledger.file: {0}")]
     Spent(String),
-    /// An address.
-    #[error("cannot listen on {key} = \"{addr}\": {source}; is another idgate running, or may this user not bind it?")]
+    #[error("cannot listen on {key} = \"{addr}\": {source}; stop the process that uses it, or choose another address")]
     Bind {
         /// The key of the configuration.
         key: &'static str,
@@ -106,7 +101,7 @@ pub enum StartError {
     },
 }
 
-/// What an earlier process has left, for [`Gateway::bind`].
+/// The opened ledger and the spending of earlier processes, for [`Gateway::bind`].
 #[derive(Debug)]
 pub struct Books {
     ledger: Ledger,
@@ -114,7 +109,7 @@ pub struct Books {
 }
 
 impl World {
-    /// The real world.
+    /// The system clock, random ids and the system's resolver.
     #[expect(clippy::disallowed_methods, reason = "this is where time and chance come from")]
     pub fn real(access_log: AccessLog) -> Self {
         let ids = Ids::new(uuid::Uuid::new_v4, uuid::Uuid::now_v7);
@@ -124,10 +119,10 @@ impl World {
 }
 
 impl Gateway {
-    /// Builds everything from `settings`, then binds. Needs a tokio runtime around it.
+    /// Builds everything from `settings`, then binds. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When a part cannot be built (nothing is bound then) or an address cannot be bound.
+    /// When a part cannot be built (then nothing is bound), or an address cannot be bound.
     pub fn bind(mut settings: Settings, world: World, books: Books) -> Result<Self, StartError> {
         let registry = Registry::new();
         let tasks = TaskTracker::new();
@@ -149,10 +144,10 @@ impl Gateway {
         };
         let sections = settings.sections.clone();
         let fixed = reload::Fixed::of(&settings);
-        let live = Arc::new(Runtime::build(&settings.verify, &deps, None)?);
+        let runtime = Arc::new(Runtime::build(&settings.verify, &deps, None)?);
         let (server, poll) = (settings.server.clone(), settings.reload.poll);
         let (public_tls, admin_tls) = (settings.tls.take(), settings.admin_tls.take());
-        let (current, switch) = place(snapshot(live, settings, None));
+        let (current, switch) = place(snapshot(runtime, settings, None));
         let draining = CancellationToken::new();
         let recorder = Recorder::new(
             world.access_log.clone(),
@@ -179,7 +174,7 @@ impl Gateway {
         register_process(&registry)?;
         registry.register(Box::new(Expiries::new(current.clone())?))?;
         let limits = listener::Config { drain_timeout: server.drain_timeout, ..server.connections.clone() };
-        // The admin listener goes last and has nothing to wait for.
+        // The admin listener stops last and has nothing to wait for.
         let admin_limits = listener::Config { drain_timeout: ADMIN_DRAIN.min(limits.drain_timeout), ..limits.clone() };
         for (section, tls) in [("server.tls", &public_tls), ("server.admin_tls", &admin_tls)] {
             tls.iter().for_each(|tls| warn_of_expiry(section, tls, pipeline.clock.now()));
@@ -196,7 +191,7 @@ impl Gateway {
         let connections = listener::Metrics::register(&registry, &[("public", &public), ("admin", &admin)])?;
         let (reloads, asked) = crate::server::reload::channel();
         let tls = [("server.tls", public.tls()), ("server.admin_tls", admin.tls())];
-        let reloader = Reloader::new(reload::AtWork { fixed, sections, deps, switch, tls, poll }, asked, &registry)?;
+        let reloader = Reloader::new(reload::Running { fixed, sections, deps, switch, tls, poll }, asked, &registry)?;
         let gate = OperatorGate {
             current: current.clone(),
             recorder: record(),
@@ -231,24 +226,24 @@ impl Gateway {
         })
     }
 
-    /// The same, reading its configuration again from `sources` when it is asked to, or when one of `files` changes.
+    /// Enables reloads from `sources`, on request or when one of `files` changes.
     #[must_use]
     pub fn reloading(mut self, sources: Sources, files: Files) -> Self {
         self.reloader.read_from(sources, files);
         self
     }
 
-    /// Asks for reloads.
+    /// A handle to request reloads.
     pub fn reloads(&self) -> Requests {
         self.reloads.clone()
     }
 
-    /// Where services ask, as bound.
+    /// The bound address of the public API.
     pub fn public_addr(&self) -> SocketAddr {
         self.public.local_addr()
     }
 
-    /// Where operators look, as bound.
+    /// The bound address of the admin API.
     pub fn admin_addr(&self) -> SocketAddr {
         self.admin.local_addr()
     }
@@ -259,21 +254,22 @@ impl Gateway {
     }
 }
 
-/// The ledger of `settings`, and what was spent before, for [`Gateway::bind`].
+/// Opens the ledger of `settings` and reads past spending from it, for [`Gateway::bind`].
 ///
 /// # Errors
-/// When it cannot be opened or read; says what to do.
+/// When the ledger cannot be opened or read; the message says what to do.
 pub async fn ledger(settings: &Settings, world: &World) -> Result<Books, StartError> {
     let ledger = Ledger::open(&settings.ledger, world.clock.clone(), world.ids.clone()).await?;
     if !ledger.is_on() {
-        tracing::warn!("ledger.file names no file: what is answered and paid is written down nowhere");
+        tracing::warn!("ledger.file is not set, so answers and paid calls are not recorded; set it for production");
     }
     let opening = Opening::read(&ledger, &settings.verify, &world.clock).await;
     let opening = opening.map_err(|error| StartError::Spent(error.to_string()))?;
     Ok(Books { ledger, opening })
 }
 
-/// The configured secret of all digests; without one, chance: memory and idempotency keys end with the process anyway.
+/// The configured digest key, or a random one: without a ledger, the cache and idempotency keys end with the process
+/// anyway.
 fn digest_key(settings: &Settings, ids: &Ids) -> DigestKey {
     use sha2::{Digest, Sha256};
     let mut hash = Sha256::new_with_prefix("idgate digest key");

@@ -1,7 +1,8 @@
-//! From serving to gone: ready turns 503, then no new connections, then work under way finishes, all within a limit.
+//! Serving and draining. On a stop, `/readyz` returns 503, then new connections are refused, then running work
+//! finishes.
 //!
-//! The order is what loses nothing: load balancers hear of it first; then requests in flight are answered; then paid calls
-//! that nobody waits for any more bring their verdicts home; then ledger and log are written out.
+//! The order avoids losses: load balancers react first; then requests in flight are answered; then paid calls without a
+//! waiting caller finish, so that their verdicts are kept; finally ledger and log are flushed.
 
 use std::convert::Infallible;
 use std::io;
@@ -16,11 +17,11 @@ use tower::{Service, ServiceExt};
 
 use super::Gateway;
 
-/// Before the drain ends, those who still wait are told, instead of being cut.
+/// Requests that still wait this long before the end of the drain get an error instead of a closed connection.
 const LAST_CALL_BEFORE: Duration = Duration::from_millis(500);
 
 impl Gateway {
-    /// Serves until `stop`, then drains. Returns whether everything under way was finished in time.
+    /// Serves until `stop`, then drains. Returns whether all running work finished in time.
     pub async fn serve(self, stop: CancellationToken) -> bool {
         let Self {
             verify,
@@ -36,7 +37,7 @@ impl Gateway {
             ..
         } = self;
         let (stop_public, stop_admin) = (CancellationToken::new(), CancellationToken::new());
-        // Not beyond the notice: who goes down does not begin anew.
+        // No reloads once draining has started.
         let reloading = reloader.run(draining.clone());
         let flushing = access_log.flush_until(stop_admin.clone());
         let watching = admin.serve(on_incoming(admin_routes, &draining), stop_admin.clone());
@@ -53,7 +54,7 @@ impl Gateway {
                 () = &mut serving => {}
                 () = notice => {}
             }
-            // One limit for all that follows: for those who wait, and for the calls that nobody waits for any more.
+            // One deadline for waiting requests and for the calls that run on without one.
             let end = Instant::now() + server.drain_timeout;
             stop_public.cancel();
             tokio::select! {
@@ -63,10 +64,10 @@ impl Gateway {
                     serving.await;
                 }
             }
-            // What is still in flight was paid for, or may have been.
+            // Calls still in flight have been paid for, or may have been.
             tasks.close();
             let finished = timeout_at(end, tasks.wait()).await.is_ok();
-            // Not within the limit: what is written now was paid for, and the disk answers or fails.
+            // Without a deadline: these entries record paid calls, and a disk write either succeeds or fails.
             verify.idempotency.ended().await;
             verify.pipeline.ledger.close().await;
             stop_admin.cancel();
@@ -76,16 +77,16 @@ impl Gateway {
         if finished {
             tracing::info!("stopped; nothing was cut");
         } else {
-            tracing::error!("stopped at the limit; calls under way were cut, and may have been billed");
+            tracing::error!("stopped at server.drain_timeout; running calls were cut and may have been billed");
         }
         finished
     }
 }
 
-/// Cancelled by SIGTERM or Ctrl-C.
+/// Completes at SIGTERM or Ctrl-C.
 ///
 /// # Errors
-/// When the signals cannot be listened for.
+/// When the signal handlers cannot be registered.
 pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -97,16 +98,16 @@ pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Yields at each SIGHUP, which asks for a reload.
+/// Yields at each SIGHUP, which requests a reload.
 ///
 /// # Errors
-/// When the signal cannot be listened for.
+/// When the signal handler cannot be registered.
 pub fn reload_signal() -> io::Result<tokio::signal::unix::Signal> {
     tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
 }
 
-/// A router as the listener wants it. While the process goes down every answer says that its connection ends, so that
-/// clients leave by themselves and no request meets a closing connection.
+/// Adapts a router for the listener. During a drain every response has `Connection: close`, so that clients reconnect
+/// elsewhere before we close the connection.
 fn on_incoming(
     routes: axum::Router,
     draining: &CancellationToken,

@@ -1,38 +1,37 @@
-//! What is left in memory when work is done: as little as can be.
+//! Keeps personal data and secrets out of memory dumps.
 //!
-//! Three things wipe it. The allocator of `main` zeroes what is freed. [`wipe_stack`] zeroes what finished calls left
-//! below a worker's feet when it has nothing to do, and [`wiping`] what reading a configuration left. `server::listener`
-//! zeroes the buffer of a connection that waits for its next request. A test (`tests/it/app/residue.rs`) reads a core of the idle process. [`forbid_dumps`] is against
-//! those that nobody asked for.
+//! Three things wipe memory. The allocator in `main` zeroes freed memory. [`wipe_stack`] zeroes the unused part of an
+//! idle worker's stack, and [`wiping`] the stack used for reading a configuration. `server::listener` zeroes the buffer
+//! of a connection that waits for its next request. A test (`tests/it/app/residue.rs`) reads a core of the idle
+//! process. [`forbid_dumps`] prevents dumps altogether.
 
 use anyhow::Context;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
 use super::config::Profile;
 
-/// Deeper than a request goes. In a debug build, whose frames are many times as large, one over TLS goes beyond 128 KiB.
+/// More stack than a request uses. Frames of a debug build are much larger: a request over TLS needs more than 128 KiB.
 const DEPTH: usize = if cfg!(debug_assertions) { 512 * 1024 } else { 128 * 1024 };
 
-/// Wipes the stack below the caller. For a worker that is about to sleep: a value that was moved, and a block that a
-/// digest worked on, stay where they were until something else is written there.
+/// Wipes the unused stack below the caller. For a worker that is about to sleep: moved values and working memory of
+/// digests stay on the stack until they are overwritten.
 pub(super) fn wipe_stack() {
     zeroize::zeroize_stack::<DEPTH>();
 }
 
-/// Does `work`, which looks at secrets on a thread that is no worker, and wipes the stack that it used.
+/// Runs `work`, which handles secrets on a thread that is not a worker, and wipes the stack it used.
 pub(super) fn wiping<T>(work: impl FnOnce() -> T) -> T {
-    // Its frame has to be gone before it can be wiped.
+    // The frame of `work` must be gone before the stack is wiped.
     #[inline(never)]
-    fn of_its_own<T>(work: impl FnOnce() -> T) -> T {
+    fn in_own_frame<T>(work: impl FnOnce() -> T) -> T {
         work()
     }
-    let done = of_its_own(work);
+    let done = in_own_frame(work);
     wipe_stack();
     done
 }
 
-/// In production: no core file when the process crashes, and no look into it by another process of the same user. Root
-/// can still look.
+/// In production, disables core dumps and access by other processes of the same user. Root can still read the memory.
 ///
 /// # Errors
 /// When the operating system refuses.
@@ -42,10 +41,11 @@ pub(super) fn forbid_dumps(profile: Profile) -> anyhow::Result<()> {
     }
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        // Some collectors of core files look at this instead.
+        // Some core dump collectors check this limit instead.
         .and_then(|()| setrlimit(Resource::Core, none))
         .context(
-            "core dumps, which hold secrets, cannot be turned off; does a seccomp profile forbid prctl or setrlimit?",
+            "core dumps, which would contain secrets, cannot be disabled; allow prctl and setrlimit in the seccomp \
+             profile",
         )
 }
 

@@ -1,11 +1,11 @@
-//! Another configuration for a process that goes on: read, check and build everything, then switch.
+//! Reloads: read, check and build everything, then switch.
 //!
-//! All that can fail happens before the switch, away from the runtime's threads, and touches nothing that runs; the switch
-//! cannot fail. What needs a restart is refused by name, never passed over. Invariants: reloads happen one after the other;
-//! the last good configuration stays until another good one is there; what is logged names sections, never values.
+//! Everything that can fail happens before the switch, on a blocking thread, and changes nothing that runs. The switch
+//! cannot fail. A change that needs a restart is refused, and the message names the key. Invariants: reloads run one at
+//! a time; the current configuration stays until a valid one replaces it; logs name sections, never values.
 //!
-//! A new section is reloaded as soon as its settings are in [`Snapshot`](crate::server::snapshot::Snapshot), or in what
-//! [`Prepared::switch`] reconfigures; if it can be neither, it belongs into [`Fixed`].
+//! A new section is reloaded if its settings are in [`Snapshot`](crate::server::snapshot::Snapshot), or if
+//! [`Prepared::switch`] applies them. Otherwise it belongs in [`Fixed`].
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -24,37 +24,36 @@ use crate::server::reload::{Asked, Outcome, Reloaded};
 use crate::server::snapshot::Switch;
 use crate::verify::{Deps, Runtime};
 
-/// Replaces what runs. The only one who can.
+/// Replaces the running configuration.
 #[derive(Debug)]
 pub(super) struct Reloader {
-    at_work: AtWork,
+    running: Running,
     asked: Asked,
     meter: IntCounterVec,
     sources: Option<Sources>,
-    /// As they were when they were last read, whatever came of it.
+    /// The files as last read, even if their content was refused.
     files: Files,
 }
 
-/// What runs now.
+/// The parts of the running gateway that a reload changes.
 #[derive(Debug)]
-pub(super) struct AtWork {
+pub(super) struct Running {
     pub(super) fixed: Fixed,
     pub(super) sections: Sections,
     pub(super) deps: Deps,
     pub(super) switch: Switch,
-    /// The certificates of the listeners, by the section that they come from; none where a listener is plain.
+    /// The certificates of the listeners, by section; `None` for plain HTTP.
     pub(super) tls: [(&'static str, Option<TlsSwitch>); 2],
     pub(super) poll: Duration,
 }
 
-/// The settings that only a restart changes, by key, as digests: what they stand for was bound or opened when the process
-/// began.
+/// Digests of the settings that only a restart can change, because they were used to bind or open something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fixed(Vec<(&'static str, [u8; 32])>);
 
-/// Everything that is needed to switch.
+/// A new configuration, ready to switch to.
 struct Prepared {
-    live: Arc<Runtime>,
+    runtime: Arc<Runtime>,
     settings: Settings,
 }
 
@@ -71,7 +70,7 @@ impl Fixed {
             ("server.drain_notice", print(&server.drain_notice)),
             ("server.drain_timeout", print(&server.drain_timeout)),
             ("server.connections", print(&server.connections)),
-            // Certificates may change; from plain to TLS is another listener.
+            // Certificates may change, but a change between plain HTTP and TLS needs another listener.
             ("server.tls", print(&settings.tls.is_some())),
             ("server.admin_tls", print(&settings.admin_tls.is_some())),
             ("log", print(&settings.log)),
@@ -90,24 +89,24 @@ impl Fixed {
 }
 
 impl Reloader {
-    /// Without sources it never reloads.
-    pub(super) fn new(at_work: AtWork, asked: Asked, registry: &Registry) -> Result<Self, prometheus::Error> {
+    /// Does not reload until [`Self::read_from`] has set the sources.
+    pub(super) fn new(running: Running, asked: Asked, registry: &Registry) -> Result<Self, prometheus::Error> {
         let meter =
             IntCounterVec::new(Opts::new("idgate_config_reloads_total", "Reloads of the configuration."), &["result"])?;
         registry.register(Box::new(meter.clone()))?;
         for result in ["success", "failure"] {
             meter.with_label_values(&[result]);
         }
-        Ok(Self { at_work, asked, meter, sources: None, files: Files::default() })
+        Ok(Self { running, asked, meter, sources: None, files: Files::default() })
     }
 
-    /// Where to read from, and what was read so far.
+    /// Sets the sources, and the files as they were read at the start.
     pub(super) fn read_from(&mut self, sources: Sources, files: Files) {
         self.sources = Some(sources);
         self.files = files;
     }
 
-    /// Reloads whenever it is asked, or finds that a file has changed, until `stop`.
+    /// Reloads on request, or when a file has changed, until `stop`.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let Some(sources) = self.sources.take() else { return };
         loop {
@@ -117,7 +116,7 @@ impl Reloader {
                     Some(asker) => Some(asker),
                     None => return,
                 },
-                () = changed(&self.files, self.at_work.poll) => None,
+                () = changed(&self.files, self.running.poll) => None,
             };
             self.reload(&sources, asker).await;
         }
@@ -125,8 +124,8 @@ impl Reloader {
 
     async fn reload(&mut self, sources: &Sources, asker: Option<oneshot::Sender<Outcome>>) {
         let (sources, deps, before) =
-            (sources.clone(), self.at_work.deps.clone(), Arc::clone(&self.at_work.switch.load().runtime));
-        let fixed = self.at_work.fixed.clone();
+            (sources.clone(), self.running.deps.clone(), Arc::clone(&self.running.switch.load().runtime));
+        let fixed = self.running.fixed.clone();
         let reading = tokio::task::spawn_blocking(move || {
             memory::wiping(|| {
                 let Found { files, settings } = sources.find();
@@ -136,7 +135,7 @@ impl Reloader {
         let outcome = match reading.await {
             Ok((files, Ok(prepared))) => {
                 self.files = files;
-                let Deps { billing, ledger, .. } = &self.at_work.deps;
+                let Deps { billing, ledger, .. } = &self.running.deps;
                 match billing.reach_back(ledger, &prepared.settings.verify).await {
                     Ok(()) => Ok(self.switch(prepared)),
                     Err(error) => Err(Mistakes::one("ledger.file", &error.to_string())),
@@ -146,7 +145,9 @@ impl Reloader {
                 self.files = files;
                 Err(mistakes)
             }
-            Err(_) => Err(Mistakes::one("", "could not be read: a defect of this program, which changes nothing")),
+            Err(_) => {
+                Err(Mistakes::one("", "the reload failed because of a bug in idgate; the configuration is unchanged"))
+            }
         };
         let outcome = match outcome {
             Ok(difference) => {
@@ -158,55 +159,58 @@ impl Reloader {
             Err(mistakes) => {
                 self.meter.with_label_values(&["failure"]).inc();
                 let mistakes: Vec<_> = mistakes.0.iter().map(ToString::to_string).collect();
-                tracing::error!(?mistakes, "the configuration has mistakes; the one before it stays");
+                tracing::error!(
+                    ?mistakes,
+                    "the configuration has mistakes; correct them; the previous one stays in force"
+                );
                 Err(mistakes)
             }
         };
         if let Some(asker) = asker {
-            // Who has left does not want to know.
+            // The requester may be gone.
             let _ = asker.send(outcome);
         }
     }
 
     fn switch(&mut self, prepared: Prepared) -> Difference {
-        let difference = self.at_work.sections.difference(&prepared.settings.sections);
-        self.at_work.poll = prepared.settings.reload.poll;
-        self.at_work.sections = prepared.settings.sections.clone();
-        prepared.switch(&self.at_work);
+        let difference = self.running.sections.difference(&prepared.settings.sections);
+        self.running.poll = prepared.settings.reload.poll;
+        self.running.sections = prepared.settings.sections.clone();
+        prepared.switch(&self.running);
         difference
     }
 }
 
 impl Prepared {
-    /// All that can fail.
+    /// Does everything that can fail.
     fn build(settings: Settings, fixed: &Fixed, deps: &Deps, before: &Runtime) -> Result<Self, Mistakes> {
         let mistakes = fixed.mistakes(&Fixed::of(&settings));
         if !mistakes.is_empty() {
             return Err(Mistakes(mistakes));
         }
-        let live = Runtime::build(&settings.verify, deps, Some(before));
-        let live = live.map_err(|error| Mistakes::one("", &error.to_string()))?;
-        Ok(Self { live: Arc::new(live), settings })
+        let runtime = Runtime::build(&settings.verify, deps, Some(before));
+        let runtime = runtime.map_err(|error| Mistakes::one("", &error.to_string()))?;
+        Ok(Self { runtime: Arc::new(runtime), settings })
     }
 
-    /// All that cannot.
-    fn switch(self, at_work: &AtWork) {
-        let Self { live, mut settings } = self;
-        let before = at_work.switch.load();
-        at_work.deps.cache.reconfigure(settings.cache.clone());
+    /// Applies the configuration. Cannot fail.
+    fn switch(self, running: &Running) {
+        let Self { runtime, mut settings } = self;
+        let before = running.switch.load();
+        running.deps.cache.reconfigure(settings.cache.clone());
         let certificates = [settings.tls.take(), settings.admin_tls.take()];
-        for ((section, listener), tls) in at_work.tls.iter().zip(certificates) {
+        for ((section, listener), tls) in running.tls.iter().zip(certificates) {
             if let (Some(listener), Some(tls)) = (listener, tls) {
-                warn_of_expiry(section, &tls, at_work.deps.clock.now());
+                warn_of_expiry(section, &tls, running.deps.clock.now());
                 listener.replace(tls);
             }
         }
-        live.take_over(&settings.verify, &before.runtime);
-        at_work.switch.replace(snapshot(live, settings, Some(&before.clients)));
+        runtime.take_over(&settings.verify, &before.runtime);
+        running.switch.replace(snapshot(runtime, settings, Some(&before.clients)));
     }
 }
 
-/// Returns when the files are not as they were; never, if they are not to be looked at.
+/// Returns when the content of a file has changed. Never returns if polling is disabled.
 async fn changed(files: &Files, poll: Duration) {
     if poll.is_zero() {
         return std::future::pending().await;
@@ -214,7 +218,7 @@ async fn changed(files: &Files, poll: Duration) {
     loop {
         tokio::time::sleep(poll).await;
         let as_read = files.clone();
-        // A thread that is gone was stopped with the runtime.
+        // The thread can fail only when the runtime shuts down.
         let again = tokio::task::spawn_blocking(move || memory::wiping(|| as_read.again() != as_read)).await;
         if again.unwrap_or(false) {
             return;

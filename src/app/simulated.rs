@@ -1,11 +1,11 @@
-//! Simulators in the place of every provider: what to start, and the configuration that leads there.
+//! Simulators for all providers, and the configuration that points to them.
 
 use std::fmt::Write;
 
 use crate::providers::{DRIVERS, Driver};
 use crate::server::sandbox::{SandboxHandle, Simulated};
 
-/// Two endpoints show how they stand in for each other.
+/// Two endpoints each, to show the fallback between them.
 pub const ENDPOINTS: usize = 2;
 
 /// The drivers that have a server side.
@@ -16,11 +16,11 @@ fn simulated() -> impl Iterator<Item = &'static Driver> {
 /// A simulator for every driver that has a server side.
 ///
 /// # Errors
-/// When a driver does not take its own sandbox settings, a defect of the driver's.
+/// When a driver rejects its own sandbox settings, which is a bug in the driver.
 pub fn providers(endpoints: usize) -> anyhow::Result<Vec<Simulated>> {
     let of = |driver: &'static Driver| {
         Simulated::of(driver.name, driver, endpoints).map_err(|mistakes| {
-            anyhow::anyhow!("driver {} does not take its own sandbox settings: {mistakes:?}", driver.name)
+            anyhow::anyhow!("driver {} rejects its own sandbox settings: {mistakes:?}", driver.name)
         })
     };
     simulated().map(of).collect()

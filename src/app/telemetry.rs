@@ -1,7 +1,8 @@
-//! What the process tells about itself, on standard error. Requests have their own lines (`server::http::access_log`).
+//! The log of the process on standard error. Requests are logged separately (`server::http::access_log`).
 //!
-//! Invariant: whatever level is configured, the HTTP and TLS libraries stay at warnings: their debug lines hold headers
-//! and URLs. A panic tells where, never what: its message may quote a value.
+//! Invariants: the HTTP and TLS libraries never log below warnings, whatever the level, because their debug lines
+//! contain headers and URLs. A panic is logged with its location, never with its message, which may contain personal
+//! data.
 
 use std::io::{IsTerminal, stderr};
 
@@ -13,18 +14,18 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use super::config::{Format, Log};
 
-/// The crates whose finer lines hold headers, URLs or bodies.
+/// Crates whose debug lines contain headers, URLs or bodies.
 const QUIET: [&str; 8] = ["axum", "h2", "hyper", "hyper_util", "reqwest", "rustls", "tower", "tower_http"];
 
-/// Sends events to standard error from now on, and keeps panics from telling values.
+/// Starts logging to standard error, and removes messages from panic reports.
 ///
 /// # Errors
-/// When the level is no filter.
+/// When the level is not a valid filter.
 pub fn start(log: &Log) -> Result<(), ParseError> {
-    // Two filters, since a directive of the configuration's could be finer than any that is put beside it.
-    let filter = EnvFilter::try_new(&log.level)?.and(filter_fn(may_be_told));
+    // A separate filter, because a more specific directive in the configuration would override one added to the first.
+    let filter = EnvFilter::try_new(&log.level)?.and(filter_fn(may_be_logged));
     let events = tracing_subscriber::fmt::layer().with_writer(stderr).with_ansi(stderr().is_terminal());
-    // A second start (two gateways in one process) keeps the first; that is no reason to fail.
+    // With two gateways in one process, the first configuration stays; this is not an error.
     let _ = match log.format {
         Format::Json => {
             tracing_subscriber::registry().with(events.json().flatten_event(true).with_filter(filter)).try_init()
@@ -33,12 +34,12 @@ pub fn start(log: &Log) -> Result<(), ParseError> {
     };
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(|place| format!("{}:{}", place.file(), place.line()));
-        tracing::error!(place, "panicked; the request that did is answered 500");
+        tracing::error!(place, "a request panicked and got 500; this is a bug in idgate, please report the place");
     }));
     Ok(())
 }
 
-fn may_be_told(event: &Metadata<'_>) -> bool {
+fn may_be_logged(event: &Metadata<'_>) -> bool {
     let source = event.target().split("::").next().unwrap_or_default();
     *event.level() <= Level::WARN || !QUIET.contains(&source)
 }

@@ -10,14 +10,14 @@ use super::output::{say, tell};
 use super::{healthcheck, key, ledger, reconcile, sandbox, serve, verify};
 use crate::app::config::{Mistakes, Sources};
 
-/// A configuration that cannot be used (sysexits' EX_CONFIG).
+/// `EX_CONFIG` of sysexits.h.
 const WRONG_CONFIGURATION: u8 = 78;
 
-/// Do this name and this Chinese ID number belong together?
+/// Checks whether a name and a Chinese ID number belong together (身份证二要素核验), through several paid providers.
 #[derive(Debug, Parser)]
 #[command(name = "idgate", version, arg_required_else_help = true)]
 pub struct Cli {
-    /// A TOML file over the embedded defaults; IDGATE_CONFIG does the same.
+    /// A TOML file that overrides the embedded defaults. IDGATE_CONFIG does the same.
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -26,35 +26,36 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve with the configured providers.
+    /// Serve the API with the configured providers.
     Serve,
-    /// Serve with everything embedded: simulators of all providers on loopback, no credentials.
+    /// Serve the API with simulated providers on loopback. Needs no credentials and costs nothing.
     Sandbox(sandbox::Args),
-    /// Read the configuration and report all mistakes.
+    /// Check the configuration and report all mistakes. Exit code 78 if there are any.
     Check,
-    /// Ask one question with the configured providers (it may be billed) and print the answer.
+    /// Verify one person with the configured providers, which may bill it, and print the answer.
     Verify(verify::Args),
-    /// Make a key: for a client, for an operator, or the one that signs receipts.
+    /// Make a key for a client or an operator, or the key that signs receipts.
     #[command(subcommand)]
     Key(key::Command),
-    /// Check or export what was answered and paid.
+    /// Check or export the ledger, the record of all answers and paid calls.
     #[command(subcommand)]
     Ledger(ledger::Command),
-    /// Compare a provider's usage export with the ledger. Exit code 0 if it balances, 1 if not, 2 if it cannot be told.
+    /// Compare a provider's usage export with the ledger. Exit code 0 if they agree, 1 if not, 2 if an input cannot be
+    /// read.
     Reconcile(reconcile::Args),
-    /// Print the API as an OpenAPI document (openapi.yaml).
+    /// Print the OpenAPI document of the API (openapi.yaml).
     Openapi,
-    /// Ask the running gateway on this machine whether it is alive; exit code 0 if so.
+    /// Check that the gateway on this machine is alive. Exit code 0 if so, 1 if not.
     Healthcheck,
 }
 
-/// Runs the command line of this process.
+/// Parses the command line of this process and runs the command.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(mut error) => {
             hide_values(&mut error);
-            // Help and version are asked for; anything else is wrong usage.
+            // clap reports --help and --version as errors too, but prints them to standard output.
             let _ = error.print();
             return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
         }
@@ -80,8 +81,8 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// An argument too many is often a part of a name, or the number: it must not be repeated on standard error, which
-/// ends up in logs. Misspelt options and commands may be.
+/// Removes personal data from a usage error: a superfluous argument is often part of a name or an ID number, and
+/// standard error ends up in logs. Misspelt options and commands stay.
 fn hide_values(error: &mut clap::Error) {
     for kind in [ContextKind::InvalidArg, ContextKind::InvalidSubcommand] {
         let is_word = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
@@ -100,7 +101,7 @@ fn hide_values(error: &mut clap::Error) {
 fn check(sources: &Sources) -> anyhow::Result<ExitCode> {
     let settings = sources.load()?;
     let order = settings.verify.chain.order.join(", ");
-    say(&format!("the configuration is good; asked in this order: {order}"));
+    say(&format!("the configuration is valid; providers are asked in this order: {order}"));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,9 +1,8 @@
-//! `idgate healthcheck`: for containers without a shell.
+//! `idgate healthcheck`, for containers without a shell.
 //!
-//! Over TLS it checks that the other side holds the key of the certificate that it shows, and neither name nor issuer: it
-//! sends nothing that is worth anything and asks for one word, of its own machine, as it does without TLS. Comparing with
-//! the configured file would call a good process dead while a certificate is being replaced, and after a reload that was
-//! refused; and an orchestrator would end it.
+//! Over TLS it checks neither the name nor the issuer of the certificate. It sends no secret and talks only to its own
+//! machine, so there is nothing to protect. Comparing with the configured certificate would report a healthy process as
+//! dead while a certificate is being replaced, or after a refused reload, and the orchestrator would kill it.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -20,11 +19,11 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureSch
 use crate::app::commands::output::say;
 use crate::app::config::Sources;
 
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) fn run(sources: &Sources) -> anyhow::Result<ExitCode> {
     let (mut address, is_tls) =
-        sources.admin().context("server.admin_listen cannot be read; `idgate check` says why")?;
+        sources.admin().context("server.admin_listen cannot be read; run `idgate check` to see why")?;
     if address.ip().is_unspecified() {
         let loopback = if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
         address.set_ip(loopback);
@@ -36,22 +35,24 @@ pub(super) fn run(sources: &Sources) -> anyhow::Result<ExitCode> {
         connect(address).and_then(|to| get(to, address, "/livez"))
     };
     let answer = answer.with_context(|| match is_tls {
-        true => format!("no answer from {url}; if it demands client certificates, \"optional\" lets this command in"),
+        true => format!(
+            "no answer from {url}; if server.admin_tls.client_certificate is \"required\", change it to \"optional\""
+        ),
         false => format!("no answer from {url}"),
     })?;
-    anyhow::ensure!(answer.starts_with("HTTP/1.1 200 "), "{url} does not answer 200");
+    anyhow::ensure!(answer.starts_with("HTTP/1.1 200 "), "{url} did not answer 200; see the log of the gateway");
     say("alive");
     Ok(ExitCode::SUCCESS)
 }
 
 fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     Ok(stream)
 }
 
-/// One request, by hand: a whole HTTP client would be built for nothing else.
+/// Written by hand: nothing else in the binary needs a blocking HTTP client.
 fn get(mut stream: impl Read + Write, address: SocketAddr, path: &str) -> std::io::Result<String> {
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
@@ -65,17 +66,17 @@ fn get_over_tls(address: SocketAddr, path: &str) -> std::io::Result<String> {
         .with_safe_default_protocol_versions()
         .map_err(std::io::Error::other)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Itself(provider)))
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
         .with_no_client_auth();
     let session = ClientConnection::new(Arc::new(config), ServerName::IpAddress(address.ip().into()));
     get(StreamOwned::new(session.map_err(std::io::Error::other)?, connect(address)?), address, path)
 }
 
-/// Takes any certificate whose key the other side holds.
+/// Accepts any certificate whose private key the server has.
 #[derive(Debug)]
-struct Itself(Arc<CryptoProvider>);
+struct AnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Itself {
+impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
         &self,
         _end_entity: &CertificateDer<'_>,

@@ -26,31 +26,31 @@ const ID_PREFIX: &str = "IDG";
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Prints a new key, once, and the lines for the configuration.
+    /// Make a new key. Prints it once, with the lines for the configuration.
     New(New),
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct New {
-    /// The client's name: lower-case letters, digits and _.
+    /// The name of the client: lower-case letters, digits and _.
     #[arg(required_unless_present_any = ["operator", "receipts"], conflicts_with_all = ["operator", "receipts"])]
     client: Option<String>,
-    /// Makes a key for an operator of this name instead.
+    /// Make a key for the operator NAME, not for a client.
     #[arg(long, value_name = "NAME", conflicts_with = "kind")]
     operator: Option<String>,
     /// Makes the key that signs receipts instead: the private half in FILE, which must not be there yet, the public
     /// half in FILE.pub.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["operator", "kind", "expires"])]
     receipts: Option<PathBuf>,
-    /// What the client shows: a key of our own API, or what callers of a provider's protocol have.
+    /// The kind of key. All but `key` are for callers that use a provider's protocol.
     #[arg(long, value_parser = kinds(), default_value = OUR_OWN)]
     kind: String,
-    /// From then on the key is refused: a day, which begins in China (2027-01-01), or a time (2027-01-01T00:00:00Z).
+    /// When the key expires: a date in China (2027-01-01) or a time (2027-01-01T00:00:00Z).
     #[arg(long, value_name = "DATE", value_parser = end)]
     expires: Option<Timestamp>,
 }
 
-/// A bearer key of our own API.
+/// A bearer key for idgate's own API.
 const OUR_OWN: &str = "key";
 
 /// The kinds of key: our own, and those of the drivers.
@@ -68,7 +68,7 @@ pub(super) fn run(command: &Command) -> anyhow::Result<ExitCode> {
     let name = operator.as_ref().or(client.as_ref()).map(String::as_str).unwrap_or_default();
     anyhow::ensure!(
         !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'),
-        "the name may hold lower-case letters, digits and _ only"
+        "the name may contain only lower-case letters, digits and _"
     );
     let section = if operator.is_some() { "operators" } else { "clients" };
     let expires = expires.map(|end| format!(", expires = \"{end}\"")).unwrap_or_default();
@@ -98,8 +98,9 @@ fn by_its_hash(
     let hash = hex::encode(Sha256::digest(&key));
     let id = format!("{name}-{}", hash.get(..8).unwrap_or_default());
     Ok(format!(
-        "{what}, shown this once; give it to the {holder}:\n\n  {key}\n\n\
-         The lines for the configuration; they hold only its SHA-256. Beside an old key, add what is in [ ] to its list:\n\n  \
+        "{what}. It is shown only once; give it to the {holder}:\n\n  {key}\n\n\
+         Add these lines to the configuration (they contain only the SHA-256). If there is an old key, add the part \
+         in [ ] to its list:\n\n  \
          [{section}.{name}]\n  {list} = [{{ id = \"{id}\", sha256 = \"{hash}\"{expires} }}]"
     ))
 }
@@ -112,51 +113,54 @@ fn pair(scheme: &Scheme, name: &str, expires: &str) -> anyhow::Result<String> {
     let width = secret.len().max(public.len()) + 1;
     let [public, secret] = [public, secret].map(|what| format!("{what}:"));
     Ok(format!(
-        "The pair, its secret shown this once; give both to the caller:\n\n  {public:width$} {id}\n  {secret:width$} {key}\n\n\
-         Put the secret into a file that nobody but idgate can read, such as the one below. The lines for the configuration; \
-         beside an old pair, add what is in [ ] to its list:\n\n  \
-         [clients.{name}]\n  {list} = [{{ {member} = \"{id}\", secret = {{ file = \"/run/secrets/{name}_{file}\" }}{expires} }}]"
+        "The key pair. The secret is shown only once; give both to the caller:\n\n  {public:width$} {id}\n  \
+         {secret:width$} {key}\n\n\
+         Put the secret into a file that only idgate can read, such as the one below. Then add these lines to the \
+         configuration. If there is an old pair, add the part in [ ] to its list:\n\n  \
+         [clients.{name}]\n  {list} = [{{ {member} = \"{id}\", secret = {{ file = \"/run/secrets/{name}_{file}\" \
+         }}{expires} }}]"
     ))
 }
 
 fn new_receipts_key(file: &Path) -> anyhow::Result<ExitCode> {
-    let Pair { private, public } = Pair::new().context("the operating system gives no randomness")?;
+    let Pair { private, public } = Pair::new().context("the operating system provides no random bytes")?;
     let mut name = file.as_os_str().to_owned();
     name.push(".pub");
     let public_file = PathBuf::from(name);
     for (path, text, mode) in [(file, private.expose(), 0o600), (&*public_file, &*public, 0o644)] {
         let created = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
         let written = created.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
-        written.with_context(|| format!("{} cannot be written", path.display()))?;
+        written
+            .with_context(|| format!("{} cannot be written; give a path that does not exist yet", path.display()))?;
     }
     let (file, public_file) = (file.display(), public_file.display());
     say(&format!(
-        "The private half is in {file}, for idgate alone; the public half in {public_file}, which has to be kept as long as \
-         receipts are to be verified.\n\nThe lines for the configuration. A key before this one goes on being published by \
-         what is in [ ]:\n\n  [receipts]\n  key = {{ file = \"{file}\" }}\n  \
-         former = [{{ public_key = \"PATH-OF-THE-KEY-BEFORE.pub\" }}]"
+        "The private half is in {file}; only idgate may read it. The public half is in {public_file}; keep it for as \
+         long as receipts must be verifiable.\n\nAdd these lines to the configuration. `former` keeps the previous \
+         key published; leave it out if there is none:\n\n  [receipts]\n  key = {{ file = \"{file}\" }}\n  \
+         former = [{{ public_key = \"PATH-OF-THE-PREVIOUS-KEY.pub\" }}]"
     ));
     Ok(ExitCode::SUCCESS)
 }
 
-/// A time, or the beginning of a day in China.
+/// A time, or the start of a day in China.
 fn end(text: &str) -> Result<Timestamp, String> {
     let day = || text.parse::<Date>().ok()?.at(0, 0, 0, 0).to_zoned(Offset::constant(8).to_time_zone()).ok();
     let time = text.parse().ok().or_else(|| day().map(|begins| begins.timestamp()));
-    time.ok_or_else(|| "is no date; write 2027-01-01 or 2027-01-01T00:00:00Z".to_owned())
+    time.ok_or_else(|| "is not a date; write 2027-01-01 or 2027-01-01T00:00:00Z".to_owned())
 }
 
 /// 32 bytes from the operating system.
 fn new_key() -> anyhow::Result<String> {
-    Ok(format!("{KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(chance::<32>()?)))
+    Ok(format!("{KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(random_bytes::<32>()?)))
 }
 
-/// The public half of a pair: 80 bits, so that no two are alike.
+/// The public half of a pair. 80 random bits make collisions negligible.
 fn new_id() -> anyhow::Result<String> {
-    Ok(chance::<10>()?.iter().fold(ID_PREFIX.to_owned(), |id, byte| format!("{id}{byte:02X}")))
+    Ok(random_bytes::<10>()?.iter().fold(ID_PREFIX.to_owned(), |id, byte| format!("{id}{byte:02X}")))
 }
 
-fn chance<const N: usize>() -> anyhow::Result<[u8; N]> {
+fn random_bytes<const N: usize>() -> anyhow::Result<[u8; N]> {
     let mut bytes = [0; N];
     std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
     Ok(bytes)

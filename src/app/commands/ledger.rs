@@ -1,4 +1,4 @@
-//! `idgate ledger verify` and `idgate ledger export`, beside a gateway that runs, or on a copy.
+//! `idgate ledger verify` and `idgate ledger export`. Both work while a gateway is running, and on a copy.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -16,25 +16,26 @@ use crate::storage::ledger::{Answer, Attempt, Broken, Call, Claim, Entry, Forgot
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Check that nothing was changed, taken out or moved. Exit code 0 if so, 1 if not.
+    /// Check that no entry was changed, removed or moved. Exit code 0 if none was, 1 otherwise.
     Verify {
         #[command(flatten)]
         of: Of,
-        /// Also that entry NUMBER has this seal: what an earlier check has printed. Shows that nothing was cut off since.
+        /// Also check that entry NUMBER has this seal, as an earlier check printed it. Detects entries cut off at the
+        /// end.
         #[arg(long, value_name = "NUMBER=SEAL", value_parser = expectation)]
         expect: Option<(i64, String)>,
     },
-    /// Print entries, the oldest first.
+    /// Print the entries, oldest first.
     Export {
         #[command(flatten)]
         of: Of,
-        /// Not before (RFC 3339, such as 2026-11-01T00:00:00+08:00).
+        /// Only entries from this time on (RFC 3339, such as 2026-11-01T00:00:00+08:00).
         #[arg(long, value_name = "TIME")]
         from: Option<Timestamp>,
-        /// Before.
+        /// Only entries before this time.
         #[arg(long, value_name = "TIME")]
         to: Option<Timestamp>,
-        /// How they are written.
+        /// The output format.
         #[arg(long, value_enum, default_value_t = Format::Jsonl)]
         format: Format,
     },
@@ -43,14 +44,14 @@ pub(super) enum Command {
 /// Which ledger.
 #[derive(Debug, clap::Args)]
 pub(super) struct Of {
-    /// The database; otherwise `ledger.file` of the configuration.
+    /// The ledger's database file. Default: `ledger.file` of the configuration.
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// One JSON object a line, as it is sealed.
+    /// One JSON object per line, exactly as sealed.
     Jsonl,
     /// For spreadsheets.
     Csv,
@@ -100,13 +101,13 @@ impl Of {
             Some(file) => (file.clone(), None),
             None => {
                 let ledger = sources.load()?.ledger;
-                let none = "ledger.file names no file; name one, or use --file FILE";
+                let none = "ledger.file is not configured; set it, or use --file FILE";
                 (ledger.file.context(none)?, ledger.spool_folder)
             }
         };
         for spool in left_behind(&file, folder.as_deref()).await {
             let spool = spool.display();
-            remark(&format!("the last entries are in {spool} and not here; the next start of idgate moves them"));
+            remark(&format!("the latest entries are still in {spool}; the next start moves them into the database"));
         }
         let opened = Reader::open(&file).await;
         opened.map_err(|error| anyhow::anyhow!("{}: {}", file.display(), error))
@@ -114,8 +115,13 @@ impl Of {
 }
 
 fn expectation(text: &str) -> Result<(i64, String), String> {
-    let (number, seal) = text.split_once('=').ok_or("write NUMBER=SEAL")?;
-    Ok((number.parse().map_err(|_| "NUMBER is none")?, seal.to_ascii_lowercase()))
+    let (number, seal) = text.split_once('=').ok_or("write NUMBER=SEAL, as `idgate ledger verify` printed it")?;
+    Ok((
+        number
+            .parse()
+            .map_err(|_| "NUMBER is not a number; write NUMBER=SEAL, as `idgate ledger verify` printed it")?,
+        seal.to_ascii_lowercase(),
+    ))
 }
 
 async fn verify(reader: &Reader, expected: Option<&(i64, String)>) -> anyhow::Result<ExitCode> {
@@ -126,10 +132,10 @@ async fn verify(reader: &Reader, expected: Option<&(i64, String)>) -> anyhow::Re
         Ok(checked) => {
             let removed = match checked.removed_up_to {
                 0 => String::new(),
-                number => format!("; up to number {number} retention has removed them"),
+                number => format!("; entries up to number {number} were removed by retention"),
             };
             let (entries, last, seal) = (checked.entries, checked.last, checked.seal);
-            say(&format!("sound: {entries} entries{removed}\nkeep this, for --expect: {last}={seal}"));
+            say(&format!("sound: {entries} entries{removed}\nkeep this for the next check: --expect {last}={seal}"));
             Ok(ExitCode::SUCCESS)
         }
         Err(broken) => {
@@ -153,7 +159,7 @@ async fn export(reader: &Reader, from_ms: i64, until_ms: i64, format: Format) ->
         Format::Jsonl => {
             let each = |number, body: &str| {
                 bar.inc(1);
-                // The sealed text as it is, with its number in front.
+                // The sealed text unchanged, with its number in front.
                 writeln!(out, "{{\"number\":{number},{}", body.strip_prefix('{').unwrap_or(body)).map_err(Into::into)
             };
             reader.each::<anyhow::Error>(from_ms, until_ms, each).await?;
@@ -164,7 +170,9 @@ async fn export(reader: &Reader, from_ms: i64, until_ms: i64, format: Format) ->
             csv.write_record(COLUMNS)?;
             let each = |number, body: &str| -> anyhow::Result<()> {
                 bar.inc(1);
-                let entry = serde_json::from_str(body).with_context(|| format!("entry number {number} is no entry"))?;
+                let entry = serde_json::from_str(body).with_context(|| {
+                    format!("entry number {number} cannot be read; `idgate ledger verify` shows what is damaged")
+                })?;
                 Ok(csv.write_record(record(number, entry))?)
             };
             reader.each(from_ms, until_ms, each).await?;
@@ -240,7 +248,7 @@ fn record(number: i64, entry: Entry) -> [String; COLUMNS.len()] {
     }
 }
 
-/// What is neither a call nor an answer has a few columns only. The rest of it (digests, who did it) is in JSON Lines.
+/// Entries that are neither calls nor answers fill only a few columns. JSON Lines has all of their fields.
 fn plain(first: [String; 4], client: String, outcome: String, subject: &Subject) -> [String; COLUMNS.len()] {
     let mut record = std::array::from_fn(|_| String::new());
     let subject = format!("{}:{}", subject.key, subject.digest);
@@ -260,7 +268,7 @@ fn in_short(attempt: &Attempt) -> String {
     format!("{}/{}={}({})", attempt.provider, attempt.endpoint, attempt.outcome, attempt.billed)
 }
 
-/// On standard error, and only where somebody sees it.
+/// A progress bar on standard error; hidden unless that is a terminal.
 pub(super) fn bar(length: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len} {eta}");
     ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))

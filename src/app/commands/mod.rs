@@ -1,5 +1,5 @@
-//! The commands of the binary, one file each. Exit codes: 0 done, 1 failed, 64 wrong usage, 78 wrong configuration;
-//! `reconcile` also has 2.
+//! The commands, one file each. Exit codes: 0 success, 1 failure, 2 cannot tell (`reconcile` only), 64 wrong usage,
+//! 78 wrong configuration.
 
 mod cli;
 mod healthcheck;

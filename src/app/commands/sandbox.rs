@@ -1,4 +1,4 @@
-//! `idgate sandbox`: the main job on a laptop, with simulators of every provider.
+//! `idgate sandbox`: the whole gateway on a laptop, with simulated providers.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -22,18 +22,18 @@ use crate::server::records::receipt::keys::Pair;
 use crate::server::sandbox::{People, Sandbox, SandboxHandle};
 use crate::verify::ProviderConfig;
 
-/// What a laptop wants otherwise than a server.
+/// Settings that suit a laptop better than the defaults.
 const FOR_A_LAPTOP: &str = "[log]\nformat = \"text\"\n\n[server]\ndrain_notice = \"0s\"\n";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where services ask [default: 127.0.0.1:8080].
+    /// The address of the public API [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
-    /// Where operators look and faults are set [default: 127.0.0.1:9464].
+    /// The address of the admin API and of the sandbox's controls [default: 127.0.0.1:9464].
     #[arg(long, value_name = "ADDR")]
     admin_listen: Option<SocketAddr>,
-    /// What a number that is on no list is answered.
+    /// The verdict for ID numbers that are not on the sandbox's list of invented people.
     #[arg(long, value_enum, default_value_t = Unlisted::NoRecord)]
     unlisted: Unlisted,
 }
@@ -47,7 +47,7 @@ enum Unlisted {
 }
 
 impl Args {
-    /// The flags as variables, the topmost layer: whoever types one means it.
+    /// The flags as environment variables, so that they override all other layers.
     fn flags(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
         let flags = [("IDGATE__SERVER__LISTEN", self.listen), ("IDGATE__SERVER__ADMIN_LISTEN", self.admin_listen)];
         flags.into_iter().filter_map(|(key, addr)| Some((key, addr?)))
@@ -66,7 +66,7 @@ impl From<Unlisted> for Verdict {
 
 pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
     serve::block_on(async {
-        // Listened for before anything answers: whoever sees us up may stop us.
+        // Registered before anything is served: as soon as we are reachable, somebody may stop us.
         let signal = lifecycle::stop_signal()?;
         let stop = CancellationToken::new();
         let mut world = World::real(crate::server::http::access_log::AccessLog::stdout());
@@ -91,19 +91,19 @@ pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
         let settings = settings?;
         anyhow::ensure!(
             settings.profile == Profile::Development,
-            "a sandbox never runs under profile = \"production\"; use another configuration"
+            "the sandbox does not run with profile = \"production\"; use another configuration"
         );
         if let Some(real) = real_provider(&settings, &sandbox.handle()) {
             anyhow::bail!("a sandbox asks simulators only, and providers.{real} is none; use another configuration");
         }
         telemetry::start(&settings.log)?;
         world.access_log = serve::access_log(&settings.log)?;
-        let shape = Shape {
+        let access = Access {
             schemes: [&settings.tls, &settings.admin_tls].map(|tls| if tls.is_some() { "https" } else { "http" }),
             keys: [!settings.clients.is_empty(), !settings.operators.is_empty()],
         };
         let gateway = serve::bind(settings, world).await?.reloading(sources, files);
-        say(&welcome(&gateway, &shape));
+        say(&welcome(&gateway, &access));
         let done = serve::finish(gateway, signal).await;
         stop.cancel();
         sandbox.closed().await;
@@ -111,7 +111,7 @@ pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// A key for receipts that ends with the sandbox, where there is a ledger and no key. Without one it gives no receipts.
+/// A temporary key for receipts, if there is a ledger and no configured key.
 fn with_receipts(sources: Sources) -> Sources {
     let wants_key = sources.names("ledger", "file") && !sources.names("receipts", "key");
     match Pair::new().filter(|_| wants_key) {
@@ -120,11 +120,11 @@ fn with_receipts(sources: Sources) -> Sources {
     }
 }
 
-/// A folder for a ledger that ends with the sandbox.
+/// A temporary folder for the ledger, deleted with the sandbox.
 struct Scratch(PathBuf);
 
 impl Scratch {
-    /// None where no folder can be made; then there is no ledger, as its own warning says.
+    /// `None` if the folder cannot be created. The sandbox then has no ledger, and the log says so.
     fn new(ids: &Ids) -> Option<Self> {
         let folder = std::env::temp_dir().join(format!("idgate-sandbox-{}", ids.nonce().simple()));
         std::fs::DirBuilder::new().mode(0o700).create(&folder).ok()?;
@@ -143,12 +143,12 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What a temporary folder keeps, the system removes.
+        // If this fails, the system cleans up its temporary folder.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-/// A provider of the configuration's own: an order of a purpose could lead to it, and it would be paid.
+/// A provider of the user's configuration. A purpose could use it, and the sandbox would cause real bills.
 fn real_provider(settings: &Settings, sandbox: &SandboxHandle) -> Option<Arc<str>> {
     let simulated: BTreeSet<String> =
         DRIVERS.iter().flat_map(|driver| sandbox.addresses(driver.name)).map(|address| address.to_string()).collect();
@@ -158,25 +158,27 @@ fn real_provider(settings: &Settings, sandbox: &SandboxHandle) -> Option<Arc<str
     settings.verify.providers.iter().find(is_real).map(|provider| Arc::clone(&provider.name))
 }
 
-/// How the two listeners, public and admin, want to be spoken to.
-struct Shape {
+/// The scheme of each listener, public and admin, and whether it needs a key.
+struct Access {
     schemes: [&'static str; 2],
     keys: [bool; 2],
 }
 
-fn welcome(gateway: &Gateway, shape: &Shape) -> String {
+fn welcome(gateway: &Gateway, access: &Access) -> String {
     let (public, admin) = (gateway.public_addr(), gateway.admin_addr());
-    let [http, admin_http] = shape.schemes;
-    let [key, admin_key] = shape.keys.map(|needed| if needed { " -H 'Authorization: Bearer YOUR-KEY'" } else { "" });
+    let [http, admin_http] = access.schemes;
+    let [key, admin_key] = access.keys.map(|needed| if needed { " -H 'Authorization: Bearer YOUR-KEY'" } else { "" });
     let first = DRIVERS.first().map_or("PROVIDER", |driver| driver.name);
     let people = People::invented();
     let person = people.iter().next();
     let (name, number) = person.map_or(("", ""), |person| (person.name.expose(), person.id_number.expose()));
     format!(
-        "idgate sandbox: every provider simulated on loopback, invented people, nothing to pay. Ctrl-C ends it.\n\n\
+        "idgate sandbox: all providers are simulated on this machine, all people are invented, nothing is billed. \
+         Ctrl-C stops it.\n\n\
          ask      curl -s {http}://{public}/v1/verify{key} -H 'Content-Type: application/json' \
          -d '{{\"name\":\"{name}\",\"id_number\":\"{number}\"}}'\n\
-         break    curl -s -X PUT {admin_http}://{admin}/sandbox/{first}/fault{admin_key} -d '{{\"kind\":\"status\",\"status\":500}}'\n\
+         break    curl -s -X PUT {admin_http}://{admin}/sandbox/{first}/fault{admin_key} -d \
+         '{{\"kind\":\"status\",\"status\":500}}'\n\
          mend     curl -s -X DELETE {admin_http}://{admin}/sandbox/{first}/fault{admin_key}\n\
          people   curl -s {admin_http}://{admin}/sandbox/people{admin_key}\n\
          look     curl -s {admin_http}://{admin}/v1/status{admin_key}    /metrics    {admin_http}://{admin}/docs/\n"

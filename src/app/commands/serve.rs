@@ -18,14 +18,14 @@ pub(super) fn run(sources: &Sources) -> anyhow::Result<ExitCode> {
     telemetry::start(&settings.log)?;
     let access_log = access_log(&settings.log)?;
     block_on(async {
-        // Listened for before anything answers: whoever sees us up may stop us.
+        // Registered before anything is served: as soon as we are reachable, somebody may stop us.
         let signal = lifecycle::stop_signal()?;
         let gateway = bind(settings, World::real(access_log)).await?.reloading(sources.clone(), files);
         finish(gateway, signal).await
     })
 }
 
-/// One line for every address that answers.
+/// Opens the ledger, builds the gateway and binds its sockets.
 pub(super) async fn bind(settings: Settings, world: World) -> anyhow::Result<Gateway> {
     let order = settings.verify.chain.order.join(", ");
     let ledger = crate::app::ledger(&settings, &world).await?;
@@ -35,7 +35,7 @@ pub(super) async fn bind(settings: Settings, world: World) -> anyhow::Result<Gat
     Ok(gateway)
 }
 
-/// Serves until the signal, then drains; meanwhile SIGHUP asks for a reload.
+/// Serves until `signal`, then drains. SIGHUP reloads the configuration.
 pub(super) async fn finish(gateway: Gateway, signal: impl Future<Output = ()>) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
     let (reloads, mut hangup) = (gateway.reloads(), lifecycle::reload_signal()?);
@@ -57,7 +57,7 @@ pub(super) async fn finish(gateway: Gateway, signal: impl Future<Output = ()>) -
     Ok(if finished { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What comes of a reload is in the log and in the metric.
+/// The result of each reload is in the log and in `idgate_config_reloads_total`.
 async fn reload_at_each(hangup: &mut Signal, reloads: &Requests) -> Infallible {
     while hangup.recv().await.is_some() {
         reloads.ask().await;
@@ -68,12 +68,16 @@ async fn reload_at_each(hangup: &mut Signal, reloads: &Requests) -> Infallible {
 pub(super) fn access_log(log: &Log) -> anyhow::Result<AccessLog> {
     match &log.file {
         None => Ok(AccessLog::stdout()),
-        Some(path) => AccessLog::file(path)
-            .map_err(|error| anyhow::anyhow!("log.file = {:?} cannot be opened for writing: {error}", path.display())),
+        Some(path) => AccessLog::file(path).map_err(|error| {
+            anyhow::anyhow!(
+                "log.file = {:?} cannot be opened for writing: {error}; correct the path or its permissions",
+                path.display()
+            )
+        }),
     }
 }
 
-/// Runs `work` on a runtime of its own, and does not wait for what that leaves behind, such as a name look-up that hangs.
+/// Runs `work` on a new runtime. Does not wait for what `work` leaves running, such as a DNS look-up that hangs.
 pub(super) fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_park(memory::wipe_stack).build()?;

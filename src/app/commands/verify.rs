@@ -15,9 +15,10 @@ use crate::server::http::access_log::AccessLog;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// As on the ID card; `-` reads name and number from two lines of standard input, which other users cannot see.
+    /// The name as on the ID card. `-` reads name and number from two lines of standard input, invisible to other
+    /// users.
     name: String,
-    /// 18 characters (15 are converted).
+    /// The ID number: 18 characters. Old numbers with 15 digits are converted.
     #[arg(default_value = "")]
     number: String,
 }
@@ -27,7 +28,7 @@ pub(super) fn run(sources: &Sources, args: &Args) -> anyhow::Result<ExitCode> {
     memory::forbid_dumps(settings.profile)?;
     telemetry::start(&settings.log)?;
     let (name, number) = if args.name == "-" { from_stdin()? } else { (args.name.clone(), args.number.clone()) };
-    // Nothing is served: the sockets are bound on free ports and never listened on by anybody.
+    // Nothing is served, so any free ports will do.
     settings.server.listen.set_port(0);
     settings.server.admin_listen.set_port(0);
     serve::block_on(async {
@@ -52,7 +53,11 @@ pub(super) fn run(sources: &Sources, args: &Args) -> anyhow::Result<ExitCode> {
 
 fn from_stdin() -> anyhow::Result<(String, String)> {
     let mut lines = std::io::stdin().lock().lines();
-    let mut next =
-        |what: &'static str| lines.next().transpose()?.with_context(|| format!("standard input has no {what}"));
+    let mut next = |what: &'static str| {
+        lines
+            .next()
+            .transpose()?
+            .with_context(|| format!("standard input has no {what}; write the name and the number on two lines"))
+    };
     Ok((next("name (first line)")?, next("number (second line)")?))
 }

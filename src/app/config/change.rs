@@ -1,6 +1,6 @@
 //! What differs between two configurations, section by section, without keeping either.
 //!
-//! Invariant: only digests are kept, and a difference names sections, never values: a value may be a secret.
+//! Invariant: only digests are kept, and a difference names sections, never values, because a value may be a secret.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,24 +11,21 @@ use sha2::{Digest, Sha256};
 use super::draft::Tree;
 use crate::domain::personal::Secret;
 
-/// The sections whose parts are named by the operator; each part is told apart.
+/// The sections with named parts, such as `[clients.NAME]`. Each part is compared separately.
 const NAMED: [&str; 4] = ["clients", "operators", "providers", "purposes"];
 
-/// The parts of `[server]` that a running listener takes over; the rest of it stays as it was bound.
+/// The parts of `[server]` that can change without a restart.
 const OF_LISTENERS: [&str; 2] = ["tls", "admin_tls"];
 
-/// A configuration as the digests of its sections, such as `chain` or `providers.NAME`.
+/// The digest of each section, such as `chain` or `providers.NAME`.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Sections(BTreeMap<String, [u8; 32]>);
 
-/// What a reload changes, by section.
+/// The sections that a reload changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Difference {
-    /// New sections.
     pub added: Vec<String>,
-    /// Sections that say something else now.
     pub changed: Vec<String>,
-    /// Sections that are gone.
     pub removed: Vec<String>,
 }
 
@@ -82,8 +79,7 @@ impl Sections {
         difference
     }
 
-    /// Names all of it: equal for equal configurations. It tells nothing of a single value, since all go into it, random
-    /// secrets too.
+    /// A short digest of the whole configuration. It reveals no value, because random secrets go into it too.
     pub fn version(&self) -> String {
         let mut hash = Sha256::new();
         for (name, digest) in &self.0 {
@@ -93,7 +89,7 @@ impl Sections {
         hex::encode(hash.finalize()).chars().take(12).collect()
     }
 
-    /// Takes the content of a file into the section that names it.
+    /// Adds the content of a file to the section that names it.
     pub(super) fn with_file(&mut self, section: &str, content: &[u8]) {
         let before = self.0.get(section).copied().unwrap_or_default();
         let digest = Sha256::new_with_prefix(before).chain_update(Sha256::digest(content)).finalize().into();
@@ -103,7 +99,7 @@ impl Sections {
 
 impl fmt::Debug for Sections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A digest that a short secret went into is nearly the secret.
+        // A short secret could be guessed from its digest.
         f.write_str("Sections(…)")
     }
 }
@@ -130,7 +126,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// A value with its shape, tables in the order of their keys: equal values give equal digests, others others.
+/// Hashes a value with its structure, tables sorted by key, so that only equal values have equal digests.
 fn feed(hash: &mut Sha256, value: &Value) {
     match &value.kind {
         ValueKind::Table(table) => {

@@ -36,7 +36,7 @@ impl Draft {
     /// Reports a name of a client, an operator or a provider that would make a bad metric label.
     pub(super) fn check_name(&mut self, at: &str, name: &str) {
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
-            self.mistake(at, "is no good name; write lower-case letters, digits and _ (it is a metric label)");
+            self.mistake(at, "is not a valid name; write lower-case letters, digits and _ (it is a metric label)");
         }
     }
 }

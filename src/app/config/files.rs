@@ -1,8 +1,8 @@
-//! The files that a configuration was read from, so that a change of any of them is noticed.
+//! The files that a configuration was read from, to detect changes.
 //!
-//! What is compared is content, not times or inodes: Kubernetes replaces a mounted secret by turning a symbolic link
-//! around, which leaves the name, and every watch on the file behind it, as they were. Invariants: every file that the
-//! configuration names is read through here; contents are wiped once they were used, only their SHA-256 is kept.
+//! Compares content, not times or inodes: Kubernetes replaces a mounted secret by switching a symbolic link, which
+//! changes neither the path nor the watched file. Invariants: every file that the configuration names is read through
+//! here; contents are wiped after use, and only their SHA-256 is kept.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,33 +12,33 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-/// What was read, by path: the digest of its content, or nothing if it could not be read.
+/// The digest of each file that was read, by path; `None` if it could not be read.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Files(BTreeMap<PathBuf, Option<[u8; 32]>>);
 
 impl Files {
-    /// The content of `path`, which is remembered as read.
+    /// Reads `path` and records its digest.
     ///
     /// # Errors
-    /// When it cannot be read; that is remembered too, and reading it later is a change.
+    /// When it cannot be read. This is recorded too, so a file that appears later is a change.
     pub(super) fn read(&mut self, path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
         let content = std::fs::read(path).map(Zeroizing::new);
         self.0.insert(path.to_owned(), content.as_ref().ok().map(|bytes| Sha256::digest(bytes).into()));
         content
     }
 
-    /// The same as text.
+    /// Like [`Self::read`], as text.
     pub(super) fn read_text(&mut self, path: &Path) -> io::Result<Zeroizing<String>> {
         let bytes = self.read(path)?;
         let text = std::str::from_utf8(&bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "is not UTF-8"));
         Ok(Zeroizing::new(text?.to_owned()))
     }
 
-    /// Reads all of them again: what they hold now.
+    /// Reads all files again and returns their current digests.
     pub fn again(&self) -> Self {
         let mut now = Self::default();
         for path in self.0.keys() {
-            // What is wrong with one is found out when it is used.
+            // Errors are reported when the file is used.
             let _ = now.read(path);
         }
         now

@@ -4,9 +4,9 @@
 //! environment) into a `draft`. `sections` take out what only they understand, `deserialize` turns the rest into `raw`
 //! sections, and `settings` checks them together.
 //!
-//! Unknown keys are refused; every mistake is reported with its key and what to write; no secret is ever part of a message;
-//! only this module reads the environment. To add a key: the field in its module's `Config`, the line in `default.toml`, and
-//! a check in `validate` if there is something to check.
+//! Unknown keys are refused; every mistake is reported with its key and what to write; no secret is ever part of a
+//! message; only this module reads the environment. To add a key: the field in its module's `Config`, the line in
+//! `default.toml`, and a check in `validate` if there is something to check.
 
 mod change;
 mod deserialize;

@@ -1,11 +1,11 @@
-//! What is for a laptop, and refused by `profile = "production"`: each with its own sentence. (Secrets written down and
-//! secret files that everybody can read are refused where secrets are read, in `secret`.)
+//! Refuses, with `profile = "production"`, what is acceptable on a laptop only. (`secret` refuses secrets in the
+//! configuration and secret files that every user can read.)
 
 use super::mistakes::Mistake;
 use super::settings::Settings;
 use crate::verify::ProviderConfig;
 
-/// Everything in `settings` that is not for production.
+/// Everything in `settings` that production refuses.
 pub(super) fn mistakes(settings: &Settings) -> Vec<Mistake> {
     let providers = settings.verify.providers.iter().flat_map(provider);
     let parts = listeners(settings).into_iter().chain(clients(settings)).chain(log(settings)).chain(ledger(settings));
@@ -19,11 +19,11 @@ fn mistake(key: impl Into<String>, problem: &str) -> Mistake {
 fn provider(provider: &ProviderConfig) -> Vec<Mistake> {
     let at = format!("providers.{}", provider.name);
     let plain = provider.endpoints.iter().enumerate().filter(|(_, endpoint)| !endpoint.is_https()).map(|(index, _)| {
-        let problem = "is plain http, which production refuses on loopback too; write \"https://…\"";
+        let problem = "is plain HTTP, which production refuses even on loopback; write \"https://…\"";
         mistake(format!("{at}.endpoints[{index}]"), problem)
     });
     let sandbox = is_sandboxed(provider).then(|| {
-        let problem = "has the sandbox's own credential, which stands in the source; production wants a real one";
+        let problem = "uses the public credential of the sandbox; configure a real one";
         mistake(&at, problem)
     });
     plain.chain(sandbox).collect()
@@ -42,38 +42,38 @@ fn listeners(settings: &Settings) -> Vec<Mistake> {
         ("server.admin_listen", server.admin_listen, server.admin_tls.is_some(), "server.admin_tls"),
     ];
     let plain = listeners.into_iter().filter(|(_, address, has_tls, _)| !has_tls && !address.ip().is_loopback());
-    let told = |(key, _, _, section): (&str, _, _, _)| {
+    let to_mistake = |(key, _, _, section): (&str, _, _, _)| {
         let problem = format!(
-            "serves plain http to other machines, which production refuses; add [{section}], or listen on a loopback \
+            "serves plain HTTP to other machines, which production refuses; add [{section}], or listen on a loopback \
              address behind a proxy on this machine"
         );
         mistake(key, &problem)
     };
-    plain.map(told).collect()
+    plain.map(to_mistake).collect()
 }
 
 fn clients(settings: &Settings) -> Option<Mistake> {
-    let problem = "is empty, so whoever reaches the port could ask; production wants a [clients.NAME] section for each \
+    let problem = "is empty, so anybody who reaches the port could use the API; add a [clients.NAME] section for each \
                    caller (`idgate key new NAME`)";
     settings.clients.is_empty().then(|| mistake("clients", problem))
 }
 
 fn ledger(settings: &Settings) -> Option<Mistake> {
-    let problem = "is missing, so that nobody could prove later what was answered and paid; write a path on a disk that \
-                   stays, such as \"/var/lib/idgate/ledger.db\"";
+    let problem = "is missing, so answers and paid calls would not be recorded; write a path on a persistent disk, \
+                   such as \"/var/lib/idgate/ledger.db\"";
     settings.ledger.file.is_none().then(|| mistake("ledger.file", problem))
 }
 
-/// Finer levels of other libraries hold headers, and with them keys.
+/// Debug lines of other libraries contain headers, and so keys.
 fn log(settings: &Settings) -> Option<Mistake> {
     let is_fine = |level: &str| matches!(level.trim().to_ascii_lowercase().as_str(), "debug" | "trace" | "4" | "5");
     let tells_too_much = settings.log.level.split(',').any(|directive| match directive.rsplit_once('=') {
         Some((target, level)) => is_fine(level) && !is_ours(target),
-        // A bare word is a level, or a target of which everything is told.
+        // A bare word is a level, or a target that logs everything.
         None => is_fine(directive) || !(is_level(directive) || is_ours(directive)),
     });
-    let problem = "tells about other libraries at debug level, whose lines could hold headers and keys; write \"info\", \
-                   or \"info,idgate=debug\" for our own lines";
+    let problem = "logs other libraries at debug level, whose lines can contain headers and keys; write \"info\", \
+                   or \"info,idgate=debug\" for debug lines of idgate only";
     tells_too_much.then(|| mistake("log.level", problem))
 }
 

@@ -1,22 +1,22 @@
-//! Laptop or production: needed before anything else is read, because it decides how secrets may be written.
+//! The profile. It is read before anything else, because it decides how secrets may be written.
 
 use config::ValueKind;
 use serde::Deserialize;
 
 use super::draft::Tree;
 
-/// How strict to be.
+/// How strictly the configuration is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Profile {
-    /// A laptop.
+    /// For a laptop.
     Development,
-    /// What is for a laptop is refused.
+    /// Refuses what is acceptable on a laptop only.
     Production,
 }
 
 impl Profile {
-    /// The profile as far as it can be read; what cannot be read is reported with the rest, and strictness is safe.
+    /// The configured profile. An unreadable one is reported later; until then, strict is the safe choice.
     pub(super) fn of(tree: &Tree) -> Self {
         match tree.get("profile").map(|value| &value.kind) {
             Some(ValueKind::String(word)) if word == "development" => Profile::Development,

@@ -20,41 +20,32 @@ use crate::storage;
 use crate::verify::outbound::dns;
 use crate::verify::{enumeration, holds, policy};
 
-/// The SHA-256 of nothing: what `sha256sum` says of a variable that is not set, and what a caller without a key presents.
+/// The SHA-256 of nothing: what `sha256sum` says of a variable that is not set, and what a caller without a key
+/// presents.
 pub(super) const HASH_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// Section `[server]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Server {
-    /// Where services ask.
     pub listen: SocketAddr,
-    /// Where operators look.
     pub admin_listen: SocketAddr,
-    /// The longest wait for a verdict.
     #[serde(with = "friendly")]
     pub request_timeout: Duration,
-    /// The longest wait for a body.
     #[serde(with = "friendly")]
     pub body_timeout: Duration,
-    /// The largest body.
     pub max_body_bytes: usize,
-    /// Requests worked on at once.
     pub max_in_flight: usize,
-    /// How long a stop shows before connections are refused.
     #[serde(with = "friendly")]
     pub drain_notice: Duration,
-    /// How long a stop waits for work under way.
     #[serde(with = "friendly")]
     pub drain_timeout: Duration,
-    /// What a request has to show.
     pub client_identity: Identity,
-    /// The limits of connections.
     pub connections: listener::Config,
-    /// TLS where services ask; plain without it.
+    /// Plain HTTP without it.
     #[serde(default)]
     pub tls: Option<listener::tls::Section>,
-    /// TLS where operators look; plain without it.
+    /// Plain HTTP without it.
     #[serde(default)]
     pub admin_tls: Option<listener::tls::Section>,
 }
@@ -63,22 +54,18 @@ pub struct Server {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Log {
-    /// A level or a filter.
     pub level: String,
-    /// How lines look.
     pub format: Format,
-    /// Where request lines go; standard output if not set.
+    /// The access log; standard output if not set.
     #[serde(default)]
     pub file: Option<PathBuf>,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
-    /// For machines.
     Json,
-    /// For people.
     Text,
 }
 
@@ -86,7 +73,6 @@ pub enum Format {
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reload {
-    /// How often the files are looked at; zero turns that off.
     #[serde(with = "friendly")]
     pub poll: Duration,
 }
@@ -118,7 +104,6 @@ pub(super) struct BudgetSection {
     pub(super) extra_attempts_per_minute: u32,
 }
 
-/// All sections as they are written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Raw {

@@ -25,15 +25,15 @@ pub const DEFAULT: &str = include_str!("../../../config/default.toml");
 /// Where a configuration comes from.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
-    /// A file in TOML over the defaults.
+    /// A TOML file that overrides the defaults.
     pub file: Option<PathBuf>,
-    /// TOML over the file: what a command or a test adds, the last one on top.
+    /// TOML that overrides the file, added by commands and tests; later ones override earlier ones.
     pub overlays: Vec<String>,
-    /// The environment.
+    /// Environment variables, which override everything else.
     pub environment: BTreeMap<String, String>,
 }
 
-/// A configuration as it was found: good or not, and the files that decide.
+/// The result of reading a configuration.
 #[derive(Debug)]
 pub struct Found {
     /// The files that were read.
@@ -53,26 +53,26 @@ impl Sources {
         Self { file, overlays: Vec::new(), environment }
     }
 
-    /// Only this TOML, over the defaults: no file, no environment.
+    /// Only this TOML over the defaults, without a file or environment variables.
     pub fn text(overlay: impl Into<String>) -> Self {
         Self::default().over(overlay)
     }
 
-    /// The same with more TOML on top.
+    /// Adds TOML that overrides all before it.
     #[must_use]
     pub fn over(mut self, overlay: impl Into<String>) -> Self {
         self.overlays.push(overlay.into());
         self
     }
 
-    /// The same with one more variable of the environment, or another value for it.
+    /// Sets an environment variable.
     #[must_use]
     pub fn with_variable(mut self, name: &str, value: impl fmt::Display) -> Self {
         self.environment.insert(name.to_owned(), value.to_string());
         self
     }
 
-    /// Reads, checks and builds everything that can be checked without binding or calling anything.
+    /// Reads and checks everything that can be checked without binding or calling anything.
     ///
     /// # Errors
     /// All mistakes at once.
@@ -80,10 +80,10 @@ impl Sources {
         self.find().settings
     }
 
-    /// The same, with the files that were read, also when there are mistakes.
+    /// Like [`Self::load`], but also returns the files that were read, even if there are mistakes.
     pub fn find(&self) -> Found {
         let mut found = self.find_once();
-        // Two files of one secret that are replaced while they are read may not belong together.
+        // Read again if a file changed meanwhile: a certificate and its key could come from different versions.
         for _ in 0..MOST_READS {
             if found.files.again() == found.files {
                 break;
@@ -103,7 +103,7 @@ impl Sources {
                 let settings = self.settings(&defaults, &mut read);
                 let strict = settings.iter().filter(|settings| settings.profile == Profile::Production);
                 read.mistakes.extend(strict.flat_map(production::mistakes));
-                // By key, because the order in which they are found is no order.
+                // By key, because the order of discovery means nothing to the reader.
                 read.mistakes.sort_by(|one, other| one.key.cmp(&other.key));
                 let settings = settings.filter(|_| read.mistakes.is_empty());
                 Found { files: read.files, settings: settings.ok_or(Mistakes(read.mistakes)) }
@@ -124,8 +124,8 @@ impl Sources {
         settings::finish(raw, driver_settings, sections, read)
     }
 
-    /// Where the admin listener is and whether it speaks TLS, whatever else the configuration says; for a health check,
-    /// which needs no secret.
+    /// The address of the admin listener and whether it uses TLS, even if the rest of the configuration has mistakes.
+    /// For the health check, which has no access to secrets.
     pub fn admin(&self) -> Option<(std::net::SocketAddr, bool)> {
         let mut tree = self.layers(Layer::All, &mut Files::default()).ok()?;
         let server = section(&mut tree, "server")?;
@@ -134,7 +134,7 @@ impl Sources {
         Some((value.into_string().ok()?.parse().ok()?, is_tls))
     }
 
-    /// Whether a layer names this key, whatever it says; for a sandbox, which gives what is not named.
+    /// Whether any layer sets this key, to any value. The sandbox fills in what is not set.
     pub fn names(&self, name: &str, key: &str) -> bool {
         let tree = self.layers(Layer::All, &mut Files::default());
         tree.is_ok_and(|mut tree| section(&mut tree, name).is_some_and(|table| table.contains_key(key)))

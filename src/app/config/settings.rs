@@ -28,47 +28,36 @@ use crate::verify::{self};
 /// A whole configuration, checked.
 #[derive(Debug)]
 pub struct Settings {
-    /// What a later configuration is compared with.
+    /// Digests of the sections, to compare with a later configuration.
     pub sections: Sections,
-    /// Laptop or production.
     pub profile: Profile,
-    /// Section `[server]`.
     pub server: Server,
     /// Section `[server.tls]`, ready for handshakes.
     pub tls: Option<listener::Tls>,
     /// Section `[server.admin_tls]`, ready for handshakes.
     pub admin_tls: Option<listener::Tls>,
-    /// Section `[log]`.
     pub log: Log,
-    /// Section `[reload]`.
     pub reload: Reload,
-    /// Section `[rules]`.
     pub rules: snapshot::Rules,
     /// Region names, embedded or from the configured file.
     pub regions: Regions,
-    /// Sections `[clients.NAME]`.
     pub clients: BTreeMap<String, ClientConfig>,
-    /// The keys that are issued to callers of the providers' protocols.
+    /// The keys of callers that use a provider's protocol.
     pub issued: Vec<Issued>,
-    /// Section `[compat]`.
     pub compat: compat::Config,
-    /// Sections `[operators.NAME]`.
     pub operators: BTreeMap<String, OperatorConfig>,
-    /// Every purpose that somebody may name.
+    /// Every purpose that a request may have.
     pub purposes: Vec<String>,
-    /// Section `[cache]`.
     pub cache: storage::Config,
-    /// Section `[ledger]`.
     pub ledger: storage::ledger::Config,
     /// Section `[receipts]`, ready to sign.
     pub receipts: receipt::keys::Keys,
-    /// The secret of all digests, if one is configured.
+    /// The key of all digests of persons, if one is configured.
     pub digest_key: Option<Secret>,
-    /// Providers, chain, breakers, holds.
     pub verify: verify::Config,
 }
 
-/// Checks everything that sections say about themselves and about each other.
+/// Checks every section by itself and against the others, and reads the files they name.
 pub(super) fn finish(
     raw: Raw,
     mut drivers: DriverSettings,
@@ -85,10 +74,10 @@ pub(super) fn finish(
         tls::finish(("server.admin_tls", ADMIN_TLS_KEY), raw.server.admin_tls.as_ref(), &mut sections, read);
     read.section("cache", raw.cache.validate());
     read.section("ledger", raw.ledger.validate());
-    let is_told = read.mistakes.iter().any(|mistake| mistake.key == DIGEST_KEY);
-    if raw.ledger.file.is_some() && !read.secrets.contains_key(DIGEST_KEY) && !is_told {
-        let problem = "is missing, so that after a restart nobody could find a person in the ledger; write { file = \"PATH\" } of a \
-                       secret that stays (`openssl rand -hex 32` makes one)";
+    let is_reported = read.mistakes.iter().any(|mistake| mistake.key == DIGEST_KEY);
+    if raw.ledger.file.is_some() && !read.secrets.contains_key(DIGEST_KEY) && !is_reported {
+        let problem = "is missing, so a person in the ledger could not be found after a restart; write { file = \"PATH\" } \
+                       of a permanent secret (`openssl rand -hex 32` makes one)";
         read.mistake(DIGEST_KEY, problem);
     }
     let receipts = receipts::finish(&raw.receipts, raw.ledger.file.is_some(), &mut sections, read);
@@ -100,7 +89,7 @@ pub(super) fn finish(
     checks::orders(&raw, read);
     checks::purposes(&raw, read);
     if EnvFilter::try_new(&raw.log.level).is_err() {
-        read.mistake("log.level", "is no level; write \"error\", \"warn\", \"info\" or \"debug\"");
+        read.mistake("log.level", "is not a level; write \"error\", \"warn\", \"info\" or \"debug\"");
     }
     let longest_call = raw.providers.values().map(Section::call_limit).max().unwrap_or_default();
     if raw.breaker.probe_lease <= longest_call {

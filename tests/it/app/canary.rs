@@ -1,8 +1,8 @@
-//! Names, numbers and secrets that would be recognised anywhere, driven through everything that can go wrong. Whatever the
-//! process says, to its callers, its operators or its logs at the finest level, holds none of them.
+//! Sends recognisable names, ID numbers and secrets through everything that can go wrong, and checks that no response,
+//! log line (at any level) or metric contains them.
 //!
-//! What may hold a person: the verdict reply with `include_person` (derived fields), and the sandbox's own list of
-//! invented people. Neither is asked for here.
+//! Two responses may contain personal data and are not requested here: a verdict with `include_person`, and the
+//! sandbox's list of invented people.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;

@@ -1,4 +1,4 @@
-//! The commands: what they answer, and the code they end with.
+//! The commands: their output and their exit codes.
 
 use std::net::TcpListener;
 
@@ -66,7 +66,7 @@ fn the_key_of_receipts_goes_into_a_file_of_its_own_and_never_over_another() {
     assert!(!ran.out.contains(private.lines().nth(1).unwrap()), "{}", ran.out);
     let (_, section) = ran.out.split_once("[receipts]").unwrap();
     let section = section
-        .replace("PATH-OF-THE-KEY-BEFORE.pub", public.to_str().unwrap())
+        .replace("PATH-OF-THE-PREVIOUS-KEY.pub", public.to_str().unwrap())
         .replace("former", "kid = \"a\"\n  former");
     let provider = "[providers.p]\ndriver = \"yunyi\"\nendpoints = [\"https://provider.example\"]\n\
                     app_code = { value = \"x\" }\n[chain]\norder = [\"p\"]\n";
@@ -195,7 +195,7 @@ fn an_occupied_address_is_named_with_its_key() {
         let ran = run(&mut idgate(&["sandbox", option, &address, free, "127.0.0.1:0"]), "");
         assert_eq!(ran.code, Some(1), "{}", ran.err);
         assert!(ran.err.contains(&format!("cannot listen on {key} = \"{address}\"")), "{}", ran.err);
-        assert!(ran.err.contains("is another idgate running"), "{}", ran.err);
+        assert!(ran.err.contains("choose another address"), "{}", ran.err);
     }
 }
 

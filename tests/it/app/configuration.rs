@@ -1,11 +1,12 @@
-//! `idgate check`: all mistakes at once, each with its key, what is wrong and what to write; never a value that may be secret.
+//! `idgate check` reports all mistakes at once, each with key, problem and remedy, and never a value that may be
+//! secret.
 
 use super::{TempFile, idgate, run};
 
-/// What must never be said: a secret, wherever it was put by mistake.
+/// A secret that must never be printed, wherever it was put by mistake.
 const SECRET: &str = "synthetic-S3cret-value";
 
-/// The lines about mistakes, without their indent.
+/// The lines with mistakes, without indentation.
 fn mistakes_of(name: &str, toml: &str) -> Vec<String> {
     let file = TempFile::new(name, toml);
     let ran = run(&mut idgate(&["check", "--config", file.path()]), "");
@@ -58,14 +59,14 @@ fn a_purpose_that_no_client_has_and_a_name_that_is_no_label_are_mistakes() {
     let mistakes = mistakes_of("purposes.toml", toml);
     let about = |key: &str| mistakes.iter().any(|line| line.starts_with(key));
     assert!(
-        about("clients.with space: is no good name") && about("purposes.withdrawl: is no client's"),
+        about("clients.with space: is not a valid name") && about("purposes.withdrawl: is not a purpose of any client"),
         "{mistakes:#?}"
     );
 }
 
 #[test]
 fn nothing_is_bound_when_the_configuration_is_wrong() {
-    // Held by this test: whoever tried to bind it would fail for another reason and with another code.
+    // The test holds the port, so an attempt to bind it would fail with another message and exit code.
     let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = held.local_addr().unwrap();
     let file = TempFile::new("bound.toml", &format!("[server]\nlisten = \"{listen}\"\n[chain]\norder = [\"nobody\"]"));
@@ -266,7 +267,12 @@ fn a_good_configuration_comes_from_file_and_environment_and_says_whom_it_asks() 
     let environment =
         [("IDGATE_CONFIG", file.path()), ("SYNTHETIC_CODE", SECRET), ("IDGATE__SERVER__MAX_IN_FLIGHT", "7")];
     let ran = run(idgate(&["check"]).envs(environment), "");
-    assert_eq!((ran.code, &*ran.out), (Some(0), "the configuration is good; asked in this order: p\n"), "{}", ran.err);
+    assert_eq!(
+        (ran.code, &*ran.out),
+        (Some(0), "the configuration is valid; providers are asked in this order: p\n"),
+        "{}",
+        ran.err
+    );
     let ran = run(idgate(&["check"]).envs(environment).env("IDGATE__SERVER__MAX_IN_FLIHGT", "7"), "");
     assert_eq!(ran.code, Some(78));
     assert!(ran.err.contains("server.max_in_fliht") || ran.err.contains("server.max_in_flihgt"), "{}", ran.err);

@@ -1,7 +1,7 @@
-//! The ledger of the built binary while its disk is in trouble: full by a limit, really full, turned read-only.
+//! The ledger of the built binary when its disk fails: full by a limit, really full, read-only.
 //!
-//! What each must show: what was told is there afterwards; while nothing can be written nobody new is called and memory goes
-//! on; it ends by itself when the disk is mended.
+//! Each test checks that every answer given is in the ledger afterwards, that no provider is called while nothing can
+//! be written (cached answers are still served), and that the gateway recovers without intervention.
 
 use std::process::{Command, Stdio};
 

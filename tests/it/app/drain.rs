@@ -1,4 +1,4 @@
-//! SIGTERM under load: whoever was let in is answered, and the process ends within its limit.
+//! SIGTERM under load: every accepted request is answered, and the process ends within its limit.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

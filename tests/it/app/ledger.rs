@@ -1,4 +1,4 @@
-//! The ledger of the built binary: killed, checked and exported by its commands. (Its disk in trouble: `disk`.)
+//! The ledger of the built binary: after a kill, and with the `ledger` commands. `disk` tests disk failures.
 
 use super::{SandboxProcess, TempFile, idgate, run};
 use crate::ledger::Folder;
@@ -66,7 +66,7 @@ async fn the_commands_check_and_export() {
         gateway.ask(&anybody()).await;
     }
     let file = folder.file();
-    // Beside the gateway that runs.
+    // While the gateway is running.
     let sound = run(&mut idgate(&["ledger", "verify", "--file", &file]), "");
     assert_eq!(sound.code, Some(0), "{}", sound.err);
     assert!(sound.out.starts_with("sound: 6 entries"), "{}", sound.out);
@@ -77,11 +77,11 @@ async fn the_commands_check_and_export() {
     assert!(csv.out.starts_with("number,kind,id,at,") && csv.err.is_empty(), "{}{}", csv.out, csv.err);
     let none = run(&mut idgate(&["ledger", "export", "--to", "2026-01-01T00:00:00Z", "--file", &file]), "");
     assert!(none.out.is_empty() && none.code == Some(0));
-    // What one that was killed has left, and nobody moves.
+    // A spool left by a killed process.
     let spool = folder.path().join("ledger.spool");
     std::fs::write(&spool, "# 7\n{}\n").unwrap();
     let left = run(&mut idgate(&["ledger", "verify", "--file", &file]), "");
-    assert!(left.code == Some(0) && left.err.contains("the last entries are in"), "{}{}", left.out, left.err);
+    assert!(left.code == Some(0) && left.err.contains("the latest entries are still in"), "{}{}", left.out, left.err);
     std::fs::write(&spool, "").unwrap();
     let mut other = crate::ledger::connection(&folder).await;
     let change = "UPDATE entries SET body = replace(body, '\"billed\":\"yes\"', '\"billed\":\"no\"') WHERE seq = 3";

@@ -1,4 +1,4 @@
-//! The built binary as a process: what it prints, how it ends, what it never tells.
+//! The built binary as a process: its output, its exit codes, and what it must never print.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;

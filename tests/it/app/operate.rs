@@ -1,4 +1,4 @@
-//! TLS and operators around the process: the health check, the words in the log, the lines of the welcome.
+//! TLS and operators of a process: the health check, the log, and the welcome text of the sandbox.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! `idgate reconcile` over what the sandbox was really asked: what balances, what does not and why, what cannot be read.
+//! `idgate reconcile` on calls that the sandbox really received: agreement, differences, unreadable inputs.
 
 use idgate::storage::ledger::{Call, Entry};
 use jiff::Timestamp;
@@ -83,7 +83,7 @@ async fn the_export_of_what_was_asked_balances_and_each_thing_that_is_otherwise_
     let dearer = lines[2].rsplit_once(',').unwrap().0.to_owned() + ",99.5\n";
     assert_eq!(differs("dearer", without + &dearer), ["price_differs price"]);
     let shown = reconcile(&folder, "shown", HEADER.to_owned() + &lines.concat() + &stranger, &[]);
-    assert!(shown.code == Some(1) && shown.out.contains("BILLED THERE, no call of ours"), "{}", shown.out);
+    assert!(shown.code == Some(1) && shown.out.contains("BILLED THERE, no such call here"), "{}", shown.out);
     assert!(shown.out.contains("line 7") && !shown.out.contains("SOMEBODY-ELSE"), "{}", shown.out);
     assert!(gateway.stop().await);
 }
@@ -129,7 +129,7 @@ async fn a_prepaid_export_whose_amounts_are_all_zero_is_billed_and_the_report_sa
     assert_eq!((ran.code, &told["agree"]["count"]), (Some(0), &2.into()), "{told:#}");
     assert_eq!(told["has_no_prices"], true, "{told:#}");
     let shown = reconcile(&folder, "prepaid-shown", &csv, &[]).out;
-    assert!(shown.contains("Every amount of the export is zero"), "{shown}");
+    assert!(shown.contains("All amounts in the export are zero"), "{shown}");
 }
 
 #[tokio::test]
@@ -153,7 +153,7 @@ async fn a_timeout_that_was_billed_is_found_by_its_time() {
         (&told["differences"][0]["call"], &told["differences"][0]["line"]),
         (&timeout.id.to_string().into(), &4.into())
     );
-    // Too far from it for another tolerance.
+    // Outside a smaller tolerance.
     let later = Timestamp::from_millisecond(timeout.at_ms + 3_000).unwrap();
     let later = HEADER.to_owned() + &known + &format!("THEIRS,{later},0.3\n");
     for (tolerance, reason) in [("5s", "timeout"), ("1s", "no_call")] {
@@ -172,7 +172,7 @@ async fn what_cannot_be_read_is_exit_code_2_and_says_what_to_do() {
     let person = "11010519491231002X";
     for (name, csv, part) in [
         ("empty", String::new(), "is empty"),
-        ("header", HEADER.to_owned(), "give --from and --to"),
+        ("header", HEADER.to_owned(), "add --from and --to"),
         ("no-id", format!("{person},time\n"), "--id-column"),
         ("no-time", format!("request_id,{person}\n"), "--time-column"),
         ("cell", format!("{HEADER}a,{person},1\n"), "line 2, column number 2"),
@@ -184,14 +184,14 @@ async fn what_cannot_be_read_is_exit_code_2_and_says_what_to_do() {
     }
     let gbk = reconcile(&folder, "gbk", b"\xc7\xeb\xc7\xf3ID,\xca\xb1\xbc\xe4\n", &[]);
     assert!(gbk.code == Some(2) && gbk.err.contains("iconv"), "{}", gbk.err);
-    // A whole time without a row: every call of it is missing there.
+    // A period without rows: every call in it is missing in the export.
     let span = ["--from", "2020-01-01T00:00:00Z", "--to", "2100-01-01T00:00:00Z", "--json"];
     let none = reconcile(&folder, "none", HEADER, &span);
     assert_eq!((none.code, &json(&none)["billed_here"]["no_row"]["count"]), (Some(1), &3.into()));
-    // A clock that is read in the wrong zone.
+    // Times read in the wrong time zone.
     let local: String = lines.replace('T', " ").replace('Z', "");
     let wrong = reconcile(&folder, "zone", HEADER.to_owned() + &local, &[]);
-    assert!(wrong.code == Some(2) && wrong.err.contains("lie -08:00"), "{}{}", wrong.out, wrong.err);
+    assert!(wrong.code == Some(2) && wrong.err.contains("differ by -08:00"), "{}{}", wrong.out, wrong.err);
     let right = reconcile(&folder, "zone-right", HEADER.to_owned() + &local, &["--zone", "+00:00"]);
     assert_eq!(right.code, Some(0), "{}{}", right.out, right.err);
     let named = lines.clone();
@@ -200,7 +200,7 @@ async fn what_cannot_be_read_is_exit_code_2_and_says_what_to_do() {
     let file = TempFile::new("usage-other.csv", &(HEADER.to_owned() + &lines));
     let (ledger, missing) = (folder.file(), "/nonexistent/ledger.db");
     for (arguments, code, part) in [
-        (["--provider", "yunyi", file.path(), "--file", &ledger], 2, "it has calls of: aliyun"),
+        (["--provider", "yunyi", file.path(), "--file", &ledger], 2, "use one of: aliyun"),
         (["--provider", "aliyun", "/nonexistent/usage.csv", "--file", &ledger], 2, "cannot be read"),
         (["--provider", "aliyun", file.path(), "--file", missing], 2, "it cannot be opened"),
         (["--provider", "aliyun", file.path(), "--zone", "CST"], 64, "--help"),

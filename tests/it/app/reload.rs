@@ -1,4 +1,4 @@
-//! Another configuration for a process that goes on: what it changes, what it keeps, and what it is refused.
+//! Reloads of a running gateway: what they change, what they keep, and what is refused.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
-//! What is left of people and secrets in the memory of an idle process, as a core dump shows it.
+//! Searches a core dump of an idle gateway for personal data and secrets.
 //!
-//! The gateway is a process of its own; whoever provides, asks and searches is this one, so that nothing that is found
-//! was put there by the search.
+//! The gateway is a separate process. Providers, callers and the search are in this one, so that the search cannot find
+//! its own data.
 
 use std::fmt::Write;
 use std::io::Read;

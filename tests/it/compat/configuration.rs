@@ -109,7 +109,7 @@ fn every_mistake_of_a_key_is_told_with_its_remedy_and_never_with_its_secret() {
         (
             format!("[clients.a]\napp_codes = [{{ id = \"a\", sha256 = \"{}\" }}]", hash("")),
             "clients.a.app_codes[0].sha256",
-            "nothing",
+            "empty text",
         ),
         (
             "[clients.a]\napp_codes = [{ id = \"a\", sha256 = \"abc\" }]".to_owned(),

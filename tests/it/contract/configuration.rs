@@ -1,4 +1,5 @@
-//! `config/*.toml` are true: they load, their examples load, their defaults are the code's, no key goes without a word.
+//! `config/*.toml` match the code: they load, their examples load, their defaults are the code's, every key is
+//! documented.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
@@ -17,7 +18,7 @@ use idgate::server::records::receipt::keys;
 use super::read;
 use crate::support::{Pair, TestGateway, pki};
 
-/// Defaults that are told in words, since they are another key's value or the driver's.
+/// Defaults described in words, because they are the value of another key or come from the driver.
 const TOLD_IN_WORDS: [&str; 4] = ["burst", "daily_cap", "longest_max_age", "price_yuan"];
 
 /// A line of TOML in the defaults, or one behind a `#`.
@@ -31,7 +32,7 @@ struct Entry {
     is_example: bool,
 }
 
-/// Every key of the embedded file, the examples too; sections as their headers name them.
+/// Every key of the embedded file, examples included, with the section as its header names it.
 fn entries() -> Vec<Entry> {
     let mut section = String::new();
     let mut entries = Vec::new();
@@ -52,7 +53,7 @@ fn is_key(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
-/// The entries as a file, with what only a real machine has replaced.
+/// The entries as a file, with paths that exist on this machine.
 fn file(entries: &[Entry]) -> String {
     let mut sections: BTreeMap<&str, String> = BTreeMap::new();
     for Entry { section, text, .. } in entries {
@@ -79,7 +80,7 @@ fn on_this_machine(toml: &str) -> String {
         std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
         secret
     });
-    // A key for receipts, and the public half of one before it.
+    // A key for receipts, and the public half of a previous one.
     static RECEIPTS: LazyLock<[PathBuf; 2]> = LazyLock::new(|| {
         let pair = keys::Pair::new().unwrap();
         let [private, public] = ["key", "pub"]
@@ -154,7 +155,7 @@ fn what_is_called_a_default_is_what_the_code_does_without_it() {
             with[index].text = format!("{} = {value}", entry.key);
         }
         if entry.key == "purposes" {
-            // Without its client's word for it, the example's own purpose would be a misspelt one.
+            // Without a client that has it, the purpose of the example would count as misspelt.
             with.retain(|other| !other.section.starts_with("purposes."));
             without.retain(|other| !other.section.starts_with("purposes."));
         }
@@ -207,14 +208,14 @@ fn no_key_goes_without_a_word_in_the_defaults() {
         let here = |entry: &Entry| (entry.section == section).then(|| entry.key.clone());
         let documented: BTreeSet<_> = all.iter().filter_map(|entry| here(entry).or_else(|| below(entry))).collect();
         let missing: Vec<_> = known.difference(&documented).collect();
-        assert!(!known.is_empty() && missing.is_empty(), "[{section}] has keys that nobody explains: {missing:?}");
+        assert!(!known.is_empty() && missing.is_empty(), "[{section}] has undocumented keys: {missing:?}");
     }
     let roots = keys_that_exist("no_such_key = 1");
     for root in roots {
         let is_there = all.iter().any(|entry| entry.key == root || entry.section.split('.').next() == Some(&root));
         assert!(is_there, "config/default.toml does not know [{root}]");
     }
-    // What has no section of its own: keys of keys, prices.
+    // Tables without a section header: keys in lists, prices.
     let inner = [
         "[clients.a]\nkeys = [{ id = \"a\", sha256 = \"\", no_such_key = 1 }]",
         "[clients.a]\ncertificates = [{ id = \"a\", uri = \"\", no_such_key = 1 }]",
@@ -234,7 +235,7 @@ fn no_key_goes_without_a_word_in_the_defaults() {
 
 #[test]
 fn no_key_of_a_provider_or_a_driver_goes_without_a_word_in_the_defaults() {
-    // What every provider has is written out in one of the examples; what drivers add is at least named.
+    // Common keys must be in an example; driver keys must at least be named.
     let shown: BTreeSet<_> =
         entries().into_iter().filter(|entry| entry.section.starts_with("providers.")).map(|entry| entry.key).collect();
     for key in ["driver", "endpoints", "connect_timeout", "attempt_timeout", "call_limit", "max_concurrency"] {
@@ -244,7 +245,7 @@ fn no_key_of_a_provider_or_a_driver_goes_without_a_word_in_the_defaults() {
     for word in KEYS.iter().map(|(kind, _)| *kind).chain(fetched) {
         assert!(DEFAULT.contains(word), "config/default.toml does not know {word}");
     }
-    // A driver that the file does not name explains itself in its own folder.
+    // Drivers that the file does not name are documented in their own folders.
     let words: BTreeSet<_> = DEFAULT.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).collect();
     let named: Vec<_> = DRIVERS.iter().filter(|driver| words.contains(driver.name)).collect();
     assert!(named.len() >= 4);
@@ -256,7 +257,7 @@ fn no_key_of_a_provider_or_a_driver_goes_without_a_word_in_the_defaults() {
     }
 }
 
-/// The keys that the code would take in the place of `no_such_key`, as it says itself.
+/// The keys that the code would accept in place of `no_such_key`, taken from its message.
 fn keys_that_exist(toml: &str) -> BTreeSet<String> {
     let Mistakes(mistakes) = Sources::text(toml).load().unwrap_err();
     let said = mistakes.iter().find(|mistake| mistake.problem.contains("no_such_key"));
@@ -313,10 +314,10 @@ fn s43_a_protection_that_would_not_protect_is_a_mistake() {
         (&*no_key, "clients.a.keys[0].sha256"),
         ("[holds]\nwindow = \"0s\"", "holds.window"),
         ("[enumeration]\nwindow = \"0s\"", "enumeration.window"),
-        // One client could push its own traces out.
+        // One client could push its own entries out.
         ("[enumeration]\nnumbers_per_client = 1000000", "enumeration.numbers_per_client"),
         ("[clients.a]\nkeys = []\nlongest_max_age = \"25h\"", "clients.a.longest_max_age"),
-        // Such times would end in a panic, of each request or at the end.
+        // Such times would overflow and panic.
         ("[holds]\nlongest = \"2562047788015215h\"", "holds.longest"),
         ("[chain]\nbudget = \"2562047788015215h\"", "chain.budget"),
         ("[server]\nrequest_timeout = \"25h\"", "server.request_timeout"),

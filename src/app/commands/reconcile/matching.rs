@@ -1,14 +1,14 @@
-//! Which row of a provider's export is which call of the ledger: by the provider's request id, then by time.
+//! Matches the rows of a provider's export to the calls in the ledger: by request id, then by time.
 //!
-//! Invariants: a row and a call are used once; a call whose request id is known is never taken for a row with another one;
-//! no billed row stays without a call if, with others moved to calls that they could be as well, there is one for it.
+//! Invariants: each row and each call is used once; a call with a request id is never matched to a row with another
+//! one; as many billed rows as possible are matched (an augmenting path moves others to their alternatives).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use super::usage::Row;
 use crate::domain::outcome::Outcome;
 
-/// One call, as the ledger has it.
+/// One call in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) id: String,
@@ -17,26 +17,27 @@ pub(super) struct Known {
     pub(super) request_id: Option<String>,
     /// `yes`, `no` or `unknown`.
     pub(super) billed: String,
-    /// What it cost, or at most costs if it is billed.
+    /// The price, or the highest possible price if it is unknown whether the call was billed.
     pub(super) micro_yuan: i64,
     pub(super) outcome: String,
     pub(super) late: bool,
 }
 
-/// What belongs together, by index, and what is left over.
+/// Pairs and leftovers, by index.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Matched {
-    /// Row and call, and whether by id.
+    /// Row, call, and whether they were matched by id.
     pub(super) pairs: Vec<(usize, usize, bool)>,
-    /// Rows that are no call of ours.
+    /// Rows without a call.
     pub(super) rows: Vec<usize>,
-    /// Those of them whose id another row has had already.
+    /// Those of them whose request id occurred in an earlier row.
     pub(super) repeated: BTreeSet<usize>,
-    /// Calls that are no row.
+    /// Calls without a row.
     pub(super) calls: Vec<usize>,
 }
 
-/// Matches all. A call without a request id may be a row whose time lies in its window, or so many milliseconds beside it.
+/// Matches all rows. A call without a request id may match a row whose time is in the call's window or within
+/// `tolerance_ms` of it.
 pub(super) fn all(rows: &[Row], calls: &[Known], tolerance_ms: i64) -> Matched {
     let mut matched = Matched::default();
     let (mut free_rows, mut free_calls) = (vec![true; rows.len()], vec![true; calls.len()]);
@@ -71,12 +72,12 @@ fn take(matched: &mut Matched, rows: &mut [bool], calls: &mut [bool], pair: (usi
     matched.pairs.push(pair);
 }
 
-/// Where a pair stands among all, its row and its call.
+/// The rank of a pair, its row and its call.
 type Candidate = ((bool, i64, i64), usize, usize);
 
-/// Every row and call that could belong together by time, and where the pair stands, the likeliest first: those that do
-/// not contradict each other on being billed, then how far beside the window, then how far from its begin, since that is
-/// when the provider was asked. What was unreachable was sent nothing, so it is no row.
+/// All pairs that are possible by time, likeliest first. Pairs that agree on being billed rank first, then pairs close
+/// to the call's window, then pairs close to its start, when the provider was called. Unreachable calls are left out:
+/// nothing was sent.
 fn candidates(
     rows: &[Row],
     calls: &[Known],
@@ -112,8 +113,8 @@ fn candidates(
     found
 }
 
-/// The call of each row: the likeliest pairs first. Then each billed row that is left looks for a call that is, over others
-/// that would have to move, the fewest first. A free row that is left is no difference, so nobody moves for it.
+/// The call of each row. Takes the likeliest pairs first, then finds a call for each remaining billed row by the
+/// shortest augmenting path. A remaining free row makes no difference, so no other row is moved for it.
 fn by_time(rows: &[Row], candidates: &[Candidate]) -> BTreeMap<usize, usize> {
     let mut calls_of: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     let (mut call_of, mut row_of) = (BTreeMap::new(), HashMap::new());
@@ -126,7 +127,7 @@ fn by_time(rows: &[Row], candidates: &[Candidate]) -> BTreeMap<usize, usize> {
     }
     let is_left = |row: &usize| !call_of.contains_key(row) && rows.get(*row).is_some_and(|row| row.billed);
     let left: Vec<_> = calls_of.keys().copied().filter(is_left).collect();
-    // From where no free call was reached, none will be: without this, each row of a crowd would search all of it.
+    // Calls from which no free call can be reached. Without this, each row of a large group would search all of it.
     let mut exhausted = HashSet::new();
     for row in left {
         let mut reached_from = HashMap::new();
@@ -145,8 +146,7 @@ fn by_time(rows: &[Row], candidates: &[Candidate]) -> BTreeMap<usize, usize> {
     call_of
 }
 
-/// The first free call that can be had for this row, by rows that move on; `reached_from` is told from which row each call
-/// was reached.
+/// The nearest free call for this row, if other rows move. `reached_from` records from which row each call was reached.
 fn free_call(
     row: usize,
     calls_of: &BTreeMap<usize, Vec<usize>>,
@@ -170,8 +170,8 @@ fn free_call(
     None
 }
 
-/// How far the rows' times lie from those of the same calls, in minutes, if that is the same quarter of an hour for most of
-/// the calls that were found by their id, and not none: then their clock stands in another zone.
+/// The time zone difference of the export, in minutes: set if most rows matched by id differ by the same multiple of 15
+/// minutes, other than 0.
 pub(super) fn zone_shift(rows: &[Row], calls: &[Known], matched: &Matched) -> Option<i64> {
     const QUARTER: i64 = 15 * 60 * 1_000;
     let by_id: Vec<_> = matched.pairs.iter().filter(|(_, _, by_id)| *by_id).collect();

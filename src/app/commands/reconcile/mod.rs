@@ -1,6 +1,7 @@
-//! `idgate reconcile`: what a provider bills for against what the ledger knows, beside a gateway that runs, or on a copy.
+//! `idgate reconcile`: compares a provider's usage export with the ledger. Works while a gateway is running, and on a
+//! copy.
 //!
-//! Exit codes of its own: 0 it balances, 1 it does not, 2 it cannot be told, because something cannot be read.
+//! Exit codes: 0 they agree, 1 they differ, 2 an input cannot be read.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -29,41 +30,41 @@ mod report;
 mod span;
 mod usage;
 
-/// It cannot be told whether it balances.
+/// The exit code when an input cannot be read.
 const UNREADABLE: u8 = 2;
 
-/// So far beside the export's time calls are looked for: a call that is found by its id there tells that the times are off.
+/// How far outside the export's time range to look for calls. A request id found there shows that the clocks differ.
 const AROUND_MS: i64 = 26 * 60 * 60 * 1_000;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Whose export it is: the NAME of its [providers.NAME] section, as the ledger has it.
+    /// The provider that made the export: the NAME of its [providers.NAME] section.
     #[arg(long, value_name = "NAME")]
     provider: String,
-    /// The export: CSV in UTF-8 with a line of headers; one row for each call.
+    /// The export: CSV in UTF-8 with a header line and one row per call.
     #[arg(value_name = "USAGE.csv")]
     usage: PathBuf,
     #[command(flatten)]
     of: ledger::Of,
-    /// For machines: one JSON object, with every difference.
+    /// Print one JSON object with every difference.
     #[arg(long)]
     json: bool,
-    /// The header of the column with the provider's request ids, if it is not found by itself.
+    /// The header of the column with the request ids, if it is not recognised automatically.
     #[arg(long, value_name = "HEADER")]
     id_column: Option<String>,
-    /// The header of the column with the times.
+    /// The header of the column with the times, if it is not recognised automatically.
     #[arg(long, value_name = "HEADER")]
     time_column: Option<String>,
-    /// Of times without an offset.
+    /// The time zone of times without an offset.
     #[arg(long, value_name = "OFFSET", default_value = "+08:00", value_parser = zone, allow_hyphen_values = true)]
     zone: Offset,
-    /// So far a row may lie beside a call of ours without a request id, such as a timeout, and still be that call.
+    /// How much the times of a row and a call without a request id (such as a timeout) may differ to count as one call.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = tolerance)]
     tolerance: Duration,
-    /// From when on the export is complete (RFC 3339). Without it: from its first row.
+    /// The start of the time that the export covers (RFC 3339). Default: the time of its first row.
     #[arg(long, value_name = "TIME")]
     from: Option<Timestamp>,
-    /// Until when. Without it: to its last row.
+    /// The end of the time that the export covers. Default: the time of its last row.
     #[arg(long, value_name = "TIME")]
     to: Option<Timestamp>,
 }
@@ -89,8 +90,8 @@ async fn reconcile(sources: &Sources, args: Args) -> anyhow::Result<ExitCode> {
     if let Some(minutes) = matching::zone_shift(&rows, &calls, &matched) {
         let (sign, size) = (if minutes < 0 { '-' } else { '+' }, minutes.abs());
         anyhow::bail!(
-            "{}: the times of most rows lie {sign}{:02}:{:02} from those of the same calls here: the --zone is another \
-             (it was {}), or the times have a wrong offset",
+            "{}: the times of most rows differ by {sign}{:02}:{:02} from those of the same calls in the ledger; \
+             correct --zone (it is {}), or the offsets in the export",
             args.usage.display(),
             size / 60,
             size % 60,
@@ -104,7 +105,8 @@ async fn reconcile(sources: &Sources, args: Args) -> anyhow::Result<ExitCode> {
 
 fn usage(args: &Args) -> anyhow::Result<Usage> {
     let named = || args.usage.display().to_string();
-    let file = File::open(&args.usage).with_context(|| format!("{} cannot be read", named()))?;
+    let file = File::open(&args.usage)
+        .with_context(|| format!("{} cannot be read; check the path and its permissions", named()))?;
     let bar = bar(file.metadata().map_or(0, |data| data.len()));
     let form = Form { id_column: args.id_column.clone(), time_column: args.time_column.clone(), zone: args.zone };
     let usage = usage::read(BufReader::new(file), &form, |bytes| bar.set_position(bytes));
@@ -112,7 +114,7 @@ fn usage(args: &Args) -> anyhow::Result<Usage> {
     usage.with_context(named)
 }
 
-/// What is named is meant exactly; the first and the last row only tell it as well as the tolerance.
+/// --from and --to are exact. Without them the range comes from the rows, which are only as exact as the tolerance.
 fn span(args: &Args, rows: &[Row], tolerance_ms: i64) -> anyhow::Result<Span> {
     let (first, last) = (rows.iter().map(|row| row.at_ms).min(), rows.iter().map(|row| row.at_ms).max());
     let (from, to) = (args.from.map(Timestamp::as_millisecond), args.to.map(Timestamp::as_millisecond));
@@ -122,7 +124,7 @@ fn span(args: &Args, rows: &[Row], tolerance_ms: i64) -> anyhow::Result<Span> {
     let span = inside.zip(earliest.zip(latest)).map(|(inside, around)| Span { inside, around });
     span.with_context(|| {
         let file = args.usage.display();
-        format!("{file} has no rows, so nothing says which time it covers; give --from and --to")
+        format!("{file} has no rows, so the time it covers is unknown; add --from and --to")
     })
 }
 
@@ -132,28 +134,29 @@ async fn calls(
     provider: &str,
     Span { around: (from_ms, to_ms), .. }: Span,
 ) -> anyhow::Result<Vec<Known>> {
-    let told = |error: ReadError| anyhow::Error::from(error);
-    let providers = reader.providers().await.map_err(told)?;
+    let readable = |error: ReadError| anyhow::Error::from(error);
+    let providers = reader.providers().await.map_err(readable)?;
     anyhow::ensure!(
         providers.iter().any(|name| name == provider),
-        "the ledger has no call of {provider:?}; it has calls of: {}",
-        if providers.is_empty() { "nobody".to_owned() } else { providers.join(", ") }
+        "the ledger has no calls to {provider:?}; use one of: {}",
+        if providers.is_empty() { "(none)".to_owned() } else { providers.join(", ") }
     );
     let (from_ms, to_ms) = (from_ms.saturating_sub(AROUND_MS), to_ms.saturating_add(AROUND_MS));
-    let bar = bar(reader.count_calls(provider, from_ms, to_ms).await.map_err(told)?);
+    let bar = bar(reader.count_calls(provider, from_ms, to_ms).await.map_err(readable)?);
     let mut calls = Vec::new();
     let each = |call| {
         bar.inc(1);
         calls.push(known(call));
     };
-    reader.each_call(provider, from_ms, to_ms, each).await.map_err(told)?;
+    reader.each_call(provider, from_ms, to_ms, each).await.map_err(readable)?;
     bar.finish_and_clear();
     Ok(calls)
 }
 
 fn known(Call { id, at_ms, end, .. }: Call) -> Known {
     let lasted = i64::try_from(end.duration_ms).unwrap_or(i64::MAX);
-    // The id is made when the call begins; the end of one that was killed is the next start, and how long it took nobody knows.
+    // The id has the time at which the call began. A call killed with its process is recorded at the next start, so its
+    // duration is unknown.
     let made = id.get_timestamp().map(|made| made.to_unix()).and_then(|(seconds, nanos)| {
         i64::try_from(seconds).ok()?.checked_mul(1_000)?.checked_add(i64::from(nanos / 1_000_000))
     });
@@ -172,10 +175,10 @@ fn known(Call { id, at_ms, end, .. }: Call) -> Known {
 
 fn zone(text: &str) -> Result<Offset, String> {
     let offset = BrokenDownTime::parse("%:z", text).ok().and_then(|parsed| parsed.offset());
-    offset.ok_or_else(|| "is no offset; write one such as +08:00".to_owned())
+    offset.ok_or_else(|| "is not an offset; write one such as +08:00".to_owned())
 }
 
 fn tolerance(text: &str) -> Result<Duration, String> {
     let parsed = SpanParser::new().parse_unsigned_duration(text).ok().filter(|time| *time <= Duration::from_hours(1));
-    parsed.ok_or_else(|| "is no time of at most an hour; write one such as \"5s\"".to_owned())
+    parsed.ok_or_else(|| "is not a duration of at most an hour; write one such as \"5s\"".to_owned())
 }

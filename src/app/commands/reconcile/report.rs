@@ -1,6 +1,6 @@
-//! What a reconciliation has found: classes with their counts and amounts, for people and for machines.
+//! The result of a reconciliation: counts and amounts per class, as a table or as JSON.
 //!
-//! Invariant: rows are named by their line alone, since whatever stands in them is not ours; calls by what the ledger has.
+//! Invariant: a row is identified by its line number only, because its content may be personal data.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,33 +12,33 @@ use super::matching::{Known, Matched};
 use super::span::Span;
 use super::usage::Row;
 
-/// So many lines of each class are shown to people.
+/// The table shows at most this many differences of each class.
 const SHOWN: usize = 10;
 
-/// What rows and calls come to.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     provider: String,
     from: String,
     to: String,
     pub(super) balances: bool,
-    /// Every amount of the export is zero, so none was looked at.
+    /// All amounts in the export are zero, so amounts were not compared.
     has_no_prices: bool,
     /// Billed there and here.
     agree: Sum,
-    /// Neither: on neither side, or unknown here and not billed there.
+    /// Not billed on either side, or unknown here and not billed there.
     free: Sum,
-    /// Billed on both sides, at another price: how much more there.
+    /// Billed on both sides at different prices. The amount is how much more the provider bills.
     price_differs: Sum,
-    /// Billed there, and unknown or not billed here, by what the call came to: `timeout`, `late`, …, or `no_call`, `repeated`.
+    /// Billed there, but unknown or not billed here. By the outcome of the call (`timeout`, `late`, …), or `no_call`,
+    /// `repeated`.
     billed_there: BTreeMap<String, Sum>,
-    /// Billed here and not there: `not_billed` as a row says, or `no_row`.
+    /// Billed here but not there: `not_billed` if a row says so, or `no_row`.
     billed_here: BTreeMap<String, Sum>,
-    /// Billed here, without a row, and not wholly inside the time that the export covers: another export may have it.
+    /// Billed here, without a row, and partly outside the time that the export covers: another export may have it.
     at_the_edge: Sum,
-    /// What the provider bills for: all of its rows.
+    /// All that the provider bills.
     total_there: Sum,
-    /// What the ledger knows as billed, without the calls at the edge.
+    /// All that the ledger has as billed, without the calls at the edge.
     total_here: Sum,
     differences: Vec<Difference>,
 }
@@ -47,11 +47,11 @@ pub(super) struct Report {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 struct Sum {
     count: u64,
-    /// In millionths of a yuan; of a row without an amount the price that the call has here, or nothing if there is no call.
+    /// In millionths of a yuan. A row without an amount counts with the price in the ledger, or 0 if there is no call.
     micro_yuan: i64,
 }
 
-/// One thing that does not agree, or lies at the edge.
+/// A row or call on which the two sides disagree, or that lies at the edge.
 #[derive(Debug, Serialize)]
 struct Difference {
     class: &'static str,
@@ -73,11 +73,10 @@ struct Difference {
 const BILLED_THERE: &str = "billed_there";
 const BILLED_HERE: &str = "billed_here";
 const PRICE_DIFFERS: &str = "price_differs";
-/// The only class that does not unbalance.
+/// The only class that is not counted as a disagreement.
 const AT_THE_EDGE: &str = "at_the_edge";
 
 impl Report {
-    /// Of a provider and the time that its export covers.
     pub(super) fn of(
         provider: &str,
         Span { inside, around }: Span,
@@ -117,7 +116,7 @@ impl Report {
         report
     }
 
-    /// Whether the export's amounts said nothing.
+    /// Marks that all amounts in the export are zero.
     pub(super) fn without_prices(self, has_no_prices: bool) -> Self {
         Self { has_no_prices, ..self }
     }
@@ -189,20 +188,20 @@ impl Report {
         });
     }
 
-    /// For people.
+    /// The report as a table.
     pub(super) fn table(&self) -> String {
         let mut text = format!("{} from {} to {}\n\n", self.provider, self.from, self.to);
         if self.has_no_prices {
             text.push_str(
-                "Every amount of the export is zero, as where it was prepaid, so amounts were not looked at.\n\n",
+                "All amounts in the export are zero, as with prepaid packages, so amounts were not compared.\n\n",
             );
         }
         let mut lines = vec![
             ("billed there and here".to_owned(), &self.agree),
-            ("not billed, on both sides".to_owned(), &self.free),
+            ("not billed on either side".to_owned(), &self.free),
         ];
         if self.price_differs.count > 0 {
-            lines.push(("billed on both sides, at another price (more there)".to_owned(), &self.price_differs));
+            lines.push(("billed on both sides at different prices (more there)".to_owned(), &self.price_differs));
         }
         for (reason, sum) in &self.billed_there {
             lines.push((format!("BILLED THERE, {}", explained(reason)), sum));
@@ -213,8 +212,8 @@ impl Report {
         if self.at_the_edge.count > 0 {
             lines.push(("billed here, at the edge: another export may have it".to_owned(), &self.at_the_edge));
         }
-        lines.push(("in all, there".to_owned(), &self.total_there));
-        lines.push(("in all, here".to_owned(), &self.total_here));
+        lines.push(("total there".to_owned(), &self.total_there));
+        lines.push(("total here".to_owned(), &self.total_here));
         let width = lines.iter().map(|(what, _)| what.chars().count()).max().unwrap_or_default();
         for (what, sum) in lines {
             // Writing to a String cannot fail.
@@ -254,10 +253,10 @@ impl Sum {
 fn explained(reason: &str) -> String {
     match reason {
         "timeout" => "unknown here: it timed out".to_owned(),
-        "interrupted" => "unknown here: the connection or the process broke off".to_owned(),
-        "late" => "unknown here: it came late".to_owned(),
-        "no_call" => "no call of ours".to_owned(),
-        "repeated" => "the same request id again".to_owned(),
+        "interrupted" => "unknown here: the connection or the process was interrupted".to_owned(),
+        "late" => "unknown here: the answer came late".to_owned(),
+        "no_call" => "no such call here".to_owned(),
+        "repeated" => "the request id was billed before".to_owned(),
         "not_billed" => "not billed there, as its row says".to_owned(),
         "no_row" => "no row there".to_owned(),
         outcome => format!("unknown or not billed here: {outcome}"),

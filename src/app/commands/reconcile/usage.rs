@@ -1,6 +1,6 @@
-//! A provider's usage export: which of its columns say what, and each of its rows as what a call would have left behind.
+//! Reads a provider's usage export: finds its columns and parses its rows.
 //!
-//! Invariant: what is wrong is told by line and column, never by content: a column may hold a person.
+//! Invariant: errors name the line and the column, never the content, which may be personal data.
 
 use std::io::{self, Read};
 
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::Offset;
 
-/// The headers that are known, in small letters and without blanks, `_` and `-`.
+/// The known headers, in lower case and without spaces, `_` and `-`.
 const IDS: [&str; 9] =
     ["requestid", "reqid", "providerrequestid", "请求id", "请求编号", "请求流水号", "调用流水号", "流水号", "调用id"];
 const TIMES: [&str; 11] = [
@@ -29,64 +29,62 @@ const AMOUNTS: [&str; 11] =
     ["amount", "amountyuan", "price", "fee", "cost", "金额", "费用", "价格", "消费金额", "应付金额", "金额元"];
 const BILLED: [&str; 6] = ["billed", "charged", "计费", "是否计费", "是否收费", "是否扣费"];
 
-/// The words of a billed column, in small letters.
+/// The words in a `billed` column, in lower case.
 const YES: [&str; 10] = ["yes", "y", "true", "1", "billed", "charged", "是", "计费", "收费", "已计费"];
 const NO: [&str; 12] =
     ["no", "n", "false", "0", "free", "not billed", "否", "不计费", "不收费", "免费", "未计费", "未扣费"];
 
-/// The forms of a time without an offset.
+/// The formats of a time without an offset.
 const FORMS: [&str; 4] = ["%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y/%m/%d %H:%M:%S", "%Y%m%d%H%M%S"];
 
-/// How an export is to be read.
 #[derive(Debug, Clone)]
 pub(super) struct Form {
-    /// The header of the column with request ids, if it is none of those that are known.
+    /// The header of the column with request ids; one of the known headers if not set.
     pub(super) id_column: Option<String>,
     /// The same for the times.
     pub(super) time_column: Option<String>,
-    /// Where the clock of times without an offset stands.
+    /// The time zone of times without an offset.
     pub(super) zone: Offset,
 }
 
-/// One row: a call, as the provider tells it.
+/// One row: a call, as the provider recorded it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Row {
-    /// Its line in the file; the header's is 1.
+    /// Its line in the file, where the header is line 1.
     pub(super) line: u64,
     pub(super) request_id: Option<String>,
     /// In milliseconds since 1970.
     pub(super) at_ms: i64,
     pub(super) billed: bool,
-    /// What it cost, in millionths of a yuan, if that is told.
+    /// The price in millionths of a yuan, if the export has it.
     pub(super) micro_yuan: Option<i64>,
 }
 
 /// A whole export.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Usage {
-    /// All rows, in their order.
     pub(super) rows: Vec<Row>,
-    /// Every row had an amount of zero. That is how a prepaid call looks too, so they say neither a price nor that nothing
-    /// is billed.
+    /// All amounts were zero. Prepaid calls look the same, so the amounts show neither a price nor whether a call was
+    /// billed.
     pub(super) has_no_prices: bool,
 }
 
 /// Why an export cannot be read, and what to do.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unreadable {
-    #[error("is empty; it must begin with a line of headers")]
+    #[error("is empty; the first line must have the headers")]
     Empty,
-    #[error("is not UTF-8; `iconv -f GB18030 -t UTF-8 OLD.csv > NEW.csv` changes an export in GBK or GB18030")]
+    #[error("is not UTF-8; convert an export in GBK or GB18030 with `iconv -f GB18030 -t UTF-8 OLD.csv > NEW.csv`")]
     NotUtf8,
-    #[error("cannot be read to its end: {0}")]
+    #[error("cannot be read completely: {0}; export it again")]
     Broken(String),
-    #[error("has no column for {what} by any known name; name its header with {option}")]
+    #[error("has no column with a known header for {what}; give its header with {option}")]
     NoColumn { what: &'static str, option: &'static str },
     #[error("has two columns for {what}, number {one} and number {other}; {remedy}")]
     TwoColumns { what: &'static str, one: usize, other: usize, remedy: &'static str },
-    #[error("line {line} has more or fewer columns than the header")]
+    #[error("line {line} has more or fewer columns than the header; correct the line, or export again")]
     Uneven { line: u64 },
-    #[error("line {line}, column number {column}: is {wanted}")]
+    #[error("line {line}, column number {column}: {wanted}")]
     Cell { line: u64, column: usize, wanted: &'static str },
 }
 
@@ -98,7 +96,7 @@ struct Columns {
     billed: Option<usize>,
 }
 
-/// Without carriage returns: where they end lines, the csv crate counts a line too few.
+/// Drops carriage returns, because the csv crate counts lines wrongly when lines end with them.
 struct LineFeeds<R>(R);
 
 impl<R: Read> Read for LineFeeds<R> {
@@ -114,7 +112,7 @@ impl<R: Read> Read for LineFeeds<R> {
                     kept += 1;
                 }
             }
-            // None kept of some is not the end.
+            // 0 would mean the end of the file, so read on if everything was dropped.
             if kept > 0 || count == 0 {
                 return Ok(kept);
             }
@@ -122,7 +120,7 @@ impl<R: Read> Read for LineFeeds<R> {
     }
 }
 
-/// Reads all. `progress` is told how many bytes are read.
+/// Reads a whole export. Calls `progress` with the number of bytes read so far.
 pub(super) fn read(from: impl Read, form: &Form, mut progress: impl FnMut(u64)) -> Result<Usage, Unreadable> {
     let mut csv = csv::ReaderBuilder::new().from_reader(LineFeeds(from));
     let headers = csv.headers().map_err(unreadable)?.clone();
@@ -151,7 +149,7 @@ fn unreadable(error: csv::Error) -> Unreadable {
             Unreadable::Uneven { line: pos.as_ref().map_or(0, csv::Position::line) }
         }
         ErrorKind::Io(error) => Unreadable::Broken(error.to_string()),
-        _ => Unreadable::Broken("it is no CSV".to_owned()),
+        _ => Unreadable::Broken("it is not CSV".to_owned()),
     }
 }
 
@@ -176,8 +174,8 @@ impl Columns {
                 (one, _) => Ok(one),
             }
         };
-        const BY_OPTION: &str = "name the right header with --id-column or --time-column";
-        const BY_HAND: &str = "take one of them out";
+        const BY_OPTION: &str = "name the right one with --id-column or --time-column";
+        const BY_HAND: &str = "remove one of them";
         let id = find("request ids", &IDS, form.id_column.as_ref(), BY_OPTION)?;
         let time = find("times", &TIMES, form.time_column.as_ref(), BY_OPTION)?;
         Ok(Self {
@@ -191,17 +189,19 @@ impl Columns {
     fn row(&self, record: &StringRecord, line: u64, form: &Form) -> Result<Row, Unreadable> {
         let cell = |index: usize| record.get(index).unwrap_or_default().trim();
         let wrong = |index: usize, wanted| Unreadable::Cell { line, column: index + 1, wanted };
-        let not_a_time = "no time such as 2026-11-22T08:00:00+08:00 or 2026-11-22 08:00:00";
+        let not_a_time = "is not a time; write for example 2026-11-22T08:00:00+08:00 or 2026-11-22 08:00:00";
         let at_ms = time(cell(self.time), form.zone).ok_or_else(|| wrong(self.time, not_a_time))?;
         let micro_yuan = match self.amount.map(|index| (index, cell(index))) {
             None | Some((_, "")) => None,
-            Some((index, text)) => Some(amount(text).ok_or_else(|| wrong(index, "no amount in yuan such as 0.30"))?),
+            Some((index, text)) => {
+                Some(amount(text).ok_or_else(|| wrong(index, "is not an amount in yuan; write for example 0.30"))?)
+            }
         };
         let billed = match self.billed.map(|index| (index, cell(index).to_lowercase())) {
             None => micro_yuan != Some(0),
             Some((_, word)) if YES.contains(&&*word) => true,
             Some((_, word)) if NO.contains(&&*word) => false,
-            Some((index, _)) => return Err(wrong(index, "neither yes nor no")),
+            Some((index, _)) => return Err(wrong(index, "is neither yes nor no; write one of them")),
         };
         let request_id = Some(cell(self.id)).filter(|id| !id.is_empty()).map(str::to_owned);
         Ok(Row { line, request_id, at_ms, billed, micro_yuan })
@@ -226,7 +226,7 @@ fn time(text: &str, zone: Offset) -> Option<i64> {
     Some(zone.to_timestamp(local).ok()?.as_millisecond() + ms)
 }
 
-/// Yuan in millionths; what is given back is negative.
+/// An amount in yuan, as millionths. Refunds are negative.
 fn amount(text: &str) -> Option<i64> {
     let text = text.trim_start_matches(['¥', '￥']).trim_end_matches('元').replace(',', "");
     let (sign, digits) = text.strip_prefix('-').map_or((1, &*text), |digits| (-1, digits));
@@ -307,9 +307,9 @@ mod tests {
             (format!("a,{person}\n1,2\n"), "--id-column"),
             (format!("request_id,a\n1,{person}\n"), "--time-column"),
             (format!("time,调用时间,requestid\n1,2,{person}\n"), "number 1 and number 2"),
-            (format!("request_id,time\na,1795305600\nb,{person}\n"), "line 3, column number 2: is no time"),
+            (format!("request_id,time\na,1795305600\nb,{person}\n"), "line 3, column number 2: is not a time"),
             (format!("request_id,time\na,1795305600,{person}\n"), "line 2 has more or fewer"),
-            (format!("request_id,time,amount\na,1795305600,{person}\n"), "line 2, column number 3: is no amount"),
+            (format!("request_id,time,amount\na,1795305600,{person}\n"), "line 2, column number 3: is not an amount"),
             (format!("request_id,time,billed\na,1795305600,{person}\n"), "column number 3: is neither"),
         ] {
             let told = told(&text);

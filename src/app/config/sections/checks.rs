@@ -10,19 +10,19 @@ use crate::server::auth::client_config::{ClientConfig, DEFAULT_PURPOSE};
 use crate::server::auth::key_config::KeyConfig;
 use crate::server::auth::operators::OperatorConfig;
 
-/// The longest of the times for which somebody waits. Far beyond it lies the end of what a clock can tell.
+/// The maximum of all timeouts. Much longer ones would overflow the clock.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
 pub(in crate::app::config) fn server(raw: &Raw, read: &mut Draft) {
     let server = &raw.server;
     if raw.clients.is_empty() && !server.listen.ip().is_loopback() {
-        let problem = "is not a loopback address, and no client is configured, so anybody could ask; add a \
+        let problem = "is not a loopback address, and no client is configured, so anybody could use the API; add a \
                        [clients.NAME] section (`idgate key new NAME`) or write \"127.0.0.1:8080\"";
         read.mistake("server.listen", problem);
     }
     if raw.operators.is_empty() && !server.admin_listen.ip().is_loopback() {
-        let problem = "is not a loopback address, and no operator is configured, so anybody could operate; add an \
-                       [operators.NAME] section (`idgate key new NAME`) or write \"127.0.0.1:9464\"";
+        let problem = "is not a loopback address, and no operator is configured, so anybody could use it; add an \
+                       [operators.NAME] section (`idgate key new --operator NAME`) or write \"127.0.0.1:9464\"";
         read.mistake("server.admin_listen", problem);
     }
     for (key, value) in [("request_timeout", server.request_timeout), ("body_timeout", server.body_timeout)] {
@@ -39,13 +39,13 @@ pub(in crate::app::config) fn server(raw: &Raw, read: &mut Draft) {
         ("reload.poll", raw.reload.poll),
     ];
     for (key, _) in all.into_iter().filter(|(_, value)| *value > LONGEST_WAIT) {
-        read.mistake(key, "is longer than a day, which nobody waits; write some seconds, such as \"8s\"");
+        read.mistake(key, "is longer than a day; write some seconds, such as \"8s\"");
     }
     if server.max_body_bytes < 256 {
         read.mistake("server.max_body_bytes", "is too small for a question; write 16384");
     }
     if server.max_in_flight == 0 {
-        read.mistake("server.max_in_flight", "is 0, so every request would be shed; write 10000");
+        read.mistake("server.max_in_flight", "is 0, so every request would be refused; write 10000");
     }
     read.section("server.connections", server.connections.validate());
 }
@@ -68,7 +68,7 @@ pub(in crate::app::config) fn operators(operators: &BTreeMap<String, OperatorCon
     keys(operators.iter().map(|(name, operator)| (format!("operators.{name}"), &*operator.keys)), read);
 }
 
-/// Budgets and packages are counted from the ledger.
+/// Budgets and packages need the ledger, which counts the calls.
 pub(in crate::app::config) fn money(raw: &Raw, read: &mut Draft) {
     let clients = raw.clients.iter().filter(|(_, client)| client.budget.is_some());
     let clients = clients.map(|(name, _)| format!("clients.{name}.budget"));
@@ -79,14 +79,15 @@ pub(in crate::app::config) fn money(raw: &Raw, read: &mut Draft) {
     money::check_ledger(clients, &providers, (raw.ledger.file.is_some(), raw.ledger.keep()), read);
 }
 
-/// A key opens one door for one owner.
+/// Each key must belong to one client or operator only.
 fn keys<'a>(all: impl Iterator<Item = (String, &'a [KeyConfig])>, read: &mut Draft) {
     let mut hashes = BTreeMap::new();
     for (at, keys) in all {
         for (index, key) in keys.iter().enumerate() {
             if key.sha256.eq_ignore_ascii_case(HASH_OF_NOTHING) {
-                let problem = "is the SHA-256 of nothing, so everybody without a key would be let in; `idgate key new \
-                               CLIENT` makes a key";
+                let problem = "is the SHA-256 of an empty text, so requests without a key would be accepted; make a \
+                               key with \
+                               `idgate key new CLIENT`";
                 read.mistake(format!("{at}.keys[{index}].sha256"), problem);
             }
             if let Some(other) = hashes.insert(key.sha256.to_ascii_lowercase(), format!("{at}.keys[{index}]")) {
@@ -96,13 +97,16 @@ fn keys<'a>(all: impl Iterator<Item = (String, &'a [KeyConfig])>, read: &mut Dra
     }
 }
 
-/// A misspelt purpose would leave the real one under the general policy, without a word.
+/// Without this check, a misspelt purpose would silently have no effect.
 pub(in crate::app::config) fn purposes(raw: &Raw, read: &mut Draft) {
     let known = |name: &String| {
         raw.clients.is_empty() || name == DEFAULT_PURPOSE || raw.clients.values().any(|one| one.purposes.contains(name))
     };
     for name in raw.purposes.keys().filter(|name| !known(name)) {
-        read.mistake(format!("purposes.{name}"), "is no client's purpose; correct the name, or add it to a client");
+        read.mistake(
+            format!("purposes.{name}"),
+            "is not a purpose of any client; correct the name, or add it to a client",
+        );
     }
 }
 
@@ -110,7 +114,7 @@ pub(in crate::app::config) fn orders(raw: &Raw, read: &mut Draft) {
     if raw.chain.order.is_empty() {
         read.mistake(
             "chain.order",
-            "is empty, so nobody would be asked; write [\"NAME\"] of a [providers.NAME] section",
+            "is empty, so no provider would be asked; write [\"NAME\"] of a [providers.NAME] section",
         );
     }
     let of_purposes = raw
@@ -123,7 +127,7 @@ pub(in crate::app::config) fn orders(raw: &Raw, read: &mut Draft) {
             if !raw.providers.contains_key(name) {
                 read.mistake(&key, format!("names {name}, which has no section [providers.{name}]"));
             } else if !seen.insert(name) {
-                read.mistake(&key, format!("names {name} twice; a provider is asked once"));
+                read.mistake(&key, format!("names {name} twice; remove one of them"));
             }
         }
     }

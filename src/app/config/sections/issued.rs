@@ -111,8 +111,9 @@ pub(in crate::app::config) fn finish(
 ) -> Vec<Issued> {
     read.section("compat", config.validate());
     if config.enabled && !clients.values().any(ClientConfig::has_issued) {
-        let problem = "is true, and no client has access_keys, app_codes or app_keys, so nobody could ask; `idgate key \
-                       new CLIENT --kind access-key` makes one";
+        let problem = "is true, but no client has access_keys, app_codes or app_keys; make one with `idgate key new \
+                       CLIENT \
+                       --kind access-key`";
         read.mistake("compat.enabled", problem);
     }
     let mut issued = Vec::new();
@@ -130,7 +131,7 @@ pub(in crate::app::config) fn finish(
                 );
                 read.mistake(format!("{at}.sha256"), problem);
             }
-            once(&mut known, key.scheme.issued.noun, hash.as_ref().unwrap_or(&key.id), &at, read);
+            check_unique(&mut known, key.scheme.issued.noun, hash.as_ref().unwrap_or(&key.id), &at, read);
             let proof = match &key.sha256 {
                 Some(hash) => Proof::Hash(hash.clone()),
                 None => match secret(key.scheme, &at, read) {
@@ -146,7 +147,7 @@ pub(in crate::app::config) fn finish(
 }
 
 /// No two keys may be the same: each belongs to one client.
-fn once(
+fn check_unique(
     known: &mut BTreeMap<(&'static str, String), String>,
     kind: &'static str,
     id: &str,
@@ -166,10 +167,7 @@ fn secret(scheme: &Scheme, at: &str, read: &mut Draft) -> Option<Secret> {
         None => read.mistake(key, "is missing; write { file = \"PATH\" } or { env = \"NAME\" }"),
         Some(secret) if secret.expose().len() < SHORTEST_SECRET => {
             let how = format!("`idgate key new CLIENT --kind {}` makes one", scheme.name);
-            read.mistake(
-                key,
-                format!("is shorter than {SHORTEST_SECRET} characters, so that it could be guessed; {how}"),
-            );
+            read.mistake(key, format!("is shorter than {SHORTEST_SECRET} characters, so it could be guessed; {how}"));
         }
         Some(_) => {}
     }

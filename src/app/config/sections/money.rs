@@ -1,4 +1,4 @@
-//! Budgets and prepaid packages: what must hold for them.
+//! Checks of budgets and prepaid packages.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use crate::app::config::draft::Draft;
 use crate::resilience::spending::Limits;
 use crate::verify::billing::{Budget, Package};
 
-/// A label of metrics, and a word in a log.
+/// Ids are metric labels and appear in logs.
 const LONGEST_ID: usize = 64;
 
 /// The limits of a budget, if there is one.
@@ -19,7 +19,7 @@ pub(in crate::app::config) fn limits(at: &str, budget: Option<&Budget>, read: &m
     })
 }
 
-/// What the packages of one provider say about themselves.
+/// Checks the packages of one provider.
 pub(in crate::app::config) fn check_packages(at: &str, packages: &[Package], read: &mut Draft) {
     let mut ids = BTreeSet::new();
     for (index, package) in packages.iter().enumerate() {
@@ -40,7 +40,7 @@ pub(in crate::app::config) fn check_packages(at: &str, packages: &[Package], rea
     }
 }
 
-/// What they need of the ledger: that there is one, and that it remembers the whole life of a package.
+/// Budgets and packages need a ledger that keeps its entries for the whole lifetime of a package.
 pub(in crate::app::config) fn check_ledger(
     clients: impl Iterator<Item = String>,
     providers: &[(String, Option<&'static str>, &[Package])],
@@ -49,7 +49,8 @@ pub(in crate::app::config) fn check_ledger(
 ) {
     let counted = providers.iter().filter_map(|(at, key, _)| key.map(|key| format!("{at}.{key}")));
     for key in clients.chain(counted).filter(|_| !has_file) {
-        let problem = "needs a ledger, or nobody would know after a restart what was spent; write a path into ledger.file, or \
+        let problem = "needs the ledger, which counts what was spent across restarts; write a path into ledger.file, \
+                       or \
                        remove this";
         read.mistake(key, problem);
     }
@@ -57,8 +58,9 @@ pub(in crate::app::config) fn check_ledger(
         for (index, package) in packages.iter().enumerate() {
             let lives = Duration::try_from(package.ends.duration_since(package.bought)).unwrap_or_default();
             if keep.is_some_and(|keep| lives > keep) {
-                let problem = "is longer after bought than the ledger keeps the calls that count it down; write a longer \
-                               ledger.keep";
+                let problem = "is further from `bought` than the ledger keeps entries, so calls would be lost from \
+                               the count; write a \
+                               longer ledger.keep";
                 read.mistake(format!("{at}.packages[{index}].ends"), problem);
             }
         }

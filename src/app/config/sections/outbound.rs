@@ -1,6 +1,6 @@
-//! How a provider is reached: `ca_file`, `roots`, `pinned_sha256`, `proxy`, `ip` of `[providers.NAME]`.
+//! The connection to a provider: `ca_file`, `roots`, `pinned_sha256`, `proxy`, `ip` of `[providers.NAME]`.
 //!
-//! Invariant: what would protect nothing (an empty list of pins, a file without a certificate) is a mistake.
+//! Invariant: a protection without effect (an empty list of pins, a file without a certificate) is a mistake.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -19,12 +19,12 @@ use crate::verify::outbound::pin::Pin;
 use crate::verify::outbound::settings::{Family, Outbound, Proxy, Roots};
 use crate::verify::outbound::trust;
 
-/// What was asked last must be forgotten within a minute; the pool looks for idle connections as rarely as this.
+/// Personal data must leave the buffers within a minute, and the pool checks for idle connections only this often.
 const LONGEST_IDLE: Duration = Duration::from_secs(30);
 
 const HOW_TO_PROXY: &str = "write \"http://host:port\"";
 
-/// The settings of the provider at `at`, with every mistake in them.
+/// Checks these keys of the provider at `at`, and reads its `ca_file`.
 pub(in crate::app::config) fn finish(
     at: &str,
     section: &Section,
@@ -37,14 +37,15 @@ pub(in crate::app::config) fn finish(
         None => Vec::new(),
     };
     if section.roots == Roots::CaFileOnly && section.ca_file.is_none() {
-        read.mistake(format!("{at}.roots"), "trusts ca_file alone, and there is none; add ca_file = \"PATH\"");
+        read.mistake(format!("{at}.roots"), "trusts only ca_file, but there is none; add ca_file = \"PATH\"");
     }
     let (pins, proxy) = (pins(at, section, endpoints, read), proxy(at, section, read));
     check_family(at, section.ip, endpoints, read);
     if section.idle_timeout.is_zero() || section.idle_timeout > LONGEST_IDLE {
         read.mistake(
             format!("{at}.idle_timeout"),
-            "must be above zero, and below the time after which the provider closes a connection; write \"20s\"",
+            "must be above zero and at most 30s, so that we close idle connections before the provider does; write \
+             \"20s\"",
         );
     }
     Outbound {
@@ -92,7 +93,7 @@ fn pins(at: &str, section: &Section, endpoints: &[Endpoint], read: &mut Draft) -
     }
     if let Some(plain) = endpoints.iter().find(|endpoint| !endpoint.is_encrypted()) {
         let plain = plain.authority();
-        read.mistake(&key, format!("has nothing to pin at {plain}, which is plain http; write \"https://…\" there"));
+        read.mistake(&key, format!("cannot pin {plain}, which is plain http; write \"https://…\" there"));
     }
     let mut pins = Vec::new();
     for (index, text) in texts.iter().enumerate() {
@@ -100,7 +101,7 @@ fn pins(at: &str, section: &Section, endpoints: &[Endpoint], read: &mut Draft) -
             Some(pin) => pins.push(pin),
             None => read.mistake(
                 format!("{key}[{index}]"),
-                "is not the SHA-256 of a public key in 64 hexadecimal digits; config/default.toml has the command",
+                "is not a SHA-256 in 64 hexadecimal digits; config/default.toml has the command that prints it",
             ),
         }
     }
@@ -111,9 +112,9 @@ fn proxy(at: &str, section: &Section, read: &mut Draft) -> Option<Proxy> {
     let login_key = format!("{at}.{PROXY_LOGIN}");
     let login = read.secrets.remove(&login_key);
     let Some(text) = &section.proxy else {
-        // One that could not be read was reported as that.
+        // An unreadable login was reported already.
         if login.is_some() {
-            read.mistake(login_key, "is for a proxy, and there is none; add proxy = \"http://host:port\"");
+            read.mistake(login_key, "needs a proxy; add proxy = \"http://host:port\"");
         }
         return None;
     };
@@ -121,22 +122,20 @@ fn proxy(at: &str, section: &Section, read: &mut Draft) -> Option<Proxy> {
         read.mistake(format!("{at}.proxy"), problem);
     }
     if login.as_ref().is_some_and(|login| !is_login(login)) {
-        read.mistake(login_key, "must hold user:password, in one line");
+        read.mistake(login_key, "must be one line, user:password; correct the secret");
     }
     Some(Proxy { url: text.clone(), login })
 }
 
 fn check_proxy(text: &str) -> Result<(), String> {
-    let uri: http::Uri = text.parse().map_err(|_| format!("is no URL; {HOW_TO_PROXY}"))?;
+    let uri: http::Uri = text.parse().map_err(|_| format!("is not a URL; {HOW_TO_PROXY}"))?;
     let Some(authority) = uri.authority() else { return Err(format!("needs a scheme and a host; {HOW_TO_PROXY}")) };
-    // What stands before the @ is not quoted.
+    // The text before the @ may be a password and is not quoted.
     if authority.as_str().contains('@') {
         return Err(format!("must not hold a user; {HOW_TO_PROXY} here and user:password into {PROXY_LOGIN}"));
     }
     if uri.scheme_str() != Some("http") {
-        return Err(format!(
-            "must begin with http://, which asks for a tunnel that is encrypted inside; {HOW_TO_PROXY}"
-        ));
+        return Err(format!("must begin with http:// (the tunnel through the proxy is encrypted); {HOW_TO_PROXY}"));
     }
     if authority.port_u16().is_none() || !matches!(uri.path(), "" | "/") || uri.query().is_some() {
         return Err(format!("must be host and port only; {HOW_TO_PROXY}"));
@@ -149,7 +148,7 @@ fn is_login(login: &Secret) -> bool {
     text.split_once(':').is_some_and(|(user, _)| !user.is_empty()) && !text.chars().any(char::is_control)
 }
 
-/// An address that is written down is not looked up, so no choice is left.
+/// `ip` selects among looked-up addresses, so a literal address of the other family could never be used.
 fn check_family(at: &str, family: Family, endpoints: &[Endpoint], read: &mut Draft) {
     for (index, endpoint) in endpoints.iter().enumerate() {
         if endpoint.address().is_some_and(|address: IpAddr| !family.takes(address)) {

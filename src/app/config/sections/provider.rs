@@ -17,7 +17,7 @@ use crate::domain::personal::Secret;
 use crate::providers::{self, Configured, DRIVERS, Driver, Endpoint, Settings};
 use crate::verify::ProviderConfig;
 
-/// The keys that every provider has; all others are its driver's.
+/// The keys of every provider; all others belong to the driver.
 const COMMON: [&str; 16] = [
     "driver",
     "endpoints",
@@ -37,7 +37,7 @@ const COMMON: [&str; 16] = [
     "idle_timeout",
 ];
 
-/// The drivers' own settings, by provider.
+/// The driver settings of each provider.
 pub(in crate::app::config) type DriverSettings = BTreeMap<String, Own>;
 
 /// The settings of one provider that only its driver knows.
@@ -48,7 +48,7 @@ pub(in crate::app::config) struct Own {
     next: Option<Settings>,
 }
 
-/// Takes the drivers' own settings out of the tree.
+/// Moves the settings that belong to drivers out of the tree.
 pub(in crate::app::config) fn split(read: &mut Draft, environment: &BTreeMap<String, String>) -> DriverSettings {
     let mut all = DriverSettings::new();
     let mut mistakes = Vec::new();
@@ -123,7 +123,7 @@ pub(in crate::app::config) fn split(read: &mut Draft, environment: &BTreeMap<Str
     all
 }
 
-/// One provider, with every mistake in it.
+/// Checks one provider.
 pub(in crate::app::config) fn finish(
     name: &str,
     section: &Section,
@@ -180,15 +180,15 @@ pub(in crate::app::config) fn finish(
     })
 }
 
-/// The driver with its own settings, or every mistake in them.
+/// Passes its settings to the driver, and reports its mistakes.
 fn configure(driver: &Driver, settings: &Settings, at: &str, read: &mut Draft) -> Option<Configured> {
-    // A secret that could not be read was reported; that the driver misses it is the same mistake.
+    // A secret that could not be read was reported already; the driver must not report it as missing too.
     let reported: Vec<String> = read.mistakes.iter().map(|mistake| mistake.key.clone()).collect();
-    let told = (driver.configure)(settings).map_err(|mistakes| {
+    let configured = (driver.configure)(settings).map_err(|mistakes| {
         let fresh = mistakes.into_iter().filter(|(key, _)| !reported.contains(&format!("{at}.{key}")));
         read.section(at, fresh);
     });
-    told.ok()
+    configured.ok()
 }
 
 fn endpoints(at: &str, texts: &[String], read: &mut Draft) -> Vec<Endpoint> {
@@ -199,7 +199,7 @@ fn endpoints(at: &str, texts: &[String], read: &mut Draft) -> Vec<Endpoint> {
     for (index, text) in texts.iter().enumerate() {
         match Endpoint::parse(text) {
             Ok(endpoint) if endpoints.contains(&endpoint) => {
-                read.mistake(format!("{at}.endpoints[{index}]"), "is there twice; each endpoint has one breaker");
+                read.mistake(format!("{at}.endpoints[{index}]"), "is listed twice; remove one");
             }
             Ok(endpoint) => endpoints.push(endpoint),
             Err(problem) => read.mistake(format!("{at}.endpoints[{index}]"), problem),
@@ -211,7 +211,8 @@ fn endpoints(at: &str, texts: &[String], read: &mut Draft) -> Vec<Endpoint> {
 impl PriceYuan {
     fn read(&self) -> Result<Prices, (&'static str, String)> {
         let amount = |key: &'static str, text: &str| {
-            MicroYuan::parse(text).ok_or_else(|| (key, "is no amount in yuan; write for example \"0.033\"".to_owned()))
+            MicroYuan::parse(text)
+                .ok_or_else(|| (key, "is not an amount in yuan; write for example \"0.033\"".to_owned()))
         };
         Ok(Prices {
             on_match: amount("match", &self.r#match)?,

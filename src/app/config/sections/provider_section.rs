@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::verify::billing::{Budget, Package};
 use crate::verify::outbound::settings::{Family, IDLE_TIMEOUT, Roots};
 
-/// A call that takes longer is lost.
+/// The maximum of `call_limit`.
 const LONGEST_CALL: Duration = Duration::from_hours(1);
 
 /// The common part of `[providers.NAME]`.
@@ -83,22 +83,20 @@ impl Section {
             mistakes.push(("call_limit", "is longer than an hour; write \"15s\"".to_owned()));
         }
         if self.max_concurrency == 0 {
-            mistakes.push(("max_concurrency", "is 0, so nothing could ever be asked; write 64".to_owned()));
+            mistakes.push(("max_concurrency", "is 0, so no call could be made; write 64".to_owned()));
         }
         mistakes
     }
 
-    /// Whether it needs to know what was spent, and so a ledger: by which key.
+    /// The key that needs the ledger to count calls, if any.
     pub(in crate::app::config) fn counts_money(&self) -> Option<&'static str> {
         if self.budget.is_some() { Some("budget") } else { (!self.packages.is_empty()).then_some("packages") }
     }
 
-    /// Its prepaid packages.
     pub(in crate::app::config) fn packages(&self) -> &[Package] {
         &self.packages
     }
 
-    /// The longest that a call of this provider may take.
     pub(in crate::app::config) fn call_limit(&self) -> Duration {
         self.call_limit
     }

@@ -1,11 +1,11 @@
-//! The keys of receipts: the files that `[receipts]` names, read and checked.
+//! `[receipts]`: reads and checks the keys of receipts.
 
 use super::secret::RECEIPTS_KEY;
 use crate::app::config::change::Sections;
 use crate::app::config::draft::Draft;
 use crate::server::records::receipt::keys::{Config, Keys};
 
-/// The section, its files and its key. Receipts are made of the ledger, so they want one.
+/// Reads the key and the public keys. Receipts are made from ledger entries, so they need a ledger.
 pub(in crate::app::config) fn finish(
     section: &Config,
     has_ledger: bool,
@@ -24,14 +24,14 @@ pub(in crate::app::config) fn finish(
         }
         former.push(content.ok());
     }
-    let is_told = read.mistakes.iter().any(|mistake| mistake.key == RECEIPTS_KEY);
+    let is_reported = read.mistakes.iter().any(|mistake| mistake.key == RECEIPTS_KEY);
     let key = read.secrets.remove(RECEIPTS_KEY);
     if key.is_some() && !has_ledger {
-        let problem = "signs what the ledger has, and ledger.file names none; write a path there, or remove this";
+        let problem = "signs ledger entries, but there is no ledger; write a path into ledger.file, or remove this";
         read.mistake(RECEIPTS_KEY, problem);
     }
-    if is_told {
-        // What is wrong with the key is told; a name for none is no second mistake.
+    if is_reported {
+        // The mistake in the key is reported; `kid` without a key is only its consequence.
         return None;
     }
     let files: Vec<_> = former.iter().map(|content| content.as_ref().map(|content| content.as_slice())).collect();

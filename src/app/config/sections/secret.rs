@@ -1,6 +1,6 @@
 //! Secrets: `{ env = "NAME" }`, `{ file = "PATH" }` or, outside production, `{ value = "…" }`.
 //!
-//! They are taken out of the tree before anything else looks at it, so that no error message can quote one.
+//! They are taken out of the tree before anything else reads it, so that no error message can quote one.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,31 +17,31 @@ use crate::providers::{self, schemes};
 /// The user and password of a provider's proxy, beside its driver's own secrets.
 pub(in crate::app::config) const PROXY_LOGIN: &str = "proxy_login";
 
-/// A digest key shorter than this could be guessed.
+/// Shorter digest keys could be guessed.
 const SHORTEST_DIGEST_KEY: usize = 32;
 
-/// The secret of all digests.
+/// The key of all digests of persons.
 pub(in crate::app::config) const DIGEST_KEY: &str = "cache.digest_key";
 /// The private keys of the listeners.
 pub(in crate::app::config) const TLS_KEY: &str = "server.tls.key";
 pub(in crate::app::config) const ADMIN_TLS_KEY: &str = "server.admin_tls.key";
 /// The key that signs receipts.
 pub(in crate::app::config) const RECEIPTS_KEY: &str = "receipts.key";
-/// The credential that follows a provider's own.
+/// The replacement credential of a provider.
 pub(in crate::app::config) const NEXT: &str = "next";
-/// Where a provider's credentials come from, instead of being written down.
+/// The source of a provider's temporary credentials.
 pub(in crate::app::config) const CREDENTIALS: &str = "credentials";
 
-/// The keys of the secrets that are no provider's.
+/// The secrets outside the sections of providers and clients.
 const OURS: [&str; 4] = [DIGEST_KEY, TLS_KEY, ADMIN_TLS_KEY, RECEIPTS_KEY];
 
 /// The member of a client's issued key that holds the secret that signs.
 const SECRET: &str = "secret";
 
-/// Tables inside a provider's section that hold secrets under the same keys as the section itself.
+/// Tables in a provider's section that may contain the same secrets as the section itself.
 pub(in crate::app::config) const WITH_SECRETS: [&str; 2] = [NEXT, CREDENTIALS];
 
-/// Takes every secret out of the tree, by its full key.
+/// Moves every secret out of the tree, and reads it from its file or variable.
 pub(in crate::app::config) fn take_all(read: &mut Draft, profile: Profile, environment: &BTreeMap<String, String>) {
     let mut found: Vec<(String, Value)> = Vec::new();
     for path in OURS {
@@ -77,7 +77,7 @@ pub(in crate::app::config) fn take_all(read: &mut Draft, profile: Profile, envir
             Ok(secret) if key == DIGEST_KEY && secret.expose().len() < SHORTEST_DIGEST_KEY => {
                 read.mistake(
                     key,
-                    format!("is shorter than {SHORTEST_DIGEST_KEY} bytes; `openssl rand -hex 32` makes one"),
+                    format!("is shorter than {SHORTEST_DIGEST_KEY} bytes; make one with `openssl rand -hex 32`"),
                 );
             }
             Ok(secret) => drop(read.secrets.insert(key, secret)),
@@ -86,7 +86,7 @@ pub(in crate::app::config) fn take_all(read: &mut Draft, profile: Profile, envir
     }
 }
 
-/// Takes the value of a dotted key out of `table`.
+/// Removes and returns the value of a dotted key.
 fn take(table: &mut Tree, path: &str) -> Option<Value> {
     match path.split_once('.') {
         Some((first, rest)) => take(section(table, first)?, rest),
@@ -114,7 +114,8 @@ fn resolve(
     };
     if table.len() > 1 {
         return Err(format!(
-            "must be exactly one of {{ env }}, {{ file }}, {{ value }}; a layer adds to the one below it, so that each must name the same one; {HOW}"
+            "must be exactly one of {{ env }}, {{ file }}, {{ value }}; layers are merged, so all of them must use \
+             the same one; {HOW}"
         ));
     }
     let mut entries = table.into_iter();
@@ -122,19 +123,22 @@ fn resolve(
         return Err(format!("must be one of {{ env }}, {{ file }}, {{ value }}, with a string; {HOW}"));
     };
     let secret = match kind.as_str() {
-        // A secret in the wrong place would be quoted as a name.
+        // Not quoted: the text may be the secret itself.
         "env" if !is_variable(&text) => {
             Err("does not name an environment variable (capital letters, digits and _); write { env = \"NAME\" }"
                 .to_owned())
         }
-        "env" => environment.get(&text).cloned().ok_or_else(|| format!("the environment variable {text} is not set")),
+        "env" => environment
+            .get(&text)
+            .cloned()
+            .ok_or_else(|| format!("the environment variable {text} is not set; set it, or correct its name")),
         "file" => from_file(Path::new(&text), profile, files),
         "value" if profile == Profile::Production => Err(format!("{{ value }} is refused in production; {HOW}")),
         "value" => Ok(text),
-        _ => Err(format!("has an unknown member; {HOW}")),
+        _ => Err(format!("has an unknown key; {HOW}")),
     }?;
     if secret.is_empty() {
-        return Err(format!("is empty; {HOW} with something in it"));
+        return Err(format!("is empty; {HOW} of a secret that is not empty"));
     }
     Ok(Secret::new(secret))
 }
@@ -143,11 +147,11 @@ fn is_variable(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
-/// Editors and `echo` end a file with a line feed that is not part of the secret.
+/// Reads a secret file without its final line break, which editors and `echo` add.
 fn from_file(path: &Path, profile: Profile, files: &mut Files) -> Result<String, String> {
     let text = files.read_text(path).map_err(|error| format!("the file {} cannot be read: {error}", path.display()))?;
     if profile == Profile::Production
-        && let Some(mode) = mode_for_everybody(path)
+        && let Some(mode) = mode_if_open_to_all(path)
     {
         let path = path.display();
         return Err(format!(
@@ -158,8 +162,8 @@ fn from_file(path: &Path, profile: Profile, files: &mut Files) -> Result<String,
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-/// The mode of a file that others than its owner and its group may read or write.
-fn mode_for_everybody(path: &Path) -> Option<u32> {
+/// The mode of the file, if users other than its owner and group may read or write it.
+fn mode_if_open_to_all(path: &Path) -> Option<u32> {
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
     (mode & 0o006 != 0).then_some(mode)

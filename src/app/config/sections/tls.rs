@@ -1,5 +1,5 @@
-//! The certificates of the listeners: the files that `[server.tls]` and `[server.admin_tls]` name, read and checked; and
-//! what certificates must mean in the other sections.
+//! `[server.tls]` and `[server.admin_tls]`: reads and checks their files, and checks the certificates of clients and
+//! operators against them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::server::auth::operators::OperatorConfig;
 use crate::server::listener::tls::{Material, Section};
 use crate::server::listener::{Tls, tls};
 
-/// The section of a listener at `at`, its files and its key at `key_at`.
+/// Builds the TLS configuration of the section at `at`, whose private key is the secret `key_at`.
 pub(in crate::app::config) fn finish(
     (at, key_at): (&str, &str),
     section: Option<&Section>,
@@ -52,7 +52,7 @@ pub(in crate::app::config) fn finish(
     section.build(&material).map_err(|mistakes| read.section(at, mistakes)).ok()
 }
 
-/// Whether everybody who is to be known by a certificate can be.
+/// Checks that every configured client certificate can be presented.
 pub(in crate::app::config) fn check_certificates(
     server: &Server,
     clients: &BTreeMap<String, ClientConfig>,
@@ -71,7 +71,7 @@ pub(in crate::app::config) fn check_certificates(
             read.mistake(
                 format!("{section}.certificates"),
                 format!(
-                    "can never be shown; write {listener}.client_ca = \"PATH\" and {listener}.client_certificate = \
+                    "can never be presented; write {listener}.client_ca = \"PATH\" and {listener}.client_certificate = \
                      \"optional\" or \"required\""
                 ),
             );
@@ -83,23 +83,27 @@ pub(in crate::app::config) fn check_certificates(
     let identity = server.client_identity;
     let wants_certificate = matches!(identity, Identity::Certificate | Identity::Both);
     if wants_certificate && !asked_for(&server.tls) {
-        let problem = "wants certificates, and server.tls asks for none; write server.tls.client_ca and \
+        let problem = "requires certificates, but server.tls does not request them; write server.tls.client_ca and \
                        server.tls.client_certificate, or \"key\" here";
         read.mistake("server.client_identity", problem);
     }
     if wants_certificate && clients.is_empty() {
-        read.mistake("server.client_identity", "wants certificates, and no client is configured; add [clients.NAME]");
+        read.mistake(
+            "server.client_identity",
+            "requires certificates, but no client is configured; add [clients.NAME]",
+        );
     }
     for (name, client) in clients {
         let wants_key = matches!(identity, Identity::Key | Identity::Both);
-        // With neither of both, that alone is the mistake.
+        // A client with neither is reported elsewhere.
         let has_key = !client.keys.is_empty() || client.has_issued();
         let missing = match (!has_key, client.certificates.is_empty()) {
             (true, false) if wants_key => "keys",
             (false, true) if wants_certificate => "certificates",
             _ => continue,
         };
-        let problem = "is empty, and server.client_identity wants one, so this client could never ask; add one";
+        let problem =
+            "is empty, but server.client_identity requires one, so this client could not use the API; add one";
         read.mistake(format!("clients.{name}.{missing}"), problem);
     }
 }
