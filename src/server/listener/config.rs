@@ -8,7 +8,7 @@ use serde::Deserialize;
 /// How long an idle connection stays open after a stop, so that a request already on its way is still answered.
 pub(super) const LAST_WORDS: Duration = Duration::from_millis(100);
 
-/// The smallest header limit: below it the HTTP parser has no room to work.
+/// The smallest header limit that the HTTP parser can work with.
 pub(super) const MIN_HEADER_BYTES: usize = 8 * 1024;
 const MAX_HEADER_BYTES: usize = 1024 * 1024;
 
@@ -27,7 +27,7 @@ pub struct Config {
     /// nothing of its answer.
     #[serde(with = "friendly")]
     pub keep_alive_timeout: Duration,
-    /// As many connections may be open; the next one is told `503 overloaded`, or closed where it wants TLS.
+    /// The most open connections. The next one gets `503 overloaded`, or is closed if it uses TLS.
     pub max_connections: usize,
     /// The longest request head in bytes; a longer one is answered 431, by the service up to four times as much. So it
     /// also bounds what a connection buffers.

@@ -1,8 +1,8 @@
 //! One plain connection from its first byte to its close.
 //!
 //! Invariant: at every moment some clock is running against a client that owes us something: our own until the first
-//! request head, hyper's before each later one, and that of [`WriteTimeout`] while it does not take its answers. (Request bodies
-//! are limited by whoever reads them.)
+//! request head, hyper's before each later one, and that of [`WriteTimeout`] while it does not take its answers.
+//! (Request bodies are limited by whoever reads them.)
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -30,8 +30,8 @@ use super::connections::Slot;
 use super::write_timeout::WriteTimeout;
 use super::zeroizing_io::ZeroizingIo;
 
-/// How many times the longest head a connection may buffer.
-pub(super) const ROOM: usize = 4;
+/// A connection may buffer this many times the header limit.
+pub(super) const HEAD_BUFFER_FACTOR: usize = 4;
 
 /// How every connection of a listener speaks HTTP/1.1.
 #[derive(Debug)]
@@ -48,9 +48,9 @@ impl Http1 {
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(config.keep_alive_timeout)
-            // hyper would let a connection buffer 400 KiB. A head beyond the limit must still fit, because whoever answers
-            // 431 wants to say why; what is beyond even that, hyper answers 431 without a word.
-            .max_buf_size(config.max_header_bytes.max(MIN_HEADER_BYTES).saturating_mul(ROOM));
+            // hyper would let a connection buffer 400 KiB. A head beyond the limit must still fit, because whoever
+            // answers 431 wants to say why; what is beyond even that, hyper answers 431 without a word.
+            .max_buf_size(config.max_header_bytes.max(MIN_HEADER_BYTES).saturating_mul(HEAD_BUFFER_FACTOR));
         Self { builder, first_request_timeout: config.first_request_timeout, stall_timeout: config.keep_alive_timeout }
     }
 }

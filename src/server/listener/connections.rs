@@ -38,7 +38,7 @@ impl Connections {
 
     /// Handshakes that came to nothing, by reason.
     pub fn handshakes_failed_total(&self) -> impl Iterator<Item = (Failure, u64)> {
-        Failure::ALL.into_iter().zip(self.0.handshakes_failed.iter().map(|total| total.load(Relaxed)))
+        Failure::ALL.iter().copied().zip(self.0.handshakes_failed.iter().map(|total| total.load(Relaxed)))
     }
 
     /// A place for one more connection, unless `max` are taken. Only the accept loop calls this, so that looking and

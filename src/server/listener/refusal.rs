@@ -1,4 +1,4 @@
-//! What the connection too many is told.
+//! The `503` answer for connections past the limit.
 //!
 //! Invariant: a refusal costs one write that cannot block and a bounded wait; nothing the client sends is looked at.
 
@@ -60,9 +60,9 @@ impl Refuser {
 
 /// Waits for the client to begin, answers, and waits for it to end.
 ///
-/// Many clients take an answer that comes before their request for a broken connection. And closing a socket with unread
-/// bytes resets it, and the reset may overtake the answer. So the client's bytes are thrown away until it has read ours
-/// and closes too.
+/// Many clients take an answer that comes before their request for a broken connection. And closing a socket with
+/// unread bytes resets it, and the reset may overtake the answer. So the client's bytes are thrown away until it has
+/// read ours and closes too.
 async fn farewell(stream: TcpStream, _permit: OwnedSemaphorePermit) {
     let _ = timeout(LINGER, stream.peek(&mut [0])).await;
     if let Some(stream) = answer(stream) {

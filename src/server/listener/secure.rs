@@ -2,8 +2,8 @@
 //!
 //! Invariants: at every moment some clock is running against a client that owes us something: the handshake's, our own
 //! until the first request head, then hyper's (HTTP/1.1) or, on HTTP/2, the pings' and that of a connection on which
-//! nothing happens (`watch` has these); and always that of [`WriteTimeout`]. The requests of an HTTP/2 connection are tasks of
-//! their own and end with it.
+//! nothing happens (`watch` has these); and always that of [`WriteTimeout`]. The requests of an HTTP/2 connection are
+//! tasks of their own and end with it.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
 
 use super::config::{Config, LAST_WORDS, MIN_HEADER_BYTES};
-use super::connection::{Http1, ROOM};
+use super::connection::{HEAD_BUFFER_FACTOR, Http1};
 use super::connections::Slot;
 use super::refusal::linger;
 use super::tls;
@@ -72,13 +72,14 @@ impl Secure {
     /// How a connection whose requests run in `streams` speaks HTTP/2.
     fn http2(&self, streams: Streams) -> http2::Builder<Streams> {
         let config = &self.config;
-        let room = config.max_header_bytes.max(MIN_HEADER_BYTES).saturating_mul(ROOM);
+        let head_buffer = config.max_header_bytes.max(MIN_HEADER_BYTES).saturating_mul(HEAD_BUFFER_FACTOR);
         let mut builder = http2::Builder::new(streams);
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(config.max_concurrent_streams)
-            // Beyond the limit, so that the service can say why; what is beyond even that is answered 431 without a word.
-            .max_header_list_size(u32::try_from(room).unwrap_or(u32::MAX))
+            // Beyond the limit, so that the service can say why; what is beyond even that is answered 431 without a
+            // word.
+            .max_header_list_size(u32::try_from(head_buffer).unwrap_or(u32::MAX))
             .max_pending_accept_reset_streams(MOST_RESETS_WAITING)
             .max_local_error_reset_streams(MOST_RESETS_BY_US)
             .initial_stream_window_size(STREAM_WINDOW)

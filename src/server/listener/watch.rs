@@ -1,8 +1,8 @@
-//! The clocks of one TLS connection after its handshake, and what its requests and it tell each other.
+//! The timers of one TLS connection after its handshake, and the state that it shares with its requests.
 //!
-//! Invariants: whoever is ended because of age is told first, so that no request meets a closing connection; an HTTP/2
-//! connection that asks nothing is told to leave, and one that was told and takes none of its answers is cut; a
-//! connection whose requests are being worked on is never cut.
+//! Invariants: connections past their maximum age get GOAWAY or `Connection: close` before they are closed, so no
+//! request meets a closing connection; an idle HTTP/2 connection gets GOAWAY, and is cut if it then does not read its
+//! answers; a connection with requests in progress is never cut.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -102,7 +102,7 @@ impl Watch<'_> {
                     }
                     greeted = true;
                 }
-                // Told with the next answer. Without one, hyper's clock for idle connections ends it.
+                // The next answer carries `Connection: close`. Without one, hyper's clock for idle connections ends it.
                 () = age.as_mut(), if !aged => {
                     aged = true;
                     self.life.aged.store(true, Relaxed);
@@ -145,7 +145,7 @@ impl Watch<'_> {
             look.as_mut().reset(Instant::now() + quiet_for);
             match (idle, closing) {
                 (true, _) if !is_quiet => {}
-                // It was told to leave, everything was answered, and it takes nothing of it.
+                // GOAWAY was sent and every request was answered, but the client does not read the answers.
                 (true, true) => return self.slot.timed_out(),
                 _ => {
                     closing = true;

@@ -1,10 +1,9 @@
-//! A stream that forgets what was read from it.
+//! A stream that wipes request bytes from its read buffer.
 //!
-//! Who parses what a client sends reads into the buffer that the last request was in: TLS always does, and opens records
-//! in place; HTTP does when nothing uses that request any more. So a name and a number would stay in memory for as long
-//! as their sender keeps the connection. Here the room for the next request is wiped when there is nothing to read into
-//! it. That is enough: the room begins where the last request began, or it is elsewhere, and then the allocator wipes
-//! the old one in the end.
+//! TLS and HTTP parsers reuse one buffer for request after request, so a name and an ID number would stay in memory for
+//! as long as the client keeps its connection. This stream overwrites the free part of the buffer when there is nothing
+//! left to read. That covers the last request: the free part either starts where that request started, or it is a new
+//! buffer, and the allocator wipes the old one when it is freed.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,11 +11,11 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What a parser reads from: hyper, and under it TLS, which opens records in the buffer that it read them into.
+/// Wraps the stream that hyper reads from, and the one below TLS, which decrypts records in place.
 #[derive(Debug)]
 pub(super) struct ZeroizingIo<S> {
     stream: S,
-    /// So many bytes were read since the room was wiped.
+    /// Bytes read since the last wipe.
     read: usize,
 }
 
@@ -33,8 +32,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for ZeroizingIo<S> {
         if read.is_ready() {
             self.read += into.filled().len() - before;
         } else if self.read > 0 {
-            let room = self.read.min(into.remaining());
-            into.initialize_unfilled_to(room).fill(0);
+            let stale = self.read.min(into.remaining());
+            into.initialize_unfilled_to(stale).fill(0);
             self.read = 0;
         }
         read
@@ -75,9 +74,9 @@ mod tests {
 
     use super::*;
 
-    async fn poll_once<S: AsyncRead + Unpin>(stream: &mut S, room: &mut [u8]) -> Poll<usize> {
+    async fn poll_once<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut [u8]) -> Poll<usize> {
         poll_fn(|cx| {
-            let mut into = ReadBuf::new(room);
+            let mut into = ReadBuf::new(buffer);
             let read = Pin::new(&mut *stream).poll_read(cx, &mut into);
             Poll::Ready(read.map(|_| into.filled().len()))
         })
@@ -88,15 +87,15 @@ mod tests {
     async fn what_was_read_is_wiped_when_there_is_nothing_more() {
         let (mut client, server) = tokio::io::duplex(64);
         let mut stream = ZeroizingIo::new(server);
-        let mut room = [b'-'; 32];
+        let mut buffer = [b'-'; 32];
         client.write_all(b"name and number").await.unwrap();
-        assert_eq!(poll_once(&mut stream, &mut room).await, Poll::Ready(15));
-        assert_eq!(&room[..16], b"name and number-");
-        assert_eq!(poll_once(&mut stream, &mut room).await, Poll::Pending);
-        assert_eq!(&room[..16], b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0-");
+        assert_eq!(poll_once(&mut stream, &mut buffer).await, Poll::Ready(15));
+        assert_eq!(&buffer[..16], b"name and number-");
+        assert_eq!(poll_once(&mut stream, &mut buffer).await, Poll::Pending);
+        assert_eq!(&buffer[..16], b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0-");
         // Once is enough.
-        room.fill(b'-');
-        assert_eq!(poll_once(&mut stream, &mut room).await, Poll::Pending);
-        assert_eq!(room, [b'-'; 32]);
+        buffer.fill(b'-');
+        assert_eq!(poll_once(&mut stream, &mut buffer).await, Poll::Pending);
+        assert_eq!(buffer, [b'-'; 32]);
     }
 }

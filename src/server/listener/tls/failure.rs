@@ -1,45 +1,32 @@
-//! Why a handshake came to nothing, in words from a closed set.
+//! Reasons for a failed TLS handshake.
 
 use std::io;
 
-/// Why a handshake came to nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why a TLS handshake failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Failure {
-    /// It took too long.
+    /// The handshake passed its deadline.
     Timeout,
     /// The client showed no certificate, and one is required.
     NoClientCertificate,
-    /// The client's certificate is of no known authority, expired, revoked or not for clients.
+    /// The client's certificate comes from an unknown authority, is expired, revoked or not for clients.
     ClientCertificateRefused,
     /// The client refused us, most often our certificate.
     RefusedByClient,
-    /// No TLS, none of our versions, or not as the protocol wants it.
+    /// Not TLS, an unsupported version, or a protocol violation.
     Protocol,
-    /// The connection broke, or something else.
+    /// The connection broke, or another error.
     Other,
 }
 
 impl Failure {
-    /// All of them.
-    pub const ALL: [Failure; 6] = [
-        Failure::Timeout,
-        Failure::NoClientCertificate,
-        Failure::ClientCertificateRefused,
-        Failure::RefusedByClient,
-        Failure::Protocol,
-        Failure::Other,
-    ];
+    /// Every reason, in the order of its counter.
+    pub const ALL: &'static [Failure] = <Self as strum::VariantArray>::VARIANTS;
 
-    /// The word in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Failure::Timeout => "timeout",
-            Failure::NoClientCertificate => "no_client_certificate",
-            Failure::ClientCertificateRefused => "client_certificate_refused",
-            Failure::RefusedByClient => "refused_by_client",
-            Failure::Protocol => "protocol",
-            Failure::Other => "other",
-        }
+    /// The label value in metrics.
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// The reason in an error of the handshake.
