@@ -9,8 +9,9 @@ use uuid::Uuid;
 use crate::domain::subject::{Digest, DigestKey};
 
 /// Something that happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr, strum::VariantNames)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Entry {
     /// A provider was called.
     Call(Call),
@@ -111,8 +112,8 @@ pub struct Answer {
     pub attempts: Vec<Attempt>,
     /// The configuration that it was answered under.
     pub configuration: String,
-    /// The salted digest of the person that its receipt shows, as 64 hexadecimal digits; nothing where there is no verdict,
-    /// or receipts are off. Its salt is nowhere: it comes from the digest key and the id.
+    /// The salted digest of the person that its receipt shows, as 64 hexadecimal digits; nothing where there is no
+    /// verdict, or receipts are off. Its salt is nowhere: it comes from the digest key and the id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<String>,
     /// The claim on the idempotency key that it came with.
@@ -225,9 +226,6 @@ pub struct BegunCall {
 }
 
 impl Entry {
-    /// All kinds, for metrics.
-    pub(super) const KINDS: [&'static str; 4] = ["call", "answer", "claim", "forgotten"];
-
     /// Its id, of which there is one entry.
     pub const fn id(&self) -> Uuid {
         match self {
@@ -266,13 +264,8 @@ impl Entry {
     }
 
     /// Its kind, for metrics.
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Entry::Call(_) => "call",
-            Entry::Answer(_) => "answer",
-            Entry::Claim(_) => "claim",
-            Entry::Forgotten(_) => "forgotten",
-        }
+    pub fn kind(&self) -> &'static str {
+        self.into()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use strum::VariantNames;
 
 use super::entry::Entry;
 
@@ -52,7 +53,7 @@ impl Meter {
                 "0 while new paid calls are refused, because the ledger can be written nowhere.",
             )?,
         };
-        for kind in Entry::KINDS {
+        for kind in Entry::VARIANTS {
             meter.entries.with_label_values(&[kind]);
         }
         meter.available.set(1);
