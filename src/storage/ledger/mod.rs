@@ -1,12 +1,10 @@
-//! The durable record of every answer and every paid call: what was asked by whom, what came of it, what it cost.
+//! The durable record of every answer and every paid call: who asked, the result, and the cost.
 //!
 //! Invariants: entries are appended in order, each sealed by the hash of all before it, and never changed; a person is
-//! there as a keyed digest only; [`Ledger::write`] returns when the entry is on the disk. A call is announced in the
-//! journal before it is made, so that one whose end nobody saw is known after a restart. The trip of an entry: `writer`
-//! takes it, `spool` has it on the disk, `mover` brings it into the database, `sqlite` keeps it there, `read` finds it,
-//! `claims` what is about idempotency keys.
-//!
-//! To add a back end: one arm beside `sqlite` and `read`, with the same statements and a schema of its own.
+//! stored as a keyed digest only; [`Ledger::write`] returns when the entry is on the disk. A call is announced in the
+//! journal before it is made, so a restart finds calls that were interrupted. An entry's path: `queue` hands it to
+//! `writer`, which appends it to `spool`; `flusher` moves it into `database`; `queries` reads it back, and `claims`
+//! reads the entries about idempotency keys.
 
 mod chain_hash;
 mod claims;

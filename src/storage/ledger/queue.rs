@@ -1,8 +1,8 @@
 //! Entries on their way to the writer, and the flights they belong to.
 //!
-//! A flight is one run of the provider chain. It is announced in the journal with its first call, before that call is made,
-//! and stays open there until its last entry is on the disk. Requests to write hold on to their flight for that reason,
-//! which is why both live in this file.
+//! A flight is one run of the provider chain. It is announced in the journal with its first call, before that call is
+//! made, and stays open there until its last entry is on the disk. Requests to write hold on to their flight for that
+//! reason, which is why both live in this file.
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,21 +31,21 @@ pub struct Flight(Option<Arc<InFlight>>);
 struct InFlight {
     queue: Arc<Queue>,
     begun: Begun,
-    /// Something of it is on no disk but in the journal.
+    /// One of its entries is on the disk only in the journal.
     unsettled: AtomicBool,
 }
 
-/// A call that was announced. Dropped without an end, it is written down as interrupted.
+/// A call that was announced. If it is dropped before [`Calling::ended`], it is recorded as interrupted.
 pub struct Calling(Option<(Arc<InFlight>, BegunCall)>);
 
 pub(super) enum Asked {
     Write(WriteRequest),
-    /// To say when the database has all that was ordered before, or cannot have it now.
-    Move(oneshot::Sender<()>),
+    /// Reply once the database has every earlier entry, or cannot be written now.
+    Flush(oneshot::Sender<()>),
 }
 
-/// An entry to be written, and who waits for it. Dropped without an end, it leaves its flight open: the journal is all that
-/// is left of it.
+/// An entry to write, and the caller that waits for it. If it is dropped before [`WriteRequest::end`], its flight stays
+/// open in the journal, because the entry is stored nowhere else.
 pub(super) struct WriteRequest {
     pub(super) kind: &'static str,
     pub(super) text: String,
@@ -57,7 +57,7 @@ pub(super) struct WriteRequest {
     is_over: bool,
 }
 
-/// Who waits.
+/// Reports the result to the waiting caller.
 pub(super) type Done = oneshot::Sender<Result<(), NotWritten>>;
 
 impl Queue {
@@ -79,10 +79,10 @@ impl Queue {
     /// Returns once the database holds everything given so far, or cannot take it now.
     pub(super) async fn flush(&self) {
         if self.shared.waiting.load(Ordering::Acquire) > 0 || !self.shared.meter.is_level() {
-            let (moved, is_moved) = oneshot::channel();
-            if self.requests.send(Asked::Move(moved)).is_ok() {
+            let (flushed, is_flushed) = oneshot::channel();
+            if self.requests.send(Asked::Flush(flushed)).is_ok() {
                 // A writer that has ended has flushed everything.
-                let _ = is_moved.await;
+                let _ = is_flushed.await;
             }
         }
     }
@@ -104,7 +104,7 @@ impl Flight {
     /// Announces a call that costs at most `price_micro_yuan`.
     ///
     /// # Errors
-    /// When that cannot be written down: then it must not be made.
+    /// When the announcement cannot be written; the call must not be made then.
     pub fn call(&self, provider: &str, endpoint: &str, price_micro_yuan: u64) -> Result<Calling, NotWritten> {
         let Some(flight) = &self.0 else { return Ok(Calling(None)) };
         let queue = &flight.queue;
@@ -127,7 +127,7 @@ impl Flight {
         Ok(Calling(Some((Arc::clone(flight), call))))
     }
 
-    /// The journal keeps it, since it is nowhere else.
+    /// Keeps the flight in the journal, because one of its entries is stored nowhere else.
     pub(super) fn leave_open(&self) {
         if let Some(flight) = &self.0 {
             flight.unsettled.store(true, Ordering::Relaxed);
@@ -136,7 +136,7 @@ impl Flight {
 }
 
 impl Calling {
-    /// Writes down what came of it.
+    /// Records the result of the call.
     pub fn ended(mut self, end: impl FnOnce() -> End) {
         if let Some((flight, call)) = self.0.take() {
             write_call(flight, &call, end());
@@ -166,7 +166,7 @@ impl Drop for InFlight {
     }
 }
 
-// Which, and no more: what it holds knows digests of people.
+// Only the id: the other fields contain digests of people.
 impl fmt::Debug for Flight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Flight({:?})", self.id())
@@ -174,10 +174,10 @@ impl fmt::Debug for Flight {
 }
 
 impl WriteRequest {
-    /// Nothing if the entry has no text, which no entry of plain strings and numbers lacks.
+    /// `None` if the entry cannot be serialized, which does not happen for plain strings and numbers.
     pub(super) fn new(entry: Entry, flight: Flight, done: Option<Done>) -> Option<Self> {
         let text = entry.text().inspect_err(|_| flight.leave_open()).ok()?;
-        // The entry goes no further than it must: what is let go of in another thread costs more.
+        // Most entries are dropped here: freeing memory on another thread costs more.
         let (kind, about_keys) = (entry.kind(), entry.is_about_keys().then(|| Box::new(entry)));
         Some(Self { kind, text, about_keys, flight, done, is_over: false })
     }
@@ -186,10 +186,10 @@ impl WriteRequest {
         self.done.is_some()
     }
 
-    /// It is written, or turned away.
+    /// Reports that the entry was written or refused.
     pub(super) fn end(mut self, result: Result<(), NotWritten>) {
         self.is_over = true;
-        // Who has left does not want to know.
+        // A caller that has left needs no answer.
         let _ = self.done.take().map(|done| done.send(result));
     }
 }

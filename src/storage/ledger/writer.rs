@@ -1,11 +1,11 @@
-//! The one task that writes. It takes what has gathered while it was writing and puts that at the end of the spool, so that
-//! under load many answers share one wait for the disk and a single one waits for nobody; behind that, round by round, a
-//! [`Flusher`] brings it into the database.
+//! The writer task. It appends everything that arrived during the last append to the spool in one go, so under load
+//! many entries share one fsync and a single entry waits for no other. The [`Flusher`] then moves the spool into the
+//! database.
 //!
-//! When the database cannot be written, entries stay in the spool. When the spool cannot be written, they go to the database
-//! past it, after all that it holds. When neither can be, whoever waits is told, paid calls are refused, and the rest is kept
-//! here until something can be written again, which is tried every second. Invariant: entries are written in the order in
-//! which they were given.
+//! If the database cannot be written, entries stay in the spool. If the spool cannot be written, entries go straight to
+//! the database, after everything the spool holds. If neither can be written, callers get an error, paid calls are
+//! refused, and the remaining entries stay in memory; the writer retries every second. Invariant: entries are written
+//! in the order in which they were submitted.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,87 +23,87 @@ use super::queue::{Asked, WriteRequest};
 use super::shared::Shared;
 use super::spool::Spool;
 
-/// Entries that share one wait for the disk.
+/// The most entries that share one fsync.
 const BATCH: usize = 512;
-/// From one wait for the disk to the next, while many entries come: each costs the processor as much as some of them.
+/// The pause between two fsyncs under load: each costs as much CPU time as several entries.
 const GATHER: Duration = Duration::from_millis(2);
-/// So many at once are many.
+/// A batch of this size or more counts as load.
 const MANY: usize = 8;
-/// So long entries gather in the spool before they are moved, when nobody looks for them: many in one transaction cost the
-/// database half as much as few.
-const MOVE_AFTER: Duration = Duration::from_millis(500);
-/// So often what could not be written is tried again.
+/// How long entries collect in the spool unless a reader needs them: large transactions cost the database half as much
+/// per entry as small ones.
+const FLUSH_AFTER: Duration = Duration::from_millis(500);
+/// How often a failed write is retried.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
-/// So many entries are kept when nothing can be written; what comes then is lost, and counted.
+/// How many entries stay in memory while nothing can be written; later ones are dropped and counted as lost.
 const MOST_KEPT: usize = 100_000;
 
 pub(super) struct Writer {
-    asked: mpsc::UnboundedReceiver<Asked>,
+    requests: mpsc::UnboundedReceiver<Asked>,
     shared: Arc<Shared>,
-    /// Where its own work counts.
+    /// Runs the appends and the flushes.
     tasks: TaskTracker,
-    /// Not on the disk yet, in order.
+    /// Requests that are not on the disk yet, oldest first.
     waiting: Vec<WriteRequest>,
-    /// Who looks for what is not on the disk yet, or only in the spool.
-    lookers: Vec<oneshot::Sender<()>>,
-    /// The file that takes entries; none while it is at work.
+    /// Readers that wait until the database has every entry.
+    waiters: Vec<oneshot::Sender<()>>,
+    /// The file that takes entries; `None` while a task has it.
     taking: Option<Spool>,
-    /// The mover with the other file; none while they are at work.
+    /// The flusher and the other file; `None` while a task has them.
     resting: Option<(Flusher, Spool)>,
     appending: Option<JoinHandle<Appended>>,
-    /// Not before.
+    /// The earliest time of the next append.
     append_at: Option<Instant>,
-    moving: Option<Round>,
-    /// When to begin the next round.
-    move_at: Option<Instant>,
-    /// So many entries about keys have moved when the resting file is empty.
+    flushing: Option<Round>,
+    /// When the next flush starts.
+    flush_at: Option<Instant>,
+    /// How many entries about idempotency keys are in the database once the resting file is empty.
     keys: u64,
-    /// The spool could not take what waits: the next round does.
+    /// The spool could not take the waiting entries: the next flush writes them to the database.
     goes_past: bool,
     spool_fails: bool,
     database_fails: bool,
-    /// Nothing can be written anywhere.
+    /// Neither the spool nor the database can be written.
     is_nowhere: bool,
 }
 
-/// What an append leaves behind.
+/// The result of an append.
 struct Appended {
     spool: Spool,
-    orders: Vec<WriteRequest>,
+    requests: Vec<WriteRequest>,
     appended: std::io::Result<()>,
     took: Duration,
 }
 
-/// A round at work, and who waits for it.
+/// A running flush, and the readers that wait for it.
 struct Round {
     job: JoinHandle<(Flusher, Load, Result<(), Stuck>)>,
-    lookers: Vec<oneshot::Sender<()>>,
-    /// So many entries about keys have moved when it has ended: see [`super::claims::Spooled`].
+    waiters: Vec<oneshot::Sender<()>>,
+    /// How many entries about idempotency keys are in the database once it has ended: see [`super::claims::Spooled`].
     keys: u64,
 }
 
 impl Writer {
-    /// Writes into one of `spools`, which are empty.
+    /// Takes the two spool files, which must be empty.
     pub(super) fn new(
-        asked: mpsc::UnboundedReceiver<Asked>,
+        requests: mpsc::UnboundedReceiver<Asked>,
         shared: Arc<Shared>,
         tasks: TaskTracker,
         flusher: Flusher,
-        [mut taking, moved]: [Spool; 2],
+        [mut taking, resting]: [Spool; 2],
     ) -> Self {
-        taking.follow(&moved);
+        taking.follow(&resting);
         Self {
-            asked,
+            requests,
             shared,
             tasks,
             waiting: Vec::new(),
-            lookers: Vec::new(),
+            waiters: Vec::new(),
             taking: Some(taking),
-            resting: Some((flusher, moved)),
+            resting: Some((flusher, resting)),
             appending: None,
             append_at: None,
-            moving: None,
-            move_at: None,
+            flushing: None,
+            flush_at: None,
             keys: 0,
             goes_past: false,
             spool_fails: false,
@@ -112,35 +112,35 @@ impl Writer {
         }
     }
 
-    /// Writes until `closing`, and then all that was given before.
+    /// Writes until `closing` is cancelled, then writes everything that was submitted before.
     pub(super) async fn run(mut self, closing: CancellationToken) {
         let mut again = interval(TRY_AGAIN);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::new();
         let (mut is_open, mut may_come) = (true, true);
-        while may_come || self.appending.is_some() || self.moving.is_some() || self.goes_past {
+        while may_come || self.appending.is_some() || self.flushing.is_some() || self.goes_past {
             let takes = may_come && self.appending.is_none() && self.append_at.is_none() && !self.goes_past;
-            let is_at_rest = self.appending.is_none() && self.moving.is_none();
-            // Nothing in here is given up half done: what is awaited are clocks, a queue, a bell, and tasks of their own.
+            let is_at_rest = self.appending.is_none() && self.flushing.is_none();
+            // Every branch is safe to cancel: timers, a queue, a cancellation token, and handles of separate tasks.
             tokio::select! {
                 biased;
                 () = closing.cancelled(), if is_open => {
-                    self.asked.close();
+                    self.requests.close();
                     is_open = false;
                 }
                 appended = end_of(self.appending.as_mut()) => match appended {
                     Some(appended) => self.appended(appended),
-                    None => return self.fall(),
+                    None => return self.abandon(),
                 },
-                moved = end_of(self.moving.as_mut().map(|round| &mut round.job)) => match moved {
-                    Some((flusher, load, moved)) => self.moved(flusher, load, moved),
-                    None => return self.fall(),
+                flushed = end_of(self.flushing.as_mut().map(|round| &mut round.job)) => match flushed {
+                    Some((flusher, load, flushed)) => self.flushed(flusher, load, flushed),
+                    None => return self.abandon(),
                 },
                 _ = again.tick() => self.look_after(),
                 // Before the next append, since it needs the file that takes entries.
-                () = until(self.move_at), if is_at_rest => self.begin_round(),
+                () = until(self.flush_at), if is_at_rest => self.begin_round(),
                 () = until(self.append_at) => self.append_at = None,
-                received = self.asked.recv_many(&mut batch, BATCH), if takes => {
+                received = self.requests.recv_many(&mut batch, BATCH), if takes => {
                     may_come = received > 0;
                     self.take(batch.drain(..));
                 }
@@ -152,45 +152,45 @@ impl Writer {
     fn take(&mut self, batch: impl Iterator<Item = Asked>) {
         for asked in batch {
             match asked {
-                Asked::Write(order) => self.waiting.push(order),
-                Asked::Move(looker) => self.lookers.push(looker),
+                Asked::Write(request) => self.waiting.push(request),
+                Asked::Flush(waiter) => self.waiters.push(waiter),
             }
         }
         if self.is_nowhere {
             self.turn_away();
         }
         if self.is_nowhere || self.waiting.is_empty() {
-            self.serve_lookers();
+            self.serve_waiters();
         } else {
             self.append();
         }
     }
 
-    /// Puts what waits at the end of the spool.
+    /// Appends the waiting requests to the spool.
     fn append(&mut self) {
         let Some(mut spool) = self.taking.take() else { return };
-        let (orders, is_probe) = (std::mem::take(&mut self.waiting), self.is_nowhere);
+        let (requests, is_probe) = (std::mem::take(&mut self.waiting), self.is_nowhere);
         #[cfg(test)]
         spool.break_for_a_test(self.shared.spool_is_broken.load(Ordering::SeqCst));
-        self.append_at = (orders.len() >= MANY).then(|| Instant::now() + GATHER);
+        self.append_at = (requests.len() >= MANY).then(|| Instant::now() + GATHER);
         self.appending = Some(self.tasks.spawn_blocking(move || {
             let began = Instant::now();
             let probed = if is_probe { spool.probe() } else { Ok(()) };
-            let appended = probed.and_then(|()| spool.append(orders.iter().map(|order| order.text.as_str())));
-            Appended { spool, orders, appended, took: began.elapsed() }
+            let appended = probed.and_then(|()| spool.append(requests.iter().map(|request| request.text.as_str())));
+            Appended { spool, requests, appended, took: began.elapsed() }
         }));
     }
 
-    fn appended(&mut self, Appended { spool, orders, appended, took }: Appended) {
+    fn appended(&mut self, Appended { spool, requests, appended, took }: Appended) {
         self.appending = None;
         match appended {
             Ok(()) => {
                 self.shared.meter.committed(took);
-                self.shared.meter.behind(orders.len(), self.database_fails);
-                // Before anybody is told: who knows of a key must find it.
-                self.shared.spooled.take(orders.iter().filter_map(|order| order.about_keys.as_deref()));
-                self.written(orders);
-                self.move_at.get_or_insert_with(|| Instant::now() + MOVE_AFTER);
+                self.shared.meter.behind(requests.len(), self.database_fails);
+                // Before callers get their result: a caller that knows its key was claimed must find the claim.
+                self.shared.spooled.take(requests.iter().filter_map(|request| request.about_keys.as_deref()));
+                self.written(requests);
+                self.flush_at.get_or_insert_with(|| Instant::now() + FLUSH_AFTER);
                 if self.spool_fails {
                     tracing::warn!("ledger: the spool can be written again");
                     self.spool_fails = false;
@@ -203,61 +203,61 @@ impl Writer {
                     tracing::error!(%error, %spool, "ledger: the spool cannot be written; entries go past it into the database");
                     self.spool_fails = true;
                 }
-                // Without any there is nothing that a round could show.
-                self.goes_past = !orders.is_empty();
-                self.waiting = orders;
+                // A failed probe has no requests, so there is nothing to flush.
+                self.goes_past = !requests.is_empty();
+                self.waiting = requests;
             }
         }
         self.taking = Some(spool);
-        self.serve_lookers();
+        self.serve_waiters();
     }
 
-    /// These are on the disk.
-    fn written(&self, orders: Vec<WriteRequest>) {
-        self.shared.meter.written(orders.iter().map(|order| order.kind));
-        self.shared.waiting.fetch_sub(orders.len(), Ordering::Release);
-        orders.into_iter().for_each(|order| order.end(Ok(())));
+    /// Counts `requests` as written and reports success to their callers.
+    fn written(&self, requests: Vec<WriteRequest>) {
+        self.shared.meter.written(requests.iter().map(|request| request.kind));
+        self.shared.waiting.fetch_sub(requests.len(), Ordering::Release);
+        requests.into_iter().for_each(|request| request.end(Ok(())));
     }
 
-    /// What they look for is in the spool by now. As long as the database cannot be written they are not kept waiting.
-    fn serve_lookers(&mut self) {
+    /// Starts a flush for the waiting readers. While the database cannot be written, they are released at once.
+    fn serve_waiters(&mut self) {
         if self.database_fails {
-            tell(self.lookers.drain(..));
+            notify(self.waiters.drain(..));
         }
-        if self.goes_past || !self.lookers.is_empty() {
-            self.move_at = Some(Instant::now());
+        if self.goes_past || !self.waiters.is_empty() {
+            self.flush_at = Some(Instant::now());
         }
     }
 
-    /// Moves what the spool holds, and behind it what it could not take.
+    /// Flushes the spool, then the entries that it could not take.
     fn begin_round(&mut self) {
-        self.move_at = None;
-        let (Some((flusher, mut moved)), Some(taking)) = (self.resting.take(), self.taking.take()) else { return };
+        self.flush_at = None;
+        let (Some((flusher, mut resting)), Some(taking)) = (self.resting.take(), self.taking.take()) else { return };
         let mut keys = self.shared.spooled.taken();
         let load = if self.goes_past {
-            Load { older: moved, younger: Some(taking), beyond: texts(&self.waiting) }
-        } else if moved.is_empty() && !taking.is_empty() {
+            Load { older: resting, younger: Some(taking), beyond: texts(&self.waiting) }
+        } else if resting.is_empty() && !taking.is_empty() {
             self.keys = keys;
-            moved.follow(&taking);
-            self.taking = Some(moved);
+            resting.follow(&taking);
+            self.taking = Some(resting);
             Load { older: taking, younger: None, beyond: Vec::new() }
         } else {
             keys = self.keys;
             self.taking = Some(taking);
-            Load { older: moved, younger: None, beyond: Vec::new() }
+            Load { older: resting, younger: None, beyond: Vec::new() }
         };
-        let lookers = std::mem::take(&mut self.lookers);
-        self.moving = Some(Round { job: self.tasks.spawn(flusher.round(load)), lookers, keys });
+        let waiters = std::mem::take(&mut self.waiters);
+        self.flushing = Some(Round { job: self.tasks.spawn(flusher.round(load)), waiters, keys });
     }
 
-    fn moved(&mut self, flusher: Flusher, load: Load, moved: Result<(), Stuck>) {
-        let Some(round) = self.moving.take() else { return };
-        // The spool may have failed meanwhile: then what could not be taken is for the next round.
+    fn flushed(&mut self, flusher: Flusher, load: Load, flushed: Result<(), Stuck>) {
+        let Some(round) = self.flushing.take() else { return };
+        // If the spool failed during this flush, the next flush takes the entries that it refused.
         let went_past = load.younger.is_some();
         let spool = load.older.path().display().to_string();
         self.resting = Some((flusher, load.older));
         self.taking = load.younger.or_else(|| self.taking.take());
-        match moved {
+        match flushed {
             Ok(()) => {
                 self.shared.spooled.moved(round.keys);
                 if self.database_fails {
@@ -271,7 +271,7 @@ impl Writer {
                     self.is_written_again();
                 }
                 if self.taking.as_ref().is_some_and(|taking| !taking.is_empty()) {
-                    self.move_at.get_or_insert_with(|| Instant::now() + MOVE_AFTER);
+                    self.flush_at.get_or_insert_with(|| Instant::now() + FLUSH_AFTER);
                 }
             }
             Err(error) => {
@@ -286,8 +286,8 @@ impl Writer {
                 }
             }
         }
-        tell(round.lookers.into_iter());
-        self.serve_lookers();
+        notify(round.waiters.into_iter());
+        self.serve_waiters();
     }
 
     fn refuse(&mut self) {
@@ -299,13 +299,13 @@ impl Writer {
         self.turn_away();
     }
 
-    /// Tells whoever waits that nothing is written: what they asked to be written is not told, so it did not happen. The
-    /// rest, above all the calls that were paid, is kept, up to a bound.
+    /// Fails the requests that have a caller: that caller gives no answer, so nothing happened. The others, mainly paid
+    /// calls, stay in memory up to [`MOST_KEPT`].
     fn turn_away(&mut self) {
         let (waited_for, kept): (Vec<_>, _) = self.waiting.drain(..).partition(WriteRequest::is_waited_for);
         self.waiting = kept;
         self.shared.waiting.fetch_sub(waited_for.len(), Ordering::Relaxed);
-        waited_for.into_iter().for_each(|order| order.end(Err(NotWritten)));
+        waited_for.into_iter().for_each(|request| request.end(Err(NotWritten)));
         if self.waiting.len() > MOST_KEPT {
             let lost = self.waiting.split_off(MOST_KEPT);
             self.lose(lost);
@@ -319,55 +319,55 @@ impl Writer {
         }
     }
 
-    /// Once a second: finds out whether more can be written than before, and whether something is too old.
+    /// Runs once a second: retries failed writes and starts a flush when entries have passed their retention.
     fn look_after(&mut self) {
         if self.is_nowhere {
-            if self.appending.is_none() && self.moving.is_none() && !self.goes_past {
+            if self.appending.is_none() && self.flushing.is_none() && !self.goes_past {
                 self.append();
             }
             return;
         }
         if self.database_fails || self.resting.as_ref().is_some_and(|(flusher, _)| flusher.is_due()) {
-            self.move_at = Some(Instant::now());
+            self.flush_at = Some(Instant::now());
         }
         if !self.shared.is_keeping() {
             self.is_written_again();
         }
     }
 
-    /// The process ends: all that waits anywhere goes into the database.
+    /// Shutdown: writes the spool and all waiting requests to the database.
     async fn end(mut self) {
         let (Some((flusher, older)), Some(taking)) = (self.resting.take(), self.taking.take()) else { return };
-        let orders = std::mem::take(&mut self.waiting);
-        let (mut flusher, load, moved) =
-            flusher.round(Load { older, younger: Some(taking), beyond: texts(&orders) }).await;
-        let mut is_written = moved.is_ok();
-        if let Err(error) = moved {
+        let requests = std::mem::take(&mut self.waiting);
+        let (mut flusher, load, flushed) =
+            flusher.round(Load { older, younger: Some(taking), beyond: texts(&requests) }).await;
+        let mut is_written = flushed.is_ok();
+        if let Err(error) = flushed {
             tracing::error!(%error, "ledger: the database cannot be written; the next start moves what waits in the spool");
-            let texts = orders.iter().map(|order| order.text.as_str());
+            let texts = requests.iter().map(|request| request.text.as_str());
             is_written = load.younger.is_some_and(|mut spool| spool.append(texts).is_ok());
         }
         if is_written {
-            self.written(orders);
+            self.written(requests);
         } else {
-            self.lose(orders);
+            self.lose(requests);
         }
-        tell(self.lookers.drain(..));
+        notify(self.waiters.drain(..));
         if let Some((number, seal)) = flusher.store.last() {
             tracing::info!(number, seal = seal.to_hex(), "ledger: closed");
         }
         flusher.store.close().await;
     }
 
-    /// A task of ours has died, and with it the files that it had: a defect. The next start finds what they hold.
-    fn fall(mut self) {
+    /// One of the tasks panicked and took its spool file along, which is a bug. The next start reads that file again.
+    fn abandon(mut self) {
         self.shared.keeps(false);
         let waiting = std::mem::take(&mut self.waiting);
         self.lose(waiting);
         tracing::error!("ledger: its writer has died; paid calls are refused. Start idgate again");
     }
 
-    /// The journal is all that is left of these.
+    /// Counts `lost` as lost; only the journal still knows them.
     fn lose(&self, lost: Vec<WriteRequest>) {
         if !lost.is_empty() {
             self.shared.waiting.fetch_sub(lost.len(), Ordering::Relaxed);
@@ -376,7 +376,7 @@ impl Writer {
     }
 }
 
-/// What a task comes to; nothing if it has died. Never, if there is none.
+/// Waits for a task; `None` if it panicked. Pending for ever if there is no task.
 async fn end_of<T>(job: Option<&mut JoinHandle<T>>) -> Option<T> {
     match job {
         Some(job) => job.await.ok(),
@@ -392,11 +392,11 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-fn texts(orders: &[WriteRequest]) -> Vec<String> {
-    orders.iter().map(|order| order.text.clone()).collect()
+fn texts(requests: &[WriteRequest]) -> Vec<String> {
+    requests.iter().map(|request| request.text.clone()).collect()
 }
 
-fn tell(lookers: impl Iterator<Item = oneshot::Sender<()>>) {
-    // Who has left does not want to know.
-    lookers.for_each(|looker| _ = looker.send(()));
+fn notify(waiters: impl Iterator<Item = oneshot::Sender<()>>) {
+    // A reader that has left needs no answer.
+    waiters.for_each(|waiter| _ = waiter.send(()));
 }
