@@ -40,6 +40,7 @@ pub enum PlaceFault {
     /// Another status.
     Status(u16),
     /// A wrong document.
+    #[serde(rename = "lie")]
     WrongDocument(WrongDocument),
     /// No session token is handed out, as by a metadata service that knows version 1 only.
     NoTokens,

@@ -125,7 +125,7 @@ pub(in crate::app::config) fn finish(
             if hash.as_deref() == Some(HASH_OF_NOTHING) {
                 let Scheme { name, issued, .. } = key.scheme;
                 let problem = format!(
-                    "is the SHA-256 of nothing, so everybody without an {} would be let in; `idgate key new CLIENT \
+                    "is the SHA-256 of the empty text, so anybody without an {} would be let in; `idgate key new CLIENT \
                      --kind {name}` makes one",
                     issued.secret_label
                 );

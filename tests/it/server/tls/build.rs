@@ -182,7 +182,7 @@ fn what_a_request_has_to_show_must_be_possible() {
     assert_mistake(&format!("{}{A_CLIENT}", wanted("any")).replace("any", "all"), "server.client_identity", "words");
     for identity in ["certificate", "both"] {
         let all = mistakes(&format!("{}{A_CLIENT}", wanted(identity)));
-        assert!(all[1].starts_with("server.client_identity: wants certificates"), "{all:#?}");
+        assert!(all[1].starts_with("server.client_identity: requires certificates"), "{all:#?}");
         assert!(all[0].starts_with("clients.payout.certificates: is empty"), "{all:#?}");
         assert_mistake(&format!("{}{tls}", wanted(identity)), "server.client_identity", "no client is configured");
     }
