@@ -60,8 +60,8 @@ impl AuditEntry {
         self.flight = flight.clone();
     }
 
-    /// Writes a verdict down. `must_last`: it has to be on the disk when this returns; otherwise it is queued if it cost
-    /// nothing.
+    /// Writes a verdict down. `must_last`: it has to be on the disk when this returns; otherwise it is queued if it
+    /// cost nothing.
     ///
     /// # Errors
     /// The entry, when it cannot be written and had to be. The caller must not get the verdict then.

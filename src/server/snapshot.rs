@@ -1,8 +1,8 @@
 //! One configuration at work, as a request sees it: the runtime, clients and operators, rules and limits.
 //!
 //! Invariants: a request loads one [`Snapshot`] and keeps it to its end, so it never sees half of a reload; a reload
-//! replaces all of it in one store, which cannot fail. Handlers hold a [`Current`], which can only load; `app` holds the
-//! [`Switch`]. What a reload cannot change (sockets, log, places) is not here.
+//! replaces all of it in one store, which cannot fail. Handlers hold a [`Current`], which can only load; `app` holds
+//! the [`Switch`]. What a reload cannot change (sockets, log, places) is not here.
 
 use std::sync::Arc;
 use std::time::Duration;

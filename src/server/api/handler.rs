@@ -19,7 +19,7 @@ use crate::server::http::problem::{Problem, Refused};
 use crate::server::http::recorder::Audience;
 use crate::server::http::request_scope::{Answered, RequestScope, caught};
 use crate::server::http::{body, headers};
-use crate::server::pipeline::{self, RequestOptions, Told, build_local_question, build_question};
+use crate::server::pipeline::{self, Delivered, RequestOptions, build_local_question, build_question};
 use crate::server::snapshot::Snapshot;
 use crate::verify::Question;
 
@@ -53,13 +53,13 @@ pub(in crate::server) const PROBLEMS: [Code; 26] = [
     Code::NotCached,
 ];
 
-/// A verdict with the document that tells it.
+/// A verdict with its document.
 struct Replied {
-    told: Told,
+    delivered: Delivered,
     reply: reply::VerifyReply,
 }
 
-/// What the caller asks, read and checked.
+/// A question, read and checked.
 struct Asked {
     question: Question,
     body: VerifyBody,
@@ -121,15 +121,15 @@ async fn answer(
     // thousands of requests may wait.
     let Asked { question, body, idempotency_key } = read(verify, &now, parts, body, scope).await?;
     let subject = Arc::clone(&question.subject);
-    let told = match idempotency_key {
+    let delivered = match idempotency_key {
         None => pipeline::ask_and_write(pipeline, &now, question, scope).await?,
         Some(key) => idempotent::ask_once(verify, &now, &key, question, &body, scope).await?,
     };
-    let reply = reply_to(verify, &now, &told, &subject, body.wants_person());
-    Ok(Replied { reply, told })
+    let reply = reply_to(verify, &now, &delivered, &subject, body.wants_person());
+    Ok(Replied { reply, delivered })
 }
 
-/// Reads who asks what, as far as our own rules can tell.
+/// Identifies the client, and reads and checks its question.
 async fn read(
     verify: &Verify,
     now: &Snapshot,
@@ -161,10 +161,16 @@ async fn read(
     Ok(Asked { question, body, idempotency_key })
 }
 
-fn reply_to(verify: &Verify, now: &Snapshot, told: &Told, subject: &Subject, wants_person: bool) -> reply::VerifyReply {
+fn reply_to(
+    verify: &Verify,
+    now: &Snapshot,
+    delivered: &Delivered,
+    subject: &Subject,
+    wants_person: bool,
+) -> reply::VerifyReply {
     let today = || verify.pipeline.clock.today_in_china();
     let person = wants_person.then(|| reply::Person::of(subject, &now.regions, today()));
-    reply::VerifyReply::new(&told.verified, subject, person)
+    reply::VerifyReply::new(&delivered.verified, subject, person)
 }
 
 /// Answers one question from this very process, under no client's rate and for the default purpose.
@@ -178,8 +184,8 @@ pub async fn ask_locally(verify: &Verify, name: Personal, id_number: Personal) -
     let asked = async {
         let question = build_local_question(&verify.pipeline, &now, &body, &mut scope)?;
         let subject = Arc::clone(&question.subject);
-        let told = pipeline::ask_and_write(&verify.pipeline, &now, question, &mut scope).await?;
-        Ok(Replied { reply: reply_to(verify, &now, &told, &subject, true), told })
+        let delivered = pipeline::ask_and_write(&verify.pipeline, &now, question, &mut scope).await?;
+        Ok(Replied { reply: reply_to(verify, &now, &delivered, &subject, true), delivered })
     };
     let result = caught(asked).await;
     scope.answer(&result, |_| Response::default());
@@ -188,10 +194,10 @@ pub async fn ask_locally(verify: &Verify, name: Personal, id_number: Personal) -
 
 impl Answered for Replied {
     fn describe<'a>(&'a self, line: &mut Line<'a>) {
-        self.told.describe(line);
+        self.delivered.describe(line);
     }
 
     fn add_headers(&self, status: StatusCode, headers: &mut HeaderMap) {
-        self.told.add_headers(status, headers);
+        self.delivered.add_headers(status, headers);
     }
 }

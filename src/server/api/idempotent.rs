@@ -1,7 +1,8 @@
 //! A question under an idempotency key: claimed before anything is asked, final only with a verdict.
 //!
 //! Invariants: nothing is called under a key that could not be claimed, since it may have been answered before; the
-//! answer that finishes a key is written in a task of its own, so that memory and ledger agree although the caller left.
+//! answer that finishes a key is written in a task of its own, so that memory and ledger agree although the caller
+//! left.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::server::http::code::Code;
 use crate::server::http::problem::{Problem, Refused, SOON};
 use crate::server::http::request_scope::RequestScope;
 use crate::server::idempotency::{Claim, ClaimResult, InProgress, Keyed, LedgerLookup, Lookup, LookupWait, not_before};
-use crate::server::pipeline::{NotTold, Told, Unwritten, Verified, ask, ask_and_write};
+use crate::server::pipeline::{Delivered, Unwritten, Verified, WriteFailed, ask, ask_and_write};
 use crate::server::snapshot::Snapshot;
 use crate::verify::{Avoided, Failure, FailureKind, Freshness, Question};
 
@@ -30,7 +31,7 @@ pub(super) async fn ask_once(
     question: Question,
     body: &VerifyBody,
     scope: &mut RequestScope,
-) -> Result<Told, Refused> {
+) -> Result<Delivered, Refused> {
     let deadline = Instant::now() + question.patience;
     let keyed = digests(verify, key, &question, body);
     loop {
@@ -78,11 +79,11 @@ fn digests(verify: &Verify, key: &str, question: &Question, body: &VerifyBody) -
     }
 }
 
-/// Begins to find out whose the key is. Returns at once.
+/// Starts to look the key up, and returns at once.
 fn begin_lookup(verify: &Verify, lookup: Lookup, keyed: &Keyed, question: &Question) -> LookupWait {
     let (pipeline, waiting) = (&verify.pipeline, lookup.wait());
     if !pipeline.ledger.is_on() {
-        // A key that memory does not know is nobody's.
+        // Without a ledger, a key that is not in memory is free.
         let owner = keyed.owner(pipeline.clock.now().as_millisecond(), None);
         let mut unsettled = Some(lookup);
         while let Some(lookup) = unsettled {
@@ -127,7 +128,7 @@ async fn work(
     question: Question,
     deadline: Instant,
     scope: &mut RequestScope,
-) -> Result<Told, Refused> {
+) -> Result<Delivered, Refused> {
     if let Some(audit) = scope.audit() {
         audit.is_under_claim(claim.id());
     }
@@ -155,12 +156,12 @@ async fn work(
 ///
 /// # Errors
 /// When it cannot be written; nothing if the task was lost.
-async fn finish(verify: &Verify, claim: Claim, unwritten: Unwritten) -> Result<Told, Option<NotTold>> {
+async fn finish(verify: &Verify, claim: Claim, unwritten: Unwritten) -> Result<Delivered, Option<WriteFailed>> {
     let is_owed = unwritten.is_owed();
     let write = async move {
         let written = unwritten.write(true).await;
-        if let Ok(told) = &written {
-            claim.finish(Arc::clone(&told.verified));
+        if let Ok(delivered) = &written {
+            claim.finish(Arc::clone(&delivered.verified));
         }
         written
     };
@@ -181,7 +182,7 @@ async fn ask_memory(
     now: &Snapshot,
     question: Question,
     scope: &mut RequestScope,
-) -> Result<Told, Refused> {
+) -> Result<Delivered, Refused> {
     let wanted_memory = question.freshness.only_if_cached;
     let freshness = Freshness { only_if_cached: true, ..question.freshness };
     let asked = ask_and_write(&verify.pipeline, now, Question { freshness, ..question }, scope).await;
@@ -199,9 +200,9 @@ fn age_of(verify: &Verify, answer: &Verified) -> Duration {
     Duration::try_from(verify.pipeline.clock.now().duration_since(answer.verified_at)).unwrap_or_default()
 }
 
-fn replay(now: &Snapshot, answer: Arc<Verified>, scope: &mut RequestScope) -> Told {
+fn replay(now: &Snapshot, answer: Arc<Verified>, scope: &mut RequestScope) -> Delivered {
     now.runtime.spared(Avoided::Idempotent, &answer.provider, answer.verdict);
     // The ledger has this answer already.
     drop(scope.take_audit());
-    Told::replayed(answer)
+    Delivered::replayed(answer)
 }

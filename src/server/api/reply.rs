@@ -17,7 +17,7 @@ use crate::server::http::schema::{
 use crate::server::pipeline::Verified;
 use crate::verify::Attempt;
 
-/// Room for an answer and its headers, so that neither has to move while it grows.
+/// Initial capacities, so that an answer and its headers need no reallocation.
 const USUAL_BYTES: usize = 512;
 const USUAL_HEADERS: usize = 8;
 
@@ -118,7 +118,7 @@ impl VerifyReply {
         let headers = response.headers_mut();
         headers.reserve(USUAL_HEADERS);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        // Nobody between us and the caller is to keep answers about people.
+        // No cache on the way may keep answers about people.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }

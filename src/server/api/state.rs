@@ -1,4 +1,4 @@
-//! What the handler of `POST /v1/verify` needs.
+//! The state of the handler of `POST /v1/verify`.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::server::http::recorder::Recorder;
 use crate::server::idempotency::Idempotency;
 use crate::server::pipeline::Pipeline;
 
-/// What questions of our own API are answered with.
+/// What `POST /v1/verify` needs.
 #[derive(Debug)]
 pub struct Verify {
     /// The steps of a question, and the ledger.

@@ -123,7 +123,7 @@ impl Clients {
                         key_id: Arc::default(),
                         certificate_id: Some(Arc::clone(id)),
                     }),
-                    Owner::Nobody => Err(refusal(UNKNOWN)),
+                    Owner::Unknown => Err(refusal(UNKNOWN)),
                     Owner::Several => Err(refusal(SEVERAL)),
                 }
             }
@@ -144,7 +144,7 @@ impl Clients {
     pub(in crate::server) fn confirm(&self, caller: Caller, extensions: &Extensions) -> Result<Caller, Refused> {
         let owner = extensions.get::<PeerCertificate>().map(|certificate| self.certificates.owner(certificate));
         match (self.identity, owner) {
-            (Identity::Key, _) | (Identity::Any, None | Some(Owner::Nobody)) => Ok(caller),
+            (Identity::Key, _) | (Identity::Any, None | Some(Owner::Unknown)) => Ok(caller),
             (_, Some(owner)) => with_certificate(caller, owner),
             (Identity::Certificate | Identity::Both, None) => Err(refusal(MISSING)),
         }
@@ -159,7 +159,7 @@ fn with_certificate(caller: Caller, owner: Owner<'_, Client>) -> Result<Caller, 
         }
         Owner::One(..) => Err(refusal(ANOTHER)),
         Owner::Several => Err(refusal(SEVERAL)),
-        Owner::Nobody => Err(refusal(UNKNOWN)),
+        Owner::Unknown => Err(refusal(UNKNOWN)),
     }
 }
 

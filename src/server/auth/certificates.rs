@@ -1,8 +1,8 @@
 //! Client certificates: whom they identify, and which credentials a request must present.
 //!
-//! Invariants: only certificates that the handshake has verified count; one that identifies two owners identifies none; a
-//! key that is sent must be valid, even where a certificate alone would do. To add a way to identify an owner: a member
-//! of [`CertificateConfig`] and a variant of [`Mark`].
+//! Invariants: only certificates that the handshake has verified count; one that identifies two owners identifies none;
+//! a key that is sent must be valid, even where a certificate alone would do. To add a way to identify an owner: a
+//! member of [`CertificateConfig`] and a variant of [`Mark`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -65,7 +65,7 @@ pub struct Certificates<T>(HashMap<Mark, (Arc<str>, Arc<T>)>);
 #[derive(Debug)]
 pub enum Owner<'a, T> {
     /// No configured owner.
-    Nobody,
+    Unknown,
     /// This owner, by the certificate with this public id.
     One(&'a Arc<T>, &'a Arc<str>),
     /// Several owners, which counts as none.
@@ -123,10 +123,10 @@ impl<T> Certificates<T> {
         let whole = std::iter::once(Mark::Sha256(*certificate.sha256()));
         let uris = certificate.uris().map(|uri| Mark::Uri(uri.into()));
         let names = certificate.dns().map(|name| Mark::Dns(name.into()));
-        let mut owner = Owner::Nobody;
+        let mut owner = Owner::Unknown;
         for (id, one) in whole.chain(uris).chain(names).filter_map(|mark| self.0.get(&mark)) {
             match owner {
-                Owner::Nobody => owner = Owner::One(one, id),
+                Owner::Unknown => owner = Owner::One(one, id),
                 Owner::One(known, _) if Arc::ptr_eq(known, one) => {}
                 _ => return Owner::Several,
             }
@@ -160,8 +160,8 @@ pub(in crate::server) fn refusal((reason, detail): Refusal) -> Refused {
     Box::new(Problem::new(Code::Unauthenticated).with_error("", reason, detail))
 }
 
-/// Certificates that would identify more than one owner, as (key, problem and remedy). `all` are the lists, each with its
-/// section.
+/// Certificates that would identify more than one owner, as (key, problem and remedy). `all` are the lists, each with
+/// its section.
 pub fn duplicates<'a>(all: impl Iterator<Item = (String, &'a [CertificateConfig])>) -> Vec<(String, String)> {
     let mut seen = BTreeMap::new();
     let mut mistakes = Vec::new();

@@ -1,7 +1,7 @@
 //! Keys issued to callers who speak a provider's own protocol, of the schemes that the drivers declare.
 //!
-//! Invariants: a bearer secret is shown in clear, so that its SHA-256 is enough to recognise it; what signs is kept as a
-//! [`Secret`]. A key belongs to one client, whose rights, rate and day are those of its other keys.
+//! Invariants: a bearer secret is shown in clear, so that its SHA-256 is enough to recognise it; what signs is kept as
+//! a [`Secret`]. A key belongs to one client, whose rights, rate and day are those of its other keys.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -109,7 +109,7 @@ impl Holder {
         self.expires.is_some_and(|end| end <= now)
     }
 
-    /// Whoever asks with it.
+    /// The caller who was identified by it.
     pub(in crate::server) fn caller(&self) -> Caller {
         Caller { client: Arc::clone(&self.client), key_id: Arc::clone(&self.id), certificate_id: None }
     }

@@ -1,4 +1,4 @@
-//! What every request on the admin listener passes first: its size, and who asks.
+//! The first step of every request on the admin listener: its size, and its operator.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -13,7 +13,7 @@ use crate::server::http::recorder::Recorder;
 use crate::server::http::request_scope::{RequestScope, caught};
 use crate::server::snapshot::Current;
 
-/// Asked for by probes and scrapers all the time; not worth a log line each.
+/// Polled by probes and scrapers, so that a log line for each request would be noise.
 const POLLED: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 
 /// What the gate needs.
@@ -29,7 +29,7 @@ pub struct OperatorGate {
     pub max_header_bytes: usize,
 }
 
-/// Owns the request from its head to its end, and admits an operator (or anybody to the [`OPEN`] routes).
+/// Owns the request from its head to its end, and admits operators, and everyone to the [`OPEN`] routes.
 pub(in crate::server) async fn pass(State(gate): State<OperatorGate>, mut request: Request, next: Next) -> Response {
     let mut scope = RequestScope::admin(&gate.recorder, &POLLED, &request);
     let result = caught(async {

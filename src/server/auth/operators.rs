@@ -1,8 +1,8 @@
 //! Operators, who may use the admin listener, identified by a key or a certificate.
 //!
 //! Invariant: if operators are configured, every admin route but those of [`OPEN`] needs one; if none is, the
-//! configuration allows a loopback listener only. Each request carries its [`Operator`] as an extension, so that actions
-//! are logged with a name.
+//! configuration allows a loopback listener only. Each request carries its [`Operator`] as an extension, so that
+//! actions are logged with a name.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -106,7 +106,7 @@ impl Operators {
         }
         match extensions.get::<PeerCertificate>().map(|certificate| self.certificates.owner(certificate)) {
             Some(Owner::One(operator, _)) => Ok(Arc::clone(operator)),
-            Some(Owner::Nobody | Owner::Several) => Err(refusal(UNKNOWN)),
+            Some(Owner::Unknown | Owner::Several) => Err(refusal(UNKNOWN)),
             None => Err(refusal(MISSING)),
         }
     }

@@ -1,6 +1,7 @@
 //! The rights of a client, and its questions per day.
 //!
-//! Invariant: rights are checked before a provider is called. To add a right: its field in `ClientConfig`, a line in `config/default.toml`, its check here.
+//! Invariant: rights are checked before a provider is called. To add a right: its field in `ClientConfig`, a line in
+//! `config/default.toml`, its check here.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,7 +51,8 @@ impl Rights {
     /// The freshness of this client's answers if it asks for `asked`.
     ///
     /// # Errors
-    /// `forbidden` if that could force a call, and the client lacks the right to. With `only-if-cached` nothing is called.
+    /// `forbidden` if that could force a call, and the client lacks the right to. With `only-if-cached` nothing is
+    /// called.
     pub fn freshness(self, asked: Freshness) -> Result<Freshness, Refused> {
         // Answers are never older than this, so asking for it forces nothing.
         let harmless = self.longest_max_age.unwrap_or(LONGEST_LIFETIME);

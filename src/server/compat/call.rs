@@ -10,7 +10,7 @@ use crate::providers::dialect::{Cause, Dialect};
 use crate::providers::{Refusal, ReplyTo};
 use crate::server::http::code::Code;
 use crate::server::http::problem::{Problem, Refused};
-use crate::server::pipeline::Told;
+use crate::server::pipeline::Delivered;
 
 /// The verification id, for callers who look the answer up.
 const VERIFICATION_ID: HeaderName = HeaderName::from_static("x-idgate-verification-id");
@@ -45,13 +45,14 @@ impl Call {
     }
 
     /// Encodes the answer.
-    pub(super) fn write(&mut self, result: &Result<Told, Refused>, request_id: &str) -> Response {
+    pub(super) fn write(&mut self, result: &Result<Delivered, Refused>, request_id: &str) -> Response {
         let answer = match result {
-            Ok(told) => Ok(told.verified.verdict),
+            Ok(delivered) => Ok(delivered.verified.verdict),
             Err(problem) => Err(self.refusal_of(problem)),
         };
-        // The caller stores this as the provider's reference. It finds the answer in our ledger, or the request in our log.
-        let id = result.as_ref().ok().map(|told| told.verified.id.to_string());
+        // The caller stores this as the provider's reference. It finds the answer in our ledger, or the request in our
+        // log.
+        let id = result.as_ref().ok().map(|delivered| delivered.verified.id.to_string());
         self.reply_to.request_id = id.as_deref().unwrap_or(request_id).to_ascii_uppercase();
         let mut response = self.dialect.service.encode_response(answer, &self.reply_to).map(Body::from);
         let headers = response.headers_mut();
@@ -76,8 +77,8 @@ impl Call {
                 | Code::InvalidIdNumber
         );
         let own = self.refusal.clone().filter(|_| is_about_the_request);
-        // "Busy" means that nothing was started, and many clients retry at once. It must not be used where a call may have
-        // been made.
+        // "Busy" means that nothing was started, and many clients retry at once. It must not be used where a call may
+        // have been made.
         let is_under_way = problem.may_have_been_billed() && words::cause(code) == Cause::Busy;
         let code = if is_under_way { Code::OutcomeUnknown } else { code };
         own.unwrap_or_else(|| words::refusal(self.dialect, code, problem.retry_after()))

@@ -95,8 +95,8 @@ fn question(
     let caller = now.clients.confirm(holder.caller(), request.extensions())?;
     let client = pipeline::admit(scope, caller)?;
     drop(request);
-    // The protocol's objections to a person are answered after the caller is known. Ours go into the ledger, as for every
-    // other question.
+    // The protocol's objections to a person are answered after the caller is known. Ours go into the ledger, as for
+    // every other question.
     let asked = match (decoded, call.reply_to.asked.clone()) {
         (Ok(asked), _) => asked,
         (Err(refusal), Some(asked)) => {

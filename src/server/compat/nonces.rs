@@ -1,9 +1,9 @@
 //! Replay protection: the nonces of signed requests.
 //!
-//! Invariants: a nonce is kept until the timestamp it was signed with has expired, so that no request is accepted twice.
-//! Each key has a bounded set of its own: when it is full, new nonces are refused and counted, because forgetting an old
-//! one would accept its request again. A nonce is stored only after its signature was verified, so that strangers cannot
-//! fill the set. The sets end with the process.
+//! Invariants: a nonce is kept until the timestamp it was signed with has expired, so that no request is accepted
+//! twice. Each key has a bounded set of its own: when it is full, new nonces are refused and counted, because
+//! forgetting an old one would accept its request again. A nonce is stored only after its signature was verified, so
+//! that strangers cannot fill the set. The sets end with the process.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -17,22 +17,22 @@ use crate::providers::Taken;
 /// The nonces of all keys.
 #[derive(Debug)]
 pub(super) struct Nonces {
-    rooms: Mutex<Rooms>,
+    sets: Mutex<NonceSets>,
     /// Randomly keyed, so that callers cannot provoke collisions.
     hasher: RandomState,
     refused: IntCounter,
 }
 
 #[derive(Debug, Default)]
-struct Rooms {
-    of_keys: HashMap<Arc<str>, Room>,
+struct NonceSets {
+    of_keys: HashMap<Arc<str>, NonceSet>,
     /// Everything before this minute was removed.
     swept: i64,
 }
 
 /// The nonces of one key, as 64 bits of a keyed hash each.
 #[derive(Debug, Default)]
-struct Room {
+struct NonceSet {
     known: HashSet<u64>,
     /// The same, by the minute in which they expire.
     by_end: BTreeMap<i64, Vec<u64>>,
@@ -47,49 +47,49 @@ impl Nonces {
         let help = "Signed requests refused because their key has too many nonces already.";
         let refused = IntCounter::new("idgate_compat_nonces_refused_total", help)?;
         registry.register(Box::new(refused.clone()))?;
-        Ok(Self { rooms: Mutex::default(), hasher: RandomState::new(), refused })
+        Ok(Self { sets: Mutex::default(), hasher: RandomState::new(), refused })
     }
 
     /// Stores the `nonce` that came with `key` until `until`. A key can have `most` nonces.
     pub(super) fn take(&self, key: &Arc<str>, nonce: &str, until: Timestamp, now: Timestamp, most: usize) -> Taken {
-        let print = self.hasher.hash_one(nonce);
-        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        rooms.sweep(minute(now));
-        let room = rooms.of_keys.entry(Arc::clone(key)).or_default();
-        if room.known.contains(&print) {
+        let hash = self.hasher.hash_one(nonce);
+        let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        sets.sweep(minute(now));
+        let set = sets.of_keys.entry(Arc::clone(key)).or_default();
+        if set.known.contains(&hash) {
             return Taken::Seen;
         }
-        if room.known.len() >= most {
+        if set.known.len() >= most {
             self.refused.inc();
             return Taken::NoRoom;
         }
-        room.known.insert(print);
-        room.by_end.entry(minute(until)).or_default().push(print);
+        set.known.insert(hash);
+        set.by_end.entry(minute(until)).or_default().push(hash);
         Taken::New
     }
 }
 
-impl Rooms {
+impl NonceSets {
     /// Removes nonces that expired before `minute`.
     fn sweep(&mut self, minute: i64) {
         if self.swept == minute {
             return;
         }
         self.swept = minute;
-        self.of_keys.retain(|_, room| {
-            while room.by_end.first_key_value().is_some_and(|(end, _)| *end < minute) {
-                room.forget_first();
+        self.of_keys.retain(|_, set| {
+            while set.by_end.first_key_value().is_some_and(|(end, _)| *end < minute) {
+                set.forget_first();
             }
-            !room.known.is_empty()
+            !set.known.is_empty()
         });
     }
 }
 
-impl Room {
+impl NonceSet {
     /// Removes the nonces that expire first.
     fn forget_first(&mut self) {
-        for print in self.by_end.pop_first().map(|(_, prints)| prints).unwrap_or_default() {
-            self.known.remove(&print);
+        for hash in self.by_end.pop_first().map(|(_, hashes)| hashes).unwrap_or_default() {
+            self.known.remove(&hash);
         }
     }
 }
@@ -119,10 +119,10 @@ mod tests {
         for now in ["08:00:00", "08:14:59", "08:15:00"] {
             assert_eq!(shown(&one, now), Taken::Seen, "{now}");
         }
-        // By now the signature itself is refused, and the room is empty again.
+        // By now the signature itself is refused, and the set is empty again.
         assert_eq!(nonces.take(&one, "m", at("08:40:00"), at("08:16:00"), 10), Taken::New);
-        assert_eq!(nonces.rooms.lock().unwrap().of_keys.len(), 1);
-        assert_eq!(nonces.rooms.lock().unwrap().of_keys[&one].known.len(), 1);
+        assert_eq!(nonces.sets.lock().unwrap().of_keys.len(), 1);
+        assert_eq!(nonces.sets.lock().unwrap().of_keys[&one].known.len(), 1);
     }
 
     #[test]
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(show("early", "08:10:00", "08:10:00"), Taken::Seen);
         assert_eq!(show("late", "08:20:00", "08:10:00"), Taken::Seen);
         assert_eq!(show("one more", "08:26:00", "08:11:00"), Taken::New);
-        // A smaller room is not emptied for it.
+        // A smaller set is not emptied for it.
         assert_eq!(nonces.take(&key, "late", at("08:20:00"), at("08:11:00"), 1), Taken::Seen);
         assert_eq!(nonces.take(&key, "another", at("08:26:00"), at("08:11:00"), 1), Taken::NoRoom);
     }

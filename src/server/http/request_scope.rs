@@ -1,9 +1,9 @@
 //! One request, from its head to its end: its id, the one log line, the one count, the one ledger entry, and the waits
 //! that are not our overhead.
 //!
-//! Invariant: a scope ends once, whatever happens. [`RequestScope::answer`] ends it with an answer or a problem; dropped
-//! before that, the caller has left (status 499), or a handler has panicked (status 500). What a handler learns of its
-//! request it adds here; it never writes a log line, a count or a refusal itself.
+//! Invariant: a scope ends once, whatever happens. [`RequestScope::answer`] ends it with an answer or a problem;
+//! dropped before that, the caller has left (status 499), or a handler has panicked (status 500). What a handler learns
+//! of its request it adds here; it never writes a log line, a count or a refusal itself.
 //!
 //! To add a field to the log line: a member of [`Line`], and the place here that knows it.
 
@@ -137,8 +137,8 @@ impl RequestScope {
         Self::begin(recorder, Audience::Services, request.method(), Route::Named("none"), request.headers())
     }
 
-    /// A scope for a request of which nothing is known: our own question, or one whose handler had a defect before it had
-    /// a scope.
+    /// A scope for a request of which nothing is known: our own question, or one whose handler had a defect before it
+    /// had a scope.
     pub(in crate::server) fn unknown(recorder: &Recorder, audience: Audience) -> Self {
         let mut scope = Self::begin(recorder, audience, &Method::GET, Route::Named("none"), &HeaderMap::new());
         scope.method = "OTHER";

@@ -1,9 +1,9 @@
 //! Idempotency keys in memory: which request holds a key, which wait for it, which one looks it up.
 //!
-//! Only a verdict is final. After a failure the same key may be used again, and then accepts any verdict given since its
-//! first use, so that a retry is not billed twice. A finished key is answered before the verdict cache is asked.
-//! Invariants: a slot changes in one step under its own lock, so two requests never hold one key; one request looks a key
-//! up in the ledger for all that wait for it.
+//! Only a verdict is final. After a failure the same key may be used again, and then accepts any verdict given since
+//! its first use, so that a retry is not billed twice. A finished key is answered before the verdict cache is asked.
+//! Invariants: a slot changes in one step under its own lock, so two requests never hold one key; one request looks a
+//! key up in the ledger for all that wait for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -181,8 +181,8 @@ impl Idempotency {
         self.tasks.wait().await;
     }
 
-    /// Forgets every key whose request was about `person` and returns how many there were. A request under way still gets
-    /// its answer. The ledger must have forgotten them before.
+    /// Forgets every key whose request was about `person` and returns how many there were. A request under way still
+    /// gets its answer. The ledger must have forgotten them before.
     pub async fn forget(&self, person: Digest) -> usize {
         // A look-up under way sees the change, and looks again.
         self.erasures.fetch_add(1, Ordering::SeqCst);
@@ -312,8 +312,8 @@ impl LookupWait {
 }
 
 impl Claim {
-    /// If an earlier request held the key: the time since its first use, at `now_ms`. A verdict no older than that answers
-    /// it.
+    /// If an earlier request held the key: the time since its first use, at `now_ms`. A verdict no older than that
+    /// answers it.
     pub fn since_first_use(&self, now_ms: i64) -> Option<Duration> {
         let ms = now_ms.saturating_sub(self.owner.since_ms);
         // Never negative, also if the clock was set back.

@@ -33,8 +33,8 @@ const RETRY_AFTER: HeaderText = ("Retry-After", "The earliest time that helps, i
 const AUTHENTICATE: HeaderText = ("WWW-Authenticate", "`Bearer`");
 const PREFERENCE: HeaderText = ("Preference-Applied", "`wait=N`, if it was asked for (RFC 7240)");
 
-/// Adds to each operation every problem that its callers can meet, each with an example, and the headers of all answers;
-/// and to `POST /v1/verify` an example of an answer.
+/// Adds to each operation every problem that its callers can meet, each with an example, and the headers of all
+/// answers; and to `POST /v1/verify` an example of an answer.
 pub struct Problems;
 
 impl Modify for Problems {

@@ -1,4 +1,4 @@
-//! The last step: a verdict is written down, and only then can be told.
+//! The last step: a verdict is written down, and only then can be delivered.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +48,7 @@ pub struct Verified {
 
 /// A verdict on its way to a caller.
 #[derive(Debug, Clone)]
-pub(in crate::server) struct Told {
+pub(in crate::server) struct Delivered {
     pub(in crate::server) verified: Arc<Verified>,
     delivery: Delivery,
 }
@@ -61,9 +61,9 @@ enum Delivery {
     Replayed,
 }
 
-/// A verdict could not be written down, and so cannot be told. Holds what a refusal says of it.
+/// A verdict could not be written down, and so cannot be delivered. Holds what a refusal says of it.
 #[derive(Debug)]
-pub(in crate::server) struct NotTold {
+pub(in crate::server) struct WriteFailed {
     audit: Box<AuditEntry>,
     attempts: Vec<Attempt>,
 }
@@ -83,12 +83,12 @@ impl Unwritten {
     ///
     /// # Errors
     /// When a verdict that cost money cannot be written.
-    pub(in crate::server) async fn write(self, must_last: bool) -> Result<Told, NotTold> {
+    pub(in crate::server) async fn write(self, must_last: bool) -> Result<Delivered, WriteFailed> {
         let Self { id, answer, receipt, audit } = self;
         if let Some(audit) = audit
             && let Err(audit) = audit.verdict(&answer, receipt, must_last).await
         {
-            return Err(NotTold { audit, attempts: answer.attempts });
+            return Err(WriteFailed { audit, attempts: answer.attempts });
         }
         let delivery = Delivery::First { age: answer.age, left: answer.left.unwrap_or_default() };
         let verified = Verified {
@@ -100,11 +100,11 @@ impl Unwritten {
             source: answer.source,
             attempts: answer.attempts,
         };
-        Ok(Told { verified: Arc::new(verified), delivery })
+        Ok(Delivered { verified: Arc::new(verified), delivery })
     }
 }
 
-impl NotTold {
+impl WriteFailed {
     /// The problem that the caller gets, which the request owes the ledger now.
     pub(in crate::server) fn refuse(self, scope: &mut RequestScope) -> Refused {
         scope.owes(*self.audit);
@@ -116,14 +116,14 @@ impl NotTold {
     }
 }
 
-impl Told {
+impl Delivered {
     /// A verdict that answered an earlier request with the same idempotency key. It is in the ledger already.
     pub(in crate::server) const fn replayed(verified: Arc<Verified>) -> Self {
         Self { verified, delivery: Delivery::Replayed }
     }
 }
 
-impl Answered for Told {
+impl Answered for Delivered {
     fn describe<'a>(&'a self, line: &mut Line<'a>) {
         let verified = &*self.verified;
         line.verification_id = Some(verified.id);

@@ -1,6 +1,6 @@
 //! The third step: a question gets its verdict, from memory, from a call in flight, or from a provider.
 
-use super::answer::{Told, Unwritten};
+use super::answer::{Delivered, Unwritten};
 use super::state::Pipeline;
 use crate::domain::receipt::Salt;
 use crate::server::http::code::Code;
@@ -18,7 +18,7 @@ pub(in crate::server) async fn ask_and_write(
     now: &Snapshot,
     question: Question,
     scope: &mut RequestScope,
-) -> Result<Told, Refused> {
+) -> Result<Delivered, Refused> {
     let unwritten = ask(pipeline, now, question, scope).await?;
     unwritten.write(false).await.map_err(|lost| lost.refuse(scope))
 }

@@ -1,4 +1,5 @@
-//! The second step: from an admitted request to a question. Purpose, ledger entry, rights and local rules, in this order.
+//! The second step: from an admitted request to a question. Purpose, ledger entry, rights and local rules, in this
+//! order.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The routes of look-ups and receipts: for a client its own answers, for operators, on their listener, those of all.
+//! The handlers of look-ups and receipts: a client sees its own answers, operators, on their listener, those of all.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ pub(in crate::server) const PROBLEMS_OF_RECEIPT: [Code; 1] = [Code::ReceiptUnava
 /// What the public keys can be answered with instead.
 pub(in crate::server) const PROBLEMS_OF_KEYS: [Code; 2] = [Code::HeadersTooLarge, Code::Internal];
 
-/// A client whose look-up may be worked on, with its place among the requests at work.
+/// An admitted client, with the place that its look-up takes.
 struct Admitted<'a> {
     client: Visible,
     _place: SemaphorePermit<'a>,
@@ -185,7 +185,7 @@ pub(in crate::server) async fn receipt_of_all(
     lookup::receipt(&records.pipeline, &request.into_parts().0, &Visible::All).await
 }
 
-/// A place for the request, and who asks, within the client's rate.
+/// Takes a place, and identifies the client within its rate.
 fn admit<'a>(records: &'a Records, parts: &request::Parts, scope: &mut RequestScope) -> Result<Admitted<'a>, Refused> {
     let pipeline = &records.pipeline;
     let place = pipeline.places.try_acquire().map_err(|_| pipeline::overloaded())?;

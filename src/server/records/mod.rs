@@ -1,4 +1,4 @@
-//! Answers found again: look-ups by id and by person, signed receipts; and persons forgotten.
+//! Answers in the ledger: look-ups by id and by person, signed receipts, and the erasure of persons.
 
 pub mod forget;
 pub mod handlers;

@@ -1,4 +1,4 @@
-//! Which answers a look-up asks for, read from the query of its address.
+//! Reads the query parameters of a look-up.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

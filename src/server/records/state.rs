@@ -1,4 +1,4 @@
-//! What look-ups need.
+//! The state of the handlers of look-ups.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use axum::extract::FromRef;
 use crate::server::http::recorder::Recorder;
 use crate::server::pipeline::Pipeline;
 
-/// What look-ups and receipts are answered with.
+/// What look-ups and receipts need.
 #[derive(Debug)]
 pub struct Records {
     /// The steps of a question, and the ledger.

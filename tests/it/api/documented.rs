@@ -1,5 +1,5 @@
-//! `openapi.yaml` says of each operation what it can answer with, and nothing else. (Every answer of `POST /v1/verify` in
-//! any test is held against it too, see `support`.)
+//! `openapi.yaml` says of each operation what it can answer with, and nothing else. (Every answer of `POST /v1/verify`
+//! in any test is held against it too, see `support`.)
 
 use std::collections::{BTreeMap, BTreeSet};
 

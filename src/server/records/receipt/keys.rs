@@ -1,7 +1,7 @@
 //! The keys of receipts: the one that signs, and all published ones, with which former receipts can still be verified.
 //!
-//! Invariants: [`Config::build`] finds the mistakes of all files before anything changes, and quotes no byte of a key; the
-//! signing key is always published; a private key in the place of a public one is refused.
+//! Invariants: [`Config::build`] finds the mistakes of all files before anything changes, and quotes no byte of a key;
+//! the signing key is always published; a private key in the place of a public one is refused.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -69,8 +69,8 @@ pub struct Pair {
 type Mistakes = Vec<(String, String)>;
 
 impl Config {
-    /// Builds the keys from the text of `key` and the contents of the files in `former`; `None` for a file that could not
-    /// be read, which its reader has reported.
+    /// Builds the keys from the text of `key` and the contents of the files in `former`; `None` for a file that could
+    /// not be read, which its reader has reported.
     ///
     /// # Errors
     /// All mistakes, as (key, problem and remedy).

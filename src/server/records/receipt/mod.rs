@@ -1,5 +1,5 @@
-//! Receipts: signed answers that can be verified years later without us. A receipt holds no person, only a salted digest
-//! that anyone who knows the person can recompute.
+//! Receipts: signed answers that can be verified years later without us. A receipt holds no person, only a salted
+//! digest that anyone who knows the person can recompute.
 //!
 //! Invariants: a receipt is made from the ledger's entry alone, so it is the same each time (as long as the key is); a
 //! caller who may look up an answer may have its receipt.
