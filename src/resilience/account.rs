@@ -220,7 +220,7 @@ impl<R> Aside<R> {
 
 impl<R> fmt::Debug for AccountSuspension<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SetAside")
+        f.write_str("AccountSuspension")
     }
 }
 

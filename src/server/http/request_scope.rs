@@ -1,7 +1,7 @@
 //! One request, from its head to its end: its id, the one log line, the one count, the one ledger entry, and the waits
 //! that are not our overhead.
 //!
-//! Invariant: a scope ends once, whatever happens. [`RequestScope::answer`] ends it with an answer or a problem;
+//! Invariant: a scope ends once, whatever happens. `RequestScope::answer` ends it with an answer or a problem;
 //! dropped before that, the caller has left (status 499), or a handler has panicked (status 500). What a handler learns
 //! of its request it adds here; it never writes a log line, a count or a refusal itself.
 //!

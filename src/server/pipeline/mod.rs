@@ -3,8 +3,8 @@
 //! An edge reads its request, then calls the steps in this order; each takes what the one before has made:
 //! 1. `admission`: who asks, within its rate;
 //! 2. `question`: purpose, ledger entry, rights, local rules (free), then the client's day;
-//! 3. `asking`: the verdict, as [`Unwritten`];
-//! 4. `answer`: [`Unwritten`] becomes [`Verified`] once the ledger has it. Only that can be delivered.
+//! 3. `asking`: the verdict, as `Unwritten`;
+//! 4. `answer`: `Unwritten` becomes [`Verified`] once the ledger has it. Only that can be delivered.
 
 mod admission;
 mod answer;

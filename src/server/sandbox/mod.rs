@@ -1,13 +1,12 @@
-//! Every provider's own protocol on loopback sockets, answered by a scenario instead of a register of people.
+//! Every provider's own protocol on loopback sockets, answered from a scenario instead of a population register.
 //!
-//! One generic piece over [`Service`]: decode the request and check its signature, look the person up in
-//! [`People`], encode the answer, and spoil it if a [`Fault`] is set. It knows no provider by name.
+//! One generic implementation over [`Service`](crate::providers::Service): it decodes the request and checks its signature,
+//! looks the person up in [`People`], encodes the answer, and corrupts it if a [`Fault`] is set. It knows no provider by name.
 //!
-//! Invariants: it binds loopback addresses only; a wrongly signed request is refused as the provider would, whatever
-//! fault is set; a call is counted once its request was read, whatever becomes of the answer.
+//! It binds loopback addresses only. A wrongly signed request is refused as the provider would refuse it, whatever fault is
+//! set. A call is counted once its request was read, whatever happens to the answer.
 //!
-//! To add a provider: nothing, a [`Driver`] is enough. To add a fault: one variant in `fault.rs`, one arm in
-//! `simulator.rs`.
+//! A new provider needs nothing here but its driver. A new fault is a variant in `fault.rs` and an arm in `simulator.rs`.
 
 use std::io;
 use std::net::SocketAddr;
