@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -26,6 +26,9 @@ use tokio_util::sync::CancellationToken;
 
 /// How long to wait after the system could not give us a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How many connections may wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 /// How a simulator ends a connection instead of answering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +58,9 @@ pub(super) trait Host: Send + Sync + 'static {
 #[derive(Debug)]
 pub(super) struct MockListener {
     addr: SocketAddr,
+    /// Bound but never listening: it keeps the port ours while the listener is shut, so that nothing else in this process or
+    /// on this machine answers there.
+    _reservation: TcpSocket,
     socket: Mutex<Option<TcpListener>>,
     changed: Notify,
 }
@@ -62,8 +68,10 @@ pub(super) struct MockListener {
 impl MockListener {
     /// Opens a door on a free loopback port.
     pub(super) fn bind() -> io::Result<Self> {
-        let socket = listen((Ipv4Addr::LOCALHOST, 0).into())?;
-        Ok(Self { addr: socket.local_addr()?, socket: Mutex::new(Some(socket)), changed: Notify::new() })
+        let reservation = bound((Ipv4Addr::LOCALHOST, 0).into())?;
+        let addr = reservation.local_addr()?;
+        let socket = Mutex::new(Some(listen(addr)?));
+        Ok(Self { addr, _reservation: reservation, socket, changed: Notify::new() })
     }
 
     pub(super) fn addr(&self) -> SocketAddr {
@@ -108,9 +116,15 @@ impl MockListener {
 }
 
 fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket = std::net::TcpListener::bind(addr)?;
-    socket.set_nonblocking(true)?;
-    TcpListener::from_std(socket)
+    bound(addr)?.listen(BACKLOG)
+}
+
+fn bound(addr: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    // Two sockets share the port: the reservation and the listener.
+    socket.set_reuseport(true)?;
+    socket.bind(addr)?;
+    Ok(socket)
 }
 
 /// Serves one door of `host` until `stop`, which cuts what is still open.
