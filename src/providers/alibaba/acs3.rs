@@ -1,9 +1,9 @@
-//! The newer signature of the RPC gateway, ACS3-HMAC-SHA256: over method, path, query, chosen headers and the body's
-//! hash.
+//! ACS3-HMAC-SHA256, the newer signature of the RPC gateway. It covers the method, path, query, selected headers and
+//! the hash of the body.
 //!
-//! Invariant: [`sign`] and [`verify`] read the same request through the same [`canonical_request`], and nothing that
-//! the gateway acts on may stay unsigned: `host`, `content-type` and every `x-acs-…` header that is there. Headers
-//! that proxies and HTTP clients like to rewrite (`accept`, `user-agent`) are not signed by us, yet may be by others.
+//! Invariant: [`sign`] and [`verify`] both use [`canonical_request`]. Everything the gateway acts on is signed: `host`,
+//! `content-type` and every `x-acs-…` header present. We do not sign headers that proxies and HTTP clients often
+//! rewrite (`accept`, `user-agent`), but accept requests that do.
 
 use std::fmt;
 
@@ -17,20 +17,16 @@ use crate::domain::personal::Secret;
 use crate::providers::EncodeError;
 use crate::providers::codec::{form, hex, hmac};
 
-/// Names the scheme in the `Authorization` header.
 pub const ALGORITHM: &str = "ACS3-HMAC-SHA256";
 
-/// The header with the time stamp.
 pub const DATE: HeaderName = HeaderName::from_static("x-acs-date");
-/// The header with the value that makes a request unique.
+/// The nonce header.
 pub const NONCE: HeaderName = HeaderName::from_static("x-acs-signature-nonce");
-/// The header with the hash of the body, in lower-case hex.
 pub const BODY_HASH: HeaderName = HeaderName::from_static("x-acs-content-sha256");
 
-/// Who signed, which headers, and the result: the `Authorization` header taken apart.
+/// The parsed `Authorization` header.
 #[derive(Clone, Copy)]
 pub struct Authorization<'a> {
-    /// The AccessKey id.
     pub key_id: &'a str,
     /// Lower-case names, joined by `;`.
     pub signed_headers: &'a str,
@@ -38,7 +34,6 @@ pub struct Authorization<'a> {
 }
 
 impl<'a> Authorization<'a> {
-    /// Reads the `Authorization` header.
     ///
     /// # Errors
     /// [`Flaw::Incomplete`] when it is missing, repeated or misshapen.
@@ -53,16 +48,16 @@ impl<'a> Authorization<'a> {
 }
 
 impl fmt::Debug for Authorization<'_> {
-    /// Without the signature, and without the rest: a stranger may have put anything there.
+    /// Omits everything but the known parts, because the header comes from an untrusted caller.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Authorization(…)")
     }
 }
 
-/// Signs `request`, whose other headers are all set: adds the hash of the body and `Authorization`.
+/// Signs `request` by adding the hash of the body and `Authorization`. All other headers must already be set.
 ///
 /// # Errors
-/// When `key_id` or a header that has to be signed holds something that cannot be.
+/// When `key_id` or a signed header contains characters that are not allowed.
 pub fn sign(request: &mut Request<Bytes>, key_id: &str, secret: &Secret) -> Result<(), EncodeError> {
     let hash = HeaderValue::try_from(hex::sha256(request.body()))?;
     request.headers_mut().insert(BODY_HASH, hash);
@@ -80,7 +75,7 @@ pub fn sign(request: &mut Request<Bytes>, key_id: &str, secret: &Secret) -> Resu
     Ok(())
 }
 
-/// Whether `secret` signed `request` around `now`.
+/// Checks that `request` was signed with `secret`, with a time stamp close to `now`.
 ///
 /// # Errors
 /// The first [`Flaw`] found: incomplete, time stamp, body, signature.
@@ -104,7 +99,7 @@ pub fn verify(
     seal::compare(&signature(&canonical, secret), presented.signature)
 }
 
-/// The text whose hash is signed; `None` when a listed header is missing, repeated or not ASCII.
+/// The canonical request; `None` when a listed header is missing, repeated or not ASCII.
 pub fn canonical_request(request: &Request<Bytes>, signed_headers: &str) -> Option<String> {
     let headers = request.headers();
     let mut out = String::with_capacity(640);
@@ -136,26 +131,25 @@ pub fn signature(canonical_request: &str, secret: &Secret) -> String {
     hex::lower(&hmac::sha256(secret.expose().as_bytes(), string_to_sign(canonical_request).as_bytes()))
 }
 
-/// What is keyed: the algorithm and the hash of the canonical request.
+/// The string to sign: the algorithm and the hash of the canonical request.
 pub fn string_to_sign(canonical_request: &str) -> String {
     format!("{ALGORITHM}\n{}", hex::sha256(canonical_request.as_bytes()))
 }
 
-/// The headers that the gateway acts on.
+/// The headers that must be signed.
 fn must_sign(name: &str) -> bool {
     matches!(name, "host" | "content-type") || name.starts_with("x-acs-")
 }
 
-/// A header's value as it is signed: without the blanks around it. HTTP/1 strips them and HTTP/2 does not, so every
-/// signed header has to be read through this; else one signature would be valid for many values.
+/// A header value as signed, without surrounding whitespace. HTTP/1 strips it and HTTP/2 does not. Every signed header
+/// is read through this function; otherwise one signature would be valid for several values.
 pub fn text(value: &HeaderValue) -> Option<&str> {
     value.to_str().ok().map(|text| text.trim_matches([' ', '\t']))
 }
 
-/// The text of a header that is there exactly once. A second one would be read by some and signed by others.
+/// The value of a header that occurs exactly once. With a duplicate, signer and reader could use different values.
 fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    // Going through the few headers of a request is cheaper than making a key of each name. (Names here are
-    // lower-case.)
+    // A scan of the few headers is cheaper than building a `HeaderName`. Names here are lower-case.
     let mut found = headers.iter().filter(|(key, _)| key.as_str() == name).map(|(_, value)| value);
     let first = found.next()?;
     if found.next().is_some() { None } else { text(first) }

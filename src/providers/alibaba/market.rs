@@ -1,10 +1,11 @@
-//! What the drivers of cloud-market APIs share: settings, sealing a request, opening one, and the frame of an answer.
+//! Shared by the drivers of cloud-market APIs: settings, signing and authenticating requests, reading and writing
+//! responses.
 //!
-//! Invariants: the AppCode and every signature are marked sensitive; `Accept` is set explicitly, because a client that
-//! adds its own breaks the signature; the gateway's word about an answer comes before the backend's; a redirect is
-//! never a verdict. The only text that is taken from a body is what [`echo`] compares.
+//! Invariants: the AppCode and every signature are marked sensitive. `Accept` is set explicitly, because a client that
+//! adds its own breaks the signature. The gateway's error takes precedence over the backend's. A redirect is never a
+//! verdict. The only text taken from a body is what [`echo`] compares.
 //!
-//! A driver of another market API brings its [`Route`], its documents and its codes, and calls these functions.
+//! A driver of another market API defines its [`Route`], its documents and its codes, and calls these functions.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -34,38 +35,33 @@ use crate::providers::{
 
 pub mod echo;
 
-/// The credentials that the market's gateway accepts.
 pub const SCHEMES: &[&Scheme] = &[&APP_CODE, &APP_KEY];
 
-/// The samples of every market driver beside its own AppCode.
+/// The sample credentials of every market driver except its own AppCode.
 pub const APP_KEY_SAMPLE: Sample = &[("app_key", "sandboxAppKey"), ("app_secret", "sandboxAppSecret")];
 
-/// The same with the older algorithm.
 pub const OLD_ALGORITHM_SAMPLE: Sample =
     &[("app_key", "sandboxAppKey"), ("app_secret", "sandboxAppSecret"), ("signature_method", "HmacSHA1")];
 
-/// The settings that hold secrets.
 const SECRETS: &[&str] = &["app_code", "app_secret"];
 
-/// The settings that do not.
 const PLAIN: &[&str] = &["app_key", "signature_method"];
 
-/// What stands before an AppCode in its header.
+/// The prefix of an AppCode in its header.
 const SHOWS_APP_CODE: &str = "APPCODE ";
 
-/// The one operation of a market API.
+/// The single operation of a market API.
 #[derive(Debug)]
 pub struct Route {
-    /// Its method.
     pub method: Method,
-    /// Its path, without a query.
+    /// The path, without a query.
     pub path: &'static str,
 }
 
-/// Reads the settings that every market API has: `app_code`, or `app_key` and `app_secret` with `signature_method`.
+/// Reads the settings common to all market APIs: `app_code`, or `app_key` and `app_secret` with `signature_method`.
 ///
 /// # Errors
-/// Every mistake, as (key, what to do).
+/// Every mistake, as (key, fix).
 pub fn configure(
     settings: &Settings,
     protocol: impl FnOnce(Algorithm) -> Arc<dyn Protocol>,
@@ -121,10 +117,10 @@ pub fn configure(
     }
 }
 
-/// Authenticates a request. This is the last step: the request must not change afterwards.
+/// Authenticates a request. This must be the last step: a later change would invalidate the signature.
 ///
 /// # Errors
-/// When the credential is not one of the market's, or cannot be a header.
+/// When the credential is of another kind, or is not a valid header value.
 pub fn seal(
     mut request: Request<Bytes>,
     algorithm: Algorithm,
@@ -144,10 +140,10 @@ pub fn seal(
     Ok(request)
 }
 
-/// Admits a request as the gateway does: path, method, credential, nonce.
+/// Checks a request as the gateway does: path, method, credential, nonce.
 ///
 /// # Errors
-/// The row of the gateway's own table that says why not.
+/// The matching row of the gateway's error table.
 pub fn open(
     request: &Request<Bytes>,
     route: &Route,
@@ -183,13 +179,13 @@ pub fn open(
     }
 }
 
-/// The AppCode in the query, where few take it.
+/// The AppCode from the query, which few APIs accept.
 fn query_app_code(request: &Request<Bytes>) -> Option<Cow<'_, str>> {
     let pairs = form_urlencoded::parse(request.uri().query()?.as_bytes());
     pairs.into_iter().find(|(name, _)| name == "AppCode").map(|(_, value)| value)
 }
 
-/// How surely `request` is meant for the operation of `route`.
+/// How likely `request` addresses the operation of `route`.
 pub fn addressed(route: &Route, request: &Request<Bytes>) -> Addressed {
     let headers = request.headers();
     let has_app_code =
@@ -202,7 +198,7 @@ pub fn addressed(route: &Route, request: &Request<Bytes>) -> Addressed {
     }
 }
 
-/// The pair among the `parameters` of a query or form; what is missing is empty, as for the providers themselves.
+/// The name and number in the `parameters` of a query or form. A missing one is empty, as the providers treat it.
 pub fn asked(parameters: &[u8], name: &str, id_number: &str) -> Asked {
     let pairs = form::decode_pairs(parameters);
     let value = |wanted: &str| {
@@ -212,17 +208,17 @@ pub fn asked(parameters: &[u8], name: &str, id_number: &str) -> Asked {
     Asked { name: value(name), id_number: value(id_number) }
 }
 
-/// What the answer to `request` repeats.
+/// The personal data echoed in the response to `request`.
 pub fn reply_to(request: &Request<Bytes>, asked: Asked, stamp: &Stamp) -> ReplyTo {
     let header = request.headers().get(HOST).and_then(|value| value.to_str().ok());
     let host = request.uri().authority().map(|authority| authority.as_str()).or(header).unwrap_or_default();
     ReplyTo { request_id: stamp.nonce.to_uppercase(), host: host.to_owned(), asked: Some(asked), ..ReplyTo::default() }
 }
 
-/// Reads an answer: the gateway's error first, then redirects, then the backend's status and body through `read`.
+/// Reads a response: the gateway's error first, then redirects, then the backend's status and body through `read`.
 ///
 /// # Errors
-/// The fault, with the gateway's reference for the call.
+/// The fault, with the gateway's call reference.
 pub fn decode(
     response: &Response<Bytes>,
     read: impl FnOnce(StatusCode, &[u8]) -> Result<Verdict, Fault>,
@@ -243,7 +239,7 @@ pub fn decode(
     }
 }
 
-/// A document of the backend, through the gateway.
+/// A backend document, sent through the gateway.
 pub fn document(status: u16, reply: &impl Serialize, reply_to: &ReplyTo) -> Response<Bytes> {
     // Serialising plain fields into memory cannot fail.
     let mut response = Response::new(Bytes::from(serde_json::to_vec(reply).unwrap_or_default()));
@@ -254,7 +250,7 @@ pub fn document(status: u16, reply: &impl Serialize, reply_to: &ReplyTo) -> Resp
     response
 }
 
-/// What goes with a verdict about the person: what `reply_to` has, or what follows from the number alone.
+/// The details of a verdict: those of `reply_to`, or those derived from the number.
 pub fn person(reply_to: &ReplyTo) -> Cow<'_, PersonDetails> {
     let of_number = || reply_to.asked.as_ref().map(|asked| PersonDetails::of_number(asked.id_number.expose()));
     match &reply_to.person {
@@ -263,12 +259,12 @@ pub fn person(reply_to: &ReplyTo) -> Cow<'_, PersonDetails> {
     }
 }
 
-/// Whether `name` is one by our own rules, which is what the simulator takes the providers' undocumented ones to be.
+/// Whether `name` is valid by our rules. The simulator uses them because the providers' rules are undocumented.
 pub fn is_a_name(name: &str) -> bool {
     Name::parse(name).is_ok()
 }
 
-/// Whether `number` is an ID number by our own rules, at `now`.
+/// Whether `number` is a valid ID number by our rules, at `now`.
 pub fn is_a_number(number: &str, now: Timestamp) -> bool {
     IdNumber::parse(number, Clock::fixed(now).today_in_china(), Calendar::Lenient).is_ok()
 }

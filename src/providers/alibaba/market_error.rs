@@ -1,10 +1,10 @@
-//! The errors of the API gateway in front of every cloud-market API, ours beside theirs, read in both directions.
+//! The errors of the API gateway in front of every cloud-market API and the faults they map to, in both directions.
 //!
-//! Invariants: `X-Ca-Error-Code` decides, then the beginning of `X-Ca-Error-Message`, then the status; a bare 403 is
-//! nothing. The message may hold raw UTF-8 and, after a wrong signature, the person that was asked about: it is
-//! compared as bytes and never kept. Only [`fault`] and [`by_status`] make faults here.
+//! Invariants: `X-Ca-Error-Code` decides, then the prefix of `X-Ca-Error-Message`, then the status; a bare 403 decides
+//! nothing. The message may contain raw UTF-8 and, after a wrong signature, personal data: it is compared as bytes and
+//! never kept. Only [`fault`] and [`by_status`] create faults here.
 //!
-//! A new code is one row; a row whose text is only known from hearsay has the text that the simulator may show.
+//! A new code is one row. A row whose text is not documented first-hand has the text that the simulator may send.
 
 use std::time::Duration;
 
@@ -18,62 +18,57 @@ use crate::domain::verdict::RequestId;
 use crate::providers::dialect::Cause;
 use crate::providers::{Code, Refusal, ReplyTo, is_redirect};
 
-/// The gateway's reference for the call, on every answer.
+/// The gateway's call reference, present on every response.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-ca-request-id");
 const ERROR_CODE: HeaderName = HeaderName::from_static("x-ca-error-code");
 const ERROR_MESSAGE: HeaderName = HeaderName::from_static("x-ca-error-message");
 
-/// A provider that asks for a longer pause than this does not mean us.
+/// Longer pauses are ignored: they are not meant for this client.
 const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 
-// What a simulator of the gateway says by itself.
+// Errors that the gateway simulator produces itself.
 
-/// Neither AppCode nor AppKey.
 pub const NO_CREDENTIAL: Code = account("A400MA", 400, "Need authorization", Reason::KeyRefused);
-/// An unknown AppCode.
 pub const UNKNOWN_APP_CODE: Code = account("A400AC", 400, "Invalid AppCode `not exists`", Reason::KeyRefused);
-/// An unknown AppKey.
 pub const UNKNOWN_APP_KEY: Code = account("A400IK", 400, "Invalid AppKey", Reason::KeyRefused);
-/// A signature that is not the AppSecret's. The gateway repeats the string to sign here; the simulator does not.
+/// The signature does not match the AppSecret. The gateway repeats the string to sign here; the simulator does not.
 pub const WRONG_SIGNATURE: Code = account("A403IS", 403, "Invalid Signature", Reason::SignatureRefused);
-/// No signature.
 pub const EMPTY_SIGNATURE: Code = ours("Empty Signature", 400, "Empty Signature");
-/// No readable time of signing.
+/// The signature has no readable time stamp.
 pub const INVALID_TIMESTAMP: Code = account("Invalid Timestamp", 400, "Invalid Timestamp", Reason::Clock);
-/// Signed too long ago, or in the future.
+/// The time stamp is too old or in the future.
 pub const TIMESTAMP_EXPIRED: Code = account("Timestamp Expired", 400, "Timestamp Expired", Reason::Clock);
-/// A body that was changed after signing.
+/// The body does not match the signed hash.
 pub const WRONG_CONTENT_MD5: Code = ours("I400I5", 400, "Invalid Content-MD5");
-/// A path that this host does not serve.
+/// The host does not serve this path.
 pub const NO_SUCH_API: Code = account("I404NF", 404, "API not found", Reason::Misconfigured);
-/// A method that this path does not take.
+/// The path does not accept this method.
 pub const NO_SUCH_METHOD: Code = account("I405UM", 405, "Unsupported Method", Reason::Misconfigured);
 
-/// A nonce that came before.
+/// The nonce was used before.
 pub const NONCE_USED: Code = text("Nonce Used", 400, Outcome::Interrupted, Reason::NonceReused);
-/// A caller that may not do this.
+/// The caller is not authorized.
 pub const UNAUTHORIZED: Code = account("I403AA", 403, "Unauthorized", Reason::NoPermission);
-/// A package that is used up.
+/// The package is used up.
 pub const QUOTA_USED_UP: Code = account("B403MQ", 403, "Api Market Subscription quota exhausted", Reason::QuotaUsedUp);
-/// A request that cannot be read.
+/// The request cannot be parsed.
 pub const INVALID_BODY: Code = ours("I400BD", 400, "Invalid Body");
-/// A body larger than any question.
+/// The body is larger than any valid request.
 pub const BODY_TOO_LARGE: Code = refused("I413RL", 413, "Request body too Large");
-/// A head larger than any question's.
+/// The headers are larger than any valid request.
 pub const URL_TOO_LARGE: Code = refused("I413UL", 413, "Request URL too Large");
-/// A caller that is too fast.
+/// The caller is throttled.
 pub const THROTTLED: Code = throttled("T429PA", 429, "Throttled by API Flow Control");
-/// The same under the older status, and without a code: for what waiting a second does not mend.
+/// The same under the older status and without a code, for limits that a one-second wait does not lift.
 pub const THROTTLED_USER: Code = text("Throttled by USER Flow Control", 403, Outcome::RateLimited, Reason::Unspecified);
-/// The backend has the question and has not answered.
+/// The backend received the request but has not responded.
 pub const BACKEND_LATE: Code = late("D504TO", 504, "Backend service request timeout");
-/// The backend is not asked for now.
+/// The backend is temporarily unavailable.
 pub const BACKEND_OPEN: Code = down("D503CB", 503, "Backend circuit breaker open");
-/// The backend failed.
 pub const BACKEND_FAILED: Code = down("D502FC", 502, "Backend function call failed");
-/// Nothing is done for now.
+/// The service is temporarily unavailable.
 pub const BUSY: Code = down("X503BZ", 503, "Service Busy");
-/// A defect of the gateway.
+/// An internal error of the gateway.
 pub const INTERNAL: Code = down("X500ER", 500, "Service internal error");
 
 /// Every documented `X-Ca-Error-Code`.
@@ -146,8 +141,7 @@ pub static CODES: &[Code] = &[
     account("B451GO", 451, "Unauthorized Group", Reason::Misconfigured),
 ];
 
-/// The texts that classic instances send without a code. These and those of [`CODES`] match by how a message begins, in
-/// any case of letters.
+/// The texts that classic instances send without a code. These and those of [`CODES`] match by prefix, ignoring case.
 pub static TEXTS: &[Code] = &[
     text("Quota Exhausted", 403, Outcome::AccountFault, Reason::QuotaUsedUp),
     text("Quota Expired", 403, Outcome::AccountFault, Reason::SubscriptionExpired),
@@ -179,7 +173,7 @@ pub static TEXTS: &[Code] = &[
     text("Async Service", 504, Outcome::Timeout, Reason::Unspecified),
 ];
 
-/// Whole families, for codes that no document lists yet: the first four characters decide.
+/// Code families, matched by the first four characters, for codes that are not documented.
 static FAMILIES: &[Code] = &[
     throttled("T429", 429, ""),
     late("D504", 504, ""),
@@ -203,7 +197,7 @@ const fn throttled(code: &'static str, status: u16, message: &'static str) -> Co
     Code::new(code, status, message, Outcome::RateLimited, Reason::Unspecified)
 }
 
-/// The backend has the question, and may answer (and bill) it yet.
+/// The backend received the request and may still process and bill it.
 const fn late(code: &'static str, status: u16, message: &'static str) -> Code {
     Code::new(code, status, message, Outcome::Timeout, Reason::Unspecified)
 }
@@ -216,7 +210,7 @@ const fn refused(code: &'static str, status: u16, message: &'static str) -> Code
     Code::new(code, status, message, Outcome::InputRefused, Reason::Unspecified)
 }
 
-/// A request that we should not have sent; the gateway stops it before the backend counts it.
+/// An invalid request of ours; the gateway rejects it before the backend bills it.
 const fn ours(code: &'static str, status: u16, message: &'static str) -> Code {
     let row = Code::new(code, status, message, Outcome::Unreadable, Reason::RequestForm);
     Code { billed: Some(Billed::No), ..row }
@@ -226,7 +220,7 @@ const fn text(begins: &'static str, status: u16, outcome: Outcome, reason: Reaso
     Code::new(begins, status, begins, outcome, reason)
 }
 
-/// What the gateway itself says is wrong; `None` when the answer is the backend's.
+/// The gateway's own error; `None` when the response is from the backend.
 pub fn fault(response: &Response<Bytes>) -> Option<Fault> {
     let headers = response.headers();
     let code = headers.get(&ERROR_CODE).map(|value| value.as_bytes().trim_ascii()).filter(|code| !code.is_empty());
@@ -240,8 +234,8 @@ pub fn fault(response: &Response<Bytes>) -> Option<Fault> {
     Some(Fault { retry_after: retry_after(headers), ..fault })
 }
 
-/// The gateway's code for each cause, for a provider with codes of its own for a bad name and a bad number only. None
-/// means that a person is asked about too often; a throttled user comes closest.
+/// The gateway's code for each cause, for a provider that only has its own codes for an invalid name or number. `None`
+/// means that a person is checked too often, for which user throttling is the closest match.
 pub const fn word(cause: Cause, bad_name: &'static Code, bad_number: &'static Code) -> &'static Code {
     match cause {
         Cause::InvalidName => bad_name,
@@ -264,7 +258,7 @@ pub const fn word(cause: Cause, bad_name: &'static Code, bad_number: &'static Co
     }
 }
 
-/// What a status without a document means. Not for statuses under which the driver expects one.
+/// The fault for a status without a document. Not for statuses with which the driver expects one.
 pub fn by_status(status: StatusCode) -> Fault {
     match status.as_u16() {
         _ if is_redirect(status) => Fault::unreadable(Reason::Redirect),
@@ -275,18 +269,18 @@ pub fn by_status(status: StatusCode) -> Fault {
     }
 }
 
-/// The pause that an answer asks for, in whole seconds and at most a day.
+/// The pause that a response asks for, in whole seconds and at most a day.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
 }
 
-/// The gateway's reference for the call, if it is well-formed.
+/// The gateway's call reference, if it is well-formed.
 pub fn request_id(headers: &HeaderMap) -> Option<RequestId> {
     RequestId::parse(headers.get(&REQUEST_ID)?.to_str().ok()?)
 }
 
-/// The gateway's own refusal: headers, and an empty body. `None` when the row is not the gateway's.
+/// The gateway's error response: headers and an empty body. `None` when the row is not the gateway's.
 pub fn encode(refusal: &Refusal, reply_to: &ReplyTo) -> Option<Response<Bytes>> {
     let has_code = CODES.contains(refusal.code);
     if !has_code && !TEXTS.contains(refusal.code) {
@@ -304,7 +298,7 @@ pub fn encode(refusal: &Refusal, reply_to: &ReplyTo) -> Option<Response<Bytes>> 
     Some(response)
 }
 
-/// What every answer through the gateway carries.
+/// The headers of every response through the gateway.
 pub fn finish(headers: &mut HeaderMap, reply_to: &ReplyTo, retry_after: Option<Duration>) {
     if let Ok(id) = HeaderValue::from_str(&reply_to.request_id) {
         headers.insert(REQUEST_ID, id);
@@ -314,7 +308,7 @@ pub fn finish(headers: &mut HeaderMap, reply_to: &ReplyTo, retry_after: Option<D
     }
 }
 
-/// The row with the longest text that `message` begins with; among equals the one without a code, like the message.
+/// The row with the longest text that is a prefix of `message`; among equals the one without a code, like the message.
 fn by_message(message: &[u8]) -> Option<&'static Code> {
     let begins = |text: &str| message.get(..text.len()).is_some_and(|head| head.eq_ignore_ascii_case(text.as_bytes()));
     CODES.iter().chain(TEXTS).filter(|row| begins(row.message)).max_by_key(|row| row.message.len())

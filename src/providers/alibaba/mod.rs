@@ -1,5 +1,4 @@
-//! What the drivers share whose upstreams live on Alibaba Cloud: ways to sign, credentials, and the errors of its
-//! gateways.
+//! Shared by the drivers on Alibaba Cloud: signatures, credentials, and the errors of its gateways.
 
 pub mod acs3;
 pub mod credentials;

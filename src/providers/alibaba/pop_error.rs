@@ -1,8 +1,8 @@
-//! The errors of the RPC gateway ("POP"): its codes, what they mean to us, and the document that carries them.
+//! The errors of the RPC gateway ("POP"): its codes, the faults they map to, and the error document.
 //!
-//! Statuses differ between products for the same code, so [`row`] goes by the code alone. The text beside a code can
-//! hold the string to sign, and with it a person: it is read for no purpose here and written from the table only.
-//! To add a code: one constant (or one row of [`CODES`]); of rows with equal meaning the first is the one to send.
+//! Products use different statuses for the same code, so [`row`] looks at the code only. The message can contain the
+//! string to sign, and with it personal data: it is never read, and only written from the table.
+//! To add a code: one constant (or one row of [`CODES`]). Of rows with equal meaning the first is the one to send.
 
 use std::borrow::Cow;
 
@@ -14,31 +14,28 @@ use crate::domain::outcome::{Outcome, Reason};
 use crate::providers::Code;
 use crate::providers::dialect::Cause;
 
-/// A request with another method than POST or GET.
+/// The method is neither POST nor GET.
 pub const METHOD: Code = form("UnsupportedHTTPMethod", 405, "This http method is not supported.");
-/// Another action, or another path.
+/// Wrong action or path.
 pub const ACTION: Code =
     misconfigured("InvalidAction.NotFound", 404, "Specified api is not found, please check your url and method.");
-/// Another version.
 pub const VERSION: Code = misconfigured("InvalidVersion", 400, "Specified parameter Version is not valid.");
-/// A V1 request signed in a way that is not HMAC-SHA1.
+/// A V1 signature method other than HMAC-SHA1.
 pub const SIGNATURE_METHOD: Code =
     form("InvalidSignatureMethod", 400, "Specified parameter SignatureMethod is not valid.");
-/// A V1 request of another signature version than 1.0.
+/// A V1 signature version other than 1.0.
 pub const SIGNATURE_VERSION: Code =
     form("InvalidSignatureVersion", 400, "Specified parameter SignatureVersion is not valid.");
-/// A signature of the wrong shape, or one that leaves out what must be signed.
+/// The signature is malformed or omits a required header.
 pub const INCOMPLETE: Code =
     form("IncompleteSignature", 400, "The request signature does not conform to the standards.");
-/// An unknown AccessKey id.
 pub const KEY_NOT_FOUND: Code = key("InvalidAccessKeyId.NotFound", 404, "Specified access key is not found.");
-/// A time stamp too far from the clock.
+/// The time stamp is too far from the clock.
 pub const TIME_EXPIRED: Code = clock("InvalidTimeStamp.Expired", "Specified time stamp or date value is expired.");
-/// Not a time stamp.
 pub const TIME_FORMAT: Code =
     clock("InvalidTimeStamp.Format", "Specified time stamp or date value is not well formatted.");
-/// Another secret, or another request. The real text goes on with the string to sign, which holds a person; the colon
-/// stays, because a client of the vendor's reads what is behind it and breaks without one.
+/// Wrong secret or altered request. The real message continues with the string to sign, which contains personal data.
+/// The colon stays because one of the vendor's clients parses the text behind it and fails without one.
 pub const SIGNATURE: Code = Code::new(
     "SignatureDoesNotMatch",
     400,
@@ -46,20 +43,19 @@ pub const SIGNATURE: Code = Code::new(
     Outcome::AccountFault,
     Reason::SignatureRefused,
 );
-/// A temporary key without its token.
 pub const TOKEN_MISSING: Code = key("MissingSecurityToken", 400, "SecurityToken is mandatory for this action.");
-/// A token that belongs to another key.
+/// The token belongs to another key.
 pub const TOKEN_MISMATCH: Code = key(
     "InvalidSecurityToken.MismatchWithAccessKey",
     400,
     "Specified SecurityToken is not matched with the access key.",
 );
-/// A token that was good once.
+/// The token has expired.
 pub const TOKEN_ENDED: Code = key("InvalidSecurityToken.Expired", 400, "Specified SecurityToken is expired.");
-/// A key that was good once.
+/// The key has expired.
 pub const KEY_INACTIVE: Code = key("InvalidAccessKeyId.Inactive", 400, "Specified access key is disabled.");
-/// A nonce that came before. Our own never repeat: to us it means that something repeated the request, and that the
-/// first one may have been served.
+/// The nonce was used before. Ours never repeat, so this means that the request was duplicated and the first copy may
+/// have been processed.
 pub const NONCE_USED: Code = Code::new(
     "SignatureNonceUsed",
     400,
@@ -67,14 +63,14 @@ pub const NONCE_USED: Code = Code::new(
     Outcome::Interrupted,
     Reason::NonceReused,
 );
-/// A caller that is too fast.
+/// The caller is throttled.
 pub const THROTTLED: Code = limited("Throttling.User", "Request was denied due to user flow control.");
-/// Something inside went wrong; what became of the request is not known.
+/// Internal error; the outcome of the request is unknown.
 pub const INTERNAL: Code = failed("InternalError", 500, "The request processing has failed due to some unknown error.");
-/// Nothing is done for now.
+/// The service is temporarily unavailable.
 pub const UNAVAILABLE: Code =
     failed("ServiceUnavailable", 503, "The request has failed due to a temporary failure of the server.");
-/// A caller that may not do this.
+/// The caller is not authorized.
 pub const DENIED: Code = permission(
     "Forbidden.RAM",
     "User not authorized to operate on the specified resource, or this API doesn't support RAM.",
@@ -82,7 +78,7 @@ pub const DENIED: Code = permission(
 /// A mandatory business parameter is missing or empty.
 pub const PARAMETER_MISSING: Code = input("MissingParameter", "A parameter cannot be empty.");
 
-/// Every documented code of the gateway, and the families that stand for undocumented codes (see [`row`]).
+/// Every documented code of the gateway, and the families for undocumented codes (see [`row`]).
 pub static CODES: &[Code] = &[
     PARAMETER_MISSING,
     input("MissingUserName", "UserName is mandatory for this action."),
@@ -128,11 +124,11 @@ pub static CODES: &[Code] = &[
     form("Missing", 400, "A parameter is mandatory for this action."),
 ];
 
-/// Beginnings of codes, each also a row: an undocumented longer code means what its beginning means.
+/// Code prefixes, each also a row: an undocumented longer code has the meaning of its prefix.
 const FAMILIES: [&str; 6] =
     ["Throttling.", "InternalError.", "InvalidAccessKeyId.", "InvalidSecurityToken.", "InvalidTimeStamp.", "Missing"];
 
-/// The row of a code: the exact one, else that of its family.
+/// The row of a code: an exact match, else its family.
 pub fn row(code: &str) -> Option<&'static Code> {
     let exact = |wanted: &str| CODES.iter().find(|row| row.code == wanted);
     exact(code).or_else(|| {
@@ -141,8 +137,8 @@ pub fn row(code: &str) -> Option<&'static Code> {
     })
 }
 
-/// The gateway's code for each cause. `invalid` is the service's code for what breaks a rule, `repeated` its code for
-/// a person who is asked about too often.
+/// The gateway's code for each cause. `invalid` is the service's code for invalid input, `repeated` its code for a
+/// person who is checked too often.
 pub const fn word(cause: Cause, invalid: &'static Code, repeated: &'static Code) -> &'static Code {
     match cause {
         Cause::Malformed | Cause::BodyTooLarge | Cause::HeadTooLarge => invalid,
@@ -151,7 +147,7 @@ pub const fn word(cause: Cause, invalid: &'static Code, repeated: &'static Code)
         Cause::NoSuchMethod => &METHOD,
         Cause::Unauthenticated => &KEY_NOT_FOUND,
         Cause::Forbidden => &DENIED,
-        // No code of arrears: the account that pays is ours, and the caller has only used up its share.
+        // Not a code of arrears: the account is ours, and the caller has only used up its quota.
         Cause::TooFast | Cause::BudgetSpent => &THROTTLED,
         Cause::TooOften => repeated,
         Cause::Failed | Cause::Unavailable | Cause::Busy | Cause::Late => &UNAVAILABLE,
@@ -159,30 +155,25 @@ pub const fn word(cause: Cause, invalid: &'static Code, repeated: &'static Code)
     }
 }
 
-/// The refusal of a request that lacks the public parameter `name`.
+/// The error for a missing public parameter `name`.
 pub fn missing(name: &str) -> &'static Code {
     CODES.iter().find(|row| row.code.strip_prefix("Missing") == Some(name)).unwrap_or(&INCOMPLETE)
 }
 
-/// The error document, in both directions.
 #[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "PascalCase")]
 pub struct PopError<'a> {
-    /// The gateway's reference.
     pub request_id: Cow<'a, str>,
-    /// The host that was asked.
     pub host_id: Cow<'a, str>,
-    /// What went wrong.
     pub code: Cow<'a, str>,
-    /// The same in words.
     pub message: Cow<'a, str>,
-    /// Where to read on; JSON only.
+    /// The help link; JSON only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recommend: Option<Cow<'a, str>>,
 }
 
 impl PopError<'_> {
-    /// The document as XML, which V1 callers get unless they ask for JSON.
+    /// The document as XML, the default for V1 callers.
     pub fn to_xml(&self) -> String {
         let fields = [
             element("RequestId", &self.request_id),
@@ -193,9 +184,9 @@ impl PopError<'_> {
         format!("{XML_HEAD}<Error>{}</Error>", fields.concat())
     }
 
-    /// Reads the XML form; nothing when it is no `<Error>` document with exactly one `<Code>`.
+    /// Parses the XML form; `None` unless it is an `<Error>` document with exactly one `<Code>`.
     pub fn from_xml(text: &str) -> Option<PopError<'static>> {
-        // Some ten nodes are expected; entity tricks are off by default.
+        // A document has about ten nodes; entity expansion is off by default.
         let options = ParsingOptions { nodes_limit: 256, ..ParsingOptions::default() };
         let document = Document::parse_with_options(text, options).ok()?;
         let root = document.root_element();
@@ -211,15 +202,13 @@ impl PopError<'_> {
     }
 }
 
-/// How every XML answer begins.
 pub const XML_HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>";
 
-/// An XML element with `text` in it.
 pub fn element(name: &str, text: &str) -> String {
     format!("<{name}>{}</{name}>", escape(text))
 }
 
-/// What XML cannot hold at all becomes U+FFFD.
+/// Replaces characters that XML does not allow with U+FFFD.
 fn escape(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
         match c {
@@ -262,7 +251,7 @@ const fn misconfigured(code: &'static str, status: u16, message: &'static str) -
     Code::new(code, status, message, Outcome::AccountFault, Reason::Misconfigured)
 }
 
-/// A request that the gateway cannot read: it never reached the service, so it was not billed.
+/// A request that the gateway cannot parse. It never reached the service, so it was not billed.
 const fn form(code: &'static str, status: u16, message: &'static str) -> Code {
     let row = Code::new(code, status, message, Outcome::Unreadable, Reason::RequestForm);
     Code { billed: Some(Billed::No), ..row }

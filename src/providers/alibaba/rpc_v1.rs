@@ -1,7 +1,7 @@
 //! The older signature of the RPC gateway: HMAC-SHA1 over all parameters, wherever they are placed.
 //!
-//! Decoded names and values are signed, so the encoding on the wire is free; headers and path are not signed at all.
-//! The vendor's documents call it "V2"; on the wire it is `SignatureVersion=1.0`.
+//! The signature covers decoded names and values, so the encoding on the wire does not matter. Headers and path are not
+//! signed. The vendor's documents call it "V2"; on the wire it is `SignatureVersion=1.0`.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
@@ -11,10 +11,10 @@ use super::seal::{self, Flaw};
 use crate::domain::personal::Secret;
 use crate::providers::codec::{form, hmac};
 
-/// The parameter that holds the result, and is not signed itself.
+/// The signature parameter, which is not signed itself.
 pub const SIGNATURE: &str = "Signature";
 
-/// What is signed: the method and every parameter but [`SIGNATURE`], sorted by name.
+/// The string to sign: the method and every parameter but [`SIGNATURE`], sorted by name.
 pub fn string_to_sign(method: &str, parameters: &[(&str, &str)]) -> String {
     let mut signed: Vec<_> = parameters.iter().copied().filter(|(name, _)| *name != SIGNATURE).collect();
     signed.sort_unstable();
@@ -26,14 +26,13 @@ pub fn string_to_sign(method: &str, parameters: &[(&str, &str)]) -> String {
     out
 }
 
-/// The value of [`SIGNATURE`] for these parameters.
 pub fn sign(method: &str, parameters: &[(&str, &str)], secret: &Secret) -> String {
-    // The trailing `&` belongs to this scheme only.
+    // The trailing `&` is specific to this scheme.
     let key = Zeroizing::new(format!("{}&", secret.expose()));
     STANDARD.encode(hmac::sha1(key.as_bytes(), string_to_sign(method, parameters).as_bytes()))
 }
 
-/// Whether `secret` signed these parameters, [`SIGNATURE`] among them, around `now`.
+/// Checks that these parameters, [`SIGNATURE`] included, were signed with `secret`, with a time stamp close to `now`.
 ///
 /// # Errors
 /// The first [`Flaw`] found: incomplete, time stamp, signature.

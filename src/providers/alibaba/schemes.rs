@@ -2,7 +2,7 @@
 
 use crate::providers::{Field, Issued, Part, Scheme};
 
-/// An AccessKey pair, which signs for the RPC gateway.
+/// An AccessKey pair, which signs requests to the RPC gateway.
 pub static ACCESS_KEY: Scheme = Scheme {
     name: "access-key",
     title: "An AccessKey pair, for the SDKs of the RPC gateway",
@@ -22,7 +22,7 @@ pub static ACCESS_KEY: Scheme = Scheme {
     },
 };
 
-/// An AppCode, which is shown to the API gateway of the cloud market.
+/// An AppCode, sent as is to the API gateway of the cloud market.
 pub static APP_CODE: Scheme = Scheme {
     name: "app-code",
     title: "An AppCode, for market APIs",
@@ -38,7 +38,7 @@ pub static APP_CODE: Scheme = Scheme {
     },
 };
 
-/// An AppKey pair, which signs for the API gateway of the cloud market.
+/// An AppKey pair, which signs requests to the API gateway of the cloud market.
 pub static APP_KEY: Scheme = Scheme {
     name: "app-key",
     title: "An AppKey pair, for signed calls of market APIs",

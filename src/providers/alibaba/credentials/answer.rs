@@ -1,6 +1,7 @@
-//! The document with temporary keys, in both directions: flat as metadata and URI send it, or inside the answer of STS.
+//! The JSON document with temporary keys, read and written: flat from the metadata service and URIs, nested from STS.
 //!
-//! Invariant: keys without an end, or with an empty member, are no keys; a member of another type is garbage.
+//! Invariant: keys without an expiry or with an empty member are rejected; a member of the wrong type makes the
+//! document malformed.
 
 use std::fmt;
 
@@ -15,53 +16,46 @@ use crate::providers::alibaba::seal;
 use crate::providers::codec::json::{self, Object};
 use crate::providers::source::{Granted, MissReason};
 
-/// What metadata and URI answer; STS has it as one member of its own document.
+/// The response of the metadata service and URIs; STS nests it in its own document.
 #[derive(Default, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Keys {
-    /// `Success`, where there is one.
+    /// `Success`, if present.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// Public id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_key_id: Option<String>,
-    /// Signs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_key_secret: Option<Zeroizing<String>>,
-    /// Goes with each request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub security_token: Option<Zeroizing<String>>,
-    /// The end, in UTC.
+    /// Expiry, in UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiration: Option<String>,
 }
 
-/// The answer of STS.
+/// The response of STS.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct StsReply {
-    /// What went wrong, if it says so under a good status.
+    /// The error code, in case STS reports an error with a success status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// The keys.
     #[serde(default)]
     pub credentials: Option<Object<Keys>>,
-    /// The reference of the call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
 }
 
-/// Whether an answer must say `"Code": "Success"`.
+/// Whether a response must contain `"Code": "Success"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CodeRule {
-    /// It must.
     Required,
-    /// It may leave the code out; another code is a refusal.
+    /// The code may be absent; any other code is an error.
     IfPresent,
 }
 
 impl Keys {
-    /// Reads a flat document.
     pub(super) fn read(body: &[u8], rule: CodeRule) -> Result<Self, MissReason> {
         let keys: Self = json::read(body).ok_or(MissReason::Garbage)?;
         match (keys.code.as_deref(), rule) {
@@ -70,7 +64,7 @@ impl Keys {
         }
     }
 
-    /// Reads the keys in an answer of STS.
+    /// Reads the keys in a response of STS.
     pub(super) fn read_sts(body: &[u8]) -> Result<Self, MissReason> {
         let reply: StsReply = json::read(body).ok_or(MissReason::Garbage)?;
         if reply.code.is_some_and(|code| code != "Success") {
@@ -79,7 +73,7 @@ impl Keys {
         reply.credentials.map(|Object(keys)| keys).ok_or(MissReason::MissingField)
     }
 
-    /// The credential, if everything is there and has not ended at `now`.
+    /// The credential, if it is complete and not expired at `now`.
     pub(super) fn granted(self, from: &'static str, now: Timestamp) -> Result<Granted, MissReason> {
         let secret = self.access_key_secret.ok_or(MissReason::MissingField)?;
         let token = self.security_token.filter(|text| !text.is_empty()).ok_or(MissReason::MissingField)?;
@@ -91,7 +85,7 @@ impl Keys {
         key(from, &self.access_key_id.unwrap_or_default(), &secret, Some(&token), Some(ends))
     }
 
-    /// The document that hands out `granted`, for a simulator; only temporary AccessKeys have one.
+    /// Builds the document for `granted`, for a simulator. Only temporary AccessKeys have one.
     pub fn of(granted: &Granted) -> Self {
         let Some(key) = granted.credential.of(&ACCESS_KEY) else { return Self::default() };
         let wiped = |secret: &Secret| Zeroizing::new(secret.expose().to_owned());
@@ -105,7 +99,8 @@ impl Keys {
     }
 }
 
-/// An AccessKey, its parts neither empty nor of characters that no key has (they go into headers).
+/// Builds an AccessKey. Parts that are empty or contain characters not allowed in keys are rejected, because they go
+/// into headers.
 pub(super) fn key(
     from: &'static str,
     id: &str,

@@ -1,7 +1,7 @@
-//! The profiles of the vendor's command line, `~/.aliyun/config.json`.
+//! The profiles of the vendor's CLI, `~/.aliyun/config.json`.
 //!
-//! Modes for services are followed to their keys; those that need a person at a browser are refused by name. The file
-//! is read anew for each fetch and never written.
+//! Non-interactive modes are resolved to their keys. Modes that need a browser login are rejected by name. The file is
+//! read again for each fetch and never written.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,17 +17,13 @@ use super::{imds, sts};
 use crate::providers::codec::json::{self, Object};
 use crate::providers::source::{MissReason, Step};
 
-/// The word for this source.
 pub(super) const NAME: &str = "cli_profile";
 
-/// Which profile of which file.
 #[derive(Debug, Clone)]
 pub struct CliProfile {
-    /// The file.
     pub file: PathBuf,
-    /// The profile; without one, the file's `current`.
+    /// The profile; the file's `current` if absent.
     pub profile: Option<String>,
-    /// Where its modes lead.
     pub services: Services,
 }
 
@@ -61,7 +57,7 @@ struct Profile {
     source_profile: Option<String>,
 }
 
-/// Fetches the keys that the profile leads to.
+/// Fetches the keys of the profile.
 pub(super) fn begin(settings: CliProfile) -> Step {
     Step::read(NAME, settings.file.clone(), move |content| match json::read::<File>(&content) {
         None => Step::failed(NAME, MissReason::FileForm),
@@ -73,7 +69,7 @@ pub(super) fn begin(settings: CliProfile) -> Step {
     })
 }
 
-/// The way from the profile `name`; `seen` are those that led here.
+/// Resolves the profile `name`. `seen` holds the profiles already visited, to detect cycles.
 fn follow(file: &Arc<File>, services: &Services, name: &str, mut seen: Vec<String>) -> Result<Step, MissReason> {
     if seen.iter().any(|before| before == name) {
         return Err(MissReason::Circle);

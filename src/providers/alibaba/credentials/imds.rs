@@ -1,7 +1,8 @@
-//! The metadata service of an ECS machine: a token by PUT, the name of the role unless it is configured, the keys.
+//! The ECS metadata service: a PUT for a token, a GET for the role name unless it is configured, a GET for the keys.
 //!
-//! Without a token it goes on as version 1 does, unless that is forbidden: a token that a server-side request forgery
-//! cannot get is the point of version 2. One token serves both questions; the vendor's client fetches one for each.
+//! If the token request fails, falls back to version 1 (no token) unless that is disabled. Version 2 protects against
+//! server-side request forgery, which cannot obtain a token. One token is used for both GETs; the vendor's client
+//! fetches one for each.
 
 use std::time::Duration;
 
@@ -15,31 +16,27 @@ use crate::domain::personal::Secret;
 use crate::providers::Endpoint;
 use crate::providers::source::{Ask, MissReason, Step};
 
-/// Where the token is.
+/// Path of the token.
 pub const TOKEN_PATH: &str = "/latest/api/token";
-/// Where the name of the role is, and behind it the keys.
+/// Path of the role name; the keys are below it.
 pub const ROLES_PATH: &str = "/latest/meta-data/ram/security-credentials/";
-/// How long the token shall be good, in seconds: the most that the service grants.
+/// Token lifetime in seconds, the maximum that the service grants.
 pub const TOKEN_TTL: &str = "21600";
-/// Asks for a token.
 pub const TOKEN_TTL_HEADER: HeaderName = HeaderName::from_static("x-aliyun-ecs-metadata-token-ttl-seconds");
-/// Shows it.
 pub const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-aliyun-ecs-metadata-token");
-/// The vendor's clients wait 1 s to connect and 1 s to read. Outside the cloud this address does not answer.
+/// The vendor's clients use 1 s to connect and 1 s to read. Outside the cloud this address does not respond.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// What a machine's role is asked with.
 #[derive(Debug, Clone)]
 pub struct Metadata {
-    /// Where the service is.
     pub endpoint: Endpoint,
-    /// The role, if it is not to be asked for.
+    /// The role name; fetched if absent.
     pub role: Option<String>,
-    /// Whether to go on without a token.
+    /// Whether version 1 (no token) is allowed as a fallback.
     pub allow_v1: bool,
 }
 
-/// Fetches the keys of the machine's role.
+/// Fetches the keys of the instance role.
 pub(super) fn begin(source: &'static str, metadata: Metadata) -> Step {
     let with_token = metadata.clone();
     let token = ask(&metadata.endpoint, Method::PUT, TOKEN_PATH, None);
@@ -70,7 +67,7 @@ fn keys(source: &'static str, metadata: &Metadata, role: &str, token: Option<Sec
     })
 }
 
-/// Whether it is the name of a role, so that it can stand in a path.
+/// Whether the text is a valid role name and safe as a path segment.
 pub(super) fn is_role(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'@');
     (1..=64).contains(&text.len()) && text.bytes().all(fits) && !text.starts_with('.')
@@ -94,7 +91,6 @@ fn ask(endpoint: &Endpoint, method: Method, path: &str, token: Option<Secret>) -
     Ask { compose: Box::new(compose), limit: LIMIT, is_local: true, explain: |_| None }
 }
 
-/// An answer of one word.
 fn word(body: &[u8]) -> Result<Zeroizing<String>, MissReason> {
     let text = std::str::from_utf8(body).map_err(|_| MissReason::Garbage)?.trim();
     match text {

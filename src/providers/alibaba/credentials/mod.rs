@@ -1,18 +1,19 @@
-//! Where the vendor's AccessKeys come from when they are not written into the configuration: `credentials = { … }`.
+//! Sources of AccessKeys that are not written into the configuration: `credentials = { … }`.
 //!
 //! | kind | keys come from |
 //! | --- | --- |
-//! | `default_chain` | the first of the following, but `ram_role_arn`, that works, in the vendor's order; it is kept |
+//! | `default_chain` | the first working source below, except `ram_role_arn`, in the vendor's order; the choice is kept
+//! |
 //! | `environment` | `ALIBABA_CLOUD_ACCESS_KEY_ID`, `…_SECRET`, `ALIBABA_CLOUD_SECURITY_TOKEN` |
-//! | `oidc_role` | STS, for a token that Kubernetes writes into a file (RRSA) |
-//! | `cli_profile` | the vendor's command line, `~/.aliyun/config.json` |
+//! | `oidc_role` | STS, with an OIDC token that Kubernetes writes into a file (RRSA) |
+//! | `cli_profile` | the vendor's CLI, `~/.aliyun/config.json` |
 //! | `profile_file` | the vendor's INI file, `~/.alibabacloud/credentials` |
-//! | `ecs_metadata` | the machine's own role |
-//! | `uri` | a helper that answers a GET |
-//! | `ram_role_arn` | STS, for other keys |
+//! | `ecs_metadata` | the role of the ECS instance |
+//! | `uri` | an HTTP helper queried by GET |
+//! | `ram_role_arn` | STS, with other keys |
 //!
-//! Invariants: one file per kind, pure; secrets travel in bodies and headers, never in a URL that we make; what is
-//! wrong with the settings is found out when the configuration is read, what is wrong with a source when it is asked.
+//! Invariants: each kind has one file and does no I/O itself. Secrets are sent in bodies and headers, never in a URL
+//! that we build. Configuration errors are reported at load time, errors of a source when it is queried.
 //! To add a kind: a variant of `Kind`, its keys in `settings.rs`, a file with its `begin`.
 
 pub mod answer;

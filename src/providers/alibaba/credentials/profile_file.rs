@@ -10,21 +10,17 @@ use super::{imds, sts};
 use crate::providers::codec::ini::{self, Section};
 use crate::providers::source::{MissReason, Step};
 
-/// The word for this source.
 pub(super) const NAME: &str = "profile_file";
 
-/// Which section of which file.
 #[derive(Debug, Clone)]
 pub struct ProfileFile {
-    /// The files, the first that can be read is the one.
+    /// Candidate files; the first readable one is used.
     pub files: Vec<PathBuf>,
-    /// The section.
     pub section: String,
-    /// Where its types lead.
     pub services: Services,
 }
 
-/// Fetches the keys that the section leads to.
+/// Fetches the keys of the section.
 pub(super) fn begin(mut settings: ProfileFile) -> Step {
     if settings.files.is_empty() {
         return Step::failed(NAME, MissReason::NotSet);

@@ -1,33 +1,32 @@
-//! Where STS and the metadata service are, and how long a role's keys live.
+//! Endpoints of STS and the metadata service, and the lifetime of role keys.
 
 use std::time::Duration;
 
 use crate::providers::Endpoint;
 
-/// The vendor's default for the life of a role's keys.
+/// The vendor's default lifetime of role keys.
 pub(super) const HOUR: Duration = Duration::from_hours(1);
-/// The shortest life that STS grants.
+/// The shortest lifetime that STS grants.
 pub(super) const SHORTEST: Duration = Duration::from_mins(15);
 
-/// The services that a profile's keys come from.
+/// The services that issue a profile's keys.
 #[derive(Debug, Clone)]
 pub struct Services {
-    /// STS, if it is configured.
+    /// The configured STS endpoint, if any.
     pub sts_endpoint: Option<Endpoint>,
-    /// The region of STS otherwise.
+    /// The STS region, used without a configured endpoint.
     pub sts_region: Option<String>,
-    /// Whether STS is asked inside the cloud's network.
+    /// Whether to use the VPC endpoint of STS.
     pub vpc: bool,
-    /// The metadata service.
     pub metadata: Endpoint,
-    /// Whether metadata is asked without a token if need be.
+    /// Whether the metadata service may be used without a token.
     pub allow_v1: bool,
-    /// What the use of a role is called.
+    /// The role session name.
     pub session: String,
 }
 
 impl Services {
-    /// Where STS is, by the vendor's rules: the network matters only beside a region.
+    /// The STS endpoint by the vendor's rules. The VPC setting only applies together with a region.
     pub(super) fn sts(&self, region: Option<&str>, vpc: Option<bool>) -> Result<Endpoint, String> {
         if let Some(endpoint) = &self.sts_endpoint {
             return Ok(endpoint.clone());
@@ -43,7 +42,7 @@ impl Services {
     }
 }
 
-/// How long a role's keys shall live.
+/// The lifetime of role keys.
 pub(super) fn seconds(configured: Option<u64>) -> Duration {
     configured.filter(|seconds| *seconds > 0).map_or(HOUR, |seconds| Duration::from_secs(seconds).max(SHORTEST))
 }

@@ -1,7 +1,7 @@
 //! The table `credentials = { kind = "…", … }` of a provider's section, and the vendor's environment variables.
 //!
-//! A key that is not written has the variable of the vendor's own clients as its default. Every mistake is reported
-//! with its key and what to write, without the value.
+//! A missing key defaults to the environment variable of the vendor's own clients. Every error names the key and the
+//! fix, without the value.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,18 +19,16 @@ use super::uri::KeysUri;
 use crate::domain::personal::Secret;
 use crate::providers::{Credential, Endpoint, Mistakes, Settings};
 
-/// The key that says which kind.
 const KIND: &str = "credentials.kind";
-/// The longest life of a role's keys that any role can allow.
+/// The longest session that any role can allow.
 const LONGEST: Duration = Duration::from_hours(12);
-/// The default session name of a role.
+/// The default role session name.
 const SESSION: &str = "idgate";
-/// The metadata service of every machine of the vendor's.
+/// The metadata service, at the same address on every ECS instance.
 const METADATA: &str = "http://100.100.100.200";
-/// Its host.
 const METADATA_HOST: &str = "100.100.100.200";
 
-/// The variables of the environment that some kind reads.
+/// The environment variables that the kinds read.
 pub const VARIABLES: &[&str] = &[
     "ALIBABA_CLOUD_ACCESS_KEY_ID",
     "ALIBABA_CLOUD_ACCESS_KEY_SECRET",
@@ -52,7 +50,7 @@ pub const VARIABLES: &[&str] = &[
     "HOME",
 ];
 
-/// The kinds, and the keys that each takes beside `kind`.
+/// The kinds, and the keys that each accepts beside `kind`.
 pub const KEYS: &[(&str, &[&str])] = &[
     ("default_chain", &["credentials.sts_endpoint", "credentials.endpoint"]),
     ("environment", &[]),
@@ -88,17 +86,15 @@ pub const KEYS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Whether these settings have the table at all.
 pub fn is_present(settings: &Settings) -> bool {
     settings.plain.keys().chain(settings.secret.keys()).any(|key| is_ours(key))
 }
 
-/// Whether a key belongs to the table.
 pub fn is_ours(key: &str) -> bool {
     key.starts_with("credentials.")
 }
 
-/// Reads the table; nothing if there is a mistake in it, which is then among `mistakes`.
+/// Reads the table. Returns nothing if it contains a mistake, which is added to `mistakes`.
 pub fn configure(settings: &Settings, mistakes: &mut Mistakes) -> Option<Credentials> {
     let words: Vec<_> = KEYS.iter().map(|(kind, _)| *kind).collect();
     let word = settings.plain.get(KIND).map(String::as_str).unwrap_or_default();
@@ -175,7 +171,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The order is the vendor's; a link whose variables are not set takes no part.
+    /// In the vendor's order. Sources whose variables are not set are skipped.
     fn default_chain(&mut self) -> Option<Kind> {
         let services = self.services()?;
         let mut links = vec![Kind::Environment(self.of_environment())];
@@ -219,7 +215,7 @@ impl<'a> Reader<'a> {
         let mut files = vec![file];
         let is_default = self.text("credentials.file").is_none() && !self.has("ALIBABA_CLOUD_CREDENTIALS_FILE");
         if let (true, Some(home)) = (is_default, self.variable("HOME")) {
-            // Where the vendor's Python client looks.
+            // The paths of the vendor's Python client.
             files.push(PathBuf::from(home).join(".alibabacloud/credentials.ini"));
         }
         let section = self.text("credentials.profile").or_else(|| self.variable("ALIBABA_CLOUD_PROFILE"));
@@ -310,7 +306,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The one address outside this machine that is asked in plain http: only this machine reaches it.
+    /// The only remote address allowed over plain http: it is link-local, so only this machine reaches it.
     fn metadata(&mut self) -> Option<Endpoint> {
         let text = self.text("credentials.endpoint").unwrap_or_else(|| METADATA.to_owned());
         let parsed = if text == METADATA { Ok(Endpoint::link_local(METADATA_HOST)) } else { Endpoint::parse(&text) };

@@ -1,5 +1,5 @@
-//! The places that hand out AccessKeys, from their own side, for a sandbox: STS, a machine's metadata service, a helper
-//! behind a URI. Signatures and tokens are checked as the vendor does.
+//! Server side of the credential services for the sandbox: STS, the ECS metadata service and a URI helper. Signatures
+//! and tokens are checked as the vendor does.
 
 use std::time::Duration;
 
@@ -20,12 +20,11 @@ use crate::providers::source::Granted;
 use crate::providers::temporary::{Lender, Place};
 use crate::providers::{Code, CredentialStore, Stamp};
 
-/// How long keys live where the caller cannot say.
+/// The lifetime of keys where the caller cannot choose it.
 const LIFETIME: Duration = Duration::from_hours(1);
-/// The role of the simulated machine.
 const ROLE: &str = "sandbox-role";
 
-/// `AssumeRole` and `AssumeRoleWithOIDC`, the machine's role, and a GET that answers with keys.
+/// Serves `AssumeRole`, `AssumeRoleWithOIDC`, the instance role, and a GET that returns keys.
 pub const PLACES: &[&Place] = &[&STS, &METADATA, &URI];
 
 static STS: Place = place("sts", "", |request, lender, stamp| {
@@ -42,7 +41,7 @@ static METADATA: Place = place("metadata", "", |request, lender, _| {
         let session = lender.session().filter(|_| request.headers().contains_key(imds::TOKEN_TTL_HEADER));
         return session.map_or_else(|| status(StatusCode::NOT_FOUND), plain);
     }
-    // A token that is shown must be one of ours; a client that shows none speaks version 1.
+    // A token, if sent, must be one we issued; a request without one is version 1.
     let shown = request.headers().get(imds::TOKEN_HEADER).map(HeaderValue::as_bytes);
     if shown.is_some_and(|shown| !lender.knows_session(shown)) {
         return status(StatusCode::UNAUTHORIZED);
@@ -94,16 +93,15 @@ fn status(status: StatusCode) -> Response<Bytes> {
     response
 }
 
-/// What a valid request asks for.
 struct AskedSts {
-    /// For how long, in seconds.
+    /// Lifetime, in seconds.
     seconds: u64,
 }
 
-/// Reads a request; the keys of `AssumeRole` are looked up in `keys`.
+/// Parses and authenticates a request; the keys of `AssumeRole` are looked up in `keys`.
 ///
 /// # Errors
-/// The row that refuses it.
+/// The error row to reply with.
 fn read(request: &Request<Bytes>, keys: &dyn CredentialStore, stamp: &Stamp) -> Result<AskedSts, &'static Code> {
     if !matches!(*request.method(), Method::POST | Method::GET) {
         return Err(&pop_error::METHOD);
@@ -138,7 +136,7 @@ fn read(request: &Request<Bytes>, keys: &dyn CredentialStore, stamp: &Stamp) -> 
     Ok(AskedSts { seconds })
 }
 
-/// The answer that hands out `granted`.
+/// The response with the issued keys.
 fn reply(granted: &Granted, request_id: &str) -> Response<Bytes> {
     let document = StsReply {
         code: None,
@@ -148,7 +146,7 @@ fn reply(granted: &Granted, request_id: &str) -> Response<Bytes> {
     answer(StatusCode::OK, json::write(&document))
 }
 
-/// The answer that refuses.
+/// The error response.
 fn refuse(code: &Code, host: &str, request_id: &str) -> Response<Bytes> {
     let error = PopError {
         request_id: request_id.to_ascii_uppercase().into(),

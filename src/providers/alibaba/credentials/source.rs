@@ -11,41 +11,35 @@ use super::uri::{self, KeysUri};
 use crate::providers::Credential;
 use crate::providers::source::{Granted, MissReason, Source, Step};
 
-/// What the table says, with what it was read from as a fingerprint.
+/// The parsed table, with a fingerprint of its input.
 pub struct Credentials {
     pub(super) kind: Kind,
     pub(super) fingerprint: [u8; 32],
 }
 
-/// One place to get keys from, or several.
+/// A source of keys, or a chain of sources.
 #[derive(Debug, Clone)]
 pub enum Kind {
-    /// The first that works.
+    /// The first source that works.
     DefaultChain(Vec<Kind>),
-    /// Keys of the environment, if it has some.
+    /// Keys from the environment, if set.
     Environment(Option<Credential>),
-    /// A role, for a token in a file.
+    /// A role, assumed with an OIDC token from a file.
     OidcRole {
-        /// The role.
         role: Role,
-        /// Who vouches for the token.
+        /// The OIDC provider that issued the token.
         provider_arn: String,
-        /// Where the token is.
         token_file: PathBuf,
     },
-    /// A profile of the command line.
     CliProfile(CliProfile),
-    /// A section of the INI file.
     ProfileFile(ProfileFile),
-    /// The machine's role.
+    /// The role of the ECS instance.
     EcsMetadata(Metadata),
-    /// A helper.
+    /// An HTTP helper.
     Uri(KeysUri),
-    /// A role, for other keys.
+    /// A role, assumed with other keys.
     RamRoleArn {
-        /// The role.
         role: Role,
-        /// The other keys.
         base: Credential,
     },
 }
@@ -66,13 +60,13 @@ impl Source for Credentials {
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A digest that a short secret went into is nearly the secret.
+        // Secrets are left out: a digest of a short secret can be brute-forced.
         self.kind.fmt(f)
     }
 }
 
 impl Kind {
-    /// Its word in the configuration.
+    /// Its name in the configuration.
     pub fn name(&self) -> &'static str {
         match self {
             Kind::DefaultChain(_) => "default_chain",
@@ -86,7 +80,7 @@ impl Kind {
         }
     }
 
-    /// Begins to fetch, see [`Source::begin`].
+    /// Starts a fetch, see [`Source::begin`].
     pub fn begin(&self, kept: Option<&'static str>) -> Step {
         let name = self.name();
         match self.clone() {

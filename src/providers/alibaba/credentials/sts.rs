@@ -1,8 +1,8 @@
-//! STS, which lends a role's keys for a while: `AssumeRole` against other keys (signed V1), `AssumeRoleWithOIDC`
-//! against a token (not signed: the token is the proof).
+//! STS issues temporary role keys. `AssumeRole` is signed (V1) with other keys; `AssumeRoleWithOIDC` is not signed
+//! because the token is the proof.
 //!
-//! Invariant: everything travels in the form body. The vendor's Python client puts the token into the URL, where access
-//! logs keep it; the Go client and we do not.
+//! Invariant: all parameters are sent in the form body. The vendor's Python client puts the token into the URL, where
+//! access logs record it; the Go client and ours do not.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,36 +22,34 @@ use crate::providers::codec::{form, json};
 use crate::providers::source::{Ask, Granted, MissReason, Step};
 use crate::providers::{Credential, EncodeError, Endpoint, Stamp};
 
-/// The version of the API.
 pub(super) const VERSION: &str = "2015-04-01";
-/// The longest wait of the vendor's clients: 5 s to connect, 10 s to read.
+/// The vendor's clients wait at most 5 s to connect and 10 s to read.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// A role to play.
+/// A role to assume.
 #[derive(Debug, Clone)]
 pub struct Role {
-    /// Its name among all resources.
+    /// Its ARN.
     pub arn: String,
-    /// What its use is called in the audit log of the cloud.
+    /// The session name, shown in the cloud's audit log.
     pub session: String,
-    /// How long its keys live.
+    /// The lifetime of its keys.
     pub duration: Duration,
-    /// Narrows what the keys may do.
+    /// A policy that restricts the keys further.
     pub policy: Option<String>,
-    /// What the role's owner demands of a third party.
+    /// The external id that the role's owner requires of third parties.
     pub external_id: Option<String>,
-    /// Where STS is.
     pub endpoint: Endpoint,
 }
 
-/// Asks for the keys of `role` with the `base` keys.
+/// Requests the keys of `role` with the `base` keys.
 pub(super) fn assume_role(source: &'static str, role: Role, base: Granted) -> Step {
     let compose = move |stamp: &Stamp| signed(&role, &base.credential, stamp);
     Step::ask(source, ask(compose), move |body, now| Keys::read_sts(body)?.granted(source, now).map(Step::Done))
 }
 
-/// Reads the token and asks for the keys of `role` with it. Kubernetes replaces the file while we run, so it is read
-/// for each request.
+/// Reads the token and requests the keys of `role` with it. Kubernetes rotates the file, so it is read for each
+/// request.
 pub(super) fn assume_role_with_oidc(source: &'static str, role: Role, provider_arn: String, token: PathBuf) -> Step {
     Step::read(source, token, move |content| {
         let token = std::str::from_utf8(&content).map(str::trim).unwrap_or_default();
@@ -68,7 +66,7 @@ fn ask(compose: impl FnOnce(&Stamp) -> Result<Request<Bytes>, EncodeError> + Sen
     Ask { compose: Box::new(compose), limit: LIMIT, is_local: false, explain }
 }
 
-/// The gateway's code in an error of STS; the text beside it may hold a key.
+/// The code of an STS error. The message is not read because it may contain a key.
 fn explain(body: &[u8]) -> Option<&'static str> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
@@ -81,7 +79,7 @@ fn explain(body: &[u8]) -> Option<&'static str> {
 /// The request of `AssumeRole`.
 ///
 /// # Errors
-/// When the credential is no AccessKey, or the parts make no request.
+/// When the credential is no AccessKey, or the parts do not form a valid request.
 pub fn signed(role: &Role, base: &Credential, stamp: &Stamp) -> Result<Request<Bytes>, EncodeError> {
     let key = base.of(&ACCESS_KEY).ok_or(EncodeError::ForeignCredential)?;
     let (time, seconds) = (seal::time_stamp(stamp.now), role.duration.as_secs().to_string());
@@ -102,7 +100,7 @@ pub fn signed(role: &Role, base: &Credential, stamp: &Stamp) -> Result<Request<B
 /// The request of `AssumeRoleWithOIDC`.
 ///
 /// # Errors
-/// When the parts make no request.
+/// When the parts do not form a valid request.
 pub fn with_token(
     role: &Role,
     provider_arn: &str,

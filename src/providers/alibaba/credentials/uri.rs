@@ -1,4 +1,4 @@
-//! Keys from a URI: a helper beside the service, or one of the company's own.
+//! Keys from a URI: a local helper or an internal service.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,18 +11,18 @@ use http::{Request, Uri};
 use super::answer::{CodeRule, Keys};
 use crate::providers::source::{Ask, Step};
 
-/// The longest wait of the vendor's clients: 5 s to connect, 10 s to read.
+/// The vendor's clients wait at most 5 s to connect and 10 s to read.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// Where keys are handed out. Its path or query may be all that guards them, so it is not shown.
+/// The address of the helper. Its path or query may act as the only secret, so it is not shown.
 #[derive(Clone)]
 pub struct KeysUri(Uri);
 
 impl KeysUri {
-    /// Reads `https://host/path`, or plain `http` to this machine or its link.
+    /// Parses `https://host/path`, or plain `http` to a loopback or link-local address.
     ///
     /// # Errors
-    /// A sentence that says what to write instead, without the text.
+    /// A sentence that says what to write instead, without quoting the input.
     pub fn parse(text: &str) -> Result<Self, String> {
         let uri: Uri = text.parse().map_err(|_| "is not a URL; write \"https://host/path\"".to_owned())?;
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
@@ -50,7 +50,7 @@ impl fmt::Debug for KeysUri {
     }
 }
 
-/// This machine, or what is plugged into the same link.
+/// Whether the host is loopback or link-local.
 fn is_near(host: &str) -> bool {
     let host = host.trim_matches(['[', ']']);
     host == "localhost"
@@ -60,7 +60,7 @@ fn is_near(host: &str) -> bool {
         })
 }
 
-/// Fetches the keys at `place`.
+/// Fetches the keys from `place`.
 pub(super) fn begin(source: &'static str, place: KeysUri) -> Step {
     let is_local = place.0.scheme_str() == Some("http");
     let compose = move |_: &_| {

@@ -1,13 +1,14 @@
-//! The person whom an answer speaks of, to be compared with the person who was asked about.
+//! Personal data echoed in a response, compared with the data sent in the request.
 //!
-//! Invariant: an echo is compared and forgotten. The two `serde` functions make a member of a document both readable
-//! and writable (`#[serde(with = "echo")]`) without making [`Personal`] itself writable.
+//! Invariant: an echo is only compared, never kept. The two `serde` functions make a member of a document readable and
+//! writable (`#[serde(with = "echo")]`) without making [`Personal`] itself serializable.
 
 use serde::{Deserialize, Deserializer, Serializer};
 
 use crate::domain::personal::Personal;
 
-/// A text, or a whole number as its digits: the type of an echo decides nothing. Null and `""` say nothing.
+/// Reads a string, or an integer as its digits, because the type of an echo is irrelevant. Null and `""` count as
+/// absent.
 ///
 /// # Errors
 /// For every other type.
@@ -26,7 +27,7 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     Ok((!text.is_empty()).then(|| Personal::new(text)))
 }
 
-/// The bare text.
+/// Writes the plain text.
 ///
 /// # Errors
 /// Those of the serializer.
@@ -34,7 +35,7 @@ pub fn serialize<S: Serializer>(echo: &Option<Personal>, serializer: S) -> Resul
     serializer.serialize_str(echo.as_ref().map(Personal::expose).unwrap_or_default())
 }
 
-/// Whether `shown` can be a mask of `text`: each run of asterisks stands for any characters, the rest must agree.
+/// Whether `shown` is a masked form of `text`: each run of asterisks matches any characters, the rest must be equal.
 pub fn is_mask_of(shown: &str, text: &str) -> bool {
     let shown = shown.replace('＊', "*");
     let Some((head, rest)) = shown.split_once('*') else { return shown == text };

@@ -1,4 +1,4 @@
-//! One action of the RPC gateway as data, and the names that all of them share on the wire.
+//! One action of the RPC gateway as data, and the names common to all actions.
 
 use http::header::HeaderName;
 
@@ -6,7 +6,7 @@ use crate::providers::Code;
 
 /// The type of a form body.
 pub(in crate::providers::alibaba) const FORM: &str = "application/x-www-form-urlencoded";
-/// The type of an answer in XML, which callers of V1 get unless they ask for JSON.
+/// Content type of an XML response, the default for callers of V1.
 pub const XML: &str = "text/xml;charset=utf-8";
 
 pub(super) const X_ACS_ACTION: HeaderName = HeaderName::from_static("x-acs-action");
@@ -14,47 +14,42 @@ pub(super) const X_ACS_VERSION: HeaderName = HeaderName::from_static("x-acs-vers
 pub(super) const X_ACS_SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-acs-security-token");
 pub(super) const X_ACS_ACCESSKEY_ID: HeaderName = HeaderName::from_static("x-acs-accesskey-id");
 
-/// One action of the gateway: all that its driver adds to what is written here.
+/// One action of the gateway. Its driver defines nothing else.
 #[derive(Debug)]
 pub struct Action {
-    /// `Action` on the wire; the case counts.
+    /// `Action` on the wire, case-sensitive.
     pub name: &'static str,
-    /// `Version` on the wire.
     pub version: &'static str,
-    /// Where we put parameters; read from anywhere.
+    /// Where we send parameters; the server side accepts any place.
     pub place: Placement,
-    /// Business parameters with a fixed value, as name and value.
     pub fixed: &'static [(&'static str, &'static str)],
-    /// The `Code` of success.
     pub success: &'static str,
-    /// The object of the answer that holds `BizCode`.
+    /// The object of the response that contains `BizCode`.
     pub object: ObjectName,
-    /// What the product is called where an error sends its reader.
+    /// The product name in the help link of an error.
     pub product: &'static str,
-    /// The page that an error recommends.
+    /// The page in the help link of an error.
     pub help: &'static str,
-    /// Refuses an empty parameter.
+    /// The error for an empty parameter.
     pub empty: &'static Code,
-    /// Refuses a parameter that breaks a rule.
+    /// The error for an invalid parameter.
     pub invalid: &'static Code,
-    /// The row of a service code, given the text beside it for codes with several meanings.
+    /// Finds the row of a service code; the message selects among codes with several meanings.
     pub row: fn(code: &str, message: &str) -> Option<&'static Code>,
 }
 
-/// Where parameters travel.
+/// Where parameters are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placement {
-    /// In the body, out of sight of access logs.
+    /// In the body, so that access logs do not record them.
     Form,
     /// In the URL, for an action that documents nothing else.
     Query,
 }
 
-/// What an action calls the object with its result.
+/// The name of the result object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ObjectName {
-    /// `ResultObject`.
     ResultObject,
-    /// `Result`.
     Result,
 }

@@ -1,4 +1,4 @@
-//! Requests to the gateway, signed V1 or V3.
+//! Client side of the gateway: requests, signed V1 or V3.
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue};
@@ -14,14 +14,12 @@ use crate::providers::alibaba::{acs3, rpc_v1, seal};
 use crate::providers::codec::form;
 use crate::providers::{Credential, EncodeError, Endpoint, Pair, Protocol, Stamp};
 
-/// How requests are signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Signature {
     V1,
     V3,
 }
 
-/// Asks with one action.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) action: &'static Action,
@@ -99,11 +97,11 @@ impl Client {
         Ok(request)
     }
 
-    /// The request before V3 signs it, or after V1 did.
+    /// The request, before the V3 signature or after the V1 signature.
     fn request(&self, mut parameters: Vec<(&str, &str)>, endpoint: &Endpoint) -> Result<Request<Bytes>, EncodeError> {
         parameters.sort_unstable();
         let encoded = form::encode_pairs(parameters);
-        // The host is set here and not by the HTTP client, because it is signed as written.
+        // The HTTP client must not set the host, because it is signed as written.
         let request =
             Request::post(endpoint.uri("/")?).header(HOST, endpoint.authority()).header(ACCEPT, "application/json");
         Ok(match self.action.place {

@@ -1,7 +1,8 @@
-//! Reading a request as the gateway does: POST or GET, parameters in the query, the form body or both, V1 or V3.
+//! Parses and authenticates a request as the gateway does: POST or GET, parameters in the query, the form body or both,
+//! V1 or V3.
 //!
-//! Checks run in this order, and the first that fails is the answer: method, path, action, version, public parameters,
-//! key, time stamp, signature, token, nonce, business parameters. The credential store knows whether the nonce is new.
+//! The first failing check determines the error: method, path, action, version, public parameters, key, time stamp,
+//! signature, token, nonce, business parameters. The credential store tracks nonces.
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap};
@@ -17,7 +18,7 @@ use crate::providers::codec::form;
 use crate::providers::dialect::Addressed;
 use crate::providers::{Asked, Code, Credential, CredentialStore, Presented, Refusal, ReplyTo, Stamp, Taken};
 
-/// What `request` asks of `action`, or the refusal; and what the answer is shaped by.
+/// The check that `request` asks of `action`, or the error; and the format of the response.
 pub(super) fn decode(
     action: &Action,
     request: &Request<Bytes>,
@@ -28,7 +29,7 @@ pub(super) fn decode(
     let asked = call.admitted(action, keys, stamp.now).map_err(Refusal::from);
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
     let host = host.or(request.uri().authority().map(|authority| authority.as_str())).unwrap_or_default();
-    // The current documents make XML the default of V1, and JSON is all that V3 has.
+    // By the current documents XML is the default of V1 and JSON the only format of V3.
     let wants_xml =
         !call.is_v3 && call.parameters.get("Format").is_none_or(|format| format.eq_ignore_ascii_case("xml"));
     let reply_to = ReplyTo {
@@ -41,7 +42,7 @@ pub(super) fn decode(
     (asked, reply_to)
 }
 
-/// How surely `request` is a call of `action`: the headers of V3 name it, or a parameter does.
+/// How likely `request` is a call of `action`, which a V3 header or a parameter names.
 pub fn addressed(action: &Action, request: &Request<Bytes>) -> Addressed {
     let headers = request.headers();
     let query = request.uri().query().unwrap_or_default().as_bytes();
@@ -68,7 +69,7 @@ fn is_form(headers: &HeaderMap) -> bool {
     kind.is_some_and(|kind| kind.eq_ignore_ascii_case(FORM))
 }
 
-/// All parameters, decoded, from wherever they stood.
+/// All parameters, decoded, from the query and the body.
 struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
@@ -78,12 +79,11 @@ impl Parameters {
         Some(value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// The value of a public parameter.
     fn public(&self, name: &'static str) -> Result<&str, &'static Code> {
         self.get(name).ok_or_else(|| pop_error::missing(name))
     }
 
-    /// Whether a name occurs twice, so that its meaning depends on the reader.
+    /// Whether a name occurs twice, which makes its meaning ambiguous.
     fn repeats(&self) -> bool {
         let mut names: Vec<_> = self.0.iter().map(|(name, _)| name).collect();
         names.sort_unstable();
@@ -96,7 +96,7 @@ impl Parameters {
     }
 }
 
-/// A request taken apart, not authenticated yet.
+/// A parsed request that is not authenticated yet.
 struct Call<'a> {
     request: &'a Request<Bytes>,
     parameters: Parameters,
@@ -110,7 +110,7 @@ impl<'a> Call<'a> {
             parameters.extend(form::decode_pairs(request.body()));
         }
         let authorization = request.headers().get(AUTHORIZATION);
-        // Any algorithm of that family, so that one we do not have is refused as such.
+        // Matches the whole family, so that an unsupported algorithm gets the error for one.
         let is_v3 = authorization.is_some_and(|value| value.as_bytes().starts_with(b"ACS"));
         Self { request, parameters: Parameters(parameters), is_v3 }
     }
@@ -186,14 +186,13 @@ impl<'a> Call<'a> {
         self.parameters.asked().ok_or(action.empty)
     }
 
-    /// The text of a header that stands for the public parameter `name`.
+    /// The header that carries the public parameter `name` in V3.
     fn header(&self, header: &str, name: &'static str) -> Result<&str, &'static Code> {
         let value = self.request.headers().get(header).and_then(acs3::text);
         value.filter(|value| !value.is_empty()).ok_or_else(|| pop_error::missing(name))
     }
 }
 
-/// The AccessKey of that id.
 pub(in crate::providers::alibaba) fn key<'k>(
     keys: &'k dyn CredentialStore,
     id: &str,
@@ -201,7 +200,7 @@ pub(in crate::providers::alibaba) fn key<'k>(
     keys.find(Presented::new(&ACCESS_KEY, id)).ok_or(&pop_error::KEY_NOT_FOUND)
 }
 
-/// Whether the token that was shown is the key's.
+/// Whether the token is the key's.
 pub(in crate::providers::alibaba) fn check_token(
     known: Option<&Secret>,
     presented: Option<&str>,
@@ -214,7 +213,7 @@ pub(in crate::providers::alibaba) fn check_token(
     }
 }
 
-/// Whether the key has not ended.
+/// Whether the key has not expired.
 fn still_good(keys: &dyn CredentialStore, id: &str, is_temporary: bool) -> Result<(), &'static Code> {
     match keys.has_ended(Presented::new(&ACCESS_KEY, id)) {
         false => Ok(()),
@@ -223,7 +222,7 @@ fn still_good(keys: &dyn CredentialStore, id: &str, is_temporary: bool) -> Resul
     }
 }
 
-/// Whether this nonce comes with this key for the first time. It is good for as long as its time stamp is.
+/// Whether this nonce is new for this key. It is kept as long as its time stamp is valid.
 fn first_time(keys: &dyn CredentialStore, id: &str, (nonce, time): (&str, &str)) -> Result<(), &'static Code> {
     let until = seal::end_of(time).ok_or(&pop_error::TIME_FORMAT)?;
     match keys.take_nonce(Presented::new(&ACCESS_KEY, id), nonce, until) {
@@ -233,7 +232,7 @@ fn first_time(keys: &dyn CredentialStore, id: &str, (nonce, time): (&str, &str))
     }
 }
 
-/// The row that says what is wrong with a signature.
+/// The error row for a signature flaw.
 pub(in crate::providers::alibaba) fn refusal(flaw: Flaw) -> &'static Code {
     match flaw {
         Flaw::Incomplete => &pop_error::INCOMPLETE,

@@ -1,6 +1,6 @@
-//! The RPC gateway, for one action: a driver is an [`Action`], its table of codes and its settings, nothing more.
+//! The RPC gateway, for one action. A driver is an [`Action`], its table of codes and its settings.
 //!
-//! Invariant: what two actions differ in is data in [`Action`]; this folder names no action.
+//! Invariant: all differences between actions are data in [`Action`]; this module names no action.
 //! To add one: a driver folder with an `Action` and a `Driver`, whose `configure` calls [`configure`].
 
 mod action;
@@ -19,5 +19,4 @@ pub use self::settings::configure;
 pub use super::credentials::{PLACES, VARIABLES};
 pub use super::seal::WINDOW as CLOCK_WINDOW;
 
-/// The credentials that the gateway accepts.
 pub const SCHEMES: &[&crate::providers::Scheme] = &[&super::schemes::ACCESS_KEY];

@@ -1,8 +1,9 @@
-//! Answers of the gateway, both ways: a verdict, a service code in a 200 body, or a gateway error with its own status.
+//! Responses of the gateway, read and written: a verdict, a service code in a 200 body, or a gateway error with its own
+//! status.
 //!
-//! Invariant: a verdict needs HTTP 200, a `Code` of success, and a documented `BizCode` that nothing contradicts. The
-//! reader is lenient about what carries no verdict (unknown members, types of `Message` and `RequestId`), and takes
-//! both success codes and both object names, because the actions are siblings and one may become like the other.
+//! Invariant: a verdict needs HTTP 200, a success `Code`, and a documented, consistent `BizCode`. The reader is lenient
+//! about members that carry no verdict (unknown members, types of `Message` and `RequestId`). It accepts both success
+//! codes and both object names, because the actions are siblings and may converge.
 
 use std::time::Duration;
 
@@ -19,10 +20,10 @@ use crate::providers::codec::json;
 use crate::providers::{Refusal, ReplyTo, is_redirect};
 
 const REQUEST_ID: &str = "x-acs-request-id";
-/// Whole milliseconds, unlike the standard header.
+/// A pause in whole milliseconds, unlike the standard header.
 const RETRY_AFTER: &str = "x-acs-retry-after";
 
-/// What an answer means to the caller of `action`.
+/// Interprets a response for the caller of `action`.
 pub(super) fn decode(action: &Action, response: &Response<Bytes>) -> Result<Finding, Fault> {
     let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
     let reply = Reply::parse(response.body());
@@ -54,7 +55,7 @@ fn judge(action: &Action, status: StatusCode, reply: Option<&Reply>) -> Result<V
     Err(row.map_or_else(|| by_status(status, Reason::UnknownCode), |row| row.fault()))
 }
 
-/// What a status alone says, where the body says nothing that is documented.
+/// The fault for a status whose body has no documented code.
 fn by_status(status: StatusCode, otherwise: Reason) -> Fault {
     match status.as_u16() {
         429 => Fault::new(Outcome::RateLimited, Reason::Unspecified),
@@ -64,7 +65,7 @@ fn by_status(status: StatusCode, otherwise: Reason) -> Fault {
     }
 }
 
-/// The answer of `action`, byte for byte in its dialect.
+/// The response of `action`, byte for byte in its dialect.
 pub(super) fn encode(action: &Action, answer: Result<Verdict, Refusal>, reply_to: &ReplyTo) -> Response<Bytes> {
     let (status, retry_after) = match &answer {
         Ok(_) => (200, None),
@@ -88,7 +89,7 @@ fn body(action: &Action, answer: Result<Verdict, Refusal>, reply_to: &ReplyTo) -
     let is_xml = reply_to.media_type == Some(XML);
     let reply = match answer {
         Ok(verdict) => Reply::new(action.success, "success", &reply_to.request_id).with(verdict, action.object),
-        // A row with status 200 is a service code, and shares its document with success.
+        // A row with status 200 is a service code and has the same document as success.
         Err(Refusal { code, .. }) if code.status == 200 => Reply::new(code.code, code.message, &reply_to.request_id),
         Err(Refusal { code, .. }) => {
             let error = PopError {

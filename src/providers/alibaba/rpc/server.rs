@@ -1,4 +1,4 @@
-//! The gateway's side of an action.
+//! Server side of an action.
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -8,7 +8,6 @@ use super::{gate, reply};
 use crate::domain::verdict::Verdict;
 use crate::providers::{Asked, CredentialStore, Refusal, ReplyTo, Service, Stamp};
 
-/// Answers for one action.
 #[derive(Debug)]
 pub struct Server(pub &'static Action);
 

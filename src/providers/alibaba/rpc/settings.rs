@@ -9,14 +9,13 @@ use crate::providers::alibaba::credentials;
 use crate::providers::alibaba::schemes::ACCESS_KEY;
 use crate::providers::{Access, Configured, Credential, Mistakes, Settings};
 
-/// The settings that hold secrets.
 const SECRETS: [&str; 3] = ["access_key_id", "access_key_secret", "security_token"];
 
 /// Builds the protocol of `action` from `signature` = `"v3"` (default) or `"v1"` and either `access_key_id`,
 /// `access_key_secret` and optional `security_token`, or the table `credentials` (see [`credentials`]).
 ///
 /// # Errors
-/// All mistakes, as (key, what to do).
+/// All mistakes, as (key, fix).
 pub fn configure(action: &'static Action, settings: &Settings) -> Result<Configured, Mistakes> {
     let mut mistakes = Mistakes::new();
     let access = if credentials::is_present(settings) {
@@ -49,13 +48,13 @@ pub fn configure(action: &'static Action, settings: &Settings) -> Result<Configu
     }
 }
 
-/// The credential that is written into the section.
+/// The credential written in the section.
 fn given(settings: &Settings, mistakes: &mut Mistakes) -> Option<Credential> {
     let mut visible = |key: &'static str, required: bool| {
         let text = settings.secret.get(key).map(Secret::expose);
         match text {
             None | Some("") if required => mistakes.push((key, "is missing".to_owned())),
-            // Also catches the line feed at the end of a file.
+            // Also catches the trailing line feed of a file.
             Some(text) if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',') => {
                 mistakes.push((key, "holds white space, a comma or another character that no key has".to_owned()));
             }

@@ -1,6 +1,6 @@
-//! The answer of the service as a document, both ways: JSON and, for callers that want it, XML.
+//! The service's response document, read and written: JSON or, on request, XML.
 //!
-//! Invariant: no array passes for an object, no member is read twice, and what is not a code is not read as one.
+//! Invariant: arrays are not accepted as objects, duplicate members are rejected, and a malformed code is not a code.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use crate::providers::codec::json::{self, Lenient, Object, Scalar};
 
 const BIZ_CODES: [(Verdict, &str); 3] = [(Verdict::Match, "1"), (Verdict::Mismatch, "2"), (Verdict::NoRecord, "3")];
 
-/// The members that any answer of the gateway may have; a repeated one makes the whole answer garbage.
+/// The members that a response may have. A duplicate makes the whole response malformed.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct Reply {
@@ -27,7 +27,7 @@ pub(super) struct Reply {
     result: Option<Lenient<Object<BizCode>>>,
 }
 
-/// The object that holds the verdict.
+/// The object with the verdict.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct BizCode {
@@ -35,7 +35,6 @@ struct BizCode {
 }
 
 impl Reply {
-    /// An answer without a result.
     pub(super) fn new(code: &str, message: &str, request_id: &str) -> Self {
         Self {
             message: Some(Lenient::Known(message.to_owned())),
@@ -45,7 +44,7 @@ impl Reply {
         }
     }
 
-    /// The same with a verdict in the object of that name.
+    /// A response with a verdict in the object of that name.
     pub(super) fn with(self, verdict: Verdict, object: ObjectName) -> Self {
         let code =
             BIZ_CODES.iter().find(|(known, _)| *known == verdict).map(|(_, code)| Scalar::Text((*code).to_owned()));
@@ -56,7 +55,7 @@ impl Reply {
         }
     }
 
-    /// Reads JSON, or an error in XML, which some callers get whatever they asked for.
+    /// Parses JSON, or an XML error, which some callers get regardless of the requested format.
     pub(super) fn parse(body: &[u8]) -> Option<Self> {
         if !body.trim_ascii_start().starts_with(b"<") {
             return json::read(body);
@@ -65,7 +64,7 @@ impl Reply {
         Some(Self::new(&error.code, &error.message, &error.request_id))
     }
 
-    /// The document as XML, below an element named `root`.
+    /// The document as XML, with `root` as its root element.
     pub(super) fn to_xml(&self, root: &str) -> String {
         let biz_code = |object: &Option<Lenient<Object<BizCode>>>| {
             let Object(object) = object.as_ref()?.known()?;
@@ -82,32 +81,30 @@ impl Reply {
         )
     }
 
-    /// What went wrong or right.
     pub(super) fn code(&self) -> Option<Cow<'_, str>> {
         self.code.as_ref().map(Scalar::text)
     }
 
-    /// The same in words; may hold anything, so it is for comparing only.
+    /// The message. It may contain any text, so it is only compared.
     pub(super) fn message(&self) -> &str {
         known(&self.message).unwrap_or_default()
     }
 
-    /// The reference as sent.
     pub(super) fn request_id(&self) -> Option<&str> {
         known(&self.request_id)
     }
 
-    /// The objects with a result, under either name.
+    /// The result objects, under either name.
     fn objects(&self) -> impl Iterator<Item = &Lenient<Object<BizCode>>> {
         [&self.result_object, &self.result].into_iter().flatten()
     }
 
-    /// Whether some object claims a verdict.
+    /// Whether some result object contains a verdict.
     pub(super) fn speaks(&self) -> bool {
         self.objects().any(|object| object.known().is_some_and(|Object(object)| object.biz_code.is_some()))
     }
 
-    /// The verdict that every result here agrees on.
+    /// The verdict that all result objects agree on.
     pub(super) fn verdict(&self) -> Result<Verdict, Fault> {
         let mut said: Option<Cow<'_, str>> = None;
         for object in self.objects() {
