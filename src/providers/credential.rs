@@ -1,5 +1,5 @@
-//! Credentials as open kinds: a driver declares each [`Scheme`] that it signs with, and everything else (configuration,
-//! `idgate key new`, keys issued to callers, sandbox, tests) takes from the scheme what it needs to know.
+//! Credential kinds. A driver declares each [`Scheme`] that it signs with. The configuration, `idgate key new`, keys
+//! issued to callers, the sandbox and tests are driven by the scheme.
 
 use crate::domain::personal::Secret;
 
@@ -8,24 +8,22 @@ use crate::domain::personal::Secret;
 /// To add one: a `static` in the provider's folder, named in its [`Driver`](super::Driver).
 #[derive(Debug)]
 pub struct Scheme {
-    /// Its name, as `idgate key new --kind` takes it.
+    /// The name for `idgate key new --kind`.
     pub name: &'static str,
-    /// What it is and who uses it, for a help text.
+    /// A description for the help text.
     pub title: &'static str,
-    /// The settings of a provider that make one.
+    /// The provider settings that make up a credential.
     pub fields: &'static [Field],
-    /// Whether the secret itself is shown, as a password is; otherwise it signs and never leaves its owner.
+    /// Whether the secret itself is sent, like a password. Otherwise it only signs.
     pub is_bearer: bool,
-    /// How one is issued to a caller of ours.
+    /// How one is issued to a caller of the gateway.
     pub issued: Issued,
 }
 
-/// One setting that makes a credential.
+/// One setting of a credential.
 #[derive(Debug)]
 pub struct Field {
-    /// Its key in the configuration.
     pub key: &'static str,
-    /// Which part of the credential it is.
     pub part: Part,
     /// Whether the configuration gives it as a secret: `{ env }`, `{ file }` or `{ value }`.
     pub is_secret: bool,
@@ -34,38 +32,36 @@ pub struct Field {
 /// A part of a credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// The public id, which names one key among all.
+    /// The public id of the key.
     Id,
-    /// What signs, or is shown.
+    /// The signing secret or bearer secret.
     Secret,
-    /// What goes with a temporary key.
+    /// The token of a temporary key.
     Token,
 }
 
 /// How credentials of a scheme are issued to callers.
 #[derive(Debug, Clone, Copy)]
 pub struct Issued {
-    /// The list in a client's section.
+    /// The key of the list in a client's section.
     pub list: &'static str,
-    /// The member of an entry that holds the public id.
+    /// The member of a list entry with the public id.
     pub id: &'static str,
-    /// What the scheme is called in messages.
+    /// The scheme's name in messages.
     pub noun: &'static str,
-    /// What the vendor calls the public id; empty where there is none.
+    /// The vendor's name for the public id; empty where there is none.
     pub id_label: &'static str,
-    /// What the vendor calls the secret.
+    /// The vendor's name for the secret.
     pub secret_label: &'static str,
-    /// Whether the protocol has a code for a key that has ended. Without one such a key counts as unknown.
+    /// Whether the protocol has a code for an expired key. Otherwise such a key is reported as unknown.
     pub tells_end: bool,
 }
 
 impl Field {
-    /// A setting that is given as a secret.
     pub const fn secret(key: &'static str, part: Part) -> Self {
         Self { key, part, is_secret: true }
     }
 
-    /// A setting in plain text.
     pub const fn plain(key: &'static str, part: Part) -> Self {
         Self { key, part, is_secret: false }
     }
@@ -89,17 +85,17 @@ pub struct Credential {
 }
 
 impl Credential {
-    /// A key with a public id and a secret that signs.
+    /// A key with a public id and a signing secret.
     pub fn new(scheme: &'static Scheme, id: impl Into<String>, secret: Secret) -> Self {
         Self { scheme, id: id.into(), secret, token: None }
     }
 
-    /// A secret that is its own proof and has no public id.
+    /// A bearer secret, without a public id.
     pub fn bearer(scheme: &'static Scheme, secret: Secret) -> Self {
         Self::new(scheme, "", secret)
     }
 
-    /// The same with the token of a temporary key, if there is one.
+    /// Adds the token of a temporary key, if there is one.
     #[must_use]
     pub fn with_token(self, token: Option<Secret>) -> Self {
         Self { token, ..self }
@@ -111,12 +107,11 @@ impl Credential {
         Self { secret, ..self }
     }
 
-    /// Its scheme.
     pub fn scheme(&self) -> &'static Scheme {
         self.scheme
     }
 
-    /// Itself, if it is of that scheme.
+    /// Returns the credential if it is of that scheme.
     pub fn of(&self, scheme: &Scheme) -> Option<&Self> {
         (*self.scheme == *scheme).then_some(self)
     }
@@ -126,17 +121,16 @@ impl Credential {
         &self.id
     }
 
-    /// What signs, or is shown.
+    /// The signing secret or bearer secret.
     pub fn secret(&self) -> &Secret {
         &self.secret
     }
 
-    /// The token of a temporary key.
     pub fn token(&self) -> Option<&Secret> {
         self.token.as_ref()
     }
 
-    /// Whether both are the very same, secrets compared in constant time.
+    /// Whether both are equal; secrets are compared in constant time.
     pub fn is(&self, other: &Self) -> bool {
         let same = |one: &Secret, other: &Secret| one.matches(other.expose().as_bytes());
         let same_token = match (&self.token, &other.token) {

@@ -1,4 +1,4 @@
-//! Whose requests are accepted: how a server in a provider's protocol looks up the credential of a caller.
+//! Looks up callers' credentials for the servers of provider protocols.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::credential::{Credential, Scheme};
 
-/// What a request shows of its caller's credential: the public id, or the secret itself where that is the proof.
+/// The part of a credential that a request presents: the public id, or the secret of a bearer scheme.
 #[derive(Clone, Copy)]
 pub struct Presented<'a> {
     scheme: &'static Scheme,
@@ -15,12 +15,10 @@ pub struct Presented<'a> {
 }
 
 impl<'a> Presented<'a> {
-    /// The id or bearer secret that a request shows.
     pub fn new(scheme: &'static Scheme, shown: &'a str) -> Self {
         Self { scheme, shown }
     }
 
-    /// The scheme that the request uses.
     pub fn scheme(&self) -> &'static Scheme {
         self.scheme
     }
@@ -32,45 +30,45 @@ impl<'a> Presented<'a> {
 }
 
 impl fmt::Debug for Presented<'_> {
-    /// Without what is shown: a bearer secret is one, and strangers may send anything.
+    /// Omits the presented text: it may be a bearer secret, and it is untrusted.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Presented({}, …)", self.scheme.name)
     }
 }
 
-/// What became of a nonce that a caller has sent.
+/// The result of recording a nonce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
-    /// It came for the first time, and is remembered from now on.
+    /// New, and recorded.
     New,
-    /// It came before.
+    /// Used before.
     Seen,
-    /// Too many nonces of this caller are remembered: it is too fast.
+    /// Too many nonces of this caller are recorded: it is too fast.
     NoRoom,
 }
 
-/// Looks up the credentials of callers. A simulator has one, the drop-in edge many.
+/// Looks up callers' credentials. A simulator has one credential, the drop-in edge many.
 pub trait CredentialStore {
-    /// The credential of the caller, if there is one. Compares bearer secrets in constant time.
+    /// The caller's credential, if known. Compares bearer secrets in constant time.
     fn find(&self, presented: Presented<'_>) -> Option<&Credential>;
 
-    /// Whether the caller's credential was valid once and has ended.
+    /// Whether the caller's credential was valid once and has expired.
     fn has_ended(&self, _presented: Presented<'_>) -> bool {
         false
     }
 
-    /// Called once the request's signature was found valid, by protocols that sign and have no nonce.
+    /// Called after a valid signature by signing protocols without a nonce.
     fn authenticated(&self, _presented: Presented<'_>) {}
 
-    /// Remembers the `nonce` of a request whose signature is valid, until the signature's time is over at `until`. Only
-    /// [`Taken::New`] is accepted. Not called for bearer secrets, which sign nothing.
+    /// Records the `nonce` of a request with a valid signature, until the signature expires at `until`. Only
+    /// [`Taken::New`] is accepted. Not called for bearer secrets, which do not sign.
     ///
     /// Default: no replay protection.
     fn take_nonce(&self, _presented: Presented<'_>, _nonce: &str, _until: Timestamp) -> Taken {
         Taken::New
     }
 
-    /// Whether a bearer secret is accepted in the URL too, where access logs may keep it.
+    /// Whether a bearer secret is also accepted in the URL, where access logs may record it.
     fn takes_secrets_from_url(&self) -> bool {
         false
     }

@@ -1,7 +1,7 @@
-//! What a server needs beside the functions of [`Service`] to speak a provider's protocol: how its requests are
-//! recognised, and the provider's code for each reason why there is no verdict.
+//! The server side of a provider's protocol beside the functions of [`Service`]: recognizing its requests, and its code
+//! for each reason for a missing verdict.
 //!
-//! Invariant: every [`Cause`] has a documented code in every protocol; `match` without a rest sees to it. To add a
+//! Invariant: every [`Cause`] has a documented code in every protocol; matches without a wildcard enforce it. To add a
 //! cause: a variant, and a code in each driver's table.
 
 use bytes::Bytes;
@@ -14,80 +14,75 @@ use super::protocol::Service;
 /// The server side of a driver.
 #[derive(Debug)]
 pub struct Dialect {
-    /// The path that its requests come to; stands for them in logs.
+    /// The path of its requests, also used in logs.
     pub path: &'static str,
-    /// How surely a request is meant for this driver. Looks at the body only where the parameters may be in it.
+    /// How likely a request addresses this driver. Reads the body only where it may contain the parameters.
     pub addressed: fn(&Request<Bytes>) -> Addressed,
-    /// Whether its verdicts come with what the number says about the person.
+    /// Whether its verdicts include the details derived from the number.
     pub tells_person: bool,
-    /// Its code for each cause.
     pub word: fn(Cause) -> &'static Code,
-    /// How far a signed time stamp may be from the clock, either way.
+    /// The maximum distance between a signed time stamp and the clock, in either direction.
     pub clock_window: SignedDuration,
-    /// The media types that a caller can choose from beside the default one.
+    /// The media types that a caller can choose from, beside the default.
     pub media_types: &'static [&'static str],
-    /// Reads requests and writes answers.
     pub service: &'static dyn Service,
 }
 
-/// How surely a request is meant for a driver; the later variant is the surer.
+/// How likely a request addresses a driver, in ascending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Addressed {
-    /// There is no sign of it.
     No,
-    /// It is authenticated as this protocol does it.
+    /// Authenticated in the way of this protocol.
     ByProof,
-    /// It comes to a path of this protocol.
+    /// The path belongs to this protocol.
     ByPath,
-    /// It names this very operation.
+    /// The request names this very operation.
     ByName,
 }
 
 /// Why there is no verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Cause {
-    /// The request cannot be read.
+    /// The request cannot be parsed.
     Malformed,
-    /// Its body is larger than any question.
+    /// The body is larger than any valid request.
     BodyTooLarge,
-    /// Its head is.
+    /// The headers are larger than any valid request.
     HeadTooLarge,
-    /// It did not arrive in time.
+    /// The request did not arrive in time.
     Late,
-    /// There is nothing at this path.
+    /// Unknown path.
     NoSuchPath,
-    /// The path does not take this method.
+    /// The path does not accept this method.
     NoSuchMethod,
-    /// The caller is not authenticated.
     Unauthenticated,
-    /// The caller may not ask this.
+    /// The caller lacks permission.
     Forbidden,
-    /// The name breaks a rule.
+    /// Invalid name.
     InvalidName,
-    /// The number breaks a rule.
+    /// Invalid number.
     InvalidNumber,
-    /// The pair breaks no rule of ours, but no provider accepts it.
+    /// The pair is valid by our rules, but no provider accepts it.
     RejectedPair,
-    /// The caller is over its rate.
+    /// The caller exceeds its rate limit.
     TooFast,
-    /// This person was asked about too often, or too many people were.
+    /// This person was checked too often, or the caller checked too many people.
     TooOften,
-    /// The caller's budget is spent for this day or month.
+    /// The caller's budget for this day or month is used up.
     BudgetSpent,
-    /// Every provider that was asked failed, and no call is pending.
+    /// Every attempt failed, and no call is pending.
     Failed,
-    /// No provider can be asked now.
+    /// No provider is available.
     Unavailable,
-    /// This instance is overloaded or shutting down: nothing was begun.
+    /// This instance is overloaded or shutting down, and did not start the check.
     Busy,
-    /// A call was sent and has not answered; it may be billed.
+    /// A call was sent without a response; it may be billed.
     Unknown,
-    /// A defect of ours.
+    /// An internal error.
     Defect,
 }
 
 impl Cause {
-    /// All of them.
     pub const ALL: [Cause; 19] = [
         Cause::Malformed,
         Cause::BodyTooLarge,

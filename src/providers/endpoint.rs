@@ -1,11 +1,11 @@
-//! Where a provider is reached.
+//! Provider endpoints.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use super::encode_error::EncodeError;
 
-/// Where a provider is reached: `https://host[:port]`, or plain `http` on loopback.
+/// The origin of a provider: `https://host[:port]`, or plain `http` on loopback.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     scheme: http::uri::Scheme,
@@ -13,7 +13,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Reads `https://host[:port]`.
+    /// Parses `https://host[:port]`.
     ///
     /// # Errors
     /// A sentence that says what to write instead.
@@ -34,8 +34,7 @@ impl Endpoint {
         }
     }
 
-    /// A link-local service of a cloud's machines, which has no TLS: a metadata service. The configuration cannot
-    /// write one.
+    /// A link-local metadata service, which has no TLS. It cannot be written in the configuration.
     pub(super) fn link_local(host: &'static str) -> Self {
         Self { scheme: http::uri::Scheme::HTTP, authority: http::uri::Authority::from_static(host) }
     }
@@ -45,22 +44,22 @@ impl Endpoint {
         self.authority.as_str()
     }
 
-    /// Whether what is sent there is encrypted.
+    /// Whether the transport is encrypted.
     pub fn is_https(&self) -> bool {
         self.scheme == http::uri::Scheme::HTTPS
     }
 
-    /// Whether it names this machine.
+    /// Whether the host is loopback.
     pub fn is_loopback(&self) -> bool {
         self.authority.host().eq_ignore_ascii_case("localhost") || self.address().is_some_and(|ip| ip.is_loopback())
     }
 
-    /// Its address, where that is written down instead of a name.
+    /// The IP address, if the host is one.
     pub fn address(&self) -> Option<IpAddr> {
         self.authority.host().trim_matches(['[', ']']).parse().ok()
     }
 
-    /// Whether it is asked over TLS.
+    /// Whether it uses TLS.
     pub fn is_encrypted(&self) -> bool {
         self.scheme == http::uri::Scheme::HTTPS
     }
@@ -68,7 +67,7 @@ impl Endpoint {
     /// The absolute URI of `path_and_query` at this endpoint.
     ///
     /// # Errors
-    /// When `path_and_query` is not one; the codecs percent-encode, so that is a bug of theirs.
+    /// When `path_and_query` is invalid. The codecs percent-encode, so that is a bug in a codec.
     pub fn uri(&self, path_and_query: &str) -> Result<http::Uri, EncodeError> {
         let uri = http::Uri::builder()
             .scheme(self.scheme.clone())

@@ -1,5 +1,5 @@
-//! The upstreams. Each has one folder with its protocol as pure functions over bytes, in two pairs that are inverses of
-//! each other, so that one codec serves outgoing calls, the drop-in edge and the simulator.
+//! The upstreams. Each has one folder with its protocol as pure functions over bytes, in two inverse pairs. One codec
+//! therefore serves outgoing calls, the drop-in edge and the simulator.
 //!
 //! ```text
 //!               Protocol::encode_request            Service::decode_request

@@ -1,4 +1,3 @@
-//! What an ID number says about its holder.
 
 use std::fmt;
 
@@ -7,22 +6,20 @@ use jiff::civil::Date;
 use crate::domain::id_number::Sex;
 use crate::domain::region::Region;
 
-/// What an ID number says about its holder, for protocols that return it with a verdict. What is absent is left out of
-/// the answer.
+/// Details about a person derived from the ID number, for protocols that return them with a verdict. Missing details
+/// are omitted from the response.
 #[derive(Clone, Default)]
 pub struct PersonDetails {
-    /// The day of birth.
     pub birth_date: Option<Date>,
-    /// The sex.
     pub sex: Option<Sex>,
-    /// Completed years.
+    /// Age in completed years.
     pub age: Option<u16>,
-    /// Where the number was first registered.
+    /// The place of first registration.
     pub region: Option<Region>,
 }
 
 impl PersonDetails {
-    /// What follows from the number without a table of regions and without a clock.
+    /// The details that need neither a table of regions nor a clock.
     pub fn of_number(number: &str) -> Self {
         let sequence = number.get(16..17).and_then(|digit| digit.parse::<u8>().ok());
         let sex = sequence.map(|sequence| if sequence % 2 == 1 { Sex::Male } else { Sex::Female });

@@ -1,5 +1,5 @@
-//! The four functions of a provider's protocol, in two traits: [`Protocol`] asks a provider, [`Service`] answers in its
-//! place.
+//! The four functions of a provider's protocol, in two traits: [`Protocol`] is the client side, [`Service`] the server
+//! side.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::domain::personal::Personal;
 use crate::domain::subject::Subject;
 use crate::domain::verdict::{Finding, Verdict};
 
-/// When a request is made, and the value that makes it unique.
+/// The time and nonce of a request.
 #[derive(Debug, Clone)]
 pub struct Stamp {
     /// The wall-clock time to sign.
@@ -28,12 +28,10 @@ pub struct Stamp {
     pub nonce: String,
 }
 
-/// The name and number that a provider is asked about.
+/// The name and number to verify.
 #[derive(Clone, Copy)]
 pub struct Pair<'a> {
-    /// The name.
     pub name: &'a str,
-    /// The ID number.
     pub id_number: &'a str,
 }
 
@@ -49,37 +47,33 @@ impl fmt::Debug for Pair<'_> {
     }
 }
 
-/// The pair as a caller wrote it, not validated.
+/// The pair as sent by a caller, not validated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
-    /// The name.
     pub name: Personal,
-    /// The ID number.
     pub id_number: Personal,
 }
 
-/// What an answer has to repeat or depends on.
+/// The parts of a request that its response repeats or depends on.
 #[derive(Debug, Clone, Default)]
 pub struct ReplyTo {
-    /// The reference that this call is given.
+    /// The call reference.
     pub request_id: String,
-    /// The host that was asked.
+    /// The requested host.
     pub host: String,
     /// The media type that the caller wants, where the protocol has several (one of `Dialect::media_types`).
     pub media_type: Option<&'static str>,
-    /// What the caller asked, where it could be read.
+    /// The pair, if it could be parsed.
     pub asked: Option<Asked>,
-    /// What goes with a verdict where the protocol repeats the person; without it,
-    /// [`PersonDetails::of_number`].
+    /// The details for a verdict, where the protocol returns them. Defaults to [`PersonDetails::of_number`].
     pub person: Option<PersonDetails>,
 }
 
-/// What a provider answers when it refuses: one documented code of its table.
+/// A provider's error response: one documented code of its table.
 #[derive(Debug, Clone)]
 pub struct Refusal {
-    /// Which row.
     pub code: &'static Code,
-    /// How long the caller should stay away.
+    /// The pause before a retry.
     pub retry_after: Option<Duration>,
 }
 
@@ -89,12 +83,12 @@ impl From<&'static Code> for Refusal {
     }
 }
 
-/// How a provider is asked. Implementations hold settings, never state, and never a credential.
+/// The client side of a protocol. Implementations hold settings, never state or a credential.
 pub trait Protocol: fmt::Debug + Send + Sync {
-    /// The request that asks `endpoint` about `pair`, signed with `credential`.
+    /// Builds the request to `endpoint` about `pair`, signed with `credential`.
     ///
     /// # Errors
-    /// See [`EncodeError`]; nothing has been sent then.
+    /// See [`EncodeError`]; nothing was sent.
     fn encode_request(
         &self,
         pair: Pair<'_>,
@@ -103,18 +97,18 @@ pub trait Protocol: fmt::Debug + Send + Sync {
         stamp: &Stamp,
     ) -> Result<Request<Bytes>, EncodeError>;
 
-    /// What the provider's answer means.
+    /// Interprets the provider's response.
     ///
     /// # Errors
-    /// Everything but a documented verdict about this very `pair` is a [`Fault`].
+    /// Anything but a documented verdict about this `pair` is a [`Fault`].
     fn decode_response(&self, pair: Pair<'_>, response: &Response<Bytes>) -> Result<Finding, Fault>;
 }
 
-/// The provider's side of its protocol, for the drop-in edge and the simulator.
+/// The server side of a protocol, for the drop-in edge and the simulator.
 pub trait Service: fmt::Debug + Send + Sync {
-    /// Reads a request as the provider does, its signature checked against `keys` and the time of `stamp`.
+    /// Parses a request as the provider does, and checks its signature against `keys` and the time of `stamp`.
     ///
-    /// Never fails: a caller that is refused still gets an answer shaped by [`ReplyTo`].
+    /// Never fails: a rejected caller still gets a response in the format of [`ReplyTo`].
     fn decode_request(
         &self,
         request: &Request<Bytes>,
@@ -122,18 +116,18 @@ pub trait Service: fmt::Debug + Send + Sync {
         stamp: &Stamp,
     ) -> (Result<Asked, Refusal>, ReplyTo);
 
-    /// The provider's answer, byte for byte in its dialect.
+    /// Builds the provider's response, byte for byte in its dialect.
     fn encode_response(&self, answer: Result<Verdict, Refusal>, reply_to: &ReplyTo) -> Response<Bytes>;
 
-    /// A good answer about `other`, from a simulator that mixes people up.
+    /// A success response about `other`, for a simulator that returns the wrong person.
     ///
-    /// Only for protocols that repeat the person; the rest return `None`.
+    /// Only for protocols that echo personal data; others return `None`.
     fn encode_wrong_echo(&self, _verdict: Verdict, _reply_to: &ReplyTo, _other: &Asked) -> Option<Response<Bytes>> {
         None
     }
 }
 
-/// Whether a status is a redirect. None is followed: a signed request must not be replayed elsewhere.
+/// Whether a status is a redirect. Redirects are not followed: a signed request must not be replayed elsewhere.
 pub fn is_redirect(status: StatusCode) -> bool {
     status.is_redirection()
 }

@@ -1,4 +1,4 @@
-//! The one list of drivers, and what is found by going through it.
+//! The list of drivers and lookups in it.
 
 use bytes::Bytes;
 use http::Request;
@@ -8,9 +8,8 @@ use super::dialect::Addressed;
 use super::driver::Driver;
 use super::temporary::Place;
 
-/// Every driver, in the order in which a sandbox asks them.
+/// Every driver, in the order in which a sandbox tries them.
 pub static DRIVERS: &[&Driver] = &[
-    // One line for each.
     &super::aliyun::DRIVER,
     &super::aliyun_intl::DRIVER,
     &super::muzhiyun::DRIVER,
@@ -18,12 +17,12 @@ pub static DRIVERS: &[&Driver] = &[
     &super::tencent::DRIVER,
 ];
 
-/// The driver of that name, as the configuration's `driver = "…"` gives it.
+/// The driver named by `driver = "…"` in the configuration.
 pub fn driver(name: &str) -> Option<&'static Driver> {
     DRIVERS.iter().copied().find(|driver| driver.name == name)
 }
 
-/// Every scheme of every driver, each once.
+/// Every scheme of every driver, without duplicates.
 pub fn schemes() -> Vec<&'static Scheme> {
     let mut all: Vec<&'static Scheme> = Vec::new();
     for &scheme in DRIVERS.iter().flat_map(|driver| driver.schemes) {
@@ -34,7 +33,7 @@ pub fn schemes() -> Vec<&'static Scheme> {
     all
 }
 
-/// Every place that hands out temporary credentials, each once.
+/// Every service that issues temporary credentials, without duplicates.
 pub fn temporary_places() -> Vec<&'static Place> {
     let mut all: Vec<&'static Place> = Vec::new();
     for &place in DRIVERS.iter().flat_map(|driver| driver.places) {
@@ -45,7 +44,7 @@ pub fn temporary_places() -> Vec<&'static Place> {
     all
 }
 
-/// The driver that `request` is most surely meant for, the first of equals; `None` if there is no sign of any.
+/// The most likely driver for `request`, the first of equals; `None` if no driver recognizes it.
 pub fn addressee(request: &Request<Bytes>) -> Option<&'static Driver> {
     let mut surest = (Addressed::No, None);
     for &driver in DRIVERS {

@@ -1,52 +1,52 @@
-//! What the signatures of both gateways share: time stamps, and the ways in which a signature can be wrong.
+//! Shared by the signatures of both gateways: time stamps, and the flaws a signature can have.
 //!
-//! Invariant: a comparison takes the same time wherever two values differ, and a flaw reveals neither.
+//! Invariant: comparisons are constant-time, and a flaw reveals neither value.
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::providers::codec::hmac;
 
-/// How far a time stamp may be from the clock. For the RPC gateway the current page says 31 minutes, the older page and
-/// the error text 15; for the API gateway it is 15.
+/// Maximum distance between time stamp and clock. For the RPC gateway the current page says 31 minutes, the older page
+/// and the error text 15; for the API gateway it is 15.
 pub const WINDOW: SignedDuration = SignedDuration::from_mins(15);
 
-/// Why a signature is refused.
+/// Why a signature is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flaw {
-    /// A part of the signature is missing, repeated or misshapen, or something that must be signed is not.
+    /// A part of the signature is missing, repeated or malformed, or a required part of the request is not signed.
     Incomplete,
     /// The time stamp is not `YYYY-MM-DDThh:mm:ssZ`.
     TimeFormat,
-    /// The time stamp is more than [`WINDOW`] away, in either direction.
+    /// The time stamp is more than [`WINDOW`] from the clock, in either direction.
     Expired,
-    /// Another secret, or another request.
+    /// Wrong secret or altered request.
     Mismatch,
 }
 
-/// `at` as both signatures write it: UTC, whole seconds.
+/// `at` in the format of both signatures: UTC, whole seconds.
 pub fn time_stamp(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// Whether `text` is a time stamp within [`WINDOW`] of `now`.
+/// Checks that `text` is a time stamp within [`WINDOW`] of `now`.
 ///
 /// # Errors
 /// [`Flaw::TimeFormat`] or [`Flaw::Expired`].
 pub fn check_time(text: &str, now: Timestamp) -> Result<(), Flaw> {
     let at: Timestamp = text.parse().map_err(|_| Flaw::TimeFormat)?;
-    // The parser takes offsets, fractions and lower case too; the gateway does not.
+    // The parser also accepts offsets, fractions and lower case; the gateway does not.
     if time_stamp(at) != text {
         return Err(Flaw::TimeFormat);
     }
     if now.duration_since(at).abs() <= WINDOW { Ok(()) } else { Err(Flaw::Expired) }
 }
 
-/// When a request with the time stamp `text` is no longer valid; `None` if that is no time stamp.
+/// When a request with the time stamp `text` expires; `None` if `text` is not a time stamp.
 pub fn end_of(text: &str) -> Option<Timestamp> {
     text.parse::<Timestamp>().ok()?.checked_add(WINDOW).ok()
 }
 
-/// Whether a presented signature is the expected one, in constant time.
+/// Compares signatures in constant time.
 ///
 /// # Errors
 /// [`Flaw::Mismatch`].

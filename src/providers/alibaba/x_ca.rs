@@ -1,8 +1,8 @@
-//! How an AppKey pair signs for the API gateway (`X-Ca-*` headers), and how the gateway checks that.
+//! The API gateway's AppKey signature (`X-Ca-*` headers): signing and verification.
 //!
-//! Invariant: [`string_to_sign`] is the one recipe for both directions. It signs the names as they are listed and the
-//! values as they are sent; parameters enter decoded. Whatever adds or rewrites `Accept`, `Content-Type`, `Content-MD5`
-//! or `Date` after signing breaks the signature.
+//! Invariant: [`string_to_sign`] serves both directions. It uses header names as listed, header values as sent, and
+//! decoded parameters. Adding or rewriting `Accept`, `Content-Type`, `Content-MD5` or `Date` after signing breaks the
+//! signature.
 //!
 //! A new algorithm is a variant of [`Algorithm`] and a line in its `mac`.
 
@@ -21,29 +21,27 @@ use crate::domain::personal::Secret;
 use crate::providers::codec::{form, hmac};
 use crate::providers::{EncodeError, Stamp};
 
-/// The AppKey of the caller.
 pub const KEY: HeaderName = HeaderName::from_static("x-ca-key");
-/// When the request was signed, in milliseconds since 1970.
+/// The time of signing, in milliseconds since 1970.
 pub const TIMESTAMP: HeaderName = HeaderName::from_static("x-ca-timestamp");
-/// Unique per request.
+/// The nonce.
 pub const NONCE: HeaderName = HeaderName::from_static("x-ca-nonce");
-/// The [`Algorithm`]; absent means HmacSHA256.
+/// The [`Algorithm`]; HmacSHA256 if absent.
 pub const SIGNATURE_METHOD: HeaderName = HeaderName::from_static("x-ca-signature-method");
-/// The names that are signed, separated by commas.
+/// The names of the signed headers, separated by commas.
 pub const SIGNATURE_HEADERS: HeaderName = HeaderName::from_static("x-ca-signature-headers");
 /// The signature, in Base64.
 pub const SIGNATURE: HeaderName = HeaderName::from_static("x-ca-signature");
 
 const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 
-/// What [`sign`] lists.
+/// The headers that [`sign`] lists.
 const LISTED: [&str; 4] = ["x-ca-key", "x-ca-nonce", "x-ca-signature-method", "x-ca-timestamp"];
 
-/// These take part by position or not at all, even when a caller lists them.
+/// These have fixed positions in the string to sign and are ignored in a caller's list.
 const NEVER_LISTED: [&str; 6] =
     ["x-ca-signature", "x-ca-signature-headers", "accept", "content-md5", "content-type", "date"];
 
-/// The hash inside the HMAC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Algorithm {
     /// `HmacSHA256`, the gateway's default.
@@ -53,23 +51,21 @@ pub enum Algorithm {
     HmacSha1,
 }
 
-/// Why a signed request is refused.
+/// Why a signed request is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Broken {
-    /// The time of signing is missing, unreadable or not among the signed headers.
+    /// The time stamp is missing, malformed or not among the signed headers.
     InvalidTimestamp,
-    /// It is more than 15 minutes away from now.
+    /// The time stamp is more than 15 minutes from the clock.
     Expired,
-    /// There is no signature.
     EmptySignature,
     /// The signature, its algorithm or its list of headers is wrong.
     WrongSignature,
-    /// The body is not the one that was signed.
+    /// The body does not match the signed digest.
     WrongContentMd5,
 }
 
 impl Algorithm {
-    /// The name on the wire and in the configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
             Algorithm::HmacSha256 => "HmacSHA256",
@@ -77,12 +73,10 @@ impl Algorithm {
         }
     }
 
-    /// The algorithm of that name.
     pub fn parse(name: &str) -> Option<Self> {
         [Algorithm::HmacSha256, Algorithm::HmacSha1].into_iter().find(|algorithm| algorithm.as_str() == name)
     }
 
-    /// The signature in Base64.
     fn mac(self, secret: &Secret, text: &[u8]) -> String {
         let key = secret.expose().as_bytes();
         match self {
@@ -92,10 +86,11 @@ impl Algorithm {
     }
 }
 
-/// Signs a finished `request` as `key`: adds who, when and the nonce, and the digest of a body that is no form.
+/// Signs a finished `request` with `key`. Adds the key id, the time, the nonce, and the digest of a body that is not a
+/// form.
 ///
 /// # Errors
-/// When `key` or the nonce cannot be a header.
+/// When `key` or the nonce is not a valid header value.
 pub fn sign(
     request: &mut Request<Bytes>,
     key: &str,
@@ -114,10 +109,10 @@ pub fn sign(
     sign_listed(request, secret, algorithm, &LISTED)
 }
 
-/// Signs what the request carries already, with the header names spelled and listed as given.
+/// Signs the headers that the request already has, with their names spelled and listed as given.
 ///
 /// # Errors
-/// When a name cannot be part of a header.
+/// When a name is not valid in a header.
 pub fn sign_listed(
     request: &mut Request<Bytes>,
     secret: &Secret,
@@ -132,34 +127,34 @@ pub fn sign_listed(
     Ok(())
 }
 
-/// What identifies a signed request, and how long it has to be remembered.
+/// Identifies a signed request for replay protection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Seen<'a> {
-    /// The nonce; without one among what is signed, the signature itself.
+    /// The nonce; the signature itself if no nonce is signed.
     pub nonce: &'a str,
-    /// When the request is no longer valid.
+    /// When the request expires.
     pub until: Timestamp,
 }
 
 impl fmt::Debug for Seen<'_> {
-    /// Without the nonce, which may be the signature.
+    /// Omits the nonce, which may be the signature.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Seen").field("until", &self.until).finish_non_exhaustive()
     }
 }
 
-/// Checks the signature of `request` in constant time. Finding `secret` by [`KEY`] and refusing a repeated nonce is up
-/// to the caller.
+/// Verifies the signature of `request` in constant time. The caller looks up `secret` by [`KEY`] and rejects repeated
+/// nonces.
 ///
-/// Stricter than the gateway in one point: who and when must be among the signed headers, and a body must be signed.
+/// Stricter than the gateway: the key id, the time and the body must be signed.
 ///
 /// # Errors
-/// The first thing that is wrong.
+/// The first flaw found.
 pub fn verify<'a>(request: &'a Request<Bytes>, secret: &Secret, now: Timestamp) -> Result<Seen<'a>, Broken> {
     let headers = request.headers();
     let listed = text(headers, &SIGNATURE_HEADERS).ok_or(Broken::WrongSignature)?;
     let listed: Vec<&str> = listed.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
-    // The list itself is not signed: `x-ca-nonce:abc` in it would sign the line that a nonce `abc:` has signed.
+    // The list itself is not signed: listing `x-ca-nonce:abc` would reproduce the line that a nonce `abc:` has signed.
     if !listed.iter().all(|name| HeaderName::from_bytes(name.as_bytes()).is_ok()) {
         return Err(Broken::WrongSignature);
     }
@@ -183,19 +178,19 @@ pub fn verify<'a>(request: &'a Request<Bytes>, secret: &Secret, now: Timestamp) 
     if !hmac::is_equal(expected.as_bytes(), presented.as_bytes()) {
         return Err(Broken::WrongSignature);
     }
-    // A nonce that is not signed could be another one each time.
+    // An unsigned nonce could be replaced in a replay.
     let nonce = text(headers, &NONCE).filter(|nonce| signed(NONCE) && !nonce.is_empty());
     let nonce = nonce.or_else(|| presented.to_str().ok()).ok_or(Broken::WrongSignature)?;
     Ok(Seen { nonce, until: at.checked_add(WINDOW).map_err(|_| Broken::InvalidTimestamp)? })
 }
 
-/// What is signed: five positions, the listed headers by name, and the path with the parameters of query and form.
+/// The string to sign: five fixed lines, the listed headers, and the path with the parameters of query and form.
 ///
-/// Holds the person that is asked about, hence wiped after use.
+/// It contains personal data, so it is wiped after use.
 pub fn string_to_sign(request: &Request<Bytes>, listed: &[&str]) -> Zeroizing<Vec<u8>> {
     let headers = request.headers();
     let value = |name: &str| headers.get(name).map(HeaderValue::as_bytes).unwrap_or_default();
-    // Large enough for every request of ours: growing would leave copies behind.
+    // Large enough for all our requests: a reallocation would leave unwiped copies behind.
     let mut out = Zeroizing::new(Vec::with_capacity(1024 + request.body().len()));
     for line in [
         request.method().as_str().as_bytes(),
@@ -227,7 +222,7 @@ pub fn string_to_sign(request: &Request<Bytes>, listed: &[&str]) -> Zeroizing<Ve
     out
 }
 
-/// The parameters of query and form together, sorted by name.
+/// The parameters of query and form, sorted by name.
 fn parameters(request: &Request<Bytes>) -> Vec<(String, String)> {
     let mut pairs = form::decode_pairs(request.uri().query().unwrap_or_default().as_bytes());
     if is_form(request.headers()) {
@@ -237,7 +232,7 @@ fn parameters(request: &Request<Bytes>) -> Vec<(String, String)> {
     pairs
 }
 
-/// The digest that stands for a body the signature does not reach otherwise.
+/// The digest of a body that the string to sign does not contain.
 fn content_md5(request: &Request<Bytes>) -> Option<String> {
     let needed = !request.body().is_empty() && !is_form(request.headers());
     needed.then(|| BASE64.encode(Md5::digest(request.body())))

@@ -1,4 +1,4 @@
-//! The service's codes, all of them in a 200 body. The gateway's own are in `alibaba::pop_error`.
+//! The service's codes, all sent in a 200 body. The gateway's own codes are in `alibaba::pop_error`.
 //!
 //! To add one: a row. Of rows with equal meaning the first is the one to send.
 
@@ -7,21 +7,20 @@ use crate::providers::Code;
 use crate::providers::alibaba::pop_error;
 use crate::providers::dialect::Cause;
 
-/// A parameter is missing or empty.
 pub const EMPTY: Code = Code::new("400", 200, "参数不能为空", Outcome::InputRefused, Reason::Unspecified);
-/// A parameter breaks a rule.
+/// A parameter is invalid.
 pub const INVALID: Code = Code::new("401", 200, "参数非法", Outcome::InputRefused, Reason::Unspecified);
 
 const SOURCE: &str = "402";
 const REPEATED: Code = Code::new("403", 200, "异常重复调用", Outcome::SubjectThrottled, Reason::Unspecified);
 const FAILED: Code = Code::new("500", 200, "系统错误", Outcome::ProviderError, Reason::Unspecified);
 
-/// Every documented code but that of success.
+/// Every documented code except success.
 pub static CODES: &[Code] = &[
     INVALID,
     EMPTY,
     Code::new(SOURCE, 200, "权威源服务异常", Outcome::SourceDown, Reason::Unspecified),
-    // The same code has two more meanings, a security policy and a missing permission; only the text tells.
+    // The same code also means a security policy or a missing permission; only the text distinguishes them.
     Code::new(SOURCE, 200, "无权限调用", Outcome::AccountFault, Reason::NoPermission),
     REPEATED,
     Code::new("410", 200, "未开通服务", Outcome::AccountFault, Reason::NotActivated),
@@ -30,18 +29,18 @@ pub static CODES: &[Code] = &[
     FAILED,
 ];
 
-/// Words of a text about permissions or policies.
+/// Words in texts about permissions or policies.
 const DENIED: [&str; 6] = ["权限", "策略", "授权", "permission", "policy", "authoriz"];
 
-/// The row of a code, chosen by the text where a code has two.
+/// The row of a code; the text selects where a code has two meanings.
 pub fn row(code: &str, message: &str) -> Option<&'static Code> {
     let message = message.to_lowercase();
     let denied = code == SOURCE && DENIED.iter().any(|word| message.contains(word));
     CODES.iter().find(|row| row.code == code && (!denied || row.outcome == Outcome::AccountFault))
 }
 
-/// The code for each cause. When every provider failed, the answer is the service's own code for that, so that a
-/// caller with a second endpoint tries it.
+/// The code for each cause. When every provider failed, the reply is the service's own code for that, so that a caller
+/// with a second endpoint tries it.
 pub fn word(cause: Cause) -> &'static Code {
     match cause {
         Cause::Failed => &FAILED,

@@ -1,5 +1,5 @@
-//! Alibaba Cloud `Id2MetaVerify` (2019-03-07), the mainland action: parameters in the form body, the verdict and the
-//! service's own failures in a 200 body.
+//! Alibaba Cloud `Id2MetaVerify` (2019-03-07), the mainland action. Parameters are in the form body; the verdict and
+//! the service's own errors are in a 200 body.
 
 mod codes;
 
@@ -10,15 +10,14 @@ use super::dialect::Dialect;
 use crate::domain::id_number::Kind;
 use crate::domain::money::{MicroYuan, Prices};
 
-/// An assumption, 0.30 yuan for any verdict: no document at hand gives the list price or says which verdicts are
-/// billed. The configuration overrides it.
+/// An assumption, 0.30 yuan for any verdict: the documents available give neither the list price nor the billed
+/// verdicts. The configuration overrides it.
 const PRICE: MicroYuan = MicroYuan(300_000);
 
 const ID: &str = "sandboxAccessKeyId";
 const SECRET: &str = "sandboxAccessKeySecret";
 const TOKEN: &str = "sandbox+Token/==";
 
-/// The driver.
 pub static DRIVER: Driver = Driver {
     name: "aliyun",
     title: "Alibaba Cloud Id2MetaVerify",
@@ -31,7 +30,7 @@ pub static DRIVER: Driver = Driver {
         &[("access_key_id", ID), ("access_key_secret", SECRET), ("security_token", TOKEN), ("signature", "v1")],
     ],
     kinds: &[Kind::Resident, Kind::Resident15, Kind::HmtResidence],
-    // No limit is documented; this is our own.
+    // Our own limit; none is documented.
     name_limit: 100,
     prices: Prices { on_match: PRICE, on_mismatch: PRICE, on_no_record: PRICE },
     codes: &[codes::CODES, pop_error::CODES],

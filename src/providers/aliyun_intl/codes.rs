@@ -1,6 +1,6 @@
-//! The service's codes that the gateway does not have; the rest are in `alibaba::pop_error`.
+//! The service's own codes; the gateway's are in `alibaba::pop_error`.
 //!
-//! The documents contradict each other about statuses, so the code alone decides, in a 200 body too.
+//! The documents contradict each other about statuses, so only the code decides, in a 200 body too.
 //! To add one: a row. Of rows with equal meaning the first is the one to send.
 
 use crate::domain::outcome::{Outcome, Reason};
@@ -8,7 +8,7 @@ use crate::providers::Code;
 use crate::providers::alibaba::pop_error;
 use crate::providers::dialect::Cause;
 
-/// A parameter breaks a rule.
+/// A parameter is invalid.
 pub const INVALID: Code =
     Code::new("InvalidParameter", 401, "Invalid parameter.", Outcome::InputRefused, Reason::Unspecified);
 
@@ -27,7 +27,7 @@ const DENIED: Code = Code::new(
     Reason::NoPermission,
 );
 
-/// Every documented code but that of success.
+/// Every documented code except success.
 pub static CODES: &[Code] = &[
     INVALID,
     REPEATED,
@@ -55,12 +55,11 @@ pub static CODES: &[Code] = &[
     ),
 ];
 
-/// The row of a code.
 pub fn row(code: &str, _message: &str) -> Option<&'static Code> {
     CODES.iter().find(|row| row.code == code)
 }
 
-/// What is said for want of a verdict.
+/// The code for each cause.
 pub fn word(cause: Cause) -> &'static Code {
     match cause {
         Cause::Forbidden => &DENIED,

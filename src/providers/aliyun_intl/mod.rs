@@ -1,5 +1,5 @@
-//! Alibaba Cloud `Id2MetaVerifyIntl` (2022-08-09), Hong Kong: parameters in the query, which is all that is documented,
-//! and failures with an HTTP status of their own. The URL of a request holds a person: it goes into no log.
+//! Alibaba Cloud `Id2MetaVerifyIntl` (2022-08-09), Hong Kong. Parameters are in the query, the only documented place,
+//! and errors have their own HTTP status. The request URL contains personal data and must not be logged.
 
 mod codes;
 
@@ -10,14 +10,13 @@ use super::dialect::Dialect;
 use crate::domain::id_number::Kind;
 use crate::domain::money::{MicroYuan, Prices};
 
-/// An assumption, 0.30 yuan: no document at hand gives the list price. The configuration overrides it.
+/// An assumption, 0.30 yuan: the documents available do not give the list price. The configuration overrides it.
 const PRICE: MicroYuan = MicroYuan(300_000);
 
 const ID: &str = "sandboxIntlAccessKeyId";
 const SECRET: &str = "sandboxIntlAccessKeySecret";
 const TOKEN: &str = "sandbox+Token/==";
 
-/// The driver.
 pub static DRIVER: Driver = Driver {
     name: "aliyun_intl",
     title: "Alibaba Cloud Id2MetaVerifyIntl",
@@ -31,7 +30,7 @@ pub static DRIVER: Driver = Driver {
     ],
     // "Only ID cards of residents in the Chinese mainland are supported."
     kinds: &[Kind::Resident, Kind::Resident15],
-    // No limit is documented; this is our own.
+    // Our own limit; none is documented.
     name_limit: 100,
     // Documented: 1 and 2 are billed, 3 is not.
     prices: Prices { on_match: PRICE, on_mismatch: PRICE, on_no_record: MicroYuan(0) },

@@ -1,4 +1,4 @@
-//! Names and values in a query string or a form body, with the one percent-encoding that all signatures use.
+//! Query strings and form bodies, with the percent-encoding common to all signatures.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -24,8 +24,8 @@ pub fn encode_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> 
     out
 }
 
-/// The decoded pairs of a query string or form body, in the order they came. Takes `+` and `%20` for a space;
-/// broken UTF-8 becomes U+FFFD, which no local rule accepts and no signature matches.
+/// The decoded pairs of a query string or form body, in order. Accepts `+` and `%20` for a space. Invalid UTF-8 becomes
+/// U+FFFD, which fails every local rule and every signature.
 pub fn decode_pairs(bytes: &[u8]) -> Vec<(String, String)> {
     form_urlencoded::parse(bytes).into_owned().collect()
 }

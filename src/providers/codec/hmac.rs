@@ -15,7 +15,7 @@ pub fn sha256(key: &[u8], text: &[u8]) -> [u8; 32] {
     authenticate::<Hmac<Sha256>>(key, text).finalize().into_bytes().into()
 }
 
-/// Whether two signatures are equal. Takes the same time wherever they differ.
+/// Compares two signatures in constant time.
 pub fn is_equal(expected: &[u8], presented: &[u8]) -> bool {
     expected.ct_eq(presented).into()
 }

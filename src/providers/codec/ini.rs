@@ -1,7 +1,7 @@
 //! INI files with credentials.
 //!
-//! The reader is our own twenty lines: the format is `[section]`, `key = value` and comments, and a library's error
-//! would quote the line that it did not like, which holds a secret.
+//! A parser of our own, about twenty lines: the format is `[section]`, `key = value` and comments. A library's error
+//! would quote the offending line, which may contain a secret.
 
 use std::collections::BTreeMap;
 
@@ -10,19 +10,19 @@ use zeroize::Zeroizing;
 /// One section: its values by key.
 pub type Section = BTreeMap<String, Zeroizing<String>>;
 
-/// Why a section cannot be had.
+/// Why a section cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unreadable {
-    /// The file is not what the format promises.
+    /// The file is malformed.
     Form,
-    /// It has no section of that name.
+    /// The section is missing.
     NoSection,
 }
 
-/// The keys of one section, in lower case. What follows a `#` is a comment.
+/// The keys of one section, in lower case. Text after a `#` is a comment.
 ///
 /// # Errors
-/// When the file is no INI file, or has no such section.
+/// When the file is malformed or has no such section.
 pub fn section(content: &[u8], wanted: &str) -> Result<Section, Unreadable> {
     let text = std::str::from_utf8(content).map_err(|_| Unreadable::Form)?;
     let (mut found, mut inside) = (None, false);

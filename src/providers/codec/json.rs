@@ -1,7 +1,7 @@
-//! JSON documents, read more strictly than derived readers do.
+//! JSON documents, read more strictly than by derived readers.
 //!
-//! Invariant: what is read is UTF-8 throughout and an object where an object is documented. A derived reader also takes
-//! an array, member by member, and would find a verdict in `["1"]`.
+//! Invariant: input is valid UTF-8, and an object where an object is documented. A derived reader also accepts an
+//! array, member by member, and would find a verdict in `["1"]`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,19 +12,19 @@ use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
-/// The document in `body`, if it is one JSON object that makes a `T`.
+/// Parses `body` as one JSON object of type `T`.
 pub fn read<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
     let text = std::str::from_utf8(body).ok()?;
     serde_json::from_str(text).ok().map(|Object(document)| document)
 }
 
-/// The document as JSON.
+/// Serializes a document to JSON.
 pub fn write(document: &impl Serialize) -> String {
-    // Structs of strings and numbers always serialise.
+    // Serializing structs of strings and numbers cannot fail.
     serde_json::to_string(document).unwrap_or_default()
 }
 
-/// A `T` that is read from an object only; for the objects inside a document.
+/// A `T` that is read from an object only; for nested objects.
 pub struct Object<T>(pub T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -53,18 +53,15 @@ impl<T: Serialize> Serialize for Object<T> {
     }
 }
 
-/// A code that comes as a string or as a whole number.
+/// A code that may be a string or an integer.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Scalar {
-    /// A string.
     Text(String),
-    /// A whole number.
     Number(u64),
 }
 
 impl Scalar {
-    /// The string, or the digits.
     pub fn text(&self) -> Cow<'_, str> {
         match self {
             Scalar::Text(text) => text.into(),
@@ -73,19 +70,17 @@ impl Scalar {
     }
 }
 
-/// A member that is read if it is a `T`, and ignored otherwise.
+/// A member that is ignored if it is not a valid `T`.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Lenient<T> {
-    /// Understood.
     Known(T),
-    /// Of another type.
     #[serde(skip_serializing)]
     Other(IgnoredAny),
 }
 
 impl<T> Lenient<T> {
-    /// The value, if it was understood.
+    /// The value, if it was valid.
     pub fn known(&self) -> Option<&T> {
         match self {
             Lenient::Known(value) => Some(value),

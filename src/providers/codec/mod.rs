@@ -1,4 +1,4 @@
-//! What any provider may use to read and write bytes.
+//! Encodings and digests common to all providers.
 
 pub mod form;
 pub mod hex;

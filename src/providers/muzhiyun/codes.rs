@@ -1,7 +1,7 @@
-//! Its texts and ours. 拇指云 has no codes: results and failures are Chinese sentences, matched by how they begin,
-//! because the page shows a trailing `key` on them; a full-width colon counts as a colon.
+//! The texts of 拇指云 and the faults they map to. It has no codes: results and errors are Chinese sentences. They are
+//! matched by prefix because the page shows a trailing `key` on them. A full-width colon counts as a colon.
 //!
-//! Invariant: what no row begins is unknown, and unknown is never a verdict.
+//! Invariant: a text that matches no row is unknown, and unknown is never a verdict.
 
 use std::borrow::Cow;
 
@@ -14,16 +14,16 @@ use crate::providers::alibaba::{market, market_error};
 use crate::providers::dialect::Cause;
 use crate::providers::{Asked, Code};
 
-/// The HTTP status of every failure; outside 1xx to 5xx, and never billed.
+/// The HTTP status of every error; outside 1xx to 5xx, and never billed.
 pub const FAILED: u16 = 666;
 
-/// The longest name in characters: the failure table says 50, the parameter table 14.
+/// The maximum name length in characters: the error table says 50, the parameter table 14.
 pub const NAME_LIMIT: usize = 50;
 
-/// The longest number in characters: the failure table says 18, the parameter table 32.
+/// The maximum number length in characters: the error table says 18, the parameter table 32.
 const NUMBER_LIMIT: usize = 18;
 
-/// What every negative result begins with.
+/// The prefix of every negative result.
 const NEGATIVE: &str = "实名校验失败";
 
 /// The results, all under HTTP 200 with `ok: 1`.
@@ -40,7 +40,7 @@ const LONG_NUMBER: Code = input("传入身份证号码sfz字符串长度超限")
 const BAD_NAME: Code = input("姓名有误");
 const BAD_NUMBER: Code = input("身份证号码有误");
 
-/// The failures. Those about `appid`, `sendtime` and `sign` belong to the company's own platform, which we do not call.
+/// The errors. Those about `appid`, `sendtime` and `sign` belong to the company's own platform, which we do not call.
 pub static FAILURES: &[Code] = &[
     NO_NAME,
     NO_NUMBER,
@@ -56,10 +56,10 @@ pub static FAILURES: &[Code] = &[
     account("未传入签名sign", Reason::Misconfigured),
     account("传入签名sign字符串长度超限", Reason::Misconfigured),
     account("签名校验失败", Reason::SignatureRefused),
-    // A name or number with an asterisk never passes our own rules, so that this is a defect of ours.
+    // Our own rules reject asterisks in names and numbers, so this is a bug of ours.
     row("存在*字符，视为调试数据", Outcome::Unreadable, Reason::RequestForm),
     account("非法来源", Reason::NoPermission),
-    // The blocked account stands between this and "接口已停用".
+    // Between the blocked account and "接口已停用", the meaning is closest to the latter.
     account("appid:", Reason::KeyRefused),
 ];
 
@@ -75,37 +75,36 @@ const fn account(begins: &'static str, reason: Reason) -> Code {
     row(begins, Outcome::AccountFault, reason)
 }
 
-/// What is said for want of a verdict: the provider has words about a person only, all else is the gateway's to say.
+/// The code for each cause. The provider's texts cover the name and number only; the gateway covers all else.
 pub fn word(cause: Cause) -> &'static Code {
     market_error::word(cause, &BAD_NAME, &BAD_NUMBER)
 }
 
-/// The result that `msg` begins with.
+/// The result whose text is a prefix of `msg`.
 pub fn result(msg: &str) -> Option<Verdict> {
     let msg = plain(msg);
     RESULTS.iter().find(|(_, begins)| msg.starts_with(begins)).map(|(verdict, _)| *verdict)
 }
 
-/// The text of a result.
 pub fn result_text(verdict: Verdict) -> &'static str {
     RESULTS.iter().find(|(result, _)| *result == verdict).map(|(_, text)| *text).unwrap_or_default()
 }
 
-/// The failure that `msg` begins with.
+/// The error whose text is a prefix of `msg`.
 pub fn failure(msg: &str) -> Option<&'static Code> {
     let msg = plain(msg);
     FAILURES.iter().find(|row| msg.starts_with(row.code))
 }
 
-/// Whether `msg` says that something failed, in words known or new.
+/// Whether `msg` reports an error, in a known or unknown text.
 pub fn speaks_of_failure(msg: &str) -> bool {
     plain(msg).starts_with(NEGATIVE) || failure(msg).is_some()
 }
 
-/// What the provider objects to in a pair, in the order of its table.
+/// Validates a pair as the provider does, in the order of its table.
 ///
 /// # Errors
-/// The row that says so.
+/// The row of the first violated rule.
 pub fn objection(asked: &Asked, now: Timestamp) -> Result<(), &'static Code> {
     let (name, number) = (asked.name.expose(), asked.id_number.expose());
     match () {

@@ -1,8 +1,8 @@
 //! 拇指云, `GET /idcard` on the cloud market: is this the name of this number?
 //!
-//! Invariants: a result needs HTTP 200 and `ok: 1`; a match needs `match: true`, and nothing in the answer that says
-//! otherwise; mismatch and no record are told apart by their documented texts, and an unknown text is never either of
-//! them. HTTP 666 is a failure and never billed. Name and number are in the URL: keep it out of logs.
+//! Invariants: a result needs HTTP 200 and `ok: 1`. A match needs `match: true` and no contradiction in the response.
+//! Mismatch and no record are distinguished by their documented texts; an unknown text is neither. HTTP 666 is an error
+//! and never billed. Name and number are in the URL, which must not be logged.
 
 use std::sync::Arc;
 
@@ -26,10 +26,9 @@ use crate::domain::verdict::{Finding, Verdict};
 mod codes;
 mod wire;
 
-/// The package of 2,500 calls for 100 yuan: 4 fen each. Every HTTP 2xx counts, `no_record` included.
+/// The package of 2,500 calls for 100 yuan: 4 fen each. Every HTTP 2xx is billed, including `no_record`.
 const PRICE: MicroYuan = MicroYuan(40_000);
 
-/// The driver `muzhiyun`.
 pub static DRIVER: Driver = Driver {
     name: "muzhiyun",
     title: "拇指云 身份证二要素 (cloud market)",
@@ -94,7 +93,6 @@ impl Protocol for Muzhiyun {
     }
 }
 
-/// The provider's side.
 #[derive(Debug)]
 struct Server;
 
@@ -129,11 +127,11 @@ impl Service for Server {
     }
 }
 
-/// What a reply under HTTP 200 says: `ok`, `match` and `msg` together, or nothing.
+/// Interprets a reply under HTTP 200 by `ok`, `match` and `msg` together.
 fn verdict(reply: &wire::Reply) -> Result<Verdict, Fault> {
     match (reply.ok, reply.matched, codes::result(&reply.msg)) {
         (1, Some(true), Some(Verdict::Match)) => Ok(Verdict::Match),
-        // The documented field says so, and the text, though reworded, does not speak of a failure.
+        // `match` is the documented field; an unknown text is accepted unless it reports an error.
         (1, Some(true), None) if !codes::speaks_of_failure(&reply.msg) => Ok(Verdict::Match),
         (1, None | Some(false), Some(verdict @ (Verdict::Mismatch | Verdict::NoRecord))) => Ok(verdict),
         (1, None | Some(false), None) => Err(Fault::unreadable(Reason::UnknownCode)),
@@ -141,7 +139,7 @@ fn verdict(reply: &wire::Reply) -> Result<Verdict, Fault> {
     }
 }
 
-/// What a reply under HTTP 666 says. "0 or anything but 1" is how the document describes `ok` here.
+/// Interprets a reply under HTTP 666, where the document describes `ok` as "0 or anything but 1".
 fn failure(reply: &wire::Reply) -> Fault {
     if reply.ok == 1 || reply.matched == Some(true) {
         return Fault::unreadable(Reason::Contradiction);
@@ -149,8 +147,8 @@ fn failure(reply: &wire::Reply) -> Fault {
     codes::failure(&reply.msg).map_or(Fault::unreadable(Reason::UnknownCode), super::Code::fault)
 }
 
-/// Whether name and number, as far as the reply shows them, are those of `pair`. The document shows them masked, and
-/// does not promise them: an absent echo is no sign of another person.
+/// Whether the name and number in the reply match `pair`. The document shows them masked and does not guarantee them,
+/// so a missing echo is accepted.
 fn is_about(reply: &wire::Reply, pair: Pair<'_>) -> bool {
     let name = reply.xm.as_ref().is_none_or(|xm| echo::is_mask_of(xm.expose(), pair.name));
     let number = |sfz: &str| echo::is_mask_of(&sfz.to_ascii_uppercase(), pair.id_number);

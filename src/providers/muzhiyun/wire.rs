@@ -1,4 +1,4 @@
-//! The reply of `GET /idcard`, both ways. The request has no document: `xm` and `sfz` in the query.
+//! The reply of `GET /idcard`, read and written. The request has no body: `xm` and `sfz` are in the query.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,12 +12,12 @@ use crate::providers::alibaba::market::echo;
 use crate::providers::codec::json;
 use crate::providers::{Asked, PersonDetails};
 
-/// The reply. A member that decides something is never taken twice: `serde` refuses the document.
+/// The reply. `serde` rejects a document with a duplicate of a decisive member.
 #[derive(Serialize, Deserialize)]
 pub struct Reply {
-    /// 1 is a result, anything else a failure.
+    /// 1 is a result, anything else an error.
     pub ok: i64,
-    /// The result or failure in words, possibly with more behind them.
+    /// The result or error text, possibly with a suffix.
     pub msg: String,
     /// The name, masked.
     #[serde(default, with = "echo", skip_serializing_if = "Option::is_none")]
@@ -25,30 +25,30 @@ pub struct Reply {
     /// The number, masked.
     #[serde(default, with = "echo", skip_serializing_if = "Option::is_none")]
     pub sfz: Option<Personal>,
-    /// Whether they belong together; absent or false for every other result.
+    /// Whether name and number match; absent or false for every other result.
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
     pub matched: Option<bool>,
-    /// Year and day of birth, masked. Only written: we derive it ourselves.
+    /// Year and day of birth, masked. Written only: we derive it from the number.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     birthday: Option<String>,
-    /// 男 or 女. Only written.
+    /// 男 or 女. Written only.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     sex: Option<&'static str>,
-    /// Province, city and county, the county masked. Only written.
+    /// Province, city and county, the county masked. Written only.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     address: Option<String>,
 }
 
 impl Reply {
-    /// Reads a body.
+    /// Parses a body.
     ///
     /// # Errors
-    /// [`Reason::Garbage`] for whatever is not the document.
+    /// [`Reason::Garbage`] for anything but the documented format.
     pub fn parse(body: &[u8]) -> Result<Self, Fault> {
         json::read(body).ok_or(Fault::unreadable(Reason::Garbage))
     }
 
-    /// A result about `asked`, masked as in the document's sample, with with `person`'s details.
+    /// A result about `asked`, masked as in the document's sample, with `person`'s details.
     pub fn result(verdict: Verdict, asked: Option<&Asked>, person: &PersonDetails) -> Self {
         let number = asked.map(|asked| asked.id_number.expose()).unwrap_or_default();
         let birthday = person.birth_date.map(|date| date.strftime("%Y%m%d").to_string());
@@ -64,7 +64,7 @@ impl Reply {
         }
     }
 
-    /// A failure in words.
+    /// An error text.
     pub fn failure(msg: &str) -> Self {
         Self {
             ok: 0,
@@ -79,12 +79,12 @@ impl Reply {
     }
 }
 
-/// The first character, then two asterisks whatever the length.
+/// The first character and two asterisks, whatever the length.
 fn masked_name(name: &str) -> Option<String> {
     name.chars().next().map(|first| format!("{first}**"))
 }
 
-/// `福建省泉州市**县`: of the county only its last character is shown.
+/// `福建省泉州市**县`: only the last character of the county is shown.
 fn address(region: &Region) -> Option<String> {
     let county = region.county.as_deref().and_then(|county| county.chars().last()).map(|kind| format!("**{kind}"));
     let parts = [region.province.clone(), region.city.clone(), county];
