@@ -1,10 +1,10 @@
-//! Where a credential comes from that is not written in the configuration: a conversation without I/O.
+//! Credential sources that are not written in the configuration, as state machines without I/O.
 //!
-//! A [`Source`] returns, step by step, what it needs next (a file's content, the answer to a request), until it has a
-//! credential or a reason why not. So every source is a plain function, one runner in `verify` reads and sends for all
-//! of them, and sources are combined with [`Step::or_else`] and [`Step::and_then`].
+//! A [`Source`] returns step by step the next input it needs (a file's content, the response to a request), until it
+//! has a credential or a reason for the failure. Every source is therefore a plain function, and one runner in `verify`
+//! does the I/O for all. Sources are combined with [`Step::or_else`] and [`Step::and_then`].
 //!
-//! Invariants: no I/O and no clock here; a failure is one of a closed set and never text from the other side.
+//! Invariants: no I/O and no clock here. A failure is one of a closed set and never contains text from the peer.
 //! To add a source: a function that returns its first [`Step`], and a [`Source`] around its settings.
 
 use std::fmt;
@@ -21,55 +21,51 @@ use super::credential::Credential;
 use super::encode_error::EncodeError;
 use super::protocol::Stamp;
 
-/// A place that hands out credentials.
+/// A source of credentials.
 pub trait Source: fmt::Debug + Send + Sync {
-    /// Its word in the configuration.
+    /// Its name in the configuration.
     fn name(&self) -> &'static str;
 
-    /// Begins to fetch. `kept` is the name of the source that gave the credential in use: of several only that one is
-    /// asked again, so that a failure of one source does not change whose keys are used.
+    /// Starts a fetch. `kept` is the name of the source of the current credential. A chain only queries that one again,
+    /// so that a failing source does not change whose keys are used.
     fn begin(&self, kept: Option<&'static str>) -> Step;
 
-    /// Equal for equal settings only; tells whether a reload changes the source.
+    /// Equal only for equal settings; shows whether a reload changes the source.
     fn fingerprint(&self) -> [u8; 32];
 }
 
-/// What is needed next, or the end.
+/// The next input needed, or the result.
 pub enum Step {
-    /// The content of a file, read anew each time; `None` if it cannot be read.
+    /// Needs the content of a file, read again each time; `None` if it cannot be read.
     Read(PathBuf, Then<Option<Zeroizing<Vec<u8>>>>),
-    /// The answer to a request.
+    /// Needs the response to a request.
     Ask(Ask, Then<(Result<Response<Bytes>, MissReason>, Timestamp)>),
-    /// A credential.
     Done(Granted),
-    /// No credential, with one reason for each source that was tried.
+    /// Failed, with one reason for each source tried.
     Failed(Vec<Miss>),
 }
 
-/// The continuation.
 pub type Then<T> = Box<dyn FnOnce(T) -> Step + Send>;
 
-/// Makes a request from the time and nonce of the moment in which it is sent.
+/// Builds a request with the time and nonce of sending.
 pub type Compose = Box<dyn FnOnce(&Stamp) -> Result<Request<Bytes>, EncodeError> + Send>;
 
 /// A request to send. It uses no proxy from the environment and follows no redirect.
 pub struct Ask {
-    /// Makes the request.
     pub compose: Compose,
-    /// The time limit for the whole answer.
+    /// The time limit for the whole response.
     pub limit: Duration,
-    /// Whether the peer is part of the machine or its network, so that no proxy may be used at all.
+    /// Whether the peer is on the machine or link-local, so that no proxy may be used.
     pub is_local: bool,
-    /// The documented code in the body of a refusal.
+    /// Extracts the documented code from the body of an error response.
     pub explain: fn(&[u8]) -> Option<&'static str>,
 }
 
-/// A credential that was fetched.
+/// A fetched credential.
 #[derive(Debug, Clone)]
 pub struct Granted {
-    /// What signs.
     pub credential: Credential,
-    /// When it ends; a permanent one does not.
+    /// When it expires; `None` for a permanent one.
     pub ends: Option<Timestamp>,
     /// The source that gave it.
     pub from: &'static str,
@@ -91,39 +87,35 @@ pub struct Miss {
 pub enum MissReason {
     /// Nothing is set that this source could begin with.
     NotSet,
-    /// A file cannot be read.
     FileUnreadable,
-    /// A file is not what its format promises, or is empty.
+    /// A file is malformed or empty.
     FileForm,
-    /// The file has no profile of that name.
     NoProfile,
-    /// A profile of a mode that this gateway does not know.
+    /// A profile has an unknown mode.
     UnknownMode,
-    /// A profile that needs a person at a browser or a command line, so it is none for a service.
+    /// A profile needs a browser or an interactive command line.
     ForPeople,
-    /// Profiles that lead to each other in a circle.
+    /// Profiles refer to each other in a cycle.
     Circle,
-    /// The settings do not make a request.
+    /// The settings do not form a valid request.
     RequestForm,
-    /// No connection.
     Unreachable,
-    /// No whole answer in time.
+    /// The response was not complete in time.
     Timeout,
-    /// The connection broke.
     Interrupted,
-    /// An answer that says no: another status than 200.
+    /// A status other than 200.
     Refused,
-    /// A redirect; none is followed.
+    /// A redirect, which is not followed.
     Redirect,
-    /// A body over the cap.
+    /// The body exceeds the size limit.
     TooBig,
-    /// Not the document that is promised.
+    /// The body is malformed.
     Garbage,
-    /// A document whose `Code` is not `Success`.
+    /// The document's `Code` is not `Success`.
     NotSuccess,
-    /// A document in which a member is missing or empty.
+    /// A member of the document is missing or empty.
     MissingField,
-    /// Keys that have ended already.
+    /// The keys have already expired.
     AlreadyEnded,
 }
 
@@ -137,7 +129,7 @@ impl From<Unreadable> for MissReason {
 }
 
 impl MissReason {
-    /// The word used in logs and on the status page.
+    /// The name in logs and on the status page.
     pub const fn as_str(self) -> &'static str {
         match self {
             MissReason::NotSet => "not_set",
@@ -163,12 +155,12 @@ impl MissReason {
 }
 
 impl Step {
-    /// The end of a source that gives nothing.
+    /// The result of a source that has no credential.
     pub fn failed(source: &'static str, reason: MissReason) -> Self {
         Step::Failed(vec![Miss { source, reason, code: None }])
     }
 
-    /// Reads a file, then goes on with its content, or fails in the name of `source`.
+    /// Reads a file and continues with its content, or fails on behalf of `source`.
     pub fn read(
         source: &'static str,
         path: PathBuf,
@@ -183,7 +175,7 @@ impl Step {
         )
     }
 
-    /// Sends a request, then goes on with the body of a good answer, or fails in the name of `source`.
+    /// Sends a request and continues with the body of a success response, or fails on behalf of `source`.
     pub fn ask(
         source: &'static str,
         ask: Ask,
@@ -207,7 +199,7 @@ impl Step {
         )
     }
 
-    /// Goes on with `other` if this fails; if that fails too, with the misses of both.
+    /// Falls back to `other` on failure. If that fails too, the misses of both are returned.
     #[must_use]
     pub fn or_else(self, other: impl FnOnce() -> Step + Send + 'static) -> Self {
         match self {
@@ -229,7 +221,7 @@ impl Step {
         }
     }
 
-    /// The same under the name of `source`.
+    /// Renames the source of the result.
     #[must_use]
     pub fn named(self, source: &'static str) -> Self {
         match self {
@@ -240,7 +232,7 @@ impl Step {
         }
     }
 
-    /// The same with the misses of the sources tried before.
+    /// Prepends the misses of the sources tried before.
     fn after(self, mut before: Vec<Miss>) -> Self {
         match self {
             Step::Read(path, then) => Step::Read(path, Box::new(move |content| then(content).after(before))),
@@ -255,7 +247,7 @@ impl Step {
 }
 
 impl fmt::Debug for Step {
-    /// A path may tell where a secret is; a request holds one.
+    /// Omits paths, which may reveal the location of a secret, and requests, which contain secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::Read(..) => f.write_str("Read(…)"),

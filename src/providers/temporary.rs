@@ -1,4 +1,4 @@
-//! Places that hand out temporary credentials, as a sandbox plays them: the other side of a
+//! Services that issue temporary credentials, simulated by a sandbox: the server side of a
 //! [`Source`](super::source::Source).
 
 use std::fmt;
@@ -12,36 +12,35 @@ use super::credential_store::CredentialStore;
 use super::protocol::Stamp;
 use super::source::Granted;
 
-/// One place, such as a security token service or a machine's metadata service.
+/// A service such as STS or the metadata service.
 pub struct Place {
     /// Its name on the control routes; unique among all drivers.
     pub name: &'static str,
-    /// The path to ask, where there is one to configure.
+    /// The request path, where it can be configured.
     pub path: &'static str,
-    /// What it hands out.
+    /// The scheme of the issued credentials.
     pub scheme: &'static Scheme,
-    /// What the ids of its credentials begin with.
+    /// The prefix of the ids of its credentials.
     pub id_prefix: &'static str,
-    /// The member of its answer that holds the secret, for a simulated answer that lacks it.
+    /// The member of its response with the secret, for a simulated response that lacks it.
     pub secret_member: &'static str,
-    /// A well-formed answer that says no.
+    /// A well-formed error response.
     pub says_no: &'static str,
-    /// The answer to a request.
     pub answer: fn(&Request<Bytes>, &dyn Lender, &Stamp) -> Response<Bytes>,
 }
 
-/// What a place has at hand when it answers.
+/// The state that a service needs to respond.
 pub trait Lender {
     /// The permanent credentials that the sandbox accepts.
     fn keys(&self) -> &dyn CredentialStore;
 
-    /// A new temporary credential of the place's scheme, accepted by the sandbox from now on.
+    /// Issues a temporary credential of the service's scheme, which the sandbox accepts from now on.
     fn lend(&self, lifetime: Duration) -> Granted;
 
-    /// A new session token of the place's own, or `None` if it is to hand out none.
+    /// Issues a session token, or `None` if the service is configured without.
     fn session(&self) -> Option<String>;
 
-    /// Whether that is one of its session tokens.
+    /// Whether this is one of its session tokens.
     fn knows_session(&self, token: &[u8]) -> bool;
 }
 

@@ -59,7 +59,7 @@ pub static FAILURES: &[Code] = &[
     // Our own rules reject asterisks in names and numbers, so this is a bug of ours.
     row("存在*字符，视为调试数据", Outcome::Unreadable, Reason::RequestForm),
     account("非法来源", Reason::NoPermission),
-    // Between the blocked account and "接口已停用", the meaning is closest to the latter.
+    // The full text is "appid:", the blocked account, and "接口已停用".
     account("appid:", Reason::KeyRefused),
 ];
 

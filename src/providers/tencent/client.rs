@@ -1,4 +1,4 @@
-//! The question as we send it: a JSON body, signed TC3, in the manner of the vendor's clients.
+//! The request as we send it: a JSON body, signed TC3, like the vendor's clients.
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
@@ -12,7 +12,7 @@ use crate::domain::verdict::Finding;
 use crate::providers::codec::json;
 use crate::providers::{Credential, EncodeError, Endpoint, Pair, Protocol, Stamp};
 
-/// The action, its version and the service that it belongs to.
+/// The action, its version and its service.
 pub(super) const ACTION: &str = "IdCardVerification";
 pub(super) const VERSION: &str = "2018-03-01";
 pub(super) const SERVICE: &str = "faceid";
@@ -21,15 +21,14 @@ pub(super) const X_TC_ACTION: HeaderName = HeaderName::from_static("x-tc-action"
 pub(super) const X_TC_VERSION: HeaderName = HeaderName::from_static("x-tc-version");
 pub(super) const X_TC_REGION: HeaderName = HeaderName::from_static("x-tc-region");
 pub(super) const X_TC_TOKEN: HeaderName = HeaderName::from_static("x-tc-token");
-/// The vendor's support asks for it beside the RequestId.
+/// The vendor's support asks for it together with the RequestId.
 const X_TC_TRACE_ID: HeaderName = HeaderName::from_static("x-tc-traceid");
-/// Exactly this is signed.
+/// Signed exactly as written.
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// Asks the service.
 #[derive(Debug)]
 pub(super) struct Client {
-    /// Sent where it is configured; the action needs none.
+    /// Sent if configured; the action does not need it.
     pub(super) region: Option<String>,
 }
 
@@ -58,7 +57,7 @@ impl Protocol for Client {
     }
 }
 
-/// A call of an action, not signed yet.
+/// A request for an action, not signed yet.
 pub(super) fn call(
     endpoint: &Endpoint,
     (action, version): (&'static str, &'static str),

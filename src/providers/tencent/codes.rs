@@ -1,7 +1,7 @@
-//! The Result codes and error codes, ours beside theirs.
+//! The Result codes and error codes and the faults they map to.
 //!
-//! Invariants: only Results `0`, `-1` and `-5` are verdicts, and no error code is one, whatever its text says. Numbers
-//! of Results are per action: a sibling action's `-6` is another thing. To add a code: a row. Of rows with equal
+//! Invariants: only Results `0`, `-1` and `-5` are verdicts. No error code is a verdict, whatever its text. Result
+//! numbers are per action: `-6` of a sibling action has another meaning. To add a code: a row. Of rows with equal
 //! meaning the first is the one to send.
 
 use crate::domain::money::Billed;
@@ -10,67 +10,64 @@ use crate::domain::verdict::Verdict;
 use crate::providers::Code;
 use crate::providers::dialect::Cause;
 
-/// The Results with a verdict, and the text beside each.
+/// The Results with a verdict, and their texts.
 pub const VERDICTS: [(Verdict, &str, &str); 3] = [
     (Verdict::Match, "0", "姓名和身份证号一致"),
     (Verdict::Mismatch, "-1", "姓名和身份证号不一致"),
     (Verdict::NoRecord, "-5", "证件库中无此身份证记录"),
 ];
 
-/// An ID number of the wrong form.
+/// A malformed ID number.
 pub const BAD_NUMBER: Code = result("-2", "非法身份证号（长度、校验位等不正确）", Outcome::InputRefused);
-/// A name of the wrong form.
+/// A malformed name.
 pub const BAD_NAME: Code = result("-3", "非法姓名（长度、格式等不正确）", Outcome::InputRefused);
 
 const LIBRARY_FAILED: Code = result("-4", "证件库服务异常", Outcome::SourceDown);
 const LIBRARY_UPGRADED: Code = result("-6", "权威比对系统升级中，请稍后再试", Outcome::SourceDown);
-/// Either the name or the number has used up its day; nothing says which.
+/// Either the name or the number has reached its daily limit; the response does not say which.
 const TOO_OFTEN: Code = result("-7", "认证次数超过当日限制", Outcome::SubjectThrottled);
 
 /// The Results without a verdict. Only `0` and `-1` are billed.
 pub static RESULTS: &[Code] = &[BAD_NUMBER, BAD_NAME, LIBRARY_FAILED, LIBRARY_UPGRADED, TOO_OFTEN];
 
-/// `Authorization` of the wrong form.
+/// A malformed `Authorization` header.
 pub const INVALID_AUTHORIZATION: Code =
     account("AuthFailure.InvalidAuthorization", "CAM签名/鉴权错误", Reason::SignatureRefused);
-/// A SecretId that does not exist.
 pub const UNKNOWN_KEY: Code = account(
     "AuthFailure.SecretIdNotFound",
     "The SecretId is not found, please ensure that your SecretId is correct.",
     Reason::KeyRefused,
 );
-/// A token that is wrong or has ended.
+/// The token is wrong or expired.
 pub const TOKEN: Code = account(
     "AuthFailure.TokenFailure",
     "The provided credentials could not be validated because of \
                                  exceeding the token's expiration time or a wrong token.",
     Reason::KeyRefused,
 );
-/// A time stamp more than five minutes off.
+/// The time stamp is more than five minutes off.
 pub const EXPIRED: Code = account(
     "AuthFailure.SignatureExpire",
     "The provided credentials could not be validated because of exceeding request timestamp expiry limit.",
     Reason::Clock,
 );
-/// Another secret, or another request.
+/// Wrong secret or altered request.
 pub const SIGNATURE: Code = account(
     "AuthFailure.SignatureFailure",
     "The provided credentials could not be validated. Please check your signature is correct.",
     Reason::SignatureRefused,
 );
-/// A parameter of the wrong type, or a body that is no document.
+/// A parameter has the wrong type, or the body is malformed.
 pub const INVALID: Code = input("InvalidParameter", "参数错误");
-/// A mandatory parameter is missing.
 pub const MISSING: Code = input("MissingParameter", "缺少参数错误");
-/// A parameter that the action does not have.
+/// Unknown parameter.
 pub const UNKNOWN_PARAMETER: Code = form("UnknownParameter", "未知参数错误");
-/// An encrypted question, which this side does not read.
+/// Encrypted parameters, which this side does not support.
 pub const ENCRYPTED: Code = account("FailedOperation.DecryptSystemError", "解密失败", Reason::Misconfigured);
-/// Another action, or another path.
+/// Wrong action or path.
 pub const ACTION: Code = account("InvalidAction", "接口不存在", Reason::Misconfigured);
-/// Another version.
 pub const VERSION: Code = account("NoSuchVersion", "接口版本不存在", Reason::Misconfigured);
-/// Another method than GET and POST.
+/// The method is neither GET nor POST.
 pub const METHOD: Code =
     account("UnsupportedProtocol", "HTTP(S)请求协议错误，只支持 GET 和 POST 请求", Reason::Misconfigured);
 
@@ -86,10 +83,10 @@ const INTERNAL: Code = failed(
 const DEFECT: Code = failed("InternalError.UnKnown", "内部未知错误");
 const UNAVAILABLE: Code = free("ServiceUnavailable", "当前服务暂时不可用", Outcome::ProviderError);
 const TOO_FAST: Code = free("RequestLimitExceeded", "请求的次数超过了频率限制", Outcome::RateLimited);
-/// The same code for a used-up quota and, with another text, for the rate.
+/// The same code is used for an exhausted quota and, with another text, for the rate limit.
 const LIMIT: &str = "LimitExceeded";
 
-/// Every error code documented for this action or for all of them, and those of sibling actions that may come.
+/// Every error code documented for this action or for all actions, and those of sibling actions that may occur.
 pub static ERRORS: &[Code] = &[
     // Documented for this action.
     INVALID_AUTHORIZATION,
@@ -140,7 +137,7 @@ pub static ERRORS: &[Code] = &[
     UNKNOWN_PARAMETER,
     form("InvalidRequest", "请求 body 的 multipart 格式错误"),
     TOO_BIG,
-    // Never this action's; a verdict is a Result and nothing else.
+    // Never sent by this action; only a Result is a verdict.
     unknown("DryRunOperation", "DryRun 操作，代表请求将会是成功的"),
     unknown("FailedOperation.IdNameMisMatch", "姓名和身份证号不一致"),
     unknown("FailedOperation.IdNoExistSystem", "库中无此号"),
@@ -168,13 +165,13 @@ pub static ERRORS: &[Code] = &[
     account("FailedOperation.NoFreeAmount", "免费额度已用完", Reason::QuotaUsedUp),
 ];
 
-/// Codes whose first half keeps its meaning with an undocumented second half.
+/// Codes whose first half has the same meaning with an undocumented second half.
 const FAMILIES: [&str; 4] = ["AuthFailure", "UnauthorizedOperation", "RequestLimitExceeded", "InternalError"];
 
-/// Words of a text about the rate.
+/// Words in texts about the rate limit.
 const RATE: [&str; 4] = ["频率", "每秒", "frequency", "per second"];
 
-/// The row of an error code: the exact one, chosen by the text where a code has two, else that of its family.
+/// The row of an error code: an exact match (selected by the text where a code has two meanings), else its family.
 pub fn error(code: &str, message: &str) -> Option<&'static Code> {
     let exact = |wanted: &str| ERRORS.iter().find(|row| row.code == wanted);
     if code == LIMIT {
@@ -188,12 +185,11 @@ pub fn error(code: &str, message: &str) -> Option<&'static Code> {
     })
 }
 
-/// The row of a Result without a verdict.
 pub fn result_row(result: &str) -> Option<&'static Code> {
     RESULTS.iter().find(|row| row.code == result)
 }
 
-/// What is answered for want of a verdict.
+/// The code for each cause.
 pub fn word(cause: Cause) -> &'static Code {
     match cause {
         Cause::Malformed => &INVALID,
@@ -205,14 +201,14 @@ pub fn word(cause: Cause) -> &'static Code {
         Cause::InvalidName => &BAD_NAME,
         Cause::InvalidNumber => &BAD_NUMBER,
         Cause::RejectedPair => &BAD_VALUE,
-        // Two of the vendor's clients repeat a request on this code: it is for requests that were not begun.
+        // Two of the vendor's clients retry on this code, so it is only for requests that were not started.
         Cause::TooFast => &TOO_FAST,
         Cause::TooOften => &TOO_OFTEN,
         Cause::BudgetSpent => &CHARGES,
         Cause::Failed => &LIBRARY_FAILED,
         Cause::Unavailable => &LIBRARY_UPGRADED,
         Cause::Busy | Cause::Late => &UNAVAILABLE,
-        // No client repeats this one, and it does not look like a failure that costs nothing.
+        // No client retries on this one, and it does not look like an unbilled failure.
         Cause::Unknown => &INTERNAL,
         Cause::Defect => &DEFECT,
     }
@@ -222,7 +218,6 @@ const fn result(code: &'static str, text: &'static str, outcome: Outcome) -> Cod
     free(code, text, outcome)
 }
 
-/// Certainly not billed.
 const fn free(code: &'static str, text: &'static str, outcome: Outcome) -> Code {
     Code { billed: Some(Billed::No), ..Code::new(code, 200, text, outcome, Reason::Unspecified) }
 }
@@ -235,7 +230,7 @@ const fn account(code: &'static str, text: &'static str, reason: Reason) -> Code
     Code { billed: Some(Billed::No), ..Code::new(code, 200, text, Outcome::AccountFault, reason) }
 }
 
-/// A request that is not read: it never reached the service.
+/// A request that the service cannot parse, so it was never processed.
 const fn form(code: &'static str, text: &'static str) -> Code {
     Code { billed: Some(Billed::No), ..Code::new(code, 200, text, Outcome::Unreadable, Reason::RequestForm) }
 }

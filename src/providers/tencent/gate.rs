@@ -1,10 +1,9 @@
-//! Reading a request as the service does: TC3 with a JSON body or a query, or one of the older signatures with
-//! everything in a form or query.
+//! Parses and authenticates a request as the service does: TC3 with a JSON body or a query, or one of the older
+//! signatures with all parameters in a form or query.
 //!
-//! Checks run in this order, and the first that fails is the answer: method, path, action, version, authorization,
-//! key, token, time stamp, signature, parameters. Nothing tells a repeated request: the protocol has no nonce that
-//! would have to be new, two questions of one second can be equal to the byte, and the service is not known to refuse
-//! any.
+//! The first failing check determines the error: method, path, action, version, authorization, key, token, time stamp,
+//! signature, parameters. Repeated requests are not detected: the protocol has no unique nonce, two requests of one
+//! second can be identical, and the service is not known to reject repeats.
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap};
@@ -27,13 +26,12 @@ use crate::providers::codec::{form, hmac};
 use crate::providers::dialect::Addressed;
 use crate::providers::{Asked, Code, Credential, CredentialStore, Presented, Refusal, ReplyTo, Stamp};
 
-/// The type of a form body.
 const FORM: &str = "application/x-www-form-urlencoded";
-/// The header with which the vendor's clients can leave the body unsigned.
+/// The header by which the vendor's clients can leave the body unsigned.
 const CONTENT_SHA256: &str = "x-tc-content-sha256";
-/// What the vendor's own names end with.
+/// The suffix of the vendor's own hosts.
 const VENDOR: &str = ".tencentcloudapi.com";
-/// Parameters of the older protocol that do not belong to the question.
+/// Public parameters of the older protocol.
 const PUBLIC: [&str; 11] = [
     "Action",
     "Version",
@@ -48,7 +46,7 @@ const PUBLIC: [&str; 11] = [
     "RequestClient",
 ];
 
-/// What `request` asks, or the refusal; and what the answer is shaped by.
+/// The check that `request` asks for, or the error; and the format of the response.
 pub(super) fn decode(
     request: &Request<Bytes>,
     keys: &dyn CredentialStore,
@@ -65,7 +63,7 @@ pub(super) fn decode(
     (asked, reply_to)
 }
 
-/// How surely `request` is meant for the service. It shares its path with other clouds, but not one of these signs.
+/// How likely `request` addresses the service. It shares its path with other clouds, but their signatures differ.
 pub(super) fn addressed(request: &Request<Bytes>) -> Addressed {
     let headers = request.headers();
     let query = request.uri().query().unwrap_or_default().as_bytes();
@@ -86,10 +84,9 @@ fn is_form(headers: &HeaderMap) -> bool {
     kind.is_some_and(|kind| kind.eq_ignore_ascii_case(FORM))
 }
 
-/// A request taken apart, nothing of it verified yet.
+/// A parsed request; nothing is verified yet.
 struct Call<'a> {
     request: &'a Request<Bytes>,
-    /// All parameters of query and form, decoded.
     parameters: Vec<(String, String)>,
     is_v1: bool,
 }
@@ -132,9 +129,9 @@ impl<'a> Call<'a> {
         let headers = self.request.headers();
         let authorization = tc3::Authorization::read(headers).ok_or(&codes::INVALID_AUTHORIZATION)?;
         let key = key(keys, authorization.secret_id, only(headers, X_TC_TOKEN.as_str()))?;
-        // Elsewhere callers sign the label of whatever host they were given.
+        // On other hosts, callers sign the first label of the host they were given.
         let is_vendors = self.host().ends_with(VENDOR);
-        // No client leaves the body unsigned by default, and name and number would be unprotected.
+        // No client leaves the body unsigned by default, and it would leave name and number unprotected.
         if headers.contains_key(CONTENT_SHA256) || is_vendors && authorization.service != SERVICE {
             return Err(&codes::SIGNATURE);
         }
@@ -168,7 +165,7 @@ impl<'a> Call<'a> {
         Err(&codes::SIGNATURE)
     }
 
-    /// A header, or the parameter that stands for it in the older protocol.
+    /// A header, or its parameter in the older protocol.
     fn public(&self, header: &str, parameter: &str) -> Result<&str, &'static Code> {
         let found = if self.is_v1 { self.parameter(parameter) } else { only(self.request.headers(), header) };
         found.filter(|text| !text.is_empty()).ok_or(&codes::MISSING)
@@ -183,7 +180,7 @@ impl<'a> Call<'a> {
         only(self.request.headers(), HOST.as_str()).or(authority).unwrap_or_default()
     }
 
-    /// The pair, from wherever it stands.
+    /// The pair, from the query or the body.
     fn question(&self) -> Result<Asked, &'static Code> {
         if self.is_v1 || *self.request.method() == Method::GET {
             self.question_in_parameters()
@@ -211,7 +208,7 @@ impl<'a> Call<'a> {
 }
 
 fn question_in_body(body: &[u8]) -> Result<Asked, &'static Code> {
-    /// Each member of any type: which one is wrong decides the answer.
+    /// Members accept any type: which one is wrong determines the error.
     #[derive(Default, Deserialize)]
     #[serde(rename_all = "PascalCase", default)]
     struct Members {
@@ -244,7 +241,7 @@ fn asked(name: Option<Personal>, id_number: Option<Personal>) -> Result<Asked, &
     }
 }
 
-/// What the service has against a pair. Its own rules are not documented: ours stand for them.
+/// Validates a pair. The service's rules are not documented, so our own are used.
 fn objection(asked: &Asked, now: Timestamp) -> Result<(), &'static Code> {
     let today = Clock::fixed(now).today_in_china();
     if IdNumber::parse(asked.id_number.expose(), today, Calendar::Lenient).is_err() {
@@ -253,7 +250,7 @@ fn objection(asked: &Asked, now: Timestamp) -> Result<(), &'static Code> {
     Name::parse(asked.name.expose()).map(drop).map_err(|_| &codes::BAD_NAME)
 }
 
-/// The key of that id, if the token that came with it is the key's.
+/// The key of that id, if the presented token is the key's.
 fn key<'k>(keys: &'k dyn CredentialStore, id: &str, token: Option<&str>) -> Result<&'k Credential, &'static Code> {
     let key = keys.find(Presented::new(&SECRET_KEY, id)).ok_or(&codes::UNKNOWN_KEY)?;
     let is_right = match (key.token(), token) {

@@ -1,8 +1,8 @@
-//! Tencent Cloud `IdCardVerification` (2018-03-01) of the product 慧眼人脸核身: another cloud than the other drivers', with
-//! accounts, gateways and clients of its own.
+//! Tencent Cloud `IdCardVerification` (2018-03-01) of the product 慧眼人脸核身. It is independent of the other drivers'
+//! cloud, with its own accounts, gateways and clients.
 //!
-//! Every answer has status 200; a verdict is a documented `Result`, and only match and mismatch are billed.
-//! To add an error code: a row of `codes`. To add a way to a credential: see `credentials`.
+//! Every response has status 200. A verdict is a documented `Result`, and only match and mismatch are billed.
+//! To add an error code: a row of `codes`. To add a credential source: see `credentials`.
 
 mod client;
 mod codes;
@@ -29,7 +29,6 @@ const PRICE: MicroYuan = MicroYuan(300_000);
 const ID: &str = "sandboxSecretId";
 const KEY: &str = "sandboxSecretKey";
 
-/// The driver.
 pub static DRIVER: Driver = Driver {
     name: "tencent",
     title: "Tencent Cloud IdCardVerification",
@@ -40,9 +39,9 @@ pub static DRIVER: Driver = Driver {
         &[("secret_id", ID), ("secret_key", KEY), ("region", "ap-guangzhou")],
         &[("secret_id", ID), ("secret_key", KEY), ("security_token", "sandbox+Token/==")],
     ],
-    // No document says whether residence permits (81, 82, 83) are taken; the service decides, unbilled.
+    // No document says whether residence permits (81, 82, 83) are accepted; the service decides, unbilled.
     kinds: &[Kind::Resident, Kind::Resident15, Kind::HmtResidence],
-    // No limit is documented; this is our own.
+    // Our own limit; none is documented.
     name_limit: 100,
     // Documented: Results 0 and -1 are billed, no other.
     prices: Prices { on_match: PRICE, on_mismatch: PRICE, on_no_record: MicroYuan(0) },

@@ -1,7 +1,6 @@
-//! Answers, both ways. Every answer of the service has status 200; another status means that something in front of it
-//! answered.
+//! Responses, read and written. The service always sends status 200; another status comes from an intermediary.
 //!
-//! Invariant: a verdict needs HTTP 200, a documented Result, and no error beside it.
+//! Invariant: a verdict needs HTTP 200, a documented Result, and no error in the same document.
 
 use std::time::Duration;
 
@@ -16,10 +15,9 @@ use crate::domain::verdict::{Finding, RequestId, Verdict};
 use crate::providers::codec::json::{self, Lenient, Object, Scalar};
 use crate::providers::{Refusal, ReplyTo, is_redirect};
 
-/// The rate is counted per second, and no answer says how long to wait.
+/// The rate limit is per second, and no response says how long to wait.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What an answer means.
 pub(super) fn decode(response: &Response<Bytes>) -> Result<Finding, Fault> {
     let envelope: Option<Envelope> = json::read(response.body());
     let reply = envelope.map(|Envelope { response: Object(reply) }| reply);
@@ -37,7 +35,7 @@ pub(super) fn decode(response: &Response<Bytes>) -> Result<Finding, Fault> {
 fn judge(status: StatusCode, reply: Option<&Reply>) -> Result<Verdict, Fault> {
     match reply {
         Some(Reply { error: Some(_), result: Some(_), .. }) => Err(Fault::unreadable(Reason::Contradiction)),
-        // An error counts under any status: it can only come from the service itself.
+        // An error is accepted under any status, because only the service sends one.
         Some(Reply { error: Some(Object(refused)), .. }) => {
             let message = refused.message.as_ref().and_then(Lenient::known).map(String::as_str).unwrap_or_default();
             let row = codes::error(&refused.code, message);
@@ -58,7 +56,7 @@ fn judge(status: StatusCode, reply: Option<&Reply>) -> Result<Verdict, Fault> {
     }
 }
 
-/// What a status alone says.
+/// The fault for a status.
 fn by_status(status: StatusCode) -> Fault {
     match status.as_u16() {
         _ if is_redirect(status) => Fault::unreadable(Reason::Redirect),
@@ -68,7 +66,8 @@ fn by_status(status: StatusCode) -> Fault {
     }
 }
 
-/// The service's answer. Always 200, and the type without a charset: with one, the Python client loses errors.
+/// The service's response. Always 200, and the content type without a charset: with one, the Python client loses
+/// errors.
 pub(super) fn encode(answer: Result<Verdict, Refusal>, reply_to: &ReplyTo) -> Response<Bytes> {
     let with_result = |result: &str, text: &str| Reply {
         result: Some(Scalar::Text(result.to_owned())),
@@ -86,12 +85,11 @@ pub(super) fn encode(answer: Result<Verdict, Refusal>, reply_to: &ReplyTo) -> Re
             Reply { error: Some(Object(Refused { code: code.code.to_owned(), message })), ..Reply::default() }
         }
     };
-    // The Python client needs it in errors too.
+    // The Python client also needs it in errors.
     let request_id = Some(Lenient::Known(reply_to.request_id.to_ascii_lowercase()));
     document(&Envelope { response: Object(Reply { request_id, ..reply }) })
 }
 
-/// A document of the service.
 pub(super) fn document(document: &impl serde::Serialize) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(json::write(document)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -1,4 +1,4 @@
-//! The one kind of credential of Tencent Cloud, and what its parts look like.
+//! Tencent Cloud's only kind of credential, and the format of its parts.
 
 use crate::providers::{Field, Issued, Part, Scheme};
 
@@ -22,12 +22,12 @@ pub static SECRET_KEY: Scheme = Scheme {
     },
 };
 
-/// Whether it can be a part of a key: it goes into headers, and `,` and `/` separate the parts of one.
+/// Whether it is a valid part of a key. Parts go into a header in which `,` and `/` are separators.
 pub(super) fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',')
 }
 
-/// Whether it can be the name of a region.
+/// Whether it is a valid region name.
 pub(super) fn is_region(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }

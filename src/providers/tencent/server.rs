@@ -1,4 +1,4 @@
-//! The service's side.
+//! Server side of the service.
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -7,7 +7,6 @@ use super::{gate, reply};
 use crate::domain::verdict::Verdict;
 use crate::providers::{Asked, CredentialStore, Refusal, ReplyTo, Service, Stamp};
 
-/// Answers in the service's place.
 #[derive(Debug)]
 pub(super) struct Server;
 

@@ -13,7 +13,7 @@ const SECRETS: [&str; 3] = ["secret_id", "secret_key", "security_token"];
 /// Builds the protocol from the settings.
 ///
 /// # Errors
-/// All mistakes, as (key, what to do).
+/// All mistakes, as (key, fix).
 pub(super) fn configure(settings: &Settings) -> Result<Configured, Mistakes> {
     let mut mistakes = Mistakes::new();
     let access = if credentials::is_present(settings) {
@@ -28,7 +28,7 @@ pub(super) fn configure(settings: &Settings) -> Result<Configured, Mistakes> {
     if region.as_deref().is_some_and(|region| !is_region(region)) {
         mistakes.push(("region", "is no region; write for example \"ap-guangzhou\", or leave it out".to_owned()));
     }
-    // There is a setting for it in the vendor's clients.
+    // The vendor's clients have a setting for it.
     if settings.plain.contains_key("encryption") {
         mistakes.push(("encryption", "is not supported; TLS protects the question".to_owned()));
     }
@@ -45,13 +45,13 @@ pub(super) fn configure(settings: &Settings) -> Result<Configured, Mistakes> {
     }
 }
 
-/// The credential that is written into the section.
+/// The credential written in the section.
 fn given(settings: &Settings, mistakes: &mut Mistakes) -> Option<Credential> {
     let mut part = |key: &'static str, is_needed: bool| {
         let text = settings.secret.get(key).map(Secret::expose);
         match text {
             None | Some("") if is_needed => mistakes.push((key, "is missing".to_owned())),
-            // Also catches the line feed at the end of a file.
+            // Also catches the trailing line feed of a file.
             Some(text) if !is_plain(text) => {
                 mistakes.push((key, "holds white space or another character that no key has".to_owned()));
             }

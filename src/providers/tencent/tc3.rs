@@ -1,7 +1,7 @@
-//! The signature TC3-HMAC-SHA256: over method, query, chosen headers and the body's hash.
+//! The signature TC3-HMAC-SHA256. It covers the method, query, selected headers and the hash of the body.
 //!
-//! It covers neither the action nor the version, region or token: only TLS protects these. The date in the scope is
-//! the UTC date of the very time stamp that is sent. Signing and checking go through the same [`canonical_request`].
+//! It does not cover the action, version, region or token: only TLS protects these. The scope's date is the UTC date of
+//! the time stamp sent. Signing and verification both use [`canonical_request`].
 
 use std::fmt;
 
@@ -15,42 +15,41 @@ use crate::domain::personal::Secret;
 use crate::providers::EncodeError;
 use crate::providers::codec::{hex, hmac};
 
-/// Names the scheme in the `Authorization` header.
 pub(super) const ALGORITHM: &str = "TC3-HMAC-SHA256";
 /// The header with the time in Unix seconds.
 pub(super) const TIMESTAMP: HeaderName = HeaderName::from_static("x-tc-timestamp");
-/// How far the time may be from the clock, either way.
+/// The maximum distance between time stamp and clock, in either direction.
 pub(super) const WINDOW: SignedDuration = SignedDuration::from_mins(5);
 
-/// What ends every scope.
+/// The suffix of every scope.
 const TERMINATOR: &str = "tc3_request";
-/// The headers that all of the vendor's clients sign, and no other.
+/// The headers that all of the vendor's clients sign.
 const SIGNED_HEADERS: &str = "content-type;host";
 
-/// Why a signature is refused.
+/// Why a signature is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flaw {
-    /// A part is missing, repeated or misshapen.
+    /// A part is missing, repeated or malformed.
     Form,
-    /// The time is too far from the clock, or the scope has another date.
+    /// The time stamp is too far from the clock, or the scope has another date.
     Expired,
-    /// Another secret, or another request.
+    /// Wrong secret or altered request.
     Mismatch,
 }
 
-/// The `Authorization` header taken apart.
+/// The parsed `Authorization` header.
 #[derive(Clone, Copy)]
 pub(super) struct Authorization<'a> {
     pub(super) secret_id: &'a str,
     date: &'a str,
-    /// A label of the caller's choice: the Node client takes it from the host that it was given.
+    /// Chosen by the caller: the Node client derives it from the host it was given.
     pub(super) service: &'a str,
     signed_headers: &'a str,
     signature: &'a str,
 }
 
 impl<'a> Authorization<'a> {
-    /// Reads the header; `None` if it is missing, repeated or misshapen.
+    /// Parses the header; `None` if it is missing, repeated or malformed.
     pub(super) fn read(headers: &'a HeaderMap) -> Option<Self> {
         let rest = only(headers, AUTHORIZATION.as_str())?.strip_prefix(ALGORITHM)?.strip_prefix(" Credential=")?;
         let (scope, rest) = rest.split_once(", SignedHeaders=")?;
@@ -68,10 +67,10 @@ impl fmt::Debug for Authorization<'_> {
     }
 }
 
-/// Signs `request`, whose content type, host and time stamp are set: adds `Authorization`.
+/// Signs `request` by adding `Authorization`. Content type, host and time stamp must already be set.
 ///
 /// # Errors
-/// When a part cannot be a header.
+/// When a part is not a valid header value.
 pub(super) fn sign(
     request: &mut Request<Bytes>,
     secret_id: &str,
@@ -92,7 +91,7 @@ pub(super) fn sign(
     Ok(())
 }
 
-/// Whether `secret` signed `request` around `now`.
+/// Checks that `request` was signed with `secret`, with a time stamp close to `now`.
 ///
 /// # Errors
 /// The first [`Flaw`] found: time, form, signature.
@@ -126,8 +125,8 @@ pub(super) fn verify(
     Err(Flaw::Mismatch)
 }
 
-/// The text whose hash is signed, with `host` instead of the header's value if given; `None` when a listed header is
-/// missing, repeated or not ASCII.
+/// The canonical request, with `host` instead of the header's value if given; `None` when a listed header is missing,
+/// repeated or not ASCII.
 pub(super) fn canonical_request(
     request: &Request<Bytes>,
     signed_headers: &str,
@@ -149,7 +148,7 @@ pub(super) fn canonical_request(
     Some(out + "\n" + signed_headers + "\n" + body_hash)
 }
 
-/// What is keyed.
+/// The string to sign.
 pub(super) fn string_to_sign(seconds: i64, date: &str, service: &str, canonical_request: &str) -> String {
     let hash = hex::sha256(canonical_request.as_bytes());
     format!("{ALGORITHM}\n{seconds}\n{date}/{service}/{TERMINATOR}\n{hash}")
@@ -165,19 +164,18 @@ pub(super) fn signature(secret: &Secret, date: &str, service: &str, string_to_si
     hex::lower(&hmac::sha256(&*key, string_to_sign.as_bytes()))
 }
 
-/// The UTC date of a moment.
 pub(super) fn date_of(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d").to_string()
 }
 
-/// Unix seconds as decimal digits, which is all that the vendor writes.
+/// Parses Unix seconds. Only decimal digits are accepted, as the vendor writes them.
 pub(super) fn seconds_of(text: &str) -> Option<i64> {
     let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| is_plain)
 }
 
-/// The text of a header that is there exactly once, without the blanks around it. A second one would be read by some
-/// and signed by others.
+/// The value of a header that occurs exactly once, without surrounding whitespace. With a duplicate, signer and reader
+/// could use different values.
 pub(super) fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let mut found = headers.iter().filter(|(key, _)| key.as_str() == name).map(|(_, value)| value);
     let first = found.next()?;

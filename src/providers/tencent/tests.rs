@@ -1,5 +1,5 @@
-//! The driver against bytes from outside: the vendor's signatures, the requests of its clients, and answers as
-//! documented and recorded.
+//! Tests of the driver against external data: the vendor's signatures, requests of its clients, and documented and
+//! recorded responses.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use crate::providers::{Asked, Credential, Endpoint, Pair, Stamp};
 mod answers;
 mod credentials;
 
-/// The transcripts write PORT; of all ports this is the only one for which the Python client's signatures are right.
+/// The transcripts contain PORT; this is the only port for which the Python client's signatures are valid.
 const RECORDED_PORT: &str = "35935";
 const KEY: &str = "testSecretKey0000000000000000000";
 const ID: &str = "AKIDtestSecretId0000000000000000";
@@ -101,7 +101,7 @@ fn tc3_signs_as_the_vendors_packages_do() {
         let id = &vector.id;
         let secret = Secret::new(vector.secret_key.as_str());
         let request = request(&vector.method, &vector.query, &vector.headers, vector.body.clone());
-        // One client signs another host than it sends.
+        // One client signs a host other than the one it sends.
         let host = vector.canonical_request.lines().find_map(|line| line.strip_prefix("host:"));
         let canonical = tc3::canonical_request(&request, &vector.signed_headers, &vector.hashed_payload, host).unwrap();
         assert_eq!(canonical, vector.canonical_request, "{id}");
@@ -118,7 +118,7 @@ fn tc3_signs_as_the_vendors_packages_do() {
         assert_eq!(authorization.secret_id, vector.secret_id, "{id}");
         let is_whole = hex::sha256(sent.body()) == vector.hashed_payload;
         assert_eq!(tc3::verify(&sent, authorization, &secret, now).is_ok(), is_whole, "{id}");
-        // We sign what all of the vendor's clients sign.
+        // We sign the same headers as all of the vendor's clients.
         if vector.signed_headers == "content-type;host" && is_whole && request.headers()["host"] == host.unwrap() {
             let mut ours = request;
             tc3::sign(&mut ours, &vector.secret_id, &secret, &vector.service, now).unwrap();
@@ -152,7 +152,7 @@ fn at(seconds: i64) -> Stamp {
     Stamp { now: Timestamp::from_second(seconds).unwrap(), nonce: "94b54cdf-d975-4718-b091-32f8d79d6397".to_owned() }
 }
 
-/// What the gate says about a request: the pair, or the code.
+/// The pair that the gate reads from a request, or the error code.
 fn served(request: &Request<Bytes>, key: &Credential, stamp: &Stamp) -> Result<Asked, &'static str> {
     gate::decode(request, key, stamp).0.map_err(|refusal| refusal.code.code)
 }
@@ -168,7 +168,7 @@ fn whole_requests_of_the_python_client_are_accepted() {
     }
 }
 
-/// The requests of a transcript, as they came off the wire, with their titles.
+/// The recorded requests of a transcript, with their titles.
 pub(super) fn recorded(file: &str) -> Vec<(String, Request<Bytes>)> {
     let text = fixture(&format!("transcripts/{file}")).replace("\r\n", "\n").replace("PORT", RECORDED_PORT);
     let mut title = String::new();
@@ -190,7 +190,7 @@ pub(super) fn recorded(file: &str) -> Vec<(String, Request<Bytes>)> {
             *request.body_mut() = Bytes::copy_from_slice(&rest.as_bytes()[..length]);
             found.push((title.clone(), request));
         }
-        // The title of the next request stands at the end of this section.
+        // The title of the next request is at the end of this section.
         if let Some((_, next)) = section.1.rsplit_once("### ").or(section.0.rsplit_once("### ")) {
             title = next.lines().next().unwrap_or_default().to_owned();
         } else if title.is_empty() {
@@ -228,7 +228,7 @@ fn every_recorded_request_is_accepted_and_with_a_changed_name_none() {
             };
             match expected {
                 Some(code) => assert_eq!(asked, Err(code), "{file} {title}"),
-                // Names with quotes are recorded too; the signature is right and the name is not.
+                // Names with quotes are recorded too: the signature is valid and the name is not.
                 None if asked == Err("-3") => assert!(title.contains("quotes") || title.contains("GET"), "{title}"),
                 None => drop(asked.unwrap_or_else(|code| panic!("{file} {title}: {code}\n{request:?}"))),
             }
@@ -282,7 +282,7 @@ fn checks_run_in_the_order_of_the_service() {
     assert_eq!(header("x-tc-timestamp", "+1714979289"), Err("AuthFailure.InvalidAuthorization"));
     assert_eq!(header("x-tc-content-sha256", "UNSIGNED-PAYLOAD"), Err("AuthFailure.SignatureFailure"));
     assert_eq!(header("content-type", "application/json; charset=utf-8"), Err("AuthFailure.SignatureFailure"));
-    // Region and language are not signed, and change nothing.
+    // Region and language are not signed and have no effect.
     assert!(header("x-tc-region", "ap-shanghai").is_ok() && header("x-tc-language", "en-US").is_ok());
     for (body, code) in [
         ("", "InvalidParameter"),

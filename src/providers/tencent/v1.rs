@@ -1,5 +1,5 @@
-//! The older signatures, HmacSHA1 and HmacSHA256: over all parameters of a form or query, decoded. We never send them;
-//! old callers do.
+//! The older signatures, HmacSHA1 and HmacSHA256, over all decoded parameters of a form or query. We accept them from
+//! old callers but never send them.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -7,19 +7,19 @@ use base64::engine::general_purpose::STANDARD;
 use crate::domain::personal::Secret;
 use crate::providers::codec::hmac;
 
-/// The parameter that holds the result, and is not signed itself.
+/// The signature parameter, which is not signed itself.
 pub(super) const SIGNATURE: &str = "Signature";
 
-/// What is signed: method, host, and every parameter but [`SIGNATURE`], sorted by name, values as they are.
+/// The string to sign: method, host, and every parameter but [`SIGNATURE`], sorted by name, values unencoded.
 pub(super) fn string_to_sign(method: &str, host: &str, parameters: &[(String, String)]) -> String {
-    // The vendor's Python client writes `_` in names as `.`; no parameter of this action has one.
+    // The vendor's Python client writes `_` in names as `.`; no parameter of this action contains one.
     let mut signed: Vec<_> = parameters.iter().filter(|(name, _)| name != SIGNATURE).collect();
     signed.sort_unstable();
     let pairs: Vec<_> = signed.iter().map(|(name, value)| format!("{name}={value}")).collect();
     format!("{method}{host}/?{}", pairs.join("&"))
 }
 
-/// The value of [`SIGNATURE`]; `None` for an algorithm that the vendor does not have.
+/// The value of [`SIGNATURE`]; `None` for an unknown algorithm.
 pub(super) fn sign(algorithm: &str, secret: &Secret, string_to_sign: &str) -> Option<String> {
     let (key, text) = (secret.expose().as_bytes(), string_to_sign.as_bytes());
     match algorithm {

@@ -1,6 +1,7 @@
-//! Its codes and ours. 0005, 0006 and 0009 are not documented, and so unknown like any other.
+//! The provider's codes and the faults they map to. 0005, 0006 and 0009 are not documented and are treated as unknown.
 //!
-//! Invariant: only the three codes of [`VERDICTS`] are verdicts, and none whose message belongs to another code.
+//! Invariant: only the three codes of [`VERDICTS`] are verdicts, and only if the message does not belong to another
+//! code.
 
 use jiff::Timestamp;
 
@@ -25,16 +26,16 @@ const BAD_NUMBER: Code = row("0004", "身份证号格式错误", Outcome::InputR
 
 const MAINTENANCE: Code = row("0010", "系统维护，请稍后再试", Outcome::SourceDown);
 
-/// The failures.
+/// The errors.
 pub static FAILURES: &[Code] = &[NO_NAME, BAD_NAME, NO_NUMBER, BAD_NUMBER, MAINTENANCE];
 
-/// The market counts every HTTP 2xx, and no document says under which status the failures come.
+/// The market bills every HTTP 2xx, and no document says which status the errors have.
 const fn row(code: &'static str, message: &'static str, outcome: Outcome) -> Code {
     Code { billed: Some(Billed::Unknown), ..Code::new(code, 200, message, outcome, Reason::Unspecified) }
 }
 
-/// What is said for want of a verdict: the provider has words about a person, and one for being out; all else is the
-/// gateway's to say.
+/// The code for each cause. The provider has codes for invalid input and one for being unavailable; the gateway covers
+/// all else.
 pub fn word(cause: Cause) -> &'static Code {
     match cause {
         Cause::Failed | Cause::Unavailable => &MAINTENANCE,
@@ -45,7 +46,7 @@ pub fn word(cause: Cause) -> &'static Code {
 /// The verdict of `code`, unless `message` contradicts it.
 ///
 /// # Errors
-/// An unknown code, or the message of another one.
+/// An unknown code, or the message of another code.
 pub fn verdict(code: &str, message: Option<&str>) -> Result<Verdict, Fault> {
     let (verdict, ..) = VERDICTS.iter().find(|row| row.1 == code).ok_or(Fault::unreadable(Reason::UnknownCode))?;
     let messages = VERDICTS.iter().map(|row| (row.1, row.2)).chain(FAILURES.iter().map(|row| (row.code, row.message)));
@@ -56,20 +57,18 @@ pub fn verdict(code: &str, message: Option<&str>) -> Result<Verdict, Fault> {
     Ok(*verdict)
 }
 
-/// Code and message of a verdict.
 pub fn of(verdict: Verdict) -> (&'static str, &'static str) {
     VERDICTS.iter().find(|row| row.0 == verdict).map(|row| (row.1, row.2)).unwrap_or_default()
 }
 
-/// The failure of that code.
 pub fn failure(code: &str) -> Option<&'static Code> {
     FAILURES.iter().find(|row| row.code == code)
 }
 
-/// What the provider objects to in a pair, in the order of its codes.
+/// Validates a pair as the provider does, in the order of its codes.
 ///
 /// # Errors
-/// The row that says so.
+/// The row of the first violated rule.
 pub fn objection(asked: &Asked, now: Timestamp) -> Result<(), &'static Code> {
     let (name, number) = (asked.name.expose(), asked.id_number.expose());
     match () {

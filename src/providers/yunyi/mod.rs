@@ -1,7 +1,7 @@
 //! 云亿互通, `POST /idenAuthentication` on the cloud market: do this name and this number belong together?
 //!
-//! Invariants: a verdict needs HTTP 200, a documented `respCode`, no message of another code, and the echo of this very
-//! person. The reply repeats name and number in full, a mismatch included: it is compared and forgotten.
+//! Invariants: a verdict needs HTTP 200, a documented `respCode`, no message of another code, and an echo of the same
+//! person. The reply repeats name and number in full, even for a mismatch; they are compared and not kept.
 
 use std::sync::Arc;
 
@@ -27,10 +27,9 @@ use crate::domain::verdict::{Finding, Verdict};
 mod codes;
 mod wire;
 
-/// The package of 1,000 calls for 30 yuan: 3 fen each. Every HTTP 2xx counts, `no_record` included.
+/// The package of 1,000 calls for 30 yuan: 3 fen each. Every HTTP 2xx is billed, including `no_record`.
 const PRICE: MicroYuan = MicroYuan(30_000);
 
-/// The driver `yunyi`.
 pub static DRIVER: Driver = Driver {
     name: "yunyi",
     title: "云亿互通 身份证实名认证 (cloud market)",
@@ -42,7 +41,7 @@ pub static DRIVER: Driver = Driver {
         market::OLD_ALGORITHM_SAMPLE,
     ],
     kinds: &[Kind::Resident, Kind::Resident15, Kind::HmtResidence, Kind::ForeignerPr],
-    // Not documented; 50 is what the notice of 2016 obliges every name field to hold.
+    // Not documented; 50 is the minimum that the notice of 2016 requires of every name field.
     name_limit: 50,
     prices: Prices { on_match: PRICE, on_mismatch: PRICE, on_no_record: PRICE },
     codes: &[codes::FAILURES, market_error::CODES, market_error::TEXTS],
@@ -61,7 +60,7 @@ pub static DRIVER: Driver = Driver {
 
 const ROUTE: Route = Route { method: Method::POST, path: "/idenAuthentication" };
 
-/// Signed as it stands, the charset included.
+/// Signed as written, including the charset.
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded; charset=UTF-8");
 
 #[derive(Debug)]
@@ -86,7 +85,7 @@ impl Protocol for Yunyi {
     fn decode_response(&self, pair: Pair<'_>, response: &Response<Bytes>) -> Result<Finding, Fault> {
         market::decode(response, |status, body| {
             let reply = wire::Reply::parse(body);
-            // No document says under which status a failure comes, so its code counts under any.
+            // No document says which status an error has, so its code is accepted under any.
             if let Some(row) = reply.as_ref().ok().and_then(|reply| codes::failure(&reply.resp_code)) {
                 return Err(row.fault());
             }
@@ -100,7 +99,6 @@ impl Protocol for Yunyi {
     }
 }
 
-/// The provider's side.
 #[derive(Debug)]
 struct Server;
 
@@ -135,10 +133,10 @@ impl Service for Server {
     }
 }
 
-/// Refuses a verdict about anybody but `pair`.
+/// Rejects a verdict about anyone but `pair`.
 ///
-/// The document shows both echoes in full on match and on mismatch, so that one without them is not the document it
-/// promises. For a number that does not exist it shows nothing: there an echo may be missing, but not differ.
+/// The document shows both echoes in full for match and mismatch, so a reply without them is malformed. For a number
+/// that does not exist it shows none: the echo may be missing, but must not differ.
 fn echoes(reply: &wire::Reply, pair: Pair<'_>, verdict: Verdict) -> Result<(), Fault> {
     let differs = |echo: &Option<Personal>, asked: &str| {
         echo.as_ref().is_some_and(|echo| !echo.expose().eq_ignore_ascii_case(asked))

@@ -1,4 +1,4 @@
-//! The reply of `POST /idenAuthentication`, both ways. The request is a form of `idNo` and `name`.
+//! The reply of `POST /idenAuthentication`, read and written. The request is a form of `idNo` and `name`.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use crate::providers::alibaba::market::echo;
 use crate::providers::codec::json;
 use crate::providers::{Asked, Code, PersonDetails};
 
-/// The reply. A member that decides something is never taken twice: `serde` refuses the document.
+/// The reply. `serde` rejects a document with a duplicate of a decisive member.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reply {
@@ -22,17 +22,17 @@ pub struct Reply {
     /// The number, in full.
     #[serde(default, with = "echo")]
     pub id_no: Option<Personal>,
-    /// [`Reply::resp_code`] in words.
+    /// The message of [`Reply::resp_code`].
     #[serde(default)]
     pub resp_message: Option<String>,
-    /// The result or failure, four digits.
+    /// The code of the result or error, four digits.
     pub resp_code: String,
-    /// What goes with a result. Only written: we derive it ourselves.
+    /// The details of a result. Written only: we derive them from the number.
     #[serde(flatten, skip_deserializing)]
     person: Option<Person>,
 }
 
-/// What the provider derives from the number; empty where nothing is person.
+/// The details that the provider derives from the number; empty without a person.
 #[derive(Serialize, Default)]
 struct Person {
     province: String,
@@ -59,21 +59,21 @@ impl Person {
 }
 
 impl Reply {
-    /// Reads a body.
+    /// Parses a body.
     ///
     /// # Errors
-    /// [`Reason::Garbage`] for whatever is not the document.
+    /// [`Reason::Garbage`] for anything but the documented format.
     pub fn parse(body: &[u8]) -> Result<Self, Fault> {
         json::read(body).ok_or(Fault::unreadable(Reason::Garbage))
     }
 
-    /// A verdict about `asked`, with with `person`'s details.
+    /// A verdict about `asked`, with `person`'s details.
     pub fn result(verdict: Verdict, asked: Option<&Asked>, person: &PersonDetails) -> Self {
         let (code, message) = codes::of(verdict);
         Self { person: Some(Person::of(person)), ..Self::new(code, message, asked) }
     }
 
-    /// A failure to answer about `asked`.
+    /// An error about `asked`.
     pub fn failure(row: &Code, asked: Option<&Asked>) -> Self {
         Self::new(row.code, row.message, asked)
     }

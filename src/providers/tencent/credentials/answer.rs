@@ -1,7 +1,6 @@
-//! The document with temporary keys, in both directions: flat as the metadata service sends it, or inside the answer
-//! of STS.
+//! The JSON document with temporary keys, read and written: flat from the metadata service, nested from STS.
 //!
-//! Invariant: keys without an end, or with an empty part, are no keys.
+//! Invariant: keys without an expiry or with an empty part are rejected.
 
 use std::fmt;
 
@@ -17,28 +16,26 @@ use crate::providers::tencent::codes;
 use crate::providers::tencent::scheme::{SECRET_KEY, is_plain};
 use crate::providers::tencent::wire::Refused;
 
-/// The keys.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct Keys {
     pub(super) tmp_secret_id: Option<String>,
     pub(super) tmp_secret_key: Option<Zeroizing<String>>,
     pub(super) token: Option<Zeroizing<String>>,
-    /// The end in Unix seconds, where it stands beside them.
+    /// Expiry in Unix seconds, where it is in the same object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) expired_time: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) code: Option<String>,
 }
 
-/// The answer of STS.
+/// The response of STS.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Envelope {
     pub(super) response: Object<StsReply>,
 }
 
-/// What STS says.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct StsReply {
@@ -53,7 +50,7 @@ pub(super) struct StsReply {
 }
 
 impl Keys {
-    /// The document that hands out `granted`, for a simulator.
+    /// Builds the document for `granted`, for a simulator.
     pub(super) fn of(granted: &Granted) -> Self {
         let key = &granted.credential;
         let wiped = |secret: &Secret| Zeroizing::new(secret.expose().to_owned());
@@ -66,7 +63,7 @@ impl Keys {
         }
     }
 
-    /// The credential, if everything is there and has not ended at `now`.
+    /// The credential, if it is complete and not expired at `now`.
     fn granted(self, from: &'static str, ends: Option<i64>, now: Timestamp) -> Result<Granted, MissReason> {
         let ends = ends.ok_or(MissReason::MissingField)?;
         let ends = Timestamp::from_second(ends).map_err(|_| MissReason::Garbage)?;
@@ -79,7 +76,7 @@ impl Keys {
     }
 }
 
-/// The end of a conversation with the metadata service.
+/// The result of a response from the metadata service.
 pub(super) fn read_flat(source: &'static str, body: &[u8], now: Timestamp) -> Result<Step, MissReason> {
     let keys: Keys = json::read(body).ok_or(MissReason::Garbage)?;
     if keys.code.as_deref() != Some("Success") {
@@ -89,7 +86,7 @@ pub(super) fn read_flat(source: &'static str, body: &[u8], now: Timestamp) -> Re
     keys.granted(source, ends, now).map(Step::Done)
 }
 
-/// The end of a conversation with STS, which refuses under a good status.
+/// The result of a response from STS, which reports errors with a success status.
 pub(super) fn read_sts(source: &'static str, body: &[u8], now: Timestamp) -> Result<Step, MissReason> {
     let Envelope { response: Object(reply) } = json::read(body).ok_or(MissReason::Garbage)?;
     if let Some(Object(refused)) = reply.error {
@@ -100,7 +97,7 @@ pub(super) fn read_sts(source: &'static str, body: &[u8], now: Timestamp) -> Res
     keys.granted(source, reply.expired_time, now).map(Step::Done)
 }
 
-/// A key, its parts neither empty nor of characters that no key has.
+/// Builds a key. Parts that are empty or contain characters not allowed in keys are rejected.
 pub(super) fn key(
     from: &'static str,
     id: &str,

@@ -1,4 +1,4 @@
-//! The metadata service of a CVM machine: the name of the role, then its keys.
+//! The metadata service of a CVM instance: the role name, then its keys.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use super::answer;
 use crate::providers::Endpoint;
 use crate::providers::source::{Ask, MissReason, Step};
 
-/// Where the name of the role is, and behind it the keys.
+/// Path of the role name; the keys are below it.
 pub(super) const PATH: &str = "/latest/meta-data/cam/security-credentials/";
-/// The service answers from the machine's own host; the vendor's clients set no limit at all.
+/// The service runs on the instance's own host. The vendor's clients set no timeout.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// Fetches the keys of the machine's role.
+/// Fetches the keys of the instance role.
 pub(super) fn begin(source: &'static str, endpoint: Endpoint, role: Option<String>) -> Step {
     match role {
         Some(role) => keys(source, &endpoint, &role),
@@ -33,7 +33,7 @@ fn keys(source: &'static str, endpoint: &Endpoint, role: &str) -> Step {
     Step::ask(source, ask(endpoint, format!("{PATH}{role}")), move |body, now| answer::read_flat(source, body, now))
 }
 
-/// Whether it is the name of a role, so that it can stand in a path.
+/// Whether the text is a valid role name and safe as a path segment.
 pub(super) fn is_role(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'@');
     (1..=128).contains(&text.len()) && text.bytes().all(fits) && !text.starts_with('.')

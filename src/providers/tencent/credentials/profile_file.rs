@@ -1,4 +1,4 @@
-//! The vendor's INI file: `secret_id`, `secret_key` and, as its Node client reads it, `token`.
+//! The vendor's INI file: `secret_id`, `secret_key` and, as in its Node client, `token`.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use super::answer::key;
 use crate::providers::codec::ini;
 use crate::providers::source::{MissReason, Step};
 
-/// Fetches the keys of the section from the first of `files` that can be read.
+/// Fetches the keys of the section from the first readable file of `files`.
 pub(super) fn begin(source: &'static str, mut files: Vec<PathBuf>, section: String) -> Step {
     if files.is_empty() {
         return Step::failed(source, MissReason::NotSet);
@@ -22,7 +22,7 @@ pub(super) fn begin(source: &'static str, mut files: Vec<PathBuf>, section: Stri
 
 fn read(source: &'static str, content: &[u8], section: &str) -> Result<Step, MissReason> {
     let found = ini::section(content, section)?;
-    // The vendor's own comment shows quotes around a value.
+    // A comment of the vendor's shows quotes around a value.
     let value = |key: &str| found.get(key).map(|value| value.trim_matches('"')).filter(|value| !value.is_empty());
     let need = |key: &str| value(key).ok_or(MissReason::MissingField);
     key(source, need("secret_id")?, need("secret_key")?, value("token"), None).map(Step::Done)

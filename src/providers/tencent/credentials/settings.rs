@@ -1,7 +1,7 @@
 //! The table `credentials = { kind = "…", … }` of a provider's section, and the vendor's environment variables.
 //!
-//! A key that is not written has the variable of the vendor's own clients as its default. Every mistake is reported
-//! with its key and what to write, without the value.
+//! A missing key defaults to the environment variable of the vendor's own clients. Every error names the key and the
+//! fix, without the value.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,21 +16,20 @@ use crate::domain::personal::Secret;
 use crate::providers::tencent::scheme::is_region;
 use crate::providers::{Credential, Endpoint, Mistakes, Settings};
 
-/// The key that says which kind.
 const KIND: &str = "credentials.kind";
-/// The vendor's default for the life of a role's keys, and the longest that any role can allow.
+/// The vendor's default session duration, and the longest that any role can allow.
 const TWO_HOURS: Duration = Duration::from_hours(2);
 const LONGEST: Duration = Duration::from_hours(12);
 const SHORTEST: Duration = Duration::from_mins(15);
-/// What the use of a role is called, unless the configuration names it.
+/// The default role session name.
 const SESSION: &str = "idgate";
-/// STS wants a region and does not care which.
+/// STS requires a region but accepts any.
 const REGION: &str = "ap-guangzhou";
 const STS: &str = "https://sts.tencentcloudapi.com";
-/// Reachable from the vendor's machines only, and without TLS.
+/// Reachable from the vendor's instances only, and without TLS.
 const METADATA_HOST: &str = "metadata.tencentyun.com";
 
-/// The variables of the environment that some kind reads.
+/// The environment variables that the kinds read.
 pub(in crate::providers::tencent) const VARIABLES: &[&str] = &[
     "TENCENTCLOUD_SECRET_ID",
     "TENCENTCLOUD_SECRET_KEY",
@@ -46,7 +45,7 @@ pub(in crate::providers::tencent) const VARIABLES: &[&str] = &[
     "HOME",
 ];
 
-/// The kinds, and the keys that each takes beside `kind`.
+/// The kinds, and the keys that each accepts beside `kind`.
 const KEYS: &[(&str, &[&str])] = &[
     ("default_chain", &["sts_endpoint", "endpoint"]),
     ("environment", &[]),
@@ -68,17 +67,15 @@ const KEYS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Whether these settings have the table at all.
 pub(in crate::providers::tencent) fn is_present(settings: &Settings) -> bool {
     settings.plain.keys().chain(settings.secret.keys()).any(|key| is_ours(key))
 }
 
-/// Whether a key belongs to the table.
 pub(in crate::providers::tencent) fn is_ours(key: &str) -> bool {
     key.starts_with("credentials.")
 }
 
-/// Reads the table; `None` if there is a mistake in it, which is then among `mistakes`.
+/// Reads the table; `None` if it contains a mistake, which is added to `mistakes`.
 pub(in crate::providers::tencent) fn configure(settings: &Settings, mistakes: &mut Mistakes) -> Option<Credentials> {
     let word = settings.plain.get(KIND).map(String::as_str).unwrap_or_default();
     let Some((word, keys)) = KEYS.iter().find(|(kind, _)| *kind == word) else {
@@ -142,7 +139,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The order is that of the vendor's clients; a link whose variables are not set takes no part.
+    /// In the order of the vendor's clients. Sources whose variables are not set are skipped.
     fn default_chain(&mut self) -> Option<Kind> {
         let mut links = vec![
             Kind::Environment(self.of_environment()),
@@ -199,7 +196,7 @@ impl Reader<'_> {
         self.checked("credentials.secret_id", granted).map(|granted| granted.credential)
     }
 
-    /// The token has two names, because the vendor's clients do not agree; with two values none is surely right.
+    /// The token has two names because the vendor's clients disagree. With two different values neither can be trusted.
     fn of_environment(&mut self) -> Option<Credential> {
         let tokens = [self.variable("TENCENTCLOUD_TOKEN"), self.variable("TENCENTCLOUD_SESSION_TOKEN")];
         if let [Some(one), Some(other)] = &tokens

@@ -1,4 +1,4 @@
-//! STS and the metadata service from their own side, for a sandbox.
+//! Server side of STS and the metadata service, for a sandbox.
 
 use std::time::Duration;
 
@@ -19,12 +19,11 @@ use crate::providers::tencent::wire::Refused;
 use crate::providers::tencent::{codes, reply};
 use crate::providers::{Code, Presented, Stamp};
 
-/// How long keys of the metadata service live.
+/// Lifetime of keys from the metadata service.
 const LIFETIME: Duration = Duration::from_hours(1);
-/// The role of the simulated machine.
 const ROLE: &str = "sandbox-role";
 
-/// The security token service, and a machine's metadata service.
+/// STS and the metadata service of an instance.
 pub(in crate::providers::tencent) const PLACES: &[&Place] = &[&STS, &METADATA];
 
 static STS: Place =
@@ -59,7 +58,7 @@ const fn place(
     Place { name, path: "", scheme: &SECRET_KEY, id_prefix: "AKID", secret_member: "TmpSecretKey", says_no, answer }
 }
 
-/// The keys that a valid request gets.
+/// The keys for a valid request.
 fn lent(request: &Request<Bytes>, lender: &dyn Lender, stamp: &Stamp) -> Result<StsReply, &'static Code> {
     let headers = request.headers();
     let header = |name: &str| only(headers, name).ok_or(&codes::MISSING);

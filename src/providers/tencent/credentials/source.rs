@@ -1,4 +1,4 @@
-//! One source of keys, or a chain of them.
+//! A source of keys, or a chain of sources.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,26 +8,26 @@ use super::{metadata, profile_file, sts};
 use crate::providers::source::{Granted, MissReason, Source, Step};
 use crate::providers::{Credential, Endpoint};
 
-/// What the table says, with a fingerprint of everything that it was read from.
+/// The parsed table, with a fingerprint of its input.
 pub(in crate::providers::tencent) struct Credentials {
     pub(super) kind: Kind,
     pub(super) fingerprint: [u8; 32],
 }
 
-/// One place to get keys from, or several.
+/// A source of keys, or a chain of sources.
 #[derive(Debug, Clone)]
 pub(super) enum Kind {
-    /// The first that works.
+    /// The first source that works.
     DefaultChain(Vec<Kind>),
-    /// Keys of the environment, if it has some.
+    /// Keys from the environment, if set.
     Environment(Option<Credential>),
-    /// A section of the first file that can be read.
+    /// A section of the first readable file.
     ProfileFile { files: Vec<PathBuf>, section: String },
-    /// The machine's role.
+    /// The role of the CVM instance.
     CvmMetadata { endpoint: Endpoint, role: Option<String> },
-    /// A role, for a token in a file.
+    /// A role, assumed with an OIDC token from a file.
     OidcRole { role: Role, provider: String, token_file: PathBuf },
-    /// A role, for other keys.
+    /// A role, assumed with other keys.
     AssumeRole { role: Role, base: Credential },
 }
 
@@ -47,7 +47,7 @@ impl Source for Credentials {
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A digest that a short secret went into is nearly the secret.
+        // Secrets are left out: a digest of a short secret can be brute-forced.
         self.kind.fmt(f)
     }
 }

@@ -1,5 +1,5 @@
-//! STS, which lends a role's keys for a while: `AssumeRole` against other keys (signed TC3),
-//! `AssumeRoleWithWebIdentity` against a token (not signed: the token is the proof).
+//! STS issues temporary role keys. `AssumeRole` is signed (TC3) with other keys; `AssumeRoleWithWebIdentity` is not
+//! signed because the token is the proof.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,31 +18,30 @@ use crate::providers::tencent::scheme::SECRET_KEY;
 use crate::providers::tencent::tc3;
 use crate::providers::{Credential, EncodeError, Endpoint, Stamp};
 
-/// The version of the API.
 pub(super) const VERSION: &str = "2018-08-13";
-/// The service in the scope of a signature.
+/// The service in the credential scope of a signature.
 pub(super) const SERVICE: &str = "sts";
-/// Lends against keys.
+/// The action that needs keys.
 pub(super) const ASSUME_ROLE: &str = "AssumeRole";
-/// Lends against a token.
+/// The action that needs an OIDC token.
 pub(super) const WITH_WEB_IDENTITY: &str = "AssumeRoleWithWebIdentity";
-/// What stands in the place of a signature.
+/// Sent in place of a signature.
 pub(super) const UNSIGNED: HeaderValue = HeaderValue::from_static("SKIP");
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// A role to play.
+/// A role to assume.
 #[derive(Debug, Clone)]
 pub(super) struct Role {
     pub(super) arn: String,
-    /// What its use is called in the audit log of the cloud.
+    /// The session name, shown in the cloud's audit log.
     pub(super) session: String,
-    /// How long its keys live.
+    /// The lifetime of its keys.
     pub(super) duration: Duration,
     pub(super) region: String,
     pub(super) endpoint: Endpoint,
 }
 
-/// The parameters, both ways; a name and a number never stand here.
+/// The parameters, read and written. They never contain personal data.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Parameters {
@@ -55,14 +54,14 @@ pub(super) struct Parameters {
     pub(super) duration_seconds: u64,
 }
 
-/// Asks for the keys of `role` with the `base` key.
+/// Requests the keys of `role` with the `base` key.
 pub(super) fn assume_role(source: &'static str, role: Role, base: Credential) -> Step {
     let compose = move |stamp: &Stamp| signed(&role, &base, stamp);
     Step::ask(source, ask(compose), move |body, now| answer::read_sts(source, body, now))
 }
 
-/// Reads the token and asks for the keys of `role` with it. Kubernetes replaces the file while we run, so it is read
-/// for each request.
+/// Reads the token and requests the keys of `role` with it. Kubernetes rotates the file, so it is read for each
+/// request.
 pub(super) fn with_web_identity(source: &'static str, role: Role, provider: String, token: PathBuf) -> Step {
     Step::read(source, token, move |content| {
         let token = std::str::from_utf8(&content).map(str::trim).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Answers as documented, imagined and recorded.
+//! Documented, invented and recorded responses.
 
 use bytes::Bytes;
 use http::Response;
@@ -75,8 +75,8 @@ fn an_error_counts_under_any_status_and_a_bare_status_for_what_it_is() {
     }
 }
 
-/// Each answer of the transcript with what the vendor's client returned: a Result there is ours too, and nothing else
-/// is.
+/// Each response of the transcript with the result of the vendor's client. We must return a Result exactly where it
+/// does.
 #[test]
 fn recorded_answers_mean_what_the_vendors_client_reads_or_less() {
     let text = fixture("transcripts/tencent-python.txt");
@@ -96,7 +96,7 @@ fn recorded_answers_mean_what_the_vendors_client_reads_or_less() {
                 Verdict::Mismatch => says("\"-1\""),
                 Verdict::NoRecord => says("\"-5\""),
             };
-            // The client loses some good answers: those with a wrong length, or an empty error beside the Result.
+            // The client loses some valid responses: those with a wrong length, or an empty error beside the Result.
             let is_lost =
                 body.contains("\"Error\":null") || body.contains("\"Error\": null") || outcome.contains("raised");
             assert!(expected || is_lost, "{answer}\n{outcome}");

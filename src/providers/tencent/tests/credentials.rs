@@ -1,4 +1,4 @@
-//! The ways to a key as pure conversations, against the exchanges of the vendor's own client.
+//! Credential sources without I/O, against recorded exchanges of the vendor's own client.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const TKE: [(&str, &str); 4] = [
     ("TKE_ROLE_ARN", "qcs::cam::uin/100000000001:roleName/idv"),
 ];
 
-/// The source of these settings and variables, or the keys of all mistakes.
+/// The source for these settings and variables, or the keys of all mistakes.
 fn source(settings: &[(&str, &str)], variables: &[(&str, &str)]) -> Result<Arc<dyn Source>, Vec<&'static str>> {
     let mut all = DRIVER.settings(&[]);
     for (key, value) in settings {
@@ -40,7 +40,7 @@ fn source(settings: &[(&str, &str)], variables: &[(&str, &str)]) -> Result<Arc<d
     }
 }
 
-/// Files by path, answers by the end of the URL, and all that was sent.
+/// Files by path, responses by URL suffix, and all requests sent.
 #[derive(Default)]
 struct Other {
     files: BTreeMap<&'static str, &'static str>,
