@@ -48,11 +48,9 @@ const ADMIN_DRAIN: Duration = Duration::from_millis(500);
 /// The dependencies that are not in the configuration; tests replace them.
 #[derive(Debug)]
 pub struct World {
-    /// Wall-clock time.
     pub clock: Clock,
     /// The source of nonces and ids.
     pub ids: Ids,
-    /// The access log.
     pub access_log: AccessLog,
     /// Additional admin routes: the controls of the sandbox.
     pub more_admin: Router,
@@ -92,11 +90,8 @@ pub enum StartError {
     Spent(String),
     #[error("cannot listen on {key} = \"{addr}\": {source}; stop the process that uses it, or choose another address")]
     Bind {
-        /// The key of the configuration.
         key: &'static str,
-        /// The address.
         addr: SocketAddr,
-        /// Why.
         source: io::Error,
     },
 }
@@ -248,7 +243,7 @@ impl Gateway {
         self.admin.local_addr()
     }
 
-    /// What answers questions, without its sockets, for commands.
+    /// The verification service without its sockets, for commands.
     pub fn verify(&self) -> &Verify {
         &self.verify
     }

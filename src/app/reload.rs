@@ -35,7 +35,6 @@ pub(super) struct Reloader {
     files: Files,
 }
 
-/// The parts of the running gateway that a reload changes.
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) fixed: Fixed,
@@ -80,7 +79,7 @@ impl Fixed {
         ])
     }
 
-    /// A mistake for each that `next` has otherwise.
+    /// Adds a mistake for each setting that differs in `next`.
     fn mistakes(&self, next: &Self) -> Vec<Mistake> {
         let differ = self.0.iter().zip(&next.0).filter(|((_, one), (_, other))| one != other);
         let problem = "cannot change while the process runs; put it back, or restart";

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::providers::{DRIVERS, Driver};
 use crate::server::sandbox::{SandboxHandle, Simulated};
 
-/// Two endpoints each, to show the fallback between them.
+/// Two endpoints each, to demonstrate fallback.
 pub const ENDPOINTS: usize = 2;
 
 /// The drivers that have a server side.

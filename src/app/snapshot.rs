@@ -1,4 +1,4 @@
-//! What a configuration means for requests, and a warning about certificates that are about to expire.
+//! Builds the request snapshot from a configuration, and warns about certificates that expire soon.
 
 use std::sync::Arc;
 
@@ -34,8 +34,7 @@ pub(super) fn snapshot(runtime: Arc<Runtime>, settings: Settings, before: Option
     }
 }
 
-/// Logs an expired certificate as an error, and starts all the same: a restart at night must not turn a warning into an
-/// outage.
+/// Logs an expired certificate as an error but does not prevent the start, so that a restart does not cause an outage.
 pub(super) fn warn_of_expiry(section: &str, tls: &Tls, now: Timestamp) {
     let Some(end) = tls.expires() else { return };
     if end <= now {

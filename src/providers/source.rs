@@ -67,25 +67,22 @@ pub struct Granted {
     pub credential: Credential,
     /// When it expires; `None` for a permanent one.
     pub ends: Option<Timestamp>,
-    /// The source that gave it.
     pub from: &'static str,
 }
 
-/// A source that gave nothing.
+/// A source that failed, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Miss {
-    /// Which.
     pub source: &'static str,
-    /// Why.
     pub reason: MissReason,
-    /// The documented code with which it refused, if it gave one (from our own table, never from the wire).
+    /// The documented error code of the service, if any (from our own table, never from the wire).
     pub code: Option<&'static str>,
 }
 
-/// Why a source gives no credential: a closed set, fit for logs and the status page.
+/// Why a source has no credential. A closed set, safe for logs and the status page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MissReason {
-    /// Nothing is set that this source could begin with.
+    /// The settings that this source needs are missing.
     NotSet,
     FileUnreadable,
     /// A file is malformed or empty.

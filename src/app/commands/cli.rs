@@ -1,4 +1,4 @@
-//! The command line: its words, what each runs, and exit codes.
+//! The command line: commands and exit codes.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -21,7 +21,7 @@ use crate::providers::{Issued, Scheme, schemes};
 use crate::server::auth::key_config::KEY_PREFIX;
 use crate::server::records::receipt::keys::Pair;
 
-/// The beginning of the public half of a pair, which tells it from a provider's.
+/// The prefix of our public ids, which distinguishes them from a provider's.
 const ID_PREFIX: &str = "IDG";
 
 #[derive(Debug, clap::Subcommand)]
@@ -86,7 +86,7 @@ pub(super) fn run(command: &Command) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A secret that is shown in clear: we keep only its SHA-256.
+/// A bearer secret: we keep only its SHA-256.
 fn by_its_hash(
     (what, holder): (&str, &str),
     section: &str,
@@ -105,7 +105,7 @@ fn by_its_hash(
     ))
 }
 
-/// A pair that signs: we need the secret itself, which belongs into a file.
+/// A signing pair: we need the secret itself, so it belongs in a file.
 fn pair(scheme: &Scheme, name: &str, expires: &str) -> anyhow::Result<String> {
     let Issued { list, id: member, id_label: public, secret_label: secret, .. } = scheme.issued;
     let file = scheme.name.replace('-', "_");

@@ -1,4 +1,4 @@
-//! What commands print.
+//! Output of the commands.
 
 #[expect(clippy::print_stdout, reason = "what a command answers goes to standard output")]
 pub(super) fn say(text: &str) {

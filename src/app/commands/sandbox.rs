@@ -1,4 +1,4 @@
-//! `idgate sandbox`: the whole gateway on a laptop, with simulated providers.
+//! `idgate sandbox`: the whole gateway on one machine, with simulated providers.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ use crate::server::records::receipt::keys::Pair;
 use crate::server::sandbox::{People, Sandbox, SandboxHandle};
 use crate::verify::ProviderConfig;
 
-/// Settings that suit a laptop better than the defaults.
+/// Settings for local use that differ from the defaults.
 const FOR_A_LAPTOP: &str = "[log]\nformat = \"text\"\n\n[server]\ndrain_notice = \"0s\"\n";
 
 #[derive(Debug, clap::Args)]
@@ -66,7 +66,7 @@ impl From<Unlisted> for Verdict {
 
 pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
     serve::block_on(async {
-        // Registered before anything is served: as soon as we are reachable, somebody may stop us.
+        // Registered before serving starts: a stop signal can arrive as soon as we are reachable.
         let signal = lifecycle::stop_signal()?;
         let stop = CancellationToken::new();
         let mut world = World::real(crate::server::http::access_log::AccessLog::stdout());

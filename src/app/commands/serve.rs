@@ -18,7 +18,7 @@ pub(super) fn run(sources: &Sources) -> anyhow::Result<ExitCode> {
     telemetry::start(&settings.log)?;
     let access_log = access_log(&settings.log)?;
     block_on(async {
-        // Registered before anything is served: as soon as we are reachable, somebody may stop us.
+        // Registered before serving starts: a stop signal can arrive as soon as we are reachable.
         let signal = lifecycle::stop_signal()?;
         let gateway = bind(settings, World::real(access_log)).await?.reloading(sources.clone(), files);
         finish(gateway, signal).await
@@ -77,7 +77,7 @@ pub(super) fn access_log(log: &Log) -> anyhow::Result<AccessLog> {
     }
 }
 
-/// Runs `work` on a new runtime. Does not wait for what `work` leaves running, such as a DNS look-up that hangs.
+/// Runs `work` on a new runtime. Does not wait for tasks that `work` leaves running, such as a slow DNS look-up.
 pub(super) fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_park(memory::wipe_stack).build()?;

@@ -1,4 +1,4 @@
-//! What differs between two configurations, section by section, without keeping either.
+//! Detects differences between two configurations, section by section, from digests only.
 //!
 //! Invariant: only digests are kept, and a difference names sections, never values, because a value may be a secret.
 
@@ -64,7 +64,7 @@ impl Sections {
         Self(sections.into_iter().map(|(name, hash)| (name, hash.finalize().into())).collect())
     }
 
-    /// What is different in `next`.
+    /// The sections that differ in `next`.
     pub fn difference(&self, next: &Self) -> Difference {
         let names: BTreeSet<&String> = self.0.keys().chain(next.0.keys()).collect();
         let mut difference = Difference::default();
@@ -105,7 +105,6 @@ impl fmt::Debug for Sections {
 }
 
 impl Difference {
-    /// Whether nothing differs.
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty()
     }

@@ -1,4 +1,4 @@
-//! All mistakes of type and name at once, although a deserializer stops at the first.
+//! Collects all mistakes of type and name at once, although a deserializer stops at the first.
 //!
 //! After each mistake the key is reset to its default, or removed, and the tree is deserialized again.
 
@@ -8,7 +8,7 @@ use serde_path_to_error::{Path, Segment};
 use super::raw::Raw;
 use crate::app::config::draft::{Draft, Tree};
 
-/// Bounds the loop; nobody corrects more mistakes than this at once.
+/// Bounds the loop.
 const MOST: usize = 50;
 
 /// Deserializes all sections, and reports every mistake.

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: the key, the problem and the remedy of each mistake.
+//! Configuration mistakes: the key, the problem and the remedy of each.
 
 use std::fmt;
 
@@ -7,9 +7,9 @@ use std::fmt;
 pub struct Mistake {
     /// The key, such as `providers.aliyun.endpoints[0]`; empty for the whole configuration.
     pub key: String,
-    /// What is wrong. Never a value: it may be a secret under a wrong key.
+    /// The problem. Never includes a value: it may be a secret under a wrong key.
     pub problem: String,
-    /// What to write instead; empty where the problem says it.
+    /// The remedy; empty where the problem implies it.
     pub remedy: String,
 }
 

@@ -1,12 +1,12 @@
 //! The configuration: layers, then sections, then all mistakes at once.
 //!
 //! `reader` merges the layers (the embedded `config/default.toml`, which documents every key, then a file, then the
-//! environment) into a `draft`. `sections` take out what only they understand, `deserialize` turns the rest into `raw`
-//! sections, and `settings` checks them together.
+//! environment) into a `draft`. `sections` take out the parts that need special handling, `deserialize` turns the rest
+//! into `raw` sections, and `settings` checks them together.
 //!
-//! Unknown keys are refused; every mistake is reported with its key and what to write; no secret is ever part of a
-//! message; only this module reads the environment. To add a key: the field in its module's `Config`, the line in
-//! `default.toml`, and a check in `validate` if there is something to check.
+//! Unknown keys are rejected. Every mistake is reported with its key and the remedy. No message contains a secret. Only
+//! this module reads the environment. To add a key: the field in its module's `Config`, the line in `default.toml`, and
+//! a check in `validate` if the value can be invalid.
 
 mod change;
 mod deserialize;

@@ -1,11 +1,11 @@
-//! Refuses, with `profile = "production"`, what is acceptable on a laptop only. (`secret` refuses secrets in the
-//! configuration and secret files that every user can read.)
+//! With `profile = "production"`, rejects settings that are acceptable for local development only. (`secret` rejects
+//! inline secrets and secret files that every user can read.)
 
 use super::mistakes::Mistake;
 use super::settings::Settings;
 use crate::verify::ProviderConfig;
 
-/// Everything in `settings` that production refuses.
+/// All mistakes in `settings` that only production rejects.
 pub(super) fn mistakes(settings: &Settings) -> Vec<Mistake> {
     let providers = settings.verify.providers.iter().flat_map(provider);
     let parts = listeners(settings).into_iter().chain(clients(settings)).chain(log(settings)).chain(ledger(settings));
@@ -64,7 +64,7 @@ fn ledger(settings: &Settings) -> Option<Mistake> {
     settings.ledger.file.is_none().then(|| mistake("ledger.file", problem))
 }
 
-/// Debug lines of other libraries contain headers, and so keys.
+/// Debug lines of other libraries contain headers, which include keys.
 fn log(settings: &Settings) -> Option<Mistake> {
     let is_fine = |level: &str| matches!(level.trim().to_ascii_lowercase().as_str(), "debug" | "trace" | "4" | "5");
     let tells_too_much = settings.log.level.split(',').any(|directive| match directive.rsplit_once('=') {

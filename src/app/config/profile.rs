@@ -9,14 +9,14 @@ use super::draft::Tree;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Profile {
-    /// For a laptop.
+    /// For local development.
     Development,
-    /// Refuses what is acceptable on a laptop only.
+    /// Rejects settings that are acceptable for local development only.
     Production,
 }
 
 impl Profile {
-    /// The configured profile. An unreadable one is reported later; until then, strict is the safe choice.
+    /// The configured profile. An invalid one is reported later; until then the strict profile applies.
     pub(super) fn of(tree: &Tree) -> Self {
         match tree.get("profile").map(|value| &value.kind) {
             Some(ValueKind::String(word)) if word == "development" => Profile::Development,

@@ -1,4 +1,4 @@
-//! All sections as they are written, before anything is checked.
+//! All sections as written, before validation.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,8 +20,7 @@ use crate::storage;
 use crate::verify::outbound::dns;
 use crate::verify::{enumeration, holds, policy};
 
-/// The SHA-256 of nothing: what `sha256sum` says of a variable that is not set, and what a caller without a key
-/// presents.
+/// The SHA-256 of the empty string: the output of `sha256sum` for an unset variable, and the digest of an empty key.
 pub(super) const HASH_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// Section `[server]`.
@@ -42,10 +41,10 @@ pub struct Server {
     pub drain_timeout: Duration,
     pub client_identity: Identity,
     pub connections: listener::Config,
-    /// Plain HTTP without it.
+    /// Plain HTTP if not set.
     #[serde(default)]
     pub tls: Option<listener::tls::Section>,
-    /// Plain HTTP without it.
+    /// Plain HTTP if not set.
     #[serde(default)]
     pub admin_tls: Option<listener::tls::Section>,
 }

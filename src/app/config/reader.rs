@@ -16,13 +16,13 @@ use super::sections::{issued, provider, secret};
 use super::settings::Settings;
 use super::{deserialize, production, settings};
 
-/// Files that change under every look are somebody's mistake; what was read last is used, or refused.
+/// Bounds the retries when files change during each read. The last read is used or rejected.
 const MOST_READS: usize = 3;
 
 /// The embedded defaults.
 pub const DEFAULT: &str = include_str!("../../../config/default.toml");
 
-/// Where a configuration comes from.
+/// The source of a configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     /// A TOML file that overrides the defaults.
@@ -156,7 +156,7 @@ impl Sources {
         built.map_err(|error| Mistakes::one("", &self.unreadable(&error)))
     }
 
-    /// A syntax error's own text quotes the line, which may hold a secret: only its place is told.
+    /// A syntax error's own message quotes the line, which may contain a secret, so only the position is reported.
     fn unreadable(&self, error: &config::ConfigError) -> String {
         let text = error.to_string();
         let place = text.lines().find_map(|line| line.find(" at line ").and_then(|at| line.get(at..)));

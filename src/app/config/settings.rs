@@ -1,4 +1,4 @@
-//! The sum of all sections, and what must hold between them.
+//! All validated sections, and the checks between them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,16 +25,16 @@ use crate::server::{compat, listener, snapshot};
 use crate::storage;
 use crate::verify::{self};
 
-/// A whole configuration, checked.
+/// A complete, validated configuration.
 #[derive(Debug)]
 pub struct Settings {
     /// Digests of the sections, to compare with a later configuration.
     pub sections: Sections,
     pub profile: Profile,
     pub server: Server,
-    /// Section `[server.tls]`, ready for handshakes.
+    /// Section `[server.tls]`, with its files loaded.
     pub tls: Option<listener::Tls>,
-    /// Section `[server.admin_tls]`, ready for handshakes.
+    /// Section `[server.admin_tls]`, with its files loaded.
     pub admin_tls: Option<listener::Tls>,
     pub log: Log,
     pub reload: Reload,
@@ -46,18 +46,18 @@ pub struct Settings {
     pub issued: Vec<Issued>,
     pub compat: compat::Config,
     pub operators: BTreeMap<String, OperatorConfig>,
-    /// Every purpose that a request may have.
+    /// All configured purposes.
     pub purposes: Vec<String>,
     pub cache: storage::Config,
     pub ledger: storage::ledger::Config,
-    /// Section `[receipts]`, ready to sign.
+    /// Section `[receipts]`, with its keys loaded.
     pub receipts: receipt::keys::Keys,
     /// The key of all digests of persons, if one is configured.
     pub digest_key: Option<Secret>,
     pub verify: verify::Config,
 }
 
-/// Checks every section by itself and against the others, and reads the files they name.
+/// Validates each section and the relations between sections, and reads the files they name.
 pub(super) fn finish(
     raw: Raw,
     mut drivers: DriverSettings,

@@ -34,9 +34,10 @@ pub struct Authorization<'a> {
 }
 
 impl<'a> Authorization<'a> {
+    /// Parses the `Authorization` header.
     ///
     /// # Errors
-    /// [`Flaw::Incomplete`] when it is missing, repeated or misshapen.
+    /// [`Flaw::Incomplete`] when it is missing, repeated or malformed.
     pub fn read(headers: &'a HeaderMap) -> Result<Self, Flaw> {
         let fields = only(headers, AUTHORIZATION.as_str())
             .and_then(|value| value.strip_prefix(ALGORITHM)?.strip_prefix(" Credential="))

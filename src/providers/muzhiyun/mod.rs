@@ -1,4 +1,4 @@
-//! 拇指云, `GET /idcard` on the cloud market: is this the name of this number?
+//! 拇指云, `GET /idcard` on the cloud market: checks whether a name and an ID number belong together.
 //!
 //! Invariants: a result needs HTTP 200 and `ok: 1`. A match needs `match: true` and no contradiction in the response.
 //! Mismatch and no record are distinguished by their documented texts; an unknown text is neither. HTTP 666 is an error

@@ -63,7 +63,7 @@ pub(super) fn decode(
     (asked, reply_to)
 }
 
-/// How likely `request` addresses the service. It shares its path with other clouds, but their signatures differ.
+/// How likely `request` addresses the service. Other clouds use the same path, but none of these markers.
 pub(super) fn addressed(request: &Request<Bytes>) -> Addressed {
     let headers = request.headers();
     let query = request.uri().query().unwrap_or_default().as_bytes();

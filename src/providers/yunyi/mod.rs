@@ -1,4 +1,4 @@
-//! 云亿互通, `POST /idenAuthentication` on the cloud market: do this name and this number belong together?
+//! 云亿互通, `POST /idenAuthentication` on the cloud market: checks whether a name and an ID number belong together.
 //!
 //! Invariants: a verdict needs HTTP 200, a documented `respCode`, no message of another code, and an echo of the same
 //! person. The reply repeats name and number in full, even for a mismatch; they are compared and not kept.

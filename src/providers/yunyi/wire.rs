@@ -32,7 +32,7 @@ pub struct Reply {
     person: Option<Person>,
 }
 
-/// The details that the provider derives from the number; empty without a person.
+/// The details that the provider derives from the number; unknown ones are empty.
 #[derive(Serialize, Default)]
 struct Person {
     province: String,

@@ -210,21 +210,21 @@ mod tests {
         let calls = [call("b", 2_000, 2_100), call("a", 1_000, 1_100), call("", 2_000, 5_000)];
         let matched = all(&rows, &calls, 5_000);
         assert_eq!(matched.pairs, [(0, 1, true), (2, 0, true)]);
-        // The same id again is no timeout.
+        // A repeated id does not match the call without an id.
         assert_eq!((matched.rows, matched.repeated, matched.calls), (vec![1], BTreeSet::from([1]), vec![2]));
     }
 
     #[test]
     fn a_call_without_an_id_is_the_nearest_row_of_its_window_and_each_is_used_once() {
         let calls = [call("", 1_000, 4_000), call("", 3_000, 6_000), call("c", 3_000, 3_100)];
-        // The first lies in both windows, and nearer to the second's begin.
+        // The first row is in both windows, and closer to the start of the second.
         let rows = [row(2, "x", 3_100), row(3, "y", 3_900), row(4, "z", 11_000), row(5, "w", 11_001)];
         let matched = all(&rows, &calls, 5_000);
         assert_eq!(matched.pairs, [(0, 1, false), (1, 0, false)]);
         assert_eq!((matched.rows, matched.calls), (vec![2, 3], vec![2]));
         let matched = all(&rows[2..], &calls, 5_000);
         assert_eq!((matched.pairs, matched.rows), (vec![(0, 1, false)], vec![1]));
-        // A row without an id may be any call.
+        // A row without an id may match any call.
         let matched = all(&[row(2, "", 3_050)], &calls[2..], 0);
         assert_eq!(matched.pairs, [(0, 0, false)]);
     }
@@ -242,10 +242,10 @@ mod tests {
         }
         let unreachable = ended("no", "unreachable", 7_900, 8_050);
         assert_eq!(all(&[row(2, "", 8_000)], &[unreachable], 5_000).rows, [0]);
-        // If nothing else is there, what the ledger knows as free is it.
+        // Without alternatives, the row matches the call that the ledger has as unbilled.
         let free = ended("no", "account_fault", 7_900, 8_050);
         assert_eq!(all(&[row(2, "x", 8_000)], std::slice::from_ref(&free), 5_000).pairs, [(0, 0, false)]);
-        // A free row leaves the timeout to the row that bills it, though it lies nearer to the timeout's begin.
+        // An unbilled row does not take the timeout from the billed row, although it is closer to the timeout's start.
         let rows = [Row { billed: false, ..row(2, "x", 7_950) }, row(3, "y", 8_000)];
         assert_eq!(all(&rows, &[timeout, free], 5_000).pairs, [(0, 1, false), (1, 0, false)]);
     }
@@ -256,15 +256,15 @@ mod tests {
         let matched = all(&[row(2, "", 0), row(3, "", 4_000)], &calls, 5_000);
         assert_eq!(matched.pairs, [(0, 0, false), (1, 1, false)]);
         assert_eq!((matched.rows, matched.calls), (vec![], vec![]));
-        // A long chain: each row lies nearer to the next one's call, and the last has nothing but its own.
+        // A long chain: each row is closer to the next row's call, and the last row has only one candidate.
         let calls: Vec<_> = (0..2_000).map(|at| call("", at * 5_000, at * 5_000)).collect();
         let rows: Vec<_> = (0..2_000).map(|at| row(2, "", at * 5_000 + 3_000)).collect();
         assert_eq!(all(&rows, &calls, 3_000).pairs.len(), 2_000);
-        // Of rows that are too many no more are left than must be.
+        // With surplus rows, only the surplus remains unmatched.
         let more: Vec<_> = rows.iter().cloned().chain([row(2, "", 3_000), row(2, "", 3_000)]).collect();
         let matched = all(&more, &calls, 3_000);
         assert_eq!((matched.pairs.len(), matched.rows.len(), matched.calls.len()), (2_000, 2, 0));
-        // Nobody moves for a free row: what agrees stays.
+        // No row is moved for an unbilled row: matching pairs stay.
         let calls = [ended("yes", "verdict", 1_000, 1_100), call("", 3_000, 3_100)];
         let rows = [row(2, "", 1_050), Row { billed: false, ..row(3, "", 0) }];
         assert_eq!(all(&rows, &calls, 2_000).pairs, [(0, 0, false)]);

@@ -23,22 +23,22 @@ pub(super) struct Report {
     pub(super) balances: bool,
     /// All amounts in the export are zero, so amounts were not compared.
     has_no_prices: bool,
-    /// Billed there and here.
+    /// Billed on both sides.
     agree: Sum,
-    /// Not billed on either side, or unknown here and not billed there.
+    /// Not billed on either side, or unknown in the ledger and not billed by the provider.
     free: Sum,
     /// Billed on both sides at different prices. The amount is how much more the provider bills.
     price_differs: Sum,
-    /// Billed there, but unknown or not billed here. By the outcome of the call (`timeout`, `late`, …), or `no_call`,
-    /// `repeated`.
+    /// Billed by the provider, but unknown or not billed in the ledger. By the outcome of the call (`timeout`, `late`,
+    /// …), or `no_call`, `repeated`.
     billed_there: BTreeMap<String, Sum>,
-    /// Billed here but not there: `not_billed` if a row says so, or `no_row`.
+    /// Billed in the ledger but not by the provider: `not_billed` if a row says so, or `no_row`.
     billed_here: BTreeMap<String, Sum>,
-    /// Billed here, without a row, and partly outside the time that the export covers: another export may have it.
+    /// Billed in the ledger, without a row, and partly outside the export's time range: another export may contain it.
     at_the_edge: Sum,
-    /// All that the provider bills.
+    /// The total that the provider bills.
     total_there: Sum,
-    /// All that the ledger has as billed, without the calls at the edge.
+    /// The total billed in the ledger, without the calls at the edge.
     total_here: Sum,
     differences: Vec<Difference>,
 }
@@ -51,14 +51,14 @@ struct Sum {
     micro_yuan: i64,
 }
 
-/// A row or call on which the two sides disagree, or that lies at the edge.
+/// A row or call that differs between the two sides, or is at the edge of the time range.
 #[derive(Debug, Serialize)]
 struct Difference {
     class: &'static str,
     reason: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<u64>,
-    /// When, by the row or by the end of the call (RFC 3339, UTC).
+    /// The time of the row, or the end of the call (RFC 3339, UTC).
     at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     call: Option<String>,

@@ -1,10 +1,10 @@
-//! The time that an export covers.
+//! The time range of an export.
 
-/// The time that an export covers, in milliseconds since 1970.
+/// The time range of an export, in milliseconds since 1970.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
-    /// Every call that lies wholly inside must be there.
+    /// Every call entirely within this range must be in the export.
     pub(super) inside: (i64, i64),
-    /// A call that reaches into this, and is not wholly inside, may be there, or in the export before or after it.
+    /// A call that only partly overlaps this range may be in this export or in the one before or after it.
     pub(super) around: (i64, i64),
 }

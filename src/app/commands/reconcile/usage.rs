@@ -88,7 +88,7 @@ pub(super) enum Unreadable {
     Cell { line: u64, column: usize, wanted: &'static str },
 }
 
-/// Where the columns are, counted from 0.
+/// The column indices, counted from 0.
 struct Columns {
     id: usize,
     time: usize,

@@ -1,4 +1,4 @@
-//! What must hold within one section, and between two of them. Each mistake says what to write.
+//! Validation within a section and between two sections. Each mistake includes the remedy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -16,10 +16,9 @@ use crate::server::auth::client_config::{ClientConfig, IssuedConfig};
 use crate::server::auth::issued_keys::{Issued, Proof};
 use crate::server::compat;
 
-/// A shorter one could be found by trial from a single signed request.
+/// A shorter secret could be brute-forced from a single signed request.
 const SHORTEST_SECRET: usize = 20;
 
-/// The entries of each client, by its name.
 pub(in crate::app::config) type Lists = BTreeMap<String, Vec<IssuedConfig>>;
 
 /// Takes the lists out of the tree, with every mistake of type and name in them.
@@ -146,7 +145,7 @@ pub(in crate::app::config) fn finish(
     issued
 }
 
-/// No two keys may be the same: each belongs to one client.
+/// Keys must be unique, because each belongs to one client.
 fn check_unique(
     known: &mut BTreeMap<(&'static str, String), String>,
     kind: &'static str,

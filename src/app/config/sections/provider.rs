@@ -1,5 +1,5 @@
-//! `[providers.NAME]`: the keys that every provider has are read here; the rest belongs to its driver. So a new driver
-//! needs nothing here.
+//! `[providers.NAME]`: the keys common to all providers are read here, the rest by the driver. A new driver needs no
+//! change here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,11 +40,11 @@ const COMMON: [&str; 16] = [
 /// The driver settings of each provider.
 pub(in crate::app::config) type DriverSettings = BTreeMap<String, Own>;
 
-/// The settings of one provider that only its driver knows.
+/// The driver-specific settings of one provider.
 #[derive(Debug, Default)]
 pub(in crate::app::config) struct Own {
     settings: Settings,
-    /// The same with the credential that follows.
+    /// The same with the replacement credential.
     next: Option<Settings>,
 }
 
@@ -101,7 +101,7 @@ pub(in crate::app::config) fn split(read: &mut Draft, environment: &BTreeMap<Str
         let next = match next.map(|next| next.kind) {
             None => None,
             Some(ValueKind::Table(mut table)) => {
-                // How requests are signed is the same for both; which key it is has to be said again.
+                // Both credentials share all settings except the key id, which must be given again.
                 let mut of_both = settings.plain.clone();
                 of_both.retain(|key, _| !driver.is_some_and(|driver| driver.is_public_id(key)) && !key.contains('.'));
                 of_both.extend(plain(&at_next, &mut table, &mut mistakes));

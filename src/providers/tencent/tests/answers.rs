@@ -75,8 +75,8 @@ fn an_error_counts_under_any_status_and_a_bare_status_for_what_it_is() {
     }
 }
 
-/// Each response of the transcript with the result of the vendor's client. We must return a Result exactly where it
-/// does.
+/// Each response of the transcript with the result of the vendor's client. A verdict that we read must be the client's
+/// Result.
 #[test]
 fn recorded_answers_mean_what_the_vendors_client_reads_or_less() {
     let text = fixture("transcripts/tencent-python.txt");
