@@ -49,7 +49,7 @@ impl<'a> Authorization<'a> {
 }
 
 impl fmt::Debug for Authorization<'_> {
-    /// Omits everything but the known parts, because the header comes from an untrusted caller.
+    /// Omits all parts: the signature, and the others because the caller is untrusted.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Authorization(…)")
     }

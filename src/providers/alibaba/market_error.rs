@@ -23,7 +23,7 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-ca-request-id");
 const ERROR_CODE: HeaderName = HeaderName::from_static("x-ca-error-code");
 const ERROR_MESSAGE: HeaderName = HeaderName::from_static("x-ca-error-message");
 
-/// Longer pauses are ignored: they are not meant for this client.
+/// Longer pauses are capped to this: they are not meant for this client.
 const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 
 // Errors that the gateway simulator produces itself.
