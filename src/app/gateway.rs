@@ -89,11 +89,7 @@ pub enum StartError {
     #[error("past spending cannot be read from ledger.file: {0}")]
     Spent(String),
     #[error("cannot listen on {key} = \"{addr}\": {source}; stop the process that uses it, or choose another address")]
-    Bind {
-        key: &'static str,
-        addr: SocketAddr,
-        source: io::Error,
-    },
+    Bind { key: &'static str, addr: SocketAddr, source: io::Error },
 }
 
 /// The opened ledger and the spending of earlier processes, for [`Gateway::bind`].

@@ -1,4 +1,3 @@
-
 use http::header::InvalidHeaderValue;
 
 /// Why a driver could not build a request. Nothing was sent.
