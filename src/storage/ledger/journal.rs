@@ -1,9 +1,9 @@
-//! What was begun: a file of lines beside the database, so that a process which is killed in the middle of a paid call
-//! leaves word of it. Lines are only handed to the operating system, with no wait for the disk: they survive the end of the
-//! process, and not the end of the machine.
+//! The journal of calls that have begun: a file of lines beside the database. If the process is killed during a paid call,
+//! the next start finds the call here. Lines are handed to the operating system without waiting for the disk: they survive
+//! the end of the process, but not a power cut.
 //!
-//! Invariants: a line is there before its call is made; lines of what is over may stay until the file is cut, since the
-//! next start asks the ledger which of them it knows. The file stays small: past [`LARGEST`] only what is open is kept.
+//! A line is written before its call is made. Lines of finished calls may remain until the file is compacted, because the
+//! next start asks the ledger which of them it has. Past [`LARGEST`] bytes the file is compacted to what is still open.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -17,20 +17,20 @@ use super::entry::{Begun, BegunCall};
 
 const LARGEST: u64 = 1 << 20;
 
-/// The file, open, and what is open in it.
+/// The open file, and the flights that have not ended.
 #[derive(Debug)]
 pub(super) struct Journal {
     file: File,
     path: PathBuf,
     length: u64,
-    /// What stands before the next line is no whole one.
+    /// Whether the file ends in an incomplete line.
     is_torn: bool,
-    /// Longer than this, it is cut.
+    /// The length in bytes at which it is compacted.
     most: u64,
     open: HashMap<Uuid, Vec<u8>>,
 }
 
-/// A flight of an earlier process, and the calls that it had begun.
+/// A flight of an earlier process and the calls that it had begun.
 #[derive(Debug)]
 pub(super) struct Left {
     pub(super) begun: Begun,
@@ -44,7 +44,7 @@ enum Line {
     Call(BegunCall),
 }
 
-/// The same, to be written.
+/// A [`Line`] to be written.
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Written<'a> {
@@ -53,7 +53,7 @@ enum Written<'a> {
 }
 
 impl Journal {
-    /// Opens the file at `path`, and says what an earlier process has begun.
+    /// Opens the file at `path` and returns what an earlier process had begun and not finished.
     pub(super) fn open(path: PathBuf) -> io::Result<(Self, Vec<Left>)> {
         let file = OpenOptions::new().create(true).read(true).append(true).open(&path)?;
         let text = fs::read(&path)?;

@@ -1,10 +1,10 @@
-//! Where every entry is first: a file of lines beside the database, in order, each on the disk before anybody is told so. The
-//! database is filled behind it, so that who waits for an answer waits for the end of one file to be written and not for
-//! indexes, nor for a database that cannot be written.
+//! The spool: a file of lines beside the database, to which every entry is written first. The caller is answered once its
+//! line is on the disk. The database is filled from the spool afterwards, so that an answer waits for one append and never
+//! for indexes or for a database that cannot be written.
 //!
-//! There are two such files: one takes entries while what the other holds is moved into the database; then they change
-//! places. Invariants: an entry never overtakes another; moving what has been moved already, because the process ended
-//! before the file was emptied, adds nothing: an id is written once.
+//! There are two files. One takes entries while the other is flushed into the database, then they swap. Entries keep their
+//! order. Flushing an entry twice, because the process ended before the file was emptied, adds nothing: an id is written
+//! once.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -14,14 +14,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// More than this in both is days of an outage; then paid calls are refused instead.
+/// The maximum size of each file, in bytes. It is reached after days of outage; paid calls are refused then.
 const LARGEST: u64 = 1 << 29;
 
-/// What stands at the head of a file that holds anything: which of the two is the older one. A file without it is older
-/// than both: earlier versions had one.
+/// The prefix of a file's first line, which tells which of the two files is older. A file of an earlier version lacks this
+/// line and is older than both.
 const HEAD: &str = "# ";
 
-/// So often somebody who waits for another process to empty one looks.
+/// How often to check whether another process has emptied a file.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// One of the two files, open.
@@ -29,13 +29,13 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 pub(super) struct Spool {
     file: File,
     path: PathBuf,
-    /// The age of what it holds: the greater, the younger.
+    /// The file with the greater number holds the newer entries.
     number: u64,
-    /// Whole lines of it.
+    /// The length of its complete lines, in bytes.
     length: u64,
-    /// So much of it is in the database.
+    /// How many of these bytes are in the database.
     moved: u64,
-    /// Whether something else may stand behind them.
+    /// Whether an incomplete line may follow them.
     is_torn: bool,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Part {
     end: u64,
 }
 
-/// Opens both, with what an earlier process has left in them: the older one first.
+/// Opens both files with the entries that an earlier process left, the older file first.
 pub(super) fn open_both(paths: [PathBuf; 2]) -> Result<[Spool; 2], (PathBuf, io::Error)> {
     let [first, second] = paths.map(|path| Spool::open(path.clone()).map_err(|error| (path, error)));
     let mut both = [first?, second?];
@@ -57,18 +57,18 @@ pub(super) fn open_both(paths: [PathBuf; 2]) -> Result<[Spool; 2], (PathBuf, io:
 impl Spool {
     fn open(path: PathBuf) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).read(true).append(true).open(&path)?;
-        // A file that is new must be there after a power cut, too.
+        // A new file must survive a power cut.
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             File::open(folder)?.sync_all()?;
         }
         let mut spool = Self { file, path, number: 0, length: 0, moved: 0, is_torn: false };
-        // A line that was being written when the process was killed was never vouched for.
+        // No caller was answered for a line that was cut off.
         (spool.number, spool.length) = spool.whole_lines()?;
         spool.file.set_len(spool.length)?;
         Ok(spool)
     }
 
-    /// Whether all that it held is in the database.
+    /// Whether all its entries are in the database.
     pub(super) fn is_empty(&self) -> bool {
         self.moved == self.length
     }
@@ -77,13 +77,13 @@ impl Spool {
         &self.path
     }
 
-    /// It is the younger one from now on.
+    /// Makes this the newer file.
     pub(super) fn follow(&mut self, older: &Self) {
         self.number = older.number + 1;
     }
 
-    /// Adds the entries with these texts; they are on the disk when it returns. If it fails, none of them is there, unless
-    /// the disk takes nothing back and the process ends before it does.
+    /// Appends these entries; they are on the disk when it returns. After an error none of them is in the file, unless the
+    /// truncation failed too and the process ended before it succeeded.
     pub(super) fn append<'a>(&mut self, texts: impl Iterator<Item = &'a str> + Clone) -> io::Result<()> {
         if texts.clone().next().is_none() {
             return Ok(());
@@ -107,7 +107,7 @@ impl Spool {
         let written = self.file.write_all(&lines).and_then(|()| self.file.sync_data());
         match written {
             Ok(()) => self.length += lines.len() as u64,
-            // What is half there is taken back: now, before the next line, or by the next start.
+            // Incomplete lines are removed now, before the next append, or at the next start.
             Err(_) => self.is_torn = self.file.set_len(self.length).is_err(),
         }
         written
