@@ -52,11 +52,11 @@ pub(super) struct Open {
 }
 
 impl Ledger {
-    /// Opens the ledger of `config`: finishes what an earlier process has left half written, then begins to write. Without
-    /// a file it is one that keeps nothing.
+    /// Opens the ledger of `config`: completes what an earlier process left unfinished, then accepts entries. Without a
+    /// file it keeps nothing.
     ///
     /// # Errors
-    /// When its files cannot be used; says what to do.
+    /// If its files cannot be used; the error says what to do.
     pub async fn open(config: &Config, clock: Clock, ids: Ids) -> Result<Self, OpenError> {
         let Some(path) = &config.file else { return Ok(Self::default()) };
         let lock = lock(path)?;
@@ -97,7 +97,7 @@ impl Ledger {
         Ok(Self(Some(Arc::new(Open { queue, reader, closing, writing, _lock: lock }))))
     }
 
-    /// Registers its metrics; those of one that is not there stay as they are.
+    /// Registers its metrics. Without a ledger they stay at their initial values.
     ///
     /// # Errors
     /// When `registry` has them already.
@@ -108,15 +108,15 @@ impl Ledger {
         }
     }
 
-    /// Whether anything is written down.
+    /// Whether there is a ledger.
     pub const fn is_on(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Begins a flight, which is announced with its first call. What it needs to know is only asked for if there is a ledger.
+    /// Begins a flight, which is announced with its first call. `begun` is called only if there is a ledger.
     ///
     /// # Errors
-    /// When nothing can be written down now: then nothing that costs money may begin.
+    /// If nothing can be written now. No paid call may begin then.
     pub fn begin(&self, begun: impl FnOnce(Uuid, i64) -> Begun) -> Result<Flight, NotWritten> {
         let Some(open) = &self.0 else { return Ok(Flight::NONE) };
         if !open.queue.shared.is_keeping() {
@@ -126,29 +126,29 @@ impl Ledger {
         Ok(Flight::new(Arc::clone(&open.queue), begun))
     }
 
-    /// Writes an answer down and returns when it is on the disk, and with it all that was given before it. The answer is
-    /// written also if nobody waits any more.
+    /// Writes an answer and returns once it and every entry before it are on the disk. The answer is written even if this
+    /// future is dropped.
     ///
     /// # Errors
-    /// When it cannot be written anywhere: the answer must not be told. (A disk that fails in the wrong moment, and then the
-    /// process, may leave it there all the same.)
+    /// If it cannot be written anywhere. The answer must not be sent then. (If the disk fails at the wrong moment and the
+    /// process ends, the answer may be on the disk all the same.)
     pub async fn write(&self, answer: impl FnOnce(i64) -> Answer, flight: Flight) -> Result<(), NotWritten> {
         let Some(open) = &self.0 else { return Ok(()) };
         open.queue.write(Entry::Answer(answer(open.queue.clock.now().as_millisecond())), flight).await
     }
 
-    /// Writes an answer down when its turn comes. Nobody waits for it.
+    /// Queues an answer to be written, without waiting for it.
     pub fn note(&self, answer: impl FnOnce(i64) -> Answer, flight: Flight) {
         let Some(open) = &self.0 else { return };
         if open.queue.shared.waiting.load(Ordering::Relaxed) >= MOST_WAITING {
-            // Counted only: a line for each would be a flood of its own.
+            // Counted, not logged: one line per answer would flood the log.
             flight.leave_open();
             return open.queue.shared.meter.lost(1);
         }
         open.queue.submit(Entry::Answer(answer(open.queue.clock.now().as_millisecond())), flight, None);
     }
 
-    /// The answer with this id; nothing without a ledger.
+    /// The answer with this id; `None` without a ledger.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -170,7 +170,7 @@ impl Ledger {
         }
     }
 
-    /// A page of at most `most` answers, the newest first, those below the number `below`.
+    /// At most `most` answers with sequence numbers below `below`, newest first.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -188,19 +188,19 @@ impl Ledger {
         }
     }
 
-    /// Writes what was given so far, and ends. What is given from now on is lost.
+    /// Writes the entries given so far and closes. Later entries are lost.
     pub async fn close(&self) {
         if let Some(open) = &self.0 {
-            // First, so that the writer is the last one there, who writes the log back into the file.
-            // Whoever still reads something long is not waited for.
+            // Readers close first: SQLite checkpoints its log into the file when the last connection, the writer, closes.
+            // Long reads are not waited for.
             let _ = tokio::time::timeout(READERS_LEAVE, open.reader.close()).await;
             open.closing.cancel();
             open.writing.wait().await;
         }
     }
 
-    /// Whose `key` is, if it was claimed at `not_before_ms` (milliseconds since 1970) or later, and its person was not
-    /// forgotten since. Nothing without a ledger.
+    /// The claim of `key`, if it was made at `not_before_ms` (milliseconds since 1970) or later and its person has not been
+    /// forgotten since. `None` without a ledger.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -211,10 +211,10 @@ impl Ledger {
         }
     }
 
-    /// Claims a key and returns when that is on the disk; nothing without a ledger.
+    /// Claims a key and returns once the claim is on the disk; `None` without a ledger.
     ///
     /// # Errors
-    /// When it cannot be written anywhere: then the key is not claimed.
+    /// If it cannot be written anywhere. The key is not claimed then.
     pub async fn claim(&self, claim: impl FnOnce(Uuid, i64) -> Claim) -> Result<Option<Claim>, NotWritten> {
         let Some(open) = &self.0 else { return Ok(None) };
         let claim = claim(open.queue.ids.ordered(), open.queue.clock.now().as_millisecond());
@@ -233,17 +233,17 @@ impl Ledger {
         }
     }
 
-    /// Ends all claims about a person, and returns when that is on the disk.
+    /// Ends all claims about a person and returns once that is on the disk.
     ///
     /// # Errors
-    /// When it cannot be written anywhere: then they still hold.
+    /// If it cannot be written anywhere. The claims still hold then.
     pub async fn forget(&self, forgotten: impl FnOnce(Uuid, i64) -> Forgotten) -> Result<(), NotWritten> {
         let Some(open) = &self.0 else { return Ok(()) };
         let forgotten = forgotten(open.queue.ids.ordered(), open.queue.clock.now().as_millisecond());
         open.queue.write(Entry::Forgotten(forgotten), Flight::NONE).await
     }
 
-    /// What was spent from `month_ms` on, and of it from `day_ms` on (milliseconds since 1970).
+    /// Spending since `month_ms`, and the part of it since `day_ms` (milliseconds since 1970).
     ///
     /// # Errors
     /// When it cannot be read.
