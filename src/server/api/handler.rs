@@ -1,5 +1,6 @@
 //! `POST /v1/verify`: from bytes to a question, from a verdict to bytes. The order of the steps is the contract.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -101,7 +102,7 @@ pub(in crate::server) async fn verify(
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    let result = caught(answer(&verify, parts, body, &mut scope)).await;
+    let result = caught(pin!(answer(&verify, parts, body, &mut scope))).await;
     scope.answer(&result, |request_id| match &result {
         Ok(replied) => replied.reply.to_response(),
         Err(problem) => problem.to_response(request_id),
@@ -187,7 +188,7 @@ pub async fn ask_locally(verify: &Verify, name: Personal, id_number: Personal) -
         let delivered = pipeline::ask_and_write(&verify.pipeline, &now, question, &mut scope).await?;
         Ok(Replied { reply: reply_to(verify, &now, &delivered, &subject, true), delivered })
     };
-    let result = caught(asked).await;
+    let result = caught(pin!(asked)).await;
     scope.answer(&result, |_| Response::default());
     result.map(|replied| replied.reply)
 }

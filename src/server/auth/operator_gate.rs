@@ -3,6 +3,7 @@
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use std::pin::pin;
 
 use super::operators::OPEN;
 use crate::domain::clock::Clock;
@@ -32,7 +33,7 @@ pub struct OperatorGate {
 /// Owns the request from its head to its end, and admits operators, and everyone to the [`OPEN`] routes.
 pub(in crate::server) async fn pass(State(gate): State<OperatorGate>, mut request: Request, next: Next) -> Response {
     let mut scope = RequestScope::admin(&gate.recorder, &POLLED, &request);
-    let result = caught(async {
+    let result = caught(pin!(async {
         if headers::size(request.method(), request.uri(), request.headers()) > gate.max_header_bytes {
             return Err(Box::new(Problem::new(Code::HeadersTooLarge)));
         }
@@ -44,7 +45,7 @@ pub(in crate::server) async fn pass(State(gate): State<OperatorGate>, mut reques
         }
         request.extensions_mut().insert(scope.request_id());
         Ok(next.run(request).await)
-    })
+    }))
     .await;
     scope.respond(result)
 }

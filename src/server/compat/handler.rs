@@ -1,5 +1,6 @@
 //! From a request in a provider's protocol to a question, and from its result to bytes.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -37,13 +38,13 @@ pub(in crate::server) async fn answer(State(edge): State<Arc<Edge>>, request: Re
     };
     scope.is_in_protocol(driver, dialect.path);
     let mut call = Call::to(driver, dialect, &head);
-    let result = caught(async {
+    let result = caught(pin!(async {
         receive(&edge, &now, &mut head, body).await?;
         let _place = edge.pipeline.places.try_acquire().map_err(|_| pipeline::overloaded())?;
         // The request's buffers are freed before the wait for a provider begins, because thousands of calls may wait.
         let question = question(&edge, &now, &mut call, head, &mut scope)?;
         pipeline::ask_and_write(&edge.pipeline, &now, question, &mut scope).await
-    })
+    }))
     .await;
     scope.is_in_protocol(call.protocol, dialect.path);
     scope.answer(&result, |request_id| call.write(&result, request_id))

@@ -9,6 +9,7 @@
 
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -325,8 +326,11 @@ fn client_closed_request() -> StatusCode {
 
 /// Runs a handler's work. A panic in it becomes `internal`, so that the request ends like any other.
 ///
-/// What a panic leaves half done belongs to its request; shared state gives itself back when dropped.
-pub(in crate::server) async fn caught<T>(work: impl Future<Output = Result<T, Refused>>) -> Result<T, Refused> {
+/// What a panic leaves half done belongs to its request; shared state gives itself back when dropped. The work is pinned by
+/// its caller, because each move of a handler's future copies some kilobytes.
+pub(in crate::server) async fn caught<T>(
+    work: Pin<&mut impl Future<Output = Result<T, Refused>>>,
+) -> Result<T, Refused> {
     let result = AssertUnwindSafe(work).catch_unwind().await;
     result.unwrap_or_else(|_| Err(Box::new(Problem::new(Code::Internal))))
 }

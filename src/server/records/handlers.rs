@@ -1,5 +1,6 @@
 //! The handlers of look-ups and receipts: a client sees its own answers, operators, on their listener, those of all.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -61,10 +62,10 @@ pub(in crate::server) async fn one(
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    let result = caught(async {
+    let result = caught(pin!(async {
         let admitted = admit(&records, &parts, &mut scope)?;
         lookup::one(&records.pipeline, &parts, &admitted.client).await
-    })
+    }))
     .await;
     scope.respond(result)
 }
@@ -81,10 +82,10 @@ pub(in crate::server) async fn page(
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    let result = caught(async {
+    let result = caught(pin!(async {
         let admitted = admit(&records, &parts, &mut scope)?;
         lookup::page(&records.pipeline, &parts, admitted.client).await
-    })
+    }))
     .await;
     scope.respond(result)
 }
@@ -102,10 +103,10 @@ pub(in crate::server) async fn search(
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    let result = caught(async {
+    let result = caught(pin!(async {
         let admitted = admit(&records, &parts, &mut scope)?;
         lookup::search(&records.pipeline, &parts, body, admitted.client).await
-    })
+    }))
     .await;
     scope.respond(result)
 }
@@ -126,10 +127,10 @@ pub(in crate::server) async fn receipt(
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    let result = caught(async {
+    let result = caught(pin!(async {
         let admitted = admit(&records, &parts, &mut scope)?;
         lookup::receipt(&records.pipeline, &parts, &admitted.client).await
-    })
+    }))
     .await;
     scope.respond(result)
 }

@@ -77,10 +77,10 @@ fn a_caller_who_leaves() {
     let recorded = Recorded::new("left");
     let mut scope = recorded.scope();
     let handler = async move {
-        let result = caught(async {
+        let result = caught(pin!(async {
             let _waiting = scope.wait();
             std::future::pending().await
-        })
+        }))
         .await;
         scope.respond(result)
     };
@@ -92,7 +92,7 @@ fn a_caller_who_leaves() {
 fn a_panic_in_the_work_and_one_in_writing_the_answer() {
     let at_work = Recorded::new("panic");
     let handler = async {
-        let result = caught(async { panic!("a defect") }).await;
+        let result = caught(pin!(async { panic!("a defect") })).await;
         at_work.scope().respond(result)
     };
     assert_eq!(handler.now_or_never().unwrap().status(), 500);
