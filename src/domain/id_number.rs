@@ -1,9 +1,10 @@
-//! ID numbers: parsed once, then known to be sound as far as arithmetic can tell.
+//! ID numbers, parsed and checked as far as arithmetic allows.
 //!
-//! Invariant: an [`IdNumber`] holds its normal form, which parses to itself and is what we send and key on. "Sound" means
-//! not provably wrong: an unknown region never refuses a number, because real people hold such numbers. Parsing is on
-//! the hot path: one pass, no allocation. To add a rule: its place in [`IdNumber::parse`] is its rank, the first that fails
-//! gives the reason; add a row to the vectors.
+//! Invariant: an [`IdNumber`] holds its normal form, which parses to itself; it is what we send to providers and use in
+//! keys. A number is valid unless it is provably wrong: an unknown region is no reason to refuse one, because real
+//! people hold such numbers. Parsing is on the hot path: one pass, no allocation. To add a rule, put it into
+//! [`IdNumber::parse`] and add rows to `tests/fixtures/data/id_numbers.csv`. The order matters: the first rule that
+//! fails determines the reason.
 
 use std::fmt;
 
@@ -15,45 +16,45 @@ use crate::domain::script;
 #[cfg(test)]
 mod tests;
 
-/// What kind of document a number belongs to.
+/// The kind of document a number belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Kind {
     /// Second-generation resident ID card.
     Resident,
-    /// First-generation number of 15 digits, converted.
+    /// First-generation number of 15 digits, converted to 18.
     #[strum(serialize = "resident_15")]
     Resident15,
     /// Residence permit of Hong Kong, Macao or Taiwan residents (81, 82, 83).
     HmtResidence,
     /// Foreign permanent residence card of 2023 (leading 9).
     ForeignerPr,
-    /// The same, card of 2017: three letters and twelve digits.
+    /// The 2017 card for foreigners: three letters and twelve digits.
     #[strum(serialize = "foreigner_pr_2017")]
     ForeignerPr2017,
 }
 
-/// What to do with a birth date that the calendar does not have.
+/// How to treat a birth date that does not exist in the calendar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Calendar {
-    /// Refuse it, as the standard does.
+    /// Refuse it, as the standard requires.
     #[default]
     Strict,
-    /// Take it for a clerical error of the registry: the number passes, its birth date is unknown.
+    /// Assume a clerical error in the registry: accept the number without a birth date.
     Lenient,
 }
 
-/// The sex that a number tells (its 17th digit: odd is male).
+/// The sex encoded in the 17th digit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Sex {
-    /// Odd sequence.
+    /// The 17th digit is odd.
     Male,
-    /// Even sequence.
+    /// The 17th digit is even.
     Female,
 }
 
-/// Why a text is no ID number. Never holds the text.
+/// Why a text is not a valid ID number. Never contains the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{}", self.detail())]
 pub enum InvalidIdNumber {
@@ -61,23 +62,23 @@ pub enum InvalidIdNumber {
     Empty,
     /// An asterisk: a masked value.
     Masked,
-    /// Something other than digits and a last `X`.
+    /// Anything but digits, and an `X` in the last place.
     BadCharacter,
     /// Neither 15 nor 18 characters.
     BadLength,
-    /// The first digit is 0, which no region has.
+    /// The first digit is 0; no region code starts with it.
     BadRegion,
-    /// Digits 7 to 14 are no date.
+    /// Digits 7 to 14 are not a date.
     BadBirthDate,
     /// Born before 1850.
     BirthDateTooEarly,
     /// Born after today.
     BirthDateFuture,
-    /// The check character does not fit.
+    /// The check character does not match the digits.
     BadChecksum,
 }
 
-/// A sound ID number in its normal form; wiped on drop.
+/// A valid ID number in its normal form; wiped on drop.
 #[derive(Clone, PartialEq, Eq)]
 pub struct IdNumber {
     text: Zeroizing<[u8; LENGTH]>,
@@ -85,35 +86,34 @@ pub struct IdNumber {
     kind: Kind,
 }
 
-/// Characters of today's numbers.
+/// Length of second-generation numbers.
 const LENGTH: usize = 18;
-/// Characters of first-generation numbers, and of the 2017 card.
+/// Length of first-generation numbers and of the 2017 card.
 const OLD_LENGTH: usize = 15;
-/// The oldest people in the registers were born in the 1880s.
+/// The oldest people on record were born in the 1880s, so this leaves a margin.
 const EARLIEST_YEAR: i16 = 1850;
-/// ISO 7064 MOD 11-2: what the first 17 digits count for, and the check character per remainder.
+/// ISO 7064 MOD 11-2: the weights of the first 17 digits, and the check character for each remainder.
 const WEIGHTS: [u32; LENGTH - 1] = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
 const CHECK: [u8; 11] = *b"10X98765432";
 
 impl Kind {
-    /// All of them, for tables and configuration.
     pub const ALL: &'static [Kind] = <Self as strum::VariantArray>::VARIANTS;
 
-    /// The word used in the API, the configuration and the vectors.
+    /// The name used in the API, the configuration and the test vectors.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
 impl Sex {
-    /// The word used in the API.
+    /// The name used in the API.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
 impl InvalidIdNumber {
-    /// The word used in the API and the vectors.
+    /// The name used in the API and the test vectors.
     pub const fn reason(self) -> &'static str {
         match self {
             InvalidIdNumber::Empty => "empty",
@@ -128,7 +128,7 @@ impl InvalidIdNumber {
         }
     }
 
-    /// One sentence that tells a person what to do.
+    /// One sentence that tells the user what to do.
     pub const fn detail(self) -> &'static str {
         match self {
             InvalidIdNumber::Empty => "Give the ID number.",
@@ -149,7 +149,7 @@ impl InvalidIdNumber {
 }
 
 impl IdNumber {
-    /// Normalises `input` and checks it against the rules of the data README, in their order. `today` is the date in China
+    /// Normalises `input` and validates it. The first rule that fails gives the error. `today` is the date in China
     /// ([`today_in_china`](crate::domain::clock::Clock::today_in_china)).
     pub fn parse(input: &str, today: Date, calendar: Calendar) -> Result<Self, InvalidIdNumber> {
         let typed = Typed::read(input);
@@ -178,7 +178,7 @@ impl IdNumber {
             _ => Kind::Resident,
         };
         let [a, b, c, d, e, f, ..] = *text;
-        // The 2023 card: a nine, the province of application, the nationality.
+        // The 2023 card: a nine, the province where it was applied for, the nationality.
         let region = if kind == Kind::ForeignerPr { [b, c, b'0', b'0', b'0', b'0'] } else { [a, b, c, d, e, f] };
         let number = Self { text, region: Zeroizing::new(region), kind };
         number.check_birth_date(today, calendar)?;
@@ -189,62 +189,62 @@ impl IdNumber {
         Ok(number)
     }
 
-    /// What kind of document it belongs to.
     pub const fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The normal form, to send and to key on: 18 characters (15 for the 2017 card).
+    /// The normal form, for providers and keys: 18 characters (15 for the 2017 card).
     pub fn expose(&self) -> &str {
         let length = if self.kind == Kind::ForeignerPr2017 { OLD_LENGTH } else { LENGTH };
-        // Never the default: only ASCII is ever kept.
+        // Only ASCII is ever stored, so the default is unreachable.
         self.text.get(..length).and_then(|kept| std::str::from_utf8(kept).ok()).unwrap_or_default()
     }
 
-    /// The birth date; none for the 2017 card and for a date that [`Calendar::Lenient`] let pass.
+    /// The birth date; `None` for the 2017 card, and for an impossible date accepted under [`Calendar::Lenient`].
     pub fn birth_date(&self) -> Option<Date> {
         let (year, month, day) = self.birth_digits()?;
         Date::new(year, month, day).ok()
     }
 
-    /// The sex; none for the 2017 card.
+    /// The sex; `None` for the 2017 card.
     pub fn sex(&self) -> Option<Sex> {
         let [.., sequence, _] = *self.text;
         (self.kind != Kind::ForeignerPr2017).then_some(if sequence % 2 == 1 { Sex::Male } else { Sex::Female })
     }
 
-    /// Completed years on `today`, the date in China; born on 29 February counts on 1 March.
+    /// Completed years on `today`, the date in China. Someone born on 29 February turns a year older on 1 March in a
+    /// common year.
     pub fn age_on(&self, today: Date) -> Option<u16> {
         let born = self.birth_date()?;
         let birthday_to_come = (today.month(), today.day()) < (born.month(), born.day());
         u16::try_from(today.year() - born.year() - i16::from(birthday_to_come)).ok()
     }
 
-    /// The six digits of the region of first registration; for the 2023 card of foreigners the province of application
-    /// (`xx0000`), for the 2017 card none.
+    /// The six-digit code of the region of first registration. For the 2023 card for foreigners it is the province
+    /// where the card was applied for (`xx0000`); `None` for the 2017 card.
     pub fn region_code(&self) -> Option<&str> {
         if self.kind == Kind::ForeignerPr2017 { None } else { std::str::from_utf8(&*self.region).ok() }
     }
 
-    /// Whether it was given with 15 digits; a few people's numbers changed otherwise on conversion, so that a mismatch
-    /// says less.
+    /// Whether the number was given with 15 digits. A few people got a number that differs from the regular conversion,
+    /// so a mismatch is weaker evidence.
     pub fn was_converted(&self) -> bool {
         self.kind == Kind::Resident15
     }
 
-    /// Whether it is a number of a Chinese citizen of the mainland: their first digits are 1 to 7, those of residence
-    /// permits 8, of foreigners 9.
+    /// Whether the number belongs to a citizen of mainland China: their numbers start with 1 to 7, residence permits
+    /// with 8, and cards for foreigners with 9.
     pub(super) fn is_of_mainland_citizen(&self) -> bool {
         matches!(self.kind, Kind::Resident | Kind::Resident15) && matches!(*self.text, [b'1'..=b'7', ..])
     }
 
-    /// The year of birth, also of a date that the calendar does not have.
+    /// The year of birth, even if the date does not exist in the calendar.
     pub(super) fn birth_year(&self) -> Option<i16> {
         self.birth_digits().map(|(year, ..)| year)
     }
 
     fn check_birth_date(&self, today: Date, calendar: Calendar) -> Result<(), InvalidIdNumber> {
-        // Year 0 is a date to jiff, but not of the Gregorian calendar.
+        // Year 0 is a valid date in jiff, but not in the Gregorian calendar.
         let born = self.birth_digits().unwrap_or_default();
         if calendar == Calendar::Strict && (born.0 == 0 || self.birth_date().is_none()) {
             Err(InvalidIdNumber::BadBirthDate)
@@ -273,16 +273,17 @@ impl fmt::Debug for IdNumber {
     }
 }
 
-/// What one pass over the input found, white space and invisible characters left out, the rest in ASCII capitals.
+/// The result of one pass over the input: white space and invisible characters dropped, letters in upper case,
+/// full-width forms narrowed to ASCII.
 #[derive(Default)]
 struct Typed {
     /// The first 18 characters.
     kept: Zeroizing<[u8; LENGTH]>,
-    /// How many there are, also beyond those kept.
+    /// Number of characters, including those beyond the first 18.
     count: usize,
     letters: usize,
     masked: bool,
-    /// Something that is neither letter nor digit.
+    /// Contains something that is neither a letter nor a digit.
     strange: bool,
     ends_in_x: bool,
 }
@@ -304,19 +305,18 @@ impl Typed {
         typed
     }
 
-    /// Three letters and twelve digits.
     fn is_card_of_2017(&self) -> bool {
         let [a, b, c, ..] = *self.kept;
         !self.strange && self.count == OLD_LENGTH && self.letters == 3 && [a, b, c].iter().all(u8::is_ascii_uppercase)
     }
 
-    /// Digits, with `X` allowed as the last of them, and not at all in a number of 15.
+    /// Only digits, except that the last character may be `X` unless the length is 15.
     fn is_digits_with_check(&self) -> bool {
         !self.strange && self.letters == usize::from(self.ends_in_x && self.count != OLD_LENGTH)
     }
 }
 
-/// A first-generation number in today's form: two-digit years always mean 19yy.
+/// Converts a first-generation number to 18 characters. Its two-digit years always mean 19yy.
 fn widened(old: &[u8; LENGTH]) -> Zeroizing<[u8; LENGTH]> {
     let [r1, r2, r3, r4, r5, r6, y1, y2, m1, m2, d1, d2, s1, s2, s3, ..] = *old;
     let mut new = Zeroizing::new([r1, r2, r3, r4, r5, r6, b'1', b'9', y1, y2, m1, m2, d1, d2, s1, s2, s3, b'0']);
@@ -326,9 +326,10 @@ fn widened(old: &[u8; LENGTH]) -> Zeroizing<[u8; LENGTH]> {
     new
 }
 
-/// Whether a text that is about to be written down holds a number of 18 characters, with or without separators.
+/// Whether `text` contains an 18-character ID number, with or without separators. Checked before text is logged or
+/// stored.
 ///
-/// It knows no date and no region, so it may find one where there is none; of 50,000 UUIDs about one is mistaken.
+/// It checks neither the year nor the region, so false positives are possible: about one in 50,000 UUIDs.
 pub fn holds_number(text: &str) -> bool {
     let mut window = [0; LENGTH];
     let mut digits = 0;
@@ -342,7 +343,7 @@ pub fn holds_number(text: &str) -> bool {
     })
 }
 
-/// Whether 17 digits and a character could be a number: a day of some month, and the right check character.
+/// Whether 17 digits and a character could be an ID number: possible month and day, and the right check character.
 fn is_number(text: &[u8; LENGTH]) -> bool {
     let &[_, _, _, _, _, _, _, _, _, _, month @ .., _, _, _, check] = text;
     let [m, month_ones, d, day_ones] = month.map(|digit| digit.wrapping_sub(b'0'));
@@ -350,7 +351,7 @@ fn is_number(text: &[u8; LENGTH]) -> bool {
     (1..=12).contains(&month) && (1..=31).contains(&day) && check == check_character(text)
 }
 
-/// The check character that the first 17 digits demand.
+/// The check character for the first 17 digits.
 fn check_character(text: &[u8; LENGTH]) -> u8 {
     let sum: u32 = text.iter().zip(WEIGHTS).map(|(&digit, weight)| u32::from(digit.wrapping_sub(b'0')) * weight).sum();
     CHECK.get((sum % 11) as usize).copied().unwrap_or_default()

@@ -1,8 +1,8 @@
-//! The words of the trade: what a name, a number, a verdict, an outcome and a price are.
+//! Domain types: names, ID numbers, verdicts, outcomes and prices.
 //!
 //! Pure and synchronous: no I/O, no serde, no clock of its own (today's date is an argument).
-//! Whatever holds a person has no `Display`, no `Serialize` and a masked `Debug`, and is wiped on drop.
-//! To add a word: one file, one type, its parse function and its tests; nothing here imports upwards.
+//! Types that hold personal data have no `Display`, no `Serialize` and a masked `Debug`, and are wiped on drop.
+//! To add a type: one file with the type, its parse function and its tests. Nothing here imports from other layers.
 
 pub mod clock;
 pub mod id_number;

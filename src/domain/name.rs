@@ -1,8 +1,8 @@
-//! Names: parsed once into the one spelling that is sent and keyed on, with warnings about what may not match.
+//! Names, parsed into the one spelling that is sent and used in keys, with warnings about what may not match.
 //!
-//! Invariant: a [`Name`] holds its normal form, which parses to itself. Normalising undoes only what input methods and
-//! copying do; it never turns one registered character into another, because providers compare code points (the data
-//! README has the rules, `identity.md` the reasons). To add a rule: in `normal.rs`, at its rank; add a row to the vectors.
+//! Invariant: a [`Name`] holds its normal form, which parses to itself. Normalising only undoes what input methods and
+//! copying do. It never turns one registered character into another, because providers compare code points. To add a
+//! rule, put it at its place in `normal.rs` and add rows to `tests/fixtures/data/names.csv`.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ mod warning;
 pub use invalid::{InvalidName, MAX_CODE_POINTS};
 pub use warning::{Warning, Warnings};
 
-/// A sound name in its normal form; wiped on drop.
+/// A valid name in its normal form; wiped on drop.
 #[derive(Clone)]
 pub struct Name {
     text: Personal,
@@ -26,7 +26,7 @@ pub struct Name {
 }
 
 impl Name {
-    /// Normalises `input` and checks it against the rules of the data README, in their order.
+    /// Normalises `input` and validates it. The first rule that fails gives the error.
     pub fn parse(input: &str) -> Result<Self, InvalidName> {
         if is_plain(input) {
             return Ok(Self { text: Personal::new(input), warnings: Warnings::default() });
@@ -35,31 +35,31 @@ impl Name {
         Ok(Self { text, warnings })
     }
 
-    /// The normal form, to send and to key on.
+    /// The normal form, for providers and keys.
     pub fn expose(&self) -> &str {
         self.text.expose()
     }
 
-    /// Its length; providers limit it.
+    /// Length in code points, which providers limit.
     pub fn code_points(&self) -> usize {
         self.expose().chars().count()
     }
 
-    /// What may keep it from matching.
+    /// What may keep the name from matching.
     pub const fn warnings(&self) -> Warnings {
         self.warnings
     }
 
-    /// Whether a registry may hold a character of it at another code point: one of the 80 that moved out of private use,
-    /// in either form.
+    /// Whether a registry may store one of its characters at another code point. True for the 80 characters that moved
+    /// out of private use, in either form.
     pub fn has_alternate_spelling(&self) -> bool {
-        // The only text beyond ASCII in that table is the assigned characters themselves (a test says so); their old
-        // code points are one run.
+        // Apart from ASCII, the table contains only the assigned characters themselves (a test checks this). Their old
+        // code points are one contiguous range.
         const TABLE: &str = include_str!("data/pua_gb18030.csv");
         self.expose().chars().any(|c| matches!(c, '\u{E815}'..='\u{E864}') || (!c.is_ascii() && TABLE.contains(c)))
     }
 
-    /// Whether it has a Han or a private-use character, without which no resident card is written.
+    /// Whether it has a Han or a private-use character. Every name on a resident ID card has one.
     pub fn has_han_or_private_use(&self) -> bool {
         self.expose().chars().any(script::is_han)
     }
@@ -71,7 +71,7 @@ impl fmt::Debug for Name {
     }
 }
 
-/// Two to four characters of the basic ideograph block, as nearly all names are: nothing to normalise, nothing to warn of.
+/// Two to four characters of the basic ideograph block, as in nearly all names: nothing to normalise or to warn about.
 fn is_plain(input: &str) -> bool {
     matches!(input.len(), 6 | 9 | 12) && input.chars().all(|c| matches!(c, '\u{4E00}'..='\u{9FFF}'))
 }

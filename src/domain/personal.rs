@@ -1,24 +1,23 @@
-//! Text that must not leak: what a person is called, or what opens a door.
+//! Text that must not leak: personal data and secrets.
 //!
-//! Invariant: the only way to the text is [`Personal::expose`] or [`Secret::expose`], so that a search
-//! for `expose` finds every place that could leak. No `Display`, no `Serialize`, `Debug` is masked.
+//! Invariant: the only access to the text is [`Personal::expose`] or [`Secret::expose`], so a search for `expose` finds
+//! every place that could leak. No `Display`, no `Serialize`; `Debug` is masked.
 
 use std::fmt;
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// A piece of personal data (a name or an ID number), unvalidated, as it crosses a wire.
+/// Unvalidated personal data (a name or an ID number), as received or sent. Wiped on drop.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Personal(Zeroizing<String>);
 
 impl Personal {
-    /// Takes ownership of `text`; it is wiped when this value is dropped.
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The text itself. For wires and digests only, never for a message.
+    /// The text itself. Only for sending and digests, never for a message.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -30,22 +29,21 @@ impl fmt::Debug for Personal {
     }
 }
 
-/// A provider secret or a client key.
+/// A provider secret or a client key. Wiped on drop.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes ownership of `text`; it is wiped when this value is dropped.
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The text itself. For signing and sending only.
+    /// The text itself. Only for signing and sending.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Equality in constant time (the length is not hidden).
+    /// Compares in constant time; the length is not hidden.
     pub fn matches(&self, presented: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(presented).into()
     }

@@ -1,4 +1,4 @@
-//! Unit tests that are too long to stand beside the code.
+//! Unit tests of the parent module.
 
 use jiff::civil::date;
 
@@ -6,7 +6,7 @@ use super::*;
 
 const TODAY: Date = date(2026, 6, 30);
 
-/// `digits` (17) with the check character that they demand.
+/// Appends the check character to 17 `digits`.
 fn with_check(digits: &str) -> String {
     let mut text = [b'0'; LENGTH];
     text[..LENGTH - 1].copy_from_slice(digits.as_bytes());

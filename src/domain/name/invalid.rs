@@ -1,33 +1,32 @@
-//! Why a text is no name, and what to do about it.
+//! Reasons for refusing a name, and what to do about them.
 
-/// The most code points that a name may have.
 pub const MAX_CODE_POINTS: usize = 100;
 
-/// Why a text is no name. Never holds the text.
+/// Why a text is not a valid name. Never contains the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{}", self.detail())]
 pub enum InvalidName {
     /// Nothing but white space and invisible characters.
     Empty,
-    /// Control characters, U+FFFD or noncharacters: the text was damaged on its way.
+    /// Control characters, U+FFFD or noncharacters: the text was corrupted in transit.
     BadEncoding,
-    /// A sign that stands for a character which is not there.
+    /// A sign in place of a missing character, such as `*`, `?` or a box.
     Placeholder,
-    /// A separator first, last, doubled or in a place where it separates nothing.
+    /// A separator at the start or the end, doubled, or with nothing to separate.
     BadSeparator,
-    /// A letter of a script that is never on its own on the card.
+    /// A letter of a script that a card never shows on its own.
     UnsupportedScript,
-    /// Digits, brackets and whatever else no name has.
+    /// Digits, brackets and other characters that no name has.
     BadCharacter,
     /// More than [`MAX_CODE_POINTS`].
     TooLong,
-    /// No Han character, with the number of a mainland citizen (a rule about the pair, see
-    /// [`PairRules`](crate::domain::subject::PairRules)).
+    /// No Han character, although the number is a mainland citizen's. A rule about the pair, see
+    /// [`PairRules`](crate::domain::subject::PairRules).
     NameScript,
 }
 
 impl InvalidName {
-    /// The word used in the API and the vectors.
+    /// The name used in the API and the test vectors.
     pub const fn reason(self) -> &'static str {
         match self {
             InvalidName::Empty => "empty",
@@ -41,7 +40,7 @@ impl InvalidName {
         }
     }
 
-    /// One sentence that tells a person what to do.
+    /// One sentence that tells the user what to do.
     pub const fn detail(self) -> &'static str {
         match self {
             InvalidName::Empty => "Give the name.",

@@ -1,7 +1,7 @@
-//! The normal form of a name, for the names that are not in it already.
+//! Normalises names that are not in normal form already.
 //!
-//! Invariant: linear in the input, which is bounded; every buffer is wiped. The functions are the rules of the data README
-//! in their order, and their order decides which reason a name with several faults gets.
+//! Invariants: linear in the input, whose length is bounded; every buffer is wiped. The order of the rules decides
+//! which reason a name with several faults gets.
 
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_normalization::char::{decompose_compatible, is_combining_mark};
@@ -14,12 +14,13 @@ use crate::domain::script::{
     is_compatibility_ideograph, is_han, is_invisible, is_latin, is_letter, is_noncharacter, is_private_use, narrow,
 };
 
-/// No name has so many bytes, whatever invisible characters are strewn into it: refused before any work.
+/// No valid name is longer, however many invisible characters it contains. Longer input is refused before any other
+/// work.
 const MAX_BYTES: usize = 4096;
-/// The separator that the notice of 2016 prescribes.
+/// The separator prescribed by the notice of 2016.
 const SEPARATOR: char = '·';
 
-/// A visible character, and whether white space stands before it.
+/// A visible character, and whether white space precedes it.
 #[derive(Clone, Copy, Default)]
 struct Glyph {
     char: char,
@@ -34,7 +35,7 @@ impl Zeroize for Glyph {
 
 type Glyphs = Zeroizing<Vec<Glyph>>;
 
-/// The normal form of `input`, and what to warn about.
+/// The normal form of `input`, and its warnings.
 pub(super) fn form(input: &str) -> Result<(Personal, Warnings), InvalidName> {
     if input.len() > MAX_BYTES {
         return Err(InvalidName::TooLong);
@@ -55,7 +56,7 @@ pub(super) fn form(input: &str) -> Result<(Personal, Warnings), InvalidName> {
     write(&glyphs)
 }
 
-/// Rules 1 and 2: what nobody sees is left out, what a keyboard or a copy spelt otherwise is put right.
+/// Drops invisible characters, and replaces variants that keyboards and copying produce.
 fn read(input: &str) -> Result<Glyphs, InvalidName> {
     let mut glyphs = Zeroizing::new(Vec::with_capacity(input.len()));
     let mut spaced = false;
@@ -72,13 +73,12 @@ fn read(input: &str) -> Result<Glyphs, InvalidName> {
     Ok(glyphs)
 }
 
-/// The usual spelling of one character.
 fn respelt(c: char) -> char {
     match c {
         '\u{2018}' | '\u{2019}' | '\u{2BC}' | '＇' => '\'',
         '\u{2010}' | '\u{2011}' | '－' => '-',
         '，' => ',',
-        // Radicals come from PDF copies; no registry uses them in names.
+        // Radicals come from text copied out of PDFs; no registry uses them in names.
         '\u{2F00}'..='\u{2FD5}' | '\u{2E9F}' | '\u{2EF3}' => {
             let mut ideograph = c;
             decompose_compatible(c, |mapped| ideograph = mapped);
@@ -88,13 +88,13 @@ fn respelt(c: char) -> char {
     }
 }
 
-/// Rule 3: signs that stand for a lost character, and descriptions of one.
+/// Signs for a missing character, and ideographic description characters.
 const fn is_placeholder(c: char) -> bool {
     matches!(c, '*' | '?' | '_' | '＊' | '？' | '＿' | '□' | '■' | '〓' | '\u{2FF0}'..='\u{2FFF}' | '\u{31EF}')
 }
 
-/// Rule 6, here already so that the rules about neighbours see letters and no loose accents: each Latin letter with the
-/// marks on it in its composed form. Never over ideographs: composing would change a thousand of them.
+/// Composes each Latin letter with its combining marks. Runs before the rules about neighbouring characters, so that
+/// they see letters instead of separate accents. Never applied to ideographs: NFC would change a thousand of them.
 fn compose_latin(glyphs: &[Glyph]) -> Glyphs {
     let mut composed = Zeroizing::new(Vec::with_capacity(glyphs.len()));
     for cluster in glyphs.chunk_by(|_, next| is_combining_mark(next.char) && !next.spaced) {
@@ -113,7 +113,7 @@ fn compose_latin(glyphs: &[Glyph]) -> Glyphs {
     composed
 }
 
-/// Rule 4: the many dots to the one separator; a full stop is one between Han characters only.
+/// Maps the many kinds of dots to the one separator. A full stop becomes the separator only between Han characters.
 fn place_separators(glyphs: &mut [Glyph]) -> Result<(), InvalidName> {
     let mut before = None;
     for at in 0..glyphs.len() {
@@ -132,7 +132,7 @@ fn place_separators(glyphs: &mut [Glyph]) -> Result<(), InvalidName> {
     Ok(())
 }
 
-/// Rule 7: Han, Latin, and the signs that follow a Latin letter.
+/// Allows Han and Latin characters, the separator, and the signs that may follow a Latin letter.
 fn check_characters(glyphs: &[Glyph]) -> Result<(), InvalidName> {
     let mut after_latin = false;
     for &Glyph { char, .. } in glyphs {
@@ -149,16 +149,17 @@ fn check_characters(glyphs: &[Glyph]) -> Result<(), InvalidName> {
     Ok(())
 }
 
-/// Rule 8: a separator has a part of the name on each side.
+/// Requires a part of the name on each side of a separator.
 fn check_separators(glyphs: &[Glyph]) -> Result<(), InvalidName> {
-    // The edges of the name count as separators, so that a separator there is a doubled one.
+    // The start and the end of the name count as separators, so a separator there is doubled.
     let edge = || std::iter::once(SEPARATOR);
     let inner = || glyphs.iter().map(|glyph| glyph.char);
     let doubled = edge().chain(inner()).zip(inner().chain(edge())).any(|pair| pair == (SEPARATOR, SEPARATOR));
     if doubled { Err(InvalidName::BadSeparator) } else { Ok(()) }
 }
 
-/// Rules 5 and 9, and the warnings: white space stays, as one space, only between Latin parts.
+/// Joins the characters, checks the length and collects the warnings. White space is kept only between Latin parts, as
+/// one space.
 fn write(glyphs: &[Glyph]) -> Result<(Personal, Warnings), InvalidName> {
     let mut text = Zeroizing::new(String::with_capacity(glyphs.len() * 5));
     let mut code_points = 0;

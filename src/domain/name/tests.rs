@@ -1,4 +1,4 @@
-//! Unit tests that are too long to stand beside the code.
+//! Unit tests of the parent module.
 
 use super::*;
 

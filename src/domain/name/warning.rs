@@ -1,35 +1,32 @@
-//! What may keep a valid name from matching.
+//! Warnings: reasons why a valid name may not match.
 
 use std::fmt;
 
-/// Something about a sound name that may keep it from matching. Declared in the order of the words.
+/// A property of a valid name that may keep it from matching. Variants are sorted by their names in the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 #[repr(u8)]
 pub enum Warning {
-    /// A compatibility ideograph: another code point than the character it looks like.
+    /// A compatibility ideograph: not the same code point as the character it looks like.
     CompatIdeograph,
-    /// Han and Latin characters together.
     MixedScript,
-    /// A private-use character, as older registries hold them.
+    /// A private-use character, as found in older registries.
     Pua,
-    /// A single character.
     SingleCharacter,
-    /// A space between two Han characters was removed; it may have stood for a separator.
+    /// A space between two Han characters was removed; it may have been meant as a separator.
     SpaceRemoved,
-    /// U+25CB, which stood for the ideographic zero in older systems.
+    /// U+25CB, which older systems used for the ideographic zero.
     SymbolZero,
 }
 
-/// A set of [`Warning`].
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Warnings(u8);
 
 impl Warning {
-    /// All of them, sorted by their words.
+    /// Sorted by name.
     pub const ALL: &'static [Warning] = <Self as strum::VariantArray>::VARIANTS;
 
-    /// The word used in the API and the vectors.
+    /// The name used in the API and the test vectors.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
@@ -40,17 +37,15 @@ impl Warning {
 }
 
 impl Warnings {
-    /// Whether it holds `warning`.
     pub const fn contains(self, warning: Warning) -> bool {
         self.0 & warning.bit() != 0
     }
 
-    /// Whether there is nothing to warn about.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Its warnings, sorted by their words.
+    /// Sorted by name.
     pub fn iter(self) -> impl Iterator<Item = Warning> {
         Warning::ALL.iter().copied().filter(move |&warning| self.contains(warning))
     }
