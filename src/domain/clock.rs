@@ -1,6 +1,6 @@
-//! Time and chance as parameters, so that tests decide them and signatures are reproducible.
+//! Time and randomness as parameters, so that tests control them and signatures are reproducible.
 //!
-//! Only `app` makes these from the real world; `.clippy.toml` forbids the short cuts elsewhere.
+//! Only `app` creates these from the real sources; `.clippy.toml` forbids the shortcuts elsewhere.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,40 +12,39 @@ use uuid::Uuid;
 /// China has one civil time, eight hours ahead of UTC, without daylight saving.
 const CHINA: Offset = Offset::constant(8);
 
-/// Tells the wall-clock time. Durations are measured with monotonic instants, never with this.
+/// Wall-clock time. Durations are measured with monotonic instants instead.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// A clock that asks `now` each time.
+    /// A clock that calls `now` each time.
     pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
 
-    /// A clock that stands still, for tests.
+    /// A clock that never advances, for tests.
     pub fn fixed(at: Timestamp) -> Self {
         Self::new(move || at)
     }
 
-    /// The present instant.
     pub fn now(&self) -> Timestamp {
         (self.0)()
     }
 
-    /// Today's date in China (UTC+8), the one that ages and birth dates are judged by.
+    /// Today's date in China (UTC+8), used to judge ages and birth dates.
     pub fn today_in_china(&self) -> Date {
         date_in_china(self.now())
     }
 
-    /// How long it is until the next day begins in China.
+    /// Time until the next day begins in China.
     pub fn until_tomorrow_in_china(&self) -> Duration {
         let now = self.now();
         let begins = date_in_china(now).tomorrow().ok().and_then(start_in_china);
-        // On the last day that can be written down there is no tomorrow.
+        // The last representable day has no tomorrow.
         begins.and_then(|begins| Duration::try_from(begins.duration_since(now)).ok()).unwrap_or_default()
     }
 
-    /// How long it is until the next month begins in China.
+    /// Time until the next month begins in China.
     pub fn until_next_month_in_china(&self) -> Duration {
         let now = self.now();
         let next = date_in_china(now).last_of_month().tomorrow().ok();
@@ -54,12 +53,11 @@ impl Clock {
     }
 }
 
-/// When `date` begins in China, if that can be written down.
+/// When `date` begins in China, if representable.
 pub fn start_in_china(date: Date) -> Option<Timestamp> {
     CHINA.to_timestamp(date.at(0, 0, 0, 0)).ok()
 }
 
-/// The date of `at` in China.
 pub fn date_in_china(at: Timestamp) -> Date {
     CHINA.to_datetime(at).date()
 }
@@ -70,7 +68,7 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// Makes identifiers: nonces (random, version 4) and verification ids (time-ordered, version 7).
+/// Generates identifiers: nonces (random, version 4) and verification ids (time-ordered, version 7).
 #[derive(Clone)]
 pub struct Ids {
     nonce: Arc<dyn Fn() -> Uuid + Send + Sync>,
@@ -78,7 +76,7 @@ pub struct Ids {
 }
 
 impl Ids {
-    /// Identifiers from two sources: `nonce` unpredictable, `ordered` sortable by time.
+    /// `nonce` must be unpredictable, `ordered` sortable by time.
     pub fn new(
         nonce: impl Fn() -> Uuid + Send + Sync + 'static,
         ordered: impl Fn() -> Uuid + Send + Sync + 'static,
@@ -91,7 +89,7 @@ impl Ids {
         (self.nonce)()
     }
 
-    /// A fresh identifier that sorts by the time it was made.
+    /// A fresh identifier that sorts by creation time.
     pub fn ordered(&self) -> Uuid {
         (self.ordered)()
     }

@@ -7,8 +7,8 @@ use crate::domain::verdict::Verdict;
 pub struct MicroYuan(pub u64);
 
 impl MicroYuan {
-    /// Reads an amount in yuan, such as `"0.033"`: at most six digits after the point, so that no rounding is needed, and
-    /// nine before it.
+    /// Parses an amount in yuan, such as `"0.033"`. At most six digits after the point, so that no rounding is needed,
+    /// and at most nine before it.
     pub fn parse(yuan: &str) -> Option<Self> {
         let (whole, part) = yuan.split_once('.').unwrap_or((yuan, ""));
         let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
@@ -24,37 +24,30 @@ impl MicroYuan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Billed {
-    /// It charges for this answer by its own price list.
+    /// Charged, according to the provider's price list.
     Yes,
-    /// It does not.
     No,
-    /// Only the provider knows.
     Unknown,
 }
 
 impl Billed {
-    /// All three, for metrics.
     pub const ALL: [Billed; 3] = [Billed::Yes, Billed::No, Billed::Unknown];
 
-    /// The word used in the API and in metrics.
+    /// The name used in the API and in metrics.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// What a provider charges per verdict; an amount of zero means: not billed.
+/// A provider's price per verdict; zero means not billed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Prices {
-    /// Price of a `match`.
     pub on_match: MicroYuan,
-    /// Price of a `mismatch`.
     pub on_mismatch: MicroYuan,
-    /// Price of a `no_record`.
     pub on_no_record: MicroYuan,
 }
 
 impl Prices {
-    /// The price of `verdict`.
     pub const fn of(&self, verdict: Verdict) -> MicroYuan {
         match verdict {
             Verdict::Match => self.on_match,
@@ -63,12 +56,11 @@ impl Prices {
         }
     }
 
-    /// The most that a call can cost.
+    /// The maximum cost of a call.
     pub fn most(&self) -> MicroYuan {
         self.on_match.max(self.on_mismatch).max(self.on_no_record)
     }
 
-    /// Whether `verdict` is charged for.
     pub const fn billed(&self, verdict: Verdict) -> Billed {
         if self.of(verdict).0 == 0 { Billed::No } else { Billed::Yes }
     }

@@ -1,102 +1,97 @@
-//! What an attempt can come to, and the one table of what follows from it.
+//! Outcomes of an attempt, and the one table of their consequences.
 //!
-//! The chain, the breaker, the problem documents and the metrics all read [`Outcome::rule`]; no other
-//! file decides what a fault does.
+//! The chain, the breaker, the problem documents and the metrics all read [`Outcome::rule`]; no other file decides the
+//! consequences of a fault.
 
 use std::time::Duration;
 
 use crate::domain::money::Billed;
 use crate::domain::verdict::RequestId;
 
-/// What one attempt at one provider's endpoint came to, or why no call was made.
+/// The result of one attempt at one provider's endpoint, or why no call was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Outcome {
-    /// The provider's documented verdict field spoke.
+    /// The provider's documented verdict field had a value.
     Verdict,
     /// The provider calls the pair invalid although it passed our own rules.
     InputRefused,
     /// The provider refuses this person for now ("403 异常重复调用").
     SubjectThrottled,
-    /// The provider refuses our account for going too fast.
+    /// The provider refuses our account because it exceeds a rate limit.
     RateLimited,
-    /// Arrears, quota, activation, key, signature, clock: nothing works until somebody acts.
+    /// Arrears, quota, activation, key, signature or clock: every call fails until somebody fixes it.
     AccountFault,
-    /// The authoritative source behind the provider is out.
+    /// The authoritative source behind the provider is unavailable.
     SourceDown,
-    /// The provider failed inside.
+    /// An internal error of the provider.
     ProviderError,
     /// Nothing was sent: DNS, connect or TLS failed.
     Unreachable,
-    /// Sent, and no answer in time.
+    /// Sent, but no answer in time.
     Timeout,
-    /// Sent, and the connection broke.
+    /// Sent, but the connection broke.
     Interrupted,
-    /// An answer that means nothing we can trust.
+    /// An answer that we cannot interpret or trust.
     Unreadable,
     /// Not called: the endpoint's breaker is open, or the provider is set aside or isolated.
     SkippedOpen,
-    /// Not called: as many calls as allowed are in flight.
+    /// Not called: the maximum number of calls is in flight.
     SkippedFull,
-    /// Not called: our own outbound rate, or a pause the provider asked for.
+    /// Not called: our own outbound rate limit, or a pause the provider asked for.
     SkippedRate,
-    /// Not called: this person is held off this provider.
+    /// Not called: calls about this person to this provider are on hold.
     SkippedHold,
-    /// Not called: the provider does not take this kind of document or a name this long.
+    /// Not called: the provider does not support this kind of document or a name this long.
     SkippedUnsupported,
-    /// Not called: too little of the time budget, or no budget for another billed attempt, is left.
+    /// Not called: too little time is left, or no further billed attempt is allowed.
     SkippedDeadline,
-    /// Not called: the budget of the provider is used up.
+    /// Not called: the provider's budget is used up.
     SkippedBudget,
 }
 
-/// What an outcome does to the breaker of its endpoint.
+/// How an outcome affects the breaker of its endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BreakerEffect {
-    /// Counts as a success.
     Success,
-    /// Counts as a failure.
     Failure,
-    /// Says nothing about the endpoint's health.
+    /// Not counted: says nothing about the endpoint's health.
     Neutral,
 }
 
-/// Whether to go on after an outcome.
+/// Whether to continue with the next endpoint or provider after an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Go on.
     Yes,
-    /// Do not go on.
     No,
-    /// Go on, once per question.
+    /// Yes, but only once per question.
     Once,
-    /// As the policy `on_unknown` says.
+    /// Decided by the policy `on_unknown`.
     ByPolicy,
 }
 
-/// One row of the table: what follows from an outcome.
+/// One row of the table: the consequences of an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
-    /// Is the next endpoint of the same provider asked?
+    /// Whether to try the next endpoint of the same provider.
     pub next_endpoint: Next,
-    /// Is the next provider asked?
+    /// Whether to try the next provider.
     pub next_provider: Next,
-    /// What the endpoint's breaker learns.
     pub breaker: BreakerEffect,
-    /// Whether it was paid for, unless the driver knows better.
+    /// Whether the call was billed, unless the driver knows better.
     pub billed: Billed,
 }
 
 impl Outcome {
-    /// Every outcome, in the order of the documentation.
+    /// In the order of the documentation.
     pub const ALL: &'static [Outcome] = <Self as strum::VariantArray>::VARIANTS;
 
-    /// The word used in the API and in metrics.
+    /// The name used in the API and in metrics.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 
-    /// The table. The column `billed` of `Verdict` is a placeholder: the provider's prices decide.
+    /// The table. `billed` of `Verdict` is a placeholder: the provider's prices decide.
     pub const fn rule(self) -> Rule {
         use BreakerEffect::{Failure, Neutral, Success};
         use Next::{ByPolicy, No, Once, Yes};
@@ -111,8 +106,8 @@ impl Outcome {
             Outcome::Unreachable => (Yes, Yes, Failure, Billed::No),
             Outcome::Timeout | Outcome::Interrupted => (No, ByPolicy, Failure, Billed::Unknown),
             Outcome::Unreadable => (No, Yes, Failure, Billed::Unknown),
-            // An endpoint that was not called leaves the question where it was. What the whole account
-            // shares (slots, rate, hold, kind, budget) is the same at the next endpoint, so only `SkippedOpen` moves.
+            // A skipped endpoint leaves the question unchanged. Slots, rate, holds, document kinds and budget belong to
+            // the whole account and are the same at its next endpoint, so only `SkippedOpen` continues there.
             Outcome::SkippedOpen => (Yes, Yes, Neutral, Billed::No),
             Outcome::SkippedFull | Outcome::SkippedRate => (No, Yes, Neutral, Billed::No),
             Outcome::SkippedHold | Outcome::SkippedUnsupported => (No, Yes, Neutral, Billed::No),
@@ -122,7 +117,7 @@ impl Outcome {
         Rule { next_endpoint, next_provider, breaker, billed }
     }
 
-    /// Whether no call was even tried.
+    /// Whether no call was attempted.
     pub const fn is_skip(self) -> bool {
         matches!(
             self,
@@ -137,11 +132,11 @@ impl Outcome {
     }
 }
 
-/// The finer cause of a fault: a closed set, fit for metrics, alerts and the status page.
+/// The specific cause of a fault: a closed set, suitable for metrics, alerts and the status page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::VariantArray, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Reason {
-    // --- account faults: each is somebody's task ---
+    // --- account faults: each needs somebody to act ---
     /// The account owes money.
     Arrears,
     /// The prepaid package is used up.
@@ -150,53 +145,53 @@ pub enum Reason {
     SubscriptionExpired,
     /// The product is not activated, or not subscribed to.
     NotActivated,
-    /// The key exists and lacks the permission, or a security policy blocks it.
+    /// The key exists but lacks the permission, or a security policy blocks it.
     NoPermission,
     /// The key, AppCode or AppKey is unknown, disabled or expired.
     KeyRefused,
-    /// The key is known and the signature is wrong: the secret is.
+    /// The key is known but the signature is wrong, so the secret is wrong.
     SignatureRefused,
-    /// There is no credential: it could not be fetched, or has ended.
+    /// There is no credential: it could not be fetched, or has expired.
     NoCredential,
-    /// The clock of this machine is off.
+    /// This machine's clock is wrong.
     Clock,
-    /// Wrong host, action, version or API: a mistake of the configuration.
+    /// Wrong host, action, version or API: an error in the configuration.
     Misconfigured,
-    // --- unreadable answers: each is an alert ---
-    /// Not the document the protocol promises: bad JSON, wrong type, empty, truncated.
+    // --- unreadable answers: each raises an alert ---
+    /// Not the document that the protocol promises: bad JSON, wrong type, empty or truncated.
     Garbage,
     /// Fields that contradict each other.
     Contradiction,
-    /// A code, text or verdict value that no document lists.
+    /// A code, text or verdict value that is not documented.
     UnknownCode,
-    /// The answer speaks of another person.
+    /// The answer is about another person.
     WrongEcho,
-    /// A redirect; none is ever followed.
+    /// A redirect; redirects are never followed.
     Redirect,
-    /// A body over the cap.
+    /// A body above the size limit.
     TooBig,
-    /// The provider calls our request malformed: a defect of ours, or of something in between.
+    /// The provider calls our request malformed: a bug of ours, or of an intermediary.
     RequestForm,
-    // --- nothing was sent, and why ---
-    /// The name has no address, as far as anybody can tell.
+    // --- nothing was sent ---
+    /// DNS resolution failed.
     NameUnresolved,
-    /// No valid certificate of this name: unknown issuer, expired, another host's.
+    /// No valid certificate for this host name: unknown issuer, expired, or issued for another host.
     CertificateRefused,
-    /// A valid certificate with a key that is none of the pinned ones.
+    /// A valid certificate, but its key is not one of the pinned ones.
     PinMismatch,
-    /// Another failure of the TLS handshake, such as a version that is too old.
+    /// Another TLS handshake failure, such as an outdated version.
     TlsFailed,
-    /// The proxy cannot be reached, or gives no tunnel.
+    /// The proxy is unreachable, or refuses the tunnel.
     ProxyFailed,
-    // --- the rest ---
-    /// The nonce was seen before: something repeated the request behind our back, the first may have been served.
+    // --- others ---
+    /// The nonce was used before: an intermediary repeated the request, and the first copy may have been served.
     NonceReused,
-    /// Nothing finer is known.
+    /// Nothing more specific is known.
     Unspecified,
 }
 
 impl Reason {
-    /// The reasons of an account fault, for metrics that exist at zero.
+    /// The reasons of account faults, for metrics that are exported at zero.
     pub const ACCOUNT: [Reason; 10] = [
         Reason::Arrears,
         Reason::QuotaUsedUp,
@@ -210,41 +205,37 @@ impl Reason {
         Reason::Misconfigured,
     ];
 
-    /// Whether it says more than the outcome does.
+    /// Whether it adds information to the outcome.
     pub const fn is_specific(self) -> bool {
         !matches!(self, Reason::Unspecified)
     }
 
-    /// The word used in logs, metrics and the status page.
+    /// The name used in logs, metrics and the status page.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// A provider could not answer. Holds no text of the provider's.
+/// Why a provider could not answer. Contains no text from the provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// What it came to; never [`Outcome::Verdict`], never a skip.
+    /// Never [`Outcome::Verdict`] and never a skip.
     pub outcome: Outcome,
-    /// The finer cause.
     pub reason: Reason,
-    /// The documented code that said so, if one did (from the driver's own table, never from the wire).
+    /// The documented code that reported it, if any; taken from the driver's own table, never from the response.
     pub code: Option<&'static str>,
-    /// Whether it was paid for.
     pub billed: Billed,
-    /// How long the provider asks to be left alone.
+    /// How long the provider asks us to wait.
     pub retry_after: Option<Duration>,
-    /// The provider's reference for the call.
     pub request_id: Option<RequestId>,
 }
 
 impl Fault {
-    /// A fault of this kind, billed as the table says.
+    /// Billed as the table says.
     pub const fn new(outcome: Outcome, reason: Reason) -> Self {
         Self { outcome, reason, code: None, billed: outcome.rule().billed, retry_after: None, request_id: None }
     }
 
-    /// An answer that cannot be trusted, and why.
     pub const fn unreadable(reason: Reason) -> Self {
         Self::new(Outcome::Unreadable, reason)
     }
@@ -254,7 +245,7 @@ impl Fault {
 mod tests {
     use super::*;
 
-    /// The table of the contract, row by row, typed from there: outcome, next endpoint, next provider, breaker, billed.
+    /// The table of the documentation, copied from there: outcome, next endpoint, next provider, breaker, billed.
     const CONTRACT: [(&str, &str, &str, &str, &str); 18] = [
         ("verdict", "no", "no", "success", "by price"),
         ("input_refused", "no", "yes", "neutral", "no"),
@@ -309,7 +300,7 @@ mod tests {
 
     #[test]
     fn outcomes_stand_in_the_order_of_their_numbers() {
-        // Counters are found by number.
+        // Counters are indexed by the discriminant.
         assert!(Outcome::ALL.iter().enumerate().all(|(index, outcome)| *outcome as usize == index));
     }
 }

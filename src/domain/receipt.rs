@@ -1,9 +1,9 @@
-//! How a receipt names a person: a digest with a salt of its own, which whoever has the receipt and knows the person can
-//! make again with any HMAC, years later and without us.
+//! Digests in receipts. A receipt identifies a person by a digest with its own salt. Whoever has the receipt and knows
+//! the person can recompute the digest with any HMAC implementation, years later and without us.
 //!
-//! Invariants: the salt comes from our secret key and the verification id, so it need not be kept, and whoever has only
-//! what was kept (the digest) cannot try numbers; no two receipts share one, so they do not show that they are about the
-//! same person.
+//! Invariants: the salt is derived from our secret key and the verification id, so it need not be stored, and someone
+//! who only has the stored digest cannot find the number by trying all numbers. No two receipts share a salt, so they
+//! do not show that they are about the same person.
 
 use hmac::Mac as _;
 use uuid::Uuid;
@@ -11,20 +11,20 @@ use zeroize::Zeroizing;
 
 use super::subject::{Digest, DigestKey, Subject, keyed};
 
-/// How the digest is made: HMAC-SHA-256 under the salt's bytes, over the number of 18 characters, a line feed, and the name,
-/// both in their normal forms, in UTF-8.
+/// The method: HMAC-SHA256 with the salt's bytes as key, over the number (18 characters; 15 for the 2017 card), a line
+/// feed, and the name, both in their normal forms, in UTF-8.
 pub const METHOD: &str = "hmac-sha256/v1";
 
-/// What makes the digest of one receipt; wiped on drop.
+/// The salt of one receipt; wiped on drop.
 pub struct Salt(Zeroizing<[u8; 32]>);
 
 impl Salt {
-    /// The salt of the answer with this verification id: the same whenever it is asked for.
+    /// The salt for the answer with this verification id. Deterministic.
     pub fn of(key: &DigestKey, verification: Uuid) -> Self {
         Self(Zeroizing::new(key.digest("receipt-salt/v1", &[verification.as_bytes()]).0))
     }
 
-    /// The digest of a person, see [`METHOD`]. Neither a number nor a name in its normal form has a line feed.
+    /// The digest of a person, see [`METHOD`]. The line feed is unambiguous: it occurs in neither number nor name.
     pub fn digest(&self, subject: &Subject) -> Digest {
         let mut mac = keyed(&self.0);
         mac.update(subject.id_number().as_bytes());
@@ -33,7 +33,7 @@ impl Salt {
         Digest(mac.finalize().into_bytes().into())
     }
 
-    /// As 64 hexadecimal digits, for the receipt alone.
+    /// 64 hexadecimal digits. Only for the receipt itself.
     pub fn to_hex(&self) -> String {
         Digest(*self.0).to_hex()
     }

@@ -1,8 +1,8 @@
-//! Where a number was first registered: code and year to province, city and county.
+//! Region of first registration: maps a code and a year to province, city and county.
 //!
-//! Invariant: this only ever describes. An unknown, abolished or out-of-years code is a [`RegionStatus`], never a reason to
-//! refuse a number. The table is data: shipped inside the binary, replaceable by a file of the same columns without a
-//! release, updated once a year by a person (`data/README.md`).
+//! Invariant: this only describes a number. An unknown or abolished code, or one outside its years, gets a
+//! [`RegionStatus`] and is never a reason to refuse the number. The table is compiled into the binary. It can be
+//! replaced by a file with the same columns, without a release, and is updated by hand once a year (`data/README.md`).
 
 use std::fmt;
 
@@ -11,26 +11,26 @@ use crate::domain::id_number::{IdNumber, Kind};
 #[cfg(test)]
 mod tests;
 
-/// The table of administrative divisions with their history.
+/// The table of administrative divisions and their history.
 pub struct Regions {
     /// Sorted by code, then by year.
     rows: Vec<Row>,
-    /// All names, each run of equal ones once.
+    /// All names concatenated; a name repeated in consecutive rows is stored once.
     names: String,
 }
 
-/// The region of a number's first registration, in the names of that time. It is neither a birthplace nor a residence.
+/// The region where a number was first registered, with the names of that time. Neither birthplace nor residence.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Region {
-    /// Six digits; none for the 2017 card of foreigners.
+    /// Six digits; `None` for the 2017 card for foreigners.
     pub code: Option<String>,
     /// Province, municipality or autonomous region.
     pub province: Option<String>,
-    /// Prefecture level; none where a county hangs directly under its province.
+    /// Prefecture level; `None` for counties directly under a province.
     pub city: Option<String>,
     /// County or district.
     pub county: Option<String>,
-    /// How much of it the table knows.
+    /// How much of the code the table covers.
     pub status: RegionStatus,
 }
 
@@ -38,39 +38,37 @@ pub struct Region {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum RegionStatus {
-    /// The code itself.
+    /// The code itself is listed.
     Exact,
-    /// Only the units above it.
+    /// Only the province or the city is known.
     Partial,
-    /// Nothing.
     Unknown,
 }
 
-/// What is wrong with a table, and in which line of the file.
+/// An error in a table, with its line in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {problem}")]
 pub struct RegionError {
     /// Counted from 1, which is the header.
     pub line: u64,
-    /// What to put right.
     pub problem: &'static str,
 }
 
-/// Numbers were first issued then: what a code meant before never applies.
+/// ID numbers were first issued in this year, so earlier meanings of a code never apply.
 const FIRST_ISSUED: i16 = 1984;
-/// The columns that are read, by their names in the header.
+/// The columns read, by their names in the header.
 const COLUMNS: [&str; 6] = ["code", "from_year", "until_year", "province", "city", "county"];
 
-/// One meaning of a code.
+/// One meaning of a code during some years.
 struct Row {
     code: u32,
-    /// The first year in force and the first one no longer in force.
+    /// The first year in force, and the first year no longer in force.
     years: (i16, i16),
     /// Province, city, county.
     units: [Span; 3],
 }
 
-/// A name within [`Regions::names`].
+/// The position of a name in [`Regions::names`].
 #[derive(Clone, Copy, Default)]
 struct Span {
     start: u32,
@@ -78,19 +76,19 @@ struct Span {
 }
 
 impl RegionStatus {
-    /// The word used in the API and the vectors.
+    /// The name used in the API and the test vectors.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
 impl Regions {
-    /// The table that is part of the binary.
+    /// The table compiled into the binary.
     pub fn embedded() -> Result<Self, RegionError> {
         Self::parse(include_str!("data/regions.csv"))
     }
 
-    /// A table from a file with the columns of `data/README.md`; the first mistake refuses it as a whole.
+    /// Parses a file with the columns described in `data/README.md`. The first error rejects the whole file.
     pub fn parse(csv: &str) -> Result<Self, RegionError> {
         let mut reader = csv::Reader::from_reader(csv.as_bytes());
         let header = reader.headers().map_err(|_| RegionError { line: 1, problem: "the header is unreadable" })?;
@@ -122,13 +120,13 @@ impl Regions {
         Ok(regions)
     }
 
-    /// Where `number` was first registered, by its code and year of birth.
+    /// The region where `number` was first registered, by its code and year of birth.
     pub fn of(&self, number: &IdNumber) -> Region {
         let code = number.region_code();
         let year = number.birth_year().unwrap_or_default().max(FIRST_ISSUED);
         let units_of = |code: Option<u32>| code.and_then(|code| self.row(code, year)).map(|row| row.units);
         let digits = code.and_then(|code| code.parse().ok());
-        // A foreigner's number tells the province only.
+        // A foreigner's number only tells the province.
         let exact = if number.kind() == Kind::ForeignerPr { None } else { units_of(digits) };
         let (units, status) = match exact {
             Some(units) => (units, RegionStatus::Exact),
@@ -144,7 +142,8 @@ impl Regions {
         Region { code: code.map(str::to_owned), province, city, county, status }
     }
 
-    /// The meaning of `code` in `year`: the row whose years contain it, otherwise the nearest, the later one on a tie.
+    /// The meaning of `code` in `year`: the row whose years contain it, otherwise the nearest row, the later one on a
+    /// tie.
     fn row(&self, code: u32, year: i16) -> Option<&Row> {
         let start = self.rows.partition_point(|row| row.code < code);
         let rows = self.rows.iter().skip(start).take_while(|row| row.code == code);
@@ -169,7 +168,7 @@ impl Regions {
         if years.0 >= years.1 {
             return Err("until_year is not after from_year");
         }
-        // Neighbouring rows share their province and mostly their city, which keeps the table small.
+        // Neighbouring rows share the province and mostly the city. Reusing their names keeps the table small.
         let above = self.rows.last().map(|row| row.units).unwrap_or_default();
         let mut spans = above;
         for (span, name) in spans.iter_mut().zip(units) {
@@ -186,7 +185,7 @@ impl Regions {
 }
 
 impl Row {
-    /// How many years `year` lies outside those of the row.
+    /// How many years `year` is outside the row's years; 0 if inside.
     fn years_from(&self, year: i16) -> i16 {
         let (from, until) = self.years;
         if year < from {
@@ -205,7 +204,7 @@ impl fmt::Debug for Regions {
     }
 }
 
-/// A region below the province does not belong into logs.
+/// Shows only the status, because anything more specific about a person does not belong in logs.
 impl fmt::Debug for Region {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Region").field("status", &self.status).finish_non_exhaustive()

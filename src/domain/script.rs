@@ -1,10 +1,11 @@
-//! Which characters are what: invisible, full-width, Han, private use, Latin.
+//! Character classes: invisible, full-width, Han, private use, Latin.
 //!
-//! Ranges, not Unicode property tables: those lag behind, and would refuse people whose character is new.
-//! To add a range: here, with the vector that needs it; names and numbers then agree about it.
+//! Hand-written ranges instead of Unicode property tables, which lag behind and would refuse people whose character is
+//! new. Names and ID numbers share these ranges. To add one, extend the function here and add the test vector that
+//! needs it.
 
-/// Characters that input methods and copied pages leave behind and nobody sees: soft hyphen, zero-width and bidi
-/// marks, byte order mark, variation selectors.
+/// Characters that input methods and copied pages leave behind and nobody sees: soft hyphen, zero-width and bidi marks,
+/// byte order mark, variation selectors.
 pub(super) const fn is_invisible(c: char) -> bool {
     matches!(
         c,
@@ -19,9 +20,9 @@ pub(super) const fn is_invisible(c: char) -> bool {
     )
 }
 
-/// The ASCII form of a full-width digit or letter; every other character as it is.
+/// The ASCII form of a full-width digit or letter; other characters unchanged.
 pub(super) fn narrow(c: char) -> char {
-    /// From a full-width character to its ASCII form.
+    /// The distance between a full-width character and its ASCII form.
     const SHIFT: u32 = 0xFEE0;
     match c {
         '０'..='９' | 'Ａ'..='Ｚ' | 'ａ'..='ｚ' => char::from_u32(u32::from(c) - SHIFT).unwrap_or(c),
@@ -29,8 +30,8 @@ pub(super) fn narrow(c: char) -> char {
     }
 }
 
-/// What may stand in a name as a Han character: the ideograph blocks, planes 2 and 3 as wholes, radicals, iteration
-/// marks, both zeros, and private use (older registries hold rare characters there).
+/// What counts as a Han character in a name: the ideograph blocks, planes 2 and 3 entirely, radicals, iteration marks,
+/// both zeros, and private use (where older registries store rare characters).
 pub(super) const fn is_han(c: char) -> bool {
     matches!(
         c,
@@ -43,13 +44,12 @@ pub(super) const fn is_han(c: char) -> bool {
     ) || is_private_use(c)
 }
 
-/// The three private-use areas.
 pub(super) const fn is_private_use(c: char) -> bool {
     matches!(c, '\u{E000}'..='\u{F8FF}' | '\u{F0000}'..='\u{FFFFD}' | '\u{100000}'..='\u{10FFFD}')
 }
 
-/// A compatibility ideograph; normal forms would change it into another registered character. The twelve unified
-/// ideographs that merely live in that block are none.
+/// A compatibility ideograph, which Unicode normalisation would change into another registered character. Excludes the
+/// twelve unified ideographs located in that block.
 pub(super) const fn is_compatibility_ideograph(c: char) -> bool {
     let unified = matches!(
         c,
@@ -88,7 +88,7 @@ pub(super) const fn is_latin(c: char) -> bool {
         )
 }
 
-/// A letter of whatever script. Numerals and enclosed letters are none, although Unicode calls them alphabetic.
+/// A letter of any script. Numerals and enclosed letters are excluded, although Unicode calls them alphabetic.
 pub(super) fn is_letter(c: char) -> bool {
     let enclosed = matches!(
         c,

@@ -1,7 +1,8 @@
-//! The one a question is about: a name with a number, the rules about the pair, and its keyed digest.
+//! The subject of a question: a name with an ID number, the rules about the pair, and its keyed digest.
 //!
-//! Invariant: a [`Subject`] is sound, and nothing that outlives the request holds it: caches, holds and the ledger know
-//! its [`Digest`] only. Numbers are few enough to try them all, so that a digest without a secret key would hide nothing.
+//! Invariant: a [`Subject`] is valid and does not outlive its request; caches, holds and the ledger store only its
+//! [`Digest`]. There are so few possible numbers that all can be tried, so a digest without a secret key would hide
+//! nothing.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -17,29 +18,29 @@ use crate::domain::name::{InvalidName, Name};
 #[cfg(test)]
 mod tests;
 
-/// Which rules about the pair are on.
+/// Which rules about the pair are enabled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PairRules {
-    /// Refuse a name without any Han or private-use character for the number of a mainland citizen: by law such a card
-    /// always shows a Han name.
+    /// Refuse a name without any Han or private-use character if the number is a mainland citizen's: by law their cards
+    /// always show a Han name.
     pub name_script: bool,
 }
 
-/// A name and a number of which we ask whether they belong together; wiped on drop.
+/// A name and a number that may or may not belong together; wiped on drop.
 #[derive(Debug, Clone)]
 pub struct Subject {
     name: Name,
     id_number: IdNumber,
 }
 
-/// The secret that makes digests; wiped on drop.
+/// The secret key for digests; wiped on drop.
 #[derive(Clone)]
 pub struct DigestKey {
     mac: Hmac<Sha256>,
     id: Arc<str>,
 }
 
-/// A keyed digest: equal for equal subjects, and of no use without the key. Still personal data; never shown to callers.
+/// A keyed digest: equal for equal subjects, useless without the key. Still personal data; never shown to callers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Digest(pub(super) [u8; 32]);
 
@@ -50,7 +51,6 @@ impl Default for PairRules {
 }
 
 impl Subject {
-    /// Joins a name and a number, unless a rule about the pair forbids it.
     pub fn new(name: Name, id_number: IdNumber, rules: PairRules) -> Result<Self, InvalidName> {
         if rules.name_script && id_number.is_of_mainland_citizen() && !name.has_han_or_private_use() {
             return Err(InvalidName::NameScript);
@@ -58,47 +58,47 @@ impl Subject {
         Ok(Self { name, id_number })
     }
 
-    /// The name as it is sent.
+    /// The name in its normal form, as sent.
     pub fn name(&self) -> &str {
         self.name.expose()
     }
 
-    /// The number as it is sent.
+    /// The number in its normal form, as sent.
     pub fn id_number(&self) -> &str {
         self.id_number.expose()
     }
 
-    /// What kind of document the number belongs to.
+    /// The kind of document the number belongs to.
     pub const fn kind(&self) -> Kind {
         self.id_number.kind()
     }
 
-    /// The name with what parsing found out about it.
+    /// The name with its warnings.
     pub const fn parsed_name(&self) -> &Name {
         &self.name
     }
 
-    /// The number with what it tells.
     pub const fn number(&self) -> &IdNumber {
         &self.id_number
     }
 }
 
 impl DigestKey {
-    /// Takes 32 random bytes from a secret store, one key per purpose.
+    /// Takes 32 random bytes from a secret store. Use one key per purpose.
     pub fn new(key: [u8; 32]) -> Self {
         let mut key = Self { mac: keyed(&Zeroizing::new(key)), id: Arc::default() };
         key.id = key.digest("key-id/v1", &[]).to_hex().get(..8).unwrap_or_default().into();
         key
     }
 
-    /// Names the key without telling anything of it: eight hexadecimal digits that stand beside its digests.
+    /// Identifies the key without revealing anything about it: eight hexadecimal digits, stored next to its digests.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// HMAC-SHA256 over `context` and `parts`, each behind its length (four bytes, big-endian), so that no two lists of
-    /// parts look alike. The context (`"person/v1"`) keeps the digests of one use from meaning anything in another.
+    /// HMAC-SHA256 over `context` and `parts`, each prefixed by its length (four bytes, big-endian), so that different
+    /// lists of parts never give the same input. The context (such as `"person/v1"`) makes digests of one use
+    /// meaningless in another.
     pub fn digest(&self, context: &str, parts: &[&[u8]]) -> Digest {
         let mut mac = self.mac.clone();
         for part in std::iter::once(context.as_bytes()).chain(parts.iter().copied()) {
@@ -109,15 +109,15 @@ impl DigestKey {
         Digest(mac.finalize().into_bytes().into())
     }
 
-    /// The digest of a person: number and name in their normal forms.
+    /// The digest of a person, over number and name in their normal forms.
     pub fn person(&self, subject: &Subject) -> Digest {
         self.digest("person/v1", &[subject.id_number().as_bytes(), subject.name().as_bytes()])
     }
 }
 
-/// HMAC-SHA-256 under a key of 32 bytes.
+/// HMAC-SHA256 with a 32-byte key.
 pub(super) fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
-    // HMAC fills a short key up with zeros; a whole block is the form that cannot fail.
+    // HMAC pads a short key with zeros. Passing a whole block avoids the constructor that can fail.
     let mut block = Zeroizing::new([0; 64]);
     for (place, byte) in block.iter_mut().zip(*key) {
         *place = byte;
@@ -132,20 +132,20 @@ impl fmt::Debug for DigestKey {
 }
 
 impl Digest {
-    /// The bytes, to key a store with.
+    /// The raw bytes, for use as a key in a store.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// As 64 hexadecimal digits.
+    /// 64 hexadecimal digits.
     pub fn to_hex(&self) -> String {
         let mut digits = [b'0'; 64];
-        // Into room of the right size, which never fails; one question needs many of them.
+        // The buffer has the right size, so this never fails. On the hot path: a question needs many of these.
         let _ = hex::encode_to_slice(self.0, &mut digits);
         String::from_utf8(digits.to_vec()).unwrap_or_default()
     }
 
-    /// Reads back what [`Digest::to_hex`] has written.
+    /// Parses the output of [`Digest::to_hex`].
     pub fn from_hex(text: &str) -> Option<Self> {
         let mut bytes = [0; 32];
         hex::decode_to_slice(text, &mut bytes).ok()?;
@@ -155,7 +155,7 @@ impl Digest {
 
 impl Hash for Digest {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // Eight bytes of a keyed digest are as even and as hard to foresee as all of them, and tables hash each key.
+        // The first eight bytes of a keyed digest are as uniform and unpredictable as all 32, and cheaper to hash.
         let [a, b, c, d, e, f, g, h, ..] = self.0;
         state.write_u64(u64::from_ne_bytes([a, b, c, d, e, f, g, h]));
     }

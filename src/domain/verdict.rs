@@ -1,4 +1,4 @@
-//! What a provider's documented verdict field can say. Nothing else is a verdict.
+//! Verdicts: the values of a provider's documented verdict field. Nothing else counts as a verdict.
 
 use super::id_number::holds_number;
 
@@ -9,41 +9,39 @@ use super::id_number::holds_number;
 pub enum Verdict {
     /// Name and number belong together.
     Match,
-    /// The number exists, and belongs to another name.
+    /// The number exists but belongs to another name.
     Mismatch,
     /// The authoritative source does not know the number.
     NoRecord,
 }
 
 impl Verdict {
-    /// All three, for tables and metrics.
     pub const ALL: [Verdict; 3] = [Verdict::Match, Verdict::Mismatch, Verdict::NoRecord];
 
-    /// The word used in the API and in metrics.
+    /// The name used in the API and in metrics.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// A verdict with what the provider said about its own answer.
+/// A verdict with the provider's reference for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The verdict.
     pub verdict: Verdict,
     /// The provider's reference for the call, if it gave a well-formed one.
     pub request_id: Option<RequestId>,
 }
 
-/// A provider's reference for one call: at most 64 of `A-Z a-z 0-9 - _ .`, so it can hold no name, and
-/// never the number that was asked about (see [`RequestId::parse`]).
+/// A provider's reference for one call: at most 64 characters of `A-Z a-z 0-9 - _ .`. It cannot contain a name, and
+/// never contains an ID number (see [`RequestId::parse`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(Box<str>);
 
 impl RequestId {
-    /// Takes a reference as the provider sent it, or nothing when it is malformed.
+    /// Parses a reference as the provider sent it; `None` if it is malformed.
     ///
-    /// A reference with 15 or more consecutive digits, or with a number in it that is set apart by dashes, is dropped: an
-    /// upstream that echoes the ID number there would otherwise carry it into logs.
+    /// A reference with 15 or more consecutive digits, or with an ID number split by dashes, is dropped. Otherwise a
+    /// provider that echoes the ID number there would get it into our logs.
     pub fn parse(text: &str) -> Option<Self> {
         let (mut plain, mut digits, mut most_digits) = (true, 0, 0);
         for byte in text.bytes() {
@@ -55,7 +53,6 @@ impl RequestId {
         sound.then(|| Self(text.into()))
     }
 
-    /// The reference as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

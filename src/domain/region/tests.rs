@@ -15,7 +15,7 @@ fn number(text: &str) -> IdNumber {
     IdNumber::parse(text, date(2026, 6, 30), Calendar::Strict).unwrap()
 }
 
-/// The county that a table gives for the synthetic number 110105 of that year of birth.
+/// The county that the table gives for a synthetic number with code 110105 and this year of birth.
 fn county(regions: &Regions, year: u16) -> Option<String> {
     let digits = format!("110105{year}0101002");
     let number = "0123456789X"
