@@ -1,4 +1,5 @@
-//! `POST /v1/verify`: from bytes to a question, from a verdict to bytes. The order of the steps is the contract.
+//! `POST /v1/verify`: reads a question, answers it, and writes the response. The order of the steps is part of the
+//! contract.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use crate::server::pipeline::{self, Delivered, RequestOptions, build_local_quest
 use crate::server::snapshot::Snapshot;
 use crate::verify::Question;
 
-/// What a question can be answered with instead of a verdict: all codes but those of other routes.
+/// All problems that this route can answer with instead of a verdict.
 pub(in crate::server) const PROBLEMS: [Code; 26] = [
     Code::MalformedRequest,
     Code::Unauthenticated,
@@ -54,13 +55,13 @@ pub(in crate::server) const PROBLEMS: [Code; 26] = [
     Code::NotCached,
 ];
 
-/// A verdict with its document.
+/// A verdict and its response document.
 struct Replied {
     delivered: Delivered,
     reply: reply::VerifyReply,
 }
 
-/// A question, read and checked.
+/// A parsed and validated question.
 struct Asked {
     question: Question,
     body: VerifyBody,
@@ -118,8 +119,8 @@ async fn answer(
     let pipeline = &*verify.pipeline;
     let _place = pipeline.places.try_acquire().map_err(|_| pipeline::overloaded())?;
     let now = pipeline.current.load();
-    // Head and body share the connection's read buffers. They are freed before the wait for a provider begins, because
-    // thousands of requests may wait.
+    // Head and body share the connection's read buffers. `read` frees them before the wait for a provider begins,
+    // because thousands of requests may be waiting.
     let Asked { question, body, idempotency_key } = read(verify, &now, parts, body, scope).await?;
     let subject = Arc::clone(&question.subject);
     let delivered = match idempotency_key {
@@ -130,7 +131,7 @@ async fn answer(
     Ok(Replied { reply, delivered })
 }
 
-/// Identifies the client, and reads and checks its question.
+/// Identifies the client, and reads and validates its question.
 async fn read(
     verify: &Verify,
     now: &Snapshot,
@@ -174,7 +175,7 @@ fn reply_to(
     reply::VerifyReply::new(&delivered.verified, subject, person)
 }
 
-/// Answers one question from this very process, under no client's rate and for the default purpose.
+/// Answers one question from within this process: no client, no rate limit, the default purpose.
 ///
 /// # Errors
 /// The problem that a caller would get.

@@ -1,8 +1,8 @@
-//! A question under an idempotency key: claimed before anything is asked, final only with a verdict.
+//! Questions with an idempotency key. The key is claimed before anything is called, and only a verdict finishes it.
 //!
-//! Invariants: nothing is called under a key that could not be claimed, since it may have been answered before; the
-//! answer that finishes a key is written in a task of its own, so that memory and ledger agree although the caller
-//! left.
+//! Invariants: nothing is called under a key that could not be claimed, since that key may have an answer already. The
+//! answer that finishes a key is written in its own task, so that memory and ledger agree even if the caller
+//! disconnects.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::verify::{Avoided, Failure, FailureKind, Freshness, Question};
 /// Answers a question under an idempotency key.
 ///
 /// # Errors
-/// Why there is no verdict; `idempotency_key_reused`, `idempotency_in_progress`.
+/// `idempotency_key_reused` or `idempotency_in_progress`, or the reason why there is no verdict.
 pub(super) async fn ask_once(
     verify: &Verify,
     now: &Snapshot,
@@ -40,7 +40,7 @@ pub(super) async fn ask_once(
             ClaimResult::Unknown(lookup) => begin_lookup(verify, lookup, &keyed, &question),
             ClaimResult::LookedUp(lookup) => lookup,
             ClaimResult::Claimed(claim) => return work(verify, now, claim, question, deadline, scope).await,
-            // A client that may not get an older answer does not get it as a replay either; the key starts over.
+            // A replay must respect the client's maximum age. If the answer is too old, the key starts over.
             ClaimResult::Done(done) if !question.freshness.may_be_told(age_of(verify, &done.answer)) => {
                 match verify.idempotency.start_over(keyed.key, &done).await {
                     Some(lookup) => begin_lookup(verify, lookup, &keyed, &question),
@@ -58,7 +58,7 @@ pub(super) async fn ask_once(
                 return Err(Box::new(problem.with_error("", "idempotency_key_reused", detail)));
             }
         };
-        // The caller's patience does not count here, since nothing may begin before the key's owner is known.
+        // This wait is not limited by the caller's deadline, since nothing may begin before the key's owner is known.
         if !lookup.is_known().await {
             return ask_memory(verify, now, question, scope).await;
         }
@@ -79,7 +79,7 @@ fn digests(verify: &Verify, key: &str, question: &Question, body: &VerifyBody) -
     }
 }
 
-/// Starts to look the key up, and returns at once.
+/// Starts the lookup of the key and returns at once.
 fn begin_lookup(verify: &Verify, lookup: Lookup, keyed: &Keyed, question: &Question) -> LookupWait {
     let (pipeline, waiting) = (&verify.pipeline, lookup.wait());
     if !pipeline.ledger.is_on() {
@@ -103,7 +103,7 @@ fn begin_lookup(verify: &Verify, lookup: Lookup, keyed: &Keyed, question: &Quest
     waiting
 }
 
-/// Waits for the first request with the key; nothing if it was given up, so that the key has to be claimed again.
+/// Waits for the first request with the key. `None` if it gave up; the key must then be claimed again.
 async fn wait_for(
     first: InProgress,
     deadline: Instant,
@@ -120,7 +120,7 @@ async fn wait_for(
     }
 }
 
-/// Answers the question of the request that has claimed the key.
+/// Answers the question of the request that claimed the key.
 async fn work(
     verify: &Verify,
     now: &Snapshot,
@@ -151,11 +151,11 @@ async fn work(
     }
 }
 
-/// Writes the verdict, and finishes the key with it once it is on the disk, also if the caller leaves meanwhile.
-/// Otherwise the ledger would know the key as finished, and memory would not.
+/// Writes the verdict and, once it is on disk, finishes the key with it. If there is a ledger, this continues when the
+/// caller disconnects; otherwise the ledger could hold a finished key that is still open in memory.
 ///
 /// # Errors
-/// When it cannot be written; nothing if the task was lost.
+/// If the verdict cannot be written; `None` if the writing task was lost.
 async fn finish(verify: &Verify, claim: Claim, unwritten: Unwritten) -> Result<Delivered, Option<WriteFailed>> {
     let is_owed = unwritten.is_owed();
     let write = async move {
@@ -170,13 +170,13 @@ async fn finish(verify: &Verify, claim: Claim, unwritten: Unwritten) -> Result<D
     }
     let (done, written) = oneshot::channel();
     verify.idempotency.tasks.spawn(async move {
-        // A caller who has left does not need the result.
+        // If the caller has disconnected, nobody receives this.
         let _ = done.send(write.await);
     });
     written.await.map_err(|_| None)?.map_err(Some)
 }
 
-/// Answers the question while no key can be claimed: from memory, and without a call.
+/// Answers the question while its key cannot be claimed: from the cache only, without a call.
 async fn ask_memory(
     verify: &Verify,
     now: &Snapshot,
@@ -195,14 +195,14 @@ async fn ask_memory(
     })
 }
 
-/// How long ago the provider gave this answer.
+/// Time since the provider gave this answer.
 fn age_of(verify: &Verify, answer: &Verified) -> Duration {
     Duration::try_from(verify.pipeline.clock.now().duration_since(answer.verified_at)).unwrap_or_default()
 }
 
 fn replay(now: &Snapshot, answer: Arc<Verified>, scope: &mut RequestScope) -> Delivered {
     now.runtime.spared(Avoided::Idempotent, &answer.provider, answer.verdict);
-    // The ledger has this answer already.
+    // The ledger already has this answer, so this request writes no entry.
     drop(scope.take_audit());
     Delivered::replayed(answer)
 }

@@ -1,8 +1,8 @@
 //! `POST /v1/verify`: request → pipeline → response, with idempotency keys.
 //!
-//! The order is the contract: shed, authenticate, limit, parse, check locally (free), then ask. Whatever happens, the
-//! answer is JSON of ours, and the request is logged and counted once. To add a member or a header: `http::body_reader`
-//! or `http::headers`, then `openapi.yaml` (`idgate openapi` writes it).
+//! The order is part of the contract: shed load, authenticate, apply the rate limit, parse, check locally (free), then
+//! ask. Every request gets a JSON answer in our own format, and is logged and counted exactly once. To add a field or a
+//! header, change `http::body_reader` or `http::headers`, then regenerate `openapi.yaml` with `idgate openapi`.
 
 pub mod handler;
 mod idempotent;

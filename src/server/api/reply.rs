@@ -1,4 +1,4 @@
-//! A verdict as a document.
+//! The response document of a verdict.
 
 use axum::body::Body;
 use http::{HeaderValue, Response, header};
@@ -17,7 +17,7 @@ use crate::server::http::schema::{
 use crate::server::pipeline::Verified;
 use crate::verify::Attempt;
 
-/// Initial capacities, so that an answer and its headers need no reallocation.
+/// Initial capacities large enough for a usual response, so that it needs no reallocation.
 const USUAL_BYTES: usize = 512;
 const USUAL_HEADERS: usize = 8;
 
@@ -92,7 +92,7 @@ pub struct RegionDocument {
 }
 
 impl VerifyReply {
-    /// The reply that tells `verified`, of a question about `subject`.
+    /// `person` is included only if the caller asked for it.
     pub(in crate::server) fn new(verified: &Verified, subject: &Subject, person: Option<Person>) -> Self {
         Self {
             verification_id: verified.id,
@@ -109,22 +109,22 @@ impl VerifyReply {
         }
     }
 
-    /// The answer that carries this reply.
+    /// The HTTP response, with its headers.
     pub fn to_response(&self) -> Response<Body> {
         let mut body = Vec::with_capacity(USUAL_BYTES);
-        // Serializing a struct of strings and numbers cannot fail; an empty body is still a valid answer.
+        // Serializing a struct of strings and numbers cannot fail.
         let _ = serde_json::to_writer(&mut body, self);
         let mut response = Response::new(Body::from(body));
         let headers = response.headers_mut();
         headers.reserve(USUAL_HEADERS);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        // No cache on the way may keep answers about people.
+        // No intermediate cache may store answers about people.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }
 }
 
-/// What a person should know of an answer before drawing conclusions.
+/// Warnings that apply to this verdict: about the number, an alternate spelling and the name.
 fn warnings(verdict: Verdict, subject: &Subject) -> Vec<&'static str> {
     let name = subject.parsed_name();
     let converted = subject.number().was_converted().then_some(CONVERTED);
@@ -135,7 +135,7 @@ fn warnings(verdict: Verdict, subject: &Subject) -> Vec<&'static str> {
 }
 
 impl Person {
-    /// What `subject`'s number tells on the day `today`.
+    /// Derives the fields from `subject`'s number, as of `today`.
     pub fn of(subject: &Subject, regions: &Regions, today: Date) -> Self {
         let number = subject.number();
         Self {

@@ -1,4 +1,4 @@
-//! The headers of a question, for `openapi.yaml`. `http::headers` reads them.
+//! The request headers of `POST /v1/verify`, described for `openapi.yaml`. `http::headers` reads them.
 
 use utoipa::IntoParams;
 

@@ -1,4 +1,4 @@
-//! The configured clients, identified by a key or by the certificate of their connection.
+//! Identifies the configured client that sent a request, by its key or by the certificate of its connection.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,7 +17,6 @@ use crate::server::http::code::Code;
 use crate::server::http::problem::{Problem, Refused};
 use crate::server::listener::tls::PeerCertificate;
 
-/// All clients.
 #[derive(Debug)]
 pub struct Clients {
     by_hash: HashMap<[u8; 32], Key>,
@@ -38,10 +37,10 @@ struct Key {
 }
 
 impl Clients {
-    /// The clients of the configuration; without any, every request is from `anonymous`, which has `all_purposes`.
+    /// The configured clients. If there are none, every request is from `anonymous`, which has `all_purposes`.
     ///
-    /// A client keeps what it has used of its rate and its day in `previous`, so that a reload gives it no more. Keys
-    /// whose hash cannot be read are skipped, because `ClientConfig::validate` has reported them.
+    /// Clients keep the rate and daily counts that they have in `previous`, so a reload does not reset their limits.
+    /// Keys whose hash cannot be parsed are skipped; `ClientConfig::validate` has already reported them.
     pub fn new(
         configured: &BTreeMap<String, ClientConfig>,
         all_purposes: &[String],
@@ -67,25 +66,24 @@ impl Clients {
         Self { anonymous: configured.is_empty().then(anonymous), by_hash, by_name, certificates, issued, identity }
     }
 
-    /// The same, with the keys issued for the providers' protocols.
+    /// Adds the keys issued for the providers' protocols.
     #[must_use]
     pub fn with_issued(self, issued: Vec<Issued>) -> Self {
         let issued = IssuedKeys::new(issued, |name| self.by_name.get(name).cloned());
         Self { issued, ..self }
     }
 
-    /// The keys issued for the providers' protocols.
     pub(in crate::server) fn issued(&self) -> &IssuedKeys {
         &self.issued
     }
 
-    /// The client, the public id and the expiry of each key that expires.
+    /// Client name, public key id and expiry of each key that expires.
     pub fn expiries(&self) -> impl Iterator<Item = (&str, &str, Timestamp)> {
         let keys = self.by_hash.values().filter_map(|key| Some((&*key.client.name, &*key.id, key.expires?)));
         keys.chain(self.issued.expiries())
     }
 
-    /// Identifies the client by the key in these headers.
+    /// Identifies the client by the key in `headers`.
     ///
     /// # Errors
     /// `unauthenticated` without a valid key.
@@ -94,7 +92,7 @@ impl Clients {
             return Ok(Caller { client: Arc::clone(client), key_id: Arc::default(), certificate_id: None });
         }
         let presented = headers.get(header::AUTHORIZATION).and_then(bearer);
-        // A request without a key takes the same path, so that it takes the same time.
+        // A request without a key takes the same path, so that the timing does not differ.
         let hash: [u8; 32] = Sha256::digest(presented.unwrap_or_default()).into();
         let known = self.by_hash.get(&hash).filter(|key| key.hash.ct_eq(&hash).into());
         match known.filter(|key| key.expires.is_none_or(|end| now < end)) {
@@ -105,10 +103,10 @@ impl Clients {
         }
     }
 
-    /// Identifies the sender of a request with these headers, over a connection with these extensions.
+    /// Identifies the client from the headers of a request and the extensions of its connection.
     ///
     /// # Errors
-    /// `unauthenticated` without the credentials that [`Identity`] asks for, naming what is missing.
+    /// `unauthenticated` without the credentials that [`Identity`] requires; the problem names what is missing.
     pub fn identify(&self, headers: &HeaderMap, extensions: &Extensions, now: Timestamp) -> Result<Caller, Refused> {
         let certificate = extensions.get::<PeerCertificate>();
         let sends_key = || headers.get(header::AUTHORIZATION).and_then(bearer).is_some();
@@ -137,10 +135,10 @@ impl Clients {
         }
     }
 
-    /// Checks the certificate of the connection of a `caller` identified by a key.
+    /// Checks the connection's certificate for a `caller` already identified by a key.
     ///
     /// # Errors
-    /// `unauthenticated` if the certificate is another client's, or is missing where [`Identity`] asks for one.
+    /// `unauthenticated` if the certificate is another client's, or is missing although [`Identity`] requires one.
     pub(in crate::server) fn confirm(&self, caller: Caller, extensions: &Extensions) -> Result<Caller, Refused> {
         let owner = extensions.get::<PeerCertificate>().map(|certificate| self.certificates.owner(certificate));
         match (self.identity, owner) {
@@ -151,7 +149,7 @@ impl Clients {
     }
 }
 
-/// The same caller, also identified by a certificate.
+/// Adds the certificate's id to `caller`, if it belongs to the same client.
 fn with_certificate(caller: Caller, owner: Owner<'_, Client>) -> Result<Caller, Refused> {
     match owner {
         Owner::One(client, id) if Arc::ptr_eq(client, &caller.client) => {

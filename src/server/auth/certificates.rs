@@ -1,8 +1,8 @@
-//! Client certificates: whom they identify, and which credentials a request must present.
+//! Client certificates: which client or operator they identify, and which credentials a request must present.
 //!
-//! Invariants: only certificates that the handshake has verified count; one that identifies two owners identifies none;
-//! a key that is sent must be valid, even where a certificate alone would do. To add a way to identify an owner: a
-//! member of [`CertificateConfig`] and a variant of [`Mark`].
+//! Invariants: only certificates verified in the handshake count. A certificate that matches two owners identifies
+//! none. A key that is sent must be valid, even where a certificate alone would be enough. To add a way to identify an
+//! owner, add a field to [`CertificateConfig`] and a variant to [`Mark`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::server::listener::tls::PeerCertificate;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Identity {
-    /// A key, or a certificate; if both, of the same client.
+    /// A key or a certificate; if both are sent, they must belong to the same client.
     #[default]
     Any,
     /// A key; certificates are ignored.
@@ -33,47 +33,46 @@ pub enum Identity {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CertificateConfig {
-    /// Public: it appears in logs.
+    /// Public: appears in logs.
     pub id: String,
-    /// A URI among its alternative names, such as a SPIFFE id.
+    /// A URI among the certificate's subject alternative names, such as a SPIFFE id.
     #[serde(default)]
     pub uri: Option<String>,
-    /// A DNS name among its alternative names.
+    /// A DNS name among the certificate's subject alternative names.
     #[serde(default)]
     pub dns: Option<String>,
-    /// The SHA-256 of the whole certificate (DER), 64 hexadecimal digits.
+    /// SHA-256 of the whole certificate (DER), 64 hexadecimal digits.
     #[serde(default)]
     pub sha256: Option<String>,
 }
 
-/// What identifies the owner of a certificate.
+/// The part of a certificate that identifies its owner.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Mark {
-    /// A URI, unchanged.
+    /// Compared exactly as configured.
     Uri(Box<str>),
-    /// A DNS name, in lower case.
+    /// In lower case.
     Dns(Box<str>),
-    /// The fingerprint of the whole certificate.
+    /// SHA-256 of the whole certificate.
     Sha256([u8; 32]),
 }
 
-/// The owners by their certificates.
+/// Maps certificates to their owners.
 #[derive(Debug)]
 pub struct Certificates<T>(HashMap<Mark, (Arc<str>, Arc<T>)>);
 
-/// Whom a certificate identifies.
+/// The result of looking up a certificate.
 #[derive(Debug)]
 pub enum Owner<'a, T> {
-    /// No configured owner.
     Unknown,
-    /// This owner, by the certificate with this public id.
+    /// The owner, and the public id of the configured certificate.
     One(&'a Arc<T>, &'a Arc<str>),
-    /// Several owners, which counts as none.
+    /// Several owners match, so none is identified.
     Several,
 }
 
 impl CertificateConfig {
-    /// What identifies its owner; `None` if it is not written correctly.
+    /// What identifies the owner; `None` if the entry is invalid.
     pub fn mark(&self) -> Option<Mark> {
         match (&self.uri, &self.dns, &self.sha256) {
             (Some(uri), None, None) if uri.contains(':') => Some(Mark::Uri(uri.as_str().into())),
@@ -83,7 +82,7 @@ impl CertificateConfig {
         }
     }
 
-    /// All mistakes of a list, as (key, problem and remedy).
+    /// All errors of a list, as (key, problem and remedy).
     pub fn validate(all: &[Self]) -> Vec<(String, String)> {
         let mut mistakes = Vec::new();
         for (index, certificate) in all.iter().enumerate() {
@@ -109,7 +108,7 @@ impl<T> Default for Certificates<T> {
 }
 
 impl<T> Certificates<T> {
-    /// Adds the certificates of `owner`. Unreadable ones are skipped, because `validate` has reported them.
+    /// Adds the certificates of `owner`. Invalid entries are skipped; `validate` has already reported them.
     pub fn add(&mut self, certificates: &[CertificateConfig], owner: &Arc<T>) {
         for certificate in certificates {
             if let Some(mark) = certificate.mark() {
@@ -118,7 +117,6 @@ impl<T> Certificates<T> {
         }
     }
 
-    /// The owner of a certificate.
     pub fn owner(&self, certificate: &PeerCertificate) -> Owner<'_, T> {
         let whole = std::iter::once(Mark::Sha256(*certificate.sha256()));
         let uris = certificate.uris().map(|uri| Mark::Uri(uri.into()));
@@ -135,7 +133,7 @@ impl<T> Certificates<T> {
     }
 }
 
-/// A reason and a remedy.
+/// Reason code and remedy.
 pub(super) type Refusal = (&'static str, &'static str);
 
 pub(super) const MISSING: Refusal =
@@ -160,8 +158,7 @@ pub(in crate::server) fn refusal((reason, detail): Refusal) -> Refused {
     Box::new(Problem::new(Code::Unauthenticated).with_error("", reason, detail))
 }
 
-/// Certificates that would identify more than one owner, as (key, problem and remedy). `all` are the lists, each with
-/// its section.
+/// Certificates listed for more than one entry, as (key, problem and remedy). `all` yields each section with its list.
 pub fn duplicates<'a>(all: impl Iterator<Item = (String, &'a [CertificateConfig])>) -> Vec<(String, String)> {
     let mut seen = BTreeMap::new();
     let mut mistakes = Vec::new();

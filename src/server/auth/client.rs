@@ -1,4 +1,4 @@
-//! A configured client with its purposes, rights, rate and day; and the caller of one request.
+//! A configured client with its purposes, rights, rate and daily count; and the caller of one request.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,31 +12,27 @@ use crate::server::http::code::Code;
 use crate::server::http::problem::{Problem, Refused};
 use crate::server::http::rate_limit::Allowance;
 
-/// A configured client.
 pub struct Client {
-    /// Its name in the configuration.
     pub name: Arc<str>,
-    /// Its rights.
     pub rights: Rights,
     purposes: Vec<Arc<str>>,
-    /// `None` for `anonymous`, which has no limit.
+    /// `None` for `anonymous`, which has no rate limit.
     rate: Option<Arc<Rate>>,
     day: Day,
 }
 
-/// The caller of one request.
+/// The client of one request, and how it was identified.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// The client.
     pub client: Arc<Client>,
-    /// The public id of its key; empty if none was needed.
+    /// The public id of its key; empty if it was not identified by a key.
     pub key_id: Arc<str>,
-    /// The public id of its certificate, if it was identified by one.
+    /// The public id of its certificate, if one was used.
     pub certificate_id: Option<Arc<str>>,
 }
 
 impl Caller {
-    /// The public id of the credential it was identified by: its key, else its certificate.
+    /// The public id of its credential: the key's, otherwise the certificate's.
     pub fn shown(&self) -> Arc<str> {
         match &self.certificate_id {
             Some(certificate) if self.key_id.is_empty() => Arc::clone(certificate),
@@ -64,10 +60,10 @@ impl Client {
         Self { name, rights: Rights::ALL, purposes, rate: None, day: Day::new(None, None) }
     }
 
-    /// The purpose of a question. One that names none gets `default`, or the client's only purpose.
+    /// The purpose of a question. If it names none: `default`, otherwise the client's only purpose.
     ///
     /// # Errors
-    /// `forbidden` if the client may not use it.
+    /// `forbidden` if the client may not use the purpose.
     pub fn purpose(&self, named: Option<&str>) -> Result<Arc<str>, Refused> {
         let only = || if let [only] = &*self.purposes { Some(Arc::clone(only)) } else { None };
         let find = |wanted: &str| self.purposes.iter().find(|purpose| &***purpose == wanted).cloned();
@@ -81,18 +77,18 @@ impl Client {
         })
     }
 
-    /// Counts a request against the client's rate, and returns what is left of it.
+    /// Counts a request against the client's rate, and returns the remaining allowance.
     ///
     /// # Errors
-    /// How long to wait, if the rate is used up.
+    /// The time to wait, if the rate is used up.
     pub fn admit(&self) -> Result<Option<Allowance>, (Allowance, Duration)> {
         self.rate.as_ref().map(|rate| rate.admit()).transpose()
     }
 
-    /// Counts a question that has passed the local rules against the client's day.
+    /// Counts a question against the client's daily cap. Only for questions that have passed local validation.
     ///
     /// # Errors
-    /// `rate_limited` until tomorrow, if the day is used up.
+    /// `rate_limited` until tomorrow, if the cap is reached.
     pub fn count_question(&self, clock: &Clock) -> Result<(), Refused> {
         self.day.count(clock)
     }

@@ -12,65 +12,62 @@ use crate::providers::Scheme;
 use crate::storage::LONGEST_LIFETIME;
 use crate::verify::billing::Budget;
 
-/// The purpose of a question without one.
+/// The purpose of a question that names none.
 pub const DEFAULT_PURPOSE: &str = "default";
 
-/// The client of every request if none is configured.
+/// The name of the client used when none is configured.
 pub const ANONYMOUS: &str = "anonymous";
 
-/// Section `[clients.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientConfig {
-    /// Its keys; two at a time allow a rotation.
+    /// Two keys at a time allow a rotation.
     #[serde(default)]
     pub keys: Vec<KeyConfig>,
-    /// Its client certificates.
     #[serde(default)]
     pub certificates: Vec<CertificateConfig>,
-    /// Keys issued to it for providers' protocols, read apart: each scheme has a list of its own in the section.
+    /// Keys issued to it for providers' protocols. Parsed separately, because each scheme has its own list in the
+    /// section.
     #[serde(skip)]
     pub issued: Vec<IssuedConfig>,
-    /// The purposes it may ask for.
     #[serde(default = "default_purposes")]
     pub purposes: Vec<String>,
-    /// Requests per second, on average.
     #[serde(default = "default_rate")]
     pub rate_limit: NonZeroU32,
-    /// Requests at once after a pause; `rate_limit` if not set.
+    /// Requests allowed at once after a pause; defaults to `rate_limit`.
     #[serde(default)]
     pub burst: Option<NonZeroU32>,
-    /// Questions per day in China; no limit if not set.
+    /// Questions per day in China; unlimited if not set.
     #[serde(default)]
     pub daily_cap: Option<NonZeroU32>,
-    /// Whether it may ask for a fresh answer although one is cached.
+    /// Whether it may force a fresh answer although one is cached.
     #[serde(default = "yes")]
     pub no_cache: bool,
-    /// The oldest answer it may get; no limit if not set.
+    /// The maximum age of an answer it may get; unlimited if not set.
     #[serde(default, with = "jiff::fmt::serde::unsigned_duration::friendly::compact::optional")]
     pub longest_max_age: Option<Duration>,
-    /// Whether it may get the fields derived from the number.
+    /// Whether it may get the fields derived from the ID number.
     #[serde(default = "yes")]
     pub include_person: bool,
-    /// The most its calls may cost; no limit if not set.
+    /// The maximum cost of its calls; unlimited if not set.
     #[serde(default)]
     pub budget: Option<Budget>,
 }
 
-/// One entry of the list of its scheme. The secret of a scheme that signs is read apart.
+/// One entry in the list of its scheme. The secret of a signing scheme is read separately.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuedConfig {
-    /// What kind of credential it is; its `issued` names the list.
+    /// The kind of credential; `scheme.issued` names the list.
     pub scheme: &'static Scheme,
-    /// Its place in the list.
+    /// Index in the list.
     pub index: usize,
-    /// Public: it stands in logs, and in requests where they are signed.
+    /// Public: appears in logs, and in signed requests.
     pub id: String,
-    /// SHA-256 of a secret that is shown, 64 hexadecimal digits.
+    /// SHA-256 of a bearer secret, 64 hexadecimal digits.
     pub sha256: Option<String>,
-    /// What its questions are for; without it as for a question that names no purpose.
+    /// The purpose of its questions; if not set, they are treated like questions that name none.
     pub purpose: Option<String>,
-    /// From then on it is refused (RFC 3339).
+    /// Refused from this time on (RFC 3339).
     pub expires: Option<Timestamp>,
 }
 
@@ -90,7 +87,7 @@ const fn default_rate() -> NonZeroU32 {
 }
 
 impl ClientConfig {
-    /// All mistakes, as (key, problem and remedy).
+    /// All errors, as (key, problem and remedy).
     pub fn validate(&self) -> Vec<(String, String)> {
         let mut mistakes = validate_keys(&self.keys);
         mistakes.extend(CertificateConfig::validate(&self.certificates));
@@ -109,12 +106,12 @@ impl ClientConfig {
         mistakes
     }
 
-    /// Whether it has any key of a provider's protocol.
+    /// Whether it has any key for a provider's protocol.
     pub fn has_issued(&self) -> bool {
         !self.issued.is_empty()
     }
 
-    /// All mistakes of its issued keys, as (key, problem and remedy).
+    /// All errors in the issued keys, as (key, problem and remedy).
     fn validate_issued(&self) -> Vec<(String, String)> {
         let mut mistakes = Vec::new();
         for key in &self.issued {
@@ -147,7 +144,7 @@ impl ClientConfig {
 }
 
 impl IssuedConfig {
-    /// Its key in the client's section.
+    /// The configuration key of this entry in the client's section.
     pub fn at(&self) -> String {
         format!("{}[{}]", self.scheme.issued.list, self.index)
     }

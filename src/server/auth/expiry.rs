@@ -1,6 +1,6 @@
-//! The metric of when clients' keys expire, for alerts.
+//! Metric: expiry times of clients' keys, for alerts.
 //!
-//! Collected from the current configuration at each scrape, so that a reload adds and removes keys at once.
+//! Collected from the current configuration at each scrape, so a reload takes effect at once.
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -8,19 +8,17 @@ use prometheus::{IntGaugeVec, Opts};
 
 use crate::server::snapshot::Current;
 
-/// Collects the expiries of all keys.
 #[derive(Debug)]
 pub struct Expiries {
     current: Current,
-    /// Describes the family; never filled.
+    /// Only provides the description of the family; never filled.
     empty: IntGaugeVec,
 }
 
 impl Expiries {
-    /// Collects from the configuration that is current at each scrape.
     ///
     /// # Errors
-    /// When the family cannot be declared, which is a defect of ours.
+    /// If the family cannot be registered, which is a bug.
     pub fn new(current: Current) -> Result<Self, prometheus::Error> {
         Ok(Self { current, empty: family()? })
     }

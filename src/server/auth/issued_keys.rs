@@ -1,7 +1,7 @@
-//! Keys issued to callers who speak a provider's own protocol, of the schemes that the drivers declare.
+//! Keys issued to callers who speak a provider's own protocol. The drivers declare the schemes.
 //!
-//! Invariants: a bearer secret is shown in clear, so that its SHA-256 is enough to recognise it; what signs is kept as
-//! a [`Secret`]. A key belongs to one client, whose rights, rate and day are those of its other keys.
+//! Invariants: a bearer secret is sent in the request, so only its SHA-256 is stored; a signing secret is stored as a
+//! [`Secret`]. A key belongs to one client and shares the rights, rate and daily cap with that client's other keys.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,54 +15,51 @@ use crate::providers::{Credential, Presented, Scheme};
 use crate::server::auth::client::{Caller, Client};
 use crate::server::auth::key_config::parse_hash;
 
-/// One key, with its secret.
+/// One issued key, with what is needed to check its requests.
 #[derive(Debug, Clone)]
 pub struct Issued {
-    /// Whose it is.
+    /// The name of the client.
     pub client: String,
-    /// What kind of credential it is.
     pub scheme: &'static Scheme,
-    /// The public id.
     pub id: String,
-    /// What its requests are checked with.
     pub proof: Proof,
-    /// What its questions are for.
+    /// The purpose of its questions.
     pub purpose: Option<String>,
-    /// Its end.
+    /// Refused from this time on.
     pub expires: Option<Timestamp>,
 }
 
 /// What the requests of a key are checked with.
 #[derive(Debug, Clone)]
 pub enum Proof {
-    /// The secret that signs.
+    /// The signing secret.
     Secret(Secret),
-    /// The SHA-256 of the secret that is shown, 64 hexadecimal digits.
+    /// SHA-256 of the bearer secret, 64 hexadecimal digits.
     Hash(String),
 }
 
-/// All issued keys, by the name of their scheme and what a request presents.
+/// All issued keys, by the name of the scheme and by what a request presents: an id or the hash of a secret.
 #[derive(Debug, Default)]
 pub(in crate::server) struct IssuedKeys {
     by_id: HashMap<&'static str, HashMap<String, Holder>>,
     by_hash: HashMap<&'static str, HashMap<[u8; 32], Holder>>,
 }
 
-/// A key and whose it is.
+/// A key and its client.
 #[derive(Debug)]
 pub(in crate::server) struct Holder {
-    /// The public id.
     pub(in crate::server) id: Arc<str>,
-    /// For the codec. The secret of a bearer scheme is empty: it was found by its hash, and nothing compares it.
+    /// For the codec. The secret of a bearer scheme is left empty: the key was found by its hash, and nothing compares
+    /// it.
     pub(in crate::server) credential: Credential,
-    /// What its questions are for.
+    /// The purpose of its questions.
     pub(in crate::server) purpose: Option<String>,
     expires: Option<Timestamp>,
     client: Arc<Client>,
 }
 
 impl IssuedKeys {
-    /// `issued`, of the clients that `client` knows by name.
+    /// Keys whose client is unknown to `client` (lookup by name) are skipped.
     pub(in crate::server) fn new(issued: Vec<Issued>, client: impl Fn(&str) -> Option<Arc<Client>>) -> Self {
         let mut all = Self::default();
         for Issued { client: name, scheme, id, proof, purpose, expires } in issued {
@@ -84,7 +81,7 @@ impl IssuedKeys {
         all
     }
 
-    /// The key that a request presents, whether or not it has ended.
+    /// The key that a request presents, even if it has expired.
     pub(in crate::server) fn holder(&self, presented: Presented<'_>) -> Option<&Holder> {
         let scheme = presented.scheme();
         if !scheme.is_bearer {
@@ -95,7 +92,7 @@ impl IssuedKeys {
         bool::from(hash.ct_eq(&presented)).then_some(holder)
     }
 
-    /// The client, the public id and the end of each key that has one.
+    /// Client name, public key id and expiry of each key that expires.
     pub(in crate::server) fn expiries(&self) -> impl Iterator<Item = (&str, &str, Timestamp)> {
         let by_id = self.by_id.values().flat_map(HashMap::values);
         let all = by_id.chain(self.by_hash.values().flat_map(HashMap::values));
@@ -104,12 +101,11 @@ impl IssuedKeys {
 }
 
 impl Holder {
-    /// Whether it has ended.
     pub(in crate::server) fn has_ended(&self, now: Timestamp) -> bool {
         self.expires.is_some_and(|end| end <= now)
     }
 
-    /// The caller who was identified by it.
+    /// The caller identified by this key.
     pub(in crate::server) fn caller(&self) -> Caller {
         Caller { client: Arc::clone(&self.client), key_id: Arc::clone(&self.id), certificate_id: None }
     }

@@ -1,29 +1,29 @@
-//! Keys: how they are configured, shown and recognised.
+//! Keys: their configuration, format and verification.
 //!
-//! Keys are kept as SHA-256 only. A presented key is hashed and looked up by its hash, so neither the lookup nor the
-//! comparison depends on how much of a key is right.
+//! Only the SHA-256 of a key is stored. A presented key is hashed and looked up by its hash, so the timing of lookup
+//! and comparison does not depend on how much of the key is right.
 
 use http::HeaderValue;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-/// What every key begins with that `idgate key new` makes, so that one is recognised wherever it turns up.
+/// The prefix of every key made by `idgate key new`, so that leaked keys are easy to spot.
 pub const KEY_PREFIX: &str = "idg_";
 
 /// One key of a client or an operator.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyConfig {
-    /// Public: it stands in logs.
+    /// Public: appears in logs.
     pub id: String,
     /// SHA-256 of the key, 64 hexadecimal digits.
     pub sha256: String,
-    /// From then on it is refused (RFC 3339).
+    /// Refused from this time on (RFC 3339).
     #[serde(default)]
     pub expires: Option<Timestamp>,
 }
 
-/// All mistakes of a list of keys, as (key, what is wrong and what to write).
+/// All errors in a list of keys, as (key, problem and remedy).
 pub(in crate::server) fn validate_keys(keys: &[KeyConfig]) -> Vec<(String, String)> {
     let mut mistakes = Vec::new();
     for (index, key) in keys.iter().enumerate() {
@@ -39,18 +39,18 @@ pub(in crate::server) fn validate_keys(keys: &[KeyConfig]) -> Vec<(String, Strin
     mistakes
 }
 
-/// The key of `Authorization: Bearer <key>`.
+/// Extracts the key from `Authorization: Bearer <key>`.
 pub(in crate::server) fn bearer(value: &HeaderValue) -> Option<&[u8]> {
     let (scheme, key) = value.as_bytes().split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii()).filter(|key| !key.is_empty())
 }
 
-/// Whether a client's key is in a text that is about to be written down.
+/// Whether `text` contains a client's key. Checked before text is logged or stored.
 pub(in crate::server) fn holds_key(text: &str) -> bool {
     text.contains(KEY_PREFIX)
 }
 
-/// A SHA-256 in 64 hexadecimal digits.
+/// Parses a SHA-256 in 64 hexadecimal digits.
 pub(in crate::server) fn parse_hash(text: &str) -> Option<[u8; 32]> {
     let mut hash = [0; 32];
     hex::decode_to_slice(text, &mut hash).ok()?;

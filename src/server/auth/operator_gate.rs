@@ -1,4 +1,4 @@
-//! The first step of every request on the admin listener: its size, and its operator.
+//! The first step of every request on the admin listener: checks the header size and identifies the operator.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -14,23 +14,20 @@ use crate::server::http::recorder::Recorder;
 use crate::server::http::request_scope::{RequestScope, caught};
 use crate::server::snapshot::Current;
 
-/// Polled by probes and scrapers, so that a log line for each request would be noise.
+/// Polled by probes and scrapers; a log line for each request would be noise.
 const POLLED: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 
-/// What the gate needs.
 #[derive(Debug, Clone)]
 pub struct OperatorGate {
-    /// The configuration at work.
+    /// The active configuration.
     pub current: Current,
-    /// Where its requests are logged and counted.
     pub recorder: Recorder,
-    /// Wall-clock time.
     pub clock: Clock,
-    /// The largest head, in bytes.
+    /// The maximum size of the request head, in bytes.
     pub max_header_bytes: usize,
 }
 
-/// Owns the request from its head to its end, and admits operators, and everyone to the [`OPEN`] routes.
+/// Creates the request scope and admits operators. The [`OPEN`] routes need no operator.
 pub(in crate::server) async fn pass(State(gate): State<OperatorGate>, mut request: Request, next: Next) -> Response {
     let mut scope = RequestScope::admin(&gate.recorder, &POLLED, &request);
     let result = caught(pin!(async {

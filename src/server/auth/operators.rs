@@ -1,8 +1,8 @@
-//! Operators, who may use the admin listener, identified by a key or a certificate.
+//! Operators: users of the admin listener, identified by a key or a certificate.
 //!
-//! Invariant: if operators are configured, every admin route but those of [`OPEN`] needs one; if none is, the
-//! configuration allows a loopback listener only. Each request carries its [`Operator`] as an extension, so that
-//! actions are logged with a name.
+//! Invariant: if operators are configured, every admin route except [`OPEN`] requires one. If none is configured, the
+//! admin listener must be on loopback. Each request carries its [`Operator`] as an extension, so that actions are
+//! logged with a name.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,22 +17,20 @@ use super::key_config::{KeyConfig, bearer, parse_hash, validate_keys};
 use crate::server::http::problem::Refused;
 use crate::server::listener::tls::PeerCertificate;
 
-/// Routes that need no operator: orchestrators and load balancers have no key, and these answers reveal nothing.
+/// Routes that require no operator: orchestrators and load balancers have no key, and these answers reveal nothing.
 pub const OPEN: [&str; 2] = ["/livez", "/readyz"];
 
 /// Section `[operators.NAME]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OperatorConfig {
-    /// Its keys; two at a time allow a rotation.
+    /// Two keys at a time allow a rotation.
     #[serde(default)]
     pub keys: Vec<KeyConfig>,
-    /// Its client certificates.
     #[serde(default)]
     pub certificates: Vec<CertificateConfig>,
 }
 
-/// All operators.
 #[derive(Debug, Default)]
 pub struct Operators {
     keys: HashMap<[u8; 32], Key>,
@@ -46,15 +44,16 @@ struct Key {
     operator: Arc<Operator>,
 }
 
-/// The operator of a request: an extension of each request on the admin listener.
+/// The operator of a request, stored as an extension of each request on the admin listener.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Operator {
-    /// Its name in the configuration; `local` if none is configured and everyone who reaches the listener is admitted.
+    /// The name in the configuration. `local` if no operator is configured, in which case everyone who can reach the
+    /// listener is admitted.
     pub name: Arc<str>,
 }
 
 impl OperatorConfig {
-    /// All mistakes, as (key, problem and remedy).
+    /// All errors, as (key, problem and remedy).
     pub fn validate(&self) -> Vec<(String, String)> {
         let mut mistakes = validate_keys(&self.keys);
         mistakes.extend(CertificateConfig::validate(&self.certificates));
@@ -67,7 +66,6 @@ impl OperatorConfig {
 }
 
 impl Operators {
-    /// The operators of the configuration.
     pub fn new(configured: &BTreeMap<String, OperatorConfig>) -> Self {
         let mut all = Self::default();
         for (name, config) in configured {
@@ -85,7 +83,7 @@ impl Operators {
         all
     }
 
-    /// Identifies the sender of a request with these headers, over a connection with these extensions.
+    /// Identifies the operator from the headers of a request and the extensions of its connection.
     ///
     /// # Errors
     /// `unauthenticated` without a valid key or a configured certificate.
@@ -98,7 +96,7 @@ impl Operators {
         if let Some(local) = &self.local {
             return Ok(Arc::clone(local));
         }
-        // Looked up by its hash, so that timing reveals nothing about how much of a key is right.
+        // Looked up by hash, so that timing does not reveal how much of a key is right.
         if let Some(key) = headers.get(header::AUTHORIZATION).and_then(bearer) {
             let hash: [u8; 32] = Sha256::digest(key).into();
             let known = self.keys.get(&hash).filter(|key| key.expires.is_none_or(|end| now < end));

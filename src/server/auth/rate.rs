@@ -1,4 +1,4 @@
-//! Limits the requests per second of one client.
+//! Limits the request rate of one client.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -11,7 +11,6 @@ use governor::{Quota, RateLimiter};
 
 use crate::server::http::rate_limit::{Allowance, Policy};
 
-/// The rate of one client.
 pub(in crate::server) struct Rate {
     limiter: RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>,
     clock: DefaultClock,
@@ -27,12 +26,12 @@ impl Rate {
         Self { limiter, clock: DefaultClock::default(), per_second, burst, policy }
     }
 
-    /// Whether this is the rate that is configured.
+    /// Whether the limiter has these settings.
     pub(in crate::server) fn is(&self, per_second: NonZeroU32, burst: NonZeroU32) -> bool {
         self.per_second == per_second && self.burst == burst
     }
 
-    /// Counts a request, and says what is left; or for how long to wait.
+    /// Counts a request. Returns the remaining allowance, or as an error how long to wait.
     pub(in crate::server) fn admit(&self) -> Result<Allowance, (Allowance, Duration)> {
         match self.limiter.check() {
             Ok(state) => Ok(self.allowance(state.remaining_burst_capacity())),

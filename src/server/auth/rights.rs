@@ -1,7 +1,7 @@
-//! The rights of a client, and its questions per day.
+//! The rights of a client, and its daily count of questions.
 //!
-//! Invariant: rights are checked before a provider is called. To add a right: its field in `ClientConfig`, a line in
-//! `config/default.toml`, its check here.
+//! Invariant: rights are checked before any provider is called. To add a right: a field in `ClientConfig`, a line in
+//! `config/default.toml`, and a check here.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use crate::server::http::problem::{Problem, Refused};
 use crate::storage::LONGEST_LIFETIME;
 use crate::verify::Freshness;
 
-/// The rights of a client.
+/// What a client may ask for.
 #[derive(Debug, Clone, Copy)]
 pub struct Rights {
     no_cache: bool,
@@ -24,14 +24,13 @@ pub struct Rights {
     include_person: bool,
 }
 
-/// The questions of one client today. A reload keeps the count.
+/// Counts one client's questions per day in China. A reload keeps the count.
 #[derive(Debug)]
 pub(in crate::server) struct Day {
     cap: Option<NonZeroU32>,
     used: Arc<Mutex<Used>>,
 }
 
-/// A day in China, and its questions.
 #[derive(Debug, Default)]
 struct Used {
     day: Date,
@@ -39,7 +38,7 @@ struct Used {
 }
 
 impl Rights {
-    /// The rights that a section gives.
+    /// The rights configured in a client's section.
     pub(in crate::server) const fn of(config: &ClientConfig) -> Self {
         let ClientConfig { no_cache, longest_max_age, include_person, .. } = config;
         Self { no_cache: *no_cache, longest_max_age: *longest_max_age, include_person: *include_person }
@@ -48,13 +47,13 @@ impl Rights {
     /// All rights, for `anonymous`.
     pub(in crate::server) const ALL: Self = Self { no_cache: true, longest_max_age: None, include_person: true };
 
-    /// The freshness of this client's answers if it asks for `asked`.
+    /// The freshness that applies if this client asks for `asked`.
     ///
     /// # Errors
-    /// `forbidden` if that could force a call, and the client lacks the right to. With `only-if-cached` nothing is
-    /// called.
+    /// `forbidden` if `asked` could force a call and the client has no right to that. `only-if-cached` never forces
+    /// one.
     pub fn freshness(self, asked: Freshness) -> Result<Freshness, Refused> {
-        // Answers are never older than this, so asking for it forces nothing.
+        // Cached answers are never older than this, so asking for it forces nothing.
         let harmless = self.longest_max_age.unwrap_or(LONGEST_LIFETIME);
         let forces = asked.no_cache || asked.max_age.is_some_and(|age| age < harmless);
         if forces && !asked.only_if_cached && !self.no_cache {
@@ -68,10 +67,10 @@ impl Rights {
         Ok(Freshness { oldest: self.longest_max_age, ..asked })
     }
 
-    /// Checks whether an answer may contain the fields derived from the number.
+    /// Checks whether an answer may contain the fields derived from the ID number.
     ///
     /// # Errors
-    /// `forbidden` if the client asks for them without the right to.
+    /// `forbidden` if the client asks for them but has no right to them.
     pub fn person(self, asked: bool) -> Result<(), Refused> {
         if asked && !self.include_person {
             let detail = "must be false or left out: this client may not have it; or have `include_person = true` set \
@@ -87,7 +86,7 @@ fn refused(pointer: &str, reason: &'static str, detail: &str) -> Refused {
 }
 
 impl Day {
-    /// With the count of `before`, which a reload replaces.
+    /// Continues the count of `before`, the instance that a reload replaces.
     pub(in crate::server) fn new(cap: Option<NonZeroU32>, before: Option<&Self>) -> Self {
         Self { cap, used: before.map(|before| Arc::clone(&before.used)).unwrap_or_default() }
     }
@@ -95,7 +94,7 @@ impl Day {
     /// Counts a question.
     ///
     /// # Errors
-    /// `rate_limited` until the next day begins in China, if the cap is reached.
+    /// `rate_limited` until midnight in China, if the cap is reached.
     pub(in crate::server) fn count(&self, clock: &Clock) -> Result<(), Refused> {
         let Some(cap) = self.cap else { return Ok(()) };
         let today = clock.today_in_china();
@@ -140,7 +139,7 @@ mod tests {
             assert!(may(Freshness { only_if_cached: true, ..asked }), "{asked:?} never calls");
             assert!(rights(true, None).freshness(asked).is_ok());
         }
-        // An answer as fresh as the client always gets is no demand.
+        // Asking for an age that the client gets anyway forces nothing.
         let capped = |age| rights(false, Some(MINUTE)).freshness(at_most(age)).is_ok();
         assert!(capped(MINUTE) && !capped(MINUTE - Duration::from_secs(1)));
     }
@@ -163,7 +162,7 @@ mod tests {
         let refused = serde_json::to_value(&*day.count(&evening).unwrap_err()).unwrap();
         assert_eq!((&refused["code"], &refused["retry_after_seconds"]), (&"rate_limited".into(), &60.into()));
         assert_eq!(refused["errors"][0]["reason"], "daily_cap");
-        // A reload changes the cap, and not what was asked.
+        // A reload may change the cap but keeps the count.
         let (narrow, wide) = (Day::new(NonZeroU32::new(1), Some(&day)), Day::new(NonZeroU32::new(3), Some(&day)));
         assert!(narrow.count(&evening).is_err() && wide.count(&evening).is_ok() && wide.count(&evening).is_err());
         assert!(day.count(&at("2026-11-25T16:00:00Z")).is_ok());
