@@ -273,8 +273,8 @@ impl fmt::Debug for IdNumber {
     }
 }
 
-/// The result of one pass over the input: white space and invisible characters dropped, letters in upper case,
-/// full-width forms narrowed to ASCII.
+/// The result of one pass over the input: white space and invisible characters dropped, full-width forms
+/// narrowed to ASCII, ASCII letters in upper case.
 #[derive(Default)]
 struct Typed {
     /// The first 18 characters.

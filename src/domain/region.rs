@@ -40,7 +40,7 @@ pub struct Region {
 pub enum RegionStatus {
     /// The code itself is listed.
     Exact,
-    /// Only the province or the city is known.
+    /// Only levels above it are listed: the province, the city or both.
     Partial,
     Unknown,
 }
@@ -59,7 +59,7 @@ const FIRST_ISSUED: i16 = 1984;
 /// The columns read, by their names in the header.
 const COLUMNS: [&str; 6] = ["code", "from_year", "until_year", "province", "city", "county"];
 
-/// One meaning of a code during some years.
+/// The meaning of a code during a span of years.
 struct Row {
     code: u32,
     /// The first year in force, and the first year no longer in force.

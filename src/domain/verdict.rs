@@ -32,16 +32,16 @@ pub struct Finding {
     pub request_id: Option<RequestId>,
 }
 
-/// A provider's reference for one call: at most 64 characters of `A-Z a-z 0-9 - _ .`. It cannot contain a name, and
-/// never contains an ID number (see [`RequestId::parse`]).
+/// A provider's reference for one call: at most 64 characters of `A-Z a-z 0-9 - _ .`. It cannot contain a Han
+/// name, and never contains an 18-character ID number (see [`RequestId::parse`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(Box<str>);
 
 impl RequestId {
     /// Parses a reference as the provider sent it; `None` if it is malformed.
     ///
-    /// A reference with 15 or more consecutive digits, or with an ID number split by dashes, is dropped. Otherwise a
-    /// provider that echoes the ID number there would get it into our logs.
+    /// A reference with 15 or more consecutive digits, or with an 18-character ID number split by separators, is
+    /// dropped. Otherwise a provider that echoes the ID number there would get it into our logs.
     pub fn parse(text: &str) -> Option<Self> {
         let (mut plain, mut digits, mut most_digits) = (true, 0, 0);
         for byte in text.bytes() {

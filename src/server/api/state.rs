@@ -8,14 +8,12 @@ use crate::server::http::recorder::Recorder;
 use crate::server::idempotency::Idempotency;
 use crate::server::pipeline::Pipeline;
 
-/// What `POST /v1/verify` needs.
 #[derive(Debug)]
 pub struct Verify {
-    /// The steps of a question, and the ledger.
     pub pipeline: Arc<Pipeline>,
-    /// Idempotency keys that memory knows.
+    /// The idempotency keys in memory.
     pub idempotency: Idempotency,
-    /// Where its requests are logged and counted.
+    /// Logs and counts the requests.
     pub recorder: Recorder,
 }
 

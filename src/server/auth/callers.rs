@@ -40,7 +40,8 @@ impl Clients {
     /// The configured clients. If there are none, every request is from `anonymous`, which has `all_purposes`.
     ///
     /// Clients keep the rate and daily counts that they have in `previous`, so a reload does not reset their limits.
-    /// Keys whose hash cannot be parsed are skipped; `ClientConfig::validate` has already reported them.
+    /// A client whose rate settings changed gets a fresh rate limiter. Keys whose hash cannot be parsed are skipped;
+    /// `ClientConfig::validate` has already reported them.
     pub fn new(
         configured: &BTreeMap<String, ClientConfig>,
         all_purposes: &[String],
