@@ -1,16 +1,16 @@
-//! "Set aside": an account that the other side does not serve (arrears, a used-up package, a refused key) is left
-//! alone for a long and growing time, apart from every breaker, because waiting seconds mends none of these and
-//! the machines behind it are well.
+//! Account suspension: an account that the provider refuses to serve (arrears, a used-up package, a rejected key) is
+//! left alone for a long, growing interval. This is separate from the breakers, because waiting a few seconds fixes
+//! none of these faults and the provider's servers are healthy.
 //!
-//! [`AccountSuspension::try_enter`] gives an [`Admission`] to every call while the account is in use, and after each
-//! interval to exactly one: the trial. Invariants:
+//! [`AccountSuspension::try_enter`] gives an [`Admission`] to every call while the account is in use. While it is
+//! suspended, each interval ends with exactly one admission: the trial. Invariants:
 //!
-//! - One fault sets the account aside. Of many calls in flight only the first to say so counts, so a burst
-//!   does not make the interval grow; only a failed trial does.
-//! - A trial that is dropped gives itself back; one not heard of for [`Config::first`] is written off.
-//! - Only a trial's [`Admission::recovered`] or the operator's [`AccountSuspension::restore`] brings the account back.
+//! - One fault suspends the account. If many calls in flight report one, only the first counts, so a burst does not
+//!   lengthen the interval; only a failed trial does.
+//! - A dropped trial allows the next one. A trial that has reported nothing for [`Config::first`] is written off.
+//! - Only [`Admission::recovered`] on a trial, or an operator's [`AccountSuspension::restore`], ends the suspension.
 //!
-//! Generic over the reason, of which it only keeps a copy.
+//! Generic over the reason for the suspension, of which it only keeps a copy.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,23 +22,23 @@ use tokio::time::Instant;
 
 use crate::resilience::backoff::Backoff;
 
-/// How long a faulty account is left alone. Durations are written like `1m` or `1h 30m`.
+/// How long a faulty account stays suspended. Durations are written like `1m` or `1h 30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The first interval, less up to a fifth by chance; doubles with each failed trial.
+    /// The first interval, less a random 0 to 20 %. Doubles with each failed trial.
     #[serde(with = "friendly")]
     pub first: Duration,
-    /// The longest interval, whatever the other side asks for.
+    /// The longest interval, even if the provider asks for more.
     #[serde(with = "friendly")]
     pub max: Duration,
 }
 
-/// Whether one account is in use or set aside. Clones share it.
+/// Whether one account is in use or suspended. Clones share the state.
 #[derive(Clone)]
 pub struct AccountSuspension<R>(Arc<Mutex<Standing<R>>>);
 
-/// The right to make one call with the account. Dropped without a word, it says nothing about the account.
+/// The right to make one call with the account. Dropping it reports nothing about the account.
 #[must_use = "a dropped admission says nothing"]
 pub struct Admission<R> {
     account: AccountSuspension<R>,
@@ -46,35 +46,34 @@ pub struct Admission<R> {
     is_trial: bool,
 }
 
-/// The account is set aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the account is set aside")]
 pub struct Refused<R> {
-    /// How long until the next trial may go, as far as is known.
+    /// Estimated time until the next trial is admitted.
     pub retry_after: Duration,
-    /// What the account was set aside for.
     pub reason: R,
 }
 
-/// What can be seen of an account that is set aside.
+/// State of a suspended account, for display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Snapshot<R> {
     /// The latest fault.
     pub reason: R,
-    /// When the first fault came.
+    /// When the first fault was reported.
     pub since: Instant,
-    /// Faults since then: the first, and one for each failed trial.
+    /// Faults since then: the first one, plus one per failed trial.
     pub faults: u32,
-    /// How long until the next trial may go; zero when a caller may be it now.
+    /// Time until the next trial; zero if one would be admitted now.
     pub retry_after: Duration,
-    /// Whether a trial is out.
+    /// Whether a trial is in flight.
     pub trial_out: bool,
 }
 
 struct Standing<R> {
     config: Config,
     backoff: Backoff,
-    /// What an admission says counts only in the epoch that gave it; each fault, trial and return begins one.
+    /// A report counts only if its admission was given in the current epoch. Each fault, trial and recovery starts a
+    /// new one.
     epoch: u64,
     aside: Option<Aside<R>>,
 }
@@ -83,7 +82,7 @@ struct Aside<R> {
     reason: R,
     since: Instant,
     faults: u32,
-    /// When the running interval began.
+    /// When the current interval began.
     began: Instant,
     stay: Duration,
     trial: Option<Instant>,
@@ -111,13 +110,13 @@ impl Default for Config {
 }
 
 impl<R: Copy> AccountSuspension<R> {
-    /// An account in use. `config` is one that [`Config::validate`] finds nothing wrong with; `seed` decides the jitter.
+    /// An account in use. `config` must have passed [`Config::validate`]; `seed` determines the jitter.
     pub fn new(config: Config, seed: u64) -> Self {
         let standing = Standing { config, backoff: Backoff::new(seed), epoch: 0, aside: None };
         Self(Arc::new(Mutex::new(standing)))
     }
 
-    /// Lets a call through: any while the account is in use, one trial when an interval is over.
+    /// Admits every call while the account is in use, and one trial after each interval.
     pub fn try_enter(&self, now: Instant) -> Result<Admission<R>, Refused<R>> {
         let mut standing = self.lock();
         let first = standing.config.first;
@@ -131,17 +130,17 @@ impl<R: Copy> AccountSuspension<R> {
                 retry_after => return Err(Refused { retry_after, reason: aside.reason }),
             },
         };
-        // A trial that was written off must not speak for the one that goes now.
+        // A trial that was written off must not report for the new one.
         standing.epoch += u64::from(is_trial);
         Ok(Admission { account: self.clone(), epoch: standing.epoch, is_trial })
     }
 
-    /// Puts the account back to use, because an operator says that the fault is mended.
+    /// Ends the suspension because an operator says the fault is fixed.
     pub fn restore(&self) {
         self.lock().restore();
     }
 
-    /// What to show of it; `None` while it is in use.
+    /// `None` while the account is in use.
     pub fn snapshot(&self, now: Instant) -> Option<Snapshot<R>> {
         let standing = self.lock();
         let first = standing.config.first;
@@ -156,7 +155,7 @@ impl<R: Copy> AccountSuspension<R> {
 }
 
 impl<R: Copy> Admission<R> {
-    /// The other side does not serve the account. `floor` is what it asked for, the least time to stay away.
+    /// Reports that the provider does not serve the account. `floor` is the minimum delay it asked for.
     pub fn fault(self, now: Instant, reason: R, floor: Option<Duration>) {
         let mut standing = self.account.lock();
         if standing.epoch != self.epoch {
@@ -169,7 +168,8 @@ impl<R: Copy> Admission<R> {
         standing.epoch += 1;
     }
 
-    /// The other side served the account, whatever else it said; a trial puts the account back to use.
+    /// Reports that the provider served the account, whatever its answer was. Ends the suspension if this was the
+    /// trial.
     pub fn recovered(self) {
         let mut standing = self.account.lock();
         if self.is_trial && standing.epoch == self.epoch {
@@ -207,7 +207,7 @@ impl<R> Standing<R> {
 }
 
 impl<R> Aside<R> {
-    /// The rest of the interval, or else of the lease of the trial that is out.
+    /// Time left of the interval; after that, of the lease of the trial in flight.
     fn retry_after(&self, now: Instant, lease: Duration) -> Duration {
         let left = self.stay.saturating_sub(now.saturating_duration_since(self.began));
         if left.is_zero() { self.lease(now, lease) } else { left }

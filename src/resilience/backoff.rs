@@ -1,26 +1,25 @@
-//! How long to stay away from what has failed: doubling from round to round, spread by chance so that
-//! replicas do not come back together, and never longer than its ceiling.
+//! Exponential backoff: the delay doubles with each round up to a maximum, with jitter so that replicas do not retry
+//! together.
 
 use std::time::Duration;
 
 use fastrand::Rng;
 
-/// Counts the rounds and draws the times.
 pub struct Backoff {
     rounds: u32,
     chance: Rng,
 }
 
 impl Backoff {
-    /// No round yet; equal seeds draw equal times.
+    /// Equal seeds produce equal delays.
     pub fn new(seed: u64) -> Self {
         Self { rounds: 0, chance: Rng::with_seed(seed) }
     }
 
-    /// The next time to stay away: `first`, doubled for each round before, less up to a fifth by chance;
-    /// at least `floor` (what the other side asked for), at most `max`.
+    /// The next delay: `first`, doubled for each earlier round, less a random 0 to 20 %. At least `floor`, which is
+    /// what the provider asked for, and at most `max`.
     ///
-    /// The ceiling is stronger than the floor: a wrong hint must not put anything out for a day.
+    /// `max` wins over `floor`, so a wrong hint cannot block anything for a day.
     pub fn next(&mut self, first: Duration, max: Duration, floor: Option<Duration>) -> Duration {
         let doubled = first.saturating_mul(2_u32.saturating_pow(self.rounds)).min(max);
         self.rounds = self.rounds.saturating_add(1);
@@ -29,12 +28,11 @@ impl Backoff {
         spread.max(floor.unwrap_or_default()).min(max)
     }
 
-    /// A number from 0 to 1, for another time that replicas should not share.
+    /// A random number from 0 to 1, for other delays that replicas should not share.
     pub fn chance(&mut self) -> f64 {
         self.chance.f64()
     }
 
-    /// Starts again with the first time.
     pub fn reset(&mut self) {
         self.rounds = 0;
     }

@@ -1,8 +1,7 @@
-//! How many extra attempts a minute may cost, over all questions.
+//! Limits the extra attempts per minute across all questions.
 //!
-//! An attempt is *taken* when it is decided, not when it is sent or settled, so a wave of failures cannot
-//! pass all at once; it is never given back, so nothing can leak. Invariant: no minute, wherever it begins,
-//! sees more than the budget.
+//! An attempt is counted when it is decided, not when it is sent or finished, so a wave of failures cannot get through
+//! at once. It is never returned, so nothing can leak. Invariant: no 60-second window exceeds the budget.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -12,11 +11,10 @@ use tokio::time::Instant;
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// So many in any minute.
 #[derive(Debug)]
 pub struct Budget {
     per_minute: u32,
-    /// When each of the last minute's was taken, oldest first; never longer than the budget.
+    /// When each attempt of the last minute was taken, oldest first. Never longer than the budget.
     taken: Mutex<VecDeque<Instant>>,
 }
 
@@ -26,12 +24,11 @@ impl Budget {
         Self { per_minute, taken: Mutex::default() }
     }
 
-    /// How many there are in a minute.
     pub const fn per_minute(&self) -> u32 {
         self.per_minute
     }
 
-    /// Takes one, if the last minute has left one.
+    /// Takes one attempt; `false` if the last minute used up the budget.
     pub fn try_take(&self, now: Instant) -> bool {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         while taken.front().is_some_and(|&at| now.saturating_duration_since(at) >= MINUTE) {

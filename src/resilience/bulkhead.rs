@@ -1,7 +1,7 @@
-//! So many calls at a time, and the rest are refused at once.
+//! Limits the number of concurrent calls; further calls are refused immediately.
 //!
-//! Invariant: there is no queue. A caller who would have to wait is better served by the next provider, and a
-//! queue in front of something slow only grows. A slot frees itself when dropped, however its call ended.
+//! Invariant: there is no queue. A caller that would have to wait is better served by the next provider, and a queue in
+//! front of a slow provider only grows. A slot is released on drop, however its call ended.
 
 use std::sync::Arc;
 
@@ -14,32 +14,29 @@ pub struct Bulkhead {
     limit: usize,
 }
 
-/// The right to make one call; free again when dropped.
+/// The right to make one call. Dropping it frees the slot.
 #[derive(Debug)]
 #[must_use = "a dropped slot is a free slot"]
 pub struct Slot {
     _held: OwnedSemaphorePermit,
 }
 
-/// All slots are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("as many calls as allowed are in flight")]
 pub struct Full;
 
 impl Bulkhead {
-    /// At most `limit` calls at a time; zero refuses every call.
+    /// At most `limit` concurrent calls; zero refuses every call.
     pub fn new(limit: usize) -> Self {
         let limit = limit.min(Semaphore::MAX_PERMITS);
         Self { slots: Arc::new(Semaphore::new(limit)), limit }
     }
 
-    /// Takes a slot, or says at once that there is none.
     pub fn try_enter(&self) -> Result<Slot, Full> {
         let held = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| Full)?;
         Ok(Slot { _held: held })
     }
 
-    /// How many slots are taken.
     pub fn in_use(&self) -> usize {
         self.limit - self.slots.available_permits()
     }

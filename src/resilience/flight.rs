@@ -1,18 +1,18 @@
-//! Single flight: many ask the same thing at the same time, the work is done once, all get its result.
+//! Single flight: when many callers ask for the same thing at the same time, the work runs once and all get its result.
 //!
-//! The work has a task of its own. The caller who starts it (the leader) waits like everybody else, so
-//! nobody's leaving stops or repeats the work. Invariants:
+//! The work runs in its own task. The caller that starts it (the leader) waits like all the others, so a caller that
+//! leaves neither stops nor repeats the work. Invariants:
 //!
-//! - A key has at most one flight. Its entry appears before the work is made and goes only after the work has
-//!   ended *and* its result is published, also when the task panics, is aborted or is never run.
-//! - Waiters are notified, not polled: a waiter costs memory and no processor time.
+//! - A key has at most one flight. Its entry is inserted before the work is created, and removed only after the work
+//!   has ended *and* its result is published, even if the task panics, is aborted or never runs.
+//! - Waiters are notified, not polled: a waiter costs memory but no CPU time.
 //!
-//! Together with a memory one billed call per question needs two things of the caller: the work stores its
-//! result before it returns, and it **looks into the memory first**, because a flight may land between the
-//! caller's own look and [`Flights::join_or_start`].
+//! With a cache in front, one billed call per question requires two things of the work: it stores its result before it
+//! returns, and it **checks the cache first**, because a flight may finish between the caller's own cache lookup and
+//! [`Flights::join_or_start`].
 //!
-//! One plain mutex, not shards: it is held for one map operation (some 100 ns), twice per flight and once per
-//! joiner, so 40,000 a second keep it busy less than a hundredth of the time.
+//! One plain mutex is enough: it is held for one map operation (about 100 ns), twice per flight and once per joiner, so
+//! 40,000 requests a second keep it busy less than 1 % of the time.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -23,12 +23,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::future::BoxFuture;
 use tokio::sync::SetOnce;
 
-/// The flights under way, by key. Clones share them.
+/// The flights in progress, by key. Clones share them.
 pub struct Flights<K, C, V> {
     table: Arc<Table<K, C, V>>,
 }
 
-/// A share in the result of one flight. Dropping it changes nothing for anybody.
+/// A handle to the result of one flight. Dropping it does not affect the work or other waiters.
 #[must_use = "a flight is waited on"]
 pub struct Flight<C, V> {
     landing: Arc<Landing<C, V>>,
@@ -37,9 +37,8 @@ pub struct Flight<C, V> {
 /// Whether a caller started the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Started it.
     Leader,
-    /// Found it under way.
+    /// Joined work in progress.
     Joined,
 }
 
@@ -55,7 +54,7 @@ struct Landing<C, V> {
 
 struct Table<K, C, V>(Mutex<HashMap<K, Arc<Landing<C, V>>>>);
 
-/// Owned by the task: whatever becomes of it, the flight lands.
+/// Owned by the task. Its drop publishes a result and removes the entry, whatever happens to the task.
 struct Pilot<K: Eq + Hash, C, V> {
     key: K,
     landing: Arc<Landing<C, V>>,
@@ -63,17 +62,14 @@ struct Pilot<K: Eq + Hash, C, V> {
 }
 
 impl<K, C, V> Flights<K, C, V> {
-    /// No flight yet.
     pub fn new() -> Self {
         Self { table: Arc::new(Table(Mutex::default())) }
     }
 
-    /// How many are under way.
     pub fn len(&self) -> usize {
         self.table.lock().len()
     }
 
-    /// Whether none is under way.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -85,8 +81,8 @@ where
     C: Default + Clone + Send + Sync + 'static,
     V: Send + Sync + 'static,
 {
-    /// Joins the flight of `key`, or starts one: `work` is made, with the flight's context, and given to `spawn`,
-    /// which must run it in a task of its own. Neither is called for a joiner.
+    /// Joins the flight of `key`, or starts one: `work` is called with the flight's context, and its future is passed
+    /// to `spawn`, which must run it in its own task. Neither is called for a joiner.
     pub fn join_or_start<W>(
         &self,
         key: K,
@@ -116,28 +112,28 @@ where
 }
 
 impl<C, V: Clone> Flight<C, V> {
-    /// The result, when it is there. Waiting may be given up at any time.
+    /// Waits for the result. Cancel-safe.
     pub async fn wait(&self) -> Result<V, Lost> {
         self.landing.result.wait().await.clone()
     }
 
-    /// The state that the work shares with its waiters.
+    /// State that the work shares with its waiters.
     pub fn context(&self) -> &C {
         &self.landing.context
     }
 }
 
 impl<K: Eq + Hash, C, V> Pilot<K, C, V> {
-    /// Publishes; the entry goes when `self` does, right after.
+    /// Publishes the result. Dropping `self` right after removes the entry.
     fn land(self, value: V) {
-        // Fails only if there is a result already, and this is the only place that sets one.
+        // Fails only if a result is already set, and only this line sets one.
         let _ = self.landing.result.set(Ok(value));
     }
 }
 
 impl<K: Eq + Hash, C, V> Drop for Pilot<K, C, V> {
     fn drop(&mut self) {
-        // Fails after a result was set; otherwise the task was lost and the waiters must be notified.
+        // Fails if a result is already set. Otherwise the task was lost, and its waiters must be notified.
         let _ = self.landing.result.set(Err(Lost));
         self.table.lock().remove(&self.key);
     }

@@ -1,10 +1,10 @@
-//! How fast one account of ours may call out, and a pause that the other side can ask for.
+//! Outbound rate limit of one account, plus a pause that the provider can request.
 //!
-//! Invariants: a refusal takes nothing; nobody waits here, a refusal says how long the wait would be; a
-//! later pause extends the running one and never shortens it.
+//! Invariants: a refused call consumes nothing. Nothing waits here; a refusal says how long the wait would be. A later
+//! pause extends the current one and never shortens it.
 //!
-//! Two clocks meet: the rate runs on governor's own (which a paused tokio clock does not move, so tests
-//! inject one), the pause on the caller's.
+//! Two clocks are involved. The rate uses governor's own clock, which pausing tokio's clock does not affect, so tests
+//! inject one. The pause uses the caller's.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -17,17 +17,16 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use tokio::time::Instant;
 
-/// The longest pause taken from one hint: a longer one is a mistake, and if it is not, the other side says it again.
+/// The longest pause accepted from one hint. A longer hint is probably a mistake; if not, the provider repeats it.
 pub const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 
-/// The outbound rate of one account.
 pub struct Limiter<C: Clock = DefaultClock> {
     rate: RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<C::Instant>>,
     clock: C,
     paused_until: Mutex<Option<Instant>>,
 }
 
-/// Too fast, or paused: how long until a call may pass.
+/// How long until a call may pass, because of the rate or a pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the outbound rate allows no call for {0:?}")]
 pub struct Wait(pub Duration);
@@ -39,21 +38,20 @@ impl<C: Clock> fmt::Debug for Limiter<C> {
 }
 
 impl Limiter {
-    /// Evenly `per_second` calls, of which `burst` may come at once after a quiet time.
+    /// Allows `per_second` calls on average, and up to `burst` at once after an idle period.
     pub fn new(per_second: NonZeroU32, burst: NonZeroU32) -> Self {
         Self::with_clock(per_second, burst, DefaultClock::default())
     }
 }
 
 impl<C: Clock + Clone> Limiter<C> {
-    /// The same on a given clock, for tests.
+    /// Like [`Limiter::new`], with a given clock, for tests.
     pub fn with_clock(per_second: NonZeroU32, burst: NonZeroU32, clock: C) -> Self {
         let quota = Quota::per_second(per_second).allow_burst(burst);
         let rate = RateLimiter::direct_with_clock(quota, clock.clone());
         Self { rate, clock, paused_until: Mutex::new(None) }
     }
 
-    /// Takes one call, or says how long to wait.
     pub fn try_take(&self, now: Instant) -> Result<(), Wait> {
         match self.paused_for(now) {
             Some(left) => Err(Wait(left)),
@@ -61,14 +59,13 @@ impl<C: Clock + Clone> Limiter<C> {
         }
     }
 
-    /// Lets nothing pass for `time` from `now`, at most [`LONGEST_PAUSE`]; a longer running pause stays.
+    /// Blocks all calls for `time` from `now`, at most [`LONGEST_PAUSE`]. A pause that lasts longer stays in force.
     pub fn pause(&self, now: Instant, time: Duration) {
         let until = now.checked_add(time.min(LONGEST_PAUSE));
         let mut paused_until = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
         *paused_until = (*paused_until).max(until);
     }
 
-    /// The remaining pause, if there is one.
     pub fn paused_for(&self, now: Instant) -> Option<Duration> {
         let until = (*self.paused_until.lock().unwrap_or_else(PoisonError::into_inner))?;
         until.checked_duration_since(now).filter(|left| !left.is_zero())

@@ -1,22 +1,21 @@
-//! What keeps trouble from spreading: parts that know nothing about identity, HTTP or metrics.
+//! Resilience primitives: generic building blocks that know nothing about identity checks, HTTP or metrics.
 //!
-//! | part | the question it answers |
+//! | module | the question it answers |
 //! | --- | --- |
-//! | [`breaker`] | is this endpoint well enough to be called? |
-//! | [`account`] | does the other side serve our account at all? |
-//! | [`bulkhead`] | are too many calls in flight already? |
-//! | [`limiter`] | are we calling too fast? |
-//! | [`budget`] | may this question cost yet another call? |
-//! | [`spending`] | is there money left for it? |
-//! | [`flight`] | is the same work under way already? |
+//! | [`breaker`] | Is this endpoint healthy enough to call? |
+//! | [`account`] | Does the provider serve our account at the moment? |
+//! | [`bulkhead`] | Are too many calls in flight? |
+//! | [`limiter`] | Are we calling too fast? |
+//! | [`budget`] | May this question make an extra attempt? |
+//! | [`spending`] | Is there money left for the call? |
+//! | [`flight`] | Is the same work already in progress? |
 //!
-//! Invariants: a part decides at once and never waits (only a [`flight`] is waited on); what it hands out
-//! (permit, admission, slot) gives itself back when dropped; time is an argument and chance a seed, so a
-//! test decides both; nothing here spawns a task or calls the outside. State is per process: `n` replicas
-//! allow `n` times as much.
+//! Invariants: every primitive decides immediately and never waits; only a [`flight`] is awaited. Whatever it hands out
+//! (permit, admission, slot) is released on drop. Time is a parameter and randomness comes from a seed, so tests
+//! control both. Nothing here spawns a task or does I/O. State is per process: `n` replicas allow `n` times as much.
 //!
-//! These are plain parts, not tower layers: `verify::link` composes them in one function that can be read
-//! from top to bottom. To add one, write a file that needs no other part and a row above.
+//! These are plain types, not tower layers: `verify::endpoint` composes most of them in one function that reads from
+//! top to bottom. A new primitive gets its own file and a row above, and depends on none of the others.
 
 pub mod account;
 pub mod breaker;

@@ -1,55 +1,48 @@
-//! What somebody has spent today and this month, and how much is left of it.
+//! What an owner has spent today and this month, and how much of its limits is left.
 //!
-//! A call *reserves* the most that it can cost before it is made, and is *settled* with what it did cost when it ends. So
-//! what was spent and what may yet be spent never pass a limit, in whatever order calls begin and end. Days and months are
-//! numbers that only grow; what is reserved when one begins counts in the new one, since it ends there. A clock that goes
-//! back begins nothing anew.
+//! A call *reserves* its maximum cost before it is made, and is *settled* with its actual cost when it ends. So
+//! spending and reservations together never exceed a limit, in whatever order calls start and end. Days and months are
+//! numbers that only grow. A reservation open at the start of a period counts in the new period, because it is settled
+//! there. A clock that goes back starts no new period.
 
 use std::ops::{Add, AddAssign, SubAssign};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Calls, and an amount of money.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Use {
-    /// Calls.
     pub calls: u64,
-    /// Their cost, in whatever unit limits have.
+    /// Cost, in the same unit as the limits.
     pub amount: u64,
 }
 
-/// The most of each in one period; none is no limit.
+/// The maximum of each per period; `None` means unlimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limit {
-    /// Calls.
     pub calls: Option<u64>,
-    /// Their cost.
     pub amount: Option<u64>,
 }
 
-/// The limits of an owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
-    /// Of a day.
     pub day: Limit,
-    /// Of a month.
     pub month: Limit,
 }
 
-/// Which day and which month it is.
+/// The current day and month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
-    /// The number of the day; the next one is larger.
+    /// Number of the day; the next day has a larger one.
     pub day: i32,
-    /// The number of the month; the next one is larger.
+    /// Number of the month; the next month has a larger one.
     pub month: i32,
 }
 
-/// A limit is reached: when that period is over there is room again.
+/// The limit that was reached. There is room again when its period ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Full {
-    /// The day's, and not the month's.
+    /// Only the limit of the day.
     Day,
-    /// The month's.
+    /// The limit of the month.
     Month,
 }
 
@@ -57,7 +50,7 @@ pub enum Full {
 #[derive(Debug)]
 pub struct Spending(Mutex<State>);
 
-/// Room for one call. Dropped unsettled, it counts as spent whole: nobody knows what the call has cost.
+/// A reservation for one call. Dropped unsettled, it counts as spent in full, because the actual cost is unknown.
 #[derive(Debug)]
 #[must_use = "a reservation is settled or released"]
 pub struct Reserved {
@@ -87,19 +80,19 @@ impl Limit {
 }
 
 impl Spending {
-    /// Nothing is spent, and nothing limited.
+    /// Nothing spent, no limits.
     pub fn new(at: Moment) -> Self {
         let period = |number| Period { number, spent: Use::default() };
         let (day, month) = (period(at.day), period(at.month));
         Self(Mutex::new(State { limits: Limits::default(), reserved: Use::default(), day, month }))
     }
 
-    /// From now on these limits hold. What is spent stays spent.
+    /// Sets new limits, effective immediately. Earlier spending still counts.
     pub fn limit(&self, limits: Limits) {
         self.lock().limits = limits;
     }
 
-    /// Adds what was spent before anybody looked.
+    /// Adds spending from before this process started, as recorded in the ledger.
     pub fn spent_before(&self, day: Use, month: Use) {
         let mut state = self.lock();
         state.day.spent += day;
@@ -109,7 +102,7 @@ impl Spending {
     /// Reserves one call that costs at most `most`.
     ///
     /// # Errors
-    /// When that could pass a limit.
+    /// When this could exceed a limit.
     pub fn try_reserve(self: &Arc<Self>, at: Moment, most: u64) -> Result<Reserved, Full> {
         let mut state = self.lock();
         state.pass_to(at);
@@ -125,7 +118,7 @@ impl Spending {
         Ok(Reserved { of: Arc::clone(self), most, open: true })
     }
 
-    /// The limits with what is spent and reserved: of the day, of the month.
+    /// Per period (day, then month): the limit, and the sum of spent and reserved.
     pub fn used(&self, at: Moment) -> [(Limit, Use); 2] {
         let mut state = self.lock();
         state.pass_to(at);
@@ -133,7 +126,7 @@ impl Spending {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Sums: a panicking holder leaves at most one call uncounted.
+        // Only sums: a panic while the lock is held leaves at most one call uncounted.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -155,7 +148,7 @@ impl State {
 }
 
 impl Reserved {
-    /// The call has ended, and this is what it came to.
+    /// Replaces the reservation with the actual cost of the call.
     pub fn settle(mut self, at: Moment, spent: Use) {
         self.open = false;
         let mut state = self.of.lock();
@@ -163,7 +156,7 @@ impl Reserved {
         state.settle(self.most, spent);
     }
 
-    /// The call is not made.
+    /// Cancels the reservation: the call is not made.
     pub fn release(mut self) {
         self.open = false;
         self.of.lock().settle(self.most, Use::default());
@@ -178,7 +171,7 @@ impl Drop for Reserved {
     }
 }
 
-// Amounts do not come near the end of a number; if one did, a limit is what must not give way.
+// Amounts never come near the maximum. Saturating keeps the limits in force even if one did.
 impl Add for Use {
     type Output = Self;
 

@@ -14,7 +14,7 @@ fn account() -> (AccountSuspension<Why>, Instant) {
     (AccountSuspension::new(Config::default(), 7), Instant::now())
 }
 
-/// When the next caller is let through, by asking.
+/// Time until the next admission. Note that this itself asks for one.
 fn wait(account: &AccountSuspension<Why>, now: Instant) -> Duration {
     account.try_enter(now).err().map_or(Duration::ZERO, |refused| refused.retry_after)
 }
@@ -64,7 +64,7 @@ fn exactly_one_of_a_thousand_callers_is_the_trial() {
                 threads.spawn(|| (0..125).filter_map(|_| account.try_enter(now + MINUTE).ok()).collect::<Vec<_>>())
             })
             .collect();
-        // The admissions live until everybody has asked, or a dropped trial would let another go.
+        // Admissions are kept until all threads have asked, because dropping the trial would admit another.
         let admitted: Vec<_> = callers.into_iter().map(|caller| caller.join().unwrap()).collect();
         passed.store(u32::try_from(admitted.iter().map(Vec::len).sum::<usize>()).unwrap(), Ordering::Relaxed);
         assert!(account.snapshot(now + MINUTE).unwrap().trial_out);

@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 
-/// Flights whose tasks a test can abort, and how often work was started.
+/// Flights whose tasks a test can abort; counts how often work was started.
 #[derive(Default)]
 struct Tower {
     flights: Flights<u8, (), u32>,
@@ -77,7 +77,7 @@ async fn s07_whoever_leaves_the_key_stays_until_the_work_has_ended() {
     }
     join_all(waiters).await;
     assert_eq!(tower.flights.len(), 1);
-    // Nobody waits any more, and still the next one joins.
+    // Nobody is waiting any more, but the next caller still joins.
     let (role, flight) = tower.ask(slow());
     assert_eq!((role, async move { flight.wait().await }.await), (Role::Joined, Ok(42)));
     assert_eq!(tower.starts.into_inner(), 1);
@@ -157,7 +157,7 @@ async fn s10_a_slow_flight_never_admits_a_second() {
     assert_eq!(async move { flight.wait().await }.await, Ok(42));
 }
 
-/// Says, when dropped, whether the key was still taken.
+/// On drop, reports whether the key was still taken.
 struct Witness(Flights<u8, (), u32>, Option<oneshot::Sender<bool>>);
 
 impl Drop for Witness {

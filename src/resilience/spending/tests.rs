@@ -51,14 +51,14 @@ fn a_day_and_a_month_end_and_what_is_under_way_then_counts_in_the_next() {
     spending.try_reserve(on(28), MOST).unwrap().settle(on(28), use_of(1, MOST));
     let late = spending.try_reserve(on(28), MOST).unwrap();
     assert_eq!(spending.try_reserve(on(28), MOST).unwrap_err(), Full::Day);
-    // It is still under way: one place is left of the new day's two, and none of the month's three.
+    // Still open: one of the new day's two places is left, and none of the month's three.
     let early = spending.try_reserve(on(29), MOST).unwrap();
     assert_eq!(spending.try_reserve(on(29), MOST).unwrap_err(), Full::Month);
     late.settle(on(30), use_of(1, MOST));
     assert_eq!(spending.used(on(30)).map(|(_, used)| used.calls), [2, 2]);
     early.settle(on(30), use_of(1, MOST));
     assert_eq!(spending.try_reserve(on(30), MOST).unwrap_err(), Full::Day);
-    // A clock that goes back gives nobody a second yesterday.
+    // A clock that goes back does not reopen yesterday.
     assert_eq!(spending.try_reserve(on(29), MOST).unwrap_err(), Full::Day);
     assert!(spending.try_reserve(on(31), MOST).is_ok());
 }
@@ -81,11 +81,11 @@ fn other_limits_hold_at_once_for_what_was_spent_without_any() {
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Reserve(u64),
-    /// The n-th that is open, with a share of what it reserved.
+    /// Settles the n-th open reservation at a percentage of what it reserved.
     Settle(usize, u64),
     Release(usize),
     Drop(usize),
-    /// So many days later.
+    /// Moves the clock by this many days.
     Later(i32),
 }
 
@@ -102,7 +102,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, rng_seed: RngSeed::Fixed(7), failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// The sums of the model are those of whoever pays: what has ended in a period, whatever was reserved for it when.
+    /// The model sums what was settled in each period, whenever it was reserved. This is how the payer sees it.
     #[test]
     fn no_limit_is_ever_passed_in_whatever_order_calls_begin_and_end(
         steps in proptest::collection::vec(step(), 1..200),
