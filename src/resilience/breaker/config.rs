@@ -1,7 +1,7 @@
 //! When a breaker trips, how it probes and how long it stays open.
 //!
-//! Failures *in a row* are counted without regard to time and trip at any rate of calls; the two ratios look at
-//! a window and need a number of fresh calls. To add a key, give it a default and a line in `validate`.
+//! Failures *in a row* are counted regardless of time, so they trip at any call rate. The two ratios apply to a window
+//! and need a minimum number of recent calls. A new key needs a default and a line in `validate`.
 
 use std::time::Duration;
 
@@ -12,40 +12,40 @@ use serde::Deserialize;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// This many failures without a success between them open the breaker, however far apart.
+    /// This many failures without a success in between open the breaker, however far apart.
     pub consecutive_failures: u32,
-    /// How far back the ratios look, in ten steps.
+    /// The period the ratios apply to, divided into ten steps.
     #[serde(with = "friendly")]
     pub window: Duration,
-    /// The ratios say nothing about fewer calls in the window than this.
+    /// With fewer calls than this in the window, the ratios are not applied.
     pub minimum_calls: u32,
-    /// This share of failed calls in the window opens the breaker; above 0, at most 1.
+    /// This share of failed calls in the window opens the breaker. Above 0, at most 1.
     pub failure_ratio: f64,
-    /// An answer that takes this long is slow.
+    /// An answer that takes at least this long is slow.
     #[serde(with = "friendly")]
     pub slow_call: Duration,
-    /// This share of slow answers in the window opens the breaker; above 0, at most 1.
+    /// This share of slow answers in the window opens the breaker. Above 0, at most 1.
     pub slow_ratio: f64,
-    /// How many probes may be out at the same time while half-open.
+    /// Maximum number of concurrent probes while half-open.
     pub probes: u32,
-    /// How many good probes close the breaker.
+    /// Number of successful probes that close the breaker.
     pub successes_to_close: u32,
-    /// How long the breaker stays open the first time, less up to a fifth by chance; doubles with each failed probe.
+    /// The first open time, less a random 0 to 20 %. Doubles with each failed probe.
     #[serde(with = "friendly")]
     pub open_for: Duration,
-    /// The longest the breaker stays open before the next probe, whatever the other side asks for.
+    /// The longest open time, even if the provider asks for more.
     #[serde(with = "friendly")]
     pub open_max: Duration,
-    /// A probe not heard of for this long no longer keeps another from going; longer than any call may take.
+    /// A probe that has reported nothing for this long no longer blocks others. Must be longer than any call may take.
     #[serde(with = "friendly")]
     pub probe_lease: Duration,
-    /// After this long closed, the next open time is `open_for` again.
+    /// After this long in the closed state, the next open time starts at `open_for` again.
     #[serde(with = "friendly")]
     pub stable_after: Duration,
 }
 
 impl Config {
-    /// What is wrong, as key and advice; empty when nothing is.
+    /// All mistakes, as (key, advice).
     pub fn validate(&self) -> Vec<(&'static str, String)> {
         let mut wrong = Vec::new();
         let mut demand = |kept: bool, key: &'static str, advice: &str| {

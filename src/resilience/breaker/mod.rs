@@ -1,7 +1,7 @@
-//! A circuit breaker: closed = flowing, open = refusing, half-open = probing.
+//! A circuit breaker: closed admits calls, open refuses them, half-open lets probes through.
 //!
-//! [`Breaker::try_acquire`] gives a [`Permit`]; the call's end is told to the permit, which is consumed. A deadline
-//! belongs *inside* the permit's life, so that a timeout is a failure and not a drop.
+//! [`Breaker::try_acquire`] returns a [`Permit`], which is consumed by reporting how the call ended. A timeout belongs
+//! *inside* the life of the permit, so that it counts as a failure instead of a drop.
 //!
 //! ```text
 //!            5 failures in a row, or too many failed or slow in the window
@@ -13,14 +13,14 @@
 //! ```
 //!
 //! Invariants:
-//! - A permit that is dropped, or ends neutral, counts nothing and gives its probe back: an impatient caller
-//!   neither trips the breaker nor wedges it. A leaked one is written off when its lease ends.
-//! - A result counts only in the state that admitted it (each change of state begins a new epoch).
-//! - No more than [`Config::probes`] leases are out, under any contention.
-//! - What an operator forces stays until the operator clears it.
+//! - A permit that is dropped or ends neutral counts nothing and frees its probe: a caller that gives up neither trips
+//!   the breaker nor blocks it. A leaked probe is written off when its lease expires.
+//! - A result counts only in the state that admitted the call; each change of state starts a new epoch.
+//! - At most [`Config::probes`] leases exist at a time, under any contention.
+//! - A state forced by an operator stays until the operator clears it.
 //!
-//! `state` is the machine, pure and single-threaded; this file is its lock. To add a way to trip, add a
-//! [`Reason`] in `report` and one condition in `state`.
+//! `state` is the state machine, pure and single-threaded; this file puts a lock around it. A new way to trip needs a
+//! [`Reason`] in `report` and a condition in `state`.
 
 mod config;
 mod report;
@@ -43,7 +43,7 @@ use state::{Machine, Ticket};
 #[derive(Clone)]
 pub struct Breaker(Arc<Shared>);
 
-/// The right to make one call. Say how it went; dropped without a word, it was never there.
+/// The right to make one call. Report how it went; dropping it reports nothing.
 #[must_use = "a dropped permit counts nothing"]
 pub struct Permit {
     breaker: Breaker,
@@ -56,11 +56,11 @@ struct Shared {
 }
 
 impl Breaker {
-    /// A closed breaker. `config` is one that [`Config::validate`] finds nothing wrong with; `seed` decides the
-    /// jitter; `observer` hears of every change of state.
+    /// A closed breaker. `config` must have passed [`Config::validate`]; `seed` determines the jitter; `observer` is
+    /// called for every change of state.
     ///
-    /// The observer is called after the lock is released and may look at the breaker. Two changes in quick
-    /// succession may reach it in either order: count from it, but read a gauge from [`Breaker::snapshot`].
+    /// The observer runs after the lock is released and may query the breaker. Two changes in quick succession may
+    /// reach it in either order: use it for counters, and read gauges from [`Breaker::snapshot`].
     pub fn new(
         config: Arc<Config>,
         seed: u64,
@@ -71,19 +71,18 @@ impl Breaker {
         Self(Arc::new(Shared { machine, observer: Box::new(observer) }))
     }
 
-    /// Admits one call, or refuses at once. An open breaker whose time is over turns half-open here.
+    /// Admits or refuses a call immediately. An open breaker whose time is up becomes half-open here.
     pub fn try_acquire(&self, now: Instant) -> Result<Permit, Refused> {
         let ticket = self.with(|machine| machine.admit(now))?;
         Ok(Permit { breaker: self.clone(), ticket })
     }
 
-    /// How long until a call could be admitted: zero when one would be now, `None` when only the operator can
-    /// change that. While all probes are out it is a guess, never longer than [`Config::open_for`].
+    /// Time until a call could be admitted: zero if it would be now, `None` if only the operator can change that. While
+    /// all probes are in flight this is an estimate, never longer than [`Config::open_for`].
     pub fn next_admission(&self, now: Instant) -> Option<Duration> {
         self.with(|machine| machine.next_admission(now))
     }
 
-    /// What to show of it.
     pub fn snapshot(&self, now: Instant) -> Snapshot {
         self.with(|machine| machine.snapshot(now))
     }
@@ -93,23 +92,23 @@ impl Breaker {
         self.with(|machine| machine.force(now, Some(Forced::Open)));
     }
 
-    /// Admits everything until [`Breaker::clear_force`]; goes on counting, and does not trip.
+    /// Admits everything until [`Breaker::clear_force`]. Calls are still counted, but do not trip the breaker.
     pub fn force_closed(&self, now: Instant) {
         self.with(|machine| machine.force(now, Some(Forced::Closed)));
     }
 
-    /// Takes the force away: a breaker forced open goes on half-open, so that a probe decides; one forced
-    /// closed goes on closed, with what it has counted.
+    /// Ends the forced state. A breaker forced open becomes half-open, so that a probe decides; one forced closed stays
+    /// closed and keeps its counts.
     pub fn clear_force(&self, now: Instant) {
         self.with(|machine| machine.force(now, None));
     }
 
-    /// Goes on under another configuration; the state stays, and the window if its length does.
+    /// Applies a new configuration. The state is kept, and so is the window unless its length changes.
     pub fn reconfigure(&self, now: Instant, config: Arc<Config>) {
         self.with(|machine| machine.reconfigure(now, config));
     }
 
-    /// Acts under the lock, then tells the observer outside it.
+    /// Runs `act` under the lock, then calls the observer without it.
     fn with<T>(&self, act: impl FnOnce(&mut Machine) -> T) -> T {
         let (result, moved) = {
             let mut machine = self.0.machine.lock().unwrap_or_else(PoisonError::into_inner);
@@ -123,17 +122,18 @@ impl Breaker {
 }
 
 impl Permit {
-    /// The call was answered after `latency`. As a probe it fails when that is slow.
+    /// Reports an answer after `latency`. A probe that is slow counts as failed.
     pub fn success(self, now: Instant, latency: Duration) {
         self.breaker.with(|machine| machine.success(self.ticket, now, latency));
     }
 
-    /// The call failed; `retry_after` is what the other side asked for, the least time to stay open if this opens it.
+    /// Reports a failure. `retry_after` is what the provider asked for: the minimum open time if this opens the
+    /// breaker.
     pub fn failure(self, now: Instant, retry_after: Option<Duration>) {
         self.breaker.with(|machine| machine.failure(self.ticket, now, retry_after));
     }
 
-    /// The call says nothing about the endpoint's health; the same as dropping the permit, said aloud.
+    /// Reports that the call says nothing about the endpoint's health; the same as dropping the permit, but explicit.
     pub fn neutral(self) {}
 }
 

@@ -1,11 +1,11 @@
-//! The breaker against a naive model that keeps every call for ever and decides by looking through all of them.
+//! Tests the breaker against a naive model that keeps every call forever and scans all of them to decide.
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
 use super::*;
 
-/// What happens next; the permits in flight are a list, and `usize` picks one of them.
+/// The next event. Permits in flight are in a list; the `usize` picks one of them.
 #[derive(Debug, Clone)]
 enum Event {
     Pass(Duration),
@@ -38,23 +38,22 @@ enum Ended {
     Failed,
 }
 
-/// A permit in flight, as the model sees it.
 struct Flying {
     period: usize,
     since: Duration,
     permit: Permit,
 }
 
-/// All in plain lists; time counts from the start.
+/// Plain lists only. Times are relative to the start.
 struct Model {
     config: Config,
     state: State,
     forced: Option<Forced>,
-    /// One for each state it was ever in.
+    /// Incremented on every change of state.
     period: usize,
     since: Duration,
     open_until: Duration,
-    /// Open times since the last stable period.
+    /// Times opened since the last stable period.
     rounds: u32,
     calls: Vec<(usize, Duration, Ended)>,
     passed: usize,
@@ -81,7 +80,7 @@ impl Model {
         mine.take_while(|(_, _, ended)| *ended == Ended::Failed).count()
     }
 
-    /// Takes in how a call ended; says whether that opens the breaker.
+    /// Records how a call ended. Returns whether that opens the breaker.
     fn end(&mut self, now: Duration, ended: Ended) -> bool {
         self.calls.push((self.period, now, ended));
         if self.state == State::HalfOpen {
@@ -105,7 +104,7 @@ impl Model {
             }
     }
 
-    /// Opens; `stay` is the time the breaker drew, which must lie where the rules say.
+    /// Opens the model. `stay` is the time the breaker chose, which must be within the range that the rules allow.
     fn open(&mut self, now: Duration, stay: Duration, hint: Option<Duration>) {
         if self.state == State::Closed && now - self.since >= self.config.stable_after {
             self.rounds = 0;

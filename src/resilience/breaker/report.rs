@@ -1,6 +1,6 @@
-//! What a breaker says of itself: the words of metrics, logs and the status page.
+//! What a breaker reports to metrics, logs and the status page.
 //!
-//! Invariant: every label comes from a closed set, so a metric can exist at zero before anything happens.
+//! Invariant: every label comes from a closed set, so a metric can be exported as zero before anything happens.
 
 use std::time::Duration;
 
@@ -8,90 +8,73 @@ use tokio::time::Instant;
 
 use super::window::Counts;
 
-/// What a breaker does with callers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
-    /// Flowing.
+    /// Admits calls.
     Closed,
-    /// Probing.
+    /// Admits probes only.
     HalfOpen,
-    /// Refusing.
+    /// Refuses calls.
     Open,
 }
 
-/// What the operator has forced.
+/// The state an operator has forced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Forced {
-    /// Refuse everything.
     Open,
-    /// Admit everything.
     Closed,
 }
 
-/// Why the state changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// To open: so many failures in a row.
+    /// To open: too many failures in a row.
     ConsecutiveFailures,
-    /// To open: too large a share of failures in the window.
+    /// To open: too large a share of failed calls in the window.
     FailureRatio,
-    /// To open: too large a share of slow answers in the window.
     SlowRatio,
     /// Back to open: a probe failed or was slow.
     ProbeFailed,
-    /// To half-open: the open time was over and a caller came.
+    /// To half-open: the open time was up and a caller came.
     TimeOver,
-    /// To closed: enough probes were good.
+    /// To closed: enough probes succeeded.
     ProbesPassed,
-    /// The operator's doing.
+    /// Set or cleared by an operator.
     Forced,
 }
 
-/// One change of state, for metrics and logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transition {
-    /// The state it left.
     pub from: State,
-    /// The state it is in.
     pub to: State,
-    /// Why.
     pub reason: Reason,
 }
 
-/// The breaker admits no call now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the breaker is not closed")]
 pub struct Refused {
-    /// When to come again; `None` when only the operator can change that.
+    /// When to retry; `None` if only the operator can change that.
     pub retry_after: Option<Duration>,
 }
 
-/// What can be seen of a breaker at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Its state. An open breaker whose time is over stays open until a caller comes.
+    /// An open breaker whose time is up stays open until a caller comes.
     pub state: State,
-    /// What the operator has forced, if anything.
     pub forced: Option<Forced>,
-    /// When it came to this state.
+    /// When it entered this state.
     pub since: Instant,
     /// Why it last opened; `None` while closed.
     pub reason: Option<Reason>,
-    /// As [`super::Breaker::next_admission`].
     pub next_admission: Option<Duration>,
-    /// The calls of the window.
     pub counts: Counts,
-    /// Failures since the last success.
     pub failures_in_a_row: u32,
-    /// Probes that are out.
+    /// Probes in flight.
     pub probes_out: u32,
 }
 
 impl State {
-    /// All three, for metrics.
     pub const ALL: [State; 3] = [State::Closed, State::HalfOpen, State::Open];
 
-    /// The word used in metrics and on the status page.
     pub const fn as_str(self) -> &'static str {
         match self {
             State::Closed => "closed",
@@ -100,7 +83,7 @@ impl State {
         }
     }
 
-    /// The value of the gauge: 0 closed, 1 half-open, 2 open.
+    /// The value of the gauge.
     pub const fn number(self) -> u8 {
         match self {
             State::Closed => 0,
@@ -111,7 +94,6 @@ impl State {
 }
 
 impl Forced {
-    /// The word used on the status page.
     pub const fn as_str(self) -> &'static str {
         match self {
             Forced::Open => "open",
@@ -121,7 +103,7 @@ impl Forced {
 }
 
 impl Reason {
-    /// All of them with the state they lead to, for metrics that exist at zero.
+    /// Every reason with the state it leads to, so that metrics can start at zero.
     pub const ALL: [(State, Reason); 9] = [
         (State::Open, Reason::ConsecutiveFailures),
         (State::Open, Reason::FailureRatio),
@@ -134,7 +116,6 @@ impl Reason {
         (State::Closed, Reason::Forced),
     ];
 
-    /// The word used in metrics and on the status page.
     pub const fn as_str(self) -> &'static str {
         match self {
             Reason::ConsecutiveFailures => "consecutive_failures",

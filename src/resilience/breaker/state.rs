@@ -1,4 +1,4 @@
-//! The machine: what each event does in each state. Pure: no lock, no clock, nobody is told from here.
+//! The state machine: the effect of each event in each state. Pure: it has no lock and no clock, and calls no observer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,19 +10,19 @@ use super::report::{Forced, Reason, Refused, Snapshot, State, Transition};
 use super::window::{End, Window};
 use crate::resilience::backoff::Backoff;
 
-/// What a permit remembers: under which epoch it was admitted, and which probe it is.
+/// What a permit carries: the epoch that admitted it, and the number of its probe, if it is one.
 #[derive(Debug, Clone, Copy)]
 pub struct Ticket {
     epoch: u64,
     probe: Option<u64>,
 }
 
-/// One breaker, as seen by one thread at a time. Its methods are those of [`super::Breaker`] and [`super::Permit`].
+/// The state of one breaker. The methods correspond to those of [`super::Breaker`] and [`super::Permit`].
 pub struct Machine {
     config: Arc<Config>,
     phase: Phase,
     since: Instant,
-    /// Counts the changes of state; results of an earlier epoch are ignored.
+    /// Number of state changes so far. Results from an earlier epoch are ignored.
     epoch: u64,
     forced: Option<Forced>,
     opened_by: Option<Reason>,
@@ -40,7 +40,7 @@ enum Phase {
 
 #[derive(Default)]
 struct Probing {
-    /// Who is out, and since when.
+    /// The probes in flight: number and start.
     out: Vec<(u64, Instant)>,
     sent: u64,
     passed: u32,
@@ -85,7 +85,7 @@ impl Machine {
             Phase::HalfOpen(probing) => {
                 let leases = probing.leases(now, self.config.probe_lease);
                 let room = leases.clone().count() < self.config.probes as usize;
-                // When a probe will be back is not known, only that most are long before their lease ends.
+                // It is unknown when a probe will end, but most end long before their lease expires.
                 let guess = leases.min().unwrap_or_default().min(self.config.open_for);
                 Some(if room { Duration::ZERO } else { guess })
             }
@@ -180,7 +180,7 @@ impl Machine {
         }
     }
 
-    /// The change of state since the last look; no event makes more than one.
+    /// The change of state since the last call. One event causes at most one.
     pub fn take_transition(&mut self) -> Option<Transition> {
         self.moved.take()
     }
@@ -197,7 +197,7 @@ impl Machine {
         self.shift(now, Phase::Open { stay }, reason);
     }
 
-    /// Enters a state: a new epoch, and for a closed one a clean slate.
+    /// Enters a state and starts a new epoch. The closed state starts with empty counts.
     fn shift(&mut self, now: Instant, phase: Phase, reason: Reason) {
         let from = self.state();
         self.phase = phase;
@@ -228,12 +228,12 @@ impl Machine {
 }
 
 impl Probing {
-    /// What is left of each lease that has not ended.
+    /// Time left of each unexpired lease.
     fn leases(&self, now: Instant, lease: Duration) -> impl Iterator<Item = Duration> + Clone {
         self.out.iter().map(move |&(_, since)| left(since, lease, now)).filter(|left| !left.is_zero())
     }
 
-    /// Writes off whose lease has ended, and sends another.
+    /// Drops probes whose lease has expired, and adds a new one.
     fn send(&mut self, now: Instant, lease: Duration) -> u64 {
         self.out.retain(|&(_, since)| !left(since, lease, now).is_zero());
         self.sent += 1;
@@ -243,13 +243,12 @@ impl Probing {
 }
 
 impl Ticket {
-    /// Whether it holds a probe's place.
     pub fn is_probe(self) -> bool {
         self.probe.is_some()
     }
 }
 
-/// What is left at `now` of a `time` that began at `since`.
+/// Time left at `now` of a period of length `time` that began at `since`.
 fn left(since: Instant, time: Duration, now: Instant) -> Duration {
     time.saturating_sub(now.saturating_duration_since(since))
 }

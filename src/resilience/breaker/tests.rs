@@ -22,7 +22,7 @@ impl Bench {
         Self { breaker: Breaker::new(Arc::new(config), 7, now, observer), now, told }
     }
 
-    /// With five failures behind it.
+    /// Opened by five failures.
     fn open(config: Config) -> Self {
         let bench = Self::new(config);
         for _ in 0..5 {
@@ -32,7 +32,7 @@ impl Bench {
         bench
     }
 
-    /// Open, and its time is over.
+    /// Opened, and the open time is up.
     fn probing(config: Config) -> Self {
         let mut bench = Self::open(config);
         bench.now += bench.wait().unwrap();

@@ -1,7 +1,8 @@
-//! What happened lately, in constant memory: a ring of buckets, each a tenth of the window.
+//! A sliding window of call results in constant memory: ten buckets in a circular array, each covering a tenth of the
+//! window.
 //!
-//! Invariant: a bucket knows which tenth of all time it counts, so an old one is never read as a new one,
-//! nothing has to be swept, and callers whose clocks differ by a little do no harm.
+//! Invariant: a bucket records which tenth since the origin it counts. So an old bucket is never mistaken for a new
+//! one, nothing has to be cleaned up, and small clock differences between callers are harmless.
 
 use std::time::Duration;
 
@@ -9,61 +10,54 @@ use tokio::time::Instant;
 
 const BUCKETS: usize = 10;
 
-/// The calls of the last ten tenths.
 pub struct Window {
     origin: Instant,
     length: Duration,
     buckets: [Bucket; BUCKETS],
 }
 
-/// How many calls ended how.
+/// Numbers of calls in the window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// All that counted.
     pub calls: u32,
-    /// Of these, failed.
     pub failed: u32,
-    /// Of these, answered but slow.
+    /// Answered, but slow.
     pub slow: u32,
 }
 
-/// How a call ended, as far as the window cares.
+/// How a call ended, from the point of view of the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// Answered in time.
     Good,
-    /// Answered, slowly.
+    /// Answered, but slow.
     Slow,
-    /// Failed.
     Failed,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Bucket {
-    /// Which tenth since the origin; the first is [`BUCKETS`], so that an unused bucket is always too old.
+    /// The tenth since the origin. The first is number [`BUCKETS`], so that an unused bucket always counts as expired.
     tenth: usize,
     counts: Counts,
 }
 
 impl Window {
-    /// An empty window of this length.
     pub fn new(length: Duration, now: Instant) -> Self {
         Self { origin: now, length, buckets: Default::default() }
     }
 
-    /// How far back it looks.
     pub fn length(&self) -> Duration {
         self.length
     }
 
-    /// Counts the end of one call.
     pub fn record(&mut self, now: Instant, end: End) {
         let tenth = self.tenth(now);
         let Some(bucket) = self.buckets.get_mut(tenth % BUCKETS) else { return };
         if bucket.tenth < tenth {
             *bucket = Bucket { tenth, counts: Counts::default() };
         }
-        // A bucket ahead of this call's clock belongs to a window in which the call has no place.
+        // A bucket newer than this call's clock has already replaced the one the call would count in.
         if bucket.tenth == tenth {
             let counts = &mut bucket.counts;
             counts.calls = counts.calls.saturating_add(1);
@@ -72,7 +66,7 @@ impl Window {
         }
     }
 
-    /// The sum of the last ten tenths, the running one included.
+    /// Sum of the last ten tenths, including the current one.
     pub fn counts(&self, now: Instant) -> Counts {
         let tenth = self.tenth(now);
         let fresh = self.buckets.iter().filter(|bucket| bucket.tenth + BUCKETS > tenth);
@@ -91,12 +85,12 @@ impl Window {
 }
 
 impl Counts {
-    /// Whether failed calls make up this share of at least so many.
+    /// Whether at least `minimum_calls` were made and at least the share `ratio` of them failed.
     pub fn failed_share_reaches(self, ratio: f64, minimum_calls: u32) -> bool {
         self.reaches(self.failed, ratio, minimum_calls)
     }
 
-    /// Whether slow answers make up this share of at least so many.
+    /// Whether at least `minimum_calls` were made and at least the share `ratio` of them were slow.
     pub fn slow_share_reaches(self, ratio: f64, minimum_calls: u32) -> bool {
         self.reaches(self.slow, ratio, minimum_calls)
     }
