@@ -1,4 +1,4 @@
-//! The keys issued to callers, as the codec looks them up, and the one that a request was authenticated with.
+//! The keys issued to callers, as the codec looks them up; records which one authenticated the request.
 
 use std::cell::Cell;
 
@@ -9,7 +9,7 @@ use super::nonces::Nonces;
 use crate::providers::{Credential, CredentialStore, Presented, Taken};
 use crate::server::auth::issued_keys::{Holder, IssuedKeys};
 
-/// The keys of callers, for one request.
+/// The callers' keys, for one request.
 #[derive(Debug)]
 pub(super) struct CallerKeys<'a> {
     keys: &'a IssuedKeys,
@@ -24,13 +24,13 @@ impl<'a> CallerKeys<'a> {
         Self { keys, nonces, config, now, proven: Cell::new(None) }
     }
 
-    /// The key that the request was authenticated with. Nothing else the codec returns is proof of that: it may refuse
-    /// an authenticated request, and answer one whose key it has not looked up.
+    /// The key that the request was authenticated with. The result of the codec proves nothing: it may refuse an
+    /// authenticated request, and accept one whose key it never looked up.
     pub(super) fn proven(&self) -> Option<&'a Holder> {
         self.proven.get()
     }
 
-    /// The key that is presented; `None` if it has ended, unless the protocol has a code for that.
+    /// The key that the request names; `None` if it has expired, unless the protocol has a code for that.
     fn presented(&self, presented: Presented<'_>) -> Option<&'a Holder> {
         let holder = self.keys.holder(presented)?;
         (presented.scheme().issued.tells_end || !holder.has_ended(self.now)).then_some(holder)

@@ -1,22 +1,21 @@
-//! Section `[compat]`: whether and how the providers' own protocols are spoken.
+//! Section `[compat]`: the endpoints that speak the providers' own protocols.
 
 use serde::Deserialize;
 
-/// Section `[compat]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Whether the providers' protocols are spoken at all.
+    /// Whether the providers' protocols are served at all.
     pub enabled: bool,
-    /// Whether an AppCode is also accepted in the query.
+    /// Whether an AppCode is also accepted as a query parameter.
     pub appcode_in_query: bool,
-    /// The most nonces that are kept for each key.
+    /// Maximum number of nonces kept per key.
     pub nonces_per_key: usize,
 }
 
-/// Half an hour of about one request in two seconds.
+/// Enough for half an hour at about one request every two seconds.
 const FEWEST_NONCES: usize = 1000;
-/// About fifty bytes each.
+/// A nonce takes about 50 bytes.
 const MOST_NONCES: usize = 100_000_000;
 
 impl Config {

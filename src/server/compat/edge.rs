@@ -1,4 +1,4 @@
-//! What the handler of the providers' protocols needs.
+//! State of the handler for the providers' protocols.
 
 use std::sync::Arc;
 
@@ -9,26 +9,26 @@ use super::nonces::Nonces;
 use crate::server::http::recorder::Recorder;
 use crate::server::pipeline::Pipeline;
 
-/// The protocols, and what their questions are answered with.
+/// The endpoints for the providers' protocols.
 #[derive(Debug)]
 pub struct Edge {
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) recorder: Recorder,
     pub(super) nonces: Nonces,
-    /// Requests that may be read at once.
+    /// Limits how many requests are read at once.
     pub(super) bodies: Semaphore,
 }
 
-/// Why the edge cannot be built.
+/// Why an [`Edge`] cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum EdgeError {
-    /// A metric family was registered twice: a defect of ours.
+    /// A metric family was registered twice, which is a bug.
     #[error("the metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
 }
 
 impl Edge {
-    /// The edge over `pipeline`, which reads at most `most_at_once` requests at a time.
+    /// Builds the handler state; at most `most_at_once` requests are read at a time.
     ///
     /// # Errors
     /// When a metric family was registered twice.

@@ -1,4 +1,4 @@
-//! From a request in a provider's protocol to a question, and from its result to bytes.
+//! Turns a request in a provider's protocol into a question, and the result into a response.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::server::pipeline::{self, RequestOptions, build_question};
 use crate::server::snapshot::Snapshot;
 use crate::verify::Question;
 
-/// Answers everything that no other public route serves: in one of the protocols, or with `not_found`.
+/// The fallback of the public listener: answers in the protocol that the request belongs to, or with `not_found`.
 pub(in crate::server) async fn answer(State(edge): State<Arc<Edge>>, request: Request) -> Response {
     let now = edge.pipeline.current.load();
     let mut scope = RequestScope::unrouted(&edge.recorder, &request);
@@ -50,14 +50,14 @@ pub(in crate::server) async fn answer(State(edge): State<Arc<Edge>>, request: Re
     scope.answer(&result, |request_id| call.write(&result, request_id))
 }
 
-/// The driver whose protocol a request is in, if that has a server side.
+/// The driver whose protocol a request is in, if that protocol has a server side.
 fn addressed(request: &Request<Bytes>) -> Option<(&'static str, &'static Dialect)> {
     let driver = addressee(request)?;
     Some((driver.name, driver.dialect.as_ref()?))
 }
 
-/// Reads all of a request, without taking a place of those who ask: the whole request is signed, so that its caller is
-/// not known before, and slow senders must not stand in the way of known clients.
+/// Reads the whole request without taking one of the slots for questions. The signature covers the whole request, so
+/// the caller is not known until it is read, and slow senders must not block known clients.
 async fn receive(edge: &Edge, now: &Snapshot, head: &mut Request<Bytes>, body: Body) -> Result<(), Refused> {
     pipeline::check_head(head.method(), head.uri(), head.headers(), edge.pipeline.max_header_bytes)?;
     let _place = edge.bodies.try_acquire().map_err(|_| pipeline::overloaded())?;
@@ -73,12 +73,12 @@ fn question(
     scope: &mut RequestScope,
 ) -> Result<Question, Refused> {
     let clock = &edge.pipeline.clock;
-    // HTTP/2 has the host elsewhere, and the signature wants it here.
+    // HTTP/2 carries the host in the URI, but the signature covers the header.
     let authority = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
     if let Some(host) = authority.filter(|_| !request.headers().contains_key(header::HOST)) {
         request.headers_mut().insert(header::HOST, host);
     }
-    // The body may say more than the head did.
+    // The body may show that another protocol is meant than the head suggested.
     if let Some((driver, dialect)) = addressed(&request) {
         (call.protocol, call.dialect) = (driver, dialect);
     }
@@ -96,8 +96,8 @@ fn question(
     let caller = now.clients.confirm(holder.caller(), request.extensions())?;
     let client = pipeline::admit(scope, caller)?;
     drop(request);
-    // The protocol's objections to a person are answered after the caller is known. Ours go into the ledger, as for
-    // every other question.
+    // The protocol's objections to a person are returned only after the caller is authenticated. Our own objections go
+    // into the ledger, as for every other question.
     let asked = match (decoded, call.reply_to.asked.clone()) {
         (Ok(asked), _) => asked,
         (Err(refusal), Some(asked)) => {

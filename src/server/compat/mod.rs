@@ -1,10 +1,10 @@
-//! Every provider's own protocol for our callers, answered by our verifier: a caller with code for a provider keeps it
-//! and changes only the endpoint and the key.
+//! Serves every provider's own protocol: a caller with existing code for a provider keeps it and changes only the
+//! endpoint and the key.
 //!
-//! For each request: find the driver it is addressed to, decode it and verify its signature, ask, encode the answer. No
-//! provider is known by name here. Invariants: answers are in the protocol's own codes, never a problem document; a
-//! question takes the same steps as one to our own API (see [`pipeline`](super::pipeline)); a signed request is
-//! accepted once.
+//! Each request is routed to the driver it is addressed to, decoded and authenticated, answered by our verifier, and
+//! the answer is encoded again. No provider is known by name here. Invariants: responses use the protocol's own codes,
+//! never a problem document; a question takes the same steps as in our own API (see [`pipeline`](super::pipeline)); a
+//! signed request is accepted only once.
 //!
 //! A new provider needs nothing here but its [`Dialect`](crate::providers::dialect::Dialect).
 

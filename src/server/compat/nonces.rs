@@ -1,9 +1,9 @@
-//! Replay protection: the nonces of signed requests.
+//! Replay protection: stores the nonces of signed requests.
 //!
-//! Invariants: a nonce is kept until the timestamp it was signed with has expired, so that no request is accepted
-//! twice. Each key has a bounded set of its own: when it is full, new nonces are refused and counted, because
-//! forgetting an old one would accept its request again. A nonce is stored only after its signature was verified, so
-//! that strangers cannot fill the set. The sets end with the process.
+//! Invariants: a nonce is kept until the timestamp it was signed with has expired, so no request is accepted twice.
+//! Each key has its own bounded set. When the set is full, new nonces are refused and counted, because evicting an old
+//! one would allow its request again. A nonce is stored only after its signature is verified, so unauthenticated
+//! requests cannot fill the set. The sets are in memory only and do not survive a restart.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -14,7 +14,6 @@ use prometheus::{IntCounter, Registry};
 
 use crate::providers::Taken;
 
-/// The nonces of all keys.
 #[derive(Debug)]
 pub(super) struct Nonces {
     sets: Mutex<NonceSets>,
@@ -26,21 +25,19 @@ pub(super) struct Nonces {
 #[derive(Debug, Default)]
 struct NonceSets {
     of_keys: HashMap<Arc<str>, NonceSet>,
-    /// Everything before this minute was removed.
+    /// Nonces that expired before this minute have been removed.
     swept: i64,
 }
 
-/// The nonces of one key, as 64 bits of a keyed hash each.
+/// The nonces of one key, each as a 64-bit keyed hash.
 #[derive(Debug, Default)]
 struct NonceSet {
     known: HashSet<u64>,
-    /// The same, by the minute in which they expire.
+    /// The same hashes, by the minute in which they expire.
     by_end: BTreeMap<i64, Vec<u64>>,
 }
 
 impl Nonces {
-    /// An empty store.
-    ///
     /// # Errors
     /// When `registry` has its metric already.
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
@@ -50,7 +47,7 @@ impl Nonces {
         Ok(Self { sets: Mutex::default(), hasher: RandomState::new(), refused })
     }
 
-    /// Stores the `nonce` that came with `key` until `until`. A key can have `most` nonces.
+    /// Stores the `nonce` of a request with `key` until `until`. A key can have at most `most` nonces.
     pub(super) fn take(&self, key: &Arc<str>, nonce: &str, until: Timestamp, now: Timestamp, most: usize) -> Taken {
         let hash = self.hasher.hash_one(nonce);
         let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
@@ -70,7 +67,6 @@ impl Nonces {
 }
 
 impl NonceSets {
-    /// Removes nonces that expired before `minute`.
     fn sweep(&mut self, minute: i64) {
         if self.swept == minute {
             return;
@@ -86,7 +82,6 @@ impl NonceSets {
 }
 
 impl NonceSet {
-    /// Removes the nonces that expire first.
     fn forget_first(&mut self) {
         for hash in self.by_end.pop_first().map(|(_, hashes)| hashes).unwrap_or_default() {
             self.known.remove(&hash);
@@ -119,7 +114,7 @@ mod tests {
         for now in ["08:00:00", "08:14:59", "08:15:00"] {
             assert_eq!(shown(&one, now), Taken::Seen, "{now}");
         }
-        // By now the signature itself is refused, and the set is empty again.
+        // By 08:16 the timestamp has expired too, so `n` was removed and only `m` is left.
         assert_eq!(nonces.take(&one, "m", at("08:40:00"), at("08:16:00"), 10), Taken::New);
         assert_eq!(nonces.sets.lock().unwrap().of_keys.len(), 1);
         assert_eq!(nonces.sets.lock().unwrap().of_keys[&one].known.len(), 1);
@@ -138,7 +133,7 @@ mod tests {
         assert_eq!(show("early", "08:10:00", "08:10:00"), Taken::Seen);
         assert_eq!(show("late", "08:20:00", "08:10:00"), Taken::Seen);
         assert_eq!(show("one more", "08:26:00", "08:11:00"), Taken::New);
-        // A smaller set is not emptied for it.
+        // Lowering the limit evicts nothing.
         assert_eq!(nonces.take(&key, "late", at("08:20:00"), at("08:11:00"), 1), Taken::Seen);
         assert_eq!(nonces.take(&key, "another", at("08:26:00"), at("08:11:00"), 1), Taken::NoRoom);
     }

@@ -1,6 +1,6 @@
-//! From our error codes to a protocol's, and back.
+//! Maps our error codes to those of a protocol, and back.
 //!
-//! Invariant: every code of ours has a cause, and every cause a code in every protocol; both tables are complete.
+//! Invariant: every code of ours has a cause, and every protocol has a code for every cause.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::providers::dialect::{Cause, Dialect};
 use crate::providers::{self, Refusal};
 use crate::server::http::code::Code;
 
-/// Why there is no verdict, as a cause that every protocol has a code for.
+/// The cause for which every protocol has a code.
 pub const fn cause(code: Code) -> Cause {
     match code {
         Code::MalformedRequest
@@ -39,17 +39,17 @@ pub const fn cause(code: Code) -> Cause {
     }
 }
 
-/// What a protocol answers for our `code`, and for how long the caller should stay away.
+/// The refusal that a protocol uses for our `code`, with a retry hint where its clients understand one.
 pub fn refusal(dialect: &Dialect, code: Code, retry_after: Option<Duration>) -> Refusal {
     let cause = cause(code);
     let row = (dialect.word)(cause);
-    // A vendor's client takes a hint for throttling, whatever the code is, and so for "nothing was done". And a hint
-    // about one person would delay everything that the client asks.
+    // Vendor clients read a retry hint as throttling, whatever the code is, and so conclude that nothing was done. A
+    // hint about one person would delay all other requests of the client, too.
     let is_throttled = row.outcome == Outcome::RateLimited && cause != Cause::TooOften;
     Refusal { code: row, retry_after: retry_after.filter(|_| is_throttled) }
 }
 
-/// Our code, for the log, when the protocol itself refuses a request.
+/// Our code to log when the protocol itself refuses a request.
 pub(super) fn our_word(row: &providers::Code) -> Code {
     match (row.reason, row.status) {
         _ if matches!(row.outcome, Outcome::RateLimited) => Code::RateLimited,
