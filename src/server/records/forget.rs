@@ -1,7 +1,7 @@
 //! `POST /v1/subjects/forget`, on the admin listener: erases everything about a person.
 //!
-//! Invariant: neither the answer nor the log identifies the person; both say how much was found. Nothing here calls a
-//! provider. Only this process is searched.
+//! Invariants: neither the response nor the log identifies the person; both say how much was found. Nothing here calls
+//! a provider. Only this instance is searched: its memory and its ledger.
 
 use std::sync::Arc;
 
@@ -22,12 +22,11 @@ use crate::server::pipeline::{self, Pipeline};
 use crate::storage::ledger;
 use crate::verify::Forgotten;
 
-/// What the handler needs.
 #[derive(Debug)]
 pub struct Forget {
-    /// The steps of a question, and the ledger.
+    /// The request pipeline, which also holds the ledger.
     pub pipeline: Arc<Pipeline>,
-    /// Idempotency keys that memory knows.
+    /// The idempotency keys in memory.
     pub idempotency: Idempotency,
 }
 
@@ -114,15 +113,16 @@ async fn forget_person(forget: &Forget, request: Request, operator: &Operator) -
         .map_err(|errors| Box::new(Problem::new(Code::MalformedRequest).with_errors(errors)))?;
     let subject = pipeline::subject(now.rules, pipeline.clock.today_in_china(), &name, &id_number)?;
     let person = pipeline.digest_key.person(&subject);
-    // Questions under way come first: one that ends in between finds its key gone, and its verdict is not kept.
+    // Questions in progress come first: from here on they cache no verdict, and their idempotency keys are erased
+    // below.
     let Forgotten { verdicts, holds, tries, under_way } = now.runtime.forget(&subject).await;
     let kept = forget_claims(pipeline, &person, operator).await;
-    // After the ledger, so that no key is found there again; and also if the ledger failed.
+    // After the ledger, so that no key is loaded from there again. Runs even if the ledger failed.
     let replays = idempotency.forget(person).await.max(kept?);
     Ok(ForgottenDocument { verdicts, holds, tries, replays, under_way })
 }
 
-/// Ends the claims about a person in the ledger; how many there were.
+/// Ends the idempotency claims about a person in the ledger, and returns how many there were.
 async fn forget_claims(pipeline: &Pipeline, person: &Digest, operator: &Operator) -> Result<usize, Refused> {
     let ledger = &pipeline.ledger;
     if !ledger.is_on() {
@@ -130,7 +130,7 @@ async fn forget_claims(pipeline: &Pipeline, person: &Digest, operator: &Operator
     }
     let subject = pipeline.in_ledger(person);
     let claims = ledger.claims_about(&subject, not_before(&pipeline.clock)).await;
-    // They end without being counted, too.
+    // If they cannot be counted, they are ended all the same.
     let claims = claims.inspect_err(|error| tracing::error!(%error, "ledger: keys cannot be counted"));
     let forgotten = ledger.forget(|id, at_ms| ledger::Forgotten {
         id,

@@ -1,4 +1,5 @@
-//! The handlers of look-ups and receipts: a client sees its own answers, operators, on their listener, those of all.
+//! The handlers of lookups and receipts. A client sees its own answers; operators, on their listener, see those of all
+//! clients.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ pub(in crate::server) const ROUTE_SEARCH: &str = "/v1/verifications/search";
 pub(in crate::server) const ROUTE_RECEIPT: &str = "/v1/verifications/{id}/receipt";
 pub(in crate::server) const ROUTE_KEYS: &str = "/.well-known/jwks.json";
 
-/// What every look-up can be answered with instead of the answer.
+/// The problems that every lookup can return.
 pub(in crate::server) const PROBLEMS: [Code; 8] = [
     Code::Unauthenticated,
     Code::NotFound,
@@ -34,17 +35,17 @@ pub(in crate::server) const PROBLEMS: [Code; 8] = [
     Code::LedgerUnavailable,
     Code::Overloaded,
 ];
-/// Beside these, pages can: their query can be wrong.
+/// Additional problems of pages, whose query can be invalid.
 pub(in crate::server) const PROBLEMS_OF_PAGES: [Code; 1] = [Code::MalformedRequest];
-/// Beside those of pages, a search can: it has a body, with a person.
+/// Additional problems of a search, over those of pages: it has a body with a person.
 pub(in crate::server) const PROBLEMS_OF_SEARCH: [Code; 5] =
     [Code::RequestTimeout, Code::PayloadTooLarge, Code::UnsupportedMediaType, Code::InvalidName, Code::InvalidIdNumber];
-/// Beside those of every look-up, a receipt can.
+/// Additional problems of a receipt, over those of every lookup.
 pub(in crate::server) const PROBLEMS_OF_RECEIPT: [Code; 1] = [Code::ReceiptUnavailable];
-/// What the public keys can be answered with instead.
+/// All problems that the public keys can return.
 pub(in crate::server) const PROBLEMS_OF_KEYS: [Code; 2] = [Code::HeadersTooLarge, Code::Internal];
 
-/// An admitted client, with the place that its look-up takes.
+/// An authenticated client, with the concurrency slot that its lookup occupies.
 struct Admitted<'a> {
     client: Visible,
     _place: SemaphorePermit<'a>,
@@ -186,7 +187,7 @@ pub(in crate::server) async fn receipt_of_all(
     lookup::receipt(&records.pipeline, &request.into_parts().0, &Visible::All).await
 }
 
-/// Takes a place, and identifies the client within its rate.
+/// Takes a concurrency slot, identifies the client and checks its rate limit.
 fn admit<'a>(records: &'a Records, parts: &request::Parts, scope: &mut RequestScope) -> Result<Admitted<'a>, Refused> {
     let pipeline = &records.pipeline;
     let place = pipeline.places.try_acquire().map_err(|_| pipeline::overloaded())?;

@@ -1,7 +1,7 @@
-//! Answers found again in the ledger: by id (as a receipt too), in pages, by person.
+//! Looks up answers in the ledger: by id (also as a receipt), in pages, and by person.
 //!
-//! Invariants: nothing here calls a provider; an answer of another client looks like one that does not exist; a page's
-//! cursor is a place in the ledger, so entries that are written meanwhile do not move it.
+//! Invariants: nothing here calls a provider. An answer of another client looks like one that does not exist. A cursor
+//! is a position in the ledger, so new entries do not shift the pages.
 
 use std::sync::Arc;
 
@@ -21,19 +21,19 @@ use crate::server::http::{body, headers};
 use crate::server::pipeline::{self, Pipeline};
 use crate::storage::ledger::{Call, Found};
 
-/// Answers on a page.
+/// Number of answers on a page.
 const PAGE: u32 = 100;
 
-/// Whose answers may be seen.
+/// Which answers a caller may see.
 #[derive(Debug, Clone)]
 pub(super) enum Visible {
-    /// This client's.
+    /// Only this client's.
     Client(Arc<str>),
-    /// Everybody's.
+    /// All clients', for operators.
     All,
 }
 
-/// The answer whose id ends the path; for operators with the calls of its flight and their prices.
+/// Returns the answer whose id ends the path. Operators also get the calls of its flight and their prices.
 pub(super) async fn one(pipeline: &Pipeline, parts: &request::Parts, visible: &Visible) -> Result<Response, Refused> {
     accept_json(&parts.headers)?;
     need_ledger(pipeline)?;
@@ -41,7 +41,7 @@ pub(super) async fn one(pipeline: &Pipeline, parts: &request::Parts, visible: &V
     Ok(json(&with_calls(pipeline, found, visible).await?))
 }
 
-/// The receipt of the answer whose id stands before `/receipt`.
+/// Returns the receipt of the answer whose id precedes `/receipt`.
 pub(super) async fn receipt(
     pipeline: &Pipeline,
     parts: &request::Parts,
@@ -52,7 +52,7 @@ pub(super) async fn receipt(
         return Err(Box::new(Problem::new(Code::NotAcceptable).with_error("", "not_jose", detail)));
     }
     let now = pipeline.current.load();
-    // First, since it is the same for all answers.
+    // Checked first, because it does not depend on the answer.
     if !now.receipts.can_sign() {
         return Err(receipt::no_key());
     }
@@ -63,7 +63,7 @@ pub(super) async fn receipt(
     Ok(document(receipt::MEDIA_TYPE, jws.into_bytes()))
 }
 
-/// A page of the answers that the query asks for, the newest first.
+/// Returns a page of the answers that match the query, newest first.
 pub(super) async fn page(pipeline: &Pipeline, parts: &request::Parts, visible: Visible) -> Result<Response, Refused> {
     accept_json(&parts.headers)?;
     need_ledger(pipeline)?;
@@ -71,7 +71,7 @@ pub(super) async fn page(pipeline: &Pipeline, parts: &request::Parts, visible: V
     read_page(pipeline, query, visible).await
 }
 
-/// A page of the answers about the person in the body, the newest first.
+/// Returns a page of the answers about the person in the body, newest first.
 pub(super) async fn search(
     pipeline: &Pipeline,
     parts: &request::Parts,
@@ -90,7 +90,7 @@ async fn read_page(pipeline: &Pipeline, mut query: Query, visible: Visible) -> R
         query.wanted.client = Some(client.to_string());
     }
     let below = query.below.unwrap_or(i64::MAX);
-    // One more than fits tells whether there is another page.
+    // One more than fits on the page shows whether there is another page.
     let mut found = pipeline.ledger.answers(&query.wanted, below, PAGE + 1).await.map_err(|_| unreadable())?;
     let more = found.len() > PAGE as usize;
     found.truncate(PAGE as usize);
@@ -110,7 +110,7 @@ fn need_ledger(pipeline: &Pipeline) -> Result<(), Refused> {
     Err(Box::new(Problem::new(Code::NotFound).with_error("", "no_ledger", detail)))
 }
 
-/// The answer whose id ends the path.
+/// Finds the answer whose id ends the path.
 async fn find(pipeline: &Pipeline, path: &str, visible: &Visible) -> Result<Found, Refused> {
     let unknown = || {
         let detail = "this client has no answer of this id in the ledger; what is too old is removed from it";
@@ -125,7 +125,7 @@ async fn find(pipeline: &Pipeline, path: &str, visible: &Visible) -> Result<Foun
     found.ok_or_else(unknown)
 }
 
-/// An answer; for operators with the calls of its flight.
+/// Builds the document of an answer, for operators with the calls of its flight.
 async fn with_calls(pipeline: &Pipeline, found: Found, visible: &Visible) -> Result<Verification, Refused> {
     let calls = match (visible, found.answer.flight) {
         (Visible::All, Some(flight)) => Some(pipeline.ledger.calls(flight).await.map_err(|_| unreadable())?),
@@ -140,7 +140,7 @@ async fn with_calls(pipeline: &Pipeline, found: Found, visible: &Visible) -> Res
     Ok(Verification { calls, cost_micro_yuan, possible_cost_micro_yuan, ..Verification::from(found) })
 }
 
-/// The person in the body, as the ledger knows them.
+/// Reads the person in the body and returns the ledger's digest of them.
 async fn digest_in(pipeline: &Pipeline, parts: &request::Parts, body: Body) -> Result<String, Refused> {
     if !headers::is_json(&parts.headers) {
         return Err(Box::new(Problem::new(Code::UnsupportedMediaType)));
@@ -168,7 +168,7 @@ fn unreadable() -> Refused {
 }
 
 fn json(value: &impl Serialize) -> Response {
-    // Serializing a struct of strings and numbers cannot fail; an empty body is still a valid answer.
+    // Serializing a struct of strings and numbers cannot fail; if it did, an empty body would still be sent.
     document("application/json", serde_json::to_vec(value).unwrap_or_default())
 }
 

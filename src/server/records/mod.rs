@@ -1,4 +1,4 @@
-//! Answers in the ledger: look-ups by id and by person, signed receipts, and the erasure of persons.
+//! Access to answers in the ledger: lookups by id and by person, signed receipts, and the erasure of persons.
 
 pub mod forget;
 pub mod handlers;

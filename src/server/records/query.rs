@@ -1,4 +1,4 @@
-//! Reads the query parameters of a look-up.
+//! Parses the query parameters of a lookup.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,17 +12,17 @@ use crate::storage::ledger::Wanted;
 #[derive(Debug, Default)]
 pub(super) struct Query {
     pub(super) wanted: Wanted,
-    /// The cursor: only answers below this number.
+    /// The cursor: only answers with a lower sequence number.
     pub(super) below: Option<i64>,
 }
 
-/// The cursor of the page below this number.
+/// The cursor for the answers below this sequence number.
 pub(super) fn cursor(below: i64) -> String {
     URL_SAFE_NO_PAD.encode(below.to_be_bytes())
 }
 
 impl Query {
-    /// Reads the query; with `filters`, other parameters than the cursor too.
+    /// Parses the query. `filters` allows parameters besides the cursor.
     pub(super) fn parse(text: &str, filters: bool) -> Result<Self, Refused> {
         let mut query = Self::default();
         let mut seen: Vec<String> = Vec::new();

@@ -1,4 +1,4 @@
-//! The state of the handlers of look-ups.
+//! Shared state of the lookup handlers.
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use axum::extract::FromRef;
 use crate::server::http::recorder::Recorder;
 use crate::server::pipeline::Pipeline;
 
-/// What look-ups and receipts need.
+/// What lookups and receipts need.
 #[derive(Debug)]
 pub struct Records {
-    /// The steps of a question, and the ledger.
+    /// The request pipeline, which also holds the ledger.
     pub pipeline: Arc<Pipeline>,
-    /// Where its requests are logged and counted.
+    /// Logs and counts the requests.
     pub recorder: Recorder,
 }
 

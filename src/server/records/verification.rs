@@ -1,6 +1,6 @@
-//! The documents of look-ups: an answer as the ledger has it, a page of answers, and the queries.
+//! The documents of lookups: an answer from the ledger, a page of answers, and the queries.
 //!
-//! Invariant: a document is made from its entry as it was written; nothing is recomputed.
+//! Invariant: a document shows its ledger entry as it was written; no part of an answer is recomputed.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
-//! The keys of receipts: the one that signs, and all published ones, with which former receipts can still be verified.
+//! The keys for receipts: the signing key, and all published keys, with which older receipts can still be verified.
 //!
-//! Invariants: [`Config::build`] finds the mistakes of all files before anything changes, and quotes no byte of a key;
-//! the signing key is always published; a private key in the place of a public one is refused.
+//! Invariants: [`Config::build`] reports the mistakes of all files before anything changes, and quotes no byte of a
+//! key. The signing key is always published. A private key where a public one is expected is refused.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -23,19 +23,19 @@ use zeroize::Zeroizing;
 
 use crate::domain::personal::Secret;
 
-/// The `typ` of a receipt's header, so that no other JWT of the same key passes for a receipt.
+/// The `typ` in the header of a receipt, so that no other JWT signed with the same key passes for a receipt.
 const TYPE: &str = "idgate-receipt+jwt";
 
-/// The prefix of an Ed25519 key's 32 bytes in its SubjectPublicKeyInfo (RFC 8410).
+/// The DER prefix of an Ed25519 public key in its SubjectPublicKeyInfo; the 32 key bytes follow (RFC 8410).
 const PUBLIC_KEY_INFO: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// Section `[receipts]`; its `key` is a secret and is read separately.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The name of the key; its thumbprint (RFC 7638) if not set.
+    /// The key id; defaults to the thumbprint (RFC 7638).
     pub kid: Option<String>,
-    /// Keys that no longer sign, and stay published.
+    /// Keys that no longer sign but stay published.
     pub former: Vec<Former>,
 }
 
@@ -43,20 +43,19 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Former {
-    /// The file of its public half, in PEM.
+    /// Path of the public key, in PEM.
     pub public_key: PathBuf,
-    /// Its name.
+    /// The key id; defaults to the thumbprint.
     #[serde(default)]
     pub kid: Option<String>,
 }
 
-/// The keys of one configuration.
 pub struct Keys {
     signing: Option<(Header, EncodingKey)>,
     published: Bytes,
 }
 
-/// A new key, as PEM.
+/// A new key pair, in PEM.
 #[derive(Debug)]
 pub struct Pair {
     /// PKCS#8, for `receipts.key`.
@@ -69,8 +68,8 @@ pub struct Pair {
 type Mistakes = Vec<(String, String)>;
 
 impl Config {
-    /// Builds the keys from the text of `key` and the contents of the files in `former`; `None` for a file that could
-    /// not be read, which its reader has reported.
+    /// Builds the keys from the text of `key` and the contents of the files in `former`. `None` in `former` stands for
+    /// a file that could not be read, which the caller has already reported.
     ///
     /// # Errors
     /// All mistakes, as (key, problem and remedy).
@@ -125,18 +124,17 @@ impl Config {
             return Err(mistakes);
         }
         let set = JwkSet { keys: published.into_iter().map(|(_, jwk)| jwk).collect() };
-        // Serializing a struct of strings cannot fail; an empty body is still a valid answer.
+        // Serializing a struct of strings cannot fail; if it did, an empty body would still be served.
         Ok(Keys { signing, published: serde_json::to_vec(&set).unwrap_or_default().into() })
     }
 }
 
 impl Keys {
-    /// Whether there is a signing key.
     pub const fn can_sign(&self) -> bool {
         self.signing.is_some()
     }
 
-    /// The compact JWS of `claims`, the same each time; `None` without a signing key.
+    /// Signs `claims` as a compact JWS. Equal claims give equal bytes. `None` without a signing key.
     pub fn sign(&self, claims: &impl Serialize) -> Option<String> {
         let (header, key) = self.signing.as_ref()?;
         jsonwebtoken::encode(header, claims, key).ok()
@@ -156,12 +154,12 @@ impl fmt::Debug for Keys {
 }
 
 impl Pair {
-    /// A new key from the operating system's random numbers; `None` if there are none.
+    /// Generates a key pair with the operating system's random numbers; `None` if they are unavailable.
     pub fn new() -> Option<Self> {
         let document = Ed25519KeyPair::generate_pkcs8v1(&aws_lc_rs::rand::SystemRandom::new()).ok()?;
         let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).ok()?;
         let public = [&PUBLIC_KEY_INFO, pair.public_key().as_ref()].concat();
-        // 48 and 44 bytes: one line each.
+        // 48 and 44 bytes, so the base64 text fits on one line.
         let pem = |label: &str, der: &[u8]| {
             let der = Zeroizing::new(STANDARD.encode(der));
             format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", *der)
@@ -171,7 +169,7 @@ impl Pair {
     }
 }
 
-/// The signing key with its public half.
+/// The signing key and its public key bytes.
 fn signing_key(pem: &Secret) -> Option<(EncodingKey, Vec<u8>)> {
     let der = PrivatePkcs8KeyDer::from_pem_slice(pem.expose().as_bytes()).ok()?;
     let pair = Ed25519KeyPair::from_pkcs8(der.secret_pkcs8_der()).ok()?;
@@ -197,7 +195,7 @@ fn published_key(public: &[u8], kid: Option<&str>) -> Jwk {
         ..CommonParameters::default()
     };
     let mut jwk = Jwk { common, algorithm: AlgorithmParameters::OctetKeyPair(key) };
-    // A key of this curve always has a thumbprint.
+    // An Ed25519 key always has a thumbprint.
     let thumbprint = || jwk.thumbprint(ThumbprintHash::SHA256).unwrap_or_default();
     let kid = kid.map_or_else(thumbprint, str::to_owned);
     jwk.common.key_id = Some(kid);
@@ -255,7 +253,7 @@ mod tests {
         let [one, other] = [Pair::new().unwrap(), Pair::new().unwrap()];
         let former = |kid: Option<&str>| Former { public_key: PathBuf::new(), kid: kid.map(str::to_owned) };
         let config = Config { kid: Some("a b".to_owned()), former: vec![former(None), former(None), former(None)] };
-        // A private key in the place of a public one; the same key twice.
+        // A private key where a public one is expected, and the same key twice.
         let files =
             [Some(one.private.expose().as_bytes()), Some(other.public.as_bytes()), Some(other.public.as_bytes())];
         let mistakes = config.build(Some(&one.private), &files).unwrap_err();

@@ -1,8 +1,8 @@
-//! Receipts: signed answers that can be verified years later without us. A receipt holds no person, only a salted
-//! digest that anyone who knows the person can recompute.
+//! Receipts: signed answers that can be verified years later without this gateway. A receipt does not name the person;
+//! it has a salted digest that anyone who knows the person can recompute.
 //!
-//! Invariants: a receipt is made from the ledger's entry alone, so it is the same each time (as long as the key is); a
-//! caller who may look up an answer may have its receipt.
+//! Invariants: a receipt is built from the ledger entry alone, so it is the same each time (as long as the key is). A
+//! caller that may look up an answer may also get its receipt.
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -18,20 +18,17 @@ use crate::storage::ledger::Answer;
 
 pub mod keys;
 
-/// The media type of a receipt.
 pub(in crate::server) const MEDIA_TYPE: &str = "application/jose";
 
-/// The claims of a receipt.
 #[derive(Debug, Serialize)]
 struct Claims<'a> {
-    /// The verification id.
     jti: Uuid,
-    /// When it was answered, in seconds since 1970.
+    /// Time of the answer, in seconds since 1970.
     iat: i64,
     verdict: &'a str,
     provider: Option<&'a str>,
     provider_request_id: Option<&'a str>,
-    /// When the provider gave the verdict (RFC 3339, UTC).
+    /// Time of the verdict at the provider (RFC 3339, UTC).
     verified_at: Option<String>,
     source: Option<&'a str>,
     client: &'a str,
@@ -41,7 +38,7 @@ struct Claims<'a> {
     subject: Person<'a>,
 }
 
-/// The person, as a digest.
+/// The person, as a salted digest.
 #[derive(Debug, Serialize)]
 struct Person<'a> {
     method: &'static str,
@@ -49,10 +46,10 @@ struct Person<'a> {
     digest: &'a str,
 }
 
-/// The receipt of an answer.
+/// Builds and signs the receipt of an answer.
 ///
 /// # Errors
-/// `receipt_unavailable`, with the reason and what to do.
+/// `receipt_unavailable`, with the reason and a remedy.
 pub(in crate::server) fn sign(keys: &Keys, digest_key: &DigestKey, answer: &Answer) -> Result<String, Refused> {
     if !Verdict::ALL.iter().any(|verdict| verdict.as_str() == answer.outcome) {
         let detail = "was answered without a verdict, so there is nothing to certify; ask again, and take the receipt of \
@@ -88,7 +85,7 @@ pub(in crate::server) fn sign(keys: &Keys, digest_key: &DigestKey, answer: &Answ
     keys.sign(&claims).ok_or_else(|| Box::new(Problem::new(Code::Internal)))
 }
 
-/// The problem of a gateway without a key for receipts.
+/// The problem of a gateway that has no signing key.
 pub(in crate::server) fn no_key() -> Refused {
     unavailable("no_receipt_key", "this gateway signs no receipts; its operator names a key with receipts.key")
 }
