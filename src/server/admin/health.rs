@@ -1,7 +1,7 @@
 //! Liveness, readiness and metrics.
 //!
-//! Ready means that this process takes requests. A provider or a store that is down shows in `/v1/status` and in metrics; it
-//! does not take the instance out of the load balancer.
+//! Ready means that this process accepts requests. A provider or store that is down shows in `/v1/status` and in the
+//! metrics, but does not take the instance out of the load balancer.
 
 use std::sync::Arc;
 

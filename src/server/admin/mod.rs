@@ -1,7 +1,8 @@
-//! The admin listener's own routes: health, metrics, status, isolating and restoring providers, reload.
+//! The routes that only the admin listener has: health, metrics, status, isolating and restoring providers, reload.
 //!
-//! Nothing here ever calls a provider. Every route needs an operator, except those in [`OPEN`](super::auth::operators::OPEN); a
-//! handler that changes something takes the `Extension<Arc<Operator>>` and logs its name.
+//! Nothing here calls a provider. Every route requires an operator, except those in
+//! [`OPEN`](super::auth::operators::OPEN). A handler that changes something takes the `Extension<Arc<Operator>>` and
+//! logs its name.
 
 pub(super) mod health;
 pub(super) mod providers;

@@ -1,4 +1,4 @@
-//! Isolating a provider and restoring it.
+//! Isolates and restores providers.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! `POST /v1/reload`: reads the configuration again. With mistakes nothing changes, and the answer names all of them.
+//! `POST /v1/reload`: rereads the configuration. If it has mistakes, nothing changes and the response lists all of
+//! them.
 
 use std::sync::Arc;
 

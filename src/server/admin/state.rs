@@ -1,4 +1,4 @@
-//! What the admin listener is built on.
+//! Shared state of the admin listener.
 
 use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
@@ -6,23 +6,20 @@ use tokio_util::sync::CancellationToken;
 use crate::server::snapshot::Current;
 use crate::server::{listener, reload};
 
-/// What the admin listener is built on.
+/// Shared state of the admin listener.
 #[derive(Debug)]
 pub struct Admin {
-    /// The configuration in force.
     pub current: Current,
-    /// All metrics of this gateway.
+    /// All metrics of this process.
     pub registry: Registry,
-    /// The connections of its listeners.
+    /// Connection metrics of all listeners.
     pub connections: listener::Metrics,
-    /// Asks for a reload of the configuration.
     pub reloads: reload::Requests,
-    /// Cancelled when the process begins to go down.
+    /// Cancelled when shutdown begins.
     pub draining: CancellationToken,
 }
 
 impl Admin {
-    /// `ready` or `draining`.
     pub(super) fn word(&self) -> &'static str {
         if self.draining.is_cancelled() { "draining" } else { "ready" }
     }

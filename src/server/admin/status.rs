@@ -1,4 +1,4 @@
-//! `GET /v1/status`: how each provider and endpoint stands.
+//! `GET /v1/status`: the state of every provider and endpoint.
 
 use std::sync::Arc;
 use std::time::Duration;

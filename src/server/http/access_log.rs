@@ -1,7 +1,8 @@
-//! One JSON line per request. No body, no query, no person, no secret: the line's type has no field for them.
+//! The access log: one JSON line per request. It has no body, query, person or secret, because the type of a line has
+//! no field for them.
 //!
-//! Lines are buffered and written a few times a second, so that a request pays for no system call; a full buffer is
-//! written at once. No line is dropped, but a `kill -9` loses the buffer.
+//! Lines are buffered and written a few times a second, so that no request pays for a system call; a full buffer is
+//! written immediately. No line is dropped, but `kill -9` loses the buffer.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 const BUFFER: usize = 64 * 1024;
 const FLUSH_EVERY: Duration = Duration::from_millis(250);
 
-/// Where lines are written. Clones share it.
+/// Buffered output for log lines. Clones share it.
 #[derive(Debug, Clone)]
 pub struct AccessLog(Arc<Mutex<Sink>>);
 
@@ -35,52 +36,47 @@ enum Out {
 /// One request.
 #[derive(Debug, Default, Serialize)]
 pub struct Line<'a> {
-    /// When it ended (RFC 3339, UTC).
+    /// When the request ended (RFC 3339, UTC).
     pub time: String,
     /// `request`, or `admin_request` on the admin listener, to tell these lines from others.
     pub kind: &'static str,
     /// The `X-Request-Id` of the answer.
     pub request_id: &'a str,
-    /// The caller's trace, if it sent one.
+    /// The caller's trace id, if it sent one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<&'a str>,
-    /// `POST` and so on; the path is the route, never what was sent.
+    /// The method, such as `POST`, from a closed set.
     pub method: &'a str,
-    /// The route.
+    /// The route pattern, never the path that was sent.
     pub route: &'a str,
-    /// The driver whose protocol the caller speaks; none for our own.
+    /// The driver whose protocol the request is in; `None` for our own API.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<&'static str>,
-    /// The HTTP status.
     pub status: u16,
-    /// The client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<&'a str>,
-    /// The public id of its key.
+    /// Public id of the client's key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_id: Option<&'a str>,
     /// The operator, on the admin listener.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operator: Option<&'a str>,
-    /// The public id of its certificate.
+    /// Public id of the client's certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate_id: Option<&'a str>,
-    /// The purpose of the question.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purpose: Option<&'a str>,
-    /// The caller's reference.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<&'a str>,
-    /// The id of the answer.
+    /// The `verification_id` of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verification_id: Option<uuid::Uuid>,
-    /// The verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<&'a str>,
-    /// The problem's code.
+    /// The code of the problem.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'static str>,
-    /// The rule that was broken.
+    /// The rule that the request violated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
     /// `provider`, `shared` or `cache`.
@@ -95,12 +91,11 @@ pub struct Line<'a> {
     /// The attempts, as `provider/endpoint=outcome(billed)`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<String>,
-    /// Milliseconds from the head to the answer.
+    /// Milliseconds from the request head to the response.
     pub duration_ms: f64,
 }
 
 impl AccessLog {
-    /// Writes to standard output.
     pub fn stdout() -> Self {
         Self::to(Out::Stdout)
     }
@@ -122,10 +117,9 @@ impl AccessLog {
         Self(Arc::new(Mutex::new(Sink { out, buffer: Vec::with_capacity(BUFFER) })))
     }
 
-    /// Adds a line.
     pub fn write(&self, line: &Line<'_>) {
         let mut sink = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Writing to memory cannot fail, and a line is plain strings and numbers.
+        // Writing to a `Vec` cannot fail, and a line has only strings and numbers.
         let _ = serde_json::to_writer(&mut sink.buffer, line);
         sink.buffer.push(b'\n');
         if sink.buffer.len() >= BUFFER {
@@ -133,12 +127,11 @@ impl AccessLog {
         }
     }
 
-    /// Writes the buffer out.
     pub fn flush(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).flush();
     }
 
-    /// Writes the buffer out a few times a second, until `stop`.
+    /// Flushes the buffer every 250 ms until `stop` is cancelled, and once more at the end.
     pub async fn flush_until(self, stop: CancellationToken) {
         let mut tick = tokio::time::interval(FLUSH_EVERY);
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
@@ -159,7 +152,7 @@ impl Sink {
             Out::Nowhere => Ok(()),
         };
         if let Err(error) = written {
-            // A full disk costs lines, not verdicts.
+            // A full disk loses log lines, but does not fail requests.
             tracing::error!(error = %error, bytes = self.buffer.len(), "access log lines were lost");
         }
         self.buffer.clear();

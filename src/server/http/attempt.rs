@@ -1,4 +1,4 @@
-//! An attempt at a provider as callers see it. The document is made of the domain's [`Attempt`] when it is written.
+//! An attempt at a provider as callers see it. Built from the domain's [`Attempt`] during serialization.
 
 use std::fmt;
 
@@ -50,7 +50,7 @@ pub(in crate::server) fn documents<S: Serializer>(attempts: &[Attempt], serializ
     serializer.collect_seq(attempts.iter().map(AttemptDocument::from))
 }
 
-/// All attempts of a request in its log line.
+/// All attempts of a request, for its log line.
 pub(in crate::server) fn in_short(attempts: &[Attempt]) -> Vec<String> {
     attempts.iter().map(|attempt| InShort(attempt).to_string()).collect()
 }

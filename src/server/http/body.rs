@@ -1,4 +1,4 @@
-//! Reads a request's body, up to a size and a deadline.
+//! Reads the body of a request within a size limit and a deadline.
 
 use std::time::Duration;
 
@@ -10,21 +10,21 @@ use tokio::time::{Instant, timeout_at};
 use super::code::Code;
 use super::problem::{Problem, Refused};
 
-/// The most that is read of the rest of a body that is too large, in bytes.
+/// How many bytes of an oversized body are read and discarded at most.
 const MOST_DISCARDED: usize = 2 * 1024 * 1024;
 
-/// Reads all of `body`, which may have `most` bytes and take `timeout`.
+/// Reads all of `body`, which may have at most `most` bytes and take at most `timeout`.
 ///
 /// # Errors
-/// `payload_too_large`, `malformed_request` if the body breaks off, `request_timeout`.
+/// `payload_too_large`; `malformed_request` if the body ends early; `request_timeout`.
 pub(in crate::server) async fn read(mut body: Body, most: usize, timeout: Duration) -> Result<Bytes, Refused> {
     let deadline = Instant::now() + timeout;
     let limited = Limited::new(&mut body, most);
     match timeout_at(deadline, limited.collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            // Closing a connection with unread bytes resets it, and the reset may overtake the answer. So some of the
-            // rest is read and discarded first.
+            // Closing a connection with unread bytes resets it, and the reset may overtake the response. So some of the
+            // remaining bytes are read and discarded first.
             let _ = timeout_at(deadline, Limited::new(body, MOST_DISCARDED).collect()).await;
             let detail = format!("is larger than {most} bytes; a question needs a few hundred");
             Err(Box::new(Problem::new(Code::PayloadTooLarge).with_error("", "too_large", &detail)))

@@ -1,4 +1,4 @@
-//! Reads the JSON of a question. All mistakes are found in one pass; no message quotes a value.
+//! Parses the JSON of a question. All mistakes are found in one pass, and no message quotes a value.
 
 use std::fmt;
 
@@ -16,7 +16,6 @@ use crate::server::auth::key_config;
 const MOST_PURPOSE: usize = 64;
 const MOST_REFERENCE: usize = 128;
 
-/// A question as its caller wrote it.
 #[derive(Debug)]
 pub struct VerifyBody {
     /// As on the ID card.
@@ -59,7 +58,6 @@ pub struct VerifyRequest {
 const REQUIRED: [Key; 2] = [Key::Name, Key::IdNumber];
 const ALL: [Key; 5] = [Key::Name, Key::IdNumber, Key::Purpose, Key::Reference, Key::IncludePerson];
 
-/// The name of a member.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(field_identifier, rename_all = "snake_case")]
 enum Key {
@@ -71,16 +69,16 @@ enum Key {
     Unknown(String),
 }
 
-/// The value of a member, as far as a member can have it.
+/// The value of a member, reduced to the types that a member can have.
 #[derive(Debug)]
 enum Given {
     Text(Personal),
     Flag(bool),
-    /// What it is instead.
+    /// Any other type, described for the error message.
     Other(&'static str),
 }
 
-/// The members of an object in their order, each as often as it occurs; of the unknown ones the first.
+/// The members of an object in order, duplicates included; of the unknown ones only the first.
 #[derive(Debug)]
 struct Members(Vec<(Key, Given)>);
 
@@ -95,7 +93,7 @@ struct Draft {
 }
 
 impl VerifyBody {
-    /// Reads a body.
+    /// Parses a body with all members.
     ///
     /// # Errors
     /// Every mistake in it, each with its pointer.
@@ -103,7 +101,7 @@ impl VerifyBody {
         Draft::read(bytes, &ALL)?.finish()
     }
 
-    /// Reads a body that may have a name and a number only.
+    /// Parses a body that may have a name and a number only.
     ///
     /// # Errors
     /// Every mistake in it, each with its pointer.
@@ -112,7 +110,6 @@ impl VerifyBody {
         Ok((name, id_number))
     }
 
-    /// Whether the caller asks for the fields derived from the number.
     pub fn wants_person(&self) -> bool {
         self.include_person.unwrap_or(false)
     }
@@ -120,7 +117,7 @@ impl VerifyBody {
     /// Whether the reference contains a valid 18-character ID number, of this person or any other.
     pub fn reference_carries_number(&self, today: Date) -> bool {
         let compact = self.reference.as_deref().map(compact).unwrap_or_default();
-        // Nearly all references have no run of 17 digits, and end here.
+        // Nearly all references have no run of 17 digits, so the full check rarely runs.
         let windows = (0..compact.len().saturating_sub(17)).filter_map(|at| compact.get(at..at + 18));
         windows
             .filter(|window| window.bytes().take(17).all(|byte| byte.is_ascii_digit()))
@@ -128,7 +125,7 @@ impl VerifyBody {
     }
 }
 
-/// serde_json's own text may quote the input, so only its position and kind are used.
+/// Uses only the position and kind of the error, because serde_json's own text may quote the input.
 fn syntax_error(member: &str, error: &serde_json::Error) -> MemberError {
     let pointer = ALL.iter().map(Key::pointer).find(|pointer| pointer.strip_prefix('/') == Some(member));
     let pointer = pointer.unwrap_or_default();
@@ -146,7 +143,7 @@ impl Draft {
         self.errors.push(MemberError { pointer: pointer.to_owned(), reason, detail: detail.into() });
     }
 
-    /// Reads a body that may have the `known` members.
+    /// Reads a body that may have only the `known` members.
     fn read(bytes: &[u8], known: &[Key]) -> Result<Self, Vec<MemberError>> {
         let mut json = serde_json::Deserializer::from_slice(bytes);
         let members = serde_path_to_error::deserialize(&mut json);
@@ -170,7 +167,7 @@ impl Draft {
         Ok(draft)
     }
 
-    /// Names one unknown member. That is enough to go on with; a thousand would amplify the request.
+    /// Reports one unknown member only: it is enough to fix the request, and a thousand would amplify it.
     fn unknown(&mut self, key: &Key, known: &[Key]) {
         if self.errors.iter().all(|error| error.reason != "unknown_member") {
             let known: Vec<_> = known.iter().map(|key| key.pointer().split_off(1)).collect();
@@ -235,7 +232,7 @@ fn contains(reference: &str, number: &str) -> bool {
     number.len() >= 15 && compact(reference).contains(&number)
 }
 
-/// Upper case, without spaces and separators.
+/// Removes everything but ASCII letters and digits, and converts to upper case.
 fn compact(text: &str) -> String {
     text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_uppercase()).collect()
 }
@@ -264,7 +261,8 @@ impl From<Value> for Given {
 }
 
 impl Key {
-    /// A JSON pointer. An unknown member is quoted only if its name looks like one, since it could be a person's.
+    /// The member's JSON pointer. The name of an unknown member is quoted only if it is lower-case letters and
+    /// underscores, because the caller could have put a person's name there.
     fn pointer(&self) -> String {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
         match self {

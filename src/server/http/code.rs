@@ -1,6 +1,6 @@
 //! The error codes: each with its status, whether a retry can succeed, and its texts.
 //!
-//! To add a code: one variant, one row, and the table in `docs/api.md`, which a test compares.
+//! A new code needs a variant, a row, and an entry in the table in `docs/api.md`, which a test compares.
 
 use http::StatusCode;
 use serde::Serialize;
@@ -53,7 +53,7 @@ pub(in crate::server) struct Row {
 }
 
 impl Code {
-    /// All of them, in the order of their statuses.
+    /// All codes, ordered by status.
     pub const ALL: &'static [Code] = Self::VARIANTS;
 
     pub(in crate::server) const fn row(self) -> Row {
@@ -235,14 +235,15 @@ impl Code {
         }
     }
 
-    /// Whether it holds for every request with the same question at that moment, whatever their patience.
+    /// Whether this problem applies to every request with the same question at that moment, however long it is willing
+    /// to wait.
     pub const fn is_everybodys(self) -> bool {
         matches!(
             self,
             Code::ProviderFailure
                 | Code::NoProviderAvailable
                 | Code::LedgerUnavailable
-                // Of one client, like all requests that wait for one of its idempotency keys.
+                // Specific to one client, like all requests that wait for the same idempotency key.
                 | Code::BudgetExhausted
                 | Code::SubjectThrottled
                 | Code::RejectedByProvider
@@ -250,17 +251,14 @@ impl Code {
         )
     }
 
-    /// The word in the document, in logs and in metrics.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 
-    /// The problem in a few words.
     pub const fn title(self) -> &'static str {
         self.row().title
     }
 
-    /// The HTTP status it comes with.
     pub const fn status(self) -> StatusCode {
         self.row().status
     }

@@ -1,5 +1,5 @@
-//! Reads the standard request headers, and writes those of answers. Unknown directives are ignored, as their RFCs ask;
-//! a malformed header is refused where ignoring it could cost money.
+//! Parses standard request headers and builds those of responses. Unknown directives are ignored, as their RFCs
+//! require. A malformed header is refused where ignoring it could cost money.
 
 use std::time::Duration;
 
@@ -14,18 +14,17 @@ use crate::verify::{Freshness, Source};
 
 /// `Idempotency-Key` (IETF draft).
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// `X-Request-Id`.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Whether the verdict cache answered (RFC 9211).
+/// Whether the answer came from the verdict cache (RFC 9211).
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// Which preference was honoured (RFC 7240).
 pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
-/// That an answer is a replay.
+/// Marks a replayed answer.
 pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// Reads the directives of `Cache-Control` (RFC 9111) that apply to a question.
+/// The directives of `Cache-Control` (RFC 9111) that apply to a question.
 pub fn freshness(headers: &HeaderMap) -> Freshness {
     let mut freshness = Freshness::default();
     for directive in directives(headers, &header::CACHE_CONTROL, ',') {
@@ -34,7 +33,7 @@ pub fn freshness(headers: &HeaderMap) -> Freshness {
             "no-cache" => freshness.no_cache = true,
             "only-if-cached" => freshness.only_if_cached = true,
             "max-age" => {
-                // An invalid value counts as stale (RFC 9111, 4.2.1), so it asks for a fresh answer.
+                // An invalid value counts as stale (RFC 9111, 4.2.1), which means asking for a fresh answer.
                 let age = seconds(value).unwrap_or(Duration::ZERO);
                 freshness.max_age = Some(freshness.max_age.map_or(age, |known: Duration| known.min(age)));
             }
@@ -44,7 +43,7 @@ pub fn freshness(headers: &HeaderMap) -> Freshness {
     freshness
 }
 
-/// `Prefer: wait=N` (RFC 7240): how many seconds the caller waits.
+/// `Prefer: wait=N` (RFC 7240): how many seconds the caller is willing to wait.
 pub fn patience(headers: &HeaderMap) -> Option<Duration> {
     directives(headers, &PREFER, ',').flat_map(|preference| preference.split(';')).find_map(|preference| {
         let (name, value) = preference.split_once('=')?;
@@ -53,8 +52,8 @@ pub fn patience(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
-/// A number of seconds. One that overflows is the largest possible (RFC 9111, 1.2.2): it accepts any age, and a fresh
-/// answer instead would be billed.
+/// A number of seconds. A value that overflows becomes the maximum (RFC 9111, 1.2.2): it then accepts an answer of any
+/// age, whereas treating it as invalid would cause a billed call.
 fn seconds(value: &str) -> Option<Duration> {
     let text = value.trim().trim_matches('"');
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -70,7 +69,7 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refused> {
     let (first, second) = (values.next(), values.next());
     let Some(value) = first else { return Ok(None) };
     let text = value.to_str().unwrap_or_default().trim();
-    // A string by its draft, in quotation marks; most callers leave them out.
+    // The draft defines a quoted string, but most callers leave the quotation marks out.
     let text = match text.starts_with('"') {
         true => Parser::new(text).parse::<Item>().ok().and_then(|item| Some(item.bare_item.as_string()?.to_string())),
         false => Some(text.to_owned()),
@@ -83,18 +82,18 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refused> {
     Err(Box::new(Problem::new(Code::MalformedRequest).with_error("", "bad_idempotency_key", detail)))
 }
 
-/// The size of a request's head in bytes, as it was sent.
+/// Size of the request head in bytes, in HTTP/1.1 form.
 pub fn size(method: &Method, uri: &Uri, headers: &HeaderMap) -> usize {
     let target = uri.path().len() + uri.query().map_or(0, |query| query.len() + 1);
-    // HTTP/2 has the host in the target, HTTP/1.1 in a header.
+    // HTTP/2 carries the host in the target, HTTP/1.1 in a header.
     let host = uri.authority().map_or(0, |host| "host: \r\n".len() + host.as_str().len());
-    // The method and the target with two spaces and the version, then lines with a colon, a space and a line end.
+    // Request line: method, target, version and two spaces. Header lines: each with a colon, a space and a line end.
     let lines: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     method.as_str().len() + target + host + "  HTTP/1.1\r\n".len() + lines + 2
 }
 
-/// The caller's own request id, if it may be logged: at most 128 of `A-Z a-z 0-9 - _ . :`, no run of 15 or more digits,
-/// which could be an ID number, no ID number with separators, and nothing that looks like one of our keys.
+/// The caller's request id, if it is safe to log: at most 128 of `A-Z a-z 0-9 - _ . :`, no run of 15 or more digits
+/// (which could be an ID number), no ID number with separators, and nothing that looks like one of our keys.
 pub fn request_id(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(X_REQUEST_ID)?.to_str().ok()?;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
@@ -112,7 +111,6 @@ pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
     (trace.len() == 32 && trace.bytes().all(hex) && trace.bytes().any(|byte| byte != b'0')).then_some(trace)
 }
 
-/// Whether the caller accepts JSON.
 pub fn accepts_json(headers: &HeaderMap) -> bool {
     accepts(headers, "application/json")
 }
@@ -129,13 +127,12 @@ pub fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
         })
 }
 
-/// Whether the body is declared as JSON.
 pub fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
-/// `Cache-Status` (RFC 9211) of an answer from this source, which stays cached for another `left`.
+/// `Cache-Status` (RFC 9211) for an answer from this source that stays cached for another `left`.
 pub(in crate::server) fn cache_status(source: Source, left: Duration) -> HeaderValue {
     let mut list = ListSerializer::new();
     let idgate = list.bare_item(token_ref("idgate"));
@@ -147,11 +144,11 @@ pub(in crate::server) fn cache_status(source: Source, left: Duration) -> HeaderV
         }
         Source::Provider => idgate.parameter(key_ref("fwd"), token_ref("miss")).finish(),
     };
-    // Ours has always had a space before each parameter, which the RFC allows and callers may compare.
+    // Puts a space before each parameter. The RFC allows it, we have always done so, and callers may compare the text.
     value(&written.replace(';', "; "))
 }
 
-/// The method for the log: a word from a closed set, since a caller can make up any.
+/// The method for the log, from a closed set, because callers can send arbitrary methods.
 pub(in crate::server) fn method_word(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -165,7 +162,7 @@ pub(in crate::server) fn method_word(method: &Method) -> &'static str {
     }
 }
 
-/// A header value from our own text; empty if it has characters that no header may have.
+/// A header value from our own text; empty if it contains invalid characters.
 pub fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
 }
@@ -246,7 +243,7 @@ mod tests {
         {
             assert!(request_id(&with(X_REQUEST_ID, apart)).is_none(), "{apart}");
         }
-        // A day like any other, and not somebody's: the check character is wrong.
+        // Looks like a birth date, but is no ID number: the check character is wrong.
         assert!(request_id(&with(X_REQUEST_ID, "110105-19491231-0021")).is_some());
         assert!(request_id(&with(X_REQUEST_ID, "a b")).is_none());
         assert!(request_id(&with(X_REQUEST_ID, "idg_c3ludGhldGlj")).is_none(), "a key sent in the wrong header");

@@ -1,4 +1,4 @@
-//! What every edge needs of HTTP. Knows no handler.
+//! HTTP building blocks shared by all endpoints. Depends on no handler.
 
 pub mod access_log;
 pub mod attempt;

@@ -1,6 +1,7 @@
-//! Failures as problem documents (RFC 9457).
+//! Errors as problem documents (RFC 9457).
 //!
-//! Invariant: a problem names members and remedies, never a value, and quotes no provider. The codes are in `code`.
+//! Invariant: a problem names members and remedies, but never quotes a value or the text of a provider. The codes are
+//! in `code`.
 
 use std::time::Duration;
 
@@ -15,10 +16,10 @@ use super::code::Code;
 use crate::verify::enumeration::Kind;
 use crate::verify::{Attempt, Failure, FailureKind};
 
-/// When to ask again where nothing more exact is known.
+/// Retry hint when no better one is known.
 pub(in crate::server) const SOON: Duration = Duration::from_secs(1);
 
-/// Why a request gets no answer. Boxed, since an answer is the usual case and a problem is large.
+/// Why a request is refused. Boxed because a problem is large and rarely needed.
 pub type Refused = Box<Problem>;
 
 /// One mistake in a request.
@@ -72,7 +73,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem with the standard text of its code.
+    /// A problem with the default texts of its code.
     pub fn new(code: Code) -> Self {
         let row = code.row();
         Self {
@@ -90,62 +91,57 @@ impl Problem {
         }
     }
 
-    /// The same, with the mistakes one by one.
     pub fn with_errors(self, errors: Vec<MemberError>) -> Self {
         Self { errors, ..self }
     }
 
-    /// The same, with one mistake.
     pub fn with_error(self, pointer: &str, reason: &'static str, detail: &str) -> Self {
         self.with_errors(vec![MemberError { pointer: pointer.to_owned(), reason, detail: detail.to_owned() }])
     }
 
-    /// The same, with the earliest time that helps, rounded up to whole seconds.
+    /// Sets the earliest useful retry, rounded up to whole seconds.
     pub fn with_retry_after(self, after: Duration) -> Self {
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
         Self { retry_after_seconds: Some(seconds.max(1)), ..self }
     }
 
-    /// The same, for a question whose call may be under way.
+    /// Marks that a call may be in progress, so the question may be billed.
     pub fn perhaps_billed(self) -> Self {
         Self { may_have_been_billed: Some(true), ..self }
     }
 
-    /// The same, with the id of the request.
     pub fn with_request_id(self, request_id: &str) -> Self {
         Self { request_id: request_id.to_owned(), ..self }
     }
 
-    /// The word to branch on.
     pub fn code(&self) -> Code {
         self.code
     }
 
-    /// Whether a provider may have charged for it, as far as is known.
+    /// Whether a provider may have charged for it. `false` also if that is not recorded.
     pub fn may_have_been_billed(&self) -> bool {
         self.may_have_been_billed == Some(true)
     }
 
-    /// The rule that the first mistake breaks, for the log line.
+    /// The rule that the first mistake violates, for the log line.
     pub fn reason(&self) -> Option<&'static str> {
         self.errors.first().map(|error| error.reason)
     }
 
-    /// The earliest time that helps, where it is known.
+    /// The earliest useful retry, if known.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after_seconds.map(Duration::from_secs)
     }
 
-    /// What was tried.
     pub fn attempts(&self) -> &[Attempt] {
         &self.attempts
     }
 
-    /// The answer that carries this problem.
+    /// The response with this problem as its body.
     pub fn to_response(&self, request_id: &str) -> Response<Body> {
         let document = self.clone().with_request_id(request_id);
         let status = self.code.status();
-        // Serializing a struct of strings and numbers cannot fail; an empty body is still a valid answer.
+        // Serializing a struct of strings and numbers cannot fail; if it did, an empty body would still be sent.
         let mut response = Response::new(Body::from(serde_json::to_vec(&document).unwrap_or_default()));
         *response.status_mut() = status;
         let headers = response.headers_mut();
@@ -161,7 +157,7 @@ impl Problem {
     }
 }
 
-/// For handlers behind a middleware that ends the request's scope, which writes the problem out with the request's id.
+/// For handlers behind a middleware that ends the request scope. It writes the body, with the request id.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response<Body> {
         let mut response = Response::new(Body::empty());
@@ -202,7 +198,7 @@ impl From<Failure> for Problem {
             }
             _ => Self::new(code),
         };
-        // Asking again joins the call or finds its answer, so the caller need not wait long.
+        // A retry joins the call or finds its answer, so the caller need not wait long.
         let soon = (code == Code::OutcomeUnknown).then_some(SOON);
         let timed = match failure.retry_after.or(soon) {
             Some(after) => plain.with_retry_after(after),

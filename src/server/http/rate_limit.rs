@@ -1,4 +1,4 @@
-//! The headers `RateLimit` and `RateLimit-Policy` (IETF draft): what is left of a client's rate, and the rate itself.
+//! The headers `RateLimit` and `RateLimit-Policy` (IETF draft): a client's remaining quota, and its rate.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sfv::{KeyRef, ListSerializer, StringRef, key_ref, string_ref};
@@ -8,24 +8,24 @@ use super::headers;
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// The name of the only policy: every client has one rate.
+/// Name of the only policy: each client has a single rate.
 const CLIENT: &StringRef = string_ref("client");
 
-/// The `RateLimit-Policy` of one client, the same on every answer.
+/// The `RateLimit-Policy` of one client, the same on every response.
 #[derive(Debug, Clone)]
 pub(in crate::server) struct Policy(HeaderValue);
 
-/// What is left of a client's rate after a request.
+/// A client's remaining quota after a request.
 #[derive(Debug, Clone)]
 pub struct Allowance {
     remaining: u32,
-    /// Seconds until all of it is back.
+    /// Seconds until the quota is full again.
     reset: u32,
     policy: Policy,
 }
 
 impl Policy {
-    /// A quota of `quota` requests, which is refilled within `window` seconds.
+    /// A quota of `quota` requests, refilled within `window` seconds.
     pub(in crate::server) fn new(quota: u32, window: u32) -> Self {
         Self(field([(key_ref("q"), quota), (key_ref("w"), window)]))
     }
@@ -36,7 +36,6 @@ impl Allowance {
         Self { remaining, reset, policy: policy.clone() }
     }
 
-    /// Adds both headers.
     pub(in crate::server) fn write(&self, headers: &mut HeaderMap) {
         headers.insert(RATELIMIT, field([(key_ref("r"), self.remaining), (key_ref("t"), self.reset)]));
         headers.insert(RATELIMIT_POLICY, self.policy.0.clone());

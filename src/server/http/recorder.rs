@@ -1,4 +1,4 @@
-//! Where the scopes of requests write: one log line and one count each.
+//! Records finished requests: one log line and one metrics count each.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,6 @@ use super::access_log::{AccessLog, Line};
 use super::metrics::{Metrics, NO_SOURCE, UNKNOWN};
 use crate::domain::clock::{Clock, Ids};
 
-/// Logs and counts requests. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Recorder(Arc<Sinks>);
 
@@ -19,29 +18,28 @@ struct Sinks {
     ids: Ids,
 }
 
-/// Which of our listeners a request came in by, and whether it is worth a line.
+/// Which listener received a request, and whether it is logged and counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::server) enum Audience {
-    /// The one for services.
+    /// The public listener: logged and counted.
     Services,
-    /// The one for operators. Its requests are logged, and not counted: `idgate_requests_total` is about the API.
+    /// The admin listener: logged, but not counted, because `idgate_requests_total` covers the API only.
     Operators,
-    /// The same, for a route that probes and scrapers ask for all the time: neither logged nor counted.
+    /// A route on the admin listener that probes and scrapers poll: neither logged nor counted.
     Probes,
 }
 
 impl Recorder {
-    /// Logs to `access_log` and counts in `metrics`.
     pub fn new(access_log: AccessLog, metrics: Metrics, clock: Clock, ids: Ids) -> Self {
         Self(Arc::new(Sinks { access_log, metrics, clock, ids }))
     }
 
-    /// An id for a request that brings none.
+    /// An id for a request that has none.
     pub(super) fn new_id(&self) -> String {
         self.0.ids.ordered().to_string()
     }
 
-    /// Writes the line of a request that took `total`, of which it `waited` for others, and counts it.
+    /// Logs and counts a request that took `total`, including `waited` spent waiting for others.
     pub(super) fn record(&self, audience: Audience, line: Line<'_>, total: Duration, waited: Duration) {
         let kind = match audience {
             Audience::Services => "request",

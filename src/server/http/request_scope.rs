@@ -1,11 +1,11 @@
-//! One request, from its head to its end: its id, the one log line, the one count, the one ledger entry, and the waits
-//! that are not our overhead.
+//! One request from its head to its end: its id, its log line, its metrics count, its ledger entry, and the time it
+//! spent waiting for others, which does not count as our overhead.
 //!
-//! Invariant: a scope ends once, whatever happens. `RequestScope::answer` ends it with an answer or a problem;
-//! dropped before that, the caller has left (status 499), or a handler has panicked (status 500). What a handler learns
-//! of its request it adds here; it never writes a log line, a count or a refusal itself.
+//! Invariant: a scope ends exactly once. `RequestScope::answer` ends it with an answer or a problem. If it is dropped
+//! before that, either the caller has disconnected (status 499) or a handler has panicked (status 500). Handlers add
+//! what they learn about the request to the scope, and never write a log line, a count or an error response themselves.
 //!
-//! To add a field to the log line: a member of [`Line`], and the place here that knows it.
+//! A new field in the log line needs a member in [`Line`], and code here that sets it.
 
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,67 +30,65 @@ use crate::server::audit::AuditEntry;
 use crate::server::auth::client::Caller;
 use crate::server::auth::operators::Operator;
 
-/// A request under way.
 #[derive(Debug)]
 pub(in crate::server) struct RequestScope {
     recorder: Recorder,
     audience: Audience,
     method: &'static str,
     route: Route,
-    /// The driver whose protocol the request is in; none for our own.
+    /// The driver whose protocol the request is in; `None` for our own API.
     protocol: Option<&'static str>,
     request_id: String,
     trace_id: Option<String>,
     began: Instant,
-    /// The part of the time since then that was spent waiting for others.
+    /// Time spent waiting for providers or other requests since `began`.
     waited: Duration,
     admitted: Option<(Caller, Option<Allowance>)>,
     operator: Option<Arc<Operator>>,
     reference: Option<String>,
     purpose: Option<Arc<str>>,
-    /// The wait that the caller asked for and got.
+    /// The wait that the caller asked for and was granted.
     granted_wait: Option<Duration>,
     audit: Option<AuditEntry>,
     has_ended: bool,
 }
 
-/// The id of a request on the admin listener: an extension of the request, for handlers that log what they did.
+/// The id of a request on the admin listener, as a request extension for handlers that log their actions.
 #[derive(Debug, Clone)]
 pub(in crate::server) struct RequestId(pub(in crate::server) Arc<str>);
 
-/// The route in the log line: never what the caller sent.
+/// The route in the log line: never the path that the caller sent.
 #[derive(Debug)]
 enum Route {
     Matched(MatchedPath),
     Named(&'static str),
 }
 
-/// What a request was answered with, for its log line and its headers.
+/// The answer to a request, as needed for its log line and headers.
 pub(in crate::server) trait Answered {
-    /// Adds what the log line says of the answer.
+    /// Adds the details of the answer to the log line.
     fn describe<'a>(&'a self, _line: &mut Line<'a>) {}
 
-    /// Adds the headers that only this answer has, before the response with this status leaves.
+    /// Adds headers that only this answer has, before the response with this status is sent.
     fn add_headers(&self, _status: StatusCode, _headers: &mut HeaderMap) {}
 }
 
-/// An answer of which the log line says nothing more.
+/// An answer with no details for the log line.
 impl Answered for () {}
 
-/// Adds the time since it was made to the waits of a request, when it is dropped.
+/// On drop, adds the elapsed time to `total`, which is excluded from the overhead metric.
 pub(in crate::server) struct Waiting<'a> {
     since: Instant,
     total: &'a mut Duration,
 }
 
-/// How a request ended.
 enum End<'a> {
     Answer(&'a dyn Answered),
     Problem(&'a Problem),
     CallerLeft,
 }
 
-/// A scope for the request of the route that was matched, on the public listener.
+/// A scope for the matched route on the public listener.
 impl<S: Sync> FromRequestParts<S> for RequestScope
 where
     Recorder: FromRef<S>,
@@ -133,89 +131,86 @@ impl RequestScope {
         }
     }
 
-    /// A scope for a request on the public listener that none of our routes serves.
+    /// A scope for a request on the public listener that matches none of our routes.
     pub(in crate::server) fn unrouted<B>(recorder: &Recorder, request: &http::Request<B>) -> Self {
         Self::begin(recorder, Audience::Services, request.method(), Route::Named("none"), request.headers())
     }
 
-    /// A scope for a request of which nothing is known: our own question, or one whose handler had a defect before it
-    /// had a scope.
+    /// A scope for a request of which nothing is known: our own question, or one whose handler panicked before it had a
+    /// scope.
     pub(in crate::server) fn unknown(recorder: &Recorder, audience: Audience) -> Self {
         let mut scope = Self::begin(recorder, audience, &Method::GET, Route::Named("none"), &HeaderMap::new());
         scope.method = "OTHER";
         scope
     }
 
-    /// A scope for a request on the admin listener; one to a `polled` route is not logged.
+    /// A scope for a request on the admin listener; requests to a `polled` route are not logged.
     pub(in crate::server) fn admin<B>(recorder: &Recorder, polled: &[&str], request: &http::Request<B>) -> Self {
         let route = matched(request.extensions());
         let audience = if polled.contains(&route.as_str()) { Audience::Probes } else { Audience::Operators };
         Self::begin(recorder, audience, request.method(), route, request.headers())
     }
 
-    /// The id of the request: the caller's `X-Request-Id`, or one of ours.
+    /// The request id: the caller's `X-Request-Id`, or a generated one.
     pub(in crate::server) fn request_id(&self) -> RequestId {
         RequestId(Arc::from(&*self.request_id))
     }
 
-    /// Names the protocol, if it is a provider's, and the route that stands for it.
+    /// Sets the driver of a request in a provider's protocol, and the route to log for it.
     pub(in crate::server) fn is_in_protocol(&mut self, driver: &'static str, route: &'static str) {
         self.protocol = Some(driver);
         self.route = Route::Named(route);
     }
 
-    /// Adds who asks, and what is left of its rate.
+    /// Sets the caller and its remaining quota.
     pub(in crate::server) fn is_admitted(&mut self, caller: Caller, allowance: Option<Allowance>) {
         self.admitted = Some((caller, allowance));
     }
 
-    /// Adds the operator who asks.
     pub(in crate::server) fn is_operated_by(&mut self, operator: &Arc<Operator>) {
         self.operator = Some(Arc::clone(operator));
     }
 
-    /// The caller, once it is known.
     pub(in crate::server) fn caller(&self) -> Option<&Caller> {
         self.admitted.as_ref().map(|(caller, _)| caller)
     }
 
-    /// Adds the caller's own reference.
     pub(in crate::server) fn has_reference(&mut self, reference: Option<&str>) {
         self.reference = reference.map(str::to_owned);
     }
 
-    /// Adds the purpose of the question, and the ledger entry that it owes from now on.
+    /// Sets the purpose of the question, and the ledger entry that must be written by the time the request ends.
     pub(in crate::server) fn is_question(&mut self, purpose: &Arc<str>, audit: Option<AuditEntry>) {
         self.purpose = Some(Arc::clone(purpose));
         self.audit = audit;
     }
 
-    /// Adds the wait that the caller asked for and got, to be confirmed in the answer.
+    /// Sets the wait that the caller asked for and was granted; the response confirms it.
     pub(in crate::server) fn is_granted_wait(&mut self, wait: Option<Duration>) {
         self.granted_wait = wait;
     }
 
-    /// The ledger entry that the request owes.
+    /// The ledger entry that has yet to be written.
     pub(in crate::server) fn audit(&mut self) -> Option<&mut AuditEntry> {
         self.audit.as_mut()
     }
 
-    /// Hands the ledger entry over to whoever writes it; from now on the request owes none.
+    /// Hands the ledger entry to the code that writes it; the scope then no longer writes one.
     pub(in crate::server) fn take_audit(&mut self) -> Option<AuditEntry> {
         self.audit.take()
     }
 
-    /// Takes an entry back that could not be written.
+    /// Returns a ledger entry that could not be written.
     pub(in crate::server) fn owes(&mut self, audit: AuditEntry) {
         self.audit = Some(audit);
     }
 
-    /// Begins a wait for others, which ends when the guard is dropped.
+    /// Starts measuring a wait for others, which ends when the guard is dropped.
     pub(in crate::server) fn wait(&mut self) -> Waiting<'_> {
         Waiting { since: Instant::now(), total: &mut self.waited }
     }
 
-    /// Ends the request: `write` makes the response of the result and the request's id.
+    /// Ends the request. `write` builds the response from the request id.
     pub(in crate::server) fn answer<T: Answered>(
         mut self,
         result: &Result<T, Refused>,
@@ -245,7 +240,7 @@ impl RequestScope {
         response
     }
 
-    /// Ends the request with a response, or with a problem (also one that a handler made a response of).
+    /// Ends the request with a response or a problem, including a problem that a handler returned as a response.
     pub(in crate::server) fn respond(self, result: Result<Response, Refused>) -> Response {
         let mut allow = None;
         let result = result.and_then(|mut response| match response.extensions_mut().remove::<Problem>() {
@@ -266,7 +261,7 @@ impl RequestScope {
         }
     }
 
-    /// Writes the log line, the count and, if it is still owed, the ledger entry.
+    /// Writes the log line, the count and, if still pending, the ledger entry.
     fn end(&mut self, status: StatusCode, end: &End<'_>) {
         self.has_ended = true;
         if let Some(audit) = self.audit.take() {
@@ -313,21 +308,21 @@ impl Drop for RequestScope {
         if std::thread::panicking() {
             self.end(Code::Internal.status(), &End::Problem(&Problem::new(Code::Internal)));
         } else {
-            // The work goes on without the caller.
+            // The work continues without the caller.
             self.end(client_closed_request(), &End::CallerLeft);
         }
     }
 }
 
-/// The status that logs use for a caller who left before the answer; it is never sent.
+/// The conventional log status for a caller that disconnected before the response; it is never sent.
 fn client_closed_request() -> StatusCode {
     StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
 }
 
-/// Runs a handler's work. A panic in it becomes `internal`, so that the request ends like any other.
+/// Runs a handler's work and converts a panic to `internal`, so that the request ends like any other.
 ///
-/// What a panic leaves half done belongs to its request; shared state gives itself back when dropped. The work is pinned by
-/// its caller, because each move of a handler's future copies some kilobytes.
+/// Unwind safety: state left incomplete by a panic belongs to this request alone, and shared resources are released on
+/// drop. The caller pins the work, because moving a handler's future copies several kilobytes.
 pub(in crate::server) async fn caught<T>(
     work: Pin<&mut impl Future<Output = Result<T, Refused>>>,
 ) -> Result<T, Refused> {
@@ -345,7 +340,7 @@ impl Route {
 }
 
 impl Waiting<'_> {
-    /// Leaves the time out: the answer was here, and nothing was waited for.
+    /// Excludes the time so far: the answer was available and nothing was waited for.
     pub(in crate::server) fn was_none(mut self) {
         self.since = Instant::now();
     }

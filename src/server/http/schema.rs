@@ -1,6 +1,6 @@
-//! The closed sets of words that the API's documents hold, for `openapi.yaml`.
+//! The string enumerations in the API documents, for `openapi.yaml`.
 //!
-//! Invariant: no word is typed twice; each set comes from the enum that writes it.
+//! Invariant: each set is derived from the enum that is serialized, so no word is written twice.
 
 use std::borrow::Cow;
 
@@ -18,7 +18,7 @@ use crate::verify::Source;
 
 /// The 15-digit number was converted to 18 digits.
 pub const CONVERTED: &str = "converted_15_digit";
-/// The name has another spelling, under which it might match.
+/// The name also has another spelling, which might match.
 pub const ALTERNATE_SPELLING: &str = "alternate_spelling_possible";
 
 macro_rules! words {

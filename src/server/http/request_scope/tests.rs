@@ -1,4 +1,4 @@
-//! However a request ends, it has one log line and one count.
+//! However a request ends, it gets exactly one log line and one count.
 
 use std::path::PathBuf;
 use std::pin::pin;
@@ -12,7 +12,7 @@ use super::super::metrics::Metrics;
 use super::*;
 use crate::domain::clock::{Clock, Ids};
 
-/// A recorder of a test's own, with what it has written.
+/// A recorder with its own log file and registry.
 struct Recorded {
     log: AccessLog,
     recorder: Recorder,
@@ -36,7 +36,7 @@ impl Recorded {
         RequestScope::unknown(&self.recorder, Audience::Services)
     }
 
-    /// Status and code of the only log line, which must be the only count.
+    /// Status and code of the log line. Fails unless there is exactly one line and one count.
     fn ended(&self) -> (u64, Option<String>) {
         self.log.flush();
         let text = std::fs::read_to_string(&self.file).unwrap();
