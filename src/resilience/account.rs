@@ -3,7 +3,7 @@
 //! none of these faults and the provider's servers are healthy.
 //!
 //! [`AccountSuspension::try_enter`] gives an [`Admission`] to every call while the account is in use. While it is
-//! suspended, each interval ends with exactly one admission: the trial. Invariants:
+//! suspended, exactly one call is admitted after each interval: the trial. Invariants:
 //!
 //! - One fault suspends the account. If many calls in flight report one, only the first counts, so a burst does not
 //!   lengthen the interval; only a failed trial does.

@@ -40,9 +40,9 @@ pub struct Moment {
 /// The limit that was reached. There is room again when its period ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Full {
-    /// Only the limit of the day.
+    /// Only the day's limit.
     Day,
-    /// The limit of the month.
+    /// The month's limit, and perhaps the day's too.
     Month,
 }
 
@@ -92,7 +92,7 @@ impl Spending {
         self.lock().limits = limits;
     }
 
-    /// Adds spending from before this process started, as recorded in the ledger.
+    /// Adds spending that happened before this process started.
     pub fn spent_before(&self, day: Use, month: Use) {
         let mut state = self.lock();
         state.day.spent += day;

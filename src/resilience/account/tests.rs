@@ -14,7 +14,7 @@ fn account() -> (AccountSuspension<Why>, Instant) {
     (AccountSuspension::new(Config::default(), 7), Instant::now())
 }
 
-/// Time until the next admission. Note that this itself asks for one.
+/// Time until the next admission, found by asking for one.
 fn wait(account: &AccountSuspension<Why>, now: Instant) -> Duration {
     account.try_enter(now).err().map_or(Duration::ZERO, |refused| refused.retry_after)
 }

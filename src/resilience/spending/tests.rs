@@ -51,7 +51,7 @@ fn a_day_and_a_month_end_and_what_is_under_way_then_counts_in_the_next() {
     spending.try_reserve(on(28), MOST).unwrap().settle(on(28), use_of(1, MOST));
     let late = spending.try_reserve(on(28), MOST).unwrap();
     assert_eq!(spending.try_reserve(on(28), MOST).unwrap_err(), Full::Day);
-    // Still open: one of the new day's two places is left, and none of the month's three.
+    // It is still open, so one of the new day's two calls is left. After that the month's three are used up.
     let early = spending.try_reserve(on(29), MOST).unwrap();
     assert_eq!(spending.try_reserve(on(29), MOST).unwrap_err(), Full::Month);
     late.settle(on(30), use_of(1, MOST));

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use super::code::Code;
 use super::problem::{Problem, Refused};
 
-/// How many bytes of an oversized body are read and discarded at most.
+/// Maximum number of bytes read and discarded from an oversized body.
 const MOST_DISCARDED: usize = 2 * 1024 * 1024;
 
 /// Reads all of `body`, which may have at most `most` bytes and take at most `timeout`.

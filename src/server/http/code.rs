@@ -235,8 +235,8 @@ impl Code {
         }
     }
 
-    /// Whether this problem applies to every request with the same question at that moment, however long it is willing
-    /// to wait.
+    /// Whether this problem applies to every request with the same question at that moment, however long its caller is
+    /// willing to wait.
     pub const fn is_everybodys(self) -> bool {
         matches!(
             self,

@@ -63,7 +63,7 @@ fn seconds(value: &str) -> Option<Duration> {
 /// The idempotency key, if the caller sent one.
 ///
 /// # Errors
-/// When it is empty, longer than 255 characters, or not visible ASCII. Ignoring it could bill a retry again.
+/// When it is empty, longer than 255 characters, or not visible ASCII. Ignoring such a key could bill a retry.
 pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refused> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let (first, second) = (values.next(), values.next());

@@ -99,7 +99,7 @@ impl Problem {
         self.with_errors(vec![MemberError { pointer: pointer.to_owned(), reason, detail: detail.to_owned() }])
     }
 
-    /// Sets the earliest useful retry, rounded up to whole seconds.
+    /// Sets the delay after which a retry can help, rounded up to whole seconds.
     pub fn with_retry_after(self, after: Duration) -> Self {
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
         Self { retry_after_seconds: Some(seconds.max(1)), ..self }
@@ -118,7 +118,7 @@ impl Problem {
         self.code
     }
 
-    /// Whether a provider may have charged for it. `false` also if that is not recorded.
+    /// Whether a provider may have charged for it; `false` if that is not known.
     pub fn may_have_been_billed(&self) -> bool {
         self.may_have_been_billed == Some(true)
     }
@@ -128,7 +128,7 @@ impl Problem {
         self.errors.first().map(|error| error.reason)
     }
 
-    /// The earliest useful retry, if known.
+    /// The delay after which a retry can help, if known.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after_seconds.map(Duration::from_secs)
     }
@@ -157,7 +157,7 @@ impl Problem {
     }
 }
 
-/// For handlers behind a middleware that ends the request scope. It writes the body, with the request id.
+/// For handlers behind a middleware that ends the request scope and writes the problem with the request id.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response<Body> {
         let mut response = Response::new(Body::empty());

@@ -7,6 +7,7 @@ use super::access_log::{AccessLog, Line};
 use super::metrics::{Metrics, NO_SOURCE, UNKNOWN};
 use crate::domain::clock::{Clock, Ids};
 
+/// Logs and counts requests. Clones share the log and the metrics.
 #[derive(Debug, Clone)]
 pub struct Recorder(Arc<Sinks>);
 

@@ -200,7 +200,7 @@ impl RequestScope {
         self.audit.take()
     }
 
-    /// Returns a ledger entry that could not be written.
+    /// Puts back a ledger entry that could not be written.
     pub(in crate::server) fn owes(&mut self, audit: AuditEntry) {
         self.audit = Some(audit);
     }

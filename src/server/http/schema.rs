@@ -42,20 +42,18 @@ macro_rules! words {
 }
 
 words! {
-    /// The verdicts.
     VerdictWord = "Verdict", Verdict::ALL.map(Verdict::as_str);
-    /// How a verdict came to its caller.
+    /// Where the verdict came from.
     SourceWord = "Source", [Source::Provider, Source::Shared, Source::Cache].map(Source::as_str);
-    /// What an attempt came to.
+    /// How an attempt ended.
     OutcomeWord = "Outcome", Outcome::ALL.iter().map(|outcome| outcome.as_str());
-    /// Whether a call is charged for.
     BilledWord = "Billed", Billed::ALL.map(Billed::as_str);
-    /// How much is known of a region.
+    /// How precisely the region of an ID number is known.
     RegionStatusWord = "RegionStatus",
         [RegionStatus::Exact, RegionStatus::Partial, RegionStatus::Unknown].map(RegionStatus::as_str);
-    /// As the number's sequence tells it.
+    /// Derived from the sequence digits of the ID number.
     SexWord = "Sex", [Sex::Female, Sex::Male].map(Sex::as_str);
-    /// What a person should know before drawing conclusions.
+    /// Reasons to interpret the verdict with care.
     WarningWord = "Warning",
         [CONVERTED, ALTERNATE_SPELLING].into_iter().chain(Warning::ALL.iter().map(|warning| warning.as_str()));
 }

@@ -22,6 +22,7 @@ use crate::server::pipeline::{self, Pipeline};
 use crate::storage::ledger;
 use crate::verify::Forgotten;
 
+/// State of the handler.
 #[derive(Debug)]
 pub struct Forget {
     /// The request pipeline, which also holds the ledger.
