@@ -1,4 +1,4 @@
-//! Silent, slow, vanished and too many callers of the whole gateway.
+//! Callers of the whole gateway that are silent, slow, disconnected or too many.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn a_caller_who_leaves_is_one_log_line_and_one_count_and_its_verdict_is_ke
     assert_eq!((&lines[0]["status"], &lines[0]["request_id"]), (&499.into(), &"gone".into()));
     assert_eq!(gateway.metric("idgate_requests_total", &[]).await, 1.0);
     assert_eq!(gateway.metric("idgate_requests_total", &[("status", "499")]).await, 1.0);
-    // What it waited for was the provider: an impatient caller is no slowness of ours.
+    // The wait was for the provider: an impatient caller must not raise the overhead metric.
     let seconds = async |series: &str| gateway.metric(series, &[("source", "none")]).await;
     let (all, ours) =
         (seconds("idgate_request_duration_seconds_sum").await, seconds("idgate_overhead_seconds_sum").await);
@@ -42,7 +42,7 @@ async fn a_caller_who_leaves_is_one_log_line_and_one_count_and_its_verdict_is_ke
     assert_eq!((gateway.ask(&pair).await.source(), gateway.sandbox.calls("aliyun")), ("cache", 1));
 }
 
-/// Asks for a path again and again on connections that are closed at once, until a request was cut off.
+/// Sends the request repeatedly, closing each connection at once, until a cancelled request is logged.
 async fn leave_until_logged(gateway: &TestGateway, log: &LogFile, path: &str) -> Value {
     let began = tokio::time::Instant::now();
     for attempt in 0.. {
@@ -53,7 +53,7 @@ async fn leave_until_logged(gateway: &TestGateway, log: &LogFile, path: &str) ->
         tokio::time::sleep(Duration::from_millis(10)).await;
         drop(raw);
         let of_this = || log.lines().into_iter().filter(|line| line["request_id"] == *id);
-        // A connection that is closed before its head was read leaves no line.
+        // A connection closed before its head was read leaves no line.
         for _ in 0..50 {
             match of_this().collect::<Vec<_>>().as_slice() {
                 [] => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -71,7 +71,7 @@ async fn a_caller_who_leaves_during_a_look_up_is_one_log_line_and_one_count() {
     let (folder, log) = (Folder::new(), LogFile::new());
     let key = format!("[receipts]\nkey = {{ value = {:?} }}\n", Pair::new().unwrap().private.expose());
     let gateway = folder.gateway().over(key).access_log(log.log.clone()).start().await;
-    // A look-up waits until the database has what was answered before, which it cannot have while it is locked.
+    // A lookup first waits for the database to hold all earlier answers, which cannot happen while it is locked.
     let mut other = connection(&folder).await;
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     let id = gateway.ask(&anybody()).await.body["verification_id"].as_str().unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! Who may ask with a key, a certificate or both, over TLS and HTTP/2.
+//! Client authentication by key, certificate or both, over TLS and HTTP/2.
 
 use bytes::Bytes;
 use http::Request;
@@ -10,7 +10,7 @@ use crate::support::{Reply, TestGateway, anybody};
 
 const KEY: &str = "idg_synthetic-key";
 
-/// A gateway over TLS whose certificates come from `authority`.
+/// A TLS gateway whose certificates are issued by `authority`.
 async fn gateway(authority: &Authority, identity: &str, clients: &str, log: &LogFile) -> TestGateway {
     let tls = authority.server().section("tls", &asks(authority, "optional"));
     let identity = format!("[server]\nclient_identity = {identity:?}\n");
@@ -22,7 +22,7 @@ async fn gateway(authority: &Authority, identity: &str, clients: &str, log: &Log
         .await
 }
 
-/// One question, as the owner of a certificate and with a key.
+/// Sends one request, optionally with a client certificate and with a key.
 async fn ask(gateway: &TestGateway, authority: &Authority, who: Option<&Issued>, key: Option<&str>) -> Reply {
     let mut request = authority
         .http(who)
@@ -41,7 +41,7 @@ fn assert_refused(reply: &Reply, reason: &str) {
     assert!(reply.header("www-authenticate").starts_with("Bearer"), "{reply:#?}");
 }
 
-/// A client with a certificate of this name and no key.
+/// A client with one certificate and no key.
 fn by_certificate(name: &str, mark: &str) -> String {
     format!("[clients.{name}]\ncertificates = [{{ id = \"{name}-cert\", {mark} }}]\n")
 }
@@ -64,7 +64,7 @@ async fn a_client_is_known_by_uri_by_dns_name_and_by_fingerprint() {
     }
     assert_refused(&ask(&gateway, &authority, Some(&nobody), None).await, "certificate_unknown");
     assert_problem(&ask(&gateway, &authority, None, None).await, 401, "unauthenticated");
-    // The same name from another authority does not come as far as that.
+    // A certificate with the same name from another authority already fails in the TLS handshake.
     let forged = Authority::new("others").client("spiffe://test/one");
     let refused = authority.http(Some(&forged)).post(format!("https://{}/v1/verify", gateway.public)).send().await;
     assert!(refused.is_err());
@@ -82,7 +82,7 @@ async fn a_certificate_of_two_clients_is_nobodys() {
     assert_eq!(ask(&gateway, &authority, Some(&twice), None).await.verdict(), "match", "two names of one client");
 }
 
-/// Two clients, each with a key and a certificate, and what becomes of each pair.
+/// A gateway with two clients, each with a key and a certificate, and a third certificate that belongs to no client.
 async fn pairs(identity: &str) -> (Authority, TestGateway, [Issued; 3]) {
     let (authority, log) = (Authority::new("clients"), LogFile::new());
     let issued = ["one", "two", "nobody"].map(|name| authority.client(&format!("spiffe://test/{name}")));
@@ -102,7 +102,7 @@ async fn under_any_either_will_do_and_what_is_shown_must_not_contradict() {
     assert_eq!(ask(Some(&one), None).await.verdict(), "match");
     assert_eq!(ask(None, Some(&good)).await.verdict(), "match");
     assert_eq!(ask(Some(&one), Some(&good)).await.verdict(), "match");
-    // A certificate that names no client may be that of a proxy: the key says who asks.
+    // A certificate that names no client may be that of a proxy, so the key identifies the client.
     assert_eq!(ask(Some(&nobody), Some(&good)).await.verdict(), "match");
     assert_refused(&ask(Some(&one), Some(&other)).await, "certificate_of_another_client");
     assert_problem(&ask(Some(&one), Some("wrong")).await, 401, "unauthenticated");
@@ -139,10 +139,10 @@ async fn under_both_key_and_certificate_are_of_the_same_client() {
     assert_eq!(gateway.metric("idgate_requests_total", &[("client", "one"), ("status", "200")]).await, 1.0);
 }
 
-/// One provider that takes any load.
+/// One provider whose limits no load in these tests reaches.
 const WIDE: &str = "[chain]\norder = [\"aliyun\"]\n[providers.aliyun]\nrate_limit = 1000000\nmax_concurrency = 10000\n";
 
-/// Asks over HTTP/2: the status, whether all headers are as they should be, and the body.
+/// Asks over HTTP/2. Checks the headers; returns the status and the body.
 async fn ask_over_http2(
     send: &mut h2::client::SendRequest<Bytes>,
     more: &[(&str, &str)],
@@ -180,10 +180,10 @@ async fn http_2_has_the_same_answers_lines_and_problems() {
     let line = lines.last().unwrap();
     let shown = ["request_id", "method", "route", "client", "certificate_id"].map(|key| line[key].as_str().unwrap());
     assert_eq!(shown, ["http-2", "POST", "/v1/verify", "one", "one-cert"]);
-    // Beyond the limit, within the room: our own words.
+    // Over the gateway's header limit but within that of HTTP/2: the gateway sends its own problem document.
     let (status, body) = ask_over_http2(&mut send, &[("long", &"a".repeat(17_000))]).await.unwrap();
     assert_eq!((status, &body["code"]), (431, &"headers_too_large".into()));
-    // Going down, the gateway says so in the words of HTTP/2, and the connection ends by itself.
+    // On shutdown the gateway sends GOAWAY, and the connection closes without an error.
     gateway.begin_stop();
     driver.await.unwrap().unwrap();
     assert!(gateway.stop().await);
@@ -218,7 +218,7 @@ async fn a_drain_over_http_2_loses_no_request() {
                             assert_eq!(status, 200, "{body}");
                             answered += 1;
                         }
-                        // Told before it was taken: to be asked elsewhere.
+                        // The gateway did not process this request, so the client may retry it elsewhere.
                         Err(error) if error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR) => break,
                         Err(error) if error.reason() == Some(h2::Reason::REFUSED_STREAM) => break,
                         Err(error) => panic!("a request was lost: {error:?}"),
@@ -234,14 +234,14 @@ async fn a_drain_over_http_2_loses_no_request() {
     assert_eq!(log.lines().len(), answered, "every line is an answer that arrived");
 }
 
-/// A folder as Kubernetes mounts one: the files are links to links, and one of these is turned around.
+/// A folder laid out like a Kubernetes mount: the files link to a link, and an update replaces that link.
 struct Mounted<'a> {
     authority: &'a Authority,
     version: u32,
 }
 
 impl Mounted<'_> {
-    /// Puts a pair into place in one step.
+    /// Replaces the certificate and its key in one step.
     fn turn_to(&mut self, pair: &Issued) {
         let at = |name: &str| self.authority.path().with_file_name(name);
         self.version += 1;
@@ -265,7 +265,7 @@ impl Mounted<'_> {
     }
 }
 
-/// The series of a certificate's end.
+/// The metric for the expiry time of a certificate.
 const END: &str = "idgate_tls_certificate_expiry_timestamp_seconds";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -290,7 +290,7 @@ async fn s41_a_certificate_that_is_swapped_by_symbolic_link_under_load_fails_no_
                 let stream = over_tls(&connector, TcpStream::connect(addr).await.unwrap()).await.expect("a handshake");
                 let (mut send, connection) = h2::client::handshake(stream).await.unwrap();
                 tokio::spawn(connection);
-                // Half of them shake hands all the time, the others keep what they have.
+                // Half of the clients connect anew for each request; the others reuse their connection.
                 for _ in 0..if n % 2 == 0 { 1 } else { 50 } {
                     let (status, body) = ask_over_http2(&mut send, &[("authorization", &bearer(KEY))]).await.unwrap();
                     assert_eq!(status, 200, "{body}");
@@ -304,7 +304,7 @@ async fn s41_a_certificate_that_is_swapped_by_symbolic_link_under_load_fails_no_
         mounted.turn_to(&until(year));
         super::eventually("the new one is shown", async || gateway.metric(END, &public).await == end).await;
     }
-    // A pair that does not fit changes nothing.
+    // A certificate that does not match its key is refused, and the old pair stays in use.
     let mut wrong = until(2034);
     wrong.key_pem = until(2034).key_pem;
     mounted.turn_to(&wrong);

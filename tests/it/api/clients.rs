@@ -1,4 +1,4 @@
-//! Who may ask, what for, how often.
+//! Client keys, their rights and their rate limits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -44,7 +44,7 @@ async fn a_key_ends_at_its_expiry_and_the_next_one_goes_on() {
     let clock = Clock::new(move || start + jiff::SignedDuration::from_secs(shift.load(Ordering::SeqCst)));
     let gateway = TestGateway::new().over(format!("{}{second}", old.trim_end())).clock(clock).start().await;
     let status = async |key: &str| {
-        // No provider is needed, and none would accept a signature from another year.
+        // Cache only, because no provider would accept a signature from another year.
         let headers = [("authorization", &*bearer(key)), ("cache-control", "only-if-cached")];
         gateway.ask_with(&anybody(), &headers).await.status.as_u16()
     };

@@ -1,5 +1,5 @@
-//! `openapi.yaml` says of each operation what it can answer with, and nothing else. (Every answer of `POST /v1/verify`
-//! in any test is held against it too, see `support`.)
+//! Checks that `openapi.yaml` lists exactly the codes each operation can answer with. (`support` also checks every
+//! answer of `POST /v1/verify` in any test against it.)
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ const LOOK_UPS: [&str; 4] = [ONE, PAGES, SEARCH, RECEIPT];
 
 const KEY: &str = "idg_synthetic-one";
 
-/// The codes that each operation has answered with.
+/// The codes seen for each operation.
 #[derive(Default)]
 struct Seen(BTreeMap<&'static str, BTreeSet<String>>);
 
@@ -77,7 +77,7 @@ async fn look_ups_and_keys_have_the_codes_that_they_can_be_made_to_answer_with()
     let with_key = [("authorization", key.as_str())];
     let and = |name: &'static str, value: &'static str| [("authorization", key.clone()), (name, value.to_owned())];
 
-    // Without a ledger: nothing is found.
+    // Without a ledger nothing is found.
     let without = TestGateway::new().start().await;
     for operation in [ONE, PAGES, SEARCH] {
         assert_eq!(seen.ask(&without, operation, &[]).await.code(), "not_found");
@@ -100,7 +100,7 @@ async fn look_ups_and_keys_have_the_codes_that_they_can_be_made_to_answer_with()
         for (name, value) in &and("accept", "text/html")[1..] {
             seen.ask(&gateway, operation, &[with_key[0], (name, value)]).await;
         }
-        // One a second: of three at once some are refused, however slow this machine is.
+        // The limit is one request a second, so some of three concurrent requests are refused even on a slow machine.
         eventually("the client is over its rate", async || {
             Seen::default().ask(&gateway, operation, &[("authorization", &slow)]).await.code() == "rate_limited"
         })
@@ -126,7 +126,7 @@ async fn look_ups_and_keys_have_the_codes_that_they_can_be_made_to_answer_with()
     assert!(raw.rest().await.contains("\"code\":\"request_timeout\""));
     seen.note(SEARCH, "request_timeout");
 
-    // No receipt of an answer that has no verdict.
+    // An answer without a verdict has no receipt.
     let refused = gateway.ask_with(&crate::support::Pair::new("张三", "1"), &with_key).await;
     assert_eq!(refused.code(), "invalid_id_number");
     let page = seen.ask(&gateway, PAGES, &with_key).await;
@@ -136,7 +136,7 @@ async fn look_ups_and_keys_have_the_codes_that_they_can_be_made_to_answer_with()
     assert_documented(RECEIPT, &reply);
     seen.note(RECEIPT, reply.code());
 
-    // A full house.
+    // The concurrency limit is reached.
     gateway.fault("aliyun", r#"{"kind": "hang"}"#);
     let waiting = async { gateway.ask_with(&anybody(), &with_key).await };
     let others = async {
@@ -147,7 +147,7 @@ async fn look_ups_and_keys_have_the_codes_that_they_can_be_made_to_answer_with()
     };
     tokio::select! { reply = waiting => panic!("it hangs: {reply:?}"), () = others => {} }
 
-    // A database that cannot be read.
+    // The database cannot be read.
     sqlx::raw_sql("ALTER TABLE entries RENAME TO lost").execute(&mut connection(&folder).await).await.unwrap();
     let id = uuid::Uuid::now_v7().to_string();
     for operation in LOOK_UPS {

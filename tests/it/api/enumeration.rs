@@ -1,4 +1,4 @@
-//! Whoever tries out names or numbers, and whoever only asks a lot.
+//! Clients that try out names or numbers, and clients that merely send many requests.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream};
 use super::{LogFile, assert_problem, assert_says_when, bearer, client, errors};
 use crate::support::{Pair, TestGateway, anybody, person};
 
-/// The n-th of many names.
+/// The `n`th of many distinct names.
 fn name(n: u32) -> String {
     format!("张{}", char::from_u32(0x4e00 + n).unwrap())
 }
@@ -36,7 +36,7 @@ async fn twenty_names_against_one_number_are_stopped_at_the_limit() {
     assert_eq!((suspected("names_per_number").await, suspected("numbers_per_client").await), (15.0, 0.0));
     assert_eq!(gateway.sandbox.calls("aliyun"), 5, "nothing was called");
     assert_eq!(log.lines().last().unwrap()["reason"], "names_per_number");
-    // What was told before is told again, and other numbers are another matter.
+    // Cached answers are still served, and other numbers are not affected.
     assert_eq!(ask(0).await.source(), "cache");
     assert_eq!(gateway.ask(&Pair::new(&name(7), &anybody().id_number)).await.status, 200);
 }
@@ -65,7 +65,7 @@ async fn a_refusal_does_not_tell_whether_the_name_would_have_matched_not_even_on
         assert_eq!(matching, without_id(ask("idg_synthetic-b", &name(100), more).await));
         assert_eq!(matching.1["code"], "enumeration_suspected");
     }
-    // The thief does not lock the payout flow out.
+    // The limit is per client: the thief's refusals do not affect the payout client.
     assert_eq!(ask("idg_synthetic-a", &right.name, &[]).await.source(), "cache");
     assert_eq!(ask("idg_synthetic-a", &name(100), &[]).await.verdict(), "mismatch");
 }
@@ -91,7 +91,7 @@ async fn a_client_that_asks_about_too_many_numbers_is_stopped_and_others_are_not
     assert_eq!(gateway.metric("idgate_enumeration_suspected_total", &counted).await, 1.0);
 }
 
-/// What takes a minute in life is done as fast as the machine can. The hours are in the guard's own tests.
+/// Runs a minute's traffic as fast as the machine can. The guard's own tests cover the hourly windows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_honest_client_with_a_thousand_different_people_is_not_stopped() {
     let wide = "[providers.aliyun]\nrate_limit = 1000000\nmax_concurrency = 10000\nattempt_timeout = \"30s\"\n\
@@ -103,7 +103,7 @@ async fn an_honest_client_with_a_thousand_different_people_is_not_stopped() {
     let authorization = bearer("idg_synthetic-a");
     let ask = async |n: u64| {
         let pair = Pair::new("王小明", &person(200_000 + n).id_number);
-        // A client's rate of a thousand a second is another matter, and a fast machine may meet it.
+        // The client's rate limit of 1000 a second is not tested here, but a fast machine may reach it.
         let reply = gateway.ask_with(&pair, &[("authorization", &authorization)]).await;
         assert!(reply.status == 200 || reply.code() == "rate_limited", "{reply:?}");
         answered.fetch_add(1, Ordering::Relaxed);

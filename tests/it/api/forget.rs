@@ -1,4 +1,5 @@
-//! A person is forgotten: in memory, in holds, in counted tries, under idempotency keys, and by what is under way.
+//! Forgetting a person erases cached verdicts, holds, counted attempts and idempotency replays, and covers calls in
+//! flight.
 
 use futures_util::future::join_all;
 use http::StatusCode;
@@ -15,7 +16,7 @@ async fn post(gateway: &TestGateway, body: impl Into<reqwest::Body>, kind: &str)
     Reply::of(request.send().await.unwrap()).await
 }
 
-/// What was forgotten of the verdicts, holds, tries, replays, and under way.
+/// Forgets the pair and returns how many verdicts, holds, tries, replays and calls in flight were forgotten.
 async fn forget(gateway: &TestGateway, pair: &Pair) -> [u64; 5] {
     let reply = post(gateway, pair.body().to_string(), "application/json").await;
     assert_eq!((reply.status, reply.header("x-request-id")), (StatusCode::OK, "erase-1"), "{reply:?}");
@@ -59,7 +60,7 @@ async fn every_clients_and_every_purposes_memory_of_a_person_goes() {
             assert_eq!(ask(key, purpose, &[]).await.verdict(), "match");
         }
     }
-    // A purpose without a policy of its own shares; two providers were asked; each client has one try.
+    // A purpose without its own policy shares verdicts; two providers were asked; each client has one counted try.
     assert_eq!(forget(&gateway, &pair).await, [4, 2, 2, 0, 0]);
     for purpose in ["default", "payout"] {
         assert_eq!(ask("idg_synthetic-a", purpose, ONLY_IF_CACHED).await.code(), "not_cached");
@@ -82,7 +83,7 @@ async fn a_forgotten_hold_and_forgotten_tries_let_the_person_be_asked_about_agai
         gateway.ask(&Pair::new(&name, &pair.id_number)).await;
     }
     assert_problem(&gateway.ask(&Pair::new("李四", &pair.id_number)).await, 429, "enumeration_suspected");
-    // The tries with other names were about the same number.
+    // The tries with other names concerned the same number.
     let [verdicts, holds, tries, ..] = forget(&gateway, &pair).await;
     assert_eq!((verdicts, holds, tries), (1, 1, 5));
     assert_eq!(gateway.ask(&Pair::new("李四", &pair.id_number)).await.status, 200);
@@ -101,7 +102,7 @@ async fn a_call_under_way_answers_those_who_wait_and_is_not_remembered() {
     assert_eq!((reply.verdict(), forgotten), ("match", [0, 1, 1, 1, 1]));
     assert_eq!(gateway.ask_with(&pair, ONLY_IF_CACHED).await.code(), "not_cached");
     assert_eq!(gateway.metric("idgate_cache_entries", &[]).await, 0.0);
-    // Only the question just asked is known; the key is not.
+    // Only the try that the request just above counted is left; the idempotency key is gone.
     assert_eq!(forget(&gateway, &pair).await, [0, 0, 1, 0, 0]);
 }
 
@@ -112,7 +113,7 @@ async fn a_late_answer_about_a_forgotten_person_is_not_remembered() {
     let pair = anybody();
     gateway.fault("aliyun", r#"{"kind": "slow", "delay": "600ms", "times": 1}"#);
     assert_eq!(gateway.ask(&pair).await.provider(), "yunyi");
-    // The chain has its answer; the first call goes on, in a task that nobody waits for.
+    // The chain already has its answer; the first call continues in a detached task.
     assert_eq!(forget(&gateway, &pair).await, [1, 2, 1, 0, 1]);
     eventually("the late call has ended", async || gateway.status_of("aliyun").await["in_flight"] == 0).await;
     eventually("so has the work", async || forget(&gateway, &pair).await == [0; 5]).await;
@@ -158,7 +159,7 @@ async fn it_takes_a_name_and_a_number_by_the_same_rules_and_nothing_else() {
     assert_problem(&post(&gateway, known.body().to_string(), "text/plain").await, 415, "unsupported_media_type");
     assert_problem(&post(&gateway, " ".repeat(20_000), "application/json").await, 413, "payload_too_large");
     assert_eq!(gateway.admin_get("/v1/subjects/forget").await.0, 405);
-    // Nobody is forgotten by mistake, and the same person by another spelling.
+    // Malformed requests forgot nobody, and a different spelling finds the same person.
     assert_eq!(forget(&gateway, &Pair::new(" 张三 ", "11010519491231002x")).await, [1, 1, 1, 0, 0]);
     let public = format!("http://{}/v1/subjects/forget", gateway.public);
     assert_eq!(gateway.http.post(public).body("{}").send().await.unwrap().status(), 404, "services cannot");

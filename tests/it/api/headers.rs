@@ -1,4 +1,4 @@
-//! The standard headers: what they ask for is done, and said.
+//! The standard headers: each request header takes effect, and the response says so.
 
 use super::{LogFile, bearer, client};
 use crate::support::{TestGateway, anybody};
@@ -34,7 +34,7 @@ async fn memory_says_how_it_took_part() {
     assert_eq!((remembered.source(), gateway.sandbox.calls("aliyun")), ("cache", 2));
     let of_any_age = gateway.ask_with(&pair, &[("cache-control", "max-age=99999999999999999999")]).await;
     assert_eq!((of_any_age.source(), gateway.sandbox.calls("aliyun")), ("cache", 2), "not paid for again");
-    // What nobody can read asks for the freshest answer.
+    // A `max-age` that cannot be parsed counts as zero.
     gateway.ask_with(&pair, &[("cache-control", "max-age=soon")]).await;
     assert_eq!(gateway.sandbox.calls("aliyun"), 3);
     assert_eq!(first.header("cache-control"), "no-store", "nobody in between keeps answers about people");

@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: one intent, one call, one answer.
+//! `Idempotency-Key`: one key, one call, one answer.
 
 use std::collections::BTreeSet;
 
@@ -68,7 +68,7 @@ async fn a_failed_request_gives_the_key_back() {
 async fn a_retry_under_the_same_key_is_not_a_second_bill_even_when_it_wants_a_fresh_answer() {
     let gateway = TestGateway::new().chain(&["aliyun"]).start().await;
     let pair = anybody();
-    // An answer from before, which a fresh one must not come from.
+    // Fills the cache with an answer that the `no-cache` request below must not use.
     gateway.ask(&pair).await;
     gateway.fault("aliyun", r#"{"kind": "slow", "delay": "400ms"}"#);
     let wanted = [("idempotency-key", "k-1"), ("cache-control", "no-cache")];

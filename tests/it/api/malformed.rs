@@ -1,11 +1,11 @@
-//! Bodies that are no questions: the right code, the member named, the value never quoted.
+//! Malformed bodies get the right code, and the problem names the member but never quotes the value.
 
 use std::sync::Arc;
 
 use super::{Raw, assert_problem, errors};
 use crate::support::{TestGateway, anybody};
 
-/// What must never come back.
+/// Values that no response may contain.
 const NAME: &str = "龘靐齉";
 const NUMBER: &str = "110101190307250010";
 const BOTH: &str = r#""name": "龘靐齉", "id_number": "110101190307250010""#;
@@ -132,7 +132,7 @@ async fn what_a_name_or_number_may_not_hold_is_refused_by_our_own_rules() {
     assert_eq!(gateway.sandbox.calls("aliyun"), 0);
 }
 
-/// One body from a seed: mutated questions, questions put together from strange parts, and noise.
+/// One body from a seed: a mutated request, a request assembled from odd parts, or random bytes.
 fn random_body(chance: &mut fastrand::Rng) -> Vec<u8> {
     const KEYS: [&str; 9] = [
         "\"name\"",
@@ -199,7 +199,7 @@ fn random_body(chance: &mut fastrand::Rng) -> Vec<u8> {
 async fn ten_thousand_random_bodies_break_nothing_and_are_never_quoted() {
     const CONNECTIONS: u64 = 8;
     const BODIES: u64 = 10_000;
-    // Every mutated name would be another question; memory and holds are not what is tested.
+    // Each mutated name is a new pair; the high limit keeps the holds out of this test.
     let gateway = Arc::new(TestGateway::new().chain(&["yunyi"]).over("[holds]\ncalls = 1000000").start().await);
     let mut tasks = tokio::task::JoinSet::new();
     for seed in 0..CONNECTIONS {

@@ -1,6 +1,6 @@
-//! `POST /v1/verify` as its callers meet it: every code, every header, malformed input, slow and vanished clients.
+//! `POST /v1/verify` as its callers see it: every code, every header, malformed input, slow and disconnected clients.
 //!
-//! Everything goes through real sockets. Deadlines are short and real; nothing asserts how soon something happens.
+//! Everything goes through real sockets. Deadlines are short and real; no test asserts how soon something happens.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,10 +27,10 @@ mod problems;
 mod raw;
 mod rights;
 
-/// As long as a condition may take that another task brings about; only a broken test waits for all of it.
+/// Limit on the wait for a condition that another task brings about; only a broken test waits this long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Checks that an answer is the problem it should be, in every member and header that all problems have.
+/// Checks the members and headers that all problem responses share.
 fn assert_problem(reply: &Reply, status: u16, code: &str) {
     assert_eq!((reply.status.as_u16(), reply.code()), (status, code), "{reply:#?}");
     assert_eq!(reply.header("content-type"), "application/problem+json");
@@ -62,7 +62,7 @@ fn assert_problem(reply: &Reply, status: u16, code: &str) {
     assert!(members.keys().all(|member| known.contains(&member.as_str())), "{body}");
 }
 
-/// Checks that a problem says when to come back.
+/// Checks that a problem is retryable and says after how many seconds.
 fn assert_says_when(reply: &Reply) {
     assert_eq!(reply.body["retryable"], true);
     assert!(reply.body["retry_after_seconds"].as_u64().is_some_and(|seconds| seconds > 0), "{reply:#?}");
@@ -75,7 +75,7 @@ fn errors(reply: &Reply) -> Vec<(String, String)> {
     errors.iter().map(|error| (text(&error["pointer"]), text(&error["reason"]))).collect()
 }
 
-/// The section of a client with this key.
+/// The configuration section of a client with this key.
 fn client(name: &str, key: &str, more: &str) -> String {
     let hash: String = hex::encode(Sha256::digest(key));
     format!("[clients.{name}]\nkeys = [{{ id = \"{name}-1\", sha256 = \"{hash}\" }}]\n{more}\n")
@@ -85,7 +85,7 @@ fn bearer(key: &str) -> String {
     format!("Bearer {key}")
 }
 
-/// A request log of a test's own.
+/// An access log for one test.
 struct LogFile {
     path: PathBuf,
     log: AccessLog,
@@ -117,7 +117,7 @@ impl Drop for LogFile {
     }
 }
 
-/// A connection on which anything can be said.
+/// A raw connection, for requests that no HTTP client would send.
 struct Raw(TcpStream);
 
 impl Raw {
@@ -129,7 +129,7 @@ impl Raw {
         self.0.write_all(bytes.as_ref()).await.unwrap();
     }
 
-    /// Everything until the gateway closes.
+    /// Reads until the gateway closes.
     async fn rest(&mut self) -> String {
         let mut got = Vec::new();
         let read = tokio::time::timeout(PATIENCE, self.0.read_to_end(&mut got)).await.expect("the gateway closes");
@@ -137,7 +137,7 @@ impl Raw {
         String::from_utf8(got).expect("text")
     }
 
-    /// The next answer on a connection that is kept: its status, head and body.
+    /// Reads the next answer on a keep-alive connection: its status, head and body.
     async fn answer(&mut self) -> (u16, String, Value) {
         let mut got = Vec::new();
         loop {

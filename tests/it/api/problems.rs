@@ -1,4 +1,4 @@
-//! Every code of the contract, provoked.
+//! Provokes every error code of the API.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use crate::support::{Pair, Reply, TestGateway, anybody};
 
 const FOREIGNER: (&str, &str) = ("SAMPLE, TEST ANN", "911840199001019987");
 
-/// Panics once each time it is armed, with a text that must not be seen.
+/// Panics on the first use after each arming, with a message that must not leak.
 #[derive(Clone, Default)]
 struct Trap(Arc<AtomicBool>);
 
@@ -96,7 +96,7 @@ async fn callers_without_key_purpose_or_rate_are_refused_each_in_its_way() {
     assert_problem(&forbidden, 403, "forbidden");
     assert_eq!(errors(&forbidden), [("/purpose".to_owned(), "not_allowed".to_owned())]);
     assert_eq!(gateway.ask_with(&pair, &[("authorization", &key)]).await.verdict(), "match");
-    // One more each second: some request of a burst is over the rate, however slow this machine is.
+    // The limit refills by one a second, so a burst exceeds it even on a slow machine.
     let mut limited = None;
     for _ in 0..1000 {
         let reply = gateway.ask_with(&pair, &[("authorization", &key)]).await;
@@ -167,7 +167,7 @@ async fn an_unknown_outcome_a_full_house_and_a_key_at_work_say_when_to_come_back
         let busy = "the first request waits under its key";
         eventually(busy, async || gateway.sandbox.calls("aliyun") == 1).await;
         let mut at_work = gateway.ask_with(&pair, &[("idempotency-key", "k-1"), ("prefer", "wait=0")]).await;
-        // Until the first request has claimed the key, this one may have claimed it itself, for an instant.
+        // Until the first request has claimed the key, this one may briefly claim it.
         while at_work.code() == "outcome_unknown" {
             at_work = gateway.ask_with(&pair, &[("idempotency-key", "k-1"), ("prefer", "wait=0")]).await;
         }
@@ -202,7 +202,7 @@ async fn whoever_comes_after_the_last_call_is_asked_about_nowhere() {
         eventually("the call is under way", async || gateway.sandbox.calls("aliyun") == 1).await;
         gateway.begin_stop();
     };
-    // Who waits is told at the last call.
+    // A waiting caller is answered when the drain deadline passes.
     let (told, ()) = tokio::join!(gateway.ask(&pair), stop);
     assert_problem(&told, 503, "shutting_down");
     late.say(rest).await;

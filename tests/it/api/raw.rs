@@ -1,6 +1,6 @@
-//! What is hardly HTTP, or not at all, from raw sockets.
+//! Requests that are barely HTTP, or not HTTP at all, on raw sockets.
 //!
-//! What the parser itself refuses is answered by it, with a bare status and no document: nothing of ours has run yet.
+//! What the HTTP parser refuses gets a bare status without a body, because none of our code has run yet.
 
 use super::{PATIENCE, Raw};
 use crate::support::{TestGateway, anybody};
@@ -47,7 +47,7 @@ async fn a_head_that_no_buffer_holds_is_answered_431_and_one_below_with_a_proble
             "POST /v1/verify HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: application/json\r\nlong: {}\r\ncontent-length: 2\r\n\r\n{{}}",
             "a".repeat(length)
         );
-        // The gateway may have heard enough before all is said.
+        // The gateway may close before the whole request is written.
         let _ = tokio::io::AsyncWriteExt::write_all(&mut raw.0, head.as_bytes()).await;
         let mut got = Vec::new();
         let read = tokio::io::AsyncReadExt::read_to_end(&mut raw.0, &mut got);
@@ -76,7 +76,7 @@ async fn bodies_may_come_in_chunks_and_several_requests_at_once() {
     }
     raw.say("0\r\n\r\n").await;
     assert_eq!(raw.answer().await.0, 200);
-    // The second of two is cut off by a close, so that both can be read to the end.
+    // The second of the two closes the connection, so that both can be read to the end.
     let last = whole.replacen("host: a", "host: a\r\nconnection: close", 1);
     raw.say(format!("{whole}{last}")).await;
     assert_eq!(raw.rest().await.matches("\"verdict\":\"match\"").count(), 2);

@@ -1,4 +1,4 @@
-//! What a client may demand, and what it is refused.
+//! What a client may request and what it is refused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,14 +13,14 @@ use crate::support::{TestGateway, anybody};
 
 const KEY: &str = "idg_synthetic-key";
 
-/// A clock that a test moves.
+/// A clock and the seconds by which a test moves it.
 fn movable(start: &str) -> (Clock, Arc<AtomicI64>) {
     let (start, moved) = (start.parse::<jiff::Timestamp>().unwrap(), Arc::new(AtomicI64::new(0)));
     let shift = Arc::clone(&moved);
     (Clock::new(move || start + jiff::SignedDuration::from_secs(shift.load(Ordering::SeqCst))), moved)
 }
 
-/// A driver whose requests carry no time, so that its simulator answers whatever the gateway's clock says.
+/// A driver whose requests carry no timestamp, so its simulator answers whatever the gateway's clock says.
 const TIMELESS: &str = "yunyi";
 
 #[tokio::test]
@@ -78,11 +78,11 @@ async fn no_client_is_given_an_older_answer_than_it_may_have_by_memory_or_by_rep
     assert_problem(&ask(KEY, &[("cache-control", all)]).await, 504, "not_cached");
     let again = ask(KEY, &[&replay[..], &[("cache-control", "max-age=3600")]].concat()).await;
     assert_eq!((again.source(), again.header("idempotency-replayed")), ("provider", ""));
-    // The key has begun anew, with the new answer.
+    // The key now replays the new answer.
     let replayed = ask(KEY, &replay).await;
     assert_eq!((replayed.header("idempotency-replayed"), gateway.sandbox.calls(TIMELESS)), ("true", 2));
     assert_eq!(replayed.body["verification_id"], again.body["verification_id"]);
-    // A narrower demand of the client's own is kept.
+    // A smaller `max-age` from the client itself still applies.
     moved.store(70, Ordering::SeqCst);
     assert_eq!(ask(KEY, &[("cache-control", "max-age=5")]).await.source(), "provider");
 }
@@ -140,7 +140,7 @@ async fn whoever_watches_sees_when_keys_end() {
     assert_eq!(gateway.metric(family, &[]).await, at, "a key without an end is not shown");
 }
 
-/// Asks again and again on one connection, and tells how long each answer took, in nanoseconds.
+/// Asks repeatedly on one connection; each request returns how long its answer took, in nanoseconds.
 struct Stopwatch(TcpStream);
 
 impl Stopwatch {
@@ -166,7 +166,8 @@ fn median(mut times: Vec<u128>) -> f64 {
     times[times.len() / 2] as f64
 }
 
-/// A key of which all but the last character is right, one that has expired, and one of nobody: as long, as soon.
+/// Compares a key that differs only in its last character, an expired key and an unknown key. All have the same
+/// length.
 #[tokio::test]
 async fn a_wrong_key_is_answered_in_the_same_time_as_an_unknown_client() {
     const PAIRS: usize = 4000;
@@ -176,7 +177,7 @@ async fn a_wrong_key_is_answered_in_the_same_time_as_an_unknown_client() {
     let expired = "idg_RVhQSVJFRC1FWFBJUkVELUVYUElSRUQtRVhQSVJFRCE";
     let mut sections = client("payout", right, "");
     sections += &client("old", expired, "").replace(" }]", ", expires = \"2020-01-01T00:00:00Z\" }]");
-    // Among others, as in real life.
+    // Other clients, as in a real configuration.
     (0..50).for_each(|n| sections += &client(&format!("c{n}"), &format!("idg_other-{n}"), ""));
     let gateway = TestGateway::new().over(sections).start().await;
     let mut watch = Stopwatch(TcpStream::connect(gateway.public).await.unwrap());
@@ -184,7 +185,7 @@ async fn a_wrong_key_is_answered_in_the_same_time_as_an_unknown_client() {
     let keys = [unknown, wrong, expired];
     let mut times = keys.map(|_| Vec::with_capacity(PAIRS));
     for round in 0..PAIRS {
-        // Interleaved, each kind as often first as last: whatever else the machine does meets all of them alike.
+        // Interleaved, and in rotating order, so that other load on the machine affects all kinds alike.
         for turn in 0..keys.len() {
             let which = (round + turn) % keys.len();
             times[which].push(watch.ask(keys[which]).await);

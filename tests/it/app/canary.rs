@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 use super::{SandboxProcess, TempFile};
 use crate::support::{Pair, person, pki};
 
-/// A name that nothing else here has.
+/// A name that occurs nowhere else in the tests.
 const NAME: &str = "龘靐齉";
 const FOREIGN_NAME: &str = "CANARYBIRD, TESTA";
 const KEY: &str = "idg_Q2FuYXJ5LWtleS1mb3ItdGVzdHMtb25seS0wMDAwMDAwMDA";
@@ -34,19 +34,19 @@ const OPERATOR: &str = "idg_Q2FuYXJ5LW9wZXJhdG9yLWZvci10ZXN0cy1vbmx5LTAwMDA";
 const NEXT_SECRET: &str = "canary-secret-that-follows-0123456789";
 const PROXY_LOGIN: &str = "canaryproxy:canary-proxy-password-0123456789";
 
-/// So many canaries for each provider, one after the other: a call that still goes on is not joined. With those of
-/// the malformed requests more than fifty.
+/// Each provider is asked about this many canaries in turn, so that a request does not join a call still in flight.
+/// With the canaries of the malformed requests, more than fifty people are used.
 const PEOPLE: u64 = 13;
 
-/// The finest level, of everybody's lines.
+/// The finest level, including the logs of all dependencies.
 const TRACE: &str = "trace,hyper::proto=trace,hyper_util::client=trace,reqwest::connect=trace,rustls=trace,h2=trace";
 
-/// The n-th canary: numbers that no other test uses.
+/// The `n`th canary: ID numbers that no other test uses.
 fn canary(n: u64) -> Pair {
     Pair::new(NAME, &person(500_000 + n).id_number)
 }
 
-/// Everything that must not be found, in every form that it could have been written in.
+/// Every text that must not be found, in every encoding it could have been written in.
 #[derive(Default)]
 struct Forbidden(BTreeSet<String>);
 
@@ -63,11 +63,12 @@ impl Forbidden {
         }
     }
 
-    /// A person: also the parts of the number that tell most of it, and the keyed digest that memory knows it by.
+    /// Adds a person, including the identifying parts of the number and the keyed digest that serves as the cache
+    /// key.
     fn add_person(&mut self, pair: &Pair) {
         self.add(&pair.name);
         self.add(&pair.id_number);
-        // Birth date and sequence: with a region they are the person.
+        // Birth date and sequence: together with a region they identify the person.
         self.0.extend(pair.id_number.get(6..17).map(str::to_owned));
         let mut hash = Sha256::new_with_prefix("idgate digest key");
         hash.update(DIGEST_SECRET);
@@ -79,12 +80,12 @@ impl Forbidden {
         self.0.insert(STANDARD.encode(digest.as_bytes()));
     }
 
-    /// The first that is in `text`, and where.
+    /// The first forbidden text in `text`, and its position.
     fn find<'a>(&'a self, text: &str) -> Option<(&'a str, usize)> {
         self.0.iter().find_map(|word| text.find(word.as_str()).map(|at| (word.as_str(), at)))
     }
 
-    /// Fails with the place, and with the canary, which is synthetic.
+    /// Panics with the place and the surrounding text; the canary in it is synthetic.
     fn assert_not_in(&self, place: &str, text: &str) {
         if let Some((word, at)) = self.find(text) {
             let from = text.floor_char_boundary(at.saturating_sub(200));
@@ -94,7 +95,7 @@ impl Forbidden {
     }
 }
 
-/// The process under test, and all that it has answered.
+/// The process under test, and all its responses.
 struct Scene {
     http: reqwest::Client,
     public: String,
@@ -123,7 +124,7 @@ impl Scene {
         self.send(self.post(body.to_string())).await
     }
 
-    /// A provider as new: its breakers closed, no account fault, no pause.
+    /// Restores a provider to its initial state: breakers closed, no account fault, no pause.
     async fn restore(&self, provider: &str) {
         self.send(self.http.post(format!("{}/v1/providers/{provider}/restore", self.admin))).await;
         loop {
@@ -138,7 +139,7 @@ impl Scene {
         }
     }
 
-    /// One provider, through each of its documented codes and each way to break an answer.
+    /// Takes one provider through each of its documented codes and each way to corrupt a response.
     async fn every_fault(&self, index: u64, provider: &str, faults: &[String]) -> u32 {
         let mut failed = 0;
         for (fault, n) in faults.iter().zip(0..) {
@@ -186,7 +187,7 @@ fn faults_of(driver: &idgate::providers::Driver) -> Vec<String> {
     codes.chain(kinds).chain(more.map(str::to_owned)).collect()
 }
 
-/// A configuration with every kind of secret, and a client that may ask each provider by itself.
+/// A configuration with every kind of secret, and for each provider a purpose that uses only that provider.
 fn configuration(level: &str, log: &str) -> String {
     let hash = |key: &str| hex::encode(Sha256::digest(key));
     let (_, server) = pki::shared();
@@ -218,7 +219,7 @@ fn configuration(level: &str, log: &str) -> String {
     toml
 }
 
-/// Questions that are none, with a canary wherever one fits.
+/// Malformed requests, with a canary wherever one fits.
 async fn everything_malformed(scene: &Scene) {
     let Pair { name, id_number } = canary(9_000);
     let bodies = [
@@ -305,7 +306,7 @@ async fn everything_malformed(scene: &Scene) {
     scene.send(scene.http.get(format!("{}/sandbox/aliyun/calls", scene.admin))).await;
 }
 
-/// What operators do, and what they do wrong.
+/// Every admin operation, including failing ones.
 async fn every_operation(scene: &Scene, file: &TempFile) {
     let Pair { name, id_number } = canary(9_003);
     let forget = format!("{}/v1/subjects/forget", scene.admin);
@@ -339,14 +340,15 @@ async fn every_operation(scene: &Scene, file: &TempFile) {
     }
     let stranger = scene.http.get(format!("{}/v1/status", scene.admin)).bearer_auth(KEY);
     assert_eq!(scene.send(stranger).await.0, 401, "a client is no operator");
-    // Plain words where TLS is spoken.
+    // Plain text sent to a TLS listener.
     for addr in [&scene.public, &scene.admin] {
         let mut stream = std::net::TcpStream::connect(addr.trim_start_matches("https://")).unwrap();
         std::io::Write::write_all(&mut stream, canary(9_004).body().to_string().as_bytes()).unwrap();
     }
 }
 
-/// One process at this level, with at most so many faults of each provider. Returns what it has said, by place.
+/// Runs one process at this log level, with at most `most_faults` faults of each provider. Returns its output, by
+/// place.
 async fn sweep(level: &str, most_faults: usize) -> Vec<(&'static str, String)> {
     let log = TempFile::new(&format!("canary-{}.log", &level[..4]), "");
     let file = TempFile::new(&format!("canary-{}.toml", &level[..4]), &configuration(level, log.path()));
@@ -397,7 +399,7 @@ async fn sweep(level: &str, most_faults: usize) -> Vec<(&'static str, String)> {
     vec![("an answer", answers), ("the request log", log.text()), ("standard error", err), ("standard output", out)]
 }
 
-/// Everybody and everything that was put in.
+/// All people and secrets that were put in.
 fn everything() -> Forbidden {
     let mut forbidden = Forbidden::default();
     (0..4).for_each(|index| (0..PEOPLE).for_each(|n| forbidden.add_person(&canary(index * 1000 + n))));
@@ -412,7 +414,7 @@ fn everything() -> Forbidden {
         let secrets = driver.sample().iter().filter(|(key, _)| driver.is_secret(key));
         secrets.for_each(|(_, secret)| forbidden.add(secret));
     }
-    // The keys' hashes stand in the configuration, and nowhere else.
+    // The hashes of the keys are not searched for: they occur only in the configuration.
     assert!(forbidden.find(&canary(0).body().to_string()).is_some(), "what was sent would be found");
     forbidden
 }
@@ -420,8 +422,8 @@ fn everything() -> Forbidden {
 fn assert_that_nothing_is_told(said: &[(&str, String)]) {
     let forbidden = everything();
     said.iter().for_each(|(place, text)| forbidden.assert_not_in(place, text));
-    // The simulators' own people, with whom answers are mixed up on purpose; the welcome shows the first of them, and
-    // the API's document has examples.
+    // The simulators mix up answers with their invented people on purpose, the welcome shows the first of them, and
+    // the API document has examples; so only the logs are checked for these people.
     let mut invented = Forbidden::default();
     for known in People::invented().iter() {
         invented.add(known.name.expose());
@@ -449,7 +451,8 @@ async fn nor_at_any_other_level() {
 
 const CHILD: &str = "IDGATE_TEST_PANICS";
 
-/// Runs only as the child of the test below: a gateway with the real telemetry, and a defect whose text knows a person.
+/// Runs only as the child process of the test below: a gateway with the real telemetry and a panic whose message
+/// contains a person.
 #[tokio::test]
 async fn child_that_panics_with_a_canary() {
     if std::env::var_os(CHILD).is_none() {
@@ -485,7 +488,7 @@ async fn child_that_panics_with_a_canary() {
             assert!(!text.contains(NAME) && !text.contains(&pair.id_number) && !text.contains(KEY));
         }
     }
-    // And outside of any request, where the runtime catches it.
+    // Also outside of any request, where the runtime catches the panic.
     let caught = std::panic::AssertUnwindSafe(async { panic!("{NAME}") }).catch_unwind().await;
     assert!(caught.is_err());
 }

@@ -1,4 +1,4 @@
-//! The commands: their output and their exit codes.
+//! The commands: their output and exit codes.
 
 use std::net::TcpListener;
 
@@ -94,7 +94,7 @@ fn a_healthcheck_is_zero_for_a_live_gateway_and_not_zero_for_none() {
     assert_eq!((alive.code, &*alive.out), (Some(0), "alive\n"), "{}", alive.err);
     let unspecified = health(&format!("0.0.0.0:{}", sandbox.admin.port()));
     assert_eq!(unspecified.code, Some(0), "a container listens everywhere: {}", unspecified.err);
-    // The public listener is no admin listener: it answers, and not with 200.
+    // The public listener is not an admin listener: it answers, but not with 200.
     assert_eq!(health(&sandbox.public.to_string()).code, Some(1));
     let nobody = {
         let held = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -105,7 +105,7 @@ fn a_healthcheck_is_zero_for_a_live_gateway_and_not_zero_for_none() {
     assert!(dead.err.contains("no answer from http://"), "{}", dead.err);
 }
 
-/// The configuration with which another process asks this sandbox's simulator, which a `verify` needs.
+/// A configuration with which another process calls the simulator of this sandbox; `verify` needs one.
 fn asking_a_simulator() -> (tokio::runtime::Runtime, idgate::server::sandbox::Sandbox, TempFile) {
     use idgate::app::{World, simulated};
     use idgate::domain::verdict::Verdict;

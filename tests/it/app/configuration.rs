@@ -1,12 +1,12 @@
-//! `idgate check` reports all mistakes at once, each with key, problem and remedy, and never a value that may be
-//! secret.
+//! `idgate check` reports all mistakes at once, each with key, problem and remedy, and never prints a value that may
+//! be secret.
 
 use super::{TempFile, idgate, run};
 
 /// A secret that must never be printed, wherever it was put by mistake.
 const SECRET: &str = "synthetic-S3cret-value";
 
-/// The lines with mistakes, without indentation.
+/// The reported mistakes, without indentation.
 fn mistakes_of(name: &str, toml: &str) -> Vec<String> {
     let file = TempFile::new(name, toml);
     let ran = run(&mut idgate(&["check", "--config", file.path()]), "");

@@ -12,7 +12,7 @@ use crate::support::{Pair, Reply, anybody, client, eventually};
 
 const FREE: [&str; 5] = ["sandbox", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
 
-/// What a test needs of the system; loud if it is not there.
+/// Whether the system supports what a test needs. Prints a message if it does not, because the test is then skipped.
 #[expect(clippy::print_stderr, reason = "who reads the log of a run must see what it did not test")]
 fn can(what: &str, command: &mut Command) -> bool {
     let can = command.output().is_ok_and(|done| done.status.success());
@@ -22,7 +22,7 @@ fn can(what: &str, command: &mut Command) -> bool {
     can
 }
 
-/// A sandbox with a disk in trouble, and what its callers were told.
+/// A sandbox with a failing disk, and the verification ids its callers received.
 struct Patient {
     sandbox: SandboxProcess,
     folder: Folder,
@@ -32,7 +32,7 @@ struct Patient {
 }
 
 impl Patient {
-    /// The sandbox that `command` becomes, when the arguments behind it are followed.
+    /// Starts the sandbox by `command`, which must run the binary with the arguments appended to it.
     async fn start(name: &str, folder: Folder, mut command: Command) -> Self {
         let file = configuration(name, &folder);
         command.args(FREE).args(["--config", file.path()]);
@@ -52,7 +52,7 @@ impl Patient {
         self.told.push(reply.body["verification_id"].as_str().unwrap_or_else(|| panic!("{reply:?}")).to_owned());
     }
 
-    /// Asks about somebody new each time until that is refused.
+    /// Asks about a new person each time until a request is refused.
     async fn ask_until_refused(&mut self) -> Reply {
         loop {
             let reply = ask(&self.sandbox, &anybody()).await;
@@ -64,7 +64,7 @@ impl Patient {
         }
     }
 
-    /// Nobody new is called, and memory goes on.
+    /// Checks that no provider is called for new people and that cached answers are still served.
     async fn assert_that_nothing_new_is_paid(&self) {
         let before = self.calls().await;
         for _ in 0..10 {
@@ -86,7 +86,7 @@ impl Patient {
         Reply::of(client().get(url).send().await.unwrap()).await.body.to_string()
     }
 
-    /// Ends it: the ledger is sound and has all that was told. What it has said on the way.
+    /// Stops the sandbox and checks that the ledger is intact and has every answer given. Returns its standard error.
     async fn ended(self) -> String {
         self.sandbox.terminate();
         let (status, _, err) = self.sandbox.ended();
@@ -104,7 +104,7 @@ async fn at_the_limit_of_a_files_size_nothing_new_is_paid_memory_goes_on_and_roo
     if !can("prlimit is not here (util-linux)", Command::new("prlimit").arg("--version")) {
         return;
     }
-    // No file of this process may grow beyond this; the signal for it is ignored, as no full disk sends one.
+    // Limits the file size of this process. SIGXFSZ is ignored, because a full disk sends no signal.
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", "prlimit", "--fsize=262144:", env!("CARGO_BIN_EXE_idgate")]);
     let mut patient = Patient::start("ledger-limit.toml", Folder::new(), command).await;
@@ -122,7 +122,7 @@ async fn on_a_full_disk_nothing_new_is_paid_memory_goes_on_and_room_ends_it() {
     if !can("this user may not mount a file system", Command::new("unshare").args(["-m", "mount", "--version"])) {
         return;
     }
-    // A disk of one mebibyte that only this process sees.
+    // A disk of 1 MiB in a mount namespace of this process.
     let folder = Folder::new();
     let place = folder.path().display().to_string();
     let mut command = Command::new("unshare");
@@ -134,7 +134,7 @@ async fn on_a_full_disk_nothing_new_is_paid_memory_goes_on_and_room_ends_it() {
     let more = ["-t", &patient.pid(), "-m", "mount", "-o", "remount,size=64m", &place];
     assert!(Command::new("nsenter").args(more).status().unwrap().success());
     patient.goes_on_by_itself().await;
-    // The disk goes with the process, so it is looked at before.
+    // The mount ends with the process, so the ledger is checked before.
     for id in &patient.told {
         let found = look_up(&patient.sandbox, &format!("/{id}")).await;
         assert!(found.body["verdict"].is_string(), "{id}: {found:?}");
@@ -150,7 +150,7 @@ async fn on_a_full_disk_nothing_new_is_paid_memory_goes_on_and_room_ends_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_spool_or_a_database_that_turns_read_only_costs_nobody_an_answer_and_both_cost_nobody_money() {
-    // The attribute of an open file bites at once, as a disk does that the system has turned read-only.
+    // The immutable attribute also affects files that are open, like a disk that the system has remounted read-only.
     let folder = Folder::new();
     let probe = folder.path().join("probe");
     std::fs::write(&probe, "").unwrap();
@@ -163,7 +163,7 @@ async fn a_spool_or_a_database_that_turns_read_only_costs_nobody_an_answer_and_b
     let names = |all: &[&str]| all.iter().map(|name| place.join(name)).collect::<Vec<_>>();
     let _mended = Mended(names(&["ledger.db", "ledger.db-wal", "ledger.spool", "ledger.spool-2"]));
     let mut patient = Patient::start("ledger-read-only.toml", folder, Command::new(env!("CARGO_BIN_EXE_idgate"))).await;
-    // The spool alone: entries go past it, and back to it.
+    // The spool alone is read-only: entries bypass it, and use it again afterwards.
     change("+i", &names(&["ledger.spool", "ledger.spool-2"]));
     for _ in 0..5 {
         let reply = ask(&patient.sandbox, &anybody()).await;
@@ -201,7 +201,7 @@ fn change(attribute: &str, files: &[std::path::PathBuf]) {
     assert!(Command::new("chattr").arg(attribute).args(files).status().unwrap().success());
 }
 
-/// Whatever a test comes to, its files can be removed afterwards.
+/// Removes the immutable attribute on drop, so that the files can be deleted even if the test fails.
 struct Mended(Vec<std::path::PathBuf>);
 
 impl Drop for Mended {

@@ -12,14 +12,14 @@ use tokio::task::JoinSet;
 use super::{PATIENCE, SandboxProcess};
 use crate::support::{Pair, client, person};
 
-/// What the clients of a load balancer see: while `open` they connect, and they ask as long as a connection lasts.
+/// Clients behind a load balancer: they open connections until `closed` is set, and use each as long as it lasts.
 #[derive(Default)]
 struct Load {
     closed: AtomicBool,
     answered: AtomicUsize,
 }
 
-/// One request on a connection that is kept; whether the gateway keeps it too.
+/// Sends one request on a keep-alive connection. Returns whether the gateway keeps it open.
 async fn ask(stream: &mut TcpStream, pair: &Pair) -> Result<bool, String> {
     let body = pair.body().to_string();
     let request = format!(
@@ -45,13 +45,13 @@ async fn ask(stream: &mut TcpStream, pair: &Pair) -> Result<bool, String> {
     }
 }
 
-/// Whether the other side has closed a connection on which we owe it nothing.
+/// Whether the peer has closed an idle connection.
 fn is_closed(stream: &TcpStream) -> bool {
     !matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
 }
 
 impl Load {
-    /// Asks until it is told not to connect any more and the connection it has is closed.
+    /// Asks until `closed` is set and its current connection is closed.
     async fn run(self: Arc<Self>, public: SocketAddr, who: u64) {
         let pair = person(who);
         while !self.closed.load(Ordering::SeqCst) {
@@ -115,7 +115,7 @@ async fn a_rolling_deploy_loses_no_request_and_no_paid_answer() {
 
     sandbox.terminate();
     let stopped = Instant::now();
-    // What a load balancer does: it looks whether this instance is ready, and sends nothing new when it is not.
+    // Like a load balancer: polls readiness, and sends nothing new once the instance is not ready.
     let ready = async || http.get(format!("http://{admin}/readyz")).send().await.unwrap().status();
     while ready().await == 200 {
         assert!(stopped.elapsed() < PATIENCE, "it stays ready");
@@ -145,7 +145,7 @@ async fn a_stop_without_notice_still_answers_who_is_connected() {
     let load = Arc::new(Load::default());
     let clients = load.start(sandbox.public, 16);
     load.wait_for(200).await;
-    // Nobody connects any more; the connections that there are go on asking.
+    // No new connections; the existing ones keep asking.
     load.closed.store(true, Ordering::SeqCst);
     sandbox.terminate();
     all(clients).await;

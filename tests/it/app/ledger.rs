@@ -4,7 +4,7 @@ use super::{SandboxProcess, TempFile, idgate, run};
 use crate::ledger::Folder;
 use crate::support::{Reply, anybody, client, eventually};
 
-/// A sandbox whose ledger is in `folder`.
+/// A sandbox configuration whose ledger is in `folder`.
 pub(super) fn configuration(name: &str, folder: &Folder) -> TempFile {
     TempFile::new(name, &format!("{}[providers.aliyun]\nrate_limit = 100000\n", folder.toml()))
 }
@@ -66,7 +66,7 @@ async fn the_commands_check_and_export() {
         gateway.ask(&anybody()).await;
     }
     let file = folder.file();
-    // While the gateway is running.
+    // `verify` works while the gateway is running.
     let sound = run(&mut idgate(&["ledger", "verify", "--file", &file]), "");
     assert_eq!(sound.code, Some(0), "{}", sound.err);
     assert!(sound.out.starts_with("sound: 6 entries"), "{}", sound.out);

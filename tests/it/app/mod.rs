@@ -19,17 +19,17 @@ mod reconcile;
 mod reload;
 mod residue;
 
-/// As long as a process may take to come up or go down; only a broken test waits for all of it.
+/// Limit on the start and stop of a process; only a broken test waits this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The binary with these arguments, and an environment that nothing of ours comes from.
+/// The binary with these arguments and an empty environment.
 fn idgate(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_idgate"));
     command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-/// What a process came to that ends by itself.
+/// The result of a process that has exited.
 struct Ran {
     code: Option<i32>,
     out: String,
@@ -38,14 +38,14 @@ struct Ran {
 
 fn run(command: &mut Command, input: &str) -> Ran {
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-    // It may have ended without reading.
+    // The process may exit without reading its input.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let done = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Ran { code: done.status.code(), out: text(done.stdout), err: text(done.stderr) }
 }
 
-/// A file of a test's own, gone with it.
+/// A file of one test, deleted on drop.
 struct TempFile(PathBuf);
 
 impl TempFile {
@@ -70,7 +70,7 @@ impl Drop for TempFile {
     }
 }
 
-/// `idgate sandbox` on free ports, up and running.
+/// `idgate sandbox` on free ports, ready to use.
 struct SandboxProcess {
     child: Child,
     public: SocketAddr,
@@ -86,7 +86,7 @@ impl SandboxProcess {
         Self::of(idgate(&[&free[..], arguments].concat()).envs(environment.iter().copied()))
     }
 
-    /// The same, by a command that becomes it.
+    /// Starts the sandbox by a command that executes the binary.
     fn of(command: &mut Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (out, err) = (Arc::<Mutex<String>>::default(), Arc::<Mutex<String>>::default());
@@ -113,7 +113,7 @@ impl SandboxProcess {
         assert!(Command::new("/bin/sh").args(["-c", &kill]).status().unwrap().success());
     }
 
-    /// Waits for its end: how it ended, and all that it has said on standard output and standard error.
+    /// Waits for the exit. Returns the status, standard output and standard error.
     fn ended(mut self) -> (ExitStatus, String, String) {
         let began = Instant::now();
         let status = loop {
@@ -132,7 +132,7 @@ impl SandboxProcess {
 
 impl Drop for SandboxProcess {
     fn drop(&mut self) {
-        // A test that failed leaves nothing behind; after a good end there is nothing to kill.
+        // Kills the process if a test failed before it exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! TLS and operators of a process: the health check, the log, and the welcome text of the sandbox.
+//! Processes with TLS and operators: the health check, the log, and the welcome text of the sandbox.
 
 use std::net::SocketAddr;
 
@@ -32,10 +32,11 @@ fn a_healthcheck_over_tls_needs_neither_key_nor_trust_and_is_told_when_a_certifi
     assert_eq!((alive.code, &*alive.out), (Some(0), "alive\n"), "{}", alive.err);
     let unspecified = health(&config, SocketAddr::from(([0, 0, 0, 0], process.admin.port())));
     assert_eq!(unspecified.code, Some(0), "a container listens everywhere: {}", unspecified.err);
-    // The certificate was replaced on disk, and the process that shows the old one is alive all the same.
+    // The certificate was replaced on disk while the process still serves the old one; the health check must still
+    // pass.
     let renewed = TempFile::new("tls-renewed.toml", &format!("{}{}", section("optional"), operator()));
     assert_eq!(health(&renewed, process.admin).code, Some(0));
-    // Plain words to a TLS listener, and TLS to a plain one.
+    // Plain text to a TLS listener, and TLS to a plain one.
     let plain = TempFile::new("tls-none.toml", "");
     assert_eq!(health(&plain, process.admin).code, Some(1));
     assert_eq!(health(&config, process.public).code, Some(1));

@@ -12,7 +12,7 @@ fn at(ms: i64) -> Timestamp {
     Timestamp::from_millisecond(ms).unwrap()
 }
 
-/// An export's line for a call: its id, the middle of its time, its price.
+/// The line of the provider's export for a call: its id, the midpoint of its time span, its price.
 fn line(call: &Call) -> String {
     let at = at(call.at_ms - i64::try_from(call.end.duration_ms).unwrap() / 2);
     let (id, yuan) = (call.end.provider_request_id.as_deref().unwrap(), call.end.price_micro_yuan as f64 / 1e6);
@@ -26,7 +26,7 @@ async fn calls(folder: &Folder) -> Vec<Call> {
     entries.filter_map(|entry| if let Entry::Call(call) = entry { Some(call) } else { None }).collect()
 }
 
-/// A gateway that has asked about so many strangers.
+/// A gateway that has asked about `times` different people.
 async fn asked(folder: &Folder, times: usize) -> TestGateway {
     let limits = "[providers.aliyun]\nconnect_timeout = \"1s\"\nattempt_timeout = \"1s\"\ncall_limit = \"1500ms\"";
     let gateway = folder.gateway().chain(&["aliyun"]).over(limits).start().await;
@@ -54,7 +54,7 @@ async fn the_export_of_what_was_asked_balances_and_each_thing_that_is_otherwise_
     let gateway = asked(&folder, 5).await;
     let calls = calls(&folder).await;
     let lines: Vec<_> = calls.iter().map(line).collect();
-    // Beside the gateway that runs.
+    // While the gateway is running.
     let good = reconcile(&folder, "good", HEADER.to_owned() + &lines.concat(), &[]);
     assert_eq!(good.code, Some(0), "{}{}", good.out, good.err);
     assert!(good.out.contains("billed there and here") && good.out.ends_with("It balances.\n"), "{}", good.out);
@@ -111,7 +111,7 @@ async fn a_call_at_the_edge_of_the_export_is_told_and_unbalances_only_a_period_t
     let told = json(&ran);
     assert_eq!((ran.code, &told["at_the_edge"]["count"]), (Some(1), &1.into()), "{told:#}");
     assert_eq!(told["billed_here"]["no_row"]["count"], 1, "{told:#}");
-    // What lies outside of a period that is named belongs to another export.
+    // Calls outside an explicit period belong to another export.
     let from = at(calls[0].at_ms + 1).to_string();
     let told = json(&reconcile(&folder, "edge-from", &inner, &["--json", "--from", &from]));
     assert_eq!((&told["at_the_edge"]["count"], &told["differences"][0]["call"]), (&1.into(), &ids[1]), "{told:#}");
@@ -153,7 +153,7 @@ async fn a_timeout_that_was_billed_is_found_by_its_time() {
         (&told["differences"][0]["call"], &told["differences"][0]["line"]),
         (&timeout.id.to_string().into(), &4.into())
     );
-    // Outside a smaller tolerance.
+    // The row is outside the smaller tolerance.
     let later = Timestamp::from_millisecond(timeout.at_ms + 3_000).unwrap();
     let later = HEADER.to_owned() + &known + &format!("THEIRS,{later},0.3\n");
     for (tolerance, reason) in [("5s", "timeout"), ("1s", "no_call")] {
@@ -184,7 +184,7 @@ async fn what_cannot_be_read_is_exit_code_2_and_says_what_to_do() {
     }
     let gbk = reconcile(&folder, "gbk", b"\xc7\xeb\xc7\xf3ID,\xca\xb1\xbc\xe4\n", &[]);
     assert!(gbk.code == Some(2) && gbk.err.contains("iconv"), "{}", gbk.err);
-    // A period without rows: every call in it is missing in the export.
+    // A period without rows: every call in it is missing from the export.
     let span = ["--from", "2020-01-01T00:00:00Z", "--to", "2100-01-01T00:00:00Z", "--json"];
     let none = reconcile(&folder, "none", HEADER, &span);
     assert_eq!((none.code, &json(&none)["billed_here"]["no_row"]["count"]), (Some(1), &3.into()));

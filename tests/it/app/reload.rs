@@ -13,13 +13,13 @@ use serde_json::json;
 use super::{PATIENCE, SandboxProcess, TempFile};
 use crate::support::{Pair, TestGateway, anybody, person};
 
-/// Nothing is read again but when a test asks for it.
+/// Disables polling: files are read again only when a test asks for it.
 const BY_HAND: &str = "[reload]\npoll = \"0s\"\n";
 
-/// Providers as fast as the load.
+/// Providers whose rate limits the load does not reach.
 const FAST: &str = "[providers.aliyun]\nrate_limit = 1000000\n[providers.yunyi]\nrate_limit = 1000000\n";
 
-/// A file of a test's own, gone with it.
+/// A file of one test, deleted on drop.
 fn file(name: &str) -> TempFile {
     TempFile::new(&format!("reload-{name}.toml"), "")
 }
@@ -43,7 +43,7 @@ impl Mount {
         self.0.join(key).display().to_string()
     }
 
-    /// Another version takes the place of the one before in one step, as kubelet does it.
+    /// Replaces the version in one step, as kubelet does.
     fn swap(&self, version: &str, keys: &[(&str, &str)]) {
         let data = self.0.join(format!("..{version}"));
         std::fs::create_dir(&data).unwrap();
@@ -61,7 +61,7 @@ impl Drop for Mount {
     }
 }
 
-/// Strangers ask without a pause until they are told to stop; every answer must be a verdict.
+/// Asks about new people without a pause until it is stopped; every answer must be a verdict.
 struct Load {
     stop: Arc<AtomicBool>,
     asked: Arc<AtomicU64>,
@@ -90,7 +90,7 @@ impl Load {
         Self { stop, asked, askers }
     }
 
-    /// Waits until so many more questions were answered.
+    /// Waits until `more` further requests were answered.
     async fn answered(&self, more: u64) {
         let wanted = self.asked.load(Ordering::SeqCst) + more;
         let enough = async {
@@ -118,7 +118,7 @@ async fn a_hundred_reloads_under_load_ten_of_them_bad_lose_nothing_and_forget_no
     let gateway = gateway.start().await;
     let known = person(1);
     assert_eq!(gateway.ask(&known).await.source(), "provider");
-    // A breaker that is open, by five faults in a row; it stays open for five seconds at least, and for minutes here.
+    // Five faults in a row open the breaker. It stays open for at least five seconds by default; here, for minutes.
     gateway.rewrite(|toml| toml.replace("[chain]", "[breaker]\nopen_for = \"5m\"\n[chain]"));
     assert_eq!(gateway.reload().await.status, 200);
     gateway.fault("aliyun", r#"{"kind": "status", "status": 500}"#);
@@ -131,7 +131,7 @@ async fn a_hundred_reloads_under_load_ten_of_them_bad_lose_nothing_and_forget_no
     let calls = gateway.sandbox.calls("aliyun");
 
     let load = Load::on(&gateway);
-    // With the one before and the one after: a hundred.
+    // With the reload before and the one after, a hundred.
     for n in 1..99 {
         let bad = n % 10 == 0;
         gateway.rewrite(|toml| {
@@ -273,7 +273,7 @@ async fn s41_an_app_code_that_is_replaced_by_a_symlink_swap_under_load_loses_no_
     let load = Load::on(&gateway);
     load.answered(10).await;
     assert_eq!(generation().await, 1.0);
-    // The provider issues a new code and takes both for a while; the new one is mounted; the old one ends.
+    // The provider accepts both codes for a while, the new code is mounted, then the old one expires.
     gateway.sandbox.accept("yunyi", vec![code("the-first-app-code"), code("the-third")]).unwrap();
     mount.swap("2", &[("app_code", "the-third\n")]);
     let moved = async {
@@ -284,7 +284,7 @@ async fn s41_an_app_code_that_is_replaced_by_a_symlink_swap_under_load_loses_no_
     tokio::time::timeout(PATIENCE, moved).await.expect("the new code comes into use");
     gateway.sandbox.accept("yunyi", vec![code("the-third")]).unwrap();
     load.answered(50).await;
-    // And without any overlap: the one that follows is there already.
+    // Without an overlap: the next code is already configured.
     gateway.sandbox.accept("yunyi", vec![code("the-second")]).unwrap();
     load.answered(50).await;
     load.end().await;
@@ -307,7 +307,7 @@ async fn s41_an_access_key_whose_two_halves_are_swapped_under_load_never_signs_w
     );
     let file = file("access-key");
     let gateway = TestGateway::new().chain(&["aliyun"]).over(toml).over(FAST).in_file(file.path());
-    // All of them are good for as long as the test lasts, so that what is refused has one half of each.
+    // All key pairs are valid throughout the test, so a refusal can only mean that halves of two pairs were mixed.
     let gateway = gateway.start_accepting("aliyun", (0..10).map(of).collect()).await;
     let load = Load::on(&gateway);
     for n in 1..10 {
@@ -364,7 +364,7 @@ fn a_hangup_is_a_reload_and_a_bad_file_is_told_once_with_all_its_mistakes() {
     assert!(told.len() == 1 && told[0].contains("reload.poll") && told[0].contains("cache.match_tll"), "{err}");
 }
 
-/// The section of a client whose key is `idg_NAME`.
+/// The configuration section of a client whose key is `idg_NAME`.
 fn client(name: &str, more: &str) -> String {
     use sha2::{Digest, Sha256};
     let hash: String = hex::encode(Sha256::digest(format!("idg_{name}")));
@@ -417,7 +417,7 @@ async fn what_was_remembered_under_an_earlier_configuration_is_forgotten_as_well
     gateway.fault("aliyun", r#"{"kind": "slow", "delay": "1s", "times": 1}"#);
     let under_way = gateway.ask_with(&pair, &[("authorization", "Bearer idg_one"), ("prefer", "wait=0")]).await;
     assert_eq!(under_way.code(), "outcome_unknown");
-    // The client, its purpose and its memory are gone from the configuration, and its call goes on.
+    // The client, its purpose and its cache policy are gone from the configuration, but its call continues.
     gateway.rewrite(|toml| {
         let toml = toml.replace("clients.one", "clients.two").replace("\"payout\"", "\"other\"");
         toml.replace("purposes.payout", "purposes.other").replace("per_client", "shared")

@@ -1,7 +1,7 @@
 //! Searches a core dump of an idle gateway for personal data and secrets.
 //!
-//! The gateway is a separate process. Providers, callers and the search are in this one, so that the search cannot find
-//! its own data.
+//! The gateway is a separate process. The simulators, the callers and the search run in this one, so the search
+//! cannot find its own data.
 
 use std::fmt::Write;
 use std::io::Read;
@@ -25,19 +25,19 @@ use super::{PATIENCE, TempFile, idgate};
 use crate::support::net::{Authority, Door};
 use crate::support::{Pair, pki};
 
-/// So many people are asked about, by each provider.
+/// Number of people that each provider is asked about.
 const PEOPLE: usize = 50;
 
-/// How every name begins: characters that nothing else has.
+/// The first characters of every name; they occur nowhere else.
 const FAMILY: &str = "龘靐";
 
-/// The region, the year and the month of every number: nobody was born there and then.
+/// The region, year and month in every ID number; no other test data has them.
 const NUMBERS: &str = "659004188802";
 
 const CLIENT_KEY: &str = "idg_cmVzaWR1ZS1vZi1hLWNsaWVudHMta2V5LXN5bnRoZXRpYw";
 const DIGEST_SECRET: &str = "residue0digest0secret0synthetic0of0the0tests";
 
-/// A secret for each provider, in the order of the drivers, none a part of another.
+/// A secret for each provider, in the order of the drivers; none is part of another.
 const SECRETS: [&str; 4] = [
     "residueAccessKeySecretOfTheFirstProvider",
     "residueAccessKeySecretOfTheSecondProvider",
@@ -53,13 +53,13 @@ fn person(n: usize) -> Pair {
     Pair::new(&format!("{FAMILY}{given}"), &format!("{digits}{}", char::from(b"10X98765432"[sum % 11])))
 }
 
-/// What is searched for, and what it is called in a failure.
+/// A byte pattern to search for, and its description in a failure.
 struct Wanted {
     what: &'static str,
     bytes: Vec<u8>,
 }
 
-/// All that tells of a person, in every form that it passes through.
+/// Everything that identifies a person, in every encoding it passes through.
 fn people() -> Vec<Wanted> {
     let mut all = Vec::new();
     let mut add = |what, bytes: &[u8]| all.push(Wanted { what, bytes: bytes.to_vec() });
@@ -77,13 +77,13 @@ fn people() -> Vec<Wanted> {
     add("the beginning of a number", NUMBERS.as_bytes());
     for n in 0..PEOPLE {
         let Pair { id_number, .. } = person(n);
-        // Date and sequence: with its region they are the person.
+        // Date and sequence: together with the region they identify the person.
         add("the end of a number", &id_number.as_bytes()[10..]);
     }
     all
 }
 
-/// The secrets of providers, which are where they are used, and those that are used up at the start.
+/// The secrets of providers, which stay in memory because calls use them, and those that are only needed at startup.
 fn secrets() -> Vec<Wanted> {
     let wanted = |what, text: &str| Wanted { what, bytes: text.as_bytes().to_vec() };
     let mut all: Vec<_> = SECRETS.iter().map(|secret| wanted("a provider's secret", secret)).collect();
@@ -92,12 +92,12 @@ fn secrets() -> Vec<Wanted> {
     all
 }
 
-/// `idgate serve` over the simulators of this process.
+/// `idgate serve` with the simulators of this process as its providers.
 struct Gateway {
     child: Child,
     public: String,
     said: TempFile,
-    /// Sockets that it has before anybody is connected.
+    /// Number of open sockets before any connection.
     sockets: usize,
 }
 
@@ -106,7 +106,7 @@ impl Gateway {
         let said = TempFile::new(&format!("residue-{scheme}.log"), "");
         let to = std::fs::File::create(said.path()).unwrap();
         let mut command = idgate(&["serve", "--config", config]);
-        // A core holds what is reserved too; less of it is a smaller file.
+        // A core dump includes reserved memory; a smaller reserve makes a smaller file.
         command.env("MIMALLOC_ARENA_RESERVE", "64MiB").stdout(Stdio::null()).stderr(to);
         let mut gateway = Self { child: command.spawn().unwrap(), public: String::new(), said, sockets: 0 };
         let began = Instant::now();
@@ -129,7 +129,7 @@ impl Gateway {
         links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
     }
 
-    /// Waits until so many connections are left, of callers and to providers.
+    /// Waits until `left` connections are open, counting those of callers and to providers.
     async fn until_connections(&self, left: usize) {
         let began = Instant::now();
         while self.sockets() != self.sockets + left {
@@ -138,7 +138,7 @@ impl Gateway {
         }
     }
 
-    /// Waits until it has taken over what its files say now.
+    /// Waits until the process has reloaded its files.
     async fn until_reloaded(&self) {
         let began = Instant::now();
         while !self.said.text().contains("the configuration was reloaded") {
@@ -147,14 +147,14 @@ impl Gateway {
         }
     }
 
-    /// How often each of `wanted` is in a core of the process as it is now, and what is around the first.
+    /// How often each of `wanted` occurs in a core dump taken now, and the surroundings of the first occurrence.
     fn find(&self, wanted: &[Wanted]) -> Vec<(usize, String)> {
         let prefix = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-residue", std::process::id()));
         let id = self.child.id().to_string();
         let done = Command::new("gcore").arg("-o").arg(&prefix).arg(&id).output().unwrap();
         let file = prefix.with_extension(&id);
         let core = std::fs::File::open(&file);
-        // Its content can still be read.
+        // The open file can still be read.
         let _ = std::fs::remove_file(file);
         let core = core.unwrap_or_else(|_| panic!("no core: {}", String::from_utf8_lossy(&done.stderr)));
         search(core, wanted)
@@ -168,7 +168,7 @@ impl Drop for Gateway {
     }
 }
 
-/// Reads piece by piece, each with the end of the one before.
+/// Reads in chunks, each preceded by the end of the chunk before.
 fn search(mut core: impl Read, wanted: &[Wanted]) -> Vec<(usize, String)> {
     const PIECE: usize = 8 << 20;
     const OVERLAP: usize = 256;
@@ -181,7 +181,7 @@ fn search(mut core: impl Read, wanted: &[Wanted]) -> Vec<(usize, String)> {
             return found;
         }
         for (Wanted { bytes, .. }, (count, around)) in wanted.iter().zip(&mut found) {
-            // What lies wholly in the kept part was counted.
+            // A match entirely within the overlap was already counted.
             for at in memmem::find_iter(&piece, bytes).filter(|at| at + bytes.len() > kept) {
                 let shown = &piece[at.saturating_sub(64)..(at + 96).min(piece.len())];
                 if *count == 0 {
@@ -193,7 +193,7 @@ fn search(mut core: impl Read, wanted: &[Wanted]) -> Vec<(usize, String)> {
     }
 }
 
-/// The simulators of all drivers, each with a secret that nobody else has.
+/// The simulators of all drivers, each with a secret of its own.
 fn simulators() -> Sandbox {
     let mut all = simulated::providers(1).unwrap();
     for (one, secret) in all.iter_mut().zip(SECRETS) {
@@ -208,7 +208,7 @@ fn simulators() -> Sandbox {
     Sandbox::start(all, People::invented(), Verdict::Match, world.clock, world.ids, CancellationToken::new()).unwrap()
 }
 
-/// Whether a core can be had here. `.ci/run` sees to it.
+/// Whether a core dump can be taken here. `.ci/run` makes this possible.
 #[expect(clippy::print_stderr, reason = "what was not tested is said aloud")]
 fn can_dump() -> bool {
     let mut nobody = Command::new("sleep").arg("60").spawn().unwrap();
@@ -261,7 +261,7 @@ async fn look_into_memory(scheme: &str) {
     let mut doors = Vec::new();
     for (driver, file) in DRIVERS.iter().zip(&files) {
         let (name, simulator) = (driver.name, sandbox.addresses(driver.name)[0]);
-        // Every other one over TLS, which has buffers of its own.
+        // Every other provider uses TLS, which has buffers of its own.
         let endpoint = if doors.len() % 2 == 0 {
             let door = Door::open(&authority.issue(&["localhost"])).await;
             door.lead_to(simulator);
@@ -285,7 +285,7 @@ async fn look_into_memory(scheme: &str) {
     }
     let config = TempFile::new(&format!("residue-{scheme}.toml"), &toml);
     let gateway = Gateway::start(scheme, config.path());
-    // A caller who keeps one connection.
+    // A caller that keeps one connection open.
     let root = reqwest::Certificate::from_pem(listener.pem().as_bytes()).unwrap();
     let http = reqwest::Client::builder().no_proxy().tls_certs_only([root]).pool_max_idle_per_host(1).build().unwrap();
     let ask = |purpose: String, pair: Pair, key: String| {
@@ -307,7 +307,7 @@ async fn look_into_memory(scheme: &str) {
     assert_eq!(reply.status(), 422);
     assert!(reply.text().await.unwrap().contains("invalid_id_number"));
 
-    // The caller keeps its connection, and hyper the buffer of that; those to the providers are closed.
+    // The caller's connection stays open, with hyper's buffer for it; the connections to the providers are closed.
     gateway.until_connections(1).await;
     let (people, secrets) = (people(), secrets());
     for (wanted, (count, around)) in people.iter().zip(gateway.find(&people)) {
@@ -318,7 +318,7 @@ async fn look_into_memory(scheme: &str) {
         assert_eq!(count, live, "{}, for example …{around}…", wanted.what);
     }
 
-    // A secret that another has replaced is gone.
+    // A replaced secret is no longer in memory.
     let (current, replaced) = ("residueOfTheSecretThatFollows", &SECRETS[0]);
     std::fs::write(files[0].path(), current).unwrap();
     let both = [current, replaced].map(|secret| Wanted { what: "a secret", bytes: secret.as_bytes().to_vec() });
@@ -326,7 +326,7 @@ async fn look_into_memory(scheme: &str) {
     let found: Vec<_> = gateway.find(&both).into_iter().map(|(count, _)| count).collect();
     assert_eq!(found, [1, 0]);
 
-    // The same search finds somebody who is being asked about.
+    // Control: the same search finds a person whose request is in progress.
     sandbox.handle().set_fault_json(DRIVERS[1].name, br#"{"kind": "hang"}"#).unwrap();
     let calls = sandbox.handle().calls(DRIVERS[1].name);
     let asked = tokio::spawn(ask(purposes[1].clone(), person(PEOPLE), "hangs".to_owned()));
