@@ -1,11 +1,11 @@
-//! What is promised on paper, held against what the code does: the API's document, the configuration's, the metrics'.
+//! Compares the published documents with the code: the API, the configuration and the metrics.
 
 use std::path::Path;
 
 mod configuration;
 pub mod metrics;
 
-/// A file of the repository.
+/// Reads a file of the repository.
 pub fn read(file: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file))
         .unwrap_or_else(|error| panic!("{file}: {error}"))

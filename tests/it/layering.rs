@@ -97,7 +97,6 @@ fn passes(breaches: &[String]) {
     assert!(breaches.is_empty(), "\n{}", breaches.join("\n"));
 }
 
-/// The real source.
 fn src() -> Sources {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut sources = Sources::new();

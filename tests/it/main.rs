@@ -1,6 +1,6 @@
-//! Everything that is tested from outside, in one binary.
+//! All integration tests, in one binary.
 //!
-//! Folders mirror the modules. The gateway under test is the real one on port 0, its upstreams the real sandbox.
+//! Folders mirror the modules. The tests run the real gateway on port 0, with the real sandbox as its providers.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

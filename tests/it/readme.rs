@@ -1,9 +1,10 @@
-//! The documents are true: what they show was really answered, what they list is what there is, and links lead somewhere.
+//! Checks the documents: the answers shown are real, the lists are complete, and the links work.
 //!
-//! Each fenced block marked `console` has lines that begin with `$ `, and below each what it answers. The blocks of a
-//! document are run in order against a sandbox of its own, the real binary on free ports; ids, times and ports are
-//! masked on both sides. A command that is not understood here fails, so that nothing is shown untried. To show a new kind of
-//! command: an arm in [`Sandbox::run`]. To write changed answers into the documents: `BLESS=1 cargo test readme`.
+//! In each fenced block marked `console`, lines that begin with `$ ` are commands, each followed by its output. The
+//! blocks of a document run in order against a sandbox of their own, the real binary on free ports. Ids, times and
+//! ports are masked on both sides. An unsupported command fails, so every command shown has been run. To support a
+//! new kind of command, add an arm in [`Sandbox::run`]. To write changed output into the documents: `BLESS=1 cargo
+//! test readme`.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -19,7 +20,7 @@ use crate::support::client;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The documents for people, relative to the repository.
+/// The documents for people, as paths relative to the repository.
 fn documents() -> Vec<String> {
     let below = |folder: &str, prefix: &str| -> Vec<String> {
         let files = std::fs::read_dir(Path::new(ROOT).join(folder)).unwrap();
@@ -43,7 +44,7 @@ fn blocks(document: &str, kind: &str) -> Vec<Vec<String>> {
     blocks
 }
 
-/// Runs every `console` block: the document with the answers as they are now, and how many commands it has.
+/// Runs every `console` block. Returns the document with the current output, and the number of commands.
 async fn answered(document: &str) -> (String, usize) {
     let sandbox = Sandbox::start();
     let text = read(document);
@@ -81,7 +82,7 @@ struct Sandbox {
 impl Sandbox {
     fn start() -> Self {
         let mut process = idgate(&["sandbox", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-            // A slow machine must not reach the moment of the probe between two commands.
+            // The breaker must stay open between two commands even on a slow machine.
             .env("IDGATE__BREAKER__OPEN_FOR", "60s")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -97,7 +98,7 @@ impl Sandbox {
         Self { process, public, admin, http: client() }
     }
 
-    /// What a command of a document answers.
+    /// The output of a command.
     async fn run(&self, command: &str) -> String {
         if let Some(rest) = command.strip_prefix("for ") {
             let (variable, rest) = rest.split_once(" in ").expect("for NAME in VALUES");
@@ -175,7 +176,7 @@ impl Drop for Sandbox {
     }
 }
 
-/// The binary under test, in the repository and with no environment.
+/// The binary under test, run in the repository with an empty environment.
 fn idgate(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_idgate"));
     command.args(arguments).env_clear().current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
@@ -192,7 +193,7 @@ fn head_of(response: &reqwest::Response) -> String {
     head + "\n"
 }
 
-/// A command as its stages, each as its words; quotes are single ones.
+/// Splits a command into the stages of its pipeline and these into words; quotes are single quotes.
 fn pipeline(command: &str) -> Vec<Vec<String>> {
     let mut stages = vec![vec![String::new()]];
     let mut quoted = false;
@@ -212,7 +213,7 @@ fn pipeline(command: &str) -> Vec<Vec<String>> {
     stages
 }
 
-/// Whether a line has the parts of a pattern between its `.*` in this order.
+/// Whether a line contains the parts between the `.*` of a pattern, in order.
 fn is_like(line: &str, pattern: &str) -> bool {
     let mut rest = Some(line);
     for part in pattern.split(".*") {
@@ -221,7 +222,7 @@ fn is_like(line: &str, pattern: &str) -> bool {
     rest.is_some()
 }
 
-/// Paths like `.a.b[0].c[]`, separated by commas; every answer on a line.
+/// Evaluates paths like `.a.b[0].c[]`, separated by commas; each result on a line.
 fn jq(filter: &str, text: &str) -> String {
     let whole: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("not JSON ({error}): {text}"));
     let mut answers = String::new();
@@ -239,7 +240,7 @@ fn jq(filter: &str, text: &str) -> String {
     answers
 }
 
-/// What is left of an answer when ids, times and ports are masked: JSON in order, other lines in any.
+/// Masks ids, times and ports. The order of JSON values counts, that of other lines does not.
 fn masked(text: &str) -> Vec<String> {
     let values: Result<Vec<Value>, _> = Deserializer::from_str(text).into_iter().collect();
     if let Ok(values) = values {
@@ -358,7 +359,7 @@ fn the_commands_of_the_documents_are_those_of_ci() {
         let first: Vec<_> = commands[0].iter().map(|line| line.split('#').next().unwrap().trim()).collect();
         assert_eq!(first, ["cargo run -- sandbox", "cargo test"], "{readme}");
     }
-    // And the sandbox is what this very test and schemathesis talk to.
+    // The sandbox is also what this test and schemathesis use.
     assert!(read("tests/schemathesis.sh").contains("\"$binary\" sandbox"));
 }
 
@@ -393,7 +394,6 @@ fn the_api_page_lists_every_problem_with_its_status_and_no_other() {
     assert_eq!(rows, codes);
 }
 
-/// Fails where `document` does not have `text`.
 fn has(document: &str, text: &str) {
     assert!(read(document).contains(text), "{document} lacks {text}");
 }
@@ -429,7 +429,7 @@ fn the_configuration_page_lists_every_section_and_command() {
     }
 }
 
-/// The anchors of a document's headings, made as GitHub makes them.
+/// The anchors of a document's headings, built like GitHub's.
 fn anchors(document: &str) -> BTreeSet<String> {
     let kept = |letter: &char| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_');
     let text = read(document);
@@ -440,7 +440,7 @@ fn anchors(document: &str) -> BTreeSet<String> {
 #[test]
 fn every_link_of_the_documents_leads_somewhere() {
     let mut sources: Vec<(String, String)> = documents().into_iter().map(|name| (read(&name), name)).collect();
-    // The alerts name the page that says what to do.
+    // Each alert names the page that describes the response to it.
     let alerts = "config/prometheus/alerts.yml";
     sources.extend(
         read(alerts)

@@ -1,13 +1,14 @@
-//! What stands around the binary: the dashboard and the alerts name only series that exist, and the alerts do what they say.
+//! The files around the binary: the dashboard and the alerts name only series that exist, and the alert rules pass
+//! their tests.
 //!
-//! Invariant: a series is renamed in one place and its users fail here, not at 3 a.m.
-//! To add a series: its name in [`SERIES`], as in docs/operations.md; use it in `config/` as you like.
+//! This makes a renamed series fail here and not in production. To add a series, put its name in [`SERIES`], as in
+//! docs/operations.md; its use in `config/` is optional.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-/// Every series that the service promises, as its `# TYPE` lines name them.
+/// Every series that the service promises, named as in its `# TYPE` lines.
 const SERIES: &[&str] = &[
     "idgate_account_fault",
     "idgate_attempt_duration_seconds",
@@ -57,12 +58,13 @@ const SERIES: &[&str] = &[
 const FILES: &[&str] =
     &["config/grafana/dashboards/idgate.json", "config/prometheus/alerts.yml", "config/prometheus/alerts.test.yml"];
 
-/// Every series that the dashboard, the alerts and their tests name, as the `# TYPE` lines of `/metrics` do.
+/// Every series that the dashboard, the alerts and their tests name, with names as in the `# TYPE` lines of
+/// `/metrics`.
 pub fn series_named_in_shell_files() -> BTreeSet<String> {
     FILES.iter().flat_map(|file| series_named_in(&std::fs::read_to_string(in_repository(file)).unwrap())).collect()
 }
 
-/// The words of `text` that begin like a series, the parts of a histogram under the histogram's own name.
+/// The words of `text` that begin like a series; the parts of a histogram count as the histogram.
 fn series_named_in(text: &str) -> BTreeSet<String> {
     text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
         .filter(|word| word.starts_with("idgate_") || word.starts_with("process_"))

@@ -1,4 +1,4 @@
-//! Names, numbers and secrets of these callers, which stand in URLs and headers, are nowhere to be found afterwards.
+//! Searches all output for the names, numbers and secrets that these callers send in URLs and headers.
 
 use idgate::providers::DRIVERS;
 use idgate::server::http::access_log::AccessLog;
@@ -46,7 +46,7 @@ async fn neither_people_nor_secrets_are_in_logs_metrics_or_the_ledger() {
     }
 }
 
-/// Good requests and bad ones, with a canary wherever one fits.
+/// Valid and invalid requests, with a canary wherever one fits.
 async fn everything(gateway: &TestGateway, pair: &Pair) {
     for speaker in speakers() {
         let good = speaker.request(gateway, pair);

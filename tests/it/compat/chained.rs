@@ -1,4 +1,5 @@
-//! Several ways to one answer: REST and all dialects at once, idgate behind idgate, two instances behind each other.
+//! Several paths to one answer: REST and all dialects at once, idgate behind idgate, two instances as each other's
+//! fallback.
 
 use std::fmt::Write;
 
@@ -31,7 +32,7 @@ async fn one_person_asked_in_all_dialects_at_once_is_one_call_and_as_many_right_
     }
 }
 
-/// The sections of an idgate whose providers are another idgate, in all protocols, asked one by one.
+/// The sections of an idgate that has another idgate as its providers, over every protocol, each called separately.
 fn in_front_of(inner: &TestGateway) -> String {
     let mut toml = String::new();
     for (driver, _) in served() {
@@ -66,7 +67,7 @@ async fn an_idgate_behind_an_idgate_passes_every_verdict_unchanged() {
             let reply = outer.post(body.to_string(), &[]).await;
             assert_eq!(reply.verdict(), verdict, "{}: {reply:?}", driver.name);
             assert_eq!(reply.provider(), format!("inner_{}", driver.name));
-            // The outer one's reference for its call is the inner one's answer.
+            // The outer gateway's provider request id is the inner gateway's verification id.
             let reference = reply.body["provenance"]["provider_request_id"].as_str().unwrap();
             assert!(reference.parse::<uuid::Uuid>().is_ok_and(|id| id.get_version_num() == 7), "{reference}");
         }
@@ -92,7 +93,7 @@ async fn what_the_inner_one_cannot_answer_is_the_right_outcome_in_the_outer_one(
             seen.extend(reply.attempts().into_iter().map(|attempt| attempt.split('=').nth(1).unwrap().to_owned()));
         }
     }
-    // Its own failure and its own throttling, as of any other provider; nothing that could not be read.
+    // The inner gateway's failures and throttling look like those of any other provider; nothing is unreadable.
     for outcome in &seen {
         let known = ["provider_error", "source_down", "rate_limited", "skipped_rate", "skipped_open"];
         assert!(known.iter().any(|known| outcome.starts_with(known)), "{seen:?}");
@@ -100,7 +101,8 @@ async fn what_the_inner_one_cannot_answer_is_the_right_outcome_in_the_outer_one(
     assert!(seen.iter().any(|outcome| outcome.starts_with("rate_limited")), "{seen:?}");
 }
 
-/// The provider page's own sample: the first endpoint, and the second if the first fails with 500 or in any other way.
+/// The sample code on the provider's page: calls the first endpoint, and the second if the first fails with 500 or in
+/// any other way.
 async fn auto_route(speaker: &Speaker, instances: [&TestGateway; 2]) -> (usize, Answer) {
     let mut last = None;
     for (index, instance) in instances.into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! `[compat]` and the keys of its callers: off by default, switched by a reload, every mistake told, made by the
+//! `[compat]` and its caller keys: off by default, switched by a reload, every mistake reported, created by the
 //! command.
 
 use std::process::Command;
@@ -132,7 +132,7 @@ fn every_mistake_of_a_key_is_told_with_its_remedy_and_never_with_its_secret() {
     }
 }
 
-/// What `idgate key new` prints, and the TOML among it.
+/// What `idgate key new` prints, and the TOML in it.
 fn made(arguments: &[&str]) -> (String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_idgate")).args(["key", "new"]).args(arguments).output().unwrap();
     assert!(output.status.success(), "{output:?}");

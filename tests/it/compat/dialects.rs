@@ -1,4 +1,4 @@
-//! Each dialect through each of the things that can happen, in its own words.
+//! Checks that each dialect reports every case with the protocol's own codes.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{ACCESS_KEY, Speaker, nobody, one_of_each, right, section, send, speakers, wrong};
 use crate::support::{Builder, Pair, TestGateway, anybody, eventually};
 
-/// Nothing but what a test wants comes in between.
+/// Rate limits and breakers out of reach, so that they do not interfere.
 fn steady() -> Builder {
     let fast: String =
         DRIVERS.iter().map(|driver| format!("[providers.{}]\nrate_limit = 1000000\n", driver.name)).collect();
@@ -32,7 +32,7 @@ async fn every_dialect_tells_the_three_verdicts_as_its_provider_does() {
             let finding =
                 speaker.heard(&pair, &answer).unwrap_or_else(|fault| panic!("{}: {fault:?}", speaker.label()));
             assert_eq!(finding.verdict, verdict, "{}", speaker.label());
-            // What the caller keeps finds the answer again.
+            // The id that the caller stores finds the answer again.
             let id = answer.header("x-idgate-verification-id");
             assert!(finding.request_id.unwrap().as_str().eq_ignore_ascii_case(id), "{}", speaker.label());
             assert_eq!(answer.header("cache-control"), "no-store");
@@ -83,7 +83,7 @@ async fn what_breaks_a_rule_is_refused_in_the_protocols_words_and_nobody_is_aske
             ("张3", number, "bad_name"),
             ("", number, "no_name"),
             ("张三", "", "no_number"),
-            // No Han name for a citizen's number: a rule of ours about the pair.
+            // A name without Han characters for a citizen's number: our own rule about the pair.
             ("ZHANG SAN", number, "bad_pair"),
         ] {
             let answer = speaker.ask(&gateway, &Pair::new(name, number)).await;
@@ -184,7 +184,7 @@ async fn who_sends_slowly_and_is_nobody_stands_in_nobodys_way() {
     }
     let shed = Speaker::new("aliyun", 1);
     eventually("two are being read", async || shed.ask(&gateway, &right()).await.status() == 503).await;
-    // Who sends no body has nothing to be read.
+    // A request without a body is not queued behind the bodies being read.
     let answer = gateway.ask_with(&right(), &[("authorization", "Bearer nobody")]).await;
     assert_eq!(answer.code(), "unauthenticated", "REST is not in the queue behind them");
 }
@@ -296,7 +296,7 @@ async fn whatever_else_is_wrong_is_answered_in_the_protocol_too() {
         assert_eq!(answer.said(), (said.0, said.1.to_owned()), "{shown}: {answer:?}");
         assert_ne!(answer.header("content-type"), "application/problem+json", "{shown}");
     }
-    // What is in no protocol is ours to answer.
+    // A request of no known protocol gets our own answer.
     let other = send(&gateway, empty(plain("GET", "/favicon.ico"))).await;
     assert_eq!((other.status(), other.header("content-type")), (404, "application/problem+json"));
 }

@@ -1,4 +1,5 @@
-//! Who a caller is: its purposes, the end of its keys, its certificate, its rate, its day, its limits for strangers.
+//! Everything that depends on who the caller is: purposes, key expiry, certificates, rate limits, daily budgets,
+//! enumeration limits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -61,7 +62,7 @@ async fn a_key_ends_at_its_expiry_and_says_so_where_the_protocol_can() {
         send(&gateway, speaker.signed(&gateway.public.to_string(), &right(), &stamp)).await
     };
     for speaker in speakers() {
-        // The simulators are in another year and refuse us; but who asks is not in doubt.
+        // The simulators use the real time and refuse our calls, but the caller itself is authenticated.
         let answer = ask(&speaker, &speaker.label().replace(' ', "")).await;
         assert_ne!(answer.said(), speaker.says("ended"), "{}: {answer:?}", speaker.label());
         assert_ne!(answer.said(), speaker.says("unknown_key"), "{}: {answer:?}", speaker.label());
@@ -110,7 +111,7 @@ async fn who_tries_names_out_is_stopped_in_every_protocol() {
         let answer = speaker.ask(&gateway, &Pair::new("王五", &right().id_number)).await;
         assert_eq!(answer.said(), speaker.says("too_often"), "{}: {answer:?}", speaker.label());
         assert_eq!(gateway.sandbox.calls("aliyun"), 2);
-        // What was asked before is still answered.
+        // Cached answers are still served.
         assert!(speaker.ask(&gateway, &wrong()).await.is_answered());
     }
 }
@@ -204,7 +205,7 @@ async fn a_caller_over_http2_is_believed_by_the_host_that_it_has_signed() {
     tokio::spawn(connection);
     for speaker in one_of_each() {
         let mut request = speaker.request(&gateway, &right());
-        // The host is what was signed, and goes where HTTP/2 has it.
+        // The signed host moves from the header to `:authority` in HTTP/2.
         request.headers_mut().remove("host");
         *request.uri_mut() = request.uri().to_string().replace("http://", "https://").parse().unwrap();
         let (head, body) = request.into_parts();

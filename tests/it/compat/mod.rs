@@ -1,7 +1,7 @@
-//! The providers' own protocols, spoken to callers of ours: every dialect, every way to be refused, replays, mutations.
+//! The providers' protocols, served to our callers: every dialect, every refusal, replays, mutations.
 //!
-//! Requests are made by the codec that asks a provider, for any pair, sound or not; answers are read by it too. What
-//! each protocol says is written in the driver's fixture.
+//! Requests are encoded by the provider's own codec, for valid and invalid pairs; the same codec decodes the answers.
+//! The fixture of each driver lists what its protocol answers.
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -29,12 +29,13 @@ pub const ACCESS_KEY: &str = "IDGTESTACCESSKEY0001";
 pub const SECRET: &str = "idg_synthetic-secret-of-a-pair";
 pub const APP_CODE: &str = "idg_synthetic-app-code-0123456789";
 
-/// The edge switched on, and a client with one key of each scheme and these further members.
+/// The configuration with `[compat]` enabled and a client with one key of each scheme; `more` adds members to the
+/// client.
 fn section(more: &str) -> String {
     format!("[compat]\nenabled = true\n{}", client("legacy", "", more))
 }
 
-/// A client whose keys end in `suffix`.
+/// A client whose key ids and codes end in `suffix`.
 fn client(name: &str, suffix: &str, more: &str) -> String {
     let list = |scheme: &Scheme| match scheme.is_bearer {
         true => format!(
@@ -57,7 +58,6 @@ fn hash(key: &str) -> String {
     hex::encode(Sha256::digest(key))
 }
 
-/// An answer.
 #[derive(Debug)]
 struct Answer(Response<Bytes>);
 
@@ -87,14 +87,14 @@ impl Answer {
         String::from_utf8_lossy(self.0.body()).into_owned()
     }
 
-    /// The protocol's own code, or its text where it has only texts; with a verdict, the verdict's.
+    /// The protocol's own code, or its message where it has only messages; for a verdict, the verdict's code.
     fn word(&self) -> String {
         let body = self.body();
         let places = served().flat_map(|(driver, _)| Answers::of(driver.name).word);
         let in_body = |(before, pointer): (String, String)| {
             Some(format!("{before}{}", body.pointer(&pointer).and_then(Value::as_str)?))
         };
-        // A verdict's word, which has something before it, comes first.
+        // The code of a verdict has a prefix, and takes precedence.
         let (verdicts, others): (Vec<_>, Vec<_>) = places.partition(|(before, _)| !before.is_empty());
         let of_body = || verdicts.into_iter().chain(others).find_map(in_body);
         let of_head = || {
@@ -106,12 +106,11 @@ impl Answer {
         of_body().or_else(of_xml).or_else(of_head).unwrap_or_default()
     }
 
-    /// Whether it answers the question.
+    /// Whether this is a verdict; only verdicts have a verification id.
     fn is_answered(&self) -> bool {
         !self.header("x-idgate-verification-id").is_empty()
     }
 
-    /// Status and word.
     fn said(&self) -> (u16, String) {
         (self.status(), self.word())
     }
@@ -123,7 +122,7 @@ fn subject(pair: &Pair) -> Subject {
     Subject::new(Name::parse(&pair.name).expect("a sound name"), number, PairRules::default()).expect("a sound pair")
 }
 
-/// The sandbox's first person, under the right name.
+/// The sandbox's first person, with the right name.
 fn right() -> Pair {
     Pair::new("张三", "11010519491231002X")
 }
@@ -133,7 +132,7 @@ fn wrong() -> Pair {
     Pair::new("李四", "11010519491231002X")
 }
 
-/// Nobody.
+/// A person unknown to the sandbox.
 fn nobody() -> Pair {
     Pair::new("张三", "440524188001010014")
 }

@@ -1,9 +1,9 @@
-//! Signed requests, damaged: none is believed unless the damage means nothing.
+//! Mutated signed requests: none is accepted unless the mutation changes nothing that is signed.
 //!
-//! What a request means is defined here, apart from the code under test: exactly what its signature covers, decoded as
-//! HTTP and forms are decoded. [`Meaning`] has it for each scheme. So a mutant may be believed if it is another
-//! spelling of the same (another order of parameters, `%61` for `a`, one more header that nobody signs), and then only
-//! the first of them, since they share a nonce. `IDGATE_MUTATIONS` sets how many mutants are tried in all.
+//! What a request means is defined here, independently of the code under test: exactly what its signature covers,
+//! decoded as HTTP and forms are decoded. [`Meaning`] holds it for each scheme. A mutant may be accepted if it is
+//! another spelling of the original (reordered parameters, `%61` for `a`, an additional unsigned header), and then
+//! only the first such mutant, since they share a nonce. `IDGATE_MUTATIONS` sets the total number of mutants.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,14 +17,14 @@ use super::speaker::Covers;
 use super::{Answer, Speaker, right, section, speakers, wrong};
 use crate::support::TestGateway;
 
-/// How many mutants, if nobody says otherwise.
+/// Default number of mutants.
 const MUTANTS: usize = 12_000;
-/// So many share what they are mutants of.
+/// Number of mutants of each original request.
 const OF_ONE: usize = 200;
-/// Only a broken gateway takes so long.
+/// Only a broken gateway takes this long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A request as it is written to a socket, but for its length.
+/// A request as written to a socket, except for its content length.
 #[derive(Debug, Clone)]
 struct Wire {
     method: Vec<u8>,
@@ -64,7 +64,7 @@ impl Wire {
         out
     }
 
-    /// The first value of a header, as HTTP gives it.
+    /// The first value of a header, trimmed as HTTP requires.
     fn header(&self, wanted: &str) -> Option<&[u8]> {
         let found = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted.as_bytes()));
         found.map(|(_, value)| value.trim_ascii())
@@ -78,7 +78,7 @@ impl Wire {
         }
     }
 
-    /// Parameters of the query and, where it is one, of the form; sorted.
+    /// The parameters of the query and, if the body is a form, of the form; sorted.
     fn parameters(&self) -> Vec<(String, String)> {
         let form = b"application/x-www-form-urlencoded";
         let kind = self.header("content-type").unwrap_or_default();
@@ -90,7 +90,7 @@ impl Wire {
         all
     }
 
-    /// What it means under a signature that covers this.
+    /// The meaning of the request under a signature that covers `covers`.
     fn meaning(&self, covers: &Covers) -> Meaning {
         let fold = |value: &[u8]| if covers.folds_case { value.to_ascii_lowercase() } else { value.to_vec() };
         let (path, query) = self.path_and_query();
@@ -98,7 +98,7 @@ impl Wire {
         parts.extend(covers.headers.iter().map(|name| self.header(name).unwrap_or_default().to_vec()));
         if !covers.list.is_empty() {
             let list = String::from_utf8_lossy(self.header(&covers.list).unwrap_or_default()).into_owned();
-            // `Authorization` has the list among other things.
+            // In `Authorization`, the list is one of several parts.
             let list = list.split("SignedHeaders=").nth(1).and_then(|rest| rest.split(',').next()).unwrap_or(&list);
             let names = list.split(&covers.separator).map(|name| name.trim().to_owned());
             let mut names: Vec<_> = names.filter(|name| !name.is_empty()).collect();
@@ -125,7 +125,7 @@ impl Wire {
     }
 }
 
-/// Damages requests; seeded, so that a failure repeats.
+/// Mutates requests. The seed is fixed, so a failure can be reproduced.
 struct Mutator(fastrand::Rng);
 
 impl Mutator {
@@ -185,7 +185,7 @@ impl Mutator {
                 let methods = ["GET", "POST", "PUT", "DELETE", "OPTIONS", "post", "PATCH"];
                 wire.method = self.0.choice(methods).unwrap().as_bytes().to_vec();
             }
-            // Something of another good request of the same caller, about somebody else.
+            // Takes a part of another valid request of the same caller, about another person.
             17 => wire.target.clone_from(&other.target),
             18 => wire.body.clone_from(&other.body),
             19 => {
@@ -205,7 +205,8 @@ impl Mutator {
         }
     }
 
-    /// Damage that knows nothing of the format, but for line ends, which would make it several requests.
+    /// Mutates bytes regardless of the format, except that line ends are avoided, because they would make several
+    /// requests.
     fn bytes(&mut self, text: &[u8]) -> Vec<u8> {
         let mut out = text.to_vec();
         let at = self.0.usize(0..=out.len());
@@ -226,7 +227,7 @@ impl Mutator {
         out
     }
 
-    /// The same text, percent-encoded otherwise in one place.
+    /// The same text with one character percent-encoded.
     fn respelled(&mut self, text: &[u8]) -> Vec<u8> {
         let Some(at) = (0..text.len()).filter(|at| text[*at].is_ascii_alphanumeric()).nth(self.0.usize(0..40)) else {
             return text.to_vec();
@@ -235,7 +236,7 @@ impl Mutator {
         [&text[..at], &encoded, &text[at + 1..]].concat()
     }
 
-    /// Pairs of the body in another order, or some of them in the query.
+    /// Reorders the pairs of the body, or moves some of them to the query.
     fn shuffle_pairs(&mut self, wire: &mut Wire) {
         let mut pairs: Vec<Vec<u8>> = wire.body.split(|byte| *byte == b'&').map(<[u8]>::to_vec).collect();
         self.0.shuffle(&mut pairs);
@@ -248,7 +249,7 @@ impl Mutator {
     }
 }
 
-/// A connection that is made again when the gateway has closed it.
+/// A connection that is opened again after the gateway has closed it.
 struct Line {
     gateway: std::net::SocketAddr,
     stream: Option<TcpStream>,
@@ -266,7 +267,7 @@ impl Line {
             Some(stream) => stream,
             None => TcpStream::connect(self.gateway).await.unwrap(),
         };
-        // What the parser refuses is answered before all of it is sent.
+        // The parser may refuse a request before all of it is sent.
         let _ = stream.write_all(&wire.bytes()).await;
         let (mut got, mut closed) = (Vec::new(), false);
         loop {
@@ -280,7 +281,7 @@ impl Line {
     }
 }
 
-/// The answer, once it is whole, and whether the connection goes on.
+/// The response, once it is complete, and whether the connection stays open.
 fn parsed(got: &[u8], closed: bool) -> Option<(Answer, bool)> {
     let end = memchr::memmem::find(got, b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&got[..end]).into_owned();
@@ -312,7 +313,7 @@ async fn no_mutation_of_a_signed_request_is_believed_unless_it_means_the_same() 
     while tried < mutants {
         for speaker in &signed {
             let [origin, other] = [right(), wrong()].map(|pair| Wire::of(&speaker.request(&gateway, &pair)));
-            // Both are good, and a mutant may have become the other one.
+            // Both are valid, and a mutant of one may have become the other.
             let meanings = [&origin, &other].map(|wire| wire.meaning(speaker.covers()));
             let mut first = [None, None];
             for _ in 0..OF_ONE {
@@ -327,8 +328,8 @@ async fn no_mutation_of_a_signed_request_is_believed_unless_it_means_the_same() 
                 let means = meanings.iter().position(|good| *good == meaning);
                 same += usize::from(means.is_some());
                 let is_answered = !answer.header("x-idgate-verification-id").is_empty();
-                // Only whoever is believed has anything said against the person: such as that it is not there, when the
-                // same parameters came where this protocol does not look for them.
+                // Only an authenticated caller is told anything about the person, including that it is missing, which
+                // happens when the same parameters are sent where this protocol does not look for them.
                 let is_judged = speaker.answers.judges.contains(&answer.word()) || answer.status() == 666;
                 let is_believed = is_answered || is_judged;
                 assert!(means.is_some() || !is_believed, "{}", what());
@@ -339,14 +340,14 @@ async fn no_mutation_of_a_signed_request_is_believed_unless_it_means_the_same() 
                     believed += 1;
                 }
             }
-            // The origin is good unless one of its mutants was it.
+            // The original is accepted unless one of its mutants was equivalent to it.
             let answer = line.say(&origin).await;
             let is_answered = !answer.header("x-idgate-verification-id").is_empty();
             let is_new = first[0].is_none() || !speaker.refuses_replays();
             assert_eq!(is_answered, is_new, "{}: {answer:?}\n{first:?}", speaker.label());
         }
     }
-    // The mutations must reach both sides of the line.
+    // The mutations must produce both equivalent and different requests.
     assert!(same > tried / 100 && believed > 0, "{tried} tried, {same} mean the same, {believed} believed");
     assert_eq!(gateway.sandbox.calls("aliyun"), 2, "two names of one person were asked about, and nothing else");
 }

@@ -1,4 +1,5 @@
-//! What is one request and what are two. The codecs are asked directly where HTTP/1 takes off what HTTP/2 hands on.
+//! Which requests count as the same and which as different. Calls the codecs directly, because HTTP/1 strips blanks
+//! that HTTP/2 passes on.
 
 use std::cell::RefCell;
 
@@ -13,7 +14,7 @@ use jiff::Timestamp;
 use super::{Speaker, right, section, send, speakers};
 use crate::support::TestGateway;
 
-/// The key ring of one caller, which knows again what it was shown.
+/// The keys of one caller, with the nonces already seen.
 struct Memory {
     credential: Credential,
     seen: RefCell<Vec<String>>,
@@ -61,7 +62,7 @@ fn no_secret_and_no_signature_shows_in_the_debug_form_of_what_is_presented() {
     let authorization = request.headers()["authorization"].to_str().unwrap();
     let shown = format!("{:?}", acs3::Authorization::read(request.headers()).unwrap());
     assert!(!shown.contains("canary") && !shown.contains(&authorization[authorization.len() - 64..]), "{shown}");
-    // Without a nonce the signature stands for it.
+    // Without a nonce, the signature serves as the nonce.
     request.headers_mut().insert(x_ca::TIMESTAMP, stamp().now.as_millisecond().into());
     let listed = ["x-ca-key", "x-ca-timestamp"];
     x_ca::sign_listed(&mut request, &secret, Algorithm::default(), &listed).unwrap();
@@ -86,7 +87,7 @@ fn blanks_around_a_header_make_no_other_request() {
                 let keys = Memory::of(&speaker);
                 let is_read = is_served(&speaker, &padded, &keys);
                 assert_eq!(is_served(&speaker, &origin, &keys), !is_read, "{what}");
-                // What is signed without its blanks is accepted with them.
+                // A scheme that signs trimmed values accepts the untrimmed ones.
                 let signs_trimmed = speaker.covers().list == "authorization";
                 assert!(is_read || !signs_trimmed || name == "authorization", "{what}");
             }
@@ -105,7 +106,7 @@ async fn a_key_that_has_used_up_its_room_is_too_fast_and_no_request_of_it_is_ans
     let answered = signed[0].request(&gateway, &right());
     assert_eq!(send(&gateway, answered.clone()).await.status(), 200);
     for speaker in &signed {
-        // Refused as too fast, and yet believed.
+        // Refused by the rate limit, although authenticated.
         for _ in 0..1000 {
             speaker.ask(&gateway, &right()).await;
         }

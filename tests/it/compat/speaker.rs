@@ -1,6 +1,5 @@
-//! Callers of the providers' protocols: one for each driver and each way to sign that its samples show. What each
-//! driver answers comes from `tests/fixtures/<driver>/dialect.json`, so that a new driver is tested by its fixture
-//! alone.
+//! Callers of the providers' protocols: one for each driver and each way of signing in its samples. The expected
+//! answers come from `tests/fixtures/<driver>/dialect.json`, so a new driver needs only its fixture to be tested.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,44 +20,43 @@ use serde::Deserialize;
 use super::{Answer, SECRET, send, subject};
 use crate::support::{Pair, TestGateway};
 
-/// What the documents of a driver say about its answers.
+/// The answers of a driver, as its documents specify them.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Answers {
-    /// Where an answer has its word: (what goes before it, JSON pointer), the first that is there.
+    /// Where to find the code of an answer: (prefix, JSON pointer). The first pointer that exists counts.
     pub word: Vec<(String, String)>,
-    /// Status and word of each case.
+    /// Status and code for each case.
     pub says: BTreeMap<String, (u16, String)>,
-    /// Words about the person, which only an authenticated caller gets.
+    /// Codes about the person, which only an authenticated caller gets.
     pub judges: Vec<String>,
-    /// Whether it tells how long to stay away.
+    /// Whether the answer says how long to wait.
     pub tells_pause: bool,
-    /// What each way to sign covers; the first whose condition fits the sample.
+    /// What each way of signing covers; the first entry whose condition fits the sample applies.
     pub covers: Vec<Covers>,
-    /// The outcomes as which an idgate in front may read each of our codes.
+    /// For each of our codes, the outcomes that an idgate in front may decode it to.
     pub reads_as: BTreeMap<String, Vec<String>>,
 }
 
-/// What a signature covers.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Covers {
-    /// `key=value` of the sample; empty for any other.
+    /// `key=value` of the sample; an empty condition fits any sample.
     #[serde(rename = "if")]
     condition: String,
     /// The header that lists the signed headers; empty if there is none.
     pub list: String,
-    /// What separates the names in it.
+    /// The separator of the names in that list.
     pub separator: String,
     /// Headers that are covered without being listed.
     pub headers: Vec<String>,
-    /// Whether the query is covered as it stands (`raw`) or by its pairs (`decoded`).
+    /// Whether the query is covered as raw text (`raw`) or as its pairs (`decoded`).
     pub query: String,
     /// Whether the pairs of a form body are covered.
     pub form: bool,
-    /// Whether the body is covered as it stands.
+    /// Whether the raw body is covered.
     pub body: bool,
-    /// Whether headers are compared in lower case.
+    /// Whether header values are compared in lower case.
     #[serde(default)]
     pub folds_case: bool,
 }
@@ -71,23 +69,23 @@ impl Answers {
     }
 }
 
-/// The drivers that have a server side.
+/// The drivers that also serve callers.
 pub fn served() -> impl Iterator<Item = (&'static Driver, &'static Dialect)> {
     DRIVERS.iter().filter_map(|driver| Some((*driver, driver.dialect.as_ref()?)))
 }
 
-/// The public id that tests give to a key of that scheme; a bearer secret has none.
+/// The public id that tests give a key of this scheme; empty for a bearer secret.
 pub fn id_of(scheme: &Scheme) -> String {
     let letters: String = scheme.name.chars().filter(char::is_ascii_alphanumeric).collect();
     if scheme.is_bearer { String::new() } else { format!("IDGTEST{}0001", letters.to_uppercase()) }
 }
 
-/// The secret that tests give to a key of that scheme.
+/// The secret that tests give a key of this scheme.
 pub fn secret_of(scheme: &Scheme) -> String {
     if scheme.is_bearer { super::APP_CODE.to_owned() } else { SECRET.to_owned() }
 }
 
-/// A caller: the protocol that it speaks, and how it authenticates.
+/// A caller: its protocol and its way of authenticating.
 #[derive(Debug, Clone)]
 pub struct Speaker {
     pub driver: &'static Driver,
@@ -99,18 +97,18 @@ pub struct Speaker {
     pub answers: Arc<Answers>,
 }
 
-/// Every protocol with every way to sign that it takes. Callers of ours have no temporary keys.
+/// Every protocol with every way of signing that it accepts. Our callers have no temporary keys.
 pub fn speakers() -> Vec<Speaker> {
     served().flat_map(|(driver, _)| (0..).map_while(move |n| Speaker::nth(driver, n))).collect()
 }
 
-/// One way to ask in each protocol.
+/// One caller for each protocol.
 pub fn one_of_each() -> Vec<Speaker> {
     served().filter_map(|(driver, _)| Speaker::nth(driver, 0)).collect()
 }
 
 impl Speaker {
-    /// The caller of a driver with its `n`th way to sign.
+    /// The caller with the `n`th way of signing of a driver.
     pub fn new(name: &str, n: usize) -> Self {
         Self::nth(driver(name).unwrap(), n).unwrap()
     }
@@ -127,7 +125,7 @@ impl Speaker {
         Some(Self { driver, scheme, sample, protocol, id, secret, answers: Arc::new(Answers::of(driver.name)) })
     }
 
-    /// The same with the keys of another client.
+    /// The same caller with the keys of another client.
     pub fn of(&self, suffix: &str) -> Self {
         match self.scheme.is_bearer {
             true => Self { secret: format!("{}{suffix}", self.secret), ..self.clone() },
@@ -160,7 +158,7 @@ impl Speaker {
         self.answers.covers.iter().find(is_met).expect("the last has no condition")
     }
 
-    /// What the driver says in a case of its fixture.
+    /// The status and code that the fixture specifies for a case.
     #[track_caller]
     pub fn says(&self, case: &str) -> (u16, String) {
         let bearer = format!("{case}_bearer");
@@ -169,7 +167,7 @@ impl Speaker {
         said.cloned().unwrap_or_else(|| panic!("dialect.json of {} has no {case}", self.driver.name))
     }
 
-    /// Whether a request is answered once only.
+    /// Whether the protocol refuses a repeated request.
     pub fn refuses_replays(&self) -> bool {
         self.answers.says.contains_key("replayed")
     }
@@ -183,14 +181,14 @@ impl Speaker {
         }
     }
 
-    /// What asks about a pair, signed now.
+    /// A request about a pair, signed now.
     pub fn request(&self, gateway: &TestGateway, pair: &Pair) -> Request<Bytes> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let nonce = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         self.signed(&gateway.public.to_string(), pair, &Stamp { now: Timestamp::now(), nonce })
     }
 
-    /// What asks `host` about a pair, as the driver asks its provider. The pair need not be a sound one.
+    /// A request about a pair to `host`, encoded as for the provider. The pair need not be valid.
     pub fn signed(&self, host: &str, pair: &Pair, stamp: &Stamp) -> Request<Bytes> {
         let endpoint = Endpoint::parse(&format!("https://{host}")).unwrap();
         let pair = providers::Pair { name: &pair.name, id_number: &pair.id_number };
@@ -203,12 +201,11 @@ impl Speaker {
         request
     }
 
-    /// Asks about a pair.
     pub async fn ask(&self, gateway: &TestGateway, pair: &Pair) -> Answer {
         send(gateway, self.request(gateway, pair)).await
     }
 
-    /// How a client of the protocol reads an answer about `pair`.
+    /// An answer about `pair`, as a client of the protocol decodes it.
     pub fn heard(&self, pair: &Pair, answer: &Answer) -> Result<Finding, Fault> {
         self.protocol.decode_response((&subject(pair)).into(), &answer.0)
     }

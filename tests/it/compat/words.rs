@@ -1,4 +1,4 @@
-//! Every word of ours for failure has a documented one in every protocol, and another idgate in front reads it as the
+//! Each of our error codes maps to a documented code in every protocol, and an idgate in front decodes it to the
 //! right outcome.
 
 use std::collections::BTreeSet;
@@ -37,7 +37,7 @@ fn every_code_of_ours_reads_as_the_right_outcome_in_front() {
             for media_type in std::iter::once(None).chain(dialect.media_types.iter().copied().map(Some)) {
                 let refusal = compat::refusal(dialect, code, retry_after);
                 let row = refusal.code;
-                // A service's own code in another form is nothing that we ever ask for.
+                // A request that could get the success status of a service in another media type is never sent by us.
                 if media_type.is_some() && row.status == 200 {
                     continue;
                 }
@@ -47,7 +47,7 @@ fn every_code_of_ours_reads_as_the_right_outcome_in_front() {
                 let fault = protocol.decode_response((&subject(&right())).into(), &response).unwrap_err();
                 let allowed = answers.reads_as.get(code.as_str()).unwrap_or_else(|| panic!("{what}: no outcome"));
                 assert!(allowed.iter().any(|word| word == fault.outcome.as_str()), "{what} reads as {fault:?}");
-                // A hint about one person would delay everybody; any other is taken for throttling.
+                // A pause because of one person would delay all requests; any other hint counts as throttling.
                 let has_hint = fault.outcome == RateLimited && compat::cause(code) != Cause::TooOften;
                 if answers.tells_pause {
                     assert_eq!(fault.retry_after, retry_after.filter(|_| has_hint), "{what}");
@@ -74,7 +74,7 @@ fn every_cause_has_a_word_and_no_word_is_a_verdict() {
     }
 }
 
-/// `400 Throttling.User`; the market's texts of its gateway without their codes as they are.
+/// `400 Throttling.User`; for the market protocols, whose gateway has messages instead of codes, the message.
 fn shown(dialect: &Dialect, code: Code) -> String {
     let row = compat::refusal(dialect, code, None).code;
     format!("{} {}", row.status, row.code)
@@ -82,7 +82,7 @@ fn shown(dialect: &Dialect, code: Code) -> String {
 
 #[test]
 fn the_documents_tell_callers_what_each_code_becomes() {
-    // Codes that no caller of these protocols meets.
+    // Codes that callers of these protocols never get.
     let never = [
         Code::NotAcceptable,
         Code::UnsupportedMediaType,

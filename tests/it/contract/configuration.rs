@@ -1,5 +1,5 @@
-//! `config/*.toml` match the code: they load, their examples load, their defaults are the code's, every key is
-//! documented.
+//! `config/*.toml` match the code: they load, their examples load, their defaults equal those of the code, and every
+//! key is documented.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
@@ -18,21 +18,21 @@ use idgate::server::records::receipt::keys;
 use super::read;
 use crate::support::{Pair, TestGateway, pki};
 
-/// Defaults described in words, because they are the value of another key or come from the driver.
+/// Defaults described in prose, because they are the value of another key or depend on the driver.
 const TOLD_IN_WORDS: [&str; 4] = ["burst", "daily_cap", "longest_max_age", "price_yuan"];
 
-/// A line of TOML in the defaults, or one behind a `#`.
+/// A TOML line of the defaults, active or commented out.
 #[derive(Debug, Clone)]
 struct Entry {
     section: String,
     key: String,
     text: String,
-    /// What stands behind the value.
+    /// The comment after the value.
     note: String,
     is_example: bool,
 }
 
-/// Every key of the embedded file, examples included, with the section as its header names it.
+/// Every key of the embedded file, examples included, with its section as the header names it.
 fn entries() -> Vec<Entry> {
     let mut section = String::new();
     let mut entries = Vec::new();
@@ -53,7 +53,7 @@ fn is_key(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
-/// The entries as a file, with paths that exist on this machine.
+/// The entries as a configuration file, with paths that exist on this machine.
 fn file(entries: &[Entry]) -> String {
     let mut sections: BTreeMap<&str, String> = BTreeMap::new();
     for Entry { section, text, .. } in entries {
@@ -68,11 +68,12 @@ fn file(entries: &[Entry]) -> String {
         .replace("order = []", "order = [\"aliyun\", \"yunyi\"]")
 }
 
-/// The secrets' files point to one that is here, and so do the table of regions and the certificates.
+/// Replaces the paths of secrets, the region table and the certificates by files that exist here.
 fn on_this_machine(toml: &str) -> String {
     let (authority, server) = pki::shared();
     let here = |file: &str| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file).display().to_string();
-    // Readable by its owner only, which a checkout cannot promise. Made once, since tests run side by side.
+    // The file must be readable by its owner only, which a checkout cannot guarantee. It is created once, since tests
+    // run in parallel.
     static SECRET: LazyLock<PathBuf> = LazyLock::new(|| {
         let secret = std::env::temp_dir().join(format!("idgate-contract-secret-{}", std::process::id()));
         let kept = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config/secret");
@@ -80,7 +81,7 @@ fn on_this_machine(toml: &str) -> String {
         std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
         secret
     });
-    // A key for receipts, and the public half of a previous one.
+    // A key for receipts, and the public key of a previous one.
     static RECEIPTS: LazyLock<[PathBuf; 2]> = LazyLock::new(|| {
         let pair = keys::Pair::new().unwrap();
         let [private, public] = ["key", "pub"]
@@ -155,7 +156,7 @@ fn what_is_called_a_default_is_what_the_code_does_without_it() {
             with[index].text = format!("{} = {value}", entry.key);
         }
         if entry.key == "purposes" {
-            // Without a client that has it, the purpose of the example would count as misspelt.
+            // Without a client that lists it, the purpose of the example would count as misspelt.
             with.retain(|other| !other.section.starts_with("purposes."));
             without.retain(|other| !other.section.starts_with("purposes."));
         }
@@ -245,7 +246,7 @@ fn no_key_of_a_provider_or_a_driver_goes_without_a_word_in_the_defaults() {
     for word in KEYS.iter().map(|(kind, _)| *kind).chain(fetched) {
         assert!(DEFAULT.contains(word), "config/default.toml does not know {word}");
     }
-    // Drivers that the file does not name are documented in their own folders.
+    // Drivers that this file does not name are documented in their own folders.
     let words: BTreeSet<_> = DEFAULT.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).collect();
     let named: Vec<_> = DRIVERS.iter().filter(|driver| words.contains(driver.name)).collect();
     assert!(named.len() >= 4);
@@ -257,7 +258,7 @@ fn no_key_of_a_provider_or_a_driver_goes_without_a_word_in_the_defaults() {
     }
 }
 
-/// The keys that the code would accept in place of `no_such_key`, taken from its message.
+/// The keys accepted in place of `no_such_key`, taken from the error message.
 fn keys_that_exist(toml: &str) -> BTreeSet<String> {
     let Mistakes(mistakes) = Sources::text(toml).load().unwrap_err();
     let said = mistakes.iter().find(|mistake| mistake.problem.contains("no_such_key"));
@@ -314,10 +315,10 @@ fn s43_a_protection_that_would_not_protect_is_a_mistake() {
         (&*no_key, "clients.a.keys[0].sha256"),
         ("[holds]\nwindow = \"0s\"", "holds.window"),
         ("[enumeration]\nwindow = \"0s\"", "enumeration.window"),
-        // One client could push its own entries out.
+        // One client could evict its own entries.
         ("[enumeration]\nnumbers_per_client = 1000000", "enumeration.numbers_per_client"),
         ("[clients.a]\nkeys = []\nlongest_max_age = \"25h\"", "clients.a.longest_max_age"),
-        // Such times would overflow and panic.
+        // Durations that would overflow and panic.
         ("[holds]\nlongest = \"2562047788015215h\"", "holds.longest"),
         ("[chain]\nbudget = \"2562047788015215h\"", "chain.budget"),
         ("[server]\nrequest_timeout = \"25h\"", "server.request_timeout"),

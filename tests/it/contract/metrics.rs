@@ -1,4 +1,4 @@
-//! `/metrics` is what the contract, the dashboard and the alerts say: these series, these labels, no more of them by attack.
+//! `/metrics` matches the contract, the dashboard and the alerts in series and labels, and callers cannot add series.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::ledger::Folder;
 use crate::shell::series_named_in_shell_files;
 use crate::support::{Pair, TestGateway, anybody, person, pki};
 
-/// The contract's list: name and labels.
+/// The series of the contract: name and labels.
 pub const SERIES: &[(&str, &[&str])] = &[
     ("idgate_requests_total", &["client", "purpose", "status", "source"]),
     ("idgate_request_duration_seconds", &["source"]),
@@ -61,10 +61,10 @@ pub const SERIES: &[(&str, &[&str])] = &[
     ("process_start_time_seconds", &[]),
 ];
 
-/// What Prometheus itself adds.
+/// Labels that Prometheus itself adds.
 const OF_THE_SCRAPE: [&str; 3] = ["instance", "job", "le"];
 
-/// A page of metrics: families, and in each the label sets of its series with their values.
+/// A page of metrics: for each family, the label sets of its series and their values.
 #[derive(Debug, Default)]
 struct Page(BTreeMap<String, BTreeMap<Labels, f64>>);
 
@@ -95,7 +95,6 @@ impl Page {
         self.0.keys().cloned().collect()
     }
 
-    /// Every series, as one set.
     fn series(&self) -> BTreeSet<(String, Labels)> {
         let of = |(name, series): (&String, &BTreeMap<Labels, f64>)| -> Vec<_> {
             series.keys().map(|labels| (name.clone(), labels.clone())).collect()
@@ -108,7 +107,7 @@ impl Page {
         self.0.get(name).into_iter().flat_map(BTreeMap::keys).flat_map(|labels| labels.keys().cloned()).collect()
     }
 
-    /// The values of one label in a family whose other labels are as given, if each of these series is zero.
+    /// The values of `label` among the series of a family that are zero and have the labels `others`.
     fn zeroes(&self, name: &str, label: &str, others: &[(&str, &str)]) -> BTreeSet<String> {
         let family = self.0.get(name).unwrap_or_else(|| panic!("no {name}"));
         let matching = family.iter().filter(|(labels, value)| {
@@ -118,7 +117,7 @@ impl Page {
     }
 }
 
-/// `a="b",c="d"`, as a page or a selector has it; values hold neither commas nor quotes.
+/// Parses `a="b",c="d"` of a page or a selector; the values contain neither commas nor quotes.
 fn labels_of(text: &str) -> Labels {
     let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
     pairs.map(|(label, value)| (label.trim().to_owned(), value.trim_matches('"').to_owned())).collect()
@@ -134,11 +133,11 @@ fn fetched(sandbox: &SandboxHandle) -> String {
     )
 }
 
-/// A budget and a package, which are shown only where there are any.
+/// A budget and a package; their series exist only if they are configured.
 const MONEY: &str = "[clients.c.budget]\nyuan_per_day = \"10\"\n[ledger]\nkeep = \"40000 days\"\n\
                      [[providers.aliyun.packages]]\nid = \"p1\"\ncalls = 100\nbought = \"2020-01-01\"\nends = \"2099-01-01\"";
 
-/// A gateway that has answered, remembered, fallen back, refused, over TLS; its client's key ends some day.
+/// A TLS gateway after a provider answer, a cached answer, a fallback and a refusal, with a client key that expires.
 async fn after_some_questions() -> (TestGateway, Folder) {
     let hash: String = hex::encode(Sha256::digest("idg_synthetic"));
     let key = format!("{{ id = \"c1\", sha256 = \"{hash}\", expires = \"2100-01-01T00:00:00Z\" }}");
@@ -196,7 +195,7 @@ async fn what_can_fail_is_counted_at_zero_before_it_does() {
         let opened = [("provider", provider), ("to", "open")];
         let reasons = "consecutive_failures failure_ratio slow_ratio probe_failed forced";
         assert_eq!(page.zeroes("idgate_breaker_transitions_total", "reason", &opened), words(reasons));
-        // As a whole, not at one of its endpoints: what the chain skips without looking at an endpoint.
+        // For the provider as a whole: outcomes that the chain skips before it selects an endpoint.
         let whole = [("provider", provider), ("endpoint", "")];
         let skipped = "skipped_unsupported skipped_open skipped_deadline";
         assert!(page.zeroes("idgate_attempts_total", "outcome", &whole).is_superset(&words(skipped)), "{provider}");
@@ -212,12 +211,12 @@ async fn what_can_fail_is_counted_at_zero_before_it_does() {
     assert!(!page.zeroes("idgate_fallbacks_total", "reason", &[("from", "aliyun"), ("to", "yunyi")]).is_empty());
 }
 
-/// S-44: labels that a caller can choose eat the heap.
+/// S-44: labels that a caller can choose would exhaust the heap.
 #[tokio::test]
 async fn a_thousand_strange_callers_add_no_series() {
     let wide = |provider: &str| format!("[providers.{provider}]\nrate_limit = 1000000\nmax_concurrency = 10000");
     let gateway = TestGateway::new().chain(&["aliyun"]).over(wide("aliyun")).start().await;
-    // One of each kind, so that the words of the closed sets are there.
+    // One request of each kind first, so that the fixed label values are already there.
     let stranger = |n: u64| {
         let gateway = &gateway;
         async move {
@@ -283,7 +282,7 @@ async fn every_label_that_a_query_names_is_one_of_its_series() {
     }
 }
 
-/// Every query of the dashboard and of the alerts.
+/// Every query of the dashboard and the alerts.
 fn queries() -> Vec<String> {
     let dashboard: Value = serde_json::from_str(&read("config/grafana/dashboards/idgate.json")).unwrap();
     let mut queries = Vec::new();

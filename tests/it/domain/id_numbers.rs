@@ -1,4 +1,4 @@
-//! The number vectors: verdict, normal form and everything derived, region included.
+//! The ID number vectors: result, normal form and all derived values, including the region.
 
 use idgate::domain::id_number::{Calendar, IdNumber, Sex};
 use idgate::domain::region::Regions;

@@ -1,4 +1,4 @@
-//! Names, numbers and regions against the vectors, and what must hold for every input.
+//! Names, numbers and regions against the test vectors, and properties that hold for every input.
 
 use jiff::civil::Date;
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ mod id_numbers;
 mod names;
 mod properties;
 
-/// One row of a vector file by column; every cell as written.
+/// One row of a vector file, by column, with raw cells.
 type Row = BTreeMap<String, String>;
 
 /// The rows of `tests/fixtures/data/<file>`.
@@ -16,15 +16,15 @@ fn rows(file: &str) -> Vec<Row> {
     csv::Reader::from_path(path).unwrap().deserialize().map(Result::unwrap).collect()
 }
 
-/// A cell that is the body of a JSON string.
+/// Decodes a cell that holds the body of a JSON string.
 fn unescaped(cell: &str) -> String {
     serde_json::from_str(&format!("\"{cell}\"")).unwrap()
 }
 
-/// An empty cell is nothing.
+/// An empty cell means no value.
 fn filled(cell: &str) -> Option<&str> {
     (!cell.is_empty()).then_some(cell)
 }
 
-/// A day on which the synthetic people of these tests have been born.
+/// A date after the births of the synthetic people in these tests.
 const TODAY: Date = jiff::civil::date(2026, 6, 30);

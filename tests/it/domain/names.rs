@@ -1,4 +1,4 @@
-//! The name vectors: verdict, normal form, warnings.
+//! The name vectors: result, normal form, warnings.
 
 use idgate::domain::name::{Name, Warning};
 

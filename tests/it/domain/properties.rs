@@ -1,4 +1,4 @@
-//! What must hold for every input, sane or hostile.
+//! Properties that hold for every input, valid or hostile.
 
 use idgate::domain::id_number::{Calendar, IdNumber};
 use idgate::domain::name::Name;
@@ -9,12 +9,12 @@ use proptest::test_runner::RngSeed;
 
 use super::TODAY;
 
-/// The same cases on every run.
+/// A fixed seed: every run has the same cases.
 fn seeded() -> ProptestConfig {
     ProptestConfig { rng_seed: RngSeed::Fixed(2026), failure_persistence: None, ..ProptestConfig::with_cases(2000) }
 }
 
-/// A sound number of 18 characters: seventeen digits with a real date, and the check character that they demand.
+/// A valid number of 18 characters: seventeen digits with a real date, and the matching check character.
 fn sound_number() -> impl Strategy<Value = String> {
     (110000..840000_u32, 1850..2026_i16, 1..=12_i8, 1..=28_i8, 0..1000_u16).prop_map(
         |(region, year, month, day, turn)| {
@@ -27,7 +27,7 @@ fn sound_number() -> impl Strategy<Value = String> {
     )
 }
 
-/// Texts that come near to names: Han, rare, Latin and stray characters with white space, dots and marks among them.
+/// Texts that resemble names: Han, rare, Latin and stray characters, mixed with white space, dots and marks.
 fn near_a_name() -> impl Strategy<Value = String> {
     let common = "[张三李四阿䶮\u{E863}\u{F92C}\u{FA0E}○〇𠮷⾼A-Cz\u{FF21}é\u{301}\u{323}\u{212B}]";
     let between = "[ \u{3000}\t·•..。,'\u{2019}\u{FF0D}\u{200B}\u{FE00}-]{0,2}";

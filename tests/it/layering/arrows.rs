@@ -91,7 +91,8 @@ impl<'a> Modules<'a> {
         Self(modules)
     }
 
-    /// The file that defines what `name` stands for, and the item's own name; none for a module or a foreign item.
+    /// The file that defines the item that `name` refers to, and the item's own name; `None` for a module or an item
+    /// of another crate.
     fn definition(&self, name: &Name) -> Option<(&'a str, String)> {
         match self.find(&name.scope, &name.path, MAX_HOPS)? {
             Found::Item(file, item) => Some((file, item)),

@@ -19,7 +19,7 @@ pub fn breaches(sources: &Sources) -> Vec<String> {
     out
 }
 
-/// The arrow, with the shortest path by which the file it leads to needs the file it comes from.
+/// The arrow, with the shortest path from the file it leads to back to the file it comes from.
 fn explained(arrow: &Arrow, graph: &Graph) -> String {
     let Arrow { from, to, item, line } = arrow;
     let back: Vec<String> = graph.path(to, from).iter().map(|file| format!("src/{file}")).collect();
@@ -29,7 +29,7 @@ fn explained(arrow: &Arrow, graph: &Graph) -> String {
 mod tests {
     use super::super::invented;
 
-    /// The breaches of files in the crate's root.
+    /// The breaches of these files in the crate's root.
     fn breaches(files: &[(&str, &str)]) -> Vec<String> {
         super::breaches(&invented(&[files, &[("lib.rs", "")]].concat()))
     }

@@ -23,7 +23,7 @@ pub fn breaches(sources: &Sources) -> Vec<String> {
 /// A file names an item of an edge: (file, edge, item, line).
 type Import<'a> = (&'a str, &'static str, String, usize);
 
-/// The imports whose path leads through an edge, as it is written.
+/// The imports whose path, as written, leads through an edge.
 fn written(sources: &Sources) -> Vec<Import<'_>> {
     let imports = names(sources).filter_map(|(file, name)| {
         let path = absolute(&name.scope, &name.path)?;

@@ -41,7 +41,7 @@ fn registered_lines(file: &str, source: &Source) -> Vec<RangeInclusive<usize>> {
     lines.filter(|_| REGISTRY.contains(&file)).collect()
 }
 
-/// The words and literals with their lines, without doc comments.
+/// The words and literals outside doc comments, with their lines.
 fn flatten(tokens: TokenStream, out: &mut Vec<(usize, String)>) {
     for token in tokens {
         match token {

@@ -21,7 +21,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Notes the items of the current module.
+    /// Records the items of the current module.
     fn define(&mut self, items: &[Item]) {
         let names = items.iter().filter_map(name_of);
         self.items.extend(names.map(|name| (self.scope.clone(), name.to_string())));
@@ -39,7 +39,7 @@ impl Reader {
         self.is_test = outside;
     }
 
-    /// Notes each branch of a `use` tree below `path`.
+    /// Records each branch of a `use` tree below `path`.
     fn follow(&mut self, tree: &UseTree, mut path: Vec<String>) {
         match tree {
             UseTree::Path(tree) => {
@@ -61,7 +61,7 @@ impl Reader {
         self.name(line(last), path, Usage::Import(name));
     }
 
-    /// Notes the paths in tokens that have no syntax yet.
+    /// Records the paths in unparsed tokens.
     fn tokens(&mut self, tokens: TokenStream) {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
         let mut at = 0;

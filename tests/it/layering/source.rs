@@ -23,7 +23,7 @@ pub struct Module {
     pub is_test: bool,
 }
 
-/// A path as it is written.
+/// A path as written.
 pub struct Name {
     pub line: usize,
     /// The module around it.

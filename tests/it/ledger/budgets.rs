@@ -1,4 +1,4 @@
-//! What may be spent, and what is left of what was prepaid: over restarts and reloads, from the ledger.
+//! Client budgets and prepaid packages: the amounts spent survive restarts and reloads, because the ledger has them.
 
 use futures_util::future::join_all;
 use idgate::domain::verdict::Verdict;
@@ -8,14 +8,14 @@ use crate::support::{Builder, Pair, Reply, TestGateway, anybody};
 
 const PRICE: &str = "price_yuan = { match = \"0.30\", mismatch = \"0.30\", no_record = \"0.00\" }\n";
 
-/// Many calls at once, each at 0.30.
+/// Limits that allow many concurrent calls, each at 0.30 yuan.
 fn gateway(folder: &Folder) -> Builder {
     let wide = |name: &str| format!("[providers.{name}]\nmax_concurrency = 10000\n{PRICE}");
     let many = "[enumeration]\nnumbers_per_client = 0\n[breaker]\nminimum_calls = 100000\n";
     folder.gateway().over(["aliyun", "yunyi"].map(wide).concat()).over(many).chain(&["aliyun"])
 }
 
-/// A client that may spend so much.
+/// A client with this budget.
 fn limited(name: &str, budget: &str) -> String {
     format!("{}rate_limit = 1000000\n[clients.{name}.budget]\n{budget}\n", client(name, name))
 }
@@ -62,7 +62,7 @@ async fn a_hundred_calls_are_a_hundred_calls_however_many_ask_at_once_also_after
         answers.push(ask(&again, "payout", &anybody()).await);
     }
     assert_eq!((count(&answers, ""), count(&answers, "budget_exhausted")), (3, 2));
-    // What was spent without a limit is known when there is one.
+    // Amounts spent before a limit was configured count against it.
     again.rewrite(|text| text + "[clients.other.budget]\ncalls_per_month = 2\n");
     assert_eq!(again.reload().await.status, 200);
     assert_eq!(ask(&again, "other", &anybody()).await.verdict(), "match");
@@ -103,7 +103,7 @@ async fn a_client_without_money_joins_the_call_of_another_who_never_hears_of_it(
     assert_eq!(ask(&running, "poor", &anybody()).await.code(), "budget_exhausted");
     running.fault("aliyun", r#"{"kind": "slow", "delay": "300ms"}"#);
     let people: Vec<_> = (0..20).map(|_| anybody()).collect();
-    // At the same moment, so that now one of them leads and now the other.
+    // At the same time, so that either client may be the one that starts the call.
     let both = people.iter().map(async |pair| {
         let poor = || ask(&running, "poor", pair);
         tokio::join!(poor(), ask(&running, "rich", pair), poor())
@@ -223,7 +223,7 @@ async fn a_package_counts_down_over_restarts_and_a_provider_that_says_it_is_used
         )
     };
     let (one, two) = (package("one", 10, "\"2098-12-31\""), package("two", 1000, "2099-12-31"));
-    // In a file of its own it is one table; two of them are one array.
+    // As the last part of a file it is one table; two of them form an array.
     let described =
         |packages: &str| gateway(&folder).chain(&["yunyi"]).over("[ledger]\nkeep = \"40000 days\"").over(packages);
     let left = async |running: &TestGateway| {

@@ -1,4 +1,4 @@
-//! `Idempotency-Key` over a ledger: what a restart keeps, and what forgetting ends.
+//! `Idempotency-Key` with a ledger: what survives a restart, and what forgetting a person ends.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ async fn who_leaves_while_the_answer_is_written_has_finished_the_key_and_pays_on
     let request = gateway.http.post(url).header("content-type", "application/json").header(KEY.0, KEY.1);
     let asking = tokio::spawn(request.body(pair.body().to_string()).send());
     eventually("the call is under way", async || gateway.sandbox.calls("aliyun") == 1).await;
-    // So long as somebody else has the file, the answer waits to be written.
+    // While another connection locks the database, the answer cannot be written to it.
     let mut other = connection(&folder).await;
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     let billed = [("provider", "aliyun"), ("billed", "yes")];
@@ -66,7 +66,7 @@ async fn who_leaves_while_the_answer_is_written_has_finished_the_key_and_pays_on
 async fn a_restart_between_call_and_retry_keeps_the_whole_answer() {
     let folder = Folder::new();
     let gateway = folder.gateway().chain(&["yunyi", "aliyun"]).start().await;
-    // An attempt with a finer cause before the verdict, a converted number, and the person.
+    // A failed attempt with a detailed reason before the verdict, a converted number, and the person.
     gateway.fault("yunyi", r#"{"kind": "garbage"}"#);
     let mut body = Pair::new("张三", "110105491231002").body();
     (body["include_person"], body["reference"]) = (true.into(), "r-1".into());
@@ -228,7 +228,7 @@ async fn a_key_ends_after_a_day_by_the_clock_of_its_claim_whatever_memory_holds(
     let now = Arc::new(AtomicI64::new(began));
     let moved = Arc::clone(&now);
     let clock = Clock::new(move || Timestamp::from_millisecond(moved.load(Ordering::SeqCst)).unwrap());
-    // A provider that does not look at our clock.
+    // A provider that does not check our clock.
     let gateway = |builder: Builder| builder.chain(&["yunyi"]).clock(clock.clone()).start();
     let pair = anybody();
     let first_day = gateway(folder.gateway()).await;
@@ -239,7 +239,7 @@ async fn a_key_ends_after_a_day_by_the_clock_of_its_claim_whatever_memory_holds(
     assert_eq!(again.ask_with(&pair, &[KEY]).await.body, first.body);
     now.store(began - HOUR, Ordering::SeqCst);
     assert_eq!(again.ask_with(&pair, &[KEY]).await.body, first.body, "a clock that goes back ends nothing");
-    // Memory has known it for an hour only.
+    // Memory has had the key for only an hour, since the restart.
     now.store(began + 24 * HOUR + 1, Ordering::SeqCst);
     let next = again.ask_with(&anybody(), &[KEY]).await;
     assert_eq!((next.verdict(), replayed(&next)), ("match", false));
@@ -284,7 +284,7 @@ async fn while_the_database_is_locked_keys_are_claimed_in_the_spool_and_forgetti
     let first = gateway.ask_with(&pair, &[KEY]).await;
     let second = gateway.ask_with(&kept, &[("idempotency-key", "k-2")]).await;
     assert_eq!((first.source(), second.source()), ("provider", "provider"));
-    // Memory forgets these keys with the person; what is left of them is in the database, or in the spool.
+    // Memory drops these keys with the person; the remaining record is in the database or in the spool.
     for (person, key) in [(&before, "k-0"), (&pair, "k-1")] {
         assert_eq!(forget(&gateway, person).await.status, 200);
         let taken = gateway.ask_with(&anybody(), &[("idempotency-key", key)]).await;

@@ -1,4 +1,4 @@
-//! Who finds what.
+//! Which client finds which verifications.
 
 use serde_json::{Value, json};
 
@@ -75,7 +75,7 @@ async fn pages_follow_each_other_whatever_is_written_meanwhile() {
         }
     }
     asked.reverse();
-    // Remembered answers are written when their turn comes.
+    // Cached answers are written asynchronously.
     eventually("all are written", async || {
         get_as_operator(&gateway, &format!("/v1/verifications/{}", asked[0])).await.status == 200
     })

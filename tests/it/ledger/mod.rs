@@ -1,4 +1,5 @@
-//! The ledger as a running gateway keeps it: what is there, when, who may look it up, what happens when it cannot be written.
+//! The ledger of a running gateway: its content, when it is written, who may look it up, and what happens when it
+//! cannot be written.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ mod sums;
 mod trouble;
 mod written;
 
-/// A folder for a ledger of a test's own, gone with it.
+/// A ledger folder for one test, deleted on drop.
 pub struct Folder(PathBuf);
 
 impl Folder {
@@ -39,21 +40,21 @@ impl Folder {
         self.0.join("ledger.db").to_str().unwrap().to_owned()
     }
 
-    /// The sections that keep a ledger here.
+    /// The configuration sections that keep a ledger in this folder.
     pub fn toml(&self) -> String {
         let key = "synthetic-digest-key-0123456789abcdef";
         format!("[ledger]\nfile = {:?}\n[cache]\ndigest_key = {{ value = \"{key}\" }}\n", self.file())
     }
 
     pub fn gateway(&self) -> Builder {
-        // As fast as a test may be on a fast machine.
+        // Rate limits that no test reaches.
         let fast = |driver: &&Driver| format!("[providers.{}]\nrate_limit = 1000000\n", driver.name);
         TestGateway::new().over(self.toml()).over(DRIVERS.iter().map(fast).collect::<String>())
     }
 
-    /// Everything that is in it now, in the database or still in the spool.
+    /// All current entries, from the database and the spool.
     pub async fn entries(&self) -> Vec<Entry> {
-        // First, so that nothing is missed that moves meanwhile.
+        // The spool is read first, so that entries moved to the database meanwhile are not missed.
         let spooled = self.spooled();
         let mut all: Vec<Entry> = Vec::new();
         let each = |_, body: &str| {
@@ -67,7 +68,7 @@ impl Folder {
         all
     }
 
-    /// What waits in the spool, the older file first.
+    /// The content of the spool, the older file first.
     pub fn spooled(&self) -> String {
         let mut both =
             ["ledger.spool", "ledger.spool-2"].map(|name| std::fs::read_to_string(self.0.join(name)).unwrap());
@@ -83,7 +84,7 @@ impl Folder {
         Reader::open(self.file().as_ref()).await.unwrap()
     }
 
-    /// The entries in short: `call outcome billed price`, `answer outcome source`, and so on.
+    /// The entries in short form: `call outcome billed price`, `answer outcome source`, and so on.
     pub async fn in_short(&self) -> Vec<String> {
         let short = |entry: Entry| match entry {
             Entry::Call(call) => {
@@ -98,7 +99,7 @@ impl Folder {
     }
 }
 
-/// A connection of somebody else's to its database.
+/// Another connection to the ledger's database.
 pub async fn connection(folder: &Folder) -> sqlx::SqliteConnection {
     use sqlx::Connection;
     sqlx::SqliteConnection::connect(&format!("sqlite:{}", folder.file())).await.unwrap()
@@ -110,19 +111,18 @@ impl Drop for Folder {
     }
 }
 
-/// A client's section.
+/// The configuration section of a client.
 fn client(name: &str, key: &str) -> String {
     let hash: String = hex::encode(Sha256::digest(key));
     format!("[clients.{name}]\nkeys = [{{ id = \"{name}-1\", sha256 = \"{hash}\" }}]\n")
 }
 
-/// A GET of a client.
 async fn get(gateway: &TestGateway, path: &str, key: &str) -> Reply {
     let request = gateway.http.get(format!("http://{}{path}", gateway.public)).bearer_auth(key);
     Reply::of(request.send().await.unwrap()).await
 }
 
-/// A GET on the listener for operators.
+/// A GET on the admin listener.
 async fn get_as_operator(gateway: &TestGateway, path: &str) -> Reply {
     Reply::of(gateway.http.get(format!("http://{}{path}", gateway.admin)).send().await.unwrap()).await
 }

@@ -1,4 +1,4 @@
-//! Receipts: what they say, that they can be verified without us, who may have one, what becomes of them when keys change.
+//! Receipts: their content, verification without the gateway, access, and changes of keys.
 
 use hmac::{Hmac, KeyInit, Mac};
 use idgate::server::records::receipt::keys::Pair as Keys;
@@ -43,7 +43,7 @@ async fn published(gateway: &TestGateway) -> JwkSet {
     serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
 }
 
-/// The claims, if the signature is one of the set's.
+/// The claims, if a key of the set made the signature.
 fn verified(jws: &str, set: &JwkSet) -> Option<Value> {
     let header = jsonwebtoken::decode_header(jws).ok()?;
     let key = DecodingKey::from_jwk(set.find(header.kid.as_deref()?)?).ok()?;
@@ -53,7 +53,7 @@ fn verified(jws: &str, set: &JwkSet) -> Option<Value> {
     Some(jsonwebtoken::decode(jws, &key, &validation).ok()?.claims)
 }
 
-/// The digest of a person as docs/receipts.md says how to make it.
+/// The digest of a person, computed as docs/receipts.md describes.
 fn digest(claims: &Value, pair: &Pair) -> String {
     let hex = claims["subject"]["salt"].as_str().unwrap();
     let salt: Vec<_> = (0..32).map(|n| u8::from_str_radix(&hex[2 * n..2 * n + 2], 16).unwrap()).collect();
@@ -62,7 +62,7 @@ fn digest(claims: &Value, pair: &Pair) -> String {
     hex::encode(mac.finalize().into_bytes())
 }
 
-/// What a receipt is refused for.
+/// Status, code and reason of a refused receipt.
 async fn refused(gateway: &TestGateway, id: &Value, key: &str) -> (u16, String, Value) {
     let reply = get(gateway, &format!("/v1/verifications/{}/receipt", id.as_str().unwrap()), key).await;
     (reply.status.as_u16(), reply.code().to_owned(), reply.body["errors"][0]["reason"].clone())
@@ -99,7 +99,7 @@ async fn a_receipt_says_what_was_answered_verifies_by_the_published_key_and_name
     assert_eq!(claims["subject"]["digest"], digest(&claims, &pair));
     assert_ne!(claims["subject"]["digest"], digest(&claims, &other));
     assert_ne!(claims["subject"]["digest"], digest(&claims, &Pair::new("李四", &pair.id_number)));
-    // Of a remembered answer too, and nothing tells that both are about the same person.
+    // A cached answer has a receipt too, and nothing links the two receipts to the same person.
     let again = ask(&gateway, &pair).await;
     assert_eq!(again.source(), "cache");
     let path = format!("/v1/verifications/{}", again.body["verification_id"].as_str().unwrap());
@@ -108,7 +108,7 @@ async fn a_receipt_says_what_was_answered_verifies_by_the_published_key_and_name
     assert_eq!((&second["source"], &second["subject"]["digest"]), (&"cache".into(), &digest(&second, &pair).into()));
     assert_ne!(second["subject"]["digest"], claims["subject"]["digest"]);
     assert_ne!(second["subject"]["salt"], claims["subject"]["salt"]);
-    // The same each time, also after a restart.
+    // The receipt stays the same, also after a restart.
     assert_eq!(fetch(&gateway, &reply.body["verification_id"]).await, jws);
     assert!(gateway.stop().await);
     let gateway = with_clients(&folder).over(receipts(&keys)).start().await;
@@ -116,7 +116,7 @@ async fn a_receipt_says_what_was_answered_verifies_by_the_published_key_and_name
     let path = format!("/v1/verifications/{}/receipt", reply.body["verification_id"].as_str().unwrap());
     assert_eq!(gateway.admin_get(&path).await.1, jws, "operators have those of all clients");
     assert!(gateway.stop().await);
-    // Neither a person nor a salt is on the disk, nor a person in the receipt.
+    // The disk contains neither the person nor a salt, and the receipt does not contain the person.
     let mut kept =
         jws.split('.').flat_map(|part| [part.as_bytes().to_vec(), base64_of(part)]).collect::<Vec<_>>().concat();
     let secrets = [&*pair.name, &pair.id_number, &pair.id_number[6..17]];
@@ -161,7 +161,7 @@ async fn a_receipt_is_for_its_own_client_and_only_of_a_verdict_that_was_given_wi
         Reply::of(gateway.http.post(&url).bearer_auth(KEY).send().await.unwrap()).await.header("allow"),
         "GET,HEAD"
     );
-    // A question that was refused has no verdict.
+    // An invalid request has no verdict.
     assert_eq!(ask(&gateway, &Pair::new("张三", "110105194912310021")).await.code(), "invalid_id_number");
     let refusals = async || {
         let page = get_as_operator(&gateway, "/v1/verifications").await.body["verifications"].clone();
@@ -171,7 +171,7 @@ async fn a_receipt_is_for_its_own_client_and_only_of_a_verdict_that_was_given_wi
     let refusal = refusals().await.unwrap()["verification_id"].clone();
     assert_eq!(refused(&gateway, &refusal, KEY).await, unavailable("no_verdict"));
     assert!(gateway.stop().await);
-    // Another digest key makes other salts.
+    // Another digest key gives other salts.
     let other = "[cache]\ndigest_key = { value = \"another-digest-key-0123456789abcdef-0123\" }";
     let gateway = with_clients(&folder).over(receipts(&keys)).over(other).start().await;
     assert_eq!(refused(&gateway, &id, KEY).await, unavailable("other_digest_key"));
@@ -193,7 +193,7 @@ async fn receipts_of_a_former_key_verify_as_long_as_it_is_published() {
         table.extend(section.parse::<toml::Table>().unwrap());
         table.to_string()
     };
-    // A mistake changes nothing.
+    // An invalid configuration changes nothing.
     gateway.rewrite(|text| section(text, "[receipts]\nkey = { value = \"none\" }"));
     assert_eq!(gateway.reload().await.status.as_u16(), 422);
     assert_eq!(fetch(&gateway, &id).await, jws);

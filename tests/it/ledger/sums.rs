@@ -1,4 +1,4 @@
-//! The sum of what was paid: the ledger's against what the simulated providers have counted themselves.
+//! Compares the total paid, by the ledger, with what the simulated providers counted.
 
 use std::collections::BTreeSet;
 
@@ -10,13 +10,13 @@ use crate::support::anybody;
 const PROVIDERS: [&str; 4] = ["aliyun", "aliyun_intl", "muzhiyun", "yunyi"];
 
 const QUESTIONS: usize = 10_000;
-/// Questions at a time; the faults change in between.
+/// Requests in each batch; the faults change between batches.
 const AT_ONCE: usize = 50;
 
-/// A price of its own for each provider, so that no mistake cancels out another.
+/// A distinct price for each provider, so that no errors cancel out.
 const PRICES: [u64; 4] = [1_000_003, 2_000_029, 3_000_017, 5_000_011];
 
-/// Faults whose answer was worked out, and is billed, though nobody can read it here.
+/// Faults after which the call is billed although the response is unreadable here.
 const PAID_FOR: [&str; 7] = [
     r#"{"kind": "garbage"}"#,
     r#"{"kind": "empty"}"#,
@@ -27,7 +27,7 @@ const PAID_FOR: [&str; 7] = [
     r#"{"kind": "slow", "delay": "700ms", "times": 10}"#,
 ];
 
-/// Faults that no provider bills; of the last three nobody here can know it.
+/// Faults that no provider bills; for the last three, the gateway cannot know that.
 const NOT_PAID_FOR: [&str; 5] = [
     r#"{"kind": "outcome", "outcome": "input_refused"}"#,
     r#"{"kind": "outcome", "outcome": "rate_limited", "times": 3}"#,
@@ -36,7 +36,7 @@ const NOT_PAID_FOR: [&str; 5] = [
     r#"{"kind": "status", "status": 503}"#,
 ];
 
-/// Whether the provider has worked out an answer to this call, as far as the faults above tell.
+/// Whether the provider processed this call, as far as the faults above tell.
 fn was_answered(call: &Call) -> bool {
     let reason = call.end.reason.as_deref();
     match &*call.end.outcome {

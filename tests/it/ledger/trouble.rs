@@ -1,4 +1,4 @@
-//! The disk and the file in trouble, under a running gateway.
+//! Failures of the disk and of the database file under a running gateway.
 
 use std::time::Duration;
 

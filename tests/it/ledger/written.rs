@@ -1,4 +1,4 @@
-//! What is written, when, and what never is.
+//! What is written to the ledger, when, and what is never written.
 
 use std::time::Duration;
 
