@@ -37,7 +37,7 @@ fn every_code_of_ours_reads_as_the_right_outcome_in_front() {
             for media_type in std::iter::once(None).chain(dialect.media_types.iter().copied().map(Some)) {
                 let refusal = compat::refusal(dialect, code, retry_after);
                 let row = refusal.code;
-                // A request that could get the success status of a service in another media type is never sent by us.
+                // A code with status 200 comes from the service itself, which is never asked for another media type.
                 if media_type.is_some() && row.status == 200 {
                     continue;
                 }
@@ -47,7 +47,7 @@ fn every_code_of_ours_reads_as_the_right_outcome_in_front() {
                 let fault = protocol.decode_response((&subject(&right())).into(), &response).unwrap_err();
                 let allowed = answers.reads_as.get(code.as_str()).unwrap_or_else(|| panic!("{what}: no outcome"));
                 assert!(allowed.iter().any(|word| word == fault.outcome.as_str()), "{what} reads as {fault:?}");
-                // A pause because of one person would delay all requests; any other hint counts as throttling.
+                // `TooOften` concerns one person but its pause would delay all calls; any other pause means throttling.
                 let has_hint = fault.outcome == RateLimited && compat::cause(code) != Cause::TooOften;
                 if answers.tells_pause {
                     assert_eq!(fault.retry_after, retry_after.filter(|_| has_hint), "{what}");

@@ -1,5 +1,5 @@
-//! The ways to a credential as pure conversations: against the exchanges of the vendor's own client, byte for byte, and
-//! through every kind, mode and lie.
+//! The credential sources as pure request and response sequences, without a network: compared byte for byte with the
+//! recorded exchanges of the vendor's client, and tested with every kind, mode and false answer.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -29,12 +29,12 @@ const OIDC: &str = "acs:ram::123456789012****:oidc-provider/ack-rrsa";
 const TOKEN: &str = "eyJhbGciOiJSUzI1NiJ9.e30.sig";
 const GOOD: &str = r#"{"Code":"Success","AccessKeyId":"STS.exampleKeyId","AccessKeySecret":"s","SecurityToken":"t","Expiration":"2099-01-01T00:00:00Z"}"#;
 
-/// Any driver that fetches credentials.
+/// A driver that fetches credentials.
 fn driver() -> &'static Driver {
     DRIVERS.iter().find(|driver| !driver.variables.is_empty()).expect("a driver that fetches")
 }
 
-/// The source of these settings and variables, or the keys of all mistakes.
+/// The source for these settings and variables, or the keys of all mistakes.
 fn source(settings: &[(&str, &str)], variables: &[(&str, &str)]) -> Result<Arc<dyn Source>, Vec<&'static str>> {
     let mut sorted = Settings::default();
     for (key, value) in settings {
@@ -54,10 +54,10 @@ fn source(settings: &[(&str, &str)], variables: &[(&str, &str)]) -> Result<Arc<d
     }
 }
 
-/// What the other side says to a request.
+/// The response of the simulated peer to a request.
 type Answers = fn(&Request<Bytes>) -> Result<Response<Bytes>, MissReason>;
 
-/// The other side of a conversation: files by path, answers to requests, and all that was sent.
+/// The simulated peer: files by path, responses to requests, and a record of everything read and sent.
 #[derive(Default)]
 struct Other {
     files: BTreeMap<String, String>,
@@ -100,7 +100,7 @@ impl Other {
         }
     }
 
-    /// Fetches from a source with these settings.
+    /// Fetches a credential from a source with these settings.
     fn fetch(
         &mut self,
         settings: &[(&str, &str)],
@@ -120,7 +120,7 @@ fn body(text: &str) -> Result<Response<Bytes>, MissReason> {
     Ok(Response::new(Bytes::from(text.to_owned())))
 }
 
-/// A cloud in which everything works.
+/// A cloud whose services all work.
 fn cloud(request: &Request<Bytes>) -> Result<Response<Bytes>, MissReason> {
     match request.uri().path() {
         imds::TOKEN_PATH => body("exampleMetadataToken"),
@@ -141,7 +141,7 @@ fn of_form(request: &Request<Bytes>) -> BTreeMap<String, String> {
     pairs(request.body())
 }
 
-/// The heads of the recorded exchange under this title: first lines and headers.
+/// The request heads of the recorded exchange with this title: first lines and headers.
 fn recorded(title: &str) -> Vec<(String, BTreeMap<String, String>)> {
     let text = fixture("transcripts/credentials-exchanges.txt").replace("\r\n", "\n");
     let section = text.split("\n### ").find(|section| section.starts_with(title)).expect("a section").to_owned();
@@ -222,7 +222,7 @@ fn metadata_is_asked_as_the_vendors_client_asks_with_one_token_for_both_question
     let mut other = Other::default().answering(cloud);
     assert_eq!(other.fetch(&[("credentials.kind", "ecs_metadata")], &[]).unwrap().1, "ecs_metadata");
     let mut theirs = recorded("ECS metadata service");
-    // They fetch a second token between the name and the keys.
+    // The vendor's client fetches a second token between the role name and the keys.
     assert_eq!(theirs.remove(2).0, theirs[0].0);
     assert_eq!((theirs.len(), other.sent.len()), (3, 3));
     for ((first, headers), request) in theirs.iter().zip(&other.sent) {
@@ -431,7 +431,7 @@ fn each_type_of_the_ini_file_leads_to_its_keys() {
         let fetched = other.fetch(&settings, &home);
         (other, fetched.map(|(id, _)| id).map_err(|misses| misses[0].reason))
     };
-    // Where Go and Node look, and where Python looks.
+    // The path that the Go and Node clients use, and the path that the Python client uses.
     for file in ["/home/idv/.alibabacloud/credentials", "/home/idv/.alibabacloud/credentials.ini"] {
         assert_eq!(fetch(file, "default").1.as_deref(), Ok("iniId"), "{file}");
     }
@@ -458,7 +458,7 @@ const EVERYTHING: [(&str, &str); 7] = [
 fn the_default_chain_has_the_vendors_order_and_tells_every_miss() {
     let chain = [("credentials.kind", "default_chain")];
     assert_eq!(Other::default().fetch(&chain, &EVERYTHING).unwrap(), ("envId".to_owned(), "environment"));
-    // One of the two is none, as with the vendor's clients.
+    // One of the two variables alone does not count, as with the vendor's clients.
     let half = &EVERYTHING[..6];
     let misses = Other::default().fetch(&chain, half).unwrap_err();
     let tried: Vec<_> = misses.iter().map(|miss| miss.source).collect();
@@ -467,7 +467,7 @@ fn the_default_chain_has_the_vendors_order_and_tells_every_miss() {
     assert_eq!(other.fetch(&chain, half).unwrap().1, "oidc_role");
     let mut other = Other::default().with_file("/home/idv/.aliyun/config.json", CLI).answering(cloud);
     assert_eq!(other.fetch(&chain, half).unwrap(), ("akId".to_owned(), "cli_profile"));
-    // On a machine of the vendor's its role wins over the URI, which is last.
+    // On the vendor's machines, the role of the machine has priority over the URI, which is last.
     let mut other = Other::default().answering(cloud);
     assert_eq!(other.fetch(&chain, half).unwrap().1, "ecs_metadata");
     let no_metadata: Vec<_> = half.iter().copied().chain([("ALIBABA_CLOUD_ECS_METADATA_DISABLED", "true")]).collect();
@@ -482,7 +482,7 @@ fn of_a_chain_the_one_that_worked_is_kept_and_its_failure_is_no_other_identity()
     let chain = source(&[("credentials.kind", "default_chain")], &EVERYTHING[..6]).unwrap();
     let mut other = Other::default().answering(cloud);
     assert_eq!(other.talk(chain.begin(None)).unwrap().from, "ecs_metadata");
-    // Now a token appears, and the machine's role is out.
+    // A token file appears, and the metadata service no longer answers.
     let metadata_is_out: Answers = |request| match request.uri().host() {
         Some("100.100.100.200") => Err(MissReason::Timeout),
         _ => cloud(request),
@@ -491,7 +491,7 @@ fn of_a_chain_the_one_that_worked_is_kept_and_its_failure_is_no_other_identity()
     let misses = other.talk(chain.begin(Some("ecs_metadata"))).unwrap_err();
     assert!(misses.iter().all(|miss| miss.source == "ecs_metadata"), "{misses:?}");
     assert!(other.read.is_empty());
-    // What has never worked is never kept: without a winner all are asked again.
+    // A source is pinned only after it has succeeded; without a winner, the whole chain is tried again.
     assert_eq!(other.talk(chain.begin(None)).unwrap().from, "oidc_role");
 }
 
@@ -553,7 +553,7 @@ fn equal_settings_have_equal_fingerprints_and_nothing_shows_a_secret() {
     }
 }
 
-/// What a place has at hand: the key of the recorded exchanges.
+/// The credential store of a simulated service, with the key of the recorded exchanges.
 struct Desk {
     keys: Credential,
     lent: Cell<Option<Duration>>,

@@ -1,7 +1,7 @@
-//! The laws of a codec, run over every driver: what one side writes the other reads, a broken seal is seen, and nothing
-//! but the documented field is ever a verdict.
+//! Properties that every driver's codec must have: each side decodes what the other encodes, a changed signed request
+//! is detected, and only the documented field yields a verdict.
 //!
-//! A new driver gets all of them for one arm in `reference.rs`, its documented field read independently.
+//! A new driver needs only a `verdict.json`, which `reference.rs` reads independently of the driver.
 
 mod mutation;
 mod reference;
@@ -20,14 +20,14 @@ use reference::Reference;
 
 const NOW: &str = "2026-11-22T08:00:00Z";
 
-/// A driver with one way to sign.
+/// A driver with one way of signing.
 struct Setup {
     driver: &'static Driver,
     label: String,
     made: Made,
 }
 
-/// Every driver with every way to sign that it takes.
+/// Every driver with every way of signing that it accepts.
 fn setups() -> Vec<Setup> {
     let mut setups = Vec::new();
     for driver in DRIVERS.iter().filter(|driver| driver.dialect.is_some()) {
@@ -48,7 +48,7 @@ impl Setup {
         arrived(request.unwrap())
     }
 
-    /// What a genuine answer is shaped by.
+    /// The properties of the request that shape a genuine response.
     fn reply_to(&self, subject: &Subject) -> ReplyTo {
         self.made.service.decode_request(&self.request(subject), &self.made.credential, &stamp(NOW)).1
     }
@@ -58,7 +58,7 @@ impl Setup {
     }
 }
 
-/// What the peer sees of a request: the target without the authority, which goes into `Host`.
+/// A request as the server receives it: the authority moves from the target to `Host`.
 fn arrived(mut request: Request<Bytes>) -> Request<Bytes> {
     let uri = request.uri().clone();
     if !request.headers().contains_key("host") {
@@ -165,13 +165,13 @@ fn a_changed_byte_breaks_the_seal() {
             assert!(served(&request));
             let mut broken = 0;
             for changed in changes_of_parameters(&request) {
-                // Another spelling of the same parameters (`%2a` for `%2A`) is the same question.
+                // Another spelling of the same parameters (`%2a` for `%2A`) is the same request.
                 if parameters(&changed) != parameters(&request) {
                     assert!(!served(&changed), "{}: {changed:?}", setup.label);
                     broken += 1;
                 }
             }
-            // Where values are signed in lower case, another case is the same request.
+            // Where values are signed in lower case, a change of case is the same request.
             let folds_case = fixture(&format!("{}/dialect.json", setup.driver.name)).contains("\"folds_case\": true");
             for (name, changed) in changes_of_sealed_headers(&request) {
                 let [before, after] = [&request, &changed].map(|one| one.headers()[&name].as_bytes());
@@ -197,7 +197,7 @@ fn parameters(request: &Request<Bytes>) -> Vec<(String, String)> {
     pairs
 }
 
-/// `text` with each byte in turn replaced by some others, removed, or doubled.
+/// `text` with each byte in turn replaced by several others, removed, or doubled.
 fn changes(text: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     (0..text.len()).flat_map(move |at| {
         let (before, after) = (&text[..at], &text[at + 1..]);
@@ -209,7 +209,7 @@ fn changes(text: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     })
 }
 
-/// Changes of the body and the target that still make a request.
+/// Changes of the body and the target that still form a request.
 fn changes_of_parameters(request: &Request<Bytes>) -> impl Iterator<Item = Request<Bytes>> {
     let bodies = changes(request.body()).map(|body| {
         let mut changed = request.clone();
@@ -249,10 +249,10 @@ fn changes_of_sealed_headers(request: &Request<Bytes>) -> impl Iterator<Item = (
     })
 }
 
-/// The law of laws. Turning `"BizCode":"1"` into `"BizCode":"2"` makes a genuine answer of another kind, so the law is
-/// not that a mutation changes nothing. It is: whatever the bytes, what comes out is a fault, or the verdict that an
-/// independent strict reading of the documented field finds in the same bytes. And as long as that field reads as it
-/// did in the original, the verdict, if any, is the original's.
+/// The central property. Turning `"BizCode":"1"` into `"BizCode":"2"` makes a genuine answer of another kind, so a
+/// mutation may change the verdict. The property is: for any bytes, the result is a fault, or the verdict that an
+/// independent strict reading of the documented field finds in the same bytes. While that field reads as in the
+/// original, the verdict, if there is one, is that of the original.
 #[test]
 fn no_mutation_of_an_answer_makes_a_verdict_that_is_not_in_its_documented_field() {
     const MUTATIONS: usize = 100_000;
@@ -270,7 +270,7 @@ fn no_mutation_of_an_answer_makes_a_verdict_that_is_not_in_its_documented_field(
         let mut mutator = mutation::Mutator::new(0x1d6a7e, &corpus);
         let (mut survived, mut changed) = (0, 0);
         for round in 0..MUTATIONS {
-            // Two of three mutations go to the answers with a verdict, the rest to the refusals, in turn.
+            // Two of three mutations use the answers with a verdict, the others the refusals.
             let (verdicts, refusals) = corpus.split_at(Verdict::ALL.len());
             let of = if round % 3 == 2 { refusals } else { verdicts };
             let origin = &of[round / 3 % of.len()];
@@ -287,7 +287,7 @@ fn no_mutation_of_an_answer_makes_a_verdict_that_is_not_in_its_documented_field(
                 changed += 1;
             }
         }
-        // The mutations must reach past the first check, and reach the field itself.
+        // Some mutants must pass the first check, and some must change the field itself.
         assert!(survived > MUTATIONS / 50 && changed > 0, "{}: {survived} survived, {changed} changed", driver.name);
     }
 }

@@ -21,7 +21,7 @@ mod yunyi;
 
 const BOTH: [&str; 2] = ["muzhiyun", "yunyi"];
 
-/// The moment of the signature vectors.
+/// The time of the signature vectors.
 const NOW: &str = "2024-05-06T07:08:09Z";
 
 fn settings(pairs: &[(&str, &str)]) -> Settings {
@@ -59,7 +59,7 @@ fn request(driver: &Made, subject: &Subject, credential: &Credential) -> Request
     driver.protocol.encode_request(subject.into(), &endpoint, credential, &stamp()).unwrap()
 }
 
-/// What `driver` makes of that answer to a question about `subject`.
+/// The result of decoding this response to a request about `subject`.
 fn heard(driver: &str, subject: &Subject, status: u16, body: &str) -> Result<Finding, Fault> {
     let response = Response::builder().status(status).body(Bytes::copy_from_slice(body.as_bytes())).unwrap();
     sandboxed(driver).protocol.decode_response(subject.into(), &response)
@@ -82,7 +82,7 @@ fn answered(driver: &str, answer: Result<Verdict, Refusal>, asked: Asked) -> Res
     sandboxed(driver).service.encode_response(answer, &reply_to(asked))
 }
 
-/// What the simulator refuses `request` with: the code of the row.
+/// The code with which the simulator refuses `request`.
 fn refused_with(driver: &Made, request: &Request<Bytes>, at: &str) -> &'static str {
     let stamp = Stamp { now: at.parse().unwrap(), ..stamp() };
     driver.service.decode_request(request, &driver.credential, &stamp).0.unwrap_err().code.code

@@ -1,4 +1,4 @@
-//! The codecs: laws that every driver obeys, and bytes from outside that break the mirror.
+//! The codecs: properties of every driver, and real-world bytes that the project's own encoders did not produce.
 
 mod credentials;
 mod laws;
@@ -22,12 +22,11 @@ fn subject(name: &str, id_number: &str) -> Subject {
     Subject::new(Name::parse(name).expect("a sound name"), id_number, PairRules::default()).expect("a sound pair")
 }
 
-/// A stamp of that time.
 fn stamp(now: &str) -> Stamp {
     Stamp { now: now.parse().expect("a time stamp"), nonce: "0b6d5f5e-8c0e-4d0c-9a53-3b1e6d2f7a10".to_owned() }
 }
 
-/// A driver with a credential that its settings gave.
+/// A driver with the credential from its settings.
 #[derive(Debug)]
 struct Made {
     protocol: Arc<dyn Protocol>,
@@ -36,7 +35,7 @@ struct Made {
 }
 
 impl Made {
-    /// `driver` with these settings, if it takes them.
+    /// `driver` with these settings, if it accepts them.
     fn of(driver: &Driver, settings: &Settings) -> Option<Self> {
         let Configured { protocol, access } = (driver.configure)(settings).ok()?;
         let credential = access.given().expect("the settings give a credential").clone();
@@ -45,18 +44,18 @@ impl Made {
     }
 }
 
-/// What `driver` makes of these settings, secrets put where they belong.
+/// The same for plain pairs, with secrets moved to where they belong.
 fn configured(driver: &Driver, settings: &[(&str, &str)]) -> Option<Made> {
     Made::of(driver, &driver.settings(settings))
 }
 
-/// A file of `tests/fixtures`.
+/// Reads a file of `tests/fixtures`.
 fn fixture(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// A driver that can only be asked.
+/// A driver without a server side.
 static WITHOUT_SERVER: Driver = Driver {
     name: "one_way",
     title: "a provider without a simulator",

@@ -1,5 +1,5 @@
-//! The RPC drivers against bytes from outside: the vendor's signatures, the requests of its real clients, and answers
-//! as documented, recorded and imagined.
+//! The RPC drivers against external bytes: the vendor's signatures, the requests of its real clients, and responses
+//! from the documentation, from recordings and made up.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +16,8 @@ use serde::Deserialize;
 
 use super::{Made, configured, fixture, stamp, subject};
 
-/// The host in the transcripts is `127.0.0.1:PORT`, and V3 signs it. This is the port that was signed: of all 65,535 it
-/// is the only one for which any of the eleven recorded V3 signatures is right, and for it all eleven are.
+/// The host in the transcripts is `127.0.0.1:PORT`, and V3 signs it. This is the signed port: of all 65,535 it is the
+/// only one for which any of the eleven recorded V3 signatures is valid, and all eleven are.
 const RECORDED_PORT: &str = "41139";
 
 const NUMBER: &str = "110101190001010014";
@@ -67,7 +67,7 @@ fn v1_signs_as_the_vendors_packages_do() {
     let vectors = vectors().v1_hmac_sha1;
     assert!(vectors.len() >= 12);
     for vector in vectors {
-        // Unsorted, to see that the order does not matter.
+        // Unsorted, because the order must not matter.
         let mut pairs: Vec<_> =
             vector.params.iter().rev().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let secret = Secret::new(vector.access_key_secret);
@@ -100,7 +100,7 @@ fn v3_signs_as_the_vendors_packages_do() {
         assert_eq!(acs3::string_to_sign(&canonical), vector.string_to_sign, "{id}");
         assert_eq!(acs3::signature(&canonical, &secret), vector.signature, "{id}");
 
-        // We sign the required set, which is what the Node packages do.
+        // We sign the required headers, as the Node packages do.
         let required = vector.other_header_set.values().next().unwrap_or(&vector.authorization);
         let mut ours = request.clone();
         acs3::sign(&mut ours, &vector.access_key_id, &secret).unwrap();
@@ -116,7 +116,7 @@ fn v3_signs_as_the_vendors_packages_do() {
     }
 }
 
-/// The requests of a transcript, as they came off the wire, bodies without their chunks.
+/// The requests of a transcript as received, with chunked bodies joined.
 fn recorded(file: &str) -> Vec<Request<Bytes>> {
     let text = fixture(&format!("transcripts/{file}")).replace("\r\n", "\n").replace("PORT", RECORDED_PORT);
     text.split("\n--- request ")
@@ -195,7 +195,7 @@ fn what_the_vendors_clients_send_is_understood_and_its_signature_is_right() {
             assert_eq!(reply_to.host, format!("127.0.0.1:{RECORDED_PORT}"));
             assert!(reply_to.media_type.is_none() && reply_to.asked == Some(asked));
 
-            // The same request with another secret, another token, or a clock that is off.
+            // The same request with another secret, another token, or a wrong clock.
             let thief = keys.clone().with_secret(Secret::new("guessed"));
             assert_eq!(refused(&setup, &request, &thief, &at), "SignatureDoesNotMatch");
             let known = if keys_token(&keys).is_some() { None } else { Some("CAIS") };
@@ -230,7 +230,7 @@ fn refused(setup: &Made, request: &Request<Bytes>, keys: &Credential, now: &str)
 
 const NOW: &str = "2026-11-22T08:00:00Z";
 
-/// A V1 request with these parameters, signed as it stands.
+/// A V1 request with these parameters, signed as given.
 fn signed_v1(method: Method, parameters: &[(&str, &str)]) -> Request<Bytes> {
     let signature = rpc_v1::sign(method.as_str(), parameters, &Secret::new("testAccessKeySecret"));
     let mut query = form_urlencoded::Serializer::new(String::new());
@@ -243,7 +243,7 @@ fn signed_v1(method: Method, parameters: &[(&str, &str)]) -> Request<Bytes> {
         .unwrap()
 }
 
-/// The parameters of a good V1 request with some replaced; an empty value removes one.
+/// The parameters of a valid V1 request with some replaced; an empty value removes one.
 fn v1_with<'a>(changes: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let mut parameters = vec![
         ("Action", "Id2MetaVerify"),
@@ -485,7 +485,7 @@ fn a_pause_that_is_asked_for_arrives() {
     assert_eq!((fault.outcome, fault.retry_after), (Outcome::RateLimited, Some(pause)));
 }
 
-/// An answer of `tests/fixtures/<driver>/answers.json`, and what it means.
+/// A response of `tests/fixtures/<driver>/answers.json`, and its meaning.
 #[derive(Deserialize)]
 struct Answer {
     why: String,

@@ -1,5 +1,5 @@
-//! Silent, slow, idle and too many clients, and a stop in the middle. Deadlines are short and real, because sockets do
-//! not follow a paused clock; no test asserts how soon something happens, only that it does.
+//! Clients that are silent, slow, idle or too many, and a shutdown during requests. Deadlines are short and real,
+//! because sockets do not follow a paused clock; no test asserts how soon something happens, only that it does.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 const SOON: Duration = Duration::from_millis(200);
 const NEVER: Duration = Duration::from_secs(600);
 
-/// Deadlines so long that a test ends by the one it shortens.
+/// Deadlines so long that only the one that a test shortens takes effect.
 fn patient() -> Config {
     Config { first_request_timeout: NEVER, keep_alive_timeout: NEVER, drain_timeout: NEVER, ..Config::default() }
 }
@@ -29,9 +29,9 @@ struct Server {
     addr: SocketAddr,
     connections: Connections,
     stop: CancellationToken,
-    /// Answers to `/held` wait for a permit.
+    /// Responses to `/held` wait for a permit.
     release: Arc<Semaphore>,
-    /// A permit for each `/held` that has arrived.
+    /// Gets a permit for each `/held` that has arrived.
     arrived: Arc<Semaphore>,
     served: JoinHandle<()>,
 }
@@ -67,7 +67,7 @@ async fn send(stream: &mut TcpStream, path: &str) {
     stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n").as_bytes()).await.unwrap();
 }
 
-/// One answer of the test service, which ends with the port of `stream`.
+/// Reads one response of the test service, which ends with the port of `stream`.
 async fn one_answer(stream: &mut TcpStream) -> String {
     let end = stream.local_addr().unwrap().to_string();
     let mut got = Vec::new();
@@ -77,14 +77,14 @@ async fn one_answer(stream: &mut TcpStream) -> String {
     String::from_utf8(got).unwrap()
 }
 
-/// Everything until the server closes or resets.
+/// Reads until the server closes or resets.
 async fn rest(stream: &mut TcpStream) -> String {
     let mut got = Vec::new();
     let _ = stream.read_to_end(&mut got).await;
     String::from_utf8(got).unwrap()
 }
 
-/// Waits until a condition that another task brings about holds.
+/// Waits for a condition that another task brings about.
 async fn eventually(condition: impl Fn() -> bool) {
     while !condition() {
         tokio::task::yield_now().await;
@@ -154,7 +154,7 @@ async fn a_slow_answer_is_not_cut_by_the_deadlines_for_heads() {
     let mut client = connect(server.addr).await;
     send(&mut client, "/held").await;
     server.arrived.acquire().await.unwrap().forget();
-    // The silent neighbour is the clock: it came later and is cut by the same deadlines.
+    // The silent connection serves as the clock: it is opened later and closed by the same deadlines.
     rest(&mut connect(server.addr).await).await;
     server.release.add_permits(1);
     assert!(one_answer(&mut client).await.contains("200 OK"));
@@ -164,7 +164,7 @@ async fn a_slow_answer_is_not_cut_by_the_deadlines_for_heads() {
 async fn a_client_that_asks_and_never_reads_is_cut() {
     let server = serve(Config { keep_alive_timeout: SOON, ..patient() });
     let mut client = connect(server.addr).await;
-    // Until no buffer takes more; then the server gives up, and the write fails.
+    // Writes until all buffers are full; then the server closes the connection and the write fails.
     let requests = "GET / HTTP/1.1\r\nhost: test\r\n\r\n".repeat(1000);
     let cut = async { while client.write_all(requests.as_bytes()).await.is_ok() {} };
     tokio::time::timeout(Duration::from_secs(60), cut).await.expect("whoever never reads is cut");
@@ -175,7 +175,7 @@ async fn a_client_that_asks_and_never_reads_is_cut() {
 async fn a_head_beyond_all_room_is_answered_431() {
     let server = serve(Config { max_header_bytes: 8192, ..patient() });
     let mut client = connect(server.addr).await;
-    // Up to four times the limit is for the service to refuse, in its own words. This one never comes to an end.
+    // Up to four times the limit, the service itself refuses the request. This head is longer and never ends.
     let head = format!("GET / HTTP/1.1\r\nlong: {}", "a".repeat(40_000));
     client.write_all(head.as_bytes()).await.unwrap();
     assert!(rest(&mut client).await.starts_with("HTTP/1.1 431 "));
@@ -244,7 +244,7 @@ async fn a_stop_closes_idle_connections_and_finishes_requests_in_flight() {
     assert_eq!(server.connections.open(), 0);
 }
 
-/// Connects and asks without giving the accept loop a chance to run: the kernel does both alone.
+/// Connects and sends a request without letting the accept loop run: the kernel handles both alone.
 fn connect_and_ask_in_one_breath(addr: SocketAddr) -> TcpStream {
     let mut stream = std::net::TcpStream::connect(addr).unwrap();
     std::io::Write::write_all(&mut stream, b"GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").unwrap();

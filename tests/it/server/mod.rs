@@ -1,4 +1,4 @@
-//! The edges, over real sockets.
+//! The server's endpoints, over real sockets.
 
 mod listener;
 mod operators;

@@ -1,4 +1,4 @@
-//! Who may look and act on the admin listener.
+//! Authentication of operators on the admin listener.
 
 use http::StatusCode;
 use sha2::{Digest, Sha256};
@@ -22,7 +22,7 @@ async fn ask(gateway: &TestGateway, method: &str, path: &str, key: Option<&str>)
     Reply::of(request.send().await.unwrap()).await
 }
 
-/// Every route but those that are open to all, some that are none among them.
+/// Every route that requires an operator, and some that do not exist.
 const ROUTES: [(&str, &str); 17] = [
     ("GET", "/metrics"),
     ("GET", "/v1/status"),
@@ -89,7 +89,7 @@ async fn an_operator_is_known_by_certificate() {
     let as_whom = |who| TestGateway::new().over(format!("{tls}{by}")).http(authority.http(who)).start();
     let gateway = as_whom(Some(&oncall)).await;
     assert_eq!(ask(&gateway, "GET", "/v1/status", None).await.status, StatusCode::OK);
-    // A key that is sent has to be good.
+    // If a key is sent, it must be valid, even with a valid certificate.
     assert_eq!(ask(&gateway, "GET", "/v1/status", Some("wrong")).await.status, StatusCode::UNAUTHORIZED);
     let gateway = as_whom(Some(&stranger)).await;
     let refused = ask(&gateway, "GET", "/v1/status", None).await;

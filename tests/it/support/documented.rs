@@ -1,18 +1,18 @@
-//! What `openapi.yaml` says of an operation, held against what an answer really is.
+//! Compares a response with what `openapi.yaml` documents for the operation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use super::Reply;
 
-/// The codes and headers of each status of an operation.
+/// The codes and headers of one status of an operation.
 #[derive(Debug, Default)]
 pub struct Documented {
     pub codes: BTreeSet<String>,
     pub headers: BTreeSet<String>,
 }
 
-/// By `METHOD route status`.
+/// Keyed by `METHOD route status`.
 pub static OPERATIONS: LazyLock<BTreeMap<String, Documented>> = LazyLock::new(|| {
     let mut all: BTreeMap<String, Documented> = BTreeMap::new();
     let (mut path, mut method, mut status) = (String::new(), String::new(), None);
@@ -45,13 +45,13 @@ pub static OPERATIONS: LazyLock<BTreeMap<String, Documented>> = LazyLock::new(||
     all
 });
 
-/// Every code that an operation is documented to answer with.
+/// Every documented code of an operation.
 pub fn codes(operation: &str) -> BTreeSet<String> {
     let of_it = OPERATIONS.iter().filter(|(key, _)| key.rsplit_once(' ').unwrap().0 == operation);
     of_it.flat_map(|(_, documented)| documented.codes.clone()).collect()
 }
 
-/// Checks that the status, the code and every header of an answer are documented for `METHOD route`.
+/// Checks that the status, the code and every header of a response are documented for `METHOD route`.
 pub fn assert_documented(operation: &str, reply: &Reply) {
     let status = reply.status.as_u16();
     let documented = OPERATIONS.get(&format!("{operation} {status}"));
@@ -60,7 +60,7 @@ pub fn assert_documented(operation: &str, reply: &Reply) {
     if status >= 400 {
         assert!(documented.codes.contains(reply.code()), "{operation}: {reply:#?}");
     }
-    // Those of every HTTP answer.
+    // Headers that any HTTP response may have.
     let general = ["content-type", "content-length", "date", "connection"];
     for name in reply.headers.keys().map(|name| name.as_str()).filter(|name| !general.contains(name)) {
         assert!(documented.headers.contains(name), "{operation} {status} is not documented to have {name}: {reply:#?}");

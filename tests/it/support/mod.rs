@@ -1,4 +1,5 @@
-//! The gateway under test: the real one, on free ports, its upstreams the real simulators. No second set of stubs.
+//! The gateway under test: the real one, on free ports, with the real simulators as its providers instead of separate
+//! stubs.
 //!
 //! ```ignore
 //! let gateway = TestGateway::new().chain(&["aliyun", "yunyi"]).over("[cache]\nmatch_ttl = \"0s\"").start().await;
@@ -45,10 +46,9 @@ pub struct Builder {
     http: reqwest::Client,
 }
 
-/// Makes TOML of the simulators' addresses.
+/// Builds TOML from the simulators' addresses.
 type OverSandbox = Box<dyn FnOnce(&SandboxHandle) -> String>;
 
-/// A running gateway.
 pub struct TestGateway {
     pub public: SocketAddr,
     pub admin: SocketAddr,
@@ -62,7 +62,7 @@ pub struct TestGateway {
     _simulators: Sandbox,
 }
 
-/// An answer of the gateway.
+/// A response of the gateway, read to its end.
 #[derive(Debug, Clone)]
 pub struct Reply {
     pub status: StatusCode,
@@ -70,7 +70,6 @@ pub struct Reply {
     pub body: Value,
 }
 
-/// A name and a number.
 #[derive(Debug, Clone)]
 pub struct Pair {
     pub name: String,
@@ -78,7 +77,7 @@ pub struct Pair {
 }
 
 impl TestGateway {
-    /// A gateway over all simulated providers, one endpoint each, in the order of the drivers.
+    /// A gateway with all simulated providers, one endpoint each, in the order of the drivers.
     #[expect(clippy::new_ret_no_self, reason = "what is new is the description; `start` makes the gateway")]
     pub fn new() -> Builder {
         Builder {
@@ -86,7 +85,7 @@ impl TestGateway {
             over_sandbox: Vec::new(),
             variables: Vec::new(),
             endpoints: 1,
-            // Most tests ask about invented strangers, who should not all be unknown.
+            // Most tests ask about invented people, who should not all have no record.
             unlisted: Verdict::Match,
             access_log: AccessLog::nowhere(),
             clock: None,
@@ -97,12 +96,10 @@ impl TestGateway {
         }
     }
 
-    /// Asks about a pair.
     pub async fn ask(&self, pair: &Pair) -> Reply {
         self.ask_with(pair, &[]).await
     }
 
-    /// Asks about a pair, with request headers.
     pub async fn ask_with(&self, pair: &Pair, headers: &[(&str, &str)]) -> Reply {
         self.post(pair.body().to_string(), headers).await
     }
@@ -129,7 +126,7 @@ impl TestGateway {
         (response.status(), response.text().await.expect("text"))
     }
 
-    /// Changes the file that its configuration is read from, see [`Builder::in_file`], in one step.
+    /// Atomically replaces the configuration file (see [`Builder::in_file`]) by an edited version.
     pub fn rewrite(&self, edit: impl FnOnce(String) -> String) {
         let path = self.file.as_ref().expect("its configuration is in a file");
         let (text, beside) = (std::fs::read_to_string(path).expect("the file is there"), path.with_extension("new"));
@@ -137,7 +134,6 @@ impl TestGateway {
         std::fs::rename(beside, path).expect("the file takes its place");
     }
 
-    /// `POST /v1/reload`.
     pub async fn reload(&self) -> Reply {
         Reply::of(
             self.http
@@ -159,15 +155,15 @@ impl TestGateway {
             .status()
     }
 
-    /// `/v1/status` of one provider.
+    /// The entry of one provider in `/v1/status`.
     pub async fn status_of(&self, provider: &str) -> Value {
         let status: Value = serde_json::from_str(&self.admin_get("/v1/status").await.1).expect("status is JSON");
         let all = status["providers"].as_array().expect("providers").clone();
         all.into_iter().find(|one| one["name"] == provider).expect("the provider has a status")
     }
 
-    /// The value of a series, such as `idgate_attempts_total{provider="aliyun",outcome="verdict"}`; sums all series that
-    /// have (at least) these labels.
+    /// The sum of all series of this name that have at least these labels, such as
+    /// `idgate_attempts_total{provider="aliyun",outcome="verdict"}`.
     pub async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let text = self.admin_get("/metrics").await.1;
         let wanted: Vec<_> = labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
@@ -180,103 +176,103 @@ impl TestGateway {
             .sum()
     }
 
-    /// Sets a fault on a simulator (see `src/server/sandbox/fault.rs` for what can be set).
+    /// Sets a fault on a simulator (`src/server/sandbox/fault.rs` lists the faults).
     pub fn fault(&self, provider: &str, json: &str) {
         self.sandbox
             .set_fault_json(provider, json.as_bytes())
             .unwrap_or_else(|error| panic!("{provider} {json}: {error}"));
     }
 
-    /// Ends a simulator's fault.
+    /// Clears the fault of a simulator.
     pub fn mend(&self, provider: &str) {
         self.sandbox.clear_fault(provider).expect("the provider is simulated");
     }
 
-    /// Stops it; whether everything under way was finished.
+    /// Stops the gateway. Returns whether all requests and calls in progress finished.
     pub async fn stop(self) -> bool {
         self.stop.cancel();
         self.serving.await.expect("serving does not panic")
     }
 
-    /// Begins to stop it, without waiting.
+    /// Starts the shutdown without waiting for it.
     pub fn begin_stop(&self) {
         self.stop.cancel();
     }
 }
 
 impl Builder {
-    /// The providers that are asked, first asked first.
+    /// The providers to call, in this order.
     pub fn chain(self, order: &[&str]) -> Self {
         let order: Vec<_> = order.iter().map(|name| format!("{name:?}")).collect();
         self.over(format!("[chain]\norder = [{}]", order.join(", ")))
     }
 
-    /// More TOML on top.
+    /// Adds TOML that overrides what was set before.
     pub fn over(mut self, toml: impl Into<String>) -> Self {
         self.overlays.push(toml.into());
         self
     }
 
-    /// The same for TOML that needs the simulators' addresses.
+    /// Adds TOML that depends on the simulators' addresses.
     pub fn over_sandbox(mut self, toml: impl FnOnce(&SandboxHandle) -> String + 'static) -> Self {
         self.over_sandbox.push(Box::new(toml));
         self
     }
 
-    /// A variable of the environment.
+    /// Sets an environment variable.
     pub fn variable(mut self, name: &str, value: impl ToString) -> Self {
         self.variables.push((name.to_owned(), value.to_string()));
         self
     }
 
-    /// How many endpoints each provider has.
+    /// The number of endpoints of each provider.
     pub fn endpoints(self, endpoints: usize) -> Self {
         Self { endpoints, ..self }
     }
 
-    /// What a person who is on no list is answered (default: match).
+    /// The verdict for people who are not on the simulators' list (default: match).
     pub fn unlisted(self, unlisted: Verdict) -> Self {
         Self { unlisted, ..self }
     }
 
-    /// Where request lines go (default: nowhere).
+    /// The access log (default: none).
     pub fn access_log(self, access_log: AccessLog) -> Self {
         Self { access_log, ..self }
     }
 
-    /// What time it is for the gateway (default: the real one); the simulators keep the real one.
+    /// The gateway's clock (default: the real one); the simulators always use the real time.
     pub fn clock(self, clock: Clock) -> Self {
         Self { clock: Some(clock), ..self }
     }
 
-    /// Where the gateway's nonces and ids come from (default: the real ones).
+    /// The source of the gateway's nonces and ids (default: the real one).
     pub fn ids(self, ids: Ids) -> Self {
         Self { ids: Some(ids), ..self }
     }
 
-    /// The providers and all overlays are written into this file, from which it can be reloaded.
+    /// Writes the whole configuration to this file, from which it can be reloaded.
     pub fn in_file(self, path: impl Into<PathBuf>) -> Self {
         Self { file: Some(path.into()), ..self }
     }
 
-    /// The same, `provider` accepting these credentials instead of the sandbox's own.
+    /// Starts with `provider` accepting these credentials instead of the sandbox's own.
     pub async fn start_accepting(self, provider: &str, credentials: Vec<Credential>) -> TestGateway {
         let gateway = self.start().await;
         gateway.sandbox.accept(provider, credentials).expect("the provider is simulated");
         gateway
     }
 
-    /// Who knows the addresses of providers (default: this machine).
+    /// The DNS resolver for provider names (default: that of the system).
     pub fn look_up(self, look_up: Arc<dyn LookUp>) -> Self {
         Self { look_up: Some(look_up), ..self }
     }
 
-    /// Who asks (default: a client without a certificate).
+    /// The HTTP client (default: one without a certificate).
     pub fn http(self, http: reqwest::Client) -> Self {
         Self { http, ..self }
     }
 
-    /// Starts simulators and gateway.
+    /// Starts the simulators and the gateway.
     pub async fn start(self) -> TestGateway {
         let stop = CancellationToken::new();
         let mut world = World::real(self.access_log);
@@ -286,7 +282,7 @@ impl Builder {
             self.unlisted,
             world.clock.clone(),
             world.ids.clone(),
-            // Not the gateway's: the simulators stop with the test, so that late answers still arrive.
+            // A separate token: the simulators run until the end of the test, so that late answers still arrive.
             CancellationToken::new(),
         )
         .expect("loopback ports are free");
@@ -321,7 +317,7 @@ impl Builder {
     }
 }
 
-/// One table over another, as the layers of a configuration; but a secret is replaced whole.
+/// Merges tables like the layers of a configuration, except that a secret is replaced as a whole.
 fn laid_over(mut below: toml::Table, above: toml::Table) -> toml::Table {
     for (key, value) in above {
         let both = (below.remove(&key), value);
@@ -341,7 +337,7 @@ fn is_secret(table: &toml::Table) -> bool {
 }
 
 impl Reply {
-    /// Reads an answer to its end.
+    /// Reads a response to its end.
     pub async fn of(response: reqwest::Response) -> Self {
         let (status, headers) = (response.status(), response.headers().clone());
         let bytes = response.bytes().await.expect("the whole answer");
@@ -349,7 +345,7 @@ impl Reply {
         Self { status, headers, body }
     }
 
-    /// The verdict; panics with the whole answer if there is none.
+    /// The verdict; panics with the whole response if there is none.
     pub fn verdict(&self) -> &str {
         self.body["verdict"].as_str().unwrap_or_else(|| panic!("no verdict: {self:#?}"))
     }
@@ -369,7 +365,7 @@ impl Reply {
         self.body["code"].as_str().unwrap_or_default()
     }
 
-    /// The attempts as `provider=outcome(billed)`, of an answer or a problem.
+    /// The attempts of a verdict or a problem as `provider=outcome(billed)`.
     pub fn attempts(&self) -> Vec<String> {
         let attempts = match &self.body["provenance"] {
             Value::Null => &self.body["attempts"],
@@ -389,18 +385,17 @@ impl Reply {
 }
 
 impl Pair {
-    /// A pair as given.
     pub fn new(name: &str, id_number: &str) -> Self {
         Self { name: name.to_owned(), id_number: id_number.to_owned() }
     }
 
-    /// The body of a question about it.
+    /// The body of a request about this pair.
     pub fn body(&self) -> Value {
         json!({"name": self.name, "id_number": self.id_number})
     }
 }
 
-/// The n-th invented stranger: on no list, with a right check character. Different n, different person.
+/// The `n`th invented person: on no list, with a valid check character. Each `n` gives a different person.
 pub fn person(n: u64) -> Pair {
     let (year, rest) = (1950 + n % 50, n / 50);
     let (month, rest) = (1 + rest % 12, rest / 12);
@@ -411,13 +406,13 @@ pub fn person(n: u64) -> Pair {
     Pair::new("测试者", &format!("{digits}{}", char::from(b"10X98765432"[sum % 11])))
 }
 
-/// A stranger that no other test of this process asks about.
+/// A person that no other test of this process asks about.
 pub fn anybody() -> Pair {
     static NEXT: AtomicU64 = AtomicU64::new(100_000);
     person(NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A client that keeps to itself: no proxy, no redirect, no retry.
+/// An HTTP client without proxy, redirects and retries.
 pub fn client() -> reqwest::Client {
     reqwest::Client::builder()
         .no_proxy()
@@ -427,10 +422,10 @@ pub fn client() -> reqwest::Client {
         .expect("a client")
 }
 
-/// As long as a condition may take that another task or process brings about; only a broken test waits for all of it.
+/// Limit on the wait for a condition that another task or process brings about; only a broken test waits this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Waits until a condition holds that another task or process brings about.
+/// Waits for a condition that another task or process brings about.
 pub async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !condition().await {

@@ -1,5 +1,5 @@
-//! What stands between the gateway and a provider: an authority, doors that speak TLS, a proxy, a name server. All on
-//! loopback; behind a door is a simulator.
+//! The network between the gateway and a provider: a certificate authority, TLS front ends, an HTTP proxy, a DNS
+//! resolver. Everything runs on loopback; the front ends forward to a simulator.
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,31 +18,31 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-/// Issues certificates; its own is in a file.
+/// Issues certificates; its own certificate is in a file.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     file: PathBuf,
 }
 
-/// A certificate with its key.
+/// A certificate and its key.
 pub struct Identity {
     chain: Vec<CertificateDer<'static>>,
     key: KeyPair,
 }
 
-/// A socket that speaks TLS and leads to a simulator.
+/// A TLS front end that forwards to a simulator.
 pub struct Door {
     pub addr: SocketAddr,
     to: Arc<OnceLock<SocketAddr>>,
 }
 
-/// An HTTP proxy that gives tunnels, all to one place, and remembers who wanted where.
+/// An HTTP proxy that tunnels every CONNECT to one address and records the request lines.
 pub struct Tunnels {
     pub addr: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
-/// A name server that gives one answer after the other, the last one for ever.
+/// A DNS resolver that gives one answer after the other and repeats the last one.
 #[derive(Debug)]
 pub struct NameServer(Mutex<VecDeque<Option<Vec<IpAddr>>>>);
 
@@ -53,23 +53,23 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
         let certificate = params.self_signed(&key).unwrap();
-        // Each test has names of its own.
+        // Each test uses its own names.
         let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}.pem", std::process::id()));
         std::fs::write(&file, certificate.pem()).unwrap();
         Self { issuer: Issuer::new(params, key), file }
     }
 
-    /// The line of a configuration that trusts it.
+    /// The configuration line that trusts this authority.
     pub fn ca_file(&self) -> String {
         format!("ca_file = {:?}", self.file.display().to_string())
     }
 
-    /// A certificate for these names, good now.
+    /// A currently valid certificate for these names.
     pub fn issue(&self, names: &[&str]) -> Identity {
         self.issue_until(names, 2100)
     }
 
-    /// The same, good until the beginning of `year`.
+    /// The same, valid until the beginning of `year`.
     pub fn issue_until(&self, names: &[&str], year: i32) -> Identity {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
@@ -88,7 +88,7 @@ impl Drop for Authority {
 }
 
 impl Identity {
-    /// The SHA-256 of its key as `pinned_sha256` wants it.
+    /// The SHA-256 of its public key, as `pinned_sha256` expects it.
     pub fn pin(&self) -> String {
         hex::encode(Sha256::digest(self.key.subject_public_key_info()))
     }
@@ -107,7 +107,7 @@ impl Identity {
 }
 
 impl Door {
-    /// Opens a door on a free port of 127.0.0.1.
+    /// Listens on a free port of 127.0.0.1.
     pub async fn open(identity: &Identity) -> Self {
         let (listener, acceptor) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), identity.acceptor());
         let (addr, to) = (listener.local_addr().unwrap(), Arc::new(OnceLock::new()));
@@ -116,7 +116,7 @@ impl Door {
             while let Ok((socket, _)) = listener.accept().await {
                 let (acceptor, target) = (acceptor.clone(), Arc::clone(&target));
                 tokio::spawn(async move {
-                    // Who turns away in the handshake has shown what the test wants to know.
+                    // A failed handshake is what some tests check; the client reports it.
                     let Ok(mut inside) = acceptor.accept(socket).await else { return };
                     let mut simulator =
                         TcpStream::connect(target.get().expect("the door leads somewhere")).await.unwrap();
@@ -127,12 +127,11 @@ impl Door {
         Self { addr, to }
     }
 
-    /// Where it leads.
+    /// Sets the address to forward to.
     pub fn lead_to(&self, addr: SocketAddr) {
         self.to.set(addr).expect("a door leads to one place");
     }
 
-    /// `https://HOST:port` of this door.
     pub fn url(&self, host: &str) -> String {
         format!("https://{host}:{}", self.addr.port())
     }
@@ -146,7 +145,7 @@ pub async fn tls_1_1() -> SocketAddr {
         while let Ok((mut socket, _)) = listener.accept().await {
             let mut hello = [0; 4096];
             let _ = socket.read(&mut hello).await;
-            // A record (22, 3.2, 42 bytes) with a ServerHello (2, 38 bytes): 3.2, 32 of chance, no session,
+            // A record (22, 3.2, 42 bytes) with a ServerHello (2, 38 bytes): 3.2, 32 random bytes, no session,
             // TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, no compression.
             let mut answer = vec![22, 3, 2, 0, 42, 2, 0, 0, 38, 3, 2];
             answer.extend([7; 32]);
@@ -159,7 +158,7 @@ pub async fn tls_1_1() -> SocketAddr {
 }
 
 impl Tunnels {
-    /// A proxy whose tunnels all lead to `to`; it wants `login` (`user:password`), if there is one.
+    /// A proxy whose tunnels all lead to `to`; it requires `login` (`user:password`), if there is one.
     pub async fn open(to: SocketAddr, login: Option<&str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (addr, asked) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
@@ -185,7 +184,7 @@ impl Tunnels {
         Self { addr, asked }
     }
 
-    /// The first lines of all that asked.
+    /// The request lines received so far.
     pub fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
@@ -203,7 +202,7 @@ async fn head_of(socket: &mut TcpStream) -> String {
 }
 
 impl NameServer {
-    /// Answers in their order: addresses, or `None` for a failure.
+    /// The answers, in order: addresses, or `None` for a failure.
     pub fn answering(answers: &[Option<&[&str]>]) -> Arc<Self> {
         let parse = |all: &[&str]| all.iter().map(|one| one.parse().unwrap()).collect();
         Arc::new(Self(Mutex::new(answers.iter().map(|answer| answer.map(parse)).collect())))

@@ -1,4 +1,5 @@
-//! Certificates of a test's own: authorities, what they issue, what they revoke. The files go with the [`Authority`].
+//! Certificates for tests: authorities, issued certificates and revocation lists. The files are deleted with the
+//! [`Authority`].
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -18,13 +19,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Somebody who issues certificates, with a folder for them.
+/// A certificate authority with a folder for its files.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: PathBuf,
 }
 
-/// A certificate with its key, in memory and in files.
+/// A certificate and its key, in memory and in files.
 #[derive(Clone)]
 pub struct Issued {
     pub certificate: PathBuf,
@@ -41,7 +42,7 @@ fn next() -> u64 {
 }
 
 impl Authority {
-    /// A new one of this name; two of one name are still two.
+    /// A new authority; two with the same name have different keys.
     pub fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -65,7 +66,7 @@ impl Authority {
         self.issuer.pem()
     }
 
-    /// A file in its folder.
+    /// Writes a file to its folder.
     pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.folder.join(name);
         std::fs::write(&path, content).unwrap();
@@ -77,7 +78,7 @@ impl Authority {
         self.server_until(4096)
     }
 
-    /// One that ends with the year before this one.
+    /// The same, valid until the beginning of `year`.
     pub fn server_until(&self, year: i32) -> Issued {
         self.issue(|params| {
             params.not_after = date_time_ymd(year, 1, 1);
@@ -87,17 +88,17 @@ impl Authority {
         })
     }
 
-    /// A client's certificate with a URI, or with a DNS name if it is none.
+    /// A client certificate with this name, as a URI if it is one, otherwise as a DNS name.
     pub fn client(&self, name: &str) -> Issued {
         self.issue(|params| as_client(params, &[name]))
     }
 
-    /// A client's certificate with these names.
+    /// A client certificate with these names.
     pub fn client_of(&self, names: &[&str]) -> Issued {
         self.issue(|params| as_client(params, names))
     }
 
-    /// A client's certificate that has ended.
+    /// An expired client certificate.
     pub fn expired_client(&self, name: &str) -> Issued {
         self.issue(|params| {
             as_client(params, &[name]);
@@ -105,7 +106,7 @@ impl Authority {
         })
     }
 
-    /// Any certificate.
+    /// A certificate with the parameters that `shape` sets.
     pub fn issue(&self, shape: impl FnOnce(&mut CertificateParams)) -> Issued {
         let number = next();
         let serial = SerialNumber::from(number);
@@ -117,7 +118,7 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let (certificate_pem, key_pem) = (certificate.pem(), key.serialize_pem());
         let key = self.file(&format!("{number}.key"), &key_pem);
-        // As production wants it.
+        // Production requires that only the owner can read a key.
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
         Issued {
             certificate: self.file(&format!("{number}.pem"), &certificate_pem),
@@ -129,7 +130,7 @@ impl Authority {
         }
     }
 
-    /// Its list of revoked certificates, in DER.
+    /// A revocation list, in DER.
     pub fn revokes(&self, revoked: &[&Issued]) -> Vec<u8> {
         self.list_of(revoked).der().to_vec()
     }
@@ -139,7 +140,7 @@ impl Authority {
         self.list_of(revoked).pem().unwrap()
     }
 
-    /// The file of a list that revokes nobody.
+    /// The file of an empty revocation list.
     pub fn list(&self) -> PathBuf {
         self.folder.join("list.pem")
     }
@@ -162,7 +163,7 @@ impl Authority {
         params.signed_by(&self.issuer).unwrap()
     }
 
-    /// How a client that trusts this authority connects, as `client`, with these protocols.
+    /// A connector that trusts this authority, with a client certificate and ALPN protocols.
     pub fn connector(&self, client: Option<&Issued>, alpn: &[&[u8]]) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone()).unwrap();
@@ -203,19 +204,19 @@ impl Drop for Authority {
 }
 
 impl Issued {
-    /// The SHA-256 of the certificate, as a configuration has it.
+    /// The SHA-256 of the certificate, as written in a configuration.
     pub fn sha256(&self) -> String {
         hex::encode(Sha256::digest(&self.der))
     }
 
-    /// The section of a listener with this certificate.
+    /// The configuration section of a listener with this certificate.
     pub fn section(&self, name: &str, more: &str) -> String {
         let Self { certificate, key, .. } = self;
         format!("[server.{name}]\ncertificate = {certificate:?}\nkey = {{ file = {key:?} }}\n{more}\n")
     }
 }
 
-/// An authority and a listener's certificate that outlive every test.
+/// An authority and a server certificate shared by all tests.
 pub fn shared() -> &'static (Authority, Issued) {
     static SHARED: LazyLock<(Authority, Issued)> = LazyLock::new(|| {
         let authority = Authority::new("of all tests");
@@ -225,7 +226,7 @@ pub fn shared() -> &'static (Authority, Issued) {
     &SHARED
 }
 
-/// The lines of a section that ask for certificates of `authority`.
+/// The lines of a listener's section that request certificates of `authority`.
 pub fn asks(authority: &Authority, how: &str) -> String {
     format!("client_ca = {:?}\nclient_certificate = {how:?}", authority.path())
 }
@@ -239,7 +240,7 @@ fn as_client(params: &mut CertificateParams, names: &[&str]) {
     params.subject_alt_names = names.iter().map(name).collect();
 }
 
-/// Shakes hands with a listener on this machine.
+/// Performs a handshake with a listener on this machine.
 pub async fn over_tls<S>(connector: &TlsConnector, stream: S) -> std::io::Result<TlsStream<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,

@@ -1,4 +1,4 @@
-//! A provider that fails is left alone, and comes back when it is well.
+//! A failing provider is not called, and is called again after it has recovered.
 
 use super::{SERVER_ERROR, attempt_timeout, breaker_of, in_short, unhurried, until, until_quiet};
 use crate::support::{Builder, TestGateway, anybody};
@@ -113,7 +113,7 @@ async fn timeouts_trip_it_though_their_late_answers_are_kept() {
         assert_eq!(gateway.ask(&anybody()).await.attempts()[0], "aliyun=timeout(unknown)");
     }
     until_quiet(&gateway).await;
-    // Good late answers are of an epoch that is over: they do not close it.
+    // Late successes belong to a past epoch of the breaker and do not close it.
     assert_eq!(breaker_of(&gateway, "aliyun", 0).await, "open");
     assert_eq!(gateway.metric("idgate_billed_calls_total", &[("provider", "aliyun"), ("billed", "yes")]).await, 3.0);
 }
@@ -158,7 +158,7 @@ async fn s19_when_all_are_open_the_caller_is_told_when_to_come_back() {
     assert_eq!(reply.body["may_have_been_billed"], false);
     assert!(reply.header("retry-after").parse::<u64>().is_ok_and(|wait| (60..=3600).contains(&wait)));
     assert_eq!((gateway.sandbox.calls("aliyun"), gateway.sandbox.calls("yunyi")), (1, 1));
-    // It is still ready: another provider may be configured, and memory still answers.
+    // Still ready: another provider may be configured, and cached answers are still served.
     assert_eq!(gateway.admin_get("/readyz").await.0, 200);
 }
 

@@ -1,7 +1,7 @@
-//! Credentials that are fetched, by the real runner over real sockets, from the sandbox's STS, metadata service and URI.
+//! Fetched credentials, with the real fetcher over real sockets, from the sandbox's STS, metadata service and URI.
 //!
-//! The wall clock of the gateway is in the test's hand; signatures are good for fifteen minutes, so the keys here live
-//! for twelve.
+//! The tests control the gateway's wall clock. Signatures are valid for fifteen minutes, so the keys here live for
+//! twelve.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -24,15 +24,16 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::{in_short, unhurried, until};
 use crate::support::{Builder, TestGateway, anybody};
 
-/// In a protocol with a clock window of [`WINDOW`] seconds; in another one as much of the window.
+/// For a protocol with a clock window of [`WINDOW`] seconds; scaled for other windows.
 const LIFETIME: Duration = Duration::from_mins(12);
 const WINDOW: i64 = 15 * 60;
 const TOKEN: &str = "eyJjYW5hcnkiOiJ0b2tlbiJ9.fileContent.neverTold";
 const ID: &str = "sandboxAccessKeyId";
 const SECRET: &str = "sandboxAccessKeySecret";
 
-/// The ways to a credential of a driver: `tests/fixtures/<driver>/credentials.json`. In its texts `{id}` and `{secret}` stand
-/// for the sandbox's own key, `{folder}` for the machine's disk, and the name of a place for its address.
+/// The credential sources of a driver: `tests/fixtures/<driver>/credentials.json`. In its texts, `{id}` and
+/// `{secret}` stand for the sandbox's own key, `{folder}` for the simulated machine's disk, and the name of a place
+/// for its address.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Ways {
@@ -40,8 +41,8 @@ struct Ways {
     ways: Vec<Way>,
 }
 
-/// A kind: its table without `kind`, the variables that it needs, the place that it asks (none: its keys are permanent),
-/// and the name of the source that answers.
+/// One kind of source: its table without `kind`, the variables it needs, the place it asks (none if its keys are
+/// permanent), and the name of the source that answers.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Way {
@@ -54,7 +55,7 @@ struct Way {
     from: Option<String>,
 }
 
-/// A driver with one of its ways.
+/// A driver with one of its sources.
 #[derive(Debug, Clone)]
 struct Case {
     driver: &'static Driver,
@@ -70,13 +71,13 @@ fn ways_of(driver: &Driver) -> Ways {
 }
 
 impl Case {
-    /// Every way of every driver that has some.
+    /// Every source of every driver that has some.
     fn all() -> Vec<Self> {
         let of = |driver| ways_of(driver).ways.into_iter().map(move |way| Self { driver, way });
         DRIVERS.iter().copied().filter(|driver| !driver.places.is_empty()).flat_map(of).collect()
     }
 
-    /// Those of one driver of each cloud: the others of a cloud have the same sources.
+    /// The sources of one driver of each cloud, since all drivers of a cloud have the same ones.
     fn of_each_cloud() -> Vec<Self> {
         let is_first = |case: &Self| {
             let same = |driver: &&&Driver| driver.places.first().map(|place| place.name) == case.places();
@@ -85,7 +86,7 @@ impl Case {
         Self::all().into_iter().filter(is_first).collect()
     }
 
-    /// The first way of this kind.
+    /// The first case of this kind.
     fn of(kind: &str) -> Self {
         Self::all().into_iter().find(|case| case.way.kind == kind).unwrap()
     }
@@ -98,7 +99,7 @@ impl Case {
         self.driver.dialect.as_ref().unwrap().clock_window.as_secs()
     }
 
-    /// How long its keys live.
+    /// The lifetime of its keys, scaled to the clock window.
     fn lifetime(&self) -> Duration {
         LIFETIME.mul_f64(self.window() as f64 / WINDOW as f64)
     }
@@ -113,7 +114,7 @@ impl Case {
         format!("{} {}", self.driver.name, self.way.kind)
     }
 
-    /// A text of the fixture with what it stands for.
+    /// A text of the fixture with the placeholders filled in.
     fn filled(&self, text: &str, files: &Files) -> String {
         let part = |wanted: Part| {
             let key = self.driver.schemes[0].fields.iter().find(|field| field.part == wanted).unwrap().key;
@@ -124,7 +125,7 @@ impl Case {
     }
 }
 
-/// What lies on the disk of the simulated machine.
+/// The disk of the simulated machine.
 struct Files {
     folder: PathBuf,
 }
@@ -150,8 +151,8 @@ impl Drop for Files {
     }
 }
 
-/// A clock that the test sets. Its minutes are those of a protocol with a window of fifteen; in one with a narrower
-/// window they are shorter.
+/// A clock that the test sets, in minutes of a protocol with a window of fifteen; for a narrower window, the minutes
+/// are shorter in proportion.
 #[derive(Clone)]
 struct Hands {
     seconds: Arc<AtomicI64>,
@@ -173,8 +174,8 @@ impl Hands {
     }
 }
 
-/// A gateway whose provider `fetched` speaks like the driver of the case and fetches its credential on this way, and then
-/// another provider. Keys live for [`LIFETIME`].
+/// A gateway whose first provider, `fetched`, uses the driver of the case and fetches its credential from the source
+/// of the case; a second provider follows. Keys live for [`LIFETIME`].
 fn gateway(case: &Case, files: &Arc<Files>, hands: &Hands) -> Builder {
     let (of_files, of_case) = (Arc::clone(files), case.clone());
     let variables = case.way.variables.iter();
@@ -216,7 +217,7 @@ async fn failures(gateway: &TestGateway) -> Vec<String> {
     all.iter().map(|one| format!("{} {}", one["source"].as_str().unwrap(), one["reason"].as_str().unwrap())).collect()
 }
 
-/// The ways of one driver of each cloud whose keys end, with the place that they ask.
+/// The cases of one driver of each cloud whose keys expire, with the place that they ask.
 fn temporary() -> impl Iterator<Item = (Case, &'static str)> {
     Case::of_each_cloud().into_iter().filter_map(|case| Some((case.clone(), case.asks()?)))
 }
@@ -258,7 +259,8 @@ async fn each_kind_is_refreshed_before_the_end_and_uses_the_old_keys_while_its_s
         let issuer = gateway.sandbox.issuer();
         assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
 
-        // Past the middle of their life, but far from its end: answered with the old ones, replaced behind the scenes.
+        // Past half of their life, but far from expiry: the old keys are still used and are replaced in the
+        // background.
         hands.set(8);
         assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
         until("the keys are replaced", async || refreshes(&gateway, "success").await == 2.0).await;
@@ -273,7 +275,7 @@ async fn each_kind_is_refreshed_before_the_end_and_uses_the_old_keys_while_its_s
         assert!(told.iter().all(|miss| miss.ends_with(" unreachable")) && !told.is_empty(), "{told:?}");
         assert_eq!(gateway.status_of("fetched").await["available"], true);
 
-        // Past the end there is none: the chain goes on and the status says why.
+        // After expiry there is no credential: the chain continues and the status reports the reason.
         hands.set(13);
         let reply = gateway.ask(&anybody()).await;
         assert_eq!(in_short(&reply), HANDED_ON);
@@ -288,7 +290,7 @@ async fn each_kind_is_refreshed_before_the_end_and_uses_the_old_keys_while_its_s
             1.0
         );
 
-        // It comes back, and no interval of the account keeps it out. (Its own clock is the real one.)
+        // The provider recovers, and no account interval delays it. (The account interval uses the real clock.)
         issuer.set_lifetime(Some(2 * case.lifetime()));
         issuer.set_place_fault(place, None).unwrap();
         gateway.admin_post("/v1/providers/fetched/restore").await;
@@ -366,7 +368,7 @@ async fn keys_that_are_refused_while_their_source_is_down_are_an_account_fault()
     assert_eq!(in_short(&gateway.ask(&anybody()).await), HANDED_ON);
     assert_eq!(gateway.sandbox.calls(driver.name), 2, "it is set aside");
 
-    // The source comes back: with the next fetch, not when the interval of the account is over.
+    // The provider recovers with the next successful fetch, not when the account interval is over.
     gateway.sandbox.issuer().set_place_fault(place, None).unwrap();
     until("there are keys again", async || refreshes(&gateway, "success").await == 2.0).await;
     assert_eq!(in_short(&gateway.ask(&anybody()).await), ANSWERED);
@@ -404,7 +406,7 @@ async fn a_question_waits_half_of_its_attempt_for_a_source_that_hangs() {
     assert_eq!(reply.attempts(), ["fetched=account_fault(no)", "yunyi=verdict(yes)"]);
     let waited = reply.body["provenance"]["attempts"][0]["duration_ms"].as_u64().unwrap();
     assert!((250..600).contains(&waited), "{waited}");
-    // Its own limit has not come yet: the fetch is still the first.
+    // The fetch's own limit has not passed, so it is still the first fetch.
     assert_eq!((gateway.sandbox.issuer().requests(place), refreshes(&gateway, "failure").await), (1, 0.0));
 }
 
@@ -484,7 +486,7 @@ async fn a_reload_keeps_what_was_fetched_and_another_source_takes_its_place_with
     assert_eq!(issuer.requests("metadata"), before, "the old source is left alone");
 }
 
-/// Everything that is logged on this thread.
+/// Everything logged on this thread.
 #[derive(Clone, Default)]
 struct Told(Arc<Mutex<Vec<u8>>>);
 
@@ -512,7 +514,8 @@ async fn no_token_and_no_key_is_told_by_a_log_a_metric_or_a_status() {
     let told = Told::default();
     let subscriber =
         tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false).with_writer(told.clone());
-    // While there is only one, what another thread met first without a listener is never told to it.
+    // With only one dispatcher, tracing caches a callsite as disabled if another thread without a subscriber reaches
+    // it first. A second dispatcher prevents that.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let _here = tracing::subscriber::set_default(subscriber.finish());
     let mut forbidden = vec![TOKEN.to_owned(), SECRET.to_owned()];

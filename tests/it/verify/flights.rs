@@ -1,4 +1,5 @@
-//! One question, one call: a thousand at once, callers who leave, callers who do not wait.
+//! Identical requests share one call: a thousand concurrent callers, callers that disconnect, callers that do not
+//! wait.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::support::{Pair, TestGateway, anybody};
 
 const MANY: usize = 1_000;
 
-/// Connections of their own, open before anybody asks, so that asking at once means at once.
+/// Connections opened in advance, so that the requests really are concurrent.
 async fn crowd(gateway: &TestGateway) -> Vec<TcpStream> {
     let mut streams = Vec::with_capacity(MANY);
     for _ in 0..MANY {
@@ -42,7 +43,7 @@ async fn answer(mut stream: TcpStream) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_identical_questions_at_once_make_one_call_and_get_one_verdict() {
     let gateway = unhurried(TestGateway::new()).start().await;
-    // Long enough for the slowest machine to read a thousand requests while the upstream thinks.
+    // Long enough for the slowest machine to read a thousand requests before the provider answers.
     gateway.fault("aliyun", r#"{"kind": "slow", "delay": "4s"}"#);
     let pair = anybody();
     let mut crowd = crowd(&gateway).await;
@@ -54,7 +55,7 @@ async fn a_thousand_identical_questions_at_once_make_one_call_and_get_one_verdic
     assert!(answers.iter().all(|answer| answer["verdict"] == "match" && answer["provenance"]["provider"] == "aliyun"));
     let reference = &answers[0]["provenance"]["provider_request_id"];
     assert!(answers.iter().all(|answer| answer["provenance"]["provider_request_id"] == *reference));
-    // Whoever adds up what was billed finds the call once.
+    // The sum of the reported attempts counts the call exactly one time.
     let attempts = |answer: &Value| answer["provenance"]["attempts"].as_array().map_or(0, Vec::len);
     assert_eq!(answers.iter().map(attempts).sum::<usize>(), 1);
     assert_eq!(gateway.sandbox.calls_of("aliyun", &pair.id_number), 1);

@@ -1,4 +1,4 @@
-//! What else keeps a call from being made: the account, the operator, the rate, the slots, the budget.
+//! Other reasons not to call a provider: its account, the operator, rate limit, concurrency limit, budget.
 
 use futures_util::future::join_all;
 
@@ -24,7 +24,7 @@ async fn s21_an_account_fault_sets_the_provider_aside_until_it_is_restored() {
     let arrears = [("provider", "aliyun"), ("reason", "arrears")];
     assert_eq!(gateway.metric("idgate_account_fault", &arrears).await, 1.0);
 
-    // Set aside as a whole, the second endpoint too.
+    // The whole provider is skipped, including the second endpoint.
     let second = gateway.ask(&anybody()).await;
     assert_eq!(second.attempts().last().expect("an attempt"), "yunyi=verdict(yes)");
     assert!(second.attempts().iter().all(|attempt| attempt != "aliyun=account_fault(no)"));
@@ -87,7 +87,7 @@ async fn restore_closes_an_open_breaker() {
     assert_eq!(gateway.admin_post("/v1/providers/aliyun/restore").await, 204);
     assert_eq!(breaker_of(&gateway, "aliyun", 0).await, "closed");
     assert_eq!(in_short(&gateway.ask(&anybody()).await), "aliyun match (provider)");
-    // It judges by itself again.
+    // The breaker works normally again.
     gateway.fault("aliyun", SERVER_ERROR);
     gateway.ask(&anybody()).await;
     assert_eq!(breaker_of(&gateway, "aliyun", 0).await, "open");
@@ -166,7 +166,7 @@ async fn s23_the_budget_for_extra_attempts_ends() {
     assert_eq!(third.body["may_have_been_billed"], true);
     assert_eq!(gateway.sandbox.calls("yunyi"), 2);
 
-    // An attempt that cannot have been billed is followed by another for free.
+    // After an attempt that cannot have been billed, the next one does not count against the budget.
     gateway.fault("aliyun", r#"{"kind": "refuse_connections"}"#);
     assert_eq!(gateway.ask(&anybody()).await.attempts(), ["aliyun=unreachable(no)", "yunyi=verdict(yes)"]);
 }
@@ -189,7 +189,7 @@ async fn when_the_time_for_a_question_is_over_no_attempt_begins() {
     let gateway = two().over("[chain]\nbudget = \"300ms\"").start().await;
     gateway.fault("aliyun", r#"{"kind": "slow", "delay": "1s", "times": 1}"#);
     gateway.fault("yunyi", r#"{"kind": "hang"}"#);
-    // The first takes longer than the budget and still answers: a call that was made is waited for.
+    // The first call takes longer than the budget and still succeeds: a call once made is awaited.
     assert_eq!(in_short(&gateway.ask(&anybody()).await), "aliyun match (provider)");
 
     let gateway = two().over("[chain]\nbudget = \"200ms\"").over(super::attempt_timeout("aliyun", "400ms"));

@@ -1,4 +1,4 @@
-//! Two gateways in one process: the guard against globals.
+//! Two gateways in one process share no global state.
 
 use super::{SERVER_ERROR, breaker_of, in_short, unhurried};
 use crate::support::{TestGateway, anybody};
@@ -10,13 +10,13 @@ async fn two_gateways_in_one_process_share_nothing() {
     let two = unhurried(TestGateway::new()).chain(&["muzhiyun"]).over("[cache]\nmatch_ttl = \"0s\"").start().await;
     let pair = anybody();
 
-    // Each has its own chain, its own memory and its own way to remember.
+    // Each has its own chain, cache and cache settings.
     assert_eq!(in_short(&one.ask(&pair).await), "aliyun match (provider)");
     assert_eq!(in_short(&two.ask(&pair).await), "muzhiyun match (provider)");
     assert_eq!(in_short(&one.ask(&pair).await), "aliyun match (cache)");
     assert_eq!(in_short(&two.ask(&pair).await), "muzhiyun match (provider)");
 
-    // What one learns about a provider, the other does not know.
+    // Neither knows what the other has learned about a provider.
     one.fault("aliyun", SERVER_ERROR);
     assert_eq!(in_short(&one.ask(&anybody()).await), "yunyi match (provider)");
     assert_eq!(breaker_of(&one, "aliyun", 0).await, "open");
@@ -25,14 +25,14 @@ async fn two_gateways_in_one_process_share_nothing() {
     assert_eq!(in_short(&two.ask(&anybody()).await), "503 no_provider_available");
     assert_eq!(one.status_of("muzhiyun").await["isolated"], false);
 
-    // Each counts for itself.
+    // Separate metrics.
     for (gateway, verdicts, questions) in [(&one, 2.0, 3.0), (&two, 2.0, 3.0)] {
         assert_eq!(gateway.metric("idgate_verdicts_total", &[]).await, verdicts);
         assert_eq!(gateway.metric("idgate_requests_total", &[]).await, questions);
     }
     assert_eq!(one.metric("idgate_verdicts_total", &[("provider", "muzhiyun")]).await, 0.0);
 
-    // One goes down, the other goes on.
+    // One stops, the other continues.
     assert!(one.stop().await);
     assert_eq!(two.admin_post("/v1/providers/muzhiyun/restore").await, 204);
     assert_eq!(in_short(&two.ask(&anybody()).await), "muzhiyun match (provider)");

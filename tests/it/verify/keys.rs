@@ -1,4 +1,4 @@
-//! Two keys at a time: what is refused as a key is answered with the other one, and only that.
+//! Two keys at the same time: a call refused because of its key is repeated with the other key, and no other call is.
 
 use idgate::domain::personal::Secret;
 use idgate::providers::Credential;

@@ -1,4 +1,4 @@
-//! A call that outlives its attempt: it is paid for, so its answer is kept.
+//! A call that outlives its attempt is paid for, so its answer is kept.
 
 use super::{attempt_timeout, breaker_of, in_short, unhurried, until, until_quiet};
 use crate::support::{Builder, TestGateway, anybody};
@@ -79,7 +79,7 @@ async fn the_first_verdict_wins_though_it_is_late_and_the_second_call_is_not_cut
     let pair = anybody();
     let reply = gateway.ask(&pair).await;
     assert_eq!(in_short(&reply), "aliyun match (provider)");
-    // The second call is under way: nobody knows yet whether it will be billed.
+    // The second call is in progress, so it is unknown whether it will be billed.
     assert_eq!(reply.attempts(), ["aliyun=timeout(unknown)", "yunyi=timeout(unknown)"]);
     until("the second call was answered", async || {
         gateway.metric("idgate_duplicate_bills_total", &[("provider", "yunyi")]).await == 1.0

@@ -1,4 +1,4 @@
-//! What is remembered, for whom, how long, and under whose name.
+//! The verdict cache: what is cached, for which callers, how long, and with what provenance.
 
 use idgate::domain::verdict::Verdict;
 use serde_json::json;
@@ -11,7 +11,7 @@ fn one() -> Builder {
     unhurried(TestGateway::new()).chain(&["aliyun"])
 }
 
-/// Alpha and beta, each with a key of its own.
+/// Clients `alpha` and `beta`, each with a key of its own.
 fn two_clients() -> String {
     let client = |name: &str| {
         let hash: String = hex::encode(Sha256::digest(format!("{name}-key")));
@@ -20,7 +20,7 @@ fn two_clients() -> String {
     client("alpha") + &client("beta")
 }
 
-/// The number behind `ttl=` of a hit.
+/// The `ttl` of a cache hit.
 fn ttl(reply: &Reply) -> Option<u64> {
     reply.header("cache-status").strip_prefix("idgate; hit; ttl=")?.parse().ok()
 }
@@ -175,7 +175,7 @@ async fn s04_purposes_with_an_order_or_a_policy_of_their_own_keep_their_verdicts
     assert_eq!(ask("default").await, "aliyun match (provider)");
     assert_eq!(ask("payout").await, "yunyi match (provider)");
     assert_eq!(ask("careful").await, "aliyun match (provider)");
-    // A purpose that changes nothing shares.
+    // A purpose that overrides nothing shares its cached verdicts.
     assert_eq!(ask("plain").await, "aliyun match (cache)");
     assert_eq!(ask("payout").await, "yunyi match (cache)");
     assert_eq!(ask("unheard_of").await, "403 forbidden");

@@ -1,4 +1,4 @@
-//! Question in, verdict out, over real sockets and real protocols.
+//! Verification end to end, over real sockets and real protocols.
 
 use std::time::Duration;
 
@@ -43,16 +43,16 @@ async fn the_next_provider_answers_when_the_first_fails() {
     assert_eq!(reply.attempts(), ["aliyun=provider_error(unknown)", "yunyi=verdict(yes)"]);
 }
 
-/// An answer that no protocol knows and every breaker counts.
+/// A response that no protocol defines and that every breaker counts as a failure.
 const SERVER_ERROR: &str = r#"{"kind": "status", "status": 500}"#;
 
-/// Asks again, whatever is remembered.
+/// Bypasses the cache.
 const NO_CACHE: &[(&str, &str)] = &[("cache-control", "no-cache")];
 
-/// Answers from memory or not at all.
+/// Answers from the cache or not at all.
 const ONLY_IF_CACHED: &[(&str, &str)] = &[("cache-control", "only-if-cached")];
 
-/// Limits that no slow machine reaches, for tests that are not about them. What comes later lies over it.
+/// Limits that no slow machine reaches, for tests that are not about them. Later overlays take precedence.
 fn unhurried(gateway: Builder) -> Builder {
     let mut toml = String::from("[server]\nrequest_timeout = \"60s\"\n[chain]\nbudget = \"60s\"\n");
     toml.push_str("[budget]\nextra_attempts_per_minute = 100000\n");
@@ -64,12 +64,12 @@ fn unhurried(gateway: Builder) -> Builder {
     gateway.over(toml)
 }
 
-/// A provider whose calls the chain waits for only this long; the calls themselves have time.
+/// A provider whose calls the chain awaits only this long; the calls themselves may take longer.
 fn attempt_timeout(provider: &str, wait: &str) -> String {
     format!("[providers.{provider}]\nconnect_timeout = \"{wait}\"\nattempt_timeout = \"{wait}\"")
 }
 
-/// Looks until it has come true, for half a minute at most.
+/// Polls a condition, for half a minute at most.
 async fn until(what: &str, mut came_true: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !came_true().await {
@@ -78,7 +78,7 @@ async fn until(what: &str, mut came_true: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// Waits until no call is under way, that of a question and that of nobody.
+/// Waits until no call is in progress, including calls whose callers have gone.
 async fn until_quiet(gateway: &TestGateway) {
     until("nothing is under way", async || {
         let status: Value = serde_json::from_str(&gateway.admin_get("/v1/status").await.1).expect("status is JSON");
@@ -88,7 +88,7 @@ async fn until_quiet(gateway: &TestGateway) {
     .await;
 }
 
-/// `closed`, `half_open` or `open`, of an endpoint counted from 0.
+/// `closed`, `half_open` or `open`; endpoints are counted from 0.
 async fn breaker_of(gateway: &TestGateway, provider: &str, endpoint: usize) -> String {
     let status = gateway.status_of(provider).await;
     status["endpoints"][endpoint]["breaker"].as_str().expect("a state").to_owned()

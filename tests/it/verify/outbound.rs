@@ -1,4 +1,4 @@
-//! The way out: whom the gateway believes to be a provider, through which proxy and by which address it goes there.
+//! Outbound connections: which server certificates the gateway trusts, and the use of proxies and DNS.
 
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -7,23 +7,23 @@ use super::unhurried;
 use crate::support::net::{Authority, Door, NameServer, Tunnels, tls_1_1};
 use crate::support::{Builder, Reply, TestGateway, anybody};
 
-/// A name that only the tests' name servers know.
+/// A name that only the tests' DNS resolvers know.
 const HOST: &str = "provider.test";
 
-/// One provider, at these endpoints, with these further lines in its section.
+/// One provider with these endpoints and further lines in its section.
 fn provider_at(endpoints: &[String], more: &str) -> Builder {
     let toml = format!("[providers.yunyi]\nendpoints = {endpoints:?}\n{more}\n");
     unhurried(TestGateway::new()).chain(&["yunyi"]).over(toml).look_up(NameServer::answering(&[Some(&["127.0.0.1"])]))
 }
 
-/// A gateway whose one provider is behind `door`.
+/// A gateway whose only provider is behind `door`.
 async fn behind(door: &Door, host: &str, more: &str) -> TestGateway {
     let gateway = provider_at(&[door.url(host)], more).start().await;
     door.lead_to(gateway.sandbox.addresses("yunyi")[0]);
     gateway
 }
 
-/// Asks about somebody; nothing may have been sent. The reason that the attempt gives.
+/// Asks about a person and checks that nothing was sent. Returns the reason of the attempt.
 async fn refused(gateway: &TestGateway) -> String {
     let reply = gateway.ask(&anybody()).await;
     assert_eq!(reply.attempts(), ["yunyi=unreachable(no)"], "{reply:#?}");
@@ -145,7 +145,7 @@ async fn a_proxy_is_asked_for_a_tunnel_and_sees_no_more_than_the_host() {
     let tunnels = Tunnels::open(door.addr, Some("idgate:s3cret:with:colons")).await;
     let login = "proxy_login = { value = \"idgate:s3cret:with:colons\" }";
     let more = format!("{}\nproxy = \"http://{}\"\n{login}", authority.ca_file(), tunnels.addr);
-    // Nobody here knows the provider's name: that is the proxy's part.
+    // The gateway cannot resolve the provider's name: the proxy does that.
     let gateway =
         provider_at(&[format!("https://{HOST}")], &more).look_up(NameServer::answering(&[None])).start().await;
     door.lead_to(gateway.sandbox.addresses("yunyi")[0]);
@@ -197,7 +197,7 @@ async fn a_name_server_that_is_down_costs_no_question_once_it_has_answered() {
         .await;
     door.lead_to(gateway.sandbox.addresses("yunyi")[0]);
     answered(&gateway).await;
-    // At the same time and slow, so that each needs a connection of its own.
+    // Concurrent and slow, so that each request needs its own connection.
     gateway.fault("yunyi", r#"{"kind": "slow", "delay": "300ms"}"#);
     let people: Vec<_> = (0..8).map(|_| anybody()).collect();
     let replies = join_all(people.iter().map(|person| gateway.ask(person))).await;

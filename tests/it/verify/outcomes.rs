@@ -1,7 +1,7 @@
 //! Every row of the outcome table, for every driver that can produce it, over real sockets.
 //!
-//! [`TABLE`] is typed from the contract, not read from the code; a second test makes sure that no outcome of any driver
-//! is missing here.
+//! [`TABLE`] is transcribed from the contract, not read from the code; a second test checks that it has every outcome
+//! of every driver.
 
 use std::collections::BTreeSet;
 
@@ -10,16 +10,16 @@ use idgate::providers::DRIVERS;
 use super::{attempt_timeout, breaker_of, in_short, unhurried};
 use crate::support::{TestGateway, anybody};
 
-/// What follows from an outcome.
+/// The consequences of an outcome.
 struct Row {
     outcome: &'static str,
-    /// Of three endpoints that all fail alike, so many are asked.
+    /// The number of endpoints tried if all three fail alike.
     endpoints: usize,
-    /// Whether the policy `on_unknown` decides if the next provider is asked; otherwise it always is.
+    /// Whether the policy `on_unknown` decides if the next provider is called; otherwise it always is.
     by_policy: bool,
-    /// Whether the breaker of the endpoint counts a failure.
+    /// Whether the breaker of the endpoint counts it as a failure.
     failure: bool,
-    /// The answer when it is the only provider.
+    /// The answer if there is no other provider.
     alone: &'static str,
 }
 
@@ -43,10 +43,10 @@ const TABLE: [Row; 10] = [
     row("unreadable", 1, false, FAILURE, "502 provider_failure"),
 ];
 
-/// A fault, the outcome it must come to, and what must stand under `billed`.
+/// A fault, the expected outcome, and the expected `billed`.
 type Case = (String, String, String);
 
-/// What can happen to any of them on the way.
+/// Transport faults, which affect every driver.
 const TRANSPORT: [(&str, &str, &str); 13] = [
     (r#""kind": "refuse_connections""#, "unreachable", "no"),
     (r#""kind": "hang""#, "timeout", "unknown"),
@@ -63,7 +63,8 @@ const TRANSPORT: [(&str, &str, &str); 13] = [
     (r#""kind": "status", "status": 429"#, "rate_limited", "no"),
 ];
 
-/// What can happen to a driver: its own cases are in its fixture, where one replaces a case of the way that is the same.
+/// The cases of a driver: those of its fixture, which replace the transport cases with the same fault, and the
+/// remaining transport cases.
 fn cases_of(driver: &str) -> Vec<Case> {
     let path = format!("{}/tests/fixtures/{driver}/outcomes.json", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -74,7 +75,7 @@ fn cases_of(driver: &str) -> Vec<Case> {
     on_the_way.into_iter().filter(|case| !is_replaced(case)).chain(own.iter().cloned()).collect()
 }
 
-/// Whoever stands behind the driver under test.
+/// The provider that follows the driver under test.
 fn other_than(driver: &str) -> &'static str {
     if driver == "aliyun" { "yunyi" } else { "aliyun" }
 }
@@ -100,7 +101,7 @@ async fn walk(driver: &'static str) {
         let (own_verdict, other_verdict) = (format!("{driver}=verdict(yes)"), format!("{other}=verdict(yes)"));
         let context = format!("{driver} {fault}");
 
-        // One endpoint fails: the next endpoint, or the next provider, and what the breaker learns.
+        // One endpoint fails: the next endpoint or provider is called, and the breaker records it.
         let here = gateway(driver, &fault.replace('}', ", \"endpoint\": 0}"), &[driver, other], "ask_next").await;
         let reply = here.ask(&anybody()).await;
         let next = if row.endpoints > 1 { own_verdict } else { other_verdict.clone() };
@@ -109,7 +110,7 @@ async fn walk(driver: &'static str) {
         assert_eq!(breaker_of(&here, driver, 0).await, state, "{context}, breaker");
         assert_eq!(breaker_of(&here, driver, 1).await, "closed", "{context}, breaker of the next endpoint");
 
-        // All its endpoints fail, and the policy is to stop where the outcome is unknown.
+        // All endpoints fail, and the policy is to stop after an unknown outcome.
         let stop = gateway(driver, &fault, &[driver, other], "stop").await;
         let reply = stop.ask(&anybody()).await;
         if row.by_policy {
@@ -120,7 +121,6 @@ async fn walk(driver: &'static str) {
             assert_eq!(reply.attempts(), attempts, "{context}, stop");
         }
 
-        // It is the only provider.
         let alone = gateway(driver, &fault, &[driver], "ask_next").await;
         let reply = alone.ask(&anybody()).await;
         assert_eq!((in_short(&reply), reply.attempts()), (row.alone.into(), all_failed), "{context}, alone");
@@ -134,7 +134,7 @@ async fn every_driver_walks_the_whole_table() {
     futures_util::future::join_all(DRIVERS.iter().map(|driver| walk(driver.name))).await;
 }
 
-/// One cloud is one outage away from nothing: whoever is the only one still there answers.
+/// Every driver must be able to answer alone: with a single cloud, one outage would stop everything.
 #[tokio::test]
 async fn any_driver_answers_while_every_host_of_all_others_is_down() {
     for last in DRIVERS {

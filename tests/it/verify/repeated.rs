@@ -1,4 +1,4 @@
-//! "403 异常重复调用": a person whom a provider has seen too often.
+//! "403 异常重复调用": a provider refuses a person because of too many calls about them.
 
 use super::{NO_CACHE, breaker_of, in_short, unhurried};
 use crate::support::{Reply, TestGateway, anybody};
@@ -11,7 +11,7 @@ fn retry_after(reply: &Reply) -> u64 {
 
 #[tokio::test]
 async fn a_person_called_repeated_is_answered_by_the_next_provider_and_held_off_the_first() {
-    // One failure would open the breaker.
+    // A single failure would open the breaker.
     let gateway = unhurried(TestGateway::new()).chain(&["aliyun", "yunyi"]);
     let gateway = gateway.over("[breaker]\nconsecutive_failures = 1").endpoints(2).start().await;
     gateway.fault("aliyun", REPEATED);
@@ -23,7 +23,7 @@ async fn a_person_called_repeated_is_answered_by_the_next_provider_and_held_off_
     assert_eq!(gateway.status_of("aliyun").await["holds"], 1);
     assert_eq!(gateway.metric("idgate_subject_holds", &[("provider", "aliyun")]).await, 1.0);
 
-    // The fault has ended with that call; the hold has not, and no-cache does not go around it.
+    // The fault ended with that call; the hold is still there, and `no-cache` does not bypass it.
     let again = gateway.ask_with(&held, NO_CACHE).await;
     assert_eq!(again.attempts(), ["aliyun=skipped_hold(no)", "yunyi=verdict(yes)"]);
     assert_eq!(gateway.sandbox.calls_of("aliyun", &held.id_number), 1);

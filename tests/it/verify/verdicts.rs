@@ -1,4 +1,4 @@
-//! A verdict ends the search, except where the policy asks for a second opinion.
+//! A verdict ends the chain, except where the policy asks for a second opinion.
 
 use idgate::domain::verdict::Verdict;
 use idgate::providers::DRIVERS;
@@ -14,7 +14,7 @@ fn calls(gateway: &TestGateway) -> Vec<u64> {
     all().map(|provider| gateway.sandbox.calls(provider)).collect()
 }
 
-/// Nobody is known, and somebody else is asked about that.
+/// No person has a record, and the policy is to ask the next provider in that case.
 fn second_opinion(order: &[&str]) -> Builder {
     let gateway = unhurried(TestGateway::new()).unlisted(Verdict::NoRecord).chain(order);
     gateway.over("[chain]\non_no_record = \"ask_next\"")

@@ -1,10 +1,11 @@
-//! Damage to answers: the kinds that wires, proxies, careless peers and attackers do. Seeded, so that a failure repeats.
+//! Mutations of responses, as caused by networks, proxies, faulty peers and attackers. The seed is fixed, so a
+//! failure can be reproduced.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
-/// Makes mutants out of a corpus.
+/// Derives mutants from a corpus of responses.
 pub struct Mutator<'a> {
     chance: fastrand::Rng,
     corpus: &'a [Response<Bytes>],
@@ -22,7 +23,7 @@ impl<'a> Mutator<'a> {
         Self { chance: fastrand::Rng::with_seed(seed), corpus, values }
     }
 
-    /// A damaged copy of `origin`.
+    /// A mutated copy of `origin`.
     pub fn mutate(&mut self, origin: &Response<Bytes>) -> Response<Bytes> {
         let mut mutant = origin.clone();
         for _ in 0..self.chance.usize(1..=2) {
@@ -41,7 +42,7 @@ impl<'a> Mutator<'a> {
         StatusCode::from_u16(self.chance.choice(statuses).unwrap()).unwrap()
     }
 
-    /// Damage that knows nothing of the format.
+    /// Mutates bytes regardless of the format.
     fn bytes(&mut self, body: &Bytes) -> Vec<u8> {
         let mut out = body.to_vec();
         let at = self.chance.usize(0..=out.len());
@@ -64,10 +65,10 @@ impl<'a> Mutator<'a> {
         out
     }
 
-    /// Damage to one member of the document, which stays a document.
+    /// Mutates one member; the result is still a JSON document.
     fn members(&mut self, body: &Bytes) -> Vec<u8> {
         let Ok(Value::Object(mut members)) = serde_json::from_slice(body) else { return self.bytes(body) };
-        // Half of the damage goes to a nested object, where there is one.
+        // Half of the mutations go to a nested object, if there is one.
         let nested = members.iter().find(|(_, value)| value.is_object()).map(|(name, _)| name.clone());
         if let Some(name) = nested.filter(|_| self.chance.bool()) {
             let inner = self.members(&members[&name].to_string().into());
@@ -96,7 +97,7 @@ impl<'a> Mutator<'a> {
                     self.chance.choice([json!([old]), json!({"BizCode": old}), json!(old.to_string())]).unwrap(),
                 );
             }
-            // One member under the name of another.
+            // Copies a member to the name of another.
             5 => drop(members.insert(self.chance.choice(&names).cloned().unwrap(), members[&name].clone())),
             6 => {
                 let names = [
@@ -115,7 +116,7 @@ impl<'a> Mutator<'a> {
                 ];
                 members.insert(self.chance.choice(names).unwrap().to_owned(), value);
             }
-            // The first members as a list, as derived readers take it.
+            // The first members as a list, which derived deserializers accept for a struct.
             7 => {
                 let mut list = String::from_utf8_lossy(body).into_owned();
                 for name in names {
@@ -124,7 +125,7 @@ impl<'a> Mutator<'a> {
                 let members: Vec<&str> = list[1..list.len() - 1].split(',').collect();
                 return format!("[{}]", members[..self.chance.usize(0..=members.len())].join(",")).into_bytes();
             }
-            // A member twice.
+            // Repeats a member.
             _ => {
                 let rest = serde_json::to_string(&members).unwrap();
                 return format!("{{{}:{value},{}", json!(name), &rest[1..]).into_bytes();

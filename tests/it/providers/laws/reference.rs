@@ -1,4 +1,5 @@
-//! A second reading of the documented verdict field, as strict as the documents, sharing no code with the drivers.
+//! An independent reader of the documented verdict field, as strict as the documents, which shares no code with the
+//! drivers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,13 +10,13 @@ use idgate::domain::verdict::Verdict;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// Where a driver's documents say that the verdict is: `tests/fixtures/<driver>/verdict.json`.
+/// Where a driver's documents place the verdict: `tests/fixtures/<driver>/verdict.json`.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Reference {
-    /// A word, in one of several members that must agree.
+    /// A code, in one of several members that must agree.
     Word { success: Success, members: Vec<String>, words: BTreeMap<String, Word> },
-    /// A flag for a match, and the beginning of a text for the rest.
+    /// A flag for a match, and the prefix of a text for the other verdicts.
     FlagAndText {
         success: Success,
         flag: String,
@@ -25,7 +26,7 @@ pub enum Reference {
     },
 }
 
-/// The members that say that there is a verdict at all, and what they say.
+/// The members that indicate success, with the values that do so.
 type Success = BTreeMap<String, Vec<String>>;
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -47,7 +48,6 @@ impl From<Word> for Verdict {
 }
 
 impl Reference {
-    /// The reference of a driver.
     pub fn of(driver: &str) -> Self {
         let path = format!("{}/tests/fixtures/{driver}/verdict.json", env!("CARGO_MANIFEST_DIR"));
         let text = std::fs::read_to_string(&path)
@@ -55,7 +55,7 @@ impl Reference {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    /// The verdict in the documented field of an answer, if the answer is one of success.
+    /// The verdict in the documented field, if the response indicates success.
     pub fn verdict(&self, response: &Response<Bytes>) -> Option<Verdict> {
         let body: Json = serde_json::from_slice(response.body()).ok()?;
         let (Reference::Word { success, .. } | Reference::FlagAndText { success, .. }) = self;
@@ -82,7 +82,7 @@ impl Reference {
         }
     }
 
-    /// The field itself, as it stands.
+    /// The raw value of the field.
     pub fn field(&self, response: &Response<Bytes>) -> Option<String> {
         let body: Json = serde_json::from_slice(response.body()).ok()?;
         match self {
@@ -94,7 +94,7 @@ impl Reference {
     }
 }
 
-/// What each of the members says that is there; inside, nothing for one that says nothing readable.
+/// The values of those members that exist; `None` inside for a value of an unsupported type.
 fn said(body: &Json, members: &[String]) -> impl Iterator<Item = Option<String>> {
     members.iter().filter_map(|path| match path.split_once('.') {
         None => Some(body.get(path)?.scalar()),
@@ -105,7 +105,7 @@ fn said(body: &Json, members: &[String]) -> impl Iterator<Item = Option<String>>
     })
 }
 
-/// JSON with its members in order, repeated ones included.
+/// JSON that keeps the order of members and repeated members.
 #[derive(Debug, PartialEq)]
 pub enum Json {
     Null,
@@ -118,7 +118,7 @@ pub enum Json {
 }
 
 impl Json {
-    /// The member of that name, if there is exactly one.
+    /// The member with this name, if there is exactly one.
     fn get(&self, wanted: &str) -> Option<&Json> {
         let Json::Object(members) = self else { return None };
         let mut found = members.iter().filter(|(name, _)| name == wanted);
@@ -126,7 +126,7 @@ impl Json {
         found.next().is_none().then_some(value)
     }
 
-    /// A string, or a whole number as one.
+    /// A string, or a whole number converted to a string.
     fn scalar(&self) -> Option<String> {
         match self {
             Json::Text(text) => Some(text.clone()),

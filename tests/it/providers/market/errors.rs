@@ -1,4 +1,4 @@
-//! The gateway's errors, row by row.
+//! The errors of the market's gateway, row by row.
 
 use idgate::domain::money::Billed;
 use idgate::providers::alibaba::market_error::{self, CODES, TEXTS};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 
-/// An answer of the gateway: status, code, message.
+/// A response of the gateway: status, code, message.
 fn gateway(status: u16, code: Option<&str>, message: Option<&[u8]>) -> Response<Bytes> {
     let mut response = Response::builder().status(status);
     if let Some(code) = code {

@@ -1,11 +1,11 @@
-//! 拇指云: every row of its page, and what is not on it.
+//! 拇指云: every row of its documentation page, and responses that are not on it.
 
 use idgate::domain::money::Billed;
 use serde_json::{Value, json};
 
 use super::*;
 
-/// Whom the sample of the page could be about.
+/// A synthetic person whose data is consistent with the sample of the page.
 const NAME: &str = "庆小满";
 const NUMBER: &str = "350521199003161812";
 

@@ -1,4 +1,4 @@
-//! Requests as the drivers send them, and as the simulators take them.
+//! Requests as the drivers send them and the simulators accept them.
 
 use idgate::providers::alibaba::schemes::ACCESS_KEY;
 use idgate::providers::codec::form;

@@ -1,4 +1,4 @@
-//! The signature against the vectors of the vendor's own packages.
+//! The signature against vectors from the vendor's own packages.
 
 use bytes::Bytes;
 use http::Request;
@@ -35,7 +35,7 @@ fn vector(row: &Value) -> Vector {
     let path = text("path").unwrap_or_else(|| text("url").unwrap().replace("http://127.0.0.1", ""));
     let query = pairs("query");
     let uri = if query.is_empty() { path } else { format!("{path}?{query}") };
-    // What was sent, where the vector has it; else what the vendor's function was given.
+    // The headers that were sent, if the vector has them; otherwise those passed to the vendor's function.
     let headers = if row["headers_sent"].is_object() { &row["headers_sent"] } else { &row["headers"] };
     let mut request = Request::builder().method(row["method"].as_str().unwrap()).uri(uri);
     for (name, value) in headers.as_object().unwrap() {
@@ -88,7 +88,7 @@ fn every_vector_of_the_vendor_is_signed_alike() {
 #[test]
 fn every_vector_of_the_vendor_is_verified() {
     for vector in vectors() {
-        // The vector of a JSON body tells the digest of the body, and not the body.
+        // This vector gives the digest of the JSON body but not the body.
         let expected = if vector.id == "ca-post-json-md5" { Err(Broken::WrongContentMd5) } else { Ok(()) };
         assert_eq!(vector.verify(&vector.signed()), expected, "{}", vector.id);
     }
@@ -172,7 +172,7 @@ fn a_listed_name_that_is_no_headers_is_refused() {
     let mut request = Request::get("/idcard?xm=x").body(Bytes::new()).unwrap();
     x_ca::sign(&mut request, "k", &secret, Algorithm::HmacSha256, &stamp).unwrap();
     assert_eq!(x_ca::verify(&request, &secret, stamp.now).map(|seen| seen.nonce), Ok("abc:"));
-    // Both sign the line `x-ca-nonce:abc:`, and the second has no nonce that is signed.
+    // Both requests sign the line `x-ca-nonce:abc:`, but the nonce of the second is not signed.
     let listed = "x-ca-key,x-ca-nonce:abc,x-ca-signature-method,x-ca-timestamp";
     request.headers_mut().insert(x_ca::SIGNATURE_HEADERS, listed.parse().unwrap());
     assert_eq!(x_ca::verify(&request, &secret, stamp.now), Err(Broken::WrongSignature));

@@ -1,11 +1,11 @@
-//! 云亿互通: every code of its manual, and what is not in it.
+//! 云亿互通: every code of its manual, and responses that are not in it.
 
 use idgate::domain::money::Billed;
 use serde_json::{Value, json};
 
 use super::*;
 
-/// The samples of the manual, their check character corrected.
+/// The number of the manual's samples, with a corrected check character.
 const NUMBER: &str = "340421190710145418";
 
 fn on(status: u16, name: &str, body: &str) -> Result<Verdict, (Outcome, Reason)> {

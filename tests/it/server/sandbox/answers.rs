@@ -1,4 +1,4 @@
-//! What the simulators say when nothing is wrong, and to whom they say nothing.
+//! The simulators' answers without faults, and the requests that they refuse.
 
 use idgate::domain::money::Billed;
 use idgate::domain::outcome::Outcome;

@@ -1,4 +1,4 @@
-//! The control routes, as a person at a terminal uses them.
+//! The control routes, used as by a person at a terminal.
 
 use axum::body::Body;
 use http::{Method, Request, StatusCode};

@@ -1,4 +1,4 @@
-//! Every way to spoil an answer, as a client sees it.
+//! Every fault of a simulator, as a client sees it.
 
 use std::error::Error;
 use std::io;
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 use super::{NUMBER, World, eventually, somebody, subject};
 
-/// The system's own error beneath the client's.
+/// The system error that caused the client's error.
 fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -205,7 +205,7 @@ async fn a_request_that_is_not_one_is_answered_and_does_no_harm() {
             .unwrap();
         let mut head = [0; 12];
         client.read_exact(&mut head).await.unwrap();
-        // Some services answer everything with 200.
+        // Some services answer everything with 200, so the status is not checked.
         assert!(head.starts_with(b"HTTP/1.1 "), "{}", String::from_utf8_lossy(&head));
         assert_eq!(world.handle.verdicts(world.driver.name), 0);
         tokio::time::timeout(Duration::from_secs(60), world.ask(&somebody())).await.unwrap().answer();

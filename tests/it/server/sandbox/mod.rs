@@ -1,5 +1,5 @@
-//! All simulators over real sockets, asked with the drivers' own requests through an ordinary HTTP client: right
-//! answers, every documented code, every fault, and the control routes.
+//! All simulators over real sockets, called with the drivers' own requests through an ordinary HTTP client: verdicts,
+//! every documented code, every fault, and the control routes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ mod faults;
 
 const NUMBER: &str = "11010519491231002X";
 
-/// One running sandbox with one provider, and a client that asks it.
+/// A running sandbox with one provider, and a client for it.
 struct World {
     driver: &'static Driver,
     protocol: Arc<dyn Protocol>,
@@ -34,7 +34,7 @@ struct World {
     stop: CancellationToken,
 }
 
-/// What came of a call.
+/// The result of a call.
 #[derive(Debug)]
 enum Got {
     Answer(Response<Bytes>),
@@ -70,7 +70,7 @@ impl World {
         Self { driver, protocol, credential, client, addresses, handle, sandbox, stop }
     }
 
-    /// A sandbox for each driver in turn.
+    /// Starts a sandbox for each driver in turn.
     fn each() -> impl Iterator<Item = Self> {
         DRIVERS.iter().copied().map(Self::start)
     }
@@ -141,7 +141,7 @@ fn somebody() -> Subject {
     subject("张三", NUMBER)
 }
 
-/// Waits until a condition that another task brings about holds.
+/// Waits for a condition that another task brings about.
 async fn eventually(condition: impl Fn() -> bool) {
     while !condition() {
         tokio::task::yield_now().await;

@@ -1,10 +1,11 @@
-//! What can be wrong with certificates, keys and lists: a mistake with key and remedy, and never a byte of a key.
+//! Wrong certificates, keys and revocation lists: each mistake is reported with its key and remedy, and never with a
+//! byte of a private key.
 
 use idgate::app::config::Sources;
 
 use crate::support::pki::{Authority, Issued, asks};
 
-/// A configuration that is good but for what is added.
+/// A configuration that is valid except for what is added.
 fn with(toml: &str) -> String {
     format!(
         "{toml}\n[providers.p]\ndriver = \"yunyi\"\nendpoints = [\"https://provider.example\"]\n\
@@ -20,7 +21,7 @@ fn mistakes(toml: &str) -> Vec<String> {
     }
 }
 
-/// Checks that there is exactly this mistake.
+/// Checks that this is the only mistake.
 fn assert_mistake(toml: &str, key: &str, says: &str) {
     let all = mistakes(toml);
     assert!(all.len() == 1 && all[0].starts_with(&format!("{key}: ")) && all[0].contains(says), "{toml}\n{all:#?}");
@@ -218,7 +219,7 @@ fn a_new_certificate_and_a_new_key_are_changes_of_the_listeners_own_section() {
     let before = load(&one, "");
     assert_eq!(before.difference(&load(&one, "")).to_string(), "nothing");
     assert_eq!(before.difference(&load(&two, "")).to_string(), "changed server.tls");
-    // The same names of files, with other content.
+    // The same file names with other content.
     std::fs::write(&one.certificate, &two.certificate_pem).unwrap();
     std::fs::write(&one.key, &two.key_pem).unwrap();
     assert_eq!(before.difference(&load(&one, "")).to_string(), "changed server.tls");

@@ -1,11 +1,11 @@
-//! Handshakes: who gets in, who is refused with which alert, who is cut.
+//! Handshakes: which clients are accepted, which are refused with which alert, and which are cut.
 
 use super::*;
 
-/// The alert with which the listener ended a connection.
+/// The alert with which the listener closes the connection.
 async fn alert(server: &Server, authority: &Authority, client: Option<&Issued>) -> rustls::AlertDescription {
     let connector = authority.connector(client, &[HTTP1]);
-    // In TLS 1.3 a client is through before the listener has looked at its certificate.
+    // In TLS 1.3 the client's handshake is complete before the listener has checked its certificate.
     let error = match over_tls(&connector, connect(server.addr).await).await {
         Err(error) => error,
         Ok(mut stream) => ask_once(&mut stream).await.expect_err("it is refused"),
@@ -49,7 +49,8 @@ async fn a_certificate_of_another_authority_is_refused_even_where_none_is_needed
         let server = serve(patient(), asks(&ours, how).tls(&ours.server()));
         let stranger = theirs.client("spiffe://test/withdrawal");
         let alert = alert(&server, &ours, Some(&stranger)).await;
-        // The same name with another key: to webpki a wrong signature, to others an unknown authority.
+        // An authority with the same name but another key: webpki reports a wrong signature, other libraries an
+        // unknown authority.
         assert!(
             matches!(alert, rustls::AlertDescription::UnknownCA | rustls::AlertDescription::DecryptError),
             "{alert:?}"
@@ -145,17 +146,17 @@ async fn plain_words_on_a_tls_listener_end_the_connection() {
     eventually("it is counted", || server.failures_are(Failure::Protocol, 1)).await;
 }
 
-/// The first words of a client that knows nothing newer than this version (3.2 is TLS 1.1).
+/// The ClientHello of a client that supports nothing newer than this version (3.2 is TLS 1.1).
 fn client_hello(minor: u8) -> Vec<u8> {
     let mut hello = vec![3, minor];
     hello.extend([7; 32]);
     hello.push(0);
-    // What any client of that time could do: RSA and ECDHE with AES and SHA-1.
+    // The cipher suites common at that time: RSA and ECDHE with AES and SHA-1.
     let suites = [0x00, 0x2f, 0x00, 0x35, 0xc0, 0x13, 0xc0, 0x14, 0xc0, 0x09, 0xc0, 0x0a];
     hello.extend([0, suites.len() as u8]);
     hello.extend(suites);
     hello.extend([1, 0]);
-    // Groups, point formats, signature algorithms (without them rustls does not even look at the version).
+    // Groups, point formats, and signature algorithms, without which rustls does not even check the version.
     let extensions = [0, 10, 0, 4, 0, 2, 0, 23, 0, 11, 0, 2, 1, 0, 0, 13, 0, 6, 0, 4, 4, 3, 8, 4];
     hello.extend([0, extensions.len() as u8]);
     hello.extend(extensions);
@@ -173,7 +174,7 @@ async fn tls_1_0_and_1_1_are_refused_with_an_alert() {
         client.write_all(&client_hello(minor)).await.unwrap();
         let mut got = Vec::new();
         client.read_to_end(&mut got).await.expect("closed, not reset: the alert arrives");
-        // A record that is an alert, fatal: protocol_version.
+        // An alert record (21): fatal (2), protocol_version (70).
         assert_eq!((got.first(), got.get(5..7)), (Some(&21), Some(&[2, 70][..])), "TLS 1.{}: {got:?}", minor - 1);
         eventually("it is counted", || server.failures_are(Failure::Protocol, count)).await;
     }
@@ -213,7 +214,7 @@ async fn a_handshake_is_under_the_deadline_of_the_first_request_too() {
     let _ = connect(server.addr).await.read_to_end(&mut got).await;
     eventually("it is cut", || server.failures_are(Failure::Timeout, 1) && server.connections.open() == 0).await;
     let server = serve(Config { first_request_timeout: A_WHILE, ..patient() }, NOBODY.tls(&authority.server()));
-    // And so is who shakes hands and then says nothing, in either protocol.
+    // A client that completes the handshake and then stays silent is cut too, in either protocol.
     for (count, protocol) in [(1, HTTP1), (2, HTTP2)] {
         let connector = authority.connector(None, &[protocol]);
         let mut stream = over_tls(&connector, connect(server.addr).await).await.unwrap();

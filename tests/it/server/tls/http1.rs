@@ -1,8 +1,8 @@
-//! HTTP/1.1 under TLS: the same clocks as in the clear, and age.
+//! HTTP/1.1 over TLS: the same timeouts as without TLS, and the maximum connection age.
 
 use super::*;
 
-/// One answer on a connection that is kept; its head.
+/// Reads one response on a keep-alive connection and returns its head.
 async fn answer_on(stream: &mut TlsStream<TcpStream>, path: &str) -> String {
     stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n").as_bytes()).await.unwrap();
     let mut got = Vec::new();
@@ -61,7 +61,7 @@ async fn a_stop_finishes_requests_in_flight_and_handshakes_under_way() {
     let late = connect(server.addr).await;
     eventually("it is there", || server.connections.open() == 3).await;
     server.stop.cancel();
-    // Who is idle is closed first; then somebody still shakes hands, and has not asked yet.
+    // Idle connections are closed first. One that is still in its handshake may complete it and send a request.
     let _ = idle.read_to_end(&mut Vec::new()).await;
     let mut late = over_tls(&authority.connector(None, &[HTTP1]), late).await.unwrap();
     assert!(ask_once(&mut late).await.unwrap().contains("200 OK"));

@@ -1,4 +1,4 @@
-//! HTTP/2: clients that are many, silent, rude, greedy, dead or old, and a stop in the middle.
+//! HTTP/2: clients that are many, silent, malicious, dead or connected for too long, and a shutdown during requests.
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
@@ -12,7 +12,7 @@ const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 
 const GOAWAY: u8 = 7;
 
-/// A client that does as it should, as far as it is driven.
+/// A correct client, which runs as long as its driver does.
 struct Client {
     send: SendRequest<Bytes>,
     driver: JoinHandle<Result<(), h2::Error>>,
@@ -61,14 +61,14 @@ async fn text(mut body: RecvStream) -> Result<String, h2::Error> {
     Ok(String::from_utf8(all).unwrap())
 }
 
-/// A client that says what it likes, in frames.
+/// A client that sends arbitrary frames.
 async fn raw(server: &Server, authority: &Authority) -> TlsStream<TcpStream> {
     let mut stream = over_tls(&authority.connector(None, &[HTTP2]), connect(server.addr).await).await.unwrap();
     stream.write_all(&[PREFACE, SETTINGS].concat()).await.unwrap();
     stream
 }
 
-/// HEADERS of a whole `GET /held` to `localhost`.
+/// HEADERS of a complete `GET /held` to `localhost`.
 fn headers(stream: u32) -> Vec<u8> {
     // :method GET, :scheme https, :path /held and :authority localhost as literals.
     let mut block = vec![0x82, 0x87, 0x04, 5];
@@ -86,7 +86,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Reads frames until one of this kind, and gives its payload; nothing if the connection ends before.
+/// Reads frames up to one of this kind and returns its payload; `None` if the connection ends before.
 async fn payload_of(stream: &mut TlsStream<TcpStream>, kind: u8) -> Option<Vec<u8>> {
     loop {
         let mut head = [0; 9];
@@ -120,7 +120,7 @@ async fn many_streams_are_all_answered_and_no_more_at_a_time_than_allowed() {
     let config = Config { max_concurrent_streams: 10, ..patient() };
     let server = serve(config, NOBODY.tls(&authority.server()));
     let mut client = Client::of(&server, &authority, None).await;
-    // The first answer comes after the settings, and with them the limit.
+    // The first response comes after the server's SETTINGS, so the client knows the limit.
     client.ask("/").await.unwrap();
     let mut held = Vec::new();
     for _ in 0..10 {
@@ -164,7 +164,7 @@ async fn rapid_reset_is_answered_with_enhance_your_calm_and_others_notice_nothin
     let cancel = u32::from(Reason::CANCEL).to_be_bytes();
     let burst: Vec<u8> =
         (0..10_000).flat_map(|n| [headers(2 * n + 1), frame(3, 0, 2 * n + 1, &cancel)].concat()).collect();
-    // It may be sent away before it has said everything.
+    // The server may close before the whole burst is written.
     let _ = attacker.write_all(&burst).await;
     let goaway = payload_of(&mut attacker, GOAWAY).await.expect("GOAWAY");
     assert_eq!(goaway[4..8], u32::from(Reason::ENHANCE_YOUR_CALM).to_be_bytes());
@@ -192,7 +192,7 @@ async fn headers_that_never_end_are_cut() {
     let authority = Authority::new("ours");
     let server = serve(patient(), NOBODY.tls(&authority.server()));
     let mut client = raw(&server, &authority).await;
-    // HEADERS without END_HEADERS, then CONTINUATION for ever.
+    // HEADERS without END_HEADERS, followed by endless CONTINUATION frames.
     client.write_all(&frame(1, 0x01, 1, &[0x82, 0x87])).await.unwrap();
     let more = frame(9, 0, 1, &[[0x00, 1, b'a', 1, b'b']; 1000].concat());
     for _ in 0..10_000 {
@@ -218,10 +218,10 @@ async fn a_dead_peer_is_found_out_by_pings() {
     let authority = Authority::new("ours");
     let config = Config { ping_interval: SOON, ping_timeout: 2 * A_WHILE, ..patient() };
     let server = serve(config, NOBODY.tls(&authority.server()));
-    // One that answers pings stays …
+    // A client that answers pings stays connected.
     let mut alive = Client::of(&server, &authority, None).await;
     alive.ask("/").await.unwrap();
-    // … one that does not even read goes, also with a request under way.
+    // A client that does not even read is cut, even with a request in progress.
     let mut dead = raw(&server, &authority).await;
     dead.write_all(&headers(1)).await.unwrap();
     server.arrived.acquire().await.unwrap().forget();
@@ -248,7 +248,7 @@ async fn a_slow_answer_is_no_idleness() {
     let mut client = Client::of(&server, &authority, None).await;
     let held = client.send("/held").await.unwrap();
     server.arrived.acquire().await.unwrap().forget();
-    // The idle neighbour is the clock: it came later and is sent away by the same time.
+    // The idle connection serves as the clock: it is opened later and closed by the same timeout.
     let mut idle = Client::of(&server, &authority, None).await;
     idle.ask("/").await.unwrap();
     idle.driver.await.unwrap().unwrap();
@@ -261,7 +261,7 @@ async fn a_client_that_takes_nothing_of_its_answer_is_cut() {
     let authority = Authority::new("ours");
     let server = serve(Config { keep_alive_timeout: A_WHILE, ..patient() }, NOBODY.tls(&authority.server()));
     let mut client = Client::of(&server, &authority, None).await;
-    // It answers every ping, and opens no window.
+    // The client answers every ping but never opens the flow-control window.
     let response = client.send("/large").await.unwrap().await.unwrap();
     eventually("it is cut", || server.connections.timed_out_total() == 1 && server.connections.open() == 0).await;
     drop(response);
@@ -272,7 +272,7 @@ async fn a_client_that_never_reads_its_socket_is_cut() {
     let authority = Authority::new("ours");
     let server = serve(Config { keep_alive_timeout: SOON, ..patient() }, NOBODY.tls(&authority.server()));
     let mut client = raw(&server, &authority).await;
-    // Windows as wide as can be, and not a byte taken.
+    // The largest possible windows, and a client that reads nothing.
     let wide = frame(4, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]);
     let window = frame(8, 0, 0, &0x7fff_0000u32.to_be_bytes());
     let mut block = vec![0x82, 0x87, 0x04, 6];
@@ -298,7 +298,7 @@ async fn an_old_connection_goes_away_and_loses_nothing() {
         }
     };
     assert!(asked > 0);
-    // A request beyond the end is refused before it is worked on, so that it can be asked elsewhere.
+    // A request after GOAWAY is refused before it is processed, so the client may retry it elsewhere.
     let may_be_asked_again =
         gone.is_go_away() && gone.reason() == Some(Reason::NO_ERROR) || gone.reason() == Some(Reason::REFUSED_STREAM);
     assert!(may_be_asked_again, "{gone:?}");
@@ -390,7 +390,7 @@ async fn certificates_that_change_under_load_fail_no_request() {
         let (both, done, url) = (both.clone(), done.clone(), format!("https://{}/", server.addr));
         load.spawn(async move {
             let mut asked = 0;
-            // Each asks over a connection of its own, so that each shakes hands.
+            // Each request uses a new connection and therefore a handshake.
             while !done.is_cancelled() {
                 assert_eq!(both.get(&url).send().await.expect("no failed request").status(), 200);
                 asked += 1;

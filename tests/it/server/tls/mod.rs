@@ -1,6 +1,6 @@
-//! A listener that speaks TLS: handshakes good and bad, HTTP/2 with clients of every kind, the tools that others use.
+//! A TLS listener: valid and invalid handshakes, HTTP/2 with all kinds of clients, and external tools.
 //!
-//! As with the plain listener deadlines are short and real, and no test asserts how soon something happens.
+//! As with the plain listener, deadlines are short and real, and no test asserts how soon something happens.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -31,16 +31,16 @@ mod http2;
 mod processes;
 
 const SOON: Duration = Duration::from_millis(200);
-/// Within which a machine that has much else to do still shakes hands and asks.
+/// Long enough for a handshake and a request on a busy machine.
 const A_WHILE: Duration = Duration::from_secs(1);
 const NEVER: Duration = Duration::from_secs(600);
-/// As long as anything may take that another task brings about; only a broken test waits for all of it.
+/// Limit on the wait for a condition that another task brings about; only a broken test waits this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const HTTP1: &[u8] = b"http/1.1";
 const HTTP2: &[u8] = b"h2";
 
-/// Deadlines so long that a test ends by the one it shortens.
+/// Deadlines so long that only the one that a test shortens takes effect.
 fn patient() -> Config {
     Config {
         first_request_timeout: NEVER,
@@ -53,7 +53,7 @@ fn patient() -> Config {
     }
 }
 
-/// How a listener of a test asks for client certificates.
+/// How a test's listener requests client certificates.
 struct Asks<'a> {
     how: ClientCertificates,
     authority: Option<&'a Authority>,
@@ -93,16 +93,16 @@ struct Server {
     connections: Connections,
     switch: TlsSwitch,
     stop: CancellationToken,
-    /// Answers to `/held` wait for a permit.
+    /// Responses to `/held` wait for a permit.
     release: Arc<Semaphore>,
-    /// A permit for each `/held` that has arrived.
+    /// Gets a permit for each `/held` that has arrived.
     arrived: Arc<Semaphore>,
-    /// Requests being worked on.
+    /// Requests in progress.
     under_way: Arc<AtomicUsize>,
     served: JoinHandle<()>,
 }
 
-/// What the service of these tests shares with its test.
+/// The state that the test service shares with its test.
 #[derive(Clone, Default)]
 struct Gates {
     release: Arc<Gate>,
@@ -111,7 +111,7 @@ struct Gates {
     leave: CancellationToken,
 }
 
-/// A semaphore that begins empty.
+/// A semaphore that starts without permits.
 struct Gate(Arc<Semaphore>);
 
 impl Default for Gate {
@@ -140,7 +140,8 @@ impl Drop for Counted {
     }
 }
 
-/// Answers with the client's URIs; `/held` waits, `/large` is as large as nobody takes at once, `/leave` says goodbye.
+/// Answers with the client's URIs. `/held` waits for a permit, `/large` is larger than all buffers, `/leave` closes
+/// the connection.
 async fn answer(request: Request<Incoming>, gates: Gates) -> Result<Response<Body>, Infallible> {
     gates.under_way.fetch_add(1, Ordering::SeqCst);
     let _counted = Counted(gates.under_way.clone());
@@ -171,7 +172,7 @@ async fn secure(server: &Server, authority: &Authority, client: Option<&Issued>)
     over_tls(&connector, connect(server.addr).await).await.unwrap()
 }
 
-/// Sends one request over HTTP/1.1 and reads until the listener closes, or the error.
+/// Sends one request over HTTP/1.1 and reads until the listener closes; returns the error if there is one.
 async fn ask_once(stream: &mut TlsStream<TcpStream>) -> std::io::Result<String> {
     stream.write_all(b"GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").await?;
     let mut got = String::new();
@@ -179,7 +180,7 @@ async fn ask_once(stream: &mut TlsStream<TcpStream>) -> std::io::Result<String> 
     Ok(got)
 }
 
-/// Waits until a condition that another task brings about holds.
+/// Waits for a condition that another task brings about.
 async fn eventually(what: &str, condition: impl Fn() -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !condition() {
@@ -188,7 +189,7 @@ async fn eventually(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-/// How often handshakes failed for this reason; for others not at all.
+/// The number of handshakes that failed for this reason; panics if any failed for another.
 fn failed(server: &Server, why: Failure) -> u64 {
     let all: Vec<_> = server.connections.handshakes_failed_total().filter(|(_, total)| *total > 0).collect();
     assert!(all.iter().all(|(reason, _)| *reason == why), "{all:?}");

@@ -1,11 +1,11 @@
-//! The tools that others use, as processes: openssl s_client, curl, h2load. `.ci/run` installs them, and says aloud what is
-//! not checked when one cannot be had.
+//! External tools, run as processes: openssl s_client, curl, h2load. `.ci/run` installs them; if one is missing, a
+//! message says what is not checked.
 
 use std::process::{Command, Output, Stdio};
 
 use super::*;
 
-/// Whether a tool is here.
+/// Whether a tool is installed. Prints a message if it is not.
 #[expect(clippy::print_stderr, reason = "what is not tested is said aloud")]
 fn has(tool: &str) -> bool {
     let there = Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
@@ -15,14 +15,14 @@ fn has(tool: &str) -> bool {
     there
 }
 
-/// Runs a tool beside the listener, with nothing to say to it but `input`.
+/// Runs a tool against the listener, with `input` on its standard input.
 async fn run(tool: &str, arguments: &[&str], input: &'static str) -> Output {
     let mut command = Command::new(tool);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let run = move || {
         use std::io::Write;
         let mut child = command.spawn().unwrap();
-        // It may have ended without reading.
+        // The tool may exit without reading its input.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         child.wait_with_output().unwrap()
     };
@@ -33,7 +33,7 @@ fn said(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat()
 }
 
-/// A client that shows its certificate to `openssl s_client`'s other side, and what the two said.
+/// Connects with `openssl s_client`, optionally with a client certificate. Returns the tool's output.
 async fn s_client(server: &Server, authority: &Authority, who: Option<&Issued>, more: &[&str]) -> String {
     let (addr, ca) = (server.addr.to_string(), authority.path().display().to_string());
     let mut arguments = vec!["s_client", "-connect", &addr, "-CAfile", &ca, "-servername", "localhost", "-ign_eof"];
@@ -91,7 +91,7 @@ async fn openssl_is_refused_with_an_old_version() {
     let server = serve(patient(), NOBODY.tls(&authority.server()));
     for version in ["-tls1", "-tls1_1"] {
         let said = s_client(&server, &authority, None, &[version, "-cipher", "ALL:@SECLEVEL=0"]).await;
-        // Debian's openssl can still speak them when it is told to; one that cannot has tried nothing.
+        // Debian's openssl supports these versions if told to. The alert proves that it sent a handshake.
         assert!(said.contains("alert") && !said.contains("hello"), "{version}: {said}");
     }
     eventually("they are counted", || server.failures_are(Failure::Protocol, 2)).await;
@@ -133,8 +133,8 @@ async fn h2load_loses_nothing() {
     eventually("all are gone", || server.connections.open() == 0).await;
 }
 
-/// Ages so short that connections end all the time: h2load does not ask again on another connection, so whatever is
-/// lost here was lost by us.
+/// Very short connection ages. h2load does not repeat a request on another connection, so any lost request is our
+/// fault.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn h2load_over_http_1_loses_nothing_by_age() {
     if !has("h2load") {
