@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Kills a sandbox under load, again and again, and asks its ledger afterwards what it knows.
+"""Repeatedly kills a sandbox under load and then checks its ledger.
 
   tests/ledger_kill.py [TIMES] [BINARY]      default: 200 times, target/debug/idgate
 
-Each time, after `kill -9` at a random moment and a new start: every verdict that a caller was given with `source: provider` is
-there; the chain is sound; a question that was killed in flight is `outcome_unknown`, its call billed `unknown`, or what had been
-written of it before. Half of the callers send an Idempotency-Key: asked again, it replays what was told, with the same id, and where
-nothing was told it works. Needs nothing but Python. All traffic is on loopback.
+After each `kill -9` at a random moment and a restart: the ledger has every verdict that a caller received with
+`source: provider`; its hash chain is intact; a request that was in flight is recorded as `outcome_unknown` with its
+call billed `unknown`, or as whatever was written before the kill. Half of the callers send an Idempotency-Key: the
+repeated request replays the answer with the same id, and gets a verdict where there was no answer. Needs only Python.
+All traffic is on loopback.
 """
 
 import http.client
@@ -39,7 +40,7 @@ numbers_per_client = 0
 
 
 def number(n):
-    """The n-th invented number, with a right check character."""
+    """The `n`th invented number, with a valid check character."""
     year, rest = 1950 + n % 50, n // 50
     month, rest = 1 + rest % 12, rest // 12
     day, rest = 1 + rest % 28, rest // 28
@@ -49,19 +50,19 @@ def number(n):
 
 
 def send(connection, n, with_key):
-    """Asks about the n-th person, as often as it is called with the very same words."""
+    """Asks about the `n`th person; repeated calls send identical bodies."""
     body = json.dumps({"name": "测试者", "id_number": number(n), "reference": f"k-{n}"})
     headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": f"key-{n}"} if with_key else {})
     connection.request("POST", "/v1/verify", body.encode(), headers)
 
 
 class Load:
-    """Callers who ask about somebody new each time, until nobody answers."""
+    """Callers that ask about a new person each time until the gateway is gone."""
 
     def __init__(self, port, first):
         self.lock, self.next = threading.Lock(), first
         self.told, self.open, self.other = {}, set(), {}
-        # Those that came with a key: what was told, or nothing.
+        # Requests with a key: the answer, or None if there was none.
         self.keyed = {}
         self.threads = [threading.Thread(target=self.run, args=(port, n % 2 == 0)) for n in range(CALLERS)]
         for thread in self.threads:
@@ -105,7 +106,7 @@ def start(folder):
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env={},
     )
     ports = {}
-    # The welcome has the addresses, its last line begins with `look`.
+    # The welcome text has the addresses; its last line begins with `look`.
     for line in process.stdout:
         if address := re.search(r"http://127\.0\.0\.1:(\d+)", line):
             ports[line.split()[0]] = int(address[1])
@@ -121,7 +122,7 @@ def start(folder):
 
 
 def check(folder, load):
-    """What is wrong with the ledger after a load that was killed."""
+    """Lists the errors in the ledger after a kill under load."""
     database = sqlite3.connect(f"file:{folder}/ledger.db?mode=ro", uri=True)
     wrong = []
     for verification, reference in load.told.items():
@@ -145,7 +146,7 @@ def check(folder, load):
 
 
 def ask_again(port, load):
-    """What is wrong with the keys after a load that was killed."""
+    """Lists the errors in idempotent replays after a kill under load."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     wrong, replays = [], 0
     for n, told in load.keyed.items():

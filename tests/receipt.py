@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Verifies receipts as somebody else would: with another's JOSE library, and the very lines that docs/receipts.md shows.
+"""Verifies receipts like a third party: with an independent JOSE library and the code from docs/receipts.md.
 
   tests/receipt.py [BINARY]      default: target/debug/idgate, which `cargo test` has built
 
-Starts sandboxes, asks, fetches receipts and the published keys. Shows that they verify and are about the right person only, that no
-byte can be changed, that a key which was replaced goes on verifying what it signed. Needs PyPI's joserfc. All traffic is on loopback.
+Starts sandboxes, asks, and fetches receipts and the published keys. Checks that receipts verify, that they match only
+the right person, that no byte can be changed, and that a replaced key still verifies what it signed. Needs PyPI's
+joserfc. All traffic is on loopback.
 """
 
 import json
@@ -23,7 +24,7 @@ ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 
 def documented():
-    """`claims_of` and `is_about`, as docs/receipts.md has them."""
+    """`claims_of` and `is_about` from docs/receipts.md."""
     with open(PAGE, encoding="utf-8") as file:
         [block] = re.findall(r"^```python\n(.*?)^```$", file.read(), re.M | re.S)
     found = {}
@@ -41,7 +42,7 @@ class Sandbox:
             stderr=subprocess.DEVNULL, text=True, env={},
         )
         self.addresses = {}
-        # The welcome has the addresses, its last line begins with `look`.
+        # The welcome text has the addresses; its last line begins with `look`.
         for line in self.process.stdout:
             if address := re.search(r"http://127\.0\.0\.1:\d+", line):
                 self.addresses[line.split()[0]] = address[0]
@@ -57,7 +58,7 @@ class Sandbox:
         self.process.wait()
 
     def call(self, where, path, body=None, method=None):
-        """The answer as text; an error for a problem."""
+        """Returns the response as text; raises for an error status."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"} if data else {}
         request = urllib.request.Request(self.addresses[where] + path, data=data, headers=headers, method=method)
@@ -75,7 +76,7 @@ class Sandbox:
 
 
 def fails(work):
-    """Whether it does; what is not even UTF-8 or JSON any more has failed too."""
+    """Whether `work` raises; invalid UTF-8 or JSON counts as a failure too."""
     try:
         work()
     except Exception:  # pylint: disable=broad-except
@@ -84,7 +85,7 @@ def fails(work):
 
 
 def check(claims_of, is_about, sandbox):
-    """Asks, and tries the receipt of the answer."""
+    """Asks and checks the receipt of the answer."""
     answer = sandbox.ask()
     receipt, keys = sandbox.receipt(answer["verification_id"]), sandbox.keys()
     claims = claims_of(receipt, keys)
@@ -107,7 +108,7 @@ def check(claims_of, is_about, sandbox):
 
 def main():
     claims_of, is_about = documented()
-    # Without any set-up.
+    # Without configuration.
     with Sandbox() as sandbox:
         check(claims_of, is_about, sandbox)
     with tempfile.TemporaryDirectory() as folder:

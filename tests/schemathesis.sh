@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Takes openapi.yaml at its word and tries to break it: schemathesis against a sandbox of its own, on free ports.
+# Runs schemathesis with openapi.yaml against a sandbox of its own, on free ports.
 #
 #   tests/schemathesis.sh [BINARY]      default: target/debug/idgate, which `cargo test` has built
 #
-# Needs PyPI's schemathesis on PATH. The same examples every time; less than a minute.
+# Needs PyPI's schemathesis on PATH. The examples are the same in every run; takes less than a minute.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -41,7 +41,7 @@ if [ -z "$ready" ]; then
   exit 1
 fi
 
-# attack URL OPTION…: runs in the scratch folder, where it may leave its notes.
+# attack URL OPTION…: runs in the scratch folder, because schemathesis writes files to the current one.
 attack() {
   local url=$1
   shift
@@ -52,15 +52,15 @@ attack() {
   )
 }
 
-# Not checked: that every input of the right shape is accepted. The check character of an ID number, its date and
-# the rules for names are no matter of shape, so most such inputs are rightly answered with 422.
+# Not checked: that every input that matches the schema is accepted. The schema cannot express the check character and
+# the date of an ID number or the rules for names, so most such inputs correctly get 422.
 attack "http://127.0.0.1:$public" --include-tag verify --header "Authorization: Bearer demo-key" \
   --exclude-checks positive_data_acceptance
-# Not checked: the same, for the name of a provider is a word of the configuration, and any other is a 404.
+# Not checked here either: provider names come from the configuration, and any other name gets 404.
 attack "http://127.0.0.1:$admin" --include-tag operate --header "Authorization: Bearer demo-operator-key" \
   --exclude-checks positive_data_acceptance
 
-# It was attacked and still stands.
+# The sandbox must have survived.
 "$binary" healthcheck
 if grep -n 'panicked' "$work/log"; then
   echo "the sandbox panicked" >&2

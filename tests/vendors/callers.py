@@ -1,4 +1,4 @@
-"""The clients as processes: one question a line in, what the client returned or raised out."""
+"""Runs the clients as processes that read one request a line and write what the client returned or raised."""
 
 import glob
 import json
@@ -13,14 +13,14 @@ CLIENTS = os.path.join(installing.HERE, "clients")
 
 
 def interpreter(word):
-    """`python:VERSION` is one of the virtualenvs, `this` is ours, anything else a program."""
+    """`python:VERSION` is a virtualenv, `this` the current interpreter, anything else a program."""
     name, _, version = word.partition(":")
     return installing.python(version) if name == "python" else sys.executable if name == "this" else word
 
 
-# What each vendor's file says, put together: its clients, keys and faults.
+# The files of all vendors: clients, keys and faults.
 VENDORS = [json.load(open(path, encoding="utf-8")) for path in sorted(glob.glob(f"{CLIENTS}/*.json"))]
-# Name in the table: command, the provider whose protocol it speaks, what it shows.
+# Name in the table: command, the provider whose protocol it uses, the kind of credential.
 KINDS = {
     name: ([interpreter(kind["run"][0]), f"{CLIENTS}/{kind['run'][1]}", *kind["run"][2:]], kind["provider"], kind["shows"])
     for vendor in VENDORS
@@ -29,14 +29,14 @@ KINDS = {
 
 
 def merged(part):
-    """One part of all vendors' files."""
+    """Merges one part of all vendors' files."""
     return {name: value for vendor in VENDORS for name, value in vendor.get(part, {}).items()}
 
 
 UUID = re.compile(r"\b[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\b")
-# Another tomorrow.
+# Values that change with time.
 ONCE = {"age": "YEARS", "retry_after": "MILLISECONDS"}
-# Some clients put the whole of it into their errors, the person included.
+# Some clients put the whole query, including the person, into their errors.
 QUERY = re.compile(r"\?[^\s']+")
 
 
@@ -45,7 +45,7 @@ class Client:
 
     def __init__(self, kind, endpoint, pairs):
         self.endpoint = endpoint
-        # No proxy, no profile, no key of the machine.
+        # Excludes any proxy, profile or key of this machine.
         environment = {"PATH": os.environ["PATH"], "NODE_PATH": installing.node_modules(), "PYTHONUTF8": "1"}
         self.process = subprocess.Popen(
             KINDS[kind][0] + [endpoint] + [word for pair in pairs for word in pair],
@@ -53,13 +53,13 @@ class Client:
         )
 
     def ask(self, person, pair):
-        """Asks with one of its pairs of key and secret, and does not wait."""
+        """Sends a request with one of its pairs of key and secret, without waiting for the answer."""
         name, id_number = person
         self.process.stdin.write(json.dumps({"name": name, "id_number": id_number, "pair": pair}) + "\n")
         self.process.stdin.flush()
 
     def said(self):
-        """Its next line, without what is another each time."""
+        """The client's next line, with values that vary between runs masked."""
         line = self.process.stdout.readline()
         if not line:
             raise SystemExit(f"a client ended: {self.process.args}")
@@ -80,10 +80,10 @@ class Client:
 
 
 class Party:
-    """Clients of several kinds, ready to ask at once; a context that ends them."""
+    """Clients of several kinds, ready to ask concurrently; a context manager that stops them."""
 
     def __init__(self, kinds, endpoint, pairs):
-        """`endpoint` and `pairs` tell of a provider and what is shown to it where to ask, and with which pairs."""
+        """`endpoint` and `pairs` map a provider and a kind of credential to the address and the pairs to use."""
         self.clients = {kind: Client(kind, endpoint(*KINDS[kind][1:]), pairs(*KINDS[kind][1:])) for kind in kinds}
         for client in self.clients.values():
             client.said()
@@ -96,7 +96,7 @@ class Party:
             client.end()
 
     def tell(self, case, person, kinds=None, pair=0):
-        """All, or those of some kinds, ask at the same moment; a line of the table for each."""
+        """All clients, or those of some kinds, ask at the same time; yields a line of the table for each."""
         asked = {kind: self.clients[kind] for kind in kinds or self.clients}
         for client in asked.values():
             client.ask(person, pair)
@@ -105,13 +105,13 @@ class Party:
 
 
 def sample(endpoints, key, secret, person):
-    """What the provider's own sample prints, with these for its two regions."""
+    """The output of the provider's own sample, with `endpoints` as its two regions."""
     done = subprocess.run(
         [installing.python("2.1.0"), f"{CLIENTS}/seed.py", *endpoints],
         input="\n".join(person), capture_output=True, text=True, encoding="utf-8", timeout=60, check=False,
         env={"ALIBABA_CLOUD_ACCESS_KEY_ID": key, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": secret, "PYTHONUTF8": "1"},
     )
-    # It tells of the first region's failure, and goes on.
+    # A failure of the first region alone does not set the return code.
     if done.returncode:
         print(done.stderr, file=sys.stderr)
     return done.stdout.strip()

@@ -1,4 +1,4 @@
-"""The clients at the edge of [compat]: idgate in the place of each provider, over its own chain."""
+"""Runs the clients against [compat]: idgate takes the place of each provider and answers through its own chain."""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ SIGNED = [kind for kind, (_, _, shows) in KINDS.items() if shows != "app code"]
 BEARER = "a-bearer-key-of-the-clients-tests"
 APP_CODE = "an-app-code-of-the-clients-tests"
 SECRET = "a-secret-of-the-clients-tests"
-# The other sort has used up its day, which is one question.
+# The suffix of the client that has used up its daily cap of one request.
 SPENT = "_spent"
 CONFIGURATION = """
 [compat]
@@ -35,7 +35,7 @@ ISSUED = merged("issued")
 
 
 def start(binary, folder, name):
-    """An edge with a client of each sort."""
+    """A gateway with [compat], one client with an unused cap and one with an exhausted cap."""
     toml = CONFIGURATION.format(folder=folder, name=name)
     for sort in ("", SPENT):
         hashes = {"bearer": sha256(BEARER + sort), "code": sha256(APP_CODE + sort)}
@@ -49,7 +49,7 @@ def sha256(text):
 
 
 def pairs(_, shows):
-    """The right one, one that nobody has, one with a wrong secret, and that of the client whose day is used up."""
+    """The right pair, an unknown one, one with a wrong secret, and that of the client with the exhausted daily cap."""
     key, secret = (APP_CODE, "") if shows == "app code" else (shows.split()[0], SECRET)
     return [(key, secret), ("nobody", "anything"), (key, "anything"), (key + SPENT, secret)]
 
@@ -66,7 +66,7 @@ def lines(binary, folder):
             yield from party.tell("down", people.BY_CASE["down"])
             gateway.mend()
             yield from at_once(gateway, party)
-            # Nobody waits longer than request_timeout, and what becomes of the call is open then.
+            # Each client is answered after request_timeout, when the outcome of its call is still unknown.
             for provider in gateway.providers():
                 gateway.spoil(provider, {"kind": "hang"})
             yield from party.tell("unknown", people.BY_CASE["unknown"])
@@ -79,7 +79,7 @@ def lines(binary, folder):
 
 
 def at_once(gateway, party):
-    """One person through REST and three protocols, while the provider takes its time: one call."""
+    """Concurrent requests about one person over REST and three protocols to a slow provider make one call."""
     person = people.BY_CASE["at_once"]
     gateway.spoil("aliyun", {"kind": "slow", "delay": "2s"})
     with ThreadPoolExecutor() as pool:
@@ -92,7 +92,7 @@ def at_once(gateway, party):
 
 
 def seed(binary, folder, second):
-    """The sample of the provider's page: the first instance has nothing but failing providers."""
+    """Runs the sample of the provider's page; all providers of the first instance fail."""
     person = people.BY_CASE["seed"]
     with start(binary, folder, "first") as first:
         for provider in first.providers():
@@ -104,7 +104,7 @@ def seed(binary, folder, second):
 
 
 def nobody_is_in(files):
-    """No name and no number, although some clients have put both into the URL."""
+    """Checks that the files contain no name and no number, although some clients send both in the URL."""
     for path in files:
         with open(path, encoding="utf-8") as file:
             text = file.read()

@@ -1,4 +1,4 @@
-"""An idgate of the run's own: started on free ports, its faults set, its counters read, stopped."""
+"""Runs an idgate on free ports, sets its faults and reads its counters."""
 
 import json
 import os
@@ -6,12 +6,12 @@ import re
 import subprocess
 import urllib.request
 
-# Given to urllib: whatever proxy the environment names, loopback is asked directly.
+# Bypasses any proxy that the environment names.
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Gateway:
-    """`idgate sandbox` over a configuration; a context that ends it."""
+    """`idgate sandbox` with a configuration; a context manager that stops it."""
 
     def __init__(self, binary, folder, name, toml):
         path = os.path.join(folder, f"{name}.toml")
@@ -24,7 +24,7 @@ class Gateway:
                 words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, env={}
             )
         found = {}
-        # The welcome has the addresses, its last line begins with `look`.
+        # The welcome text has the addresses; its last line begins with `look`.
         for line in self.process.stdout:
             if address := re.search(r"http://(127\.0\.0\.1:\d+)", line):
                 found[line.split()[0]] = address[1]
@@ -45,26 +45,26 @@ class Gateway:
         self.process.stdout.close()
 
     def providers(self):
-        """Every provider of the sandbox."""
+        """The names of all providers of the sandbox."""
         return [one["name"] for one in json.loads(self.call("GET", "/v1/status"))["providers"]]
 
     def endpoints(self, provider):
-        """Where the simulators of a provider listen."""
+        """The addresses of a provider's simulators."""
         shown = json.loads(self.call("GET", "/v1/status"))["providers"]
         return [one["endpoint"] for one in next(one for one in shown if one["name"] == provider)["endpoints"]]
 
     def spoil(self, provider, fault):
-        """Sets a fault, in the words of src/server/sandbox/fault.rs."""
+        """Sets a fault; src/server/sandbox/fault.rs defines the format."""
         self.call("PUT", f"/sandbox/{provider}/fault", fault)
 
     def mend(self):
-        """No fault anywhere, no breaker open."""
+        """Clears all faults and closes all breakers."""
         for provider in self.providers():
             self.call("DELETE", f"/sandbox/{provider}/fault")
             self.call("POST", f"/v1/providers/{provider}/restore")
 
     def asked_about(self, id_number):
-        """How many calls the simulators of all providers had about a person of the sandbox's list."""
+        """The number of calls, over all simulators, about a person of the sandbox's list."""
         people = [json.loads(self.call("GET", f"/sandbox/{provider}/calls"))["people"] for provider in self.providers()]
         return sum(about["calls"] for shown in people for about in shown if about["id_number"] == id_number)
 
@@ -76,7 +76,7 @@ class Gateway:
             return answer.read()
 
     def verify(self, key, name, id_number):
-        """Asks over REST; the status and the document."""
+        """Asks over REST; returns the status and the document."""
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
         body = json.dumps({"name": name, "id_number": id_number}).encode()
         request = urllib.request.Request(f"http://{self.public}/v1/verify", body, headers)

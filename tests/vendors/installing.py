@@ -1,6 +1,6 @@
-"""The vendors' clients in the versions that are pinned here, below target/vendors, from whatever indexes pip and npm are set up for.
+"""Installs the pinned versions of the vendors' clients below target/vendors.
 
-What stands is kept until a pin changes. `python3 tests/vendors/installing.py` does only this.
+Uses the indexes that pip and npm are configured for. An installation is kept until a pin changes. `python3 tests/vendors/installing.py` only installs.
 """
 
 import hashlib
@@ -13,24 +13,24 @@ from concurrent.futures import ThreadPoolExecutor
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 TARGET = os.path.join(ROOT, "target", "vendors")
-# A folder of Python for each list of pins: the versions of some clients do not go together.
+# One virtualenv for each list of pins, because some client versions conflict.
 PYTHONS = sorted(name[len("requirements-"):-len(".txt")] for name in os.listdir(HERE) if name.startswith("requirements-"))
-# Some packages come as sources only, and are built with these instead of a download for each.
+# Build tools for packages that come as sources only; without them, pip would download tools for each build.
 BUILD = ["setuptools==80.9.0", "wheel==0.45.1"]
 
 
 def python(version):
-    """The interpreter that has the Python clients of that version."""
+    """The interpreter of the virtualenv for this version."""
     return os.path.join(TARGET, f"python-{version}", "bin", "python")
 
 
 def node_modules():
-    """Where Node finds its clients."""
+    """The folder of the Node clients, for NODE_PATH."""
     return os.path.join(TARGET, "node", "node_modules")
 
 
 def install():
-    """Installs what is missing or pinned otherwise; raises if it cannot be had."""
+    """Installs what is missing or pinned to another version; raises on failure."""
     with ThreadPoolExecutor() as pool:
         jobs = [pool.submit(virtualenv, version) for version in PYTHONS] + [pool.submit(node)]
         for job in jobs:
@@ -45,7 +45,7 @@ def virtualenv(version):
         run([sys.executable, "-m", "venv", folder])
         pip = [python(version), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
         run(pip + BUILD)
-        # Every package is in the list, in a version that was tried with the others.
+        # The list has every dependency, in versions tested together.
         run(pip + ["--no-deps", "--no-build-isolation", "--requirement", requirements])
 
     once(folder, [requirements], fill)
@@ -64,7 +64,7 @@ def node():
 
 
 def once(folder, pins, fill):
-    """Fills the folder anew unless it was filled from these very pins."""
+    """Rebuilds the folder unless it was built from exactly these pins."""
     digest = hashlib.sha256(b"".join(open(pin, "rb").read() for pin in pins)).hexdigest()
     done = os.path.join(folder, "pins.sha256")
     if os.path.exists(done) and open(done, encoding="ascii").read() == digest:

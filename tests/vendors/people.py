@@ -1,9 +1,9 @@
-"""Whom the clients ask about: invented people of the sandbox's list (`GET /sandbox/people`), and two who are on none."""
+"""The people the clients ask about: invented ones from `GET /sandbox/people`, and two that are not on that list."""
 
 BY_CASE = {
     "match": ("张三", "11010519491231002X"),
     "mismatch": ("李四", "11010519491231002X"),
-    # On no list.
+    # Not on the list.
     "no_record": ("张三", "440524188001010014"),
     # Two digits short.
     "invalid": ("张三", "1101051949123100"),

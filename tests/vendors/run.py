@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""The vendors' real clients against idgate: what each returns or raises, compared with tests/vendors/expected.jsonl.
+"""Runs the vendors' real clients against idgate and compares what each returns or raises with tests/vendors/expected.jsonl.
 
   tests/vendors/run.py [--write] [--only simulators|compat] [BINARY]      default: target/debug/idgate, which `cargo test` has built
 
-Nothing of a client is changed but endpoint, protocol and key. They ask the sandbox's simulators, which speak the providers'
-protocols with the code that asks the real ones, and the edge of [compat]. One JSON line per client and case; --write puts
-what was seen into the table. Needs Python, npm and curl, and the indexes of the first two the first time; all later traffic
-is on loopback. The clients are pinned in requirements-*.txt and package.json. Not here: Java, PHP, Go and .NET.
+The clients are unmodified; only endpoint, protocol and key are set. They call the sandbox's simulators, which use the
+same codecs as calls to the real providers, and the [compat] endpoints. There is one JSON line per client and case;
+--write updates the table with the results. Needs Python, npm and curl, and on the first run the package indexes of
+Python and npm; all later traffic is on loopback. The clients are pinned in requirements-*.txt and package.json. Java,
+PHP, Go and .NET clients are not covered.
 """
 
 import argparse
@@ -22,18 +23,18 @@ import simulators
 
 EXPECTED = os.path.join(installing.HERE, "expected.jsonl")
 TARGETS = {"simulators": simulators.lines, "compat": compat.lines}
-# What hangs has failed.
+# A run that hangs is stopped and fails.
 LIMIT_SECONDS = 240
 
 
 def table():
-    """The lines that are expected."""
+    """The expected lines."""
     with open(EXPECTED, encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 
 
 def differences(expected, seen):
-    """What differs, a line for each side."""
+    """The differences, with one line for each side."""
     by_name = [{(line["target"], line["case"], line["client"]): line for line in lines} for lines in (expected, seen)]
     for name in sorted(by_name[0].keys() | by_name[1].keys()):
         if by_name[0].get(name) != by_name[1].get(name):

@@ -1,23 +1,23 @@
-"""The clients at the sandbox's simulators themselves."""
+"""Runs the clients against the sandbox's simulators."""
 
 import people
 from callers import KINDS, VENDORS, Party, merged, sample
 from gateway import Gateway
 
-# The simulators take one key each, and for the markets that is an AppCode.
+# Each simulator accepts one key, which for the market drivers is an AppCode.
 CLIENTS = [kind for kind, (_, _, shows) in KINDS.items() if shows != "app key"]
 SIGNED = [kind for kind in CLIENTS if KINDS[kind][2] != "app code"]
-# The sandbox's settings of each driver.
+# The credential of each driver in the sandbox.
 KEYS = {provider: tuple(pair) for provider, pair in merged("sandbox").items()}
 FAULTS = {}
-# Simulators that find it themselves need no fault.
+# A simulator that detects a case by itself needs no fault.
 for vendor in VENDORS:
     for case, faults in vendor["faults"].items():
         FAULTS.setdefault(case, {}).update(faults)
 
 
 def pairs(provider, _):
-    """The right one, one that nobody has, and one with a wrong secret."""
+    """The right pair, an unknown one, and one with a wrong secret."""
     return [KEYS[provider], ("nobody", "anything"), (KEYS[provider][0], "anything")]
 
 

@@ -1,9 +1,9 @@
-// One of the vendor's Node clients, as a caller has it: endpoint, protocol and key are given, nothing else is set.
+// Runs one of the vendor's Node clients as a caller would; only endpoint, protocol and key are set.
 //
 //   alibaba.js CLIENT HOST:PORT KEY SECRET [KEY SECRET]…
 //
-// Reads questions, one JSON object a line with the index of the pair to ask with, and writes what the client returned or
-// raised, one JSON line each. The first line says that it is ready.
+// Reads requests, one JSON object a line with the index of the pair to use, and writes what the client returned or
+// raised, one JSON line each. The first line it writes says that it is ready.
 'use strict';
 
 const readline = require('readline');
@@ -25,7 +25,7 @@ function cloudauth(endpoint, accessKeyId, accessKeySecret) {
   };
 }
 
-// @alicloud/pop-core: the older signature, parameters in form or query.
+// @alicloud/pop-core: the older signature, with the parameters in the form or the query.
 function popCore(method) {
   return (endpoint, accessKeyId, accessKeySecret) => {
     const { RPCClient } = require('@alicloud/pop-core');
@@ -40,7 +40,7 @@ function popCore(method) {
   };
 }
 
-// aliyun-api-gateway: with an AppKey pair it signs, with an AppCode it shows it.
+// aliyun-api-gateway: signs with an AppKey pair, or sends an AppCode.
 function market(signs, path) {
   return (endpoint, key, secret) => {
     const vendor = require('aliyun-api-gateway');
@@ -69,7 +69,7 @@ const CLIENTS = {
   'appcode-iden': market(false, '/idenAuthentication'),
 };
 
-// What a caller can read of an error, under one name for all clients.
+// What a caller can read from an error, with the same names for all clients.
 function raised(error) {
   const status = error.statusCode ?? (typeof error.code === 'number' ? error.code : undefined);
   const code = typeof error.code === 'string' ? error.code : undefined;

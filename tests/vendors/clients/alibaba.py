@@ -1,9 +1,10 @@
-"""One of the vendor's Python clients, as a caller has it: endpoint, protocol and key are given, nothing else is set.
+"""Runs one of the vendor's Python clients as a caller would; only endpoint, protocol and key are set.
 
   alibaba.py CLIENT HOST:PORT KEY SECRET [KEY SECRET]…
 
-Reads questions, one JSON object a line with the index of the pair to ask with, and writes what the client returned or
-raised, one JSON line each. The first line says that it is ready. Only what the chosen client needs is imported: the virtualenvs differ.
+Reads requests, one JSON object a line with the index of the pair to use, and writes what the client returned or
+raised, one JSON line each. The first line it writes says that it is ready.
+Imports only what the chosen client needs, because the virtualenvs differ.
 """
 
 import json
@@ -13,7 +14,7 @@ TIMEOUT_MS = 20_000
 
 
 def cloudauth(endpoint, key, secret):
-    """alibabacloud_cloudauth20190307, current and 2.1.0."""
+    """alibabacloud_cloudauth20190307, current version and 2.1.0."""
     from alibabacloud_cloudauth20190307 import models
     from alibabacloud_cloudauth20190307.client import Client
     from alibabacloud_tea_openapi.models import Config
@@ -45,7 +46,7 @@ def intl(endpoint, key, secret):
 
 
 def core(endpoint, key, secret):
-    """aliyun-python-sdk-core: a CommonRequest, the older signature."""
+    """aliyun-python-sdk-core: a CommonRequest with the older signature."""
     from aliyunsdkcore.client import AcsClient
     from aliyunsdkcore.request import CommonRequest
 
@@ -74,7 +75,7 @@ def typed(response):
 
 
 def raised(error):
-    """What a caller can read of an exception, under one name for all clients."""
+    """What a caller can read from an exception, with the same names for all clients."""
     said = {"outcome": "raised", "type": type(error).__name__}
     for name, attributes in {
         "status": ("statusCode", "status_code", "http_status"),
@@ -99,7 +100,7 @@ def main():
         question = json.loads(line)
         try:
             said = clients[question["pair"]](question["name"], question["id_number"])
-        except Exception as error:  # What a caller would have to catch is the very thing that is looked at.
+        except Exception as error:  # Any exception that a caller would have to catch is a result.
             said = raised(error)
         print(json.dumps(said, ensure_ascii=False), flush=True)
 

@@ -1,6 +1,6 @@
-"""curl with an AppCode, as the market's pages show it: plain.py PATH HOST:PORT APPCODE "" [APPCODE ""]…
+"""Runs curl with an AppCode as on the market's pages: plain.py PATH HOST:PORT APPCODE "" [APPCODE ""]…
 
-Reads questions, one JSON object a line with the index of the AppCode, and writes what curl printed, one JSON line each.
+Reads requests, one JSON object a line with the index of the AppCode, and writes what curl printed, one JSON line each.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""The sample of the provider's own page for Python, with its two regions given: seed.py HOST:PORT HOST:PORT
+"""Runs the Python sample of the provider's own page with two given regions: seed.py HOST:PORT HOST:PORT
 
-The page's flow step by step, its limits and its catch-all included: the first region, and on "500" or any exception the
-second. Its key comes from the environment. Two things are not the page's: `protocol`, for loopback has no TLS, and the
-name of the method, which on the page is one that no version has.
+Follows the page step by step, including its timeouts and its catch-all: it calls the first region, and the second on
+"500" or any exception. The key comes from the environment. Two things differ from the page: `protocol`, because
+loopback has no TLS, and the method's name, because the name on the page exists in no version.
 """
 
 import sys

@@ -1,9 +1,9 @@
-// The vendor's Node client, as a caller has it: endpoint, protocol and key are given, nothing else is set.
+// Runs the vendor's Node client as a caller would; only endpoint, protocol and key are set.
 //
 //   tencent.js tc3|v1 HOST:PORT ID KEY [ID KEY]…
 //
-// Reads questions, one JSON object a line with the index of the pair to ask with, and writes what the client returned or
-// raised, one JSON line each. The first line says that it is ready.
+// Reads requests, one JSON object a line with the index of the pair to use, and writes what the client returned or
+// raised, one JSON line each. The first line it writes says that it is ready.
 'use strict';
 
 const readline = require('readline');
@@ -19,7 +19,7 @@ function client(signMethod, endpoint, secretId, secretKey) {
   });
 }
 
-// What a caller can read of an error.
+// What a caller can read from an error.
 function raised(error) {
   return {
     outcome: 'raised',

@@ -1,9 +1,9 @@
-"""The vendor's Python client, as a caller has it: endpoint, protocol and key are given, nothing else is set.
+"""Runs the vendor's Python client as a caller would; only endpoint, protocol and key are set.
 
   tencent.py tc3|v1 HOST:PORT ID KEY [ID KEY]…
 
-Reads questions, one JSON object a line with the index of the pair to ask with, and writes what the client returned or
-raised, one JSON line each. The first line says that it is ready.
+Reads requests, one JSON object a line with the index of the pair to use, and writes what the client returned or
+raised, one JSON line each. The first line it writes says that it is ready.
 """
 
 import json
@@ -31,7 +31,7 @@ def ask(one, name, id_number):
 
 
 def raised(error):
-    """What a caller can read of an exception."""
+    """What a caller can read from an exception."""
     said = {"outcome": "raised", "type": type(error).__name__, "message": str(error)}
     for name, attribute in {"code": "code", "message": "message", "request_id": "requestId"}.items():
         if getattr(error, attribute, None) is not None:
@@ -47,7 +47,7 @@ def main():
         question = json.loads(line)
         try:
             said = ask(clients[question["pair"]], question["name"], question["id_number"])
-        except Exception as error:  # What a caller would have to catch is the very thing that is looked at.
+        except Exception as error:  # Any exception that a caller would have to catch is a result.
             said = raised(error)
         print(json.dumps(said, ensure_ascii=False), flush=True)
 
