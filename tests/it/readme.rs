@@ -193,7 +193,7 @@ fn head_of(response: &reqwest::Response) -> String {
     head + "\n"
 }
 
-/// Splits a command into the stages of its pipeline and these into words; quotes are single quotes.
+/// Splits a command into pipeline stages, and each stage into words. Only single quotes are supported.
 fn pipeline(command: &str) -> Vec<Vec<String>> {
     let mut stages = vec![vec![String::new()]];
     let mut quoted = false;

@@ -422,8 +422,8 @@ fn everything() -> Forbidden {
 fn assert_that_nothing_is_told(said: &[(&str, String)]) {
     let forbidden = everything();
     said.iter().for_each(|(place, text)| forbidden.assert_not_in(place, text));
-    // The simulators mix up answers with their invented people on purpose, the welcome shows the first of them, and
-    // the API document has examples; so only the logs are checked for these people.
+    // The simulators mix up answers with their invented people on purpose, the welcome text shows the first of them,
+    // and the API document has examples; so only the logs are checked for these people.
     let mut invented = Forbidden::default();
     for known in People::invented().iter() {
         invented.add(known.name.expose());

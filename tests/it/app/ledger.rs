@@ -38,7 +38,6 @@ async fn a_question_that_is_killed_in_flight_is_outcome_unknown_after_the_restar
         status.body["providers"].as_array().unwrap().iter().any(|one| one["in_flight"] == 1)
     })
     .await;
-    // SIGKILL.
     sandbox.child.kill().unwrap();
     assert!(asking.await.unwrap().is_err());
     drop(sandbox);

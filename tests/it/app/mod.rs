@@ -95,7 +95,7 @@ impl SandboxProcess {
         let began = Instant::now();
         loop {
             let said = out.lock().unwrap().clone();
-            // The last line of the welcome.
+            // The last line of the welcome text.
             if said.contains("\nlook ") && said.ends_with('\n') {
                 let (public, admin) = (address(&said, "ask "), address(&said, "look "));
                 return Self { child, public, admin, out, err, readers };
@@ -148,7 +148,7 @@ fn gather(from: impl Read + Send + 'static, into: Arc<Mutex<String>>) -> JoinHan
     })
 }
 
-/// The address in the line of the welcome that begins with `word`.
+/// The address in the line of the welcome text that begins with `word`.
 fn address(welcome: &str, word: &str) -> SocketAddr {
     let line = welcome.lines().find(|line| line.starts_with(word)).expect("the welcome has this line");
     let url = line.split("://").nth(1).expect("the line has a URL");

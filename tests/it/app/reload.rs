@@ -118,7 +118,8 @@ async fn a_hundred_reloads_under_load_ten_of_them_bad_lose_nothing_and_forget_no
     let gateway = gateway.start().await;
     let known = person(1);
     assert_eq!(gateway.ask(&known).await.source(), "provider");
-    // Five faults in a row open the breaker. It stays open for at least five seconds by default; here, for minutes.
+    // Five faults in a row open the breaker. Here it stays open for minutes, so that no probe closes it during the
+    // test.
     gateway.rewrite(|toml| toml.replace("[chain]", "[breaker]\nopen_for = \"5m\"\n[chain]"));
     assert_eq!(gateway.reload().await.status, 200);
     gateway.fault("aliyun", r#"{"kind": "status", "status": 500}"#);

@@ -1,4 +1,4 @@
-//! Everything that depends on who the caller is: purposes, key expiry, certificates, rate limits, daily budgets,
+//! Everything that depends on the caller's identity: purposes, key expiry, certificates, rate limits, daily caps,
 //! enumeration limits.
 
 use std::sync::Arc;

@@ -223,7 +223,7 @@ async fn a_package_counts_down_over_restarts_and_a_provider_that_says_it_is_used
         )
     };
     let (one, two) = (package("one", 10, "\"2098-12-31\""), package("two", 1000, "2099-12-31"));
-    // As the last part of a file it is one table; two of them form an array.
+    // All packages go into one overlay, because a later overlay would replace the array.
     let described =
         |packages: &str| gateway(&folder).chain(&["yunyi"]).over("[ledger]\nkeep = \"40000 days\"").over(packages);
     let left = async |running: &TestGateway| {

@@ -284,7 +284,7 @@ async fn while_the_database_is_locked_keys_are_claimed_in_the_spool_and_forgetti
     let first = gateway.ask_with(&pair, &[KEY]).await;
     let second = gateway.ask_with(&kept, &[("idempotency-key", "k-2")]).await;
     assert_eq!((first.source(), second.source()), ("provider", "provider"));
-    // Memory drops these keys with the person; the remaining record is in the database or in the spool.
+    // The gateway drops these keys from memory with the person; their record stays in the database or in the spool.
     for (person, key) in [(&before, "k-0"), (&pair, "k-1")] {
         assert_eq!(forget(&gateway, person).await.status, 200);
         let taken = gateway.ask_with(&anybody(), &[("idempotency-key", key)]).await;

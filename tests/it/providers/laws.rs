@@ -1,7 +1,8 @@
 //! Properties that every driver's codec must have: each side decodes what the other encodes, a changed signed request
 //! is detected, and only the documented field yields a verdict.
 //!
-//! A new driver needs only a `verdict.json`, which `reference.rs` reads independently of the driver.
+//! A new driver needs only its fixtures: `verdict.json`, which `reference.rs` reads independently of the driver, and
+//! `dialect.json`.
 
 mod mutation;
 mod reference;

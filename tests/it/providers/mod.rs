@@ -1,4 +1,5 @@
-//! The codecs: properties of every driver, and real-world bytes that the project's own encoders did not produce.
+//! The codecs: properties of every driver, and bytes from outside, which reveal errors that encoder and decoder
+//! share.
 
 mod credentials;
 mod laws;

@@ -85,7 +85,7 @@ impl TestGateway {
             over_sandbox: Vec::new(),
             variables: Vec::new(),
             endpoints: 1,
-            // Most tests ask about invented people, who should not all have no record.
+            // Most tests ask about invented people; by default the simulators would have no record of them.
             unlisted: Verdict::Match,
             access_log: AccessLog::nowhere(),
             clock: None,

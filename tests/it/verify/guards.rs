@@ -166,7 +166,8 @@ async fn s23_the_budget_for_extra_attempts_ends() {
     assert_eq!(third.body["may_have_been_billed"], true);
     assert_eq!(gateway.sandbox.calls("yunyi"), 2);
 
-    // After an attempt that cannot have been billed, the next one does not count against the budget.
+    // After an attempt that cannot have been billed, the next one does not count against the budget for extra
+    // attempts.
     gateway.fault("aliyun", r#"{"kind": "refuse_connections"}"#);
     assert_eq!(gateway.ask(&anybody()).await.attempts(), ["aliyun=unreachable(no)", "yunyi=verdict(yes)"]);
 }
@@ -189,7 +190,7 @@ async fn when_the_time_for_a_question_is_over_no_attempt_begins() {
     let gateway = two().over("[chain]\nbudget = \"300ms\"").start().await;
     gateway.fault("aliyun", r#"{"kind": "slow", "delay": "1s", "times": 1}"#);
     gateway.fault("yunyi", r#"{"kind": "hang"}"#);
-    // The first call takes longer than the budget and still succeeds: a call once made is awaited.
+    // The first call takes longer than the chain's time budget and still succeeds: a call once made is awaited.
     assert_eq!(in_short(&gateway.ask(&anybody()).await), "aliyun match (provider)");
 
     let gateway = two().over("[chain]\nbudget = \"200ms\"").over(super::attempt_timeout("aliyun", "400ms"));

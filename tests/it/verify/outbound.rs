@@ -220,7 +220,7 @@ async fn a_name_that_never_resolved_is_unreachable_for_that_reason() {
 async fn a_dead_address_of_one_kind_costs_nothing_where_one_of_the_other_lives() {
     let authority = Authority::new("dual");
     let identity = authority.issue(&[HOST]);
-    // Nothing listens on ::1 at the door's port.
+    // Nothing listens on ::1 at this port.
     for (family, reached) in [("dual", true), ("v4", true), ("v6", false)] {
         let door = Door::open(&identity).await;
         let gateway = provider_at(&[door.url(HOST)], &format!("{}\nip = {family:?}", authority.ca_file()))

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// A synthetic person whose data is consistent with the sample of the page.
+/// A person whose data fits the masked sample of the page.
 const NAME: &str = "庆小满";
 const NUMBER: &str = "350521199003161812";
 
