@@ -20,7 +20,7 @@ use crate::resilience::account::{self, AccountSuspension};
 use crate::resilience::bulkhead::Bulkhead;
 use crate::resilience::limiter::Limiter;
 
-/// The pause after "too fast" when the provider gives no `Retry-After`.
+/// The pause after a provider's rate-limit error that has no `Retry-After`.
 const PAUSE_WITHOUT_HINT: Duration = Duration::from_secs(1);
 /// The longest pause that a provider can request: a wrong header must not cause an outage.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
@@ -38,11 +38,11 @@ pub(super) struct Account {
     pub(super) rate_limit: NonZeroU32,
     pub(super) limiter: Arc<Limiter>,
     pub(super) intervals: account::Config,
-    /// Suspends the provider after an account fault, longer each time.
+    /// Suspends the provider after an account fault, for longer each time.
     pub(super) standing: AccountSuspension<Reason>,
     pub(super) holds: Arc<Holds>,
     pub(super) meter: ProviderMeter,
-    /// Isolated by an operator.
+    /// Set by an operator.
     pub(super) isolated: Arc<AtomicBool>,
 }
 
@@ -64,14 +64,14 @@ impl Account {
         self.isolated.load(Ordering::Relaxed)
     }
 
-    /// Replaces the credentials after a reload. A suspension because of the old key ends at once.
+    /// Replaces the credentials after a reload. A suspension caused by the old key ends at once.
     pub(super) fn replace_keys(&self, given: Given, now: Instant) {
         if self.keys.replace(given) {
             self.forgive_its_key(now);
         }
     }
 
-    /// Checks whether a new credential was fetched in the background. A suspension because of the old one ends at once.
+    /// Checks whether a new credential was fetched in the background. A suspension caused by the old one ends at once.
     pub(super) fn look_for_keys(&self, now: Instant) {
         if self.keys.came_anew() {
             self.forgive_its_key(now);

@@ -1,8 +1,8 @@
-//! Answers from the cache, joins a flight, or starts one: one question, one bill.
+//! Answers from the cache, joins a flight, or starts one, so that concurrent equal questions are billed once.
 //!
-//! Invariants: a flight runs in its own task and ends by its own limits, even if every caller disconnects. Its verdict
+//! Invariants: a flight runs in its own task and within its own limits, even if every caller disconnects. Its verdict
 //! is cached before its waiters get it and before the flight is removed. Only verdicts are cached. A new flight checks
-//! the cache again, because another flight may have ended after the first check.
+//! the cache again, because another flight may have ended after the caller's check.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +55,7 @@ pub(super) struct FlightResult {
 enum FlightVerdict {
     /// A provider answered.
     Answered(Remembered),
-    /// Found in the cache, with its remaining lifetime: another flight had just ended.
+    /// Found in the cache, with its remaining lifetime, because another flight had just ended.
     Cached(Remembered, Duration),
 }
 
@@ -76,10 +76,10 @@ impl CachedLookup {
                 |progress| self.fly(key, question, policy, progress),
             );
             match tokio::time::timeout_at(deadline, flight.wait()).await {
-                // The flight found a cached verdict by its leader's freshness; this caller may want a fresher one.
+                // The cached verdict was fresh enough for the leader; this caller may want a fresher one.
                 Ok(Ok(flight_result))
                     if !flight_result.is_fresh_enough(question.freshness, &self.verdict_cache.clock) => {}
-                // The leader's budget was used up, which says nothing about this caller's.
+                // The leader's budget is used up, which says nothing about this caller's.
                 Ok(Ok(flight_result)) if role == Role::Joined && !flight_result.concerns(&question.client) => {}
                 Ok(Ok(flight_result)) => return flight_result.answer_for(role, &self.verdict_cache),
                 Ok(Err(_lost)) => return Err(Failure::bare(FailureKind::Internal)),
@@ -95,8 +95,8 @@ impl CachedLookup {
         }
     }
 
-    /// Erases the cached verdicts about `subject`, for every client and purpose, and marks flights so that they cache
-    /// none.
+    /// Erases the cached verdicts about `subject` for every client and purpose, and marks its flights so that they
+    /// cache nothing. Returns the number of verdicts and of flights.
     pub(super) async fn forget(&self, subject: &Subject) -> (usize, usize) {
         // Mark first: a flight that still caches its verdict sees the mark and removes it.
         let under_way = self.traces.under_way.forget(self.digest_key.person(subject));
@@ -104,7 +104,7 @@ impl CachedLookup {
         let everybody = Arc::from("");
         let mut verdicts = 0;
         for policy in &policies {
-            // An earlier configuration may have shared answers between clients, or not; erase both kinds of key.
+            // Earlier configurations may have shared verdicts between clients or not, so erase both kinds of key.
             for owner in std::iter::once(&everybody).chain(&clients) {
                 verdicts += usize::from(self.verdict_cache.cache.forget(&self.key(subject, policy, owner)).await);
             }
@@ -112,7 +112,7 @@ impl CachedLookup {
         (verdicts, under_way)
     }
 
-    /// The work of a flight. It owns its data because it can outlive every caller.
+    /// The future of a flight. It owns its data because it can outlive every caller.
     fn fly(
         &self,
         key: Digest,
@@ -156,7 +156,7 @@ impl CachedLookup {
                 }
                 ChainResult::Failed(kind, retry_after) => Err((kind, retry_after)),
             };
-            // After the close, each late call caches its own verdict. Cache here what had arrived before.
+            // After the close, each late call caches its own verdict. Verdicts that arrived before it are cached here.
             late_answers.close();
             while let Ok(late) = late_answers.try_recv() {
                 if let Late { by, result: Ok(finding) } = late {
@@ -168,7 +168,7 @@ impl CachedLookup {
         }
     }
 
-    /// The cache key of a question: everything that could change its answer, each part length-prefixed.
+    /// The cache key of a question: everything that can change its answer, each part length-prefixed.
     ///
     /// The pattern lists every field, so a new field of [`Question`] must be included or excluded explicitly.
     fn key_of(&self, question: &Question, policy: &Policy) -> Digest {
@@ -187,7 +187,7 @@ impl CachedLookup {
 }
 
 impl FlightResult {
-    /// Whether the result is fresh enough. A verdict that a provider has just given always is.
+    /// A verdict that a provider has just given is always fresh enough.
     fn is_fresh_enough(&self, freshness: Freshness, clock: &Clock) -> bool {
         match &self.result {
             Ok(FlightVerdict::Cached(remembered, _)) => freshness.accepts(remembered.age(clock.now())),

@@ -66,7 +66,7 @@ pub(super) struct Chain<'a> {
 enum ProviderResult {
     /// A verdict, possibly a late one from an earlier provider.
     Found(Arc<Account>, Finding),
-    /// Continue with the next provider because of this outcome.
+    /// Continue with the next provider, because of this outcome.
     Next(Outcome),
     /// Ask no other provider.
     Stop,
@@ -85,9 +85,9 @@ struct Run<'a> {
     context: AttemptContext,
     late: &'a mut mpsc::UnboundedReceiver<Late>,
     progress: &'a Progress,
-    /// No attempt begins after this.
+    /// No attempt starts after this.
     last_start: Instant,
-    /// Calls that outlived their attempt and have not ended.
+    /// The number of calls that outlived their attempt and have not ended.
     pending: usize,
     /// A `no_record` that the next provider should confirm. It is the answer if no provider can.
     unconfirmed: Option<(Arc<Account>, Finding)>,
@@ -96,7 +96,7 @@ struct Run<'a> {
 }
 
 impl Chain<'_> {
-    /// Asks until there is a verdict or no provider is left. The caller must cache what is then still in `late`.
+    /// Asks providers until there is a verdict or none is left. The caller must cache the verdicts still in `late`.
     pub(super) async fn run(
         &self,
         context: AttemptContext,
@@ -223,7 +223,7 @@ impl Run<'_> {
         }
     }
 
-    /// Returns the verdict if it ends the run, or `None` if the next provider has to confirm it.
+    /// Returns the verdict if it ends the run, or `None` if the next provider must confirm it.
     fn accept(&mut self, by: &Arc<Account>, finding: Finding) -> Option<(Arc<Account>, Finding)> {
         let found = (Arc::clone(by), finding);
         if found.1.verdict == Verdict::NoRecord && self.chain.policy.on_no_record == OnNoRecord::AskNext {
@@ -249,7 +249,7 @@ impl Progress {
         attempts
     }
 
-    /// Sets the flight that the ledger has recorded.
+    /// Sets the flight once the ledger has recorded it.
     pub(super) fn announced(&self, flight: Flight) {
         self.lock().flight = flight;
     }

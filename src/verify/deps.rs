@@ -1,4 +1,4 @@
-//! What a runtime is built on and what outlives it.
+//! The dependencies of a runtime.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use crate::domain::subject::DigestKey;
 use crate::storage::Cache;
 use crate::storage::ledger::Ledger;
 
-/// What a runtime is built on and what outlives it.
+/// The dependencies of a `Runtime`. They outlive it: a reload passes them to the next one.
 #[derive(Debug, Clone)]
 pub struct Deps {
     pub cache: Arc<Cache>,
-    /// The key of all digests of persons.
+    /// Keys all digests of personal data.
     pub digest_key: DigestKey,
     pub metrics: Metrics,
-    /// Owns every piece of paid work, so that shutdown waits for it.
+    /// Owns all tasks that make billed calls, so that shutdown waits for them.
     pub tasks: TaskTracker,
     pub clock: Clock,
     pub ids: Ids,

@@ -1,11 +1,12 @@
-//! One attempt at one endpoint, as one plain function: the checks that may refuse, then the timeout, then the exchange.
+//! One attempt at one endpoint, as one plain function: the checks that may refuse, the timeout, the exchange.
 //!
 //! The order, and why:
-//! 1. **slot** (bulkhead of the provider): refuses at once; held until the call ends, not only while someone waits;
+//! 1. **slot** (bulkhead of the provider): refuses at once; held until the call ends, even when no caller waits any
+//!    more;
 //! 2. **account** and **breaker**: before any budget or rate is used for a call that they refuse;
 //! 3. **hold** of the person at the provider: counts the call;
-//! 4. **money** of the client and the account: reserves the maximum cost until the call ends;
-//! 5. **rate** of the account, then the **budget** for extra attempts: last, because what they take is not returned;
+//! 4. **budgets** of the client and the account: the maximum cost is reserved until the call ends;
+//! 5. **rate** of the account, then the **budget** for extra attempts: last, because these are never given back;
 //! 6. **announcement** in the ledger: the call is on record even if this process dies;
 //! 7. **attempt timeout**, inside the breaker's permit, so that a slow call counts as a failure;
 //! 8. **exchange** with its own, longer limit: after an attempt timeout the call continues in its own task, and its
@@ -34,7 +35,7 @@ use crate::resilience::budget::Budget;
 use crate::resilience::bulkhead::Slot;
 use crate::storage::ledger::{Calling, Flight, NotWritten};
 
-/// `Retry-After` when no better time is known, or when a retry joins the pending call.
+/// `Retry-After` when no better time is known, or when a retry would join the pending call.
 pub(super) const COME_BACK: Duration = Duration::from_secs(1);
 
 /// One endpoint with its breaker and meter.
@@ -55,10 +56,10 @@ pub(super) struct LastFault {
     pub(super) at: Instant,
 }
 
-/// The data of a flight that each of its attempts needs.
+/// The data that every attempt of a flight needs.
 #[derive(Debug, Clone)]
 pub(super) struct AttemptContext {
-    /// The person, as sent to the provider.
+    /// The person, in clear text, as sent to the provider.
     pub(super) subject: Arc<Subject>,
     /// The same person as a digest, for tables that must not hold personal data.
     pub(super) person: Digest,
@@ -68,7 +69,7 @@ pub(super) struct AttemptContext {
     pub(super) cache_slot: CacheSlot,
     /// Owns the calls that outlive their attempt, so that shutdown waits for them.
     pub(super) tasks: TaskTracker,
-    /// Set if an earlier attempt may have been billed: this one is then charged to the budget for extra attempts.
+    /// Set if an earlier attempt may have been billed: this one then counts against the budget for extra attempts.
     pub(super) extra: Option<Arc<Budget>>,
     /// Records each call in the ledger.
     pub(super) flight: Flight,
@@ -270,7 +271,7 @@ impl GuardedEndpoint {
     }
 }
 
-/// Takes money, then rate, then one extra attempt, in that order.
+/// Reserves the cost, then takes from the rate limit, then from the budget for extra attempts.
 fn pay(account: &Arc<Account>, context: &AttemptContext, now: Instant) -> Result<Reservation, Refused> {
     let reservation = context.payer.reserve(account).map_err(|used_up| match used_up {
         UsedUp::Provider(left) => Refused::Here(Outcome::SkippedBudget, Some(left)),
@@ -289,7 +290,7 @@ fn pay(account: &Arc<Account>, context: &AttemptContext, now: Instant) -> Result
     Ok(reservation)
 }
 
-/// Updates the account from the result, and erases the person again if an erasure came in meanwhile.
+/// Updates the account from the result. Erases the person again if an erasure arrived in the meantime.
 fn learn(account: &Account, result: &Result<Finding, Fault>, cache_slot: &CacheSlot, now: Instant) -> Option<Duration> {
     let person = cache_slot.work.person();
     let retry_after = account.learn(result, person, now);
@@ -299,7 +300,7 @@ fn learn(account: &Account, result: &Result<Finding, Fault>, cache_slot: &CacheS
     retry_after
 }
 
-/// Reports the result to the breaker by the outcome table.
+/// Reports the result to the breaker according to the outcome table.
 fn settle(permit: Permit, result: &Result<Finding, Fault>, now: Instant, latency: Duration) {
     let (outcome, hint) = match result {
         Ok(_) => (Outcome::Verdict, None),
@@ -316,12 +317,12 @@ fn lacks_credential(fault: &Fault) -> bool {
     fault.reason == Reason::NoCredential
 }
 
-/// Ends the account's trial. Only an answer from behind the provider's account checks proves that the account works.
+/// Ends the account's trial. Only an answer given after the provider's account checks proves that the account works.
 fn conclude(trial: Admission<Reason>, result: &Result<Finding, Fault>, now: Instant) {
     match result {
         Ok(_) => trial.recovered(),
         Err(fault) => match fault.outcome {
-            // Nothing was sent, and the next fetch ends it, so no suspension is needed.
+            // Nothing was sent, and the next successful fetch fixes it, so no suspension is needed.
             _ if lacks_credential(fault) => drop(trial),
             Outcome::AccountFault => trial.fault(now, fault.reason, fault.retry_after),
             Outcome::InputRefused | Outcome::SubjectThrottled => trial.recovered(),

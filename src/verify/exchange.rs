@@ -1,9 +1,9 @@
-//! Encode, send, decode: the only place that talks to a provider.
+//! Encodes, sends and decodes: the only place that talks to a provider.
 //!
-//! Invariants: one request, one answer. The clients of `client` follow no redirect and retry nothing; only a call whose
-//! key was refused, which nobody bills, is sent again here, with another key. A body is read up to a cap. No text of
-//! the other side leaves here, least of all the URL, which may hold a person (`reqwest::Error` prints it in `Display`
-//! and in `Debug`): errors become a [`Fault`] at once.
+//! Invariants: one request, one answer. The HTTP clients follow no redirects and never retry. Only a call whose key was
+//! refused is sent again, with another key; no provider bills such a call. Bodies are read up to a cap. No text from
+//! the other side leaves this module. Above all not the URL: it may contain a person, and `reqwest::Error` prints it in
+//! both `Display` and `Debug`, so errors become a [`Fault`] at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::domain::subject::Subject;
 use crate::domain::verdict::Finding;
 use crate::providers::{Credential, Endpoint, Protocol, Stamp, is_redirect};
 
-/// One endpoint as a place to send questions to.
+/// Sends questions to one endpoint.
 #[derive(Debug)]
 pub(super) struct Exchange {
     client: Client,
@@ -29,12 +29,12 @@ pub(super) struct Exchange {
     ids: Ids,
 }
 
-/// How long a call waits.
+/// The time limits of a call.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Waits {
     /// For a credential that is being fetched.
     pub(super) credential: Duration,
-    /// For everything.
+    /// For the whole call, including the credential.
     pub(super) call: Duration,
 }
 
@@ -58,7 +58,7 @@ impl Exchange {
     /// Asks about `subject` and waits for the answer up to the call limit.
     ///
     /// # Errors
-    /// Whatever is not a documented verdict.
+    /// Anything but a documented verdict.
     pub(super) async fn call(self: Arc<Self>, subject: Arc<Subject>) -> Result<Finding, Fault> {
         match tokio::time::timeout(self.waits.call, self.send(&subject)).await {
             Ok(answer) => answer,
@@ -66,7 +66,7 @@ impl Exchange {
         }
     }
 
-    /// Sends, and once more with the other key if the first is not known: such a call is not billed.
+    /// Sends the question, and sends it again with another key if the first is refused: a refused call is not billed.
     async fn send(&self, subject: &Subject) -> Result<Finding, Fault> {
         let held = self.keys.held(self.waits.credential).await;
         let held = held.ok_or(Fault::new(Outcome::AccountFault, Reason::NoCredential))?;

@@ -1,4 +1,4 @@
-//! Maps the attempts of a run without a verdict to a failure. A pure function, tested as a table.
+//! Maps the attempts of a run without a verdict to a failure. A pure function with a table test.
 
 use std::time::Duration;
 
@@ -86,7 +86,7 @@ mod tests {
             (&[InputRefused], RejectedByProvider),
             (&[InputRefused, InputRefused], RejectedByProvider),
             (&[InputRefused, SkippedOpen], RejectedByProvider),
-            // Whoever did not say that it is invalid may yet take it: such a "no" must not be final.
+            // A provider that did not refuse the input may still accept it later, so the refusal must not be final.
             (&[InputRefused, ProviderError], ProviderFailure),
             (&[InputRefused, Unreachable], ProviderFailure),
             (&[Unreachable, InputRefused], ProviderFailure),
@@ -103,7 +103,7 @@ mod tests {
             (&[ProviderError, ProviderError, SkippedDeadline], ProviderFailure),
             (&[Unreachable, Unreachable], ProviderFailure),
             (&[Unreadable], ProviderFailure),
-            // The connection is gone, so that nothing is pending, though it may have been billed.
+            // The connection is gone, so nothing is pending, though the call may have been billed.
             (&[Interrupted], ProviderFailure),
             (&[Timeout], OutcomeUnknown),
             (&[Timeout, ProviderError], OutcomeUnknown),

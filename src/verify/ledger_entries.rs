@@ -1,4 +1,4 @@
-//! The ledger entries of flights and their calls. The API writes the entries of answers.
+//! Builds the ledger entries for flights and their calls. The API writes the entries for answers.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::domain::outcome::{Fault, Outcome};
 use crate::domain::verdict::Finding;
 use crate::storage::ledger::{Begun, End, Subject};
 
-/// A flight that `question` leads, about `subject`.
+/// The entry for the start of the flight that `question` leads.
 pub(super) fn begun(question: &Question, subject: Subject) -> impl FnOnce(Uuid, i64) -> Begun {
     move |flight, at_ms| Begun {
         flight,
@@ -26,7 +26,7 @@ pub(super) fn begun(question: &Question, subject: Subject) -> impl FnOnce(Uuid, 
     }
 }
 
-/// The result of a call.
+/// The entry for the end of a call.
 pub(super) fn end(prices: &Prices, result: &Result<Finding, Fault>, duration: Duration, late: bool) -> End {
     let (outcome, verdict, request_id) = match result {
         Ok(finding) => (Outcome::Verdict, Some(finding.verdict), &finding.request_id),

@@ -1,15 +1,15 @@
-//! The product: a question goes in, a verdict comes out.
+//! The core of the gateway: takes a question, returns a verdict.
 //!
-//! The trip of a question, outermost step first; each step has a file of that name:
-//! 0. `enumeration`: refuses a client that tries out names or numbers;
-//! 1. `cached_lookup`: answers from the verdict cache, joins a call in flight, or starts a flight in a task of its own;
-//! 2. `chain`: asks the providers in order; the outcome table in `domain::outcome` decides what is next;
+//! A question passes these steps, outermost first; each step has a file of that name:
+//! 0. `enumeration`: refuses a client that tries out names or ID numbers;
+//! 1. `cached_lookup`: answers from the verdict cache, joins a call in flight, or starts a flight in its own task;
+//! 2. `chain`: asks the providers in order; the outcome table in `domain::outcome` decides what comes next;
 //! 3. `endpoint`: everything that may refuse a call (slot, account, breaker, hold, rate), then the attempt timeout;
 //! 4. `exchange`: encodes, sends and decodes; the only place that talks to a provider.
 //!
 //! `runtime` assembles all of it from `config` and `deps`. `billing` reserves and counts the money, `credentials` keeps
-//! the keys that are fetched, `ledger_entries` says what the ledger is told, `metrics` counts, `status` shows, and
-//! `outbound` makes the HTTP clients. No HTTP document of our own API is known here.
+//! fetched keys fresh, `ledger_entries` builds the ledger entries, `metrics` counts, `status` reports to operators, and
+//! `outbound` makes the HTTP clients. Nothing here knows the HTTP documents of our own API.
 
 mod account;
 pub mod billing;

@@ -1,4 +1,4 @@
-//! Which providers are asked, in which order, and what happens after a missing record or an unknown outcome.
+//! Which providers are asked, in which order, and what follows a missing record or an unknown outcome.
 
 use std::time::Duration;
 
@@ -8,22 +8,22 @@ use serde::Deserialize;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The providers, first asked first.
+    /// In the order in which they are asked.
     pub order: Vec<String>,
     /// After a `no_record`.
     pub on_no_record: OnNoRecord,
     /// After a call whose outcome is unknown.
     pub on_unknown: OnUnknown,
-    /// No attempt for a question begins later than this after its first.
+    /// No attempt starts later than this after the first one.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub budget: Duration,
 }
 
-/// Section `[purposes.NAME]`: what differs from `[chain]` for this purpose.
+/// Section `[purposes.NAME]`: overrides `[chain]` for this purpose.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Purpose {
-    /// The providers of this purpose.
+    /// Replaces the whole list.
     pub order: Option<Vec<String>>,
     /// After a `no_record`.
     pub on_no_record: Option<OnNoRecord>,
@@ -35,24 +35,24 @@ pub struct Purpose {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnNoRecord {
-    /// It is.
+    /// The answer is `no_record`.
     Final,
-    /// The next provider is asked for a second opinion, which is billed.
+    /// The next provider is asked to confirm it, and bills for that.
     AskNext,
 }
 
-/// Whether a call that may have been billed is followed by another.
+/// Whether another provider is asked after a call that may have been billed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnUnknown {
     /// The next provider is asked; both may bill.
     AskNext,
-    /// Nobody else is asked; the caller may come back for the late answer.
+    /// No other provider is asked; the caller can retry to get the late answer.
     Stop,
 }
 
 impl Config {
-    /// This policy with what `purpose` changes.
+    /// This policy with the overrides of `purpose`.
     pub fn adapted(&self, purpose: &Purpose) -> Self {
         Self {
             order: purpose.order.clone().unwrap_or_else(|| self.order.clone()),

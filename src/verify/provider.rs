@@ -1,7 +1,7 @@
 //! One provider of the chain: its account and its endpoints.
 //!
-//! Each configuration builds a new `Provider` from the parts of the previous one: the state of an account or endpoint
-//! outlives the configuration. A part is replaced only if its own settings differ.
+//! Each configuration builds a new `Provider` and reuses the parts of the previous one, so that the state of an account
+//! or endpoint survives a reload. A part is replaced only if its own settings have changed.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ impl Provider {
     /// Builds a provider and reuses the parts of `before` whose settings are the same. Shared parts are not changed.
     ///
     /// # Errors
-    /// When a client cannot be made.
+    /// An HTTP client cannot be built.
     pub(super) fn build(
         one: &ProviderConfig,
         config: &Config,
@@ -59,7 +59,7 @@ impl Provider {
                 endpoint.clone(),
                 Arc::clone(&one.configured.protocol),
                 Arc::clone(&account.keys),
-                // The other half of the attempt is the call's.
+                // The other half of the attempt is left for the call itself.
                 Waits { credential: one.attempt_timeout / 2, call: one.call_limit },
                 deps.clock.clone(),
                 deps.ids.clone(),
@@ -75,7 +75,7 @@ impl Provider {
         Ok(Self { endpoints: endpoints.collect::<Result<_, _>>()?, account, fetcher })
     }
 
-    /// Applies the settings of its section to the reused parts.
+    /// Applies the settings of `one` to the reused parts.
     pub(super) fn take_over(&self, one: &ProviderConfig, config: &Config, now: Instant) {
         for guarded in &self.endpoints {
             guarded.breaker.reconfigure(now, Arc::clone(&config.breaker));

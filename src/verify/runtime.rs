@@ -1,6 +1,6 @@
 //! The running state of one configuration: providers, policies, the verdict cache and the flights.
 //!
-//! [`Runtime::build`] does everything that can fail and leaves the running one untouched. The new runtime keeps the
+//! [`Runtime::build`] does everything that can fail and leaves the current runtime untouched. The new runtime keeps the
 //! state of the previous one: breakers, account faults, holds, flights, connections. [`Runtime::take_over`] then
 //! applies the new settings to that shared state, which cannot fail.
 
@@ -45,7 +45,7 @@ pub struct Runtime {
 pub enum BuildError {
     #[error("the HTTP client cannot be built: the TLS roots or the TLS library in this binary are unusable")]
     Client,
-    /// An order names a provider that has no section.
+    /// A list of providers names one that has no section.
     #[error("provider {0} is in an order but has no section [providers.{0}]")]
     UnknownProvider(String),
 }
@@ -54,7 +54,7 @@ impl Runtime {
     /// Builds the runtime and carries over the state of `before`, if given.
     ///
     /// # Errors
-    /// An HTTP client cannot be built, or an order names an unknown provider. Nothing has changed then.
+    /// An HTTP client cannot be built, or an order names an unknown provider. The current runtime is then unchanged.
     pub fn build(config: &Config, deps: &Deps, before: Option<&Runtime>) -> Result<Self, BuildError> {
         let mut clients = Clients::new(Arc::clone(&deps.names), before.map(|before| &before.clients));
         let mut providers = Vec::with_capacity(config.providers.len());
@@ -79,7 +79,7 @@ impl Runtime {
         let mut purposes = BTreeMap::new();
         for (name, purpose) in &config.purposes {
             let adapted = config.chain.adapted(purpose);
-            // A purpose that changes nothing shares its verdicts with the others.
+            // A purpose that changes nothing shares its verdicts with `[chain]`.
             let key = if adapted == config.chain { "" } else { name };
             purposes.insert(name.clone(), policy_of(&adapted, key)?);
         }
@@ -93,7 +93,7 @@ impl Runtime {
             clock: deps.clock.clone(),
             meter: deps.metrics.lookup(names),
         };
-        // Questions in flight during a reload are joined, so they are not billed twice.
+        // Keep the flights, so that a question in flight during a reload is joined and not billed twice.
         let flights = before.map(|before| before.lookup.flights.clone()).unwrap_or_default();
         let budget = before.map(|before| Arc::clone(&before.lookup.budget));
         let budget = budget.filter(|budget| budget.per_minute() == config.extra_attempts_per_minute);
@@ -122,8 +122,8 @@ impl Runtime {
         })
     }
 
-    /// Applies `config`, from which this was built, to the state shared with `before`, and removes the gauges of
-    /// providers that are gone. Cannot fail.
+    /// Applies `config`, from which this runtime was built, to the state shared with `before`, and removes the gauges
+    /// of providers and endpoints that are gone. Cannot fail.
     pub fn take_over(&self, config: &Config, before: &Runtime) {
         let now = Instant::now();
         self.clients.keep_names_for(config.dns);
@@ -148,10 +148,10 @@ impl Runtime {
         }
     }
 
-    /// Answers a question within its patience. Work that it starts continues when the caller disconnects.
+    /// Answers a question within its patience. A flight that it starts continues even if the caller disconnects.
     ///
     /// # Errors
-    /// There is no verdict in time. The failure holds the reason and the attempts.
+    /// No verdict in time. The failure holds the reason and the attempts.
     pub async fn ask(&self, question: &Question) -> Result<Answer, Failure> {
         // Checked before the cache, because a cached answer reveals as much as a provider's.
         self.guard(question)?;
@@ -178,7 +178,8 @@ impl Runtime {
         }
     }
 
-    /// Erases `subject` from the verdict cache, holds, bills and the enumeration guard. Calls in flight store nothing.
+    /// Erases `subject` from the verdict cache, holds, billing and the enumeration guard. Calls in flight will store
+    /// nothing.
     pub async fn forget(&self, subject: &Subject) -> Forgotten {
         let (verdicts, under_way) = self.lookup.forget(subject).await;
         let key = &self.lookup.digest_key;
@@ -210,14 +211,15 @@ impl Runtime {
         self.with_provider(provider, |provider| provider.account.isolated.store(true, Ordering::Relaxed))
     }
 
-    /// Ends the isolation of the named provider, its account suspension, and closes its breakers.
+    /// Ends the isolation and the account suspension of the named provider, fetches its credential and closes its
+    /// breakers. Returns false if there is no such provider.
     pub fn restore(&self, provider: &str) -> bool {
         let now = Instant::now();
         self.with_provider(provider, |provider| {
             provider.account.isolated.store(false, Ordering::Relaxed);
             provider.account.standing.restore();
             provider.account.keys.fetch_now();
-            // Forcing it closed and releasing it clears the counts; the breaker then works as usual.
+            // Forcing the breaker closed and releasing it clears its counts; it then works as usual.
             for guarded in &provider.endpoints {
                 guarded.breaker.force_closed(now);
                 guarded.breaker.clear_force(now);
@@ -225,7 +227,7 @@ impl Runtime {
         })
     }
 
-    /// The number of flights, one per question.
+    /// The number of flights in progress, one per question.
     pub fn flights(&self) -> usize {
         self.lookup.flights.len()
     }
@@ -245,7 +247,7 @@ impl Runtime {
         }
         self.lookup.billing.refresh();
         self.metrics.cache_entries(self.lookup.verdict_cache.cache.entries());
-        // Scrapes are regular, so old entries are removed even when there are no questions.
+        // Scrapes are regular, so old entries are removed even when no questions arrive.
         self.lookup.traces.tries.sweep(self.enumeration.window, now);
     }
 

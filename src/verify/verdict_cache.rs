@@ -24,7 +24,7 @@ pub(super) struct CacheSlot {
     pub(super) verdict_cache: Arc<VerdictCache>,
     pub(super) key: Digest,
     pub(super) work: Arc<Work>,
-    /// The first verdict of this flight, kept even if verdicts are not cached.
+    /// The first verdict of this flight. Kept even if caching is off.
     first: Arc<OnceLock<Remembered>>,
 }
 
@@ -47,7 +47,7 @@ impl CacheSlot {
     /// Caches the verdict that the flight ends with.
     pub(super) async fn verdict(&self, by: &Arc<str>, finding: Finding) -> Remembered {
         let remembered = self.now(by, finding);
-        // A late call may have set it a moment earlier. The cache must hold what callers get.
+        // A late call may have set it a moment earlier; write anyway, because the cache must hold what callers get.
         let _ = self.first.set(remembered.clone());
         self.put(&remembered).await;
         remembered

@@ -1,7 +1,7 @@
-//! Reading and sending for the conversations of [`crate::providers::source`]: the only I/O that they have.
+//! Does the I/O for the steps of [`crate::providers::source`], which do none themselves.
 //!
-//! Invariants: no redirect is followed and no proxy is taken from the environment; a body and a file are read up to a
-//! cap; every wait has a limit; no text from the other side, no URL and no path leaves here.
+//! Invariants: no redirect is followed and no proxy is taken from the environment; bodies and files are read up to a
+//! cap; every wait has a limit; no text from the other side, no URL and no path leaves this module.
 
 use std::path::Path;
 use std::time::Duration;
@@ -19,23 +19,23 @@ use crate::providers::source::{Ask, Granted, Miss, MissReason, Step};
 use crate::verify::outbound::client::{Client, Clients, Unusable, read_capped};
 use crate::verify::outbound::settings::Outbound;
 
-/// The vendor's clients wait 1 s for the metadata service, 5 s for others.
+/// The connect timeout for the local network. The vendor's SDK waits 1 s for the metadata service and 5 s for others.
 const CONNECT_NEAR: Duration = Duration::from_secs(1);
 /// See [`CONNECT_NEAR`].
 const CONNECT_FAR: Duration = Duration::from_secs(5);
-/// The most steps of one fetch, whatever a profile leads to.
+/// The maximum number of steps of one fetch, however long a chain of profiles is.
 const MOST_STEPS: usize = 64;
-/// Profiles and tokens have a few kilobytes.
+/// In bytes. Profiles and tokens have a few kilobytes.
 const LARGEST_FILE: u64 = 1024 * 1024;
-/// The longest wait for a file.
+/// The time limit for reading a file.
 const FILE_LIMIT: Duration = Duration::from_secs(5);
 
-/// Talks to the places that hand out credentials.
+/// Fetches credentials from the services and files that provide them.
 #[derive(Debug)]
 pub(in crate::verify) struct Fetcher {
-    /// For the machine and its network: never through a proxy.
+    /// For this machine and its network; never through a proxy.
     near: Client,
-    /// For everything else: the provider's outbound settings without its pins, which are for its own certificate.
+    /// For everything else: the provider's outbound settings without its pins, which only match its own certificate.
     far: Client,
     outbound: Outbound,
     pub(super) clock: Clock,
@@ -43,7 +43,7 @@ pub(in crate::verify) struct Fetcher {
 }
 
 impl Fetcher {
-    /// A fetcher with the outbound settings of the provider itself.
+    /// A fetcher with the outbound settings of the provider.
     pub(in crate::verify) fn new(
         provider: &Outbound,
         clients: &mut Clients,
@@ -60,15 +60,14 @@ impl Fetcher {
         })
     }
 
-    /// Whether it has the same outbound settings.
     pub(super) fn goes_like(&self, other: &Self) -> bool {
         self.outbound == other.outbound
     }
 
-    /// Runs the steps that begin with `step`.
+    /// Runs the steps from `step` to the end.
     ///
     /// # Errors
-    /// One reason for each source that was tried.
+    /// One `Miss` per source tried; empty after `MOST_STEPS` steps.
     pub(super) async fn fetch(&self, mut step: Step) -> Result<Granted, Vec<Miss>> {
         for _ in 0..MOST_STEPS {
             step = match step {
@@ -98,7 +97,6 @@ impl Fetcher {
     }
 }
 
-/// The reason for a client's fault.
 fn reason(fault: &Fault) -> MissReason {
     match (fault.outcome, fault.reason) {
         (Outcome::Unreachable, _) => MissReason::Unreachable,

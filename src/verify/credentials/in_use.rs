@@ -1,4 +1,4 @@
-//! The credential in use. A call keeps the one that it began with.
+//! The credential in use. A call keeps the one that it started with.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -15,21 +15,21 @@ use crate::providers::source::Granted;
 #[derive(Debug)]
 pub(super) struct InUse {
     pub(super) held: ArcSwapOption<Held>,
-    /// When it is time to fetch the next, in Unix seconds; [`i64::MAX`] if it has no end.
+    /// When to fetch the next one, in Unix seconds; [`i64::MAX`] if it does not expire.
     pub(super) due: AtomicI64,
-    /// Whether it was fetched and no call has begun with it, as far as is known.
+    /// Set when a fetch brings a new credential; cleared when the account has noticed it.
     pub(super) is_fresh: AtomicBool,
-    /// Counts up with each credential that comes into use.
+    /// Incremented each time a different credential comes into use.
     pub(super) generation: IntGauge,
 }
 
-/// The credential in use, as one call holds it.
+/// A credential, as held by a call.
 #[derive(Debug)]
 pub(in crate::verify) struct Held {
     pub(in crate::verify) credential: Credential,
-    /// When it ends, if it does.
+    /// When it expires, if it does.
     pub(super) ends: Option<Timestamp>,
-    /// The source that gave it, if it was fetched.
+    /// The source, if it was fetched.
     pub(super) from: Option<&'static str>,
 }
 
@@ -51,7 +51,7 @@ impl InUse {
         held
     }
 
-    /// How long until it is time to fetch the next.
+    /// The time until the next fetch.
     pub(super) fn due_in(&self, now: Timestamp) -> Duration {
         match self.due.load(Ordering::Relaxed) {
             i64::MAX => Duration::MAX,
@@ -59,7 +59,7 @@ impl InUse {
         }
     }
 
-    /// Puts a fetched credential into use. The same one again is not a new one.
+    /// Puts a fetched credential into use. If it is the same one again, only `due` changes.
     pub(super) fn take(&self, granted: Granted, due: Option<Timestamp>) {
         let Granted { credential, ends, from } = granted;
         let is_same =

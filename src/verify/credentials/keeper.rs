@@ -1,11 +1,11 @@
-//! Keeps a fetched credential fresh: one task per provider, which alone fetches.
+//! Keeps a fetched credential fresh. One task per provider does all the fetching.
 //!
-//! - It fetches at the start, again from [`LEAD`] before the end, and once more when a provider refuses the credential.
-//! - A call that needs a credential while there is none waits for the fetch in flight, and for nothing else.
-//! - When a fetch fails, the credential in use stays in use until it ends; the next fetch follows after a growing pause.
+//! - It fetches at start, again [`LEAD`] before expiry, and whenever a provider refuses the credential.
+//! - A call that finds no credential waits for the fetch in flight, and for nothing else.
+//! - If a fetch fails, the current credential is used until it expires; the fetch is retried with backoff.
 //!
-//! Invariants: one fetch at a time; a caller that leaves does not end it; the task ends with its [`Keeper`], and
-//! shutdown does not wait for it, because nothing here is billed.
+//! Invariants: one fetch at a time; a caller that leaves does not cancel it. The task ends when its [`Keeper`] is
+//! dropped. Shutdown does not wait for it, because nothing here is billed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,18 +25,17 @@ use crate::resilience::backoff::Backoff;
 use crate::verify::metrics::CredentialMeter;
 use crate::verify::status::{AccountStatus, CredentialStatus};
 
-/// So long before its end a credential is replaced; half of its life if that is shorter.
+/// How long before expiry a credential is replaced; half of its remaining life if that is shorter.
 const LEAD: Duration = Duration::from_mins(15);
-/// Two fetches of a source that works are so far apart at least.
+/// The minimum time between two fetches from a source that works.
 const SHORTEST_WAIT: Duration = Duration::from_secs(5);
-/// The pause after the first failed fetch, doubled with each further one …
+/// The pause after the first failed fetch; doubled after each further one, up to `LONGEST_PAUSE`.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// … up to this.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
-/// The wall clock is looked at again after this long, because it may have been set, or the machine suspended.
+/// The longest sleep before the wall clock is read again: it may have been set, or the machine suspended.
 const LONGEST_NAP: Duration = Duration::from_mins(1);
 
-/// Keeps one provider's credential fresh, until it is dropped.
+/// Keeps one provider's credential fresh until dropped.
 #[derive(Debug)]
 pub(super) struct Keeper {
     desk: Arc<Desk>,
@@ -44,16 +43,16 @@ pub(super) struct Keeper {
     _task: JoinSet<()>,
 }
 
-/// What the task and those who ask share.
+/// The state that the task shares with the callers.
 #[derive(Debug)]
 struct Desk {
     provider: Arc<str>,
     source: Arc<dyn Source>,
     in_use: Arc<InUse>,
     clock: Clock,
-    /// Whether another keeper has taken over: what this one still fetches is dropped.
+    /// Set when another keeper has taken over. Credentials that this one still fetches are discarded.
     retired: AtomicBool,
-    /// One more than the number of fetches that had ended when another one was asked for.
+    /// The latest request for a fetch: the number of fetches that had ended then, plus one.
     wanted: watch::Sender<u64>,
     ended: watch::Sender<Ended>,
 }
@@ -61,15 +60,14 @@ struct Desk {
 /// The last fetch.
 #[derive(Debug, Clone)]
 struct Ended {
-    /// How many there were.
+    /// The number of fetches so far.
     count: u64,
-    /// Why it gave nothing; empty if it gave something.
+    /// Why there is no credential; empty after a success.
     misses: Vec<Miss>,
-    /// Whether it failed.
     failed: bool,
-    /// When it was, or the start before the first.
+    /// When it ended; before the first fetch, when the keeper was started.
     at: Instant,
-    /// When it failed: how long until the next one.
+    /// The time until the next fetch if this one failed; zero otherwise.
     pause: Duration,
 }
 
@@ -97,17 +95,17 @@ impl Keeper {
         Self { desk, fetcher, _task: task }
     }
 
-    /// Stops putting credentials into use. Callers may still wait for this keeper.
+    /// Stops this keeper from putting credentials into use. Callers may still wait for it.
     pub(super) fn retire(&self) {
         self.desk.retired.store(true, Ordering::SeqCst);
     }
 
-    /// Whether it asks this source on the same way.
+    /// Whether this keeper uses the same source with the same outbound settings.
     pub(super) fn is_for(&self, source: &dyn Source, fetcher: &Fetcher) -> bool {
         self.desk.source.fingerprint() == source.fingerprint() && self.fetcher.goes_like(fetcher)
     }
 
-    /// The credential to begin a call with: the one in use, or the one that is being fetched, if it comes in time.
+    /// The credential for a new call: the one in use, or the one being fetched if it arrives within `patience`.
     pub(super) async fn held(&self, patience: Duration) -> Option<Arc<Held>> {
         let desk = &self.desk;
         let now = desk.clock.now();
@@ -126,7 +124,7 @@ impl Keeper {
         }
     }
 
-    /// Another credential than the refused one: the one that took its place meanwhile, or the answer to one fetch.
+    /// A credential other than the refused one: its replacement if there already is one, or the result of one fetch.
     pub(super) async fn instead_of(&self, refused: &Arc<Held>, patience: Duration) -> Option<Arc<Held>> {
         let desk = &self.desk;
         let other = || desk.in_use.load().filter(|held| !Arc::ptr_eq(held, refused) && held.is_good(desk.clock.now()));
@@ -141,12 +139,12 @@ impl Keeper {
         other()
     }
 
-    /// Fetches at once, whatever pause there is.
+    /// Fetches at once, even during a pause.
     pub(super) fn fetch_now(&self) {
         self.desk.want();
     }
 
-    /// Why there is nothing to begin a call with, if so. Before the first fetch has ended nothing is lacking.
+    /// Set if there is no credential for a new call. Not set before the first fetch has ended.
     pub(super) fn lack(&self, now: Instant) -> Option<AccountStatus> {
         let desk = &self.desk;
         let ended = desk.ended.borrow();
@@ -176,7 +174,7 @@ impl Desk {
         self.ended.borrow().failed
     }
 
-    /// Asks for a fetch after those that have ended by now; one that is in flight is that one.
+    /// Requests a fetch. One that is already in flight satisfies the request.
     fn want(&self) {
         let count = self.ended.borrow().count;
         self.wanted.send_if_modified(|wanted| {
@@ -186,16 +184,16 @@ impl Desk {
         });
     }
 
-    /// Asks for a fetch and waits for its end.
+    /// Requests a fetch and waits up to `patience` for its end.
     async fn another(&self, patience: Duration) {
         let mut ended = self.ended.subscribe();
         let count = ended.borrow_and_update().count;
         self.want();
-        // Too late is as good as never: the caller looks at what is there.
+        // A timeout needs no handling: the caller looks at the credential in use either way.
         let _ = timeout(patience, ended.wait_for(|ended| ended.count > count)).await;
     }
 
-    /// Takes what a fetch has brought, and returns when the next one is due.
+    /// Puts the result of a fetch into use and records it.
     fn conclude(&self, fetched: Result<Granted, Vec<Miss>>, meter: &CredentialMeter, backoff: &mut Backoff) {
         let provider = &*self.provider;
         let (misses, failed, pause) = match fetched {
@@ -236,14 +234,14 @@ impl Desk {
 
 async fn keep(desk: Arc<Desk>, fetcher: Arc<Fetcher>, meter: CredentialMeter, mut backoff: Backoff) {
     let mut wanted = desk.wanted.subscribe();
-    // The source that works is kept; before one did, all are asked each time.
+    // Once a source has worked, only that one is asked. Until then each fetch tries all of them.
     let mut kept = None;
     loop {
         let fetched = fetcher.fetch(desk.source.begin(kept)).await;
         kept = fetched.as_ref().map(|granted| granted.from).ok().or(kept);
         desk.conclude(fetched, &meter, &mut backoff);
         let Ended { count, failed, pause, at, .. } = desk.ended.borrow().clone();
-        // Until the next one is due or asked for.
+        // Wait until the next fetch is due or requested.
         loop {
             let left = match desk.in_use.load() {
                 _ if failed => pause.saturating_sub(at.elapsed()),
@@ -261,9 +259,9 @@ async fn keep(desk: Arc<Desk>, fetcher: Arc<Fetcher>, meter: CredentialMeter, mu
     }
 }
 
-/// When a credential that is good for `left` is replaced: from [`LEAD`] before its end (half of what is left, if that
-/// is less), later by up to a fifth of that by chance, so that replicas do not come together. A source that hands out
-/// the same credential again is asked again, less often than all the time.
+/// When to replace a credential that is valid for `left`: [`LEAD`] before expiry (half of `left` if that is less),
+/// delayed by a random part of up to a fifth of that lead, so that replicas do not all fetch at once. `SHORTEST_WAIT`
+/// limits the fetches from a source that hands out the same credential again.
 fn due(now: Timestamp, left: SignedDuration, chance: f64) -> Timestamp {
     let left = Duration::try_from(left).unwrap_or_default();
     let lead = LEAD.min(left / 2);

@@ -1,4 +1,4 @@
-//! The credentials that a provider's calls are signed with: given by the configuration, or fetched and kept fresh.
+//! The credentials that sign a provider's calls: given by the configuration, or fetched and kept fresh.
 
 mod fetcher;
 mod in_use;

@@ -1,15 +1,15 @@
-//! The credential that a provider's calls are signed with, and what is done when the provider does not know it.
+//! The credential that signs a provider's calls, and what happens when the provider refuses it.
 //!
-//! Two may be given, `current` and `next`, so that a key can be replaced without a moment at which none is good: when
-//! the one in use is refused *as a key* the other takes its place, and the call that was refused, which nobody bills,
-//! is sent once more. Arrears, a used-up package and a missing permission belong to the account, not to the key: they
+//! The configuration may give two, `current` and `next`, so that a key can be rotated without downtime: when the
+//! provider refuses the one in use *as a key*, the other replaces it, and the refused call is sent again. No provider
+//! bills a refused call. Arrears, a used-up package or a missing permission concern the account, not the key, and
 //! change nothing here.
 //!
-//! Or the credential is fetched ([`Keeper`]): then a refusal leads to one more fetch, and a call may find none.
+//! Or the credential is fetched ([`Keeper`]): then a refusal triggers one more fetch, and a call may find none.
 //!
-//! Invariants: a call keeps the credential that it began with; of many calls in flight that are refused the first one
-//! changes the credential, the others find it changed; [`CredentialStore`] outlives a reload, which only puts other
-//! credentials in.
+//! Invariants: a call keeps the credential that it started with. If many calls in flight are refused, the first one
+//! changes the credential and the others find it changed. [`CredentialStore`] survives a reload, which only replaces
+//! the credentials in it.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,20 +39,18 @@ pub(in crate::verify) struct CredentialStore {
 /// Where the next credential comes from.
 #[derive(Debug)]
 enum Behind {
-    /// The other one of two, if there are two.
+    /// The other one of a pair, if there are two.
     Spare(Option<Credential>),
     /// The task that fetches the next one.
     Keeper(Arc<Keeper>),
 }
 
-/// The credential as the configuration gives it.
+/// The credentials, as configured.
 #[derive(Debug, Clone)]
 pub(in crate::verify) enum Given {
-    /// The credential, and the one that follows it.
     Pair { current: Credential, next: Option<Credential> },
-    /// The source, and the client that fetches from it.
     Fetched { source: Arc<dyn Source>, fetcher: Arc<Fetcher> },
-    /// A source without a fetcher: a defect of ours.
+    /// A source without a fetcher. Only a bug leads here.
     Nothing,
 }
 
@@ -68,13 +66,13 @@ impl Given {
     }
 }
 
-/// Whether `fault` says that the provider does not know the key, or not any more.
+/// Whether the provider refused the key itself, because it does not know it or no longer accepts it.
 pub(in crate::verify) fn is_about_the_key(fault: &Fault) -> bool {
     fault.outcome == Outcome::AccountFault && matches!(fault.reason, Reason::KeyRefused | Reason::SignatureRefused)
 }
 
 impl CredentialStore {
-    /// Starts with what the configuration gives. Starts to fetch at once if need be, which takes a Tokio runtime.
+    /// Creates the store. If the credential has to be fetched, this starts a task and needs a Tokio runtime.
     pub(in crate::verify) fn new(provider: Arc<str>, given: Given, metrics: &Metrics) -> Self {
         let generation = metrics.credential_generation(&provider);
         let in_use = Arc::new(InUse {
@@ -89,7 +87,7 @@ impl CredentialStore {
         keys
     }
 
-    /// The credential to begin a call with. If it is being fetched for the first time, waits for that up to `patience`.
+    /// The credential for a new call. If there is none yet, waits up to `patience` for the fetch in flight.
     pub(in crate::verify) async fn held(&self, patience: Duration) -> Option<Arc<Held>> {
         match self.in_use.load() {
             Some(held) if held.ends.is_none() => Some(held),
@@ -97,12 +95,13 @@ impl CredentialStore {
         }
     }
 
-    /// Another credential for a call whose own was refused, if there is one that it has not been refused with.
+    /// A credential other than `refused`, for a call that was refused, if there is one.
     pub(in crate::verify) async fn instead_of(&self, refused: &Arc<Held>, patience: Duration) -> Option<Arc<Held>> {
         match self.keeper() {
             Some(keeper) => {
                 let other = keeper.instead_of(refused, patience).await;
-                // What becomes of it is seen at once.
+                // The call that is sent again shows whether the new credential works, so it must not end a later
+                // suspension.
                 self.came_anew();
                 other
             }
@@ -110,7 +109,7 @@ impl CredentialStore {
         }
     }
 
-    /// Whether a credential was fetched since the last call: faults of the one before say nothing about it.
+    /// Whether a new credential was fetched since the last check: earlier faults then say nothing about it.
     pub(in crate::verify) fn came_anew(&self) -> bool {
         self.in_use.is_fresh.load(Ordering::Acquire) && self.in_use.is_fresh.swap(false, Ordering::AcqRel)
     }
@@ -119,7 +118,7 @@ impl CredentialStore {
         let mut behind = self.behind();
         let in_use = self.in_use.load()?;
         if !Arc::ptr_eq(&in_use, refused) {
-            // Somebody was quicker.
+            // Another call has already changed it.
             return Some(in_use);
         }
         let Behind::Spare(spare) = &mut *behind else { return None };
@@ -129,9 +128,10 @@ impl CredentialStore {
         Some(self.put(other))
     }
 
-    /// Replaces the credentials after a reload. True if the one in use has changed.
+    /// Replaces the credentials after a reload. True if the one in use has changed, or will after the first fetch.
     ///
-    /// A source that is the same goes on; of another one the first credential takes the place of the one in use.
+    /// An unchanged source keeps its task. With a new source, the credential in use stays until the first fetch
+    /// succeeds.
     pub(in crate::verify) fn replace(&self, given: Given) -> bool {
         let mut behind = self.behind();
         let (current, next) = match given {
@@ -150,7 +150,7 @@ impl CredentialStore {
             }
             Given::Pair { current, next } => (current, next),
         };
-        // A credential that was fetched says nothing about which of two is at work.
+        // A fetched credential is not one of a pair, so it does not tell which of the two works.
         let in_use = self.in_use.load();
         let before = match std::mem::replace(&mut *behind, Behind::Spare(next.clone())) {
             Behind::Spare(spare) => in_use.map(|held| (held, spare)),
@@ -161,7 +161,7 @@ impl CredentialStore {
             }
         };
         if let Some((in_use, spare)) = before {
-            // Whichever of the two is at work stays at work: it is the one that is not refused.
+            // Keep whichever of the two is in use: it is the one that was not refused.
             if in_use.credential.is(&current) {
                 return false;
             }
@@ -176,19 +176,19 @@ impl CredentialStore {
         true
     }
 
-    /// Fetches again at once, if it is fetched.
+    /// Fetches at once. Does nothing if the configuration gives the credential.
     pub(in crate::verify) fn fetch_now(&self) {
         if let Some(keeper) = self.keeper() {
             keeper.fetch_now();
         }
     }
 
-    /// Why there is nothing to begin a call with, if so.
+    /// Set if there is no credential for a new call.
     pub(in crate::verify) fn lack(&self, now: Instant) -> Option<AccountStatus> {
         self.keeper()?.lack(now)
     }
 
-    /// How the fetched credential stands; nothing if the configuration has it.
+    /// The status of a fetched credential; `None` if the configuration gives it.
     pub(in crate::verify) fn status(&self) -> Option<CredentialStatus> {
         self.keeper().map(|keeper| keeper.status())
     }
@@ -251,7 +251,7 @@ mod tests {
         assert!(instead.credential.is(&code("b")));
         assert!(Arc::ptr_eq(&keys.spare_instead_of(&other).unwrap(), &instead), "the second call finds it changed");
         assert_eq!(keys.in_use.generation.get(), 2);
-        // And back again, should the new one be refused and the old one be mended.
+        // Switches back if the new key is refused later.
         assert!(keys.spare_instead_of(&instead).unwrap().credential.is(&code("a")));
     }
 

@@ -1,8 +1,9 @@
-//! The one place that makes HTTP clients: how a provider is reached, and by which settings.
+//! The only place that makes HTTP clients for outbound calls.
 //!
-//! Invariants: no redirect is followed, nothing is retried, no proxy is taken from the environment; a loopback endpoint
-//! is never sent through a proxy; providers with equal settings share a client, because its roots and connections are
-//! dear. To add a setting: a field of [`Outbound`], its key in `app::config::outbound`, its line here.
+//! Invariants: no redirect is followed, nothing is retried, no proxy is taken from the environment. A loopback endpoint
+//! is never reached through a proxy. Providers with equal settings share a client, because its root store and
+//! connections are expensive. To add a setting: a field of [`Outbound`], its key in `app::config::sections::outbound`,
+//! its line here.
 
 use std::sync::Arc;
 
@@ -14,32 +15,31 @@ use super::trust::{self, Trust};
 use crate::domain::outcome::{Fault, Outcome, Reason};
 use crate::providers::Endpoint;
 
-/// Providers answer in a few hundred bytes. What is longer than this is not an answer.
+/// In bytes. Providers answer with a few hundred bytes; anything longer than this is not an answer.
 const BODY_CAP: usize = 64 * 1024;
 
-/// A client, and whether a proxy stands before it.
 #[derive(Debug, Clone)]
 pub(in crate::verify) struct Client {
     http: reqwest::Client,
     is_proxied: bool,
 }
 
-/// The clients of one graph.
+/// The HTTP clients of one runtime, one per distinct [`Outbound`].
 #[derive(Debug)]
 pub(in crate::verify) struct Clients {
     names: Arc<Names>,
     trust: Arc<Trust>,
     made: Vec<(Outbound, Client)>,
-    /// Those of the graph before this one, until this one is complete.
+    /// The clients of the previous runtime, until `complete` is called.
     before: Vec<(Outbound, Client)>,
 }
 
-/// A client cannot be built.
+/// The client cannot be built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::verify) struct Unusable;
 
 impl Clients {
-    /// No client yet; where one of `before` fits, it is taken, with its connections.
+    /// An empty set. Clients of `before` with the same settings are reused, with their connections.
     pub(in crate::verify) fn new(names: Arc<Names>, before: Option<&Self>) -> Self {
         let (trust, before) = match before {
             Some(before) => (Arc::clone(&before.trust), before.made.clone()),
@@ -48,22 +48,20 @@ impl Clients {
         Self { names, trust, made: Vec::new(), before }
     }
 
-    /// Lets go of those that the graph before this one had alone.
+    /// Releases the clients of the previous runtime that were not reused.
     pub(in crate::verify) fn complete(self) -> Self {
         Self { before: Vec::new(), ..self }
     }
 
-    /// The times of the table of names, as configured now.
     pub(in crate::verify) fn keep_names_for(&self, times: dns::Config) {
         self.names.keep_for(times);
     }
 
-    /// The client that leads to `endpoint`: one that was made before, where nothing differs.
+    /// The client for `endpoint`: an existing one if its settings are the same.
     pub(in crate::verify) fn to(&mut self, endpoint: &Endpoint, outbound: &Outbound) -> Result<Client, Unusable> {
         self.by(outbound.to(endpoint))
     }
 
-    /// The client with these settings.
     pub(in crate::verify) fn by(&mut self, outbound: Outbound) -> Result<Client, Unusable> {
         if let Some((_, client)) = self.made.iter().find(|(made, _)| *made == outbound) {
             return Ok(client.clone());
@@ -85,7 +83,7 @@ impl Clients {
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .retry(reqwest::retry::never())
-            // Those of the environment.
+            // Ignores the proxies of the environment.
             .no_proxy()
             .connect_timeout(outbound.connect_timeout)
             .pool_idle_timeout(outbound.idle_timeout)
@@ -101,7 +99,7 @@ impl Clients {
 
 impl Proxy {
     fn build(&self) -> Result<reqwest::Proxy, reqwest::Error> {
-        // Plain http is for loopback, which never gets here.
+        // Only https: plain http is allowed for loopback only, which never uses a proxy.
         let proxy = reqwest::Proxy::https(&self.url)?;
         Ok(match self.login.as_ref().and_then(|login| login.expose().split_once(':')) {
             Some((user, password)) => proxy.basic_auth(user, password),
@@ -111,16 +109,15 @@ impl Proxy {
 }
 
 impl Client {
-    /// Whether what it sends may go through a proxy.
     #[cfg(test)]
     pub(in crate::verify) fn is_proxied(&self) -> bool {
         self.is_proxied
     }
 
-    /// Sends `request`, once.
+    /// Sends `request` without retries.
     ///
     /// # Errors
-    /// When no answer has begun. Only a failed connection is certain to have sent nothing.
+    /// No response has started. Only a failed connection guarantees that nothing was sent.
     pub(in crate::verify) async fn send(&self, request: reqwest::Request) -> Result<reqwest::Response, Fault> {
         self.http.execute(request).await.map_err(|error| {
             if error.is_connect() {
@@ -137,8 +134,7 @@ impl Client {
         } else if error.is_dns() {
             Reason::NameUnresolved
         } else if self.is_proxied {
-            // What is between us and the proxy is all that we see of the way; what it says is no word of the
-            // provider's.
+            // We only see the connection to the proxy; its errors say nothing about the provider.
             Reason::ProxyFailed
         } else {
             Reason::Unspecified
@@ -146,7 +142,7 @@ impl Client {
     }
 }
 
-/// Reads a body up to the cap.
+/// Reads a body of at most `BODY_CAP` bytes.
 pub(in crate::verify) async fn read_capped(response: &mut reqwest::Response) -> Result<Bytes, Fault> {
     let Some(first) = response.chunk().await.map_err(fault_of)? else { return Ok(Bytes::new()) };
     let Some(second) = response.chunk().await.map_err(fault_of)? else {
@@ -164,7 +160,7 @@ pub(in crate::verify) async fn read_capped(response: &mut reqwest::Response) -> 
     Ok(body.freeze())
 }
 
-/// What an error after the connection means; its text, which may hold the URL, ends here.
+/// Maps an error after the connection to a fault. Drops the error's text, which may contain the URL.
 pub(in crate::verify) fn fault_of(error: reqwest::Error) -> Fault {
     if error.is_timeout() {
         Fault::new(Outcome::Timeout, Reason::Unspecified)
@@ -197,7 +193,7 @@ mod tests {
             first.to(&far, outbound).unwrap();
             first.to(&here, outbound).unwrap();
         }
-        // The one straight, for this machine too, and the one through the proxy.
+        // One direct client, also used for loopback, and one through the proxy.
         assert_eq!(first.made.len(), 2);
         let mut second = clients(Some(&first));
         second.to(&far, &direct).unwrap();

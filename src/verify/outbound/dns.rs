@@ -1,9 +1,10 @@
-//! What providers' names resolve to, remembered: a name server that is slow or down costs no question.
+//! A DNS cache for the providers' names: no question fails because a name server is slow or down.
 //!
-//! An address is used without asking for `fresh`. After that the name is looked up again, and as long as the old answer
-//! is younger than `stale` it stands in when the look-up fails or takes long. Invariants: a name has at most one
-//! look-up under way, whoever waits for it; a look-up that nobody waits for any more still brings its answer home; the
-//! table is bounded. Only addresses are chosen here; who answers there must still show its certificate.
+//! A cached answer is used without a look-up while it is younger than `fresh`. After that the name is looked up again,
+//! but while the old answer is younger than `stale`, it is used if the look-up fails or takes long. Invariants: a name
+//! has at most one look-up in flight, however many callers wait; a look-up whose callers have left still updates the
+//! table; the table is bounded. This module only chooses addresses; whoever answers there must still present a valid
+//! certificate.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -21,39 +22,39 @@ use tokio::time::Instant;
 
 use super::settings::Family;
 
-/// So long a question waits for a new answer where an old one would do.
+/// How long to wait for a look-up when there is a stale answer.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// So long a name is not looked up again after that failed, where an old answer stands in.
+/// After a failed look-up, how long a stale answer is used without another look-up.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The configuration names a handful. The oldest goes first.
+/// The size limit of the table; a configuration has only a handful of names. The oldest entry is evicted first.
 const MOST_NAMES: usize = 256;
 
-/// More addresses than anybody tries in the time of one connection.
+/// The addresses kept per name; more than can be tried within one connect timeout.
 const MOST_ADDRESSES: usize = 16;
 
-/// The longest of the times here. An address that is older belongs to somebody else.
+/// The upper limit of `stale`. After a day an address may belong to somebody else.
 const LONGEST: Duration = Duration::from_hours(24);
 
 /// Section `[dns]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// For so long an answer is used without asking again.
+    /// How long an answer is used without another look-up.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub fresh: Duration,
-    /// For so long it stands in when a new one cannot be had.
+    /// The maximum age of an answer that is used when the look-up fails or is slow.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub stale: Duration,
 }
 
-/// Who knows the addresses of a name. It may block: it is asked where that disturbs nobody.
+/// Resolves names. May block: it runs on a blocking thread.
 pub trait LookUp: fmt::Debug + Send + Sync {
     /// All addresses of `host`, in the order in which to try them.
     ///
     /// # Errors
-    /// When there are none, or nobody can be asked.
+    /// The name has no address, or the look-up failed.
     fn look_up(&self, host: &str) -> io::Result<Vec<IpAddr>>;
 }
 
@@ -61,7 +62,7 @@ pub trait LookUp: fmt::Debug + Send + Sync {
 #[derive(Debug, Clone, Copy)]
 pub struct System;
 
-/// The table of names.
+/// The DNS cache.
 #[derive(Debug)]
 pub struct Names {
     look_up: Arc<dyn LookUp>,
@@ -69,7 +70,7 @@ pub struct Names {
     meter: Meter,
 }
 
-/// A name has no address, as far as anybody can tell now.
+/// A name could not be resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the name cannot be resolved")]
 pub struct Unresolved;
@@ -103,21 +104,21 @@ struct Meter {
     failed: IntCounter,
 }
 
-/// What a question finds in the table.
+/// What the table holds for a name.
 enum Look {
     Cached(Arc<[IpAddr]>),
     Stale(Arc<[IpAddr]>),
     Wait { landing: Arc<Landing>, instead: Option<Arc<[IpAddr]>> },
 }
 
-/// One client's view of the table: the addresses of its families.
+/// The resolver of one HTTP client: returns the addresses of its family from the shared table.
 #[derive(Debug)]
 pub(in crate::verify) struct Resolver {
     pub(in crate::verify) names: Arc<Names>,
     pub(in crate::verify) family: Family,
 }
 
-/// Owned by the look-up: whatever becomes of it, those who wait hear of it.
+/// Runs one look-up. Its waiters get a result even if it panics, because dropping it without one reports a failure.
 struct Pilot {
     names: Arc<Names>,
     host: Arc<str>,
@@ -131,7 +132,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// All mistakes, as (key, what is wrong and what to write).
+    /// All mistakes, as (key, what is wrong and how to fix it).
     pub fn validate(&self) -> Vec<(&'static str, String)> {
         let mut mistakes = Vec::new();
         if self.stale < self.fresh {
@@ -152,10 +153,10 @@ impl LookUp for System {
 }
 
 impl Names {
-    /// An empty table over `look_up`, its counters in `registry`.
+    /// An empty table that resolves with `look_up` and registers its counters in `registry`.
     ///
     /// # Errors
-    /// When `registry` has them already.
+    /// The counters are already registered.
     pub fn new(look_up: Arc<dyn LookUp>, registry: &Registry) -> Result<Self, prometheus::Error> {
         let lookups = IntCounterVec::new(
             Opts::new(
@@ -175,7 +176,7 @@ impl Names {
         Ok(Self { look_up, state: Mutex::new(State { times: Config::default(), hosts: HashMap::new() }), meter })
     }
 
-    /// From now on answers are kept as `times` say, those too that are known already.
+    /// Changes how long answers are kept. Applies to existing entries too.
     pub(in crate::verify) fn keep_for(&self, times: Config) {
         self.lock().times = times;
     }
@@ -183,7 +184,7 @@ impl Names {
     /// The addresses of `host`, at least one.
     ///
     /// # Errors
-    /// When it cannot be resolved and no answer is young enough to stand in.
+    /// The look-up failed and there is no answer younger than `stale`.
     async fn resolve(self: &Arc<Self>, host: &str) -> Result<Arc<[IpAddr]>, Unresolved> {
         let (landing, instead) = match self.look(host) {
             Look::Cached(addresses) => {
@@ -233,7 +234,7 @@ impl Names {
             None => {
                 let landing = Arc::clone(place.under_way.insert(Arc::default()));
                 let pilot = Pilot { names: Arc::clone(self), host: Arc::from(host), landing: Arc::clone(&landing) };
-                // Its own thread, because the operating system's resolver blocks, and nobody's leaving ends it.
+                // On a blocking thread, because the system resolver blocks. It is not cancelled when its callers leave.
                 drop(tokio::task::spawn_blocking(move || pilot.fly()));
                 landing
             }
@@ -249,7 +250,7 @@ impl Names {
 impl State {
     fn place(&mut self, host: &str) -> &mut Host {
         if self.hosts.len() >= MOST_NAMES && !self.hosts.contains_key(host) {
-            // One under way is found again when it lands, and is then the youngest.
+            // If the evicted name has a look-up in flight, `land` inserts it again as the newest entry.
             let oldest = self.hosts.iter().min_by_key(|(_, host)| host.known.as_ref().map(|known| known.since));
             if let Some(name) = oldest.map(|(name, _)| Arc::clone(name)) {
                 self.hosts.remove(&name);
@@ -268,7 +269,7 @@ impl Pilot {
         let mut addresses = found.unwrap_or_default();
         addresses.truncate(MOST_ADDRESSES);
         if addresses.is_empty() {
-            // Landed by being dropped.
+            // `drop` reports the failure.
             tracing::warn!(host = &*self.host, "a provider's name cannot be resolved");
         } else {
             self.land(Ok(addresses.into()));
@@ -288,7 +289,7 @@ impl Pilot {
             Err(Unresolved) => place.failed = Some(now),
         }
         drop(state);
-        // Last, so that who hears of it finds it in the table. Nobody else sets it.
+        // Set last, so that a waiter that wakes up finds the result in the table. Nothing else sets it.
         let _ = self.landing.set(result);
     }
 }
@@ -310,7 +311,7 @@ impl Resolve for Resolver {
             if fit.is_empty() {
                 return Err(Unresolved.into());
             }
-            // Port 0: the URL's.
+            // Port 0 means the port of the URL.
             let fit: Addrs = Box::new(fit.into_iter().map(|address| SocketAddr::new(address, 0)));
             Ok(fit)
         })

@@ -1,4 +1,4 @@
-//! The way out: HTTP clients, name resolution, and which certificates they trust.
+//! Outbound connections: HTTP clients, name resolution and certificate trust.
 
 pub mod client;
 pub mod dns;

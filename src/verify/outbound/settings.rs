@@ -1,4 +1,4 @@
-//! How a provider is reached.
+//! The outbound connection settings of a provider.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -10,65 +10,60 @@ use super::pin::Pin;
 use crate::domain::personal::Secret;
 use crate::providers::Endpoint;
 
-/// Below the 60 s and more after which providers close an idle connection, so that a request seldom meets a closing
-/// one.
+/// Below the 60 s or more after which providers close an idle connection, so that a request rarely hits one that is
+/// just closing.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How a provider is reached.
+/// The outbound connection settings of a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outbound {
-    /// DNS, TCP and TLS must be done by then.
+    /// Covers DNS, TCP and TLS.
     pub connect_timeout: Duration,
-    /// A connection that was not used for this long is closed. Until then the pool remembers the URL that was asked
-    /// last.
+    /// A connection that is idle for this long is closed. Until then the pool keeps the last requested URL, which may
+    /// contain personal data.
     pub idle_timeout: Duration,
-    /// Whether the roots that came with the binary count.
     pub roots: Roots,
-    /// Roots beside them.
+    /// Additional roots, from `ca_file`.
     pub authorities: Vec<CertificateDer<'static>>,
-    /// The keys that the provider's certificate may have; empty: any that the chain vouches for.
+    /// The keys that the provider's certificate may have. Empty: any key with a valid chain.
     pub pins: Vec<Pin>,
-    /// What stands between us and it.
     pub proxy: Option<Proxy>,
-    /// Which addresses are tried.
     pub family: Family,
 }
 
-/// Which roots a certificate may lead to.
+/// Which roots are trusted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Roots {
-    /// Those that came with the binary, and those of `ca_file`.
+    /// The roots compiled into the binary, and those of `ca_file`.
     #[default]
     BuiltIn,
-    /// Those of `ca_file` and no other.
+    /// Only the roots of `ca_file`.
     CaFileOnly,
 }
 
-/// Which addresses of a name are tried.
+/// Which address families are tried.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
-    /// Both; when the first does not connect soon, the other is tried beside it.
+    /// Both; if the first does not connect soon, the other is tried in parallel.
     #[default]
     Dual,
-    /// IPv4 only.
     V4,
-    /// IPv6 only.
     V6,
 }
 
-/// An HTTP proxy that is asked for a tunnel (`CONNECT`).
+/// An HTTP proxy, used with `CONNECT`.
 #[derive(Debug, Clone)]
 pub struct Proxy {
     /// `http://host:port`.
     pub url: String,
-    /// `user:password`, if it wants one.
+    /// `user:password`, if the proxy requires a login.
     pub login: Option<Secret>,
 }
 
 impl Outbound {
-    /// Straight to the provider, believing the roots that came with the binary.
+    /// No proxy, no pins, built-in roots.
     pub fn direct(connect_timeout: Duration) -> Self {
         Self {
             connect_timeout,
@@ -88,7 +83,7 @@ impl Outbound {
 }
 
 impl Family {
-    /// Whether `address` is one of these.
+    /// Whether `address` is of this family.
     pub fn takes(self, address: IpAddr) -> bool {
         match self {
             Family::Dual => true,

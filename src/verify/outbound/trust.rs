@@ -1,7 +1,8 @@
-//! Whom we believe to be a provider: TLS 1.2 or 1.3, a chain to a root that came with the binary or with the
-//! configuration, the right name, a valid date, and, where pins are configured, one of the pinned keys on top.
+//! How a provider's certificate is verified: TLS 1.2 or 1.3, a chain to a root from the binary or the configuration,
+//! the right name, a valid date and, if pins are configured, also one of the pinned keys.
 //!
-//! Invariants: a pin never replaces the chain; nothing of a certificate is told, only which check refused it.
+//! Invariants: a pin never replaces the chain check; only the check that failed is reported, never the content of the
+//! certificate.
 
 use std::error::Error;
 use std::io;
@@ -17,20 +18,20 @@ use super::pin::Pin;
 use super::settings::{Outbound, Roots};
 use crate::domain::outcome::Reason;
 
-/// What all TLS configurations of one graph share.
+/// What all TLS configurations share, across reloads.
 #[derive(Debug)]
 pub(in crate::verify) struct Trust {
     crypto: Arc<CryptoProvider>,
-    /// The system's root store may be absent (a minimal container), so the roots come with the binary.
+    /// Compiled into the binary, because a minimal container may have no system root store.
     built_in: Arc<RootCertStore>,
 }
 
-/// A chain that is right and a key that is none of the pinned ones.
+/// The chain is valid, but the key is not pinned.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the certificate is valid, and its key is none of the pinned ones")]
 struct PinMismatch;
 
-/// The usual check, then the pins.
+/// Checks the chain as usual, then the pins.
 #[derive(Debug)]
 struct Pinned {
     chain: Arc<WebPkiServerVerifier>,
@@ -44,10 +45,10 @@ impl Trust {
         Self { crypto: Arc::new(rustls::crypto::aws_lc_rs::default_provider()), built_in: Arc::new(built_in) }
     }
 
-    /// How connections of `outbound` are secured.
+    /// The TLS configuration for `outbound`.
     ///
     /// # Errors
-    /// When a root is none, which the configuration has ruled out, or the TLS library is unusable.
+    /// A root is not usable, which the configuration has already checked, or the TLS library is unusable.
     pub(in crate::verify) fn client_config(&self, outbound: &Outbound) -> Result<ClientConfig, rustls::Error> {
         let roots = self.roots(outbound)?;
         let chain = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&self.crypto))
@@ -59,7 +60,7 @@ impl Trust {
         };
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.crypto))
             .with_safe_default_protocol_versions()?
-            // The name of the door to verifiers of one's own; ours checks more than the usual one, not less.
+            // The only way to install a custom verifier. Ours checks at least as much as the default one.
             .dangerous()
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
@@ -80,12 +81,12 @@ impl Trust {
     }
 }
 
-/// Whether `certificate` can be a root.
+/// Whether `certificate` can be used as a root.
 pub fn is_root(certificate: &CertificateDer<'static>) -> bool {
     RootCertStore::empty().add(certificate.clone()).is_ok()
 }
 
-/// Which check of ours an error of the connection comes from, if it comes from one.
+/// The TLS check that caused a connection error, if one did.
 pub(in crate::verify) fn refusal(error: &(dyn Error + 'static)) -> Option<Reason> {
     Some(match of_tls(error)? {
         rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(other))) if other.is::<PinMismatch>() => {
@@ -96,14 +97,14 @@ pub(in crate::verify) fn refusal(error: &(dyn Error + 'static)) -> Option<Reason
     })
 }
 
-/// The error of the TLS library among the causes of `error`.
+/// The first TLS library error in the source chain of `error`.
 fn of_tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(found) = error.downcast_ref() {
             return Some(found);
         }
-        // An I/O error shows what it wraps here, and as its cause only what is behind that.
+        // `io::Error::source` skips the wrapped error itself and returns that error's source, so look at it here.
         let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         if let Some(found) = wrapped.and_then(|wrapped| of_tls(wrapped)) {
             return Some(found);

@@ -1,4 +1,4 @@
-//! The keeper with the clock in hand: time is paused, the wall clock follows it, sources answer without I/O.
+//! Tests the keeper with a paused clock, which the wall clock follows, and with sources that do no I/O.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -23,12 +23,12 @@ use crate::verify::outbound::settings::Outbound;
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Answers as it is told, and counts.
+/// Gives scripted answers and counts the fetches.
 #[derive(Debug)]
 struct Script {
     clock: Clock,
     answers: Mutex<VecDeque<Answer>>,
-    /// What it says when the answers are used up.
+    /// The answer once `answers` is empty.
     last: Answer,
     asked: AtomicU64,
     fingerprint: u8,
@@ -36,11 +36,11 @@ struct Script {
 
 #[derive(Debug, Clone, Copy)]
 enum Answer {
-    /// New keys, for so many minutes.
+    /// New keys, valid for this many minutes.
     Keys(i64),
-    /// The same keys each time, without an end.
+    /// The same keys each time, which never expire.
     Permanent,
-    /// The same keys each time, until so many minutes after the start.
+    /// The same keys each time, which expire this many minutes after the start.
     Same(i64),
     Nothing,
 }
@@ -104,7 +104,6 @@ impl Scene {
         self.keys.held(PATIENCE).await
     }
 
-    /// The id of the key in use.
     async fn id(&self) -> String {
         id(&self.held().await.unwrap())
     }
@@ -145,7 +144,7 @@ async fn keys_are_replaced_between_fifteen_and_twelve_minutes_before_their_end()
     minutes(5).await;
     assert_eq!((scene.id().await, scene.asked()), ("1".to_owned(), 2));
     assert_eq!(scene.metric("idgate_credential_generation", ""), 2.0);
-    // And so on, with nobody asking.
+    // The task keeps refreshing without any calls.
     minutes(600).await;
     assert!((13..=16).contains(&scene.asked()), "{}", scene.asked());
 }
@@ -168,7 +167,7 @@ async fn while_the_source_is_down_the_old_keys_are_used_to_their_end_and_not_lon
     assert_eq!(scene.id().await, "0");
     assert!(scene.keys.lack(Instant::now()).is_none());
     let failures = scene.metric("idgate_credential_refreshes_total", "failure");
-    // 12 to 15 minutes, the pauses 1, 2, 4 … 60 seconds less up to a fifth.
+    // 12 to 15 minutes of failures, with pauses of 1, 2, 4 … 60 seconds, each reduced by up to a fifth.
     assert!((12.0..=30.0).contains(&failures), "{failures}");
     assert_eq!(
         scene.keys.status().unwrap().misses,
@@ -213,7 +212,7 @@ async fn refused_keys_are_replaced_by_one_fetch_for_all_calls_in_flight() {
         assert_eq!(id(&other.unwrap()), "1");
     }
     assert_eq!(scene.asked(), 2);
-    // Somebody who comes late with the old ones finds them changed.
+    // A call that is refused later with the old keys finds them changed.
     assert_eq!(id(&scene.keys.instead_of(&held, PATIENCE).await.unwrap()), "1");
     assert_eq!(scene.asked(), 2);
 }

@@ -3,7 +3,7 @@ use std::sync::Condvar;
 
 use super::*;
 
-/// A name server that answers as told, one answer after the other, and that can be held up.
+/// A name server that gives scripted answers in order and can be made to block.
 #[derive(Debug, Default)]
 struct Told {
     state: Mutex<(VecDeque<Option<IpAddr>>, usize, bool)>,
@@ -74,7 +74,7 @@ async fn an_old_answer_stands_in_for_a_failure_until_it_is_too_old() {
     assert_eq!(ask(&names).await.as_deref(), Some("127.0.0.1"));
     tokio::time::advance(Duration::from_secs(599)).await;
     assert_eq!(ask(&names).await.as_deref(), Some("127.0.0.1"));
-    // Soon after a failure nobody is asked.
+    // Soon after a failure there is no further look-up.
     assert_eq!(ask(&names).await.as_deref(), Some("127.0.0.1"));
     assert_eq!(told.asked(), 2);
     assert_eq!(counted(&names), [1, 0, 2, 0]);
