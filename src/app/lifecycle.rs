@@ -54,7 +54,7 @@ impl Gateway {
                 () = &mut serving => {}
                 () = notice => {}
             }
-            // One deadline for waiting requests and for the calls that run on without one.
+            // One deadline for waiting requests and for calls that continue after their caller has left.
             let end = Instant::now() + server.drain_timeout;
             stop_public.cancel();
             tokio::select! {

@@ -1,5 +1,5 @@
-//! The server side of a provider's protocol beside the functions of [`Service`]: recognizing its requests, and its code
-//! for each reason for a missing verdict.
+//! The server side of a provider's protocol, apart from the functions of [`Service`]: recognizing its requests, and its
+//! code for each reason for a missing verdict.
 //!
 //! Invariant: every [`Cause`] has a documented code in every protocol; matches without a wildcard enforce it. To add a
 //! cause: a variant, and a code in each driver's table.
@@ -23,7 +23,7 @@ pub struct Dialect {
     pub word: fn(Cause) -> &'static Code,
     /// The maximum distance between a signed time stamp and the clock, in either direction.
     pub clock_window: SignedDuration,
-    /// The media types that a caller can choose from, beside the default.
+    /// The media types that a caller can choose instead of the default.
     pub media_types: &'static [&'static str],
     pub service: &'static dyn Service,
 }
@@ -32,11 +32,11 @@ pub struct Dialect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Addressed {
     No,
-    /// Authenticated in the way of this protocol.
+    /// The request carries this protocol's authentication.
     ByProof,
     /// The path belongs to this protocol.
     ByPath,
-    /// The request names this very operation.
+    /// The request names this operation.
     ByName,
 }
 

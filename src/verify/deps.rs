@@ -17,7 +17,7 @@ use crate::storage::ledger::Ledger;
 #[derive(Debug, Clone)]
 pub struct Deps {
     pub cache: Arc<Cache>,
-    /// Keys all digests of personal data.
+    /// The key for all digests of personal data.
     pub digest_key: DigestKey,
     pub metrics: Metrics,
     /// Owns all tasks that make billed calls, so that shutdown waits for them.

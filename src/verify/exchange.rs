@@ -2,8 +2,8 @@
 //!
 //! Invariants: one request, one answer. The HTTP clients follow no redirects and never retry. Only a call whose key was
 //! refused is sent again, with another key; no provider bills such a call. Bodies are read up to a cap. No text from
-//! the other side leaves this module. Above all not the URL: it may contain a person, and `reqwest::Error` prints it in
-//! both `Display` and `Debug`, so errors become a [`Fault`] at once.
+//! the provider and no URL leaves this module. A URL may contain personal data, and `reqwest::Error` prints it in both
+//! `Display` and `Debug`, so errors become a [`Fault`] at once.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,12 +4,13 @@
 //! 0. `enumeration`: refuses a client that tries out names or ID numbers;
 //! 1. `cached_lookup`: answers from the verdict cache, joins a call in flight, or starts a flight in its own task;
 //! 2. `chain`: asks the providers in order; the outcome table in `domain::outcome` decides what comes next;
-//! 3. `endpoint`: everything that may refuse a call (slot, account, breaker, hold, rate), then the attempt timeout;
+//! 3. `endpoint`: the checks that may refuse a call (slot, account, breaker, hold, budget, rate), then the attempt
+//!    timeout;
 //! 4. `exchange`: encodes, sends and decodes; the only place that talks to a provider.
 //!
 //! `runtime` assembles all of it from `config` and `deps`. `billing` reserves and counts the money, `credentials` keeps
 //! fetched keys fresh, `ledger_entries` builds the ledger entries, `metrics` counts, `status` reports to operators, and
-//! `outbound` makes the HTTP clients. Nothing here knows the HTTP documents of our own API.
+//! `outbound` makes the HTTP clients. This module does not know the HTTP documents of our own API.
 
 mod account;
 pub mod billing;

@@ -37,7 +37,7 @@ pub struct Purpose {
 pub enum OnNoRecord {
     /// The answer is `no_record`.
     Final,
-    /// The next provider is asked to confirm it, and bills for that.
+    /// The next provider is asked to confirm it. That call is billed too.
     AskNext,
 }
 

@@ -45,7 +45,6 @@ pub struct Runtime {
 pub enum BuildError {
     #[error("the HTTP client cannot be built: the TLS roots or the TLS library in this binary are unusable")]
     Client,
-    /// A list of providers names one that has no section.
     #[error("provider {0} is in an order but has no section [providers.{0}]")]
     UnknownProvider(String),
 }

@@ -148,7 +148,7 @@ impl Drop for Scratch {
     }
 }
 
-/// A provider of the user's configuration. A purpose could use it, and the sandbox would cause real bills.
+/// Finds a real provider in the configuration. A purpose could use it, and the sandbox would then cause real bills.
 fn real_provider(settings: &Settings, sandbox: &SandboxHandle) -> Option<Arc<str>> {
     let simulated: BTreeSet<String> =
         DRIVERS.iter().flat_map(|driver| sandbox.addresses(driver.name)).map(|address| address.to_string()).collect();

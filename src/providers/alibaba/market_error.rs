@@ -23,7 +23,7 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-ca-request-id");
 const ERROR_CODE: HeaderName = HeaderName::from_static("x-ca-error-code");
 const ERROR_MESSAGE: HeaderName = HeaderName::from_static("x-ca-error-message");
 
-/// Longer pauses are capped to this: they are not meant for this client.
+/// Longer pauses are capped to this: they cannot be meant for this client.
 const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 
 // Errors that the gateway simulator produces itself.
@@ -210,7 +210,7 @@ const fn refused(code: &'static str, status: u16, message: &'static str) -> Code
     Code::new(code, status, message, Outcome::InputRefused, Reason::Unspecified)
 }
 
-/// An invalid request of ours; the gateway rejects it before the backend bills it.
+/// Our request is invalid; the gateway rejects it before the backend bills it.
 const fn ours(code: &'static str, status: u16, message: &'static str) -> Code {
     let row = Code::new(code, status, message, Outcome::Unreadable, Reason::RequestForm);
     Code { billed: Some(Billed::No), ..row }

@@ -2,7 +2,7 @@
 //!
 //! Products use different statuses for the same code, so [`row`] looks at the code only. The message can contain the
 //! string to sign, and with it personal data: it is never read, and only written from the table.
-//! To add a code: one constant (or one row of [`CODES`]). Of rows with equal meaning the first is the one to send.
+//! To add a code: one constant (or one row of [`CODES`]). Among rows with the same meaning, the first is the one sent.
 
 use std::borrow::Cow;
 

@@ -1,6 +1,6 @@
 //! The service's codes, all sent in a 200 body. The gateway's own codes are in `alibaba::pop_error`.
 //!
-//! To add one: a row. Of rows with equal meaning the first is the one to send.
+//! To add one: a row. Among rows with the same meaning, the first is the one sent.
 
 use crate::domain::outcome::{Outcome, Reason};
 use crate::providers::Code;

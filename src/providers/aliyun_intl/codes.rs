@@ -1,7 +1,7 @@
 //! The service's own codes; the gateway's are in `alibaba::pop_error`.
 //!
 //! The documents contradict each other about statuses, so only the code decides, in a 200 body too.
-//! To add one: a row. Of rows with equal meaning the first is the one to send.
+//! To add one: a row. Among rows with the same meaning, the first is the one sent.
 
 use crate::domain::outcome::{Outcome, Reason};
 use crate::providers::Code;

@@ -56,7 +56,7 @@ pub static FAILURES: &[Code] = &[
     account("未传入签名sign", Reason::Misconfigured),
     account("传入签名sign字符串长度超限", Reason::Misconfigured),
     account("签名校验失败", Reason::SignatureRefused),
-    // Our own rules reject asterisks in names and numbers, so this is a bug of ours.
+    // Our rules reject asterisks in names and numbers, so only a bug of ours leads to this.
     row("存在*字符，视为调试数据", Outcome::Unreadable, Reason::RequestForm),
     account("非法来源", Reason::NoPermission),
     // The full text is "appid:", the blocked account, and "接口已停用".

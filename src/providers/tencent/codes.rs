@@ -1,8 +1,8 @@
 //! The Result codes and error codes and the faults they map to.
 //!
 //! Invariants: only Results `0`, `-1` and `-5` are verdicts. No error code is a verdict, whatever its text. Result
-//! numbers are per action: `-6` of a sibling action has another meaning. To add a code: a row. Of rows with equal
-//! meaning the first is the one to send.
+//! numbers are per action: `-6` of a sibling action has another meaning. To add a code: a row. Among rows with the same
+//! meaning, the first is the one sent.
 
 use crate::domain::money::Billed;
 use crate::domain::outcome::{Outcome, Reason};

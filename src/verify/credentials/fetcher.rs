@@ -19,7 +19,7 @@ use crate::providers::source::{Ask, Granted, Miss, MissReason, Step};
 use crate::verify::outbound::client::{Client, Clients, Unusable, read_capped};
 use crate::verify::outbound::settings::Outbound;
 
-/// The connect timeout for the local network. The vendor's SDK waits 1 s for the metadata service and 5 s for others.
+/// The connect timeout for the local network. The vendor's clients wait 1 s for the metadata service, 5 s for others.
 const CONNECT_NEAR: Duration = Duration::from_secs(1);
 /// See [`CONNECT_NEAR`].
 const CONNECT_FAR: Duration = Duration::from_secs(5);

@@ -17,7 +17,7 @@ pub(super) struct InUse {
     pub(super) held: ArcSwapOption<Held>,
     /// When to fetch the next one, in Unix seconds; [`i64::MAX`] if it does not expire.
     pub(super) due: AtomicI64,
-    /// Set when a fetch brings a new credential; cleared when the account has noticed it.
+    /// Set when a fetch brings a new credential; cleared by `CredentialStore::came_anew`.
     pub(super) is_fresh: AtomicBool,
     /// Incremented each time a different credential comes into use.
     pub(super) generation: IntGauge,

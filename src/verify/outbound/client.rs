@@ -99,7 +99,7 @@ impl Clients {
 
 impl Proxy {
     fn build(&self) -> Result<reqwest::Proxy, reqwest::Error> {
-        // Only https: plain http is allowed for loopback only, which never uses a proxy.
+        // Plain http is allowed for loopback only, which never uses a proxy.
         let proxy = reqwest::Proxy::https(&self.url)?;
         Ok(match self.login.as_ref().and_then(|login| login.expose().split_once(':')) {
             Some((user, password)) => proxy.basic_auth(user, password),

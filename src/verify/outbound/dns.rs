@@ -1,10 +1,11 @@
-//! A DNS cache for the providers' names: no question fails because a name server is slow or down.
+//! A DNS cache for the providers' names, so that a slow or failing name server does not fail calls.
 //!
 //! A cached answer is used without a look-up while it is younger than `fresh`. After that the name is looked up again,
-//! but while the old answer is younger than `stale`, it is used if the look-up fails or takes long. Invariants: a name
-//! has at most one look-up in flight, however many callers wait; a look-up whose callers have left still updates the
-//! table; the table is bounded. This module only chooses addresses; whoever answers there must still present a valid
-//! certificate.
+//! but while the old answer is younger than `stale`, it is used if the look-up fails or takes long.
+//!
+//! Invariants: a name has at most one look-up in flight, however many callers wait; a look-up whose callers have left
+//! still updates the table; the table is bounded. This module only chooses addresses: the server at an address must
+//! still present a valid certificate.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -18,7 +18,7 @@ use super::pin::Pin;
 use super::settings::{Outbound, Roots};
 use crate::domain::outcome::Reason;
 
-/// What all TLS configurations share, across reloads.
+/// The parts that all TLS configurations share. Kept across reloads.
 #[derive(Debug)]
 pub(in crate::verify) struct Trust {
     crypto: Arc<CryptoProvider>,

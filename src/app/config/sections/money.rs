@@ -71,7 +71,7 @@ pub(in crate::app::config) fn check_ledger(
 mod tests {
     use crate::app::config::Sources;
 
-    /// The keys with mistakes of a provider with `inner`, beside `other` sections.
+    /// The keys of all mistakes, for a provider whose section contains `inner`, with the additional sections `other`.
     fn keys(inner: &str, other: &str) -> Vec<String> {
         let driver = crate::providers::DRIVERS.iter().find(|driver| driver.is_secret("app_code")).unwrap();
         let toml = format!(

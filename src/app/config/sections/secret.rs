@@ -14,7 +14,7 @@ use crate::app::config::profile::Profile;
 use crate::domain::personal::Secret;
 use crate::providers::{self, schemes};
 
-/// The user and password of a provider's proxy, beside its driver's own secrets.
+/// The user and password of a provider's proxy. Allowed for every driver, in addition to the driver's own secrets.
 pub(in crate::app::config) const PROXY_LOGIN: &str = "proxy_login";
 
 /// Shorter digest keys could be guessed.

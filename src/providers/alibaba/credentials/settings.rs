@@ -50,7 +50,7 @@ pub const VARIABLES: &[&str] = &[
     "HOME",
 ];
 
-/// The kinds, and the keys that each accepts beside `kind`.
+/// The kinds, and the keys that each accepts in addition to `kind`.
 pub const KEYS: &[(&str, &[&str])] = &[
     ("default_chain", &["credentials.sts_endpoint", "credentials.endpoint"]),
     ("environment", &[]),

@@ -22,7 +22,7 @@ pub(super) fn begin(source: &'static str, mut files: Vec<PathBuf>, section: Stri
 
 fn read(source: &'static str, content: &[u8], section: &str) -> Result<Step, MissReason> {
     let found = ini::section(content, section)?;
-    // A comment of the vendor's shows quotes around a value.
+    // One of the vendor's comments shows quotes around a value.
     let value = |key: &str| found.get(key).map(|value| value.trim_matches('"')).filter(|value| !value.is_empty());
     let need = |key: &str| value(key).ok_or(MissReason::MissingField);
     key(source, need("secret_id")?, need("secret_key")?, value("token"), None).map(Step::Done)

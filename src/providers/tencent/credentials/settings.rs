@@ -45,7 +45,7 @@ pub(in crate::providers::tencent) const VARIABLES: &[&str] = &[
     "HOME",
 ];
 
-/// The kinds, and the keys that each accepts beside `kind`.
+/// The kinds, and the keys that each accepts in addition to `kind`.
 const KEYS: &[(&str, &[&str])] = &[
     ("default_chain", &["sts_endpoint", "endpoint"]),
     ("environment", &[]),

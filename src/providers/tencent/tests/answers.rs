@@ -96,7 +96,8 @@ fn recorded_answers_mean_what_the_vendors_client_reads_or_less() {
                 Verdict::Mismatch => says("\"-1\""),
                 Verdict::NoRecord => says("\"-5\""),
             };
-            // The client loses some valid responses: those with a wrong length, or an empty error beside the Result.
+            // The client rejects some valid responses: those with a wrong length, or with an empty error next to the
+            // Result.
             let is_lost =
                 body.contains("\"Error\":null") || body.contains("\"Error\": null") || outcome.contains("raised");
             assert!(expected || is_lost, "{answer}\n{outcome}");
