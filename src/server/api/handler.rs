@@ -125,7 +125,8 @@ async fn answer(
     let subject = Arc::clone(&question.subject);
     let delivered = match idempotency_key {
         None => pipeline::ask_and_write(pipeline, &now, question, scope).await?,
-        Some(key) => idempotent::ask_once(verify, &now, &key, question, &body, scope).await?,
+        // Boxed, because every request would otherwise carry (and wipe) the space of the few that have a key.
+        Some(key) => Box::pin(idempotent::ask_once(verify, &now, &key, question, &body, scope)).await?,
     };
     let reply = reply_to(verify, &now, &delivered, &subject, body.wants_person());
     Ok(Replied { reply, delivered })
