@@ -1,7 +1,7 @@
 //! Outcomes of an attempt, and the one table of their consequences.
 //!
-//! The chain, the breaker, the problem documents and the metrics all read [`Outcome::rule`]; no other file decides the
-//! consequences of a fault.
+//! Chain and breaker follow [`Outcome::rule`]; no other file decides the consequences of a fault. Which verdict is final
+//! is decided by `Run::accept` in `verify::chain`, and which problem the caller gets by `verify::failure`.
 
 use std::time::Duration;
 
@@ -96,6 +96,7 @@ impl Outcome {
         use BreakerEffect::{Failure, Neutral, Success};
         use Next::{ByPolicy, No, Once, Yes};
         let (next_endpoint, next_provider, breaker, billed) = match self {
+            // `no_record` with `on_no_record = "ask_next"` is the exception, which the chain decides.
             Outcome::Verdict => (No, No, Success, Billed::Yes),
             Outcome::InputRefused => (No, Yes, Neutral, Billed::No),
             Outcome::SubjectThrottled => (No, Yes, Neutral, Billed::Unknown),

@@ -1,4 +1,4 @@
-//! Builds the ledger entries for flights and their calls. The API writes the entries for answers.
+//! Builds the ledger entries for flights and their calls; writes nothing. `server::audit` has the entries for answers.
 
 use std::time::Duration;
 
