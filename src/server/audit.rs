@@ -23,7 +23,6 @@ pub(in crate::server) struct AuditEntry {
     purpose: Arc<str>,
     subject: Option<ledger::Subject>,
     claim: Option<Uuid>,
-    flight: Flight,
 }
 
 impl AuditEntry {
@@ -41,7 +40,6 @@ impl AuditEntry {
             purpose: Arc::clone(purpose),
             subject: None,
             claim: None,
-            flight: Flight::NONE,
         })
     }
 
@@ -55,23 +53,17 @@ impl AuditEntry {
         self.claim = claim;
     }
 
-    /// Adds the flight that the question led or joined. The journal keeps the flight until the entry is on the disk.
-    pub(in crate::server) fn belongs_to(&mut self, flight: &Flight) {
-        self.flight = flight.clone();
-    }
-
     /// Writes a verdict down. `must_last`: it has to be on the disk when this returns; otherwise it is queued if it
     /// cost nothing.
     ///
     /// # Errors
     /// The entry, when it cannot be written and had to be. The caller must not get the verdict then.
     pub(in crate::server) async fn verdict(
-        mut self,
+        self,
         answer: &Answer,
         receipt: Option<Digest>,
         must_last: bool,
     ) -> Result<(), Box<Self>> {
-        self.belongs_to(&answer.flight);
         let entry = |at_ms| ledger::Answer {
             at_ms,
             source: Some(answer.source.as_str().to_owned()),
@@ -80,7 +72,7 @@ impl AuditEntry {
             verified_at_ms: Some(answer.verified_at.as_millisecond()),
             attempts: answer.attempts.iter().map(on_record).collect(),
             receipt: receipt.as_ref().map(Digest::to_hex),
-            ..self.entry(answer.verdict.as_str())
+            ..self.entry(answer.verdict.as_str(), &answer.flight)
         };
         let was_free = answer.source == Source::Cache;
         if must_last || !was_free {
@@ -94,13 +86,16 @@ impl AuditEntry {
         Ok(())
     }
 
-    /// Writes down that the question was answered by a problem.
-    pub(in crate::server) fn refused(self, code: Code, attempts: &[Attempt]) {
+    /// Queues the entry of a question that was answered by a problem, or whose caller left. It names the flight, which
+    /// may still be paid for; the journal keeps the flight until the entry is on the disk.
+    pub(in crate::server) fn without_verdict(self, code: Code, attempts: &[Attempt]) {
         let attempts = attempts.iter().map(on_record).collect();
-        self.ledger.note(|at_ms| ledger::Answer { at_ms, attempts, ..self.entry(code.as_str()) }, self.flight.clone());
+        let flight = self.ticket.joined.flight();
+        self.ledger
+            .note(|at_ms| ledger::Answer { at_ms, attempts, ..self.entry(code.as_str(), &flight) }, flight.clone());
     }
 
-    fn entry(&self, outcome: &str) -> ledger::Answer {
+    fn entry(&self, outcome: &str, flight: &Flight) -> ledger::Answer {
         ledger::Answer {
             id: self.ticket.id,
             at_ms: 0,
@@ -114,7 +109,7 @@ impl AuditEntry {
             provider: None,
             provider_request_id: None,
             verified_at_ms: None,
-            flight: self.flight.id(),
+            flight: flight.id(),
             attempts: Vec::new(),
             configuration: self.ticket.configuration.to_string(),
             receipt: None,

@@ -75,6 +75,7 @@ impl CachedLookup {
                 |work| drop(self.tasks.spawn(work)),
                 |progress| self.fly(key, question, policy, progress),
             );
+            question.ticket.joined.set(&flight.context().flight());
             match tokio::time::timeout_at(deadline, flight.wait()).await {
                 // The cached verdict was fresh enough for the leader; this caller may want a fresher one.
                 Ok(Ok(flight_result))
@@ -88,7 +89,6 @@ impl CachedLookup {
                         kind: FailureKind::OutcomeUnknown,
                         retry_after: Some(COME_BACK),
                         attempts: flight.context().attempts_until(Instant::now()),
-                        flight: flight.context().flight(),
                     });
                 }
             }
@@ -223,8 +223,7 @@ impl FlightResult {
                 flight: self.flight.clone(),
             }),
             Err((kind, retry_after)) => {
-                let (attempts, flight) = (self.attempts.clone(), self.flight.clone());
-                Err(Failure { kind: *kind, retry_after: *retry_after, attempts, flight })
+                Err(Failure { kind: *kind, retry_after: *retry_after, attempts: self.attempts.clone() })
             }
         }
     }

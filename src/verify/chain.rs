@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::account::Account;
 use super::endpoint::{AttemptContext, AttemptResult, ChainAbort, Late};
 use super::failure;
+use super::joined_flight::AnnouncedFlight;
 use super::metrics::ChainMeter;
 use super::policy::{OnNoRecord, OnUnknown};
 use super::provider::Provider;
@@ -40,7 +41,7 @@ struct State {
     attempts: Vec<Attempt>,
     /// Provider, endpoint and start time of the call in progress.
     current: Option<(Arc<str>, Arc<str>, Instant)>,
-    flight: Flight,
+    flight: AnnouncedFlight,
 }
 
 /// The providers of one policy, in order, and its rules.
@@ -223,7 +224,8 @@ impl Run<'_> {
         }
     }
 
-    /// Returns the verdict if it ends the run, or `None` if the next provider must confirm it.
+    /// Returns the verdict if it ends the run, or `None` if the next provider must confirm it. A match or a mismatch always
+    /// ends the run.
     fn accept(&mut self, by: &Arc<Account>, finding: Finding) -> Option<(Arc<Account>, Finding)> {
         let found = (Arc::clone(by), finding);
         if found.1.verdict == Verdict::NoRecord && self.chain.policy.on_no_record == OnNoRecord::AskNext {
@@ -251,10 +253,10 @@ impl Progress {
 
     /// Sets the flight once the ledger has recorded it.
     pub(super) fn announced(&self, flight: Flight) {
-        self.lock().flight = flight;
+        self.lock().flight.set(flight);
     }
 
-    pub(super) fn flight(&self) -> Flight {
+    pub(super) fn flight(&self) -> AnnouncedFlight {
         self.lock().flight.clone()
     }
 

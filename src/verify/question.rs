@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::enumeration::Kind;
+use super::joined_flight::JoinedFlight;
 use crate::domain::money::Billed;
 use crate::domain::outcome::{Outcome, Reason};
 use crate::domain::subject::Subject;
@@ -40,6 +41,7 @@ pub struct Ticket {
     pub reference: Option<String>,
     /// The configuration that it is answered under.
     pub configuration: Arc<str>,
+    pub joined: JoinedFlight,
 }
 
 /// The caller's `Cache-Control`.
@@ -146,8 +148,6 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// What was tried.
     pub attempts: Vec<Attempt>,
-    /// The flight that it came from, for the ledger.
-    pub flight: Flight,
 }
 
 /// The kinds of failure, each with a problem code of its own.
@@ -206,7 +206,7 @@ impl Attempt {
 impl Failure {
     /// A failure before anything was tried.
     pub const fn bare(kind: FailureKind) -> Self {
-        Self { kind, retry_after: None, attempts: Vec::new(), flight: Flight::NONE }
+        Self { kind, retry_after: None, attempts: Vec::new() }
     }
 
     /// Whether money may have been spent, or still may be.

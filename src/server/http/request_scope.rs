@@ -69,7 +69,7 @@ pub(in crate::server) trait Answered {
     /// Adds the details of the answer to the log line.
     fn describe<'a>(&'a self, _line: &mut Line<'a>) {}
 
-    /// Adds headers that only this answer has, before the response with this status is sent.
+    /// Adds headers that only this answer has, before the response with this status is sent. Not called for problems.
     fn add_headers(&self, _status: StatusCode, _headers: &mut HeaderMap) {}
 }
 
@@ -266,8 +266,8 @@ impl RequestScope {
         self.has_ended = true;
         if let Some(audit) = self.audit.take() {
             match end {
-                End::Problem(problem) => audit.refused(problem.code(), problem.attempts()),
-                End::Answer(_) | End::CallerLeft => audit.refused(Code::OutcomeUnknown, &[]),
+                End::Problem(problem) => audit.without_verdict(problem.code(), problem.attempts()),
+                End::Answer(_) | End::CallerLeft => audit.without_verdict(Code::OutcomeUnknown, &[]),
             }
         }
         let total = self.began.elapsed();
@@ -308,7 +308,7 @@ impl Drop for RequestScope {
         if std::thread::panicking() {
             self.end(Code::Internal.status(), &End::Problem(&Problem::new(Code::Internal)));
         } else {
-            // The work continues without the caller.
+            // The flight continues without the caller (`verify::cached_lookup`).
             self.end(client_closed_request(), &End::CallerLeft);
         }
     }

@@ -61,9 +61,6 @@ pub(in crate::server) async fn ask(
         }
         Err(failure) => {
             drop(waiting);
-            if let Some(audit) = scope.audit() {
-                audit.belongs_to(&failure.flight);
-            }
             Err(Box::new(failure.into()))
         }
     }

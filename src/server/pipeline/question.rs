@@ -14,7 +14,7 @@ use crate::server::http::body_reader::VerifyBody;
 use crate::server::http::problem::Refused;
 use crate::server::http::request_scope::RequestScope;
 use crate::server::snapshot::Snapshot;
-use crate::verify::{Avoided, Freshness, Question, Ticket};
+use crate::verify::{Avoided, Freshness, JoinedFlight, Question, Ticket};
 
 /// The client of a question that this very process asks.
 const LOCAL: &str = "local";
@@ -80,7 +80,8 @@ pub(in crate::server) fn build_local_question(
 }
 
 fn ticket(pipeline: &Pipeline, now: &Snapshot, key_id: Arc<str>, reference: Option<String>) -> Ticket {
-    Ticket { id: pipeline.ids.ordered(), key_id, reference, configuration: Arc::clone(&now.version) }
+    let joined = if pipeline.ledger.is_on() { JoinedFlight::recorded() } else { JoinedFlight::default() };
+    Ticket { id: pipeline.ids.ordered(), key_id, reference, configuration: Arc::clone(&now.version), joined }
 }
 
 fn checked(

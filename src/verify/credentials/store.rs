@@ -48,8 +48,14 @@ enum Behind {
 /// The credentials, as configured.
 #[derive(Debug, Clone)]
 pub(in crate::verify) enum Given {
-    Pair { current: Credential, next: Option<Credential> },
-    Fetched { source: Arc<dyn Source>, fetcher: Arc<Fetcher> },
+    Pair {
+        current: Credential,
+        next: Option<Credential>,
+    },
+    Fetched {
+        source: Arc<dyn Source>,
+        fetcher: Arc<Fetcher>,
+    },
     /// A source without a fetcher. Only a bug leads here.
     Nothing,
 }

@@ -76,6 +76,18 @@ async fn what_was_paid_is_written_though_its_caller_has_left_and_its_attempt_was
     all.sort();
     assert!(all[0] == "answer outcome_unknown " && all[1] == all[0], "{all:?}");
     assert!(all[2].starts_with("call verdict yes") && all[2].ends_with("late") && all.len() == 4, "{all:?}");
+    // Both answers name their flight, so that an operator who looks one up finds what it cost.
+    let (mut answers, mut calls) = (Vec::new(), Vec::new());
+    for entry in folder.entries().await {
+        match entry {
+            Entry::Answer(answer) => answers.push(answer.flight.unwrap()),
+            Entry::Call(call) => calls.push(call.flight),
+            Entry::Claim(_) | Entry::Forgotten(_) => {}
+        }
+    }
+    answers.sort();
+    calls.sort();
+    assert_eq!(answers, calls);
 }
 
 trait JsonBody {
