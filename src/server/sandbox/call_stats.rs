@@ -1,6 +1,7 @@
-//! How often each simulator was asked, about whom, and what a real one would have billed.
+//! Call stats of each simulator: how many requests it got, about which people, and how many a real provider would bill.
 //!
-//! Invariant: people are kept as digests, and only [`MOST_PEOPLE`] of them; whoever comes later counts in the totals.
+//! Invariant: ID numbers are kept as digests. Only the first [`MOST_PEOPLE`] are counted per person; later ones count
+//! in the totals only.
 
 use std::collections::HashMap;
 
@@ -11,7 +12,6 @@ use crate::domain::personal::Personal;
 
 const MOST_PEOPLE: usize = 100_000;
 
-/// The counters of one provider.
 #[derive(Debug, Default)]
 pub(super) struct CallStats {
     pub(super) calls: u64,
@@ -22,7 +22,7 @@ pub(super) struct CallStats {
 }
 
 impl CallStats {
-    /// A request was read completely; about whom, if that could be read too.
+    /// Counts a request that was read completely. `id_number` is `None` if the person could not be parsed.
     pub(super) fn call(&mut self, id_number: Option<&Personal>) {
         self.calls += 1;
         let Some(id_number) = id_number else { return };
@@ -32,13 +32,12 @@ impl CallStats {
         }
     }
 
-    /// A verdict was worked out, whether or not it arrives.
+    /// Counts a verdict, whether or not the answer reaches the client.
     pub(super) fn verdict(&mut self, billed: Billed) {
         self.verdicts += 1;
         self.billed += u64::from(billed == Billed::Yes);
     }
 
-    /// How many calls were about this person.
     pub(super) fn calls_of(&self, id_number: &str) -> u64 {
         self.people.get(&digest(id_number)).copied().unwrap_or(0)
     }

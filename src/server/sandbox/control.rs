@@ -1,9 +1,9 @@
-//! The routes that set faults and show counters: `PUT` and `DELETE /sandbox/{provider}/fault`,
-//! `GET /sandbox/{provider}/calls`, `GET /sandbox/people`; for temporary keys `GET` and `DELETE /sandbox/credentials`, `PUT`
-//! and `DELETE /sandbox/credentials/{place}/fault`.
+//! Control routes. `PUT` and `DELETE /sandbox/{provider}/fault` set and clear a fault, `GET /sandbox/{provider}/calls`
+//! shows call stats, `GET /sandbox/people` lists the people. For temporary credentials: `GET` and `DELETE
+//! /sandbox/credentials`, `PUT` and `DELETE /sandbox/credentials/{place}/fault`.
 //!
-//! Invariant: an error is a problem document that names the remedy. People are shown only if they are on the
-//! synthetic list: somebody may have asked a sandbox about a real person.
+//! Invariant: every error is a problem document that says how to fix the request. Only people on the synthetic list are
+//! shown, because a caller may have queried the sandbox about a real person.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ struct PersonShown<'a> {
 
 impl<'a> From<&'a Person> for PersonShown<'a> {
     fn from(person: &'a Person) -> Self {
-        // Synthetic people may be shown.
+        // These people are synthetic, so exposing them is safe.
         Self { name: person.name.expose(), id_number: person.id_number.expose(), note: person.note }
     }
 }
@@ -124,7 +124,7 @@ struct PlaceShown {
     requests: u64,
 }
 
-/// Where keys are handed out, and how many were.
+/// Lists the issuing services and the number of credentials issued.
 async fn issued(State(handle): State<SandboxHandle>) -> Response {
     let issuer = handle.issuer();
     let place = |place: &&'static Place| {
@@ -135,7 +135,7 @@ async fn issued(State(handle): State<SandboxHandle>) -> Response {
     Json(serde_json::json!({"issued": issuer.issued(), "places": places})).into_response()
 }
 
-/// Ends all keys that were handed out.
+/// Expires all issued credentials.
 async fn end_issued(State(handle): State<SandboxHandle>) -> StatusCode {
     handle.issuer().end_all();
     StatusCode::NO_CONTENT

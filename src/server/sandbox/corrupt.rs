@@ -1,4 +1,4 @@
-//! Answers that no client should trust, each made from the right one where that makes it more tempting.
+//! Corrupted answers. Where possible, each is made from the right answer, so that a careless client would accept it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ pub(super) fn dripped(right: Response<Bytes>, interval: Duration) -> Response<Bo
     })
 }
 
-/// Half of the right answer, announced as the whole.
+/// The first half of the right answer, with the `Content-Length` of the whole.
 pub(super) fn truncated(right: Response<Bytes>) -> Response<Body> {
     with_its_length(right, |body| {
         let half = body.slice(..body.len() / 2);
@@ -36,7 +36,7 @@ pub(super) fn truncated(right: Response<Bytes>) -> Response<Body> {
             match half {
                 Some(half) => Some((Ok(half), None)),
                 None => {
-                    // The half must be on its way before the connection breaks.
+                    // Let the first half go out before the connection breaks.
                     yield_now().await;
                     Some((Err(io::Error::from(io::ErrorKind::UnexpectedEof)), None))
                 }
@@ -45,7 +45,7 @@ pub(super) fn truncated(right: Response<Bytes>) -> Response<Body> {
     })
 }
 
-/// The right answer, followed by 2 MiB of white space: a client without a cap would believe it.
+/// The right answer followed by 2 MiB of white space. A client without a size limit would accept it.
 pub(super) fn big(right: Response<Bytes>) -> Response<Body> {
     with_its_length(
         right.map(|body| {
@@ -57,30 +57,31 @@ pub(super) fn big(right: Response<Bytes>) -> Response<Body> {
     )
 }
 
-/// The right head, and a body that is no document.
+/// The right head with a body that is not a valid document.
 pub(super) fn garbage(right: Response<Bytes>) -> Response<Body> {
     with_its_length(right.map(|_| Bytes::from_static(b"\x00\xff\xfe{]<garbage")), Body::from)
 }
 
-/// The right head, and no body.
+/// The right head with an empty body.
 pub(super) fn empty(right: Response<Bytes>) -> Response<Body> {
     with_its_length(right.map(|_| Bytes::new()), Body::from)
 }
 
-/// What a proxy in front says when the provider is gone.
+/// What a reverse proxy sends when the provider is down.
 pub(super) fn html_502() -> Response<Body> {
     plain(StatusCode::BAD_GATEWAY, "text/html", HTML_502)
 }
 
-/// A status with a short text that no protocol knows.
+/// The given status with a short text body that no protocol understands.
 pub(super) fn status(status: StatusCode) -> Response<Body> {
     plain(status, "text/plain", "sandbox fault")
 }
 
-/// Go and ask `elsewhere`, with method, body and signature.
+/// A 307 to `elsewhere`. A client that follows it resends its method, body and signature.
 pub(super) fn redirect(elsewhere: SocketAddr, path_and_query: &str) -> Response<Body> {
     let mut response = plain(StatusCode::TEMPORARY_REDIRECT, "text/plain", "");
-    // A path that came in over HTTP goes out again; if it does not, the redirect leads nowhere, which is as bad.
+    // A path that arrived over HTTP is a valid header value. If it were not, the redirect would have no target, which
+    // is just as wrong.
     if let Ok(location) = HeaderValue::try_from(format!("http://{elsewhere}{path_and_query}")) {
         response.headers_mut().insert(LOCATION, location);
     }
@@ -94,7 +95,7 @@ fn plain(status: StatusCode, content_type: &'static str, text: &'static str) -> 
     response
 }
 
-/// Announces the length of the whole body, whatever `deliver` makes of it.
+/// Sets `Content-Length` to the length of the whole body, however much of it `deliver` sends.
 fn with_its_length(response: Response<Bytes>, deliver: impl FnOnce(Bytes) -> Body) -> Response<Body> {
     let length = response.body().len();
     let mut response = response.map(deliver);

@@ -1,8 +1,10 @@
-//! The places that hand out temporary credentials, on loopback sockets, as the drivers declare them. Every simulator
-//! that was given a permanent credential of the same scheme accepts what is handed out here.
+//! Simulates the services that issue temporary credentials (STS, instance metadata), on loopback sockets, as the
+//! drivers declare them. Every simulator whose permanent credential has the same scheme accepts the credentials issued
+//! here.
 //!
-//! Invariants: signatures and tokens are checked as the vendor does, whatever fault is set; no credential is handed out
-//! twice. To add a fault: a variant of [`PlaceFault`] or [`WrongDocument`], an arm where it is answered.
+//! Invariants: signatures and session tokens are checked as the vendor checks them, whatever fault is set; no
+//! credential is issued twice. To add a fault, add a variant to [`PlaceFault`] or [`WrongDocument`] and an arm where it
+//! is handled.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -26,41 +28,41 @@ use crate::providers::source::Granted;
 use crate::providers::temporary::{Lender, Place};
 use crate::providers::{Credential, CredentialStore, Presented, Stamp, temporary_places};
 
-/// The longest request body in bytes.
+/// Largest request body, in bytes.
 const MAX_REQUEST: usize = 64 * 1024;
 
-/// What goes wrong at a place.
+/// A fault of an issuing service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlaceFault {
-    /// A closed port.
+    /// The port is closed.
     Down,
-    /// No answer.
+    /// No answer for an hour, then the connection is closed.
     Hang,
-    /// Another status.
+    /// This HTTP status instead of the answer.
     Status(u16),
-    /// A wrong document.
+    /// A document with an error in it.
     #[serde(rename = "lie")]
     WrongDocument(WrongDocument),
-    /// No session token is handed out, as by a metadata service that knows version 1 only.
+    /// No session tokens are issued, as by a metadata service that supports version 1 only.
     NoTokens,
 }
 
-/// How a document is wrong.
+/// The error in a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WrongDocument {
-    /// It is cut off.
+    /// The document is cut off in the middle.
     Garbage,
-    /// It says no.
+    /// A well-formed error response.
     NotSuccess,
-    /// It has no secret.
+    /// The member with the secret is missing.
     MissingField,
-    /// Its credential has ended.
+    /// The credential has already expired.
     Ended,
 }
 
-/// The places, their faults, and what they have handed out.
+/// The issuing services, their faults, and the credentials they have issued.
 pub struct CredentialPlaces {
     places: Vec<&'static Place>,
     doors: Vec<MockListener>,
@@ -86,23 +88,23 @@ impl CredentialPlaces {
         Ok(Self { places, doors, simulators, scenario, state: Mutex::default() })
     }
 
-    /// All of them.
+    /// Every issuing service that the drivers declare.
     pub fn places(&self) -> &[&'static Place] {
         &self.places
     }
 
-    /// Where a place listens.
+    /// The loopback address of an issuing service.
     ///
     /// # Errors
-    /// When no driver declares a place of that name.
+    /// If no driver declares a service of this name.
     pub fn address(&self, place: &str) -> io::Result<SocketAddr> {
         Ok(self.find(place)?.1.addr())
     }
 
-    /// Lets something go wrong at a place, or nothing.
+    /// Sets the fault of an issuing service; `None` clears it.
     ///
     /// # Errors
-    /// When there is no such place, or another process has taken its closed port.
+    /// If there is no such service, or another process took its port while it was closed.
     pub fn set_place_fault(&self, place: &str, fault: Option<PlaceFault>) -> io::Result<()> {
         let (place, mock_listener) = self.find(place)?;
         match fault {
@@ -117,27 +119,27 @@ impl CredentialPlaces {
         Ok(())
     }
 
-    /// How long credentials live from now on, whatever is asked for; `None` for what is asked for.
+    /// Sets the lifetime of credentials issued from now on, whatever the requests ask for. `None` grants what they ask
+    /// for.
     pub fn set_lifetime(&self, lifetime: Option<Duration>) {
         self.state().lifetime = lifetime;
     }
 
-    /// Ends all credentials that were handed out.
+    /// Expires all issued credentials.
     pub fn end_all(&self) {
         self.simulators.iter().for_each(|simulator| simulator.end_temporary());
     }
 
-    /// How many requests a place has read.
+    /// Requests that the service has read, including those that a fault left unanswered.
     pub fn requests(&self, place: &str) -> u64 {
         self.state().requests.get(place).copied().unwrap_or_default()
     }
 
-    /// How many credentials were handed out.
     pub fn issued(&self) -> u64 {
         self.state().issued
     }
 
-    /// Every secret that was handed out, for tests that look for them where they must not be.
+    /// Every secret that was issued, so that tests can check that none leaks.
     pub fn secrets(&self) -> Vec<Secret> {
         self.state().secrets.clone()
     }
@@ -152,7 +154,7 @@ impl CredentialPlaces {
     }
 }
 
-/// One place while it answers one request.
+/// One issuing service while it answers one request.
 struct Counter<'a> {
     of: &'a CredentialPlaces,
     place: &'static Place,
@@ -204,7 +206,7 @@ impl Lender for Counter<'_> {
 }
 
 impl CredentialStore for CredentialPlaces {
-    /// A role is lent to the sandbox's own permanent credentials.
+    /// Requests for a temporary credential are signed with a simulator's permanent credential.
     fn find(&self, presented: Presented<'_>) -> Option<&Credential> {
         self.simulators.iter().find_map(|simulator| simulator.spec().credential.find(presented))
     }
@@ -246,10 +248,10 @@ impl fmt::Debug for CredentialPlaces {
     }
 }
 
-/// The right answer, made wrong.
+/// Corrupts the right answer if the fault says so.
 fn corrupted(right: Response<Bytes>, place: &Place, fault: Option<PlaceFault>) -> Response<Bytes> {
     let Some(PlaceFault::WrongDocument(lie)) = fault else { return right };
-    // Only a document with a credential can be wrong about it.
+    // Other answers, such as session tokens and errors, stay as they are.
     if !String::from_utf8_lossy(right.body()).contains(place.secret_member) {
         return right;
     }

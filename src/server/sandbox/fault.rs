@@ -1,27 +1,28 @@
-//! What can go wrong with a simulated provider, as people type it.
+//! The faults of a simulated provider, and the JSON that sets them.
 //!
-//! A fault is a JSON object. `kind` says what happens:
+//! A fault is a JSON object. `kind` selects the effect:
 //!
 //! | `kind` | other members | what the client sees |
 //! | --- | --- | --- |
-//! | `code` | `code`, and `message` (its beginning) or `reason` where rows share a code; `retry_after` | that documented code |
-//! | `outcome` | `outcome`, and `reason`; `retry_after` | the provider's first documented code with that outcome |
-//! | `hang` | | nothing, until it leaves |
-//! | `slow` | `delay` | the right answer, late |
+//! | `code` | `code`; `message` (a prefix) or `reason` if rows share the code; `retry_after` | that documented code |
+//! | `outcome` | `outcome`; `reason`; `retry_after` | the provider's first documented code with that outcome |
+//! | `hang` | | no answer; the connection stays open |
+//! | `slow` | `delay` | the right answer, after the delay |
 //! | `drip` | `interval` | the right answer, one byte per interval |
 //! | `reset` | | a TCP reset after the request was read |
-//! | `close` | | an orderly close after the request was read, and no answer |
+//! | `close` | | an orderly close after the request was read, without an answer |
 //! | `truncated` | | half of the right answer, then a close |
-//! | `garbage`, `empty` | | the right head, and a body that is no document, or none |
-//! | `big` | | the right answer with 2 MiB of white space behind it |
-//! | `html_502` | | 502 with a web page |
+//! | `garbage`, `empty` | | the right head, with an invalid body or none |
+//! | `big` | | the right answer followed by 2 MiB of white space |
+//! | `html_502` | | 502 with an HTML page |
 //! | `redirect` | | 307 to another socket of the sandbox |
-//! | `wrong_echo` | | a match, about somebody else (only providers that echo the person) |
-//! | `status` | `status` | that HTTP status with a body no protocol knows |
+//! | `wrong_echo` | | a match about another person (only providers that echo the person) |
+//! | `status` | `status` | that HTTP status, with a body that no protocol understands |
 //! | `refuse_connections` | | a closed port |
 //!
-//! Common members: `times`, how many calls it spoils before it ends by itself; `endpoint`, only that endpoint, counted
-//! from 0; `id_number`, only calls about that person. (`refuse_connections` takes `endpoint` only.)
+//! Every kind takes these members: `times`, the number of calls it affects before it clears itself; `endpoint`, the
+//! only endpoint it affects, counted from 0; `id_number`, the only person it affects. `refuse_connections` takes
+//! `endpoint` only.
 //!
 //! ```json
 //! {"kind": "code", "code": "412"}
@@ -30,7 +31,8 @@
 //! {"kind": "reset", "id_number": "11010519491231002X"}
 //! ```
 //!
-//! Invariant: unknown members, and members that do not belong to the kind, are refused; no message quotes a value.
+//! Invariant: unknown members, and members that the kind does not take, are rejected. No error message quotes a value,
+//! which could be personal data.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -45,24 +47,23 @@ use crate::domain::outcome::{Outcome, Reason};
 use crate::domain::personal::Personal;
 use crate::providers::{Code, Refusal};
 
-/// What goes wrong, how often, where and for whom.
+/// A fault and the calls it affects.
 #[derive(Debug, Clone)]
 pub struct Fault {
-    /// What goes wrong.
     pub kind: Kind,
-    /// How many calls it spoils; without it, all until it is cleared.
+    /// The number of calls it affects; `None` for all, until it is cleared.
     pub times: Option<NonZeroU32>,
-    /// Only the endpoint of this index.
+    /// The only endpoint it affects, by index; `None` for all.
     pub endpoint: Option<usize>,
-    /// Only calls about this person.
+    /// The only person it affects; `None` for everybody.
     pub id_number: Option<Personal>,
 }
 
-/// What goes wrong; the module's documentation says what the client sees.
+/// The effect of a fault. The module documentation says what the client sees.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "the table at the head of the module says it once")]
 pub enum Kind {
-    /// A documented code: the kinds `code` and `outcome`.
+    /// A documented code: the JSON kinds `code` and `outcome`.
     Refuse(Refusal),
     Hang,
     Slow {
@@ -85,29 +86,29 @@ pub enum Kind {
 }
 
 impl From<Kind> for Fault {
-    /// Every call, at every endpoint, about anybody.
+    /// Affects every call, at every endpoint, about anybody.
     fn from(kind: Kind) -> Self {
         Self { kind, times: None, endpoint: None, id_number: None }
     }
 }
 
 impl Fault {
-    /// The same for the next `times` calls only.
+    /// Limits the fault to the next `times` calls.
     pub fn times(self, times: NonZeroU32) -> Self {
         Self { times: Some(times), ..self }
     }
 
-    /// Reads the JSON that the module's documentation describes, for a provider with these codes.
+    /// Parses the JSON that the module documentation describes. `codes` are the provider's documented codes.
     ///
     /// # Errors
-    /// A sentence that names the member and says what to write instead.
+    /// A message that names the member and says what to write instead.
     pub fn parse(json: &[u8], codes: &'static [&'static [Code]]) -> Result<Self, String> {
         let mut read = serde_json::Deserializer::from_slice(json);
         let document: Document = serde_path_to_error::deserialize(&mut read).map_err(|error| {
-            // Only the place: the text of the error could quote a number.
+            // Only the path is reported, because the text of the error could quote an ID number.
             match error.path().to_string().as_str() {
                 "." => "The body is not a fault; write a JSON object like {\"kind\": \"hang\"}.".to_owned(),
-                // A member's name is repeated only if it looks like one: it could be a person's.
+                // A member name is repeated only if it looks like one of ours, because it could be a person's name.
                 member if member.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') => {
                     format!("The member `{member}` is unknown or of the wrong type. {}", Document::members())
                 }
@@ -119,7 +120,7 @@ impl Fault {
     }
 }
 
-/// The object as typed. Each kind takes what belongs to it; what is left over is a mistake.
+/// The JSON object as sent. Each kind takes the members it uses; any member left over is an error.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
@@ -180,7 +181,7 @@ impl Document {
         Ok(Fault { kind, times: self.times, endpoint: self.endpoint, id_number: self.id_number.map(Personal::new) })
     }
 
-    /// The first documented row that has all that was asked for.
+    /// Finds the first documented code that has all the given values.
     fn refusal(&mut self, codes: &'static [&'static [Code]]) -> Result<Refusal, String> {
         let rows = || codes.iter().copied().flatten();
         let (code, message, outcome) = match self.kind.as_str() {
@@ -214,7 +215,7 @@ impl Document {
         status.ok_or_else(|| "The member `status` must be 200 to 999.".to_owned())
     }
 
-    /// A member that no kind has taken.
+    /// A member that the kind did not take.
     fn stray(&self) -> Option<&'static str> {
         let left = [
             ("code", self.code.is_some()),
@@ -246,22 +247,22 @@ fn listed(rows: impl Iterator<Item = String>) -> String {
     rows.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ")
 }
 
-/// Why a fault was not set. Each text says what to do instead.
+/// Why a fault could not be set. Each message says what to do instead.
 #[derive(Debug, thiserror::Error)]
 pub enum NotSet {
-    /// No such provider; the text lists those that there are.
+    /// No such provider. Holds the names of those that are simulated.
     #[error("No provider of this name is simulated. There are: {0}.")]
     NoProvider(String),
-    /// The JSON is not a fault; the text says why.
+    /// The JSON is not a fault. Holds the reason.
     #[error("{0}")]
     NotUnderstood(String),
-    /// `wrong_echo` for a protocol without an echo.
+    /// `wrong_echo` for a protocol that does not echo the person.
     #[error("This provider does not echo the person, so its echo cannot be wrong; use the kind `garbage`.")]
     NoEcho,
-    /// An endpoint that is not there, of so many.
+    /// No such endpoint. Holds the number of endpoints.
     #[error("This `endpoint` does not exist: they are counted from 0, and this provider has {0}.")]
     NoEndpoint(usize),
-    /// An earlier `refuse_connections` gave up the port and somebody else has it now.
+    /// `refuse_connections` closed the port, and another process has taken it since.
     #[error("A closed port could not be opened again, because somebody took it; restart the sandbox.")]
     PortLost(#[from] io::Error),
 }

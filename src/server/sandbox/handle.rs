@@ -1,4 +1,4 @@
-//! The remote control of a running sandbox: set faults, read counters.
+//! Controls a running sandbox: sets faults and reads call stats.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use super::people::People;
 use super::simulator::{Scenario, Simulator};
 use crate::providers::Credential;
 
-/// Sets faults and reads counters; clones control the same sandbox.
+/// Sets faults and reads call stats. Clones control the same sandbox.
 ///
-/// Counting for a provider that is not simulated is a mistake of the test that does it: the count is 0, and a debug
-/// build stops.
+/// Reading the stats of a provider that is not simulated is a bug in the test: it returns 0, and panics in a debug
+/// build.
 #[derive(Debug, Clone)]
 pub struct SandboxHandle {
     simulators: Arc<[Arc<Simulator>]>,
@@ -29,68 +29,69 @@ impl SandboxHandle {
         Self { simulators, scenario, issuer }
     }
 
-    /// Spoils the answers of `provider`, instead of whatever spoilt them before.
+    /// Sets the fault of `provider`, replacing the previous one.
     ///
     /// # Errors
-    /// When there is no such provider, or it cannot fail like that, or a closed port is lost; the fault before stays.
+    /// If there is no such provider, it cannot have this fault, or a closed port was lost. The previous fault then
+    /// stays set.
     pub fn set_fault(&self, provider: &str, fault: Fault) -> Result<(), NotSet> {
         self.simulator(provider)?.set_fault(Some(fault))
     }
 
-    /// The same for a fault as people type it, see [`Fault::parse`].
+    /// Like [`set_fault`](Self::set_fault), with the JSON that [`Fault::parse`] reads.
     ///
     /// # Errors
-    /// When the JSON is not a fault of this provider, and as [`set_fault`](Self::set_fault).
+    /// If the JSON is not a fault of this provider, and as [`set_fault`](Self::set_fault).
     pub fn set_fault_json(&self, provider: &str, json: &[u8]) -> Result<(), NotSet> {
         let simulator = self.simulator(provider)?;
         let fault = Fault::parse(json, simulator.spec().codes).map_err(NotSet::NotUnderstood)?;
         simulator.set_fault(Some(fault))
     }
 
-    /// Lets `provider` answer rightly again.
+    /// Clears the fault of `provider`.
     ///
     /// # Errors
-    /// When there is no such provider, or a closed port is lost.
+    /// If there is no such provider, or a closed port was lost.
     pub fn clear_fault(&self, provider: &str) -> Result<(), NotSet> {
         self.simulator(provider)?.set_fault(None)
     }
 
-    /// Lets `provider` take the requests of these credentials from now on, and of no other: a key is replaced, or ends.
+    /// Replaces the credentials that `provider` accepts, as when a key is rotated or revoked.
     ///
     /// # Errors
-    /// When there is no such provider.
+    /// If there is no such provider.
     pub fn accept(&self, provider: &str, credentials: Vec<Credential>) -> Result<(), NotSet> {
         self.simulator(provider)?.accept(credentials);
         Ok(())
     }
 
-    /// How many requests `provider` read completely, whatever became of the answers.
+    /// Requests that `provider` has read completely, whatever happened to the answers.
     pub fn calls(&self, provider: &str) -> u64 {
         self.count(provider, |simulator| simulator.call_stats().calls)
     }
 
-    /// How many of the calls were about the person with this number.
+    /// Calls about the person with this ID number.
     pub fn calls_of(&self, provider: &str, id_number: &str) -> u64 {
         self.count(provider, |simulator| simulator.call_stats().calls_of(id_number))
     }
 
-    /// How many of the calls `provider` refused by its own rules: wrongly signed, or a pair of the wrong form.
+    /// Calls that `provider` rejected by its own rules: a bad signature, or a malformed name or ID number.
     pub fn refused(&self, provider: &str) -> u64 {
         self.count(provider, |simulator| simulator.call_stats().refused)
     }
 
-    /// How many verdicts `provider` worked out, those included that a fault kept from arriving whole.
+    /// Verdicts that `provider` produced, including those that a fault kept from reaching the client in full.
     pub fn verdicts(&self, provider: &str) -> u64 {
         self.count(provider, |simulator| simulator.call_stats().verdicts)
     }
 
-    /// How many of the verdicts its price list charges for: the bill at its worst, since nobody can tell whether a
+    /// Verdicts that the price list charges for. This is an upper bound of the bill, because it is unknown whether a
     /// real provider charges for an answer that did not arrive.
     pub fn billed(&self, provider: &str) -> u64 {
         self.count(provider, |simulator| simulator.call_stats().billed)
     }
 
-    /// The places that hand out temporary keys.
+    /// The services that issue temporary credentials.
     pub fn issuer(&self) -> &CredentialPlaces {
         &self.issuer
     }
@@ -99,7 +100,7 @@ impl SandboxHandle {
         &self.scenario.people
     }
 
-    /// Where `provider` listens, in the order of its endpoints; empty if it is not simulated.
+    /// The addresses of `provider`, one per endpoint; empty if it is not simulated.
     pub fn addresses(&self, provider: &str) -> &[SocketAddr] {
         self.simulators.iter().find(|simulator| simulator.spec().provider == provider).map_or(&[], |it| it.addresses())
     }

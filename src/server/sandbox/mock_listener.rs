@@ -1,8 +1,8 @@
 //! The loopback socket of one endpoint, and its connections.
 //!
-//! Invariant: a shut door refuses connections at once and reopens on the same port; what a connection was cut by
-//! ([`Cut`]) is what its client sees. The production listener is not used here, because it must never break a
-//! connection on purpose.
+//! Invariant: a shut listener refuses connections at once and reopens on the same port; the client of a connection that
+//! is [`Cut`] sees exactly that, a reset or an orderly close. The production listener is not used here, because it must
+//! never break a connection on purpose.
 
 use std::error::Error as _;
 use std::future::poll_fn;
@@ -24,29 +24,27 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-/// How long to wait after the system could not give us a connection.
+/// Pause after a failed `accept`, for example when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How many connections may wait to be accepted.
+/// Length of the kernel's accept queue.
 const BACKLOG: u32 = 1024;
 
 /// How a simulator ends a connection instead of answering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Cut {
-    /// With a TCP reset.
     #[error("the sandbox resets this connection")]
     Reset,
-    /// With an orderly close and no answer.
+    /// An orderly close without an answer.
     #[error("the sandbox closes this connection")]
     Close,
 }
 
-/// Whoever answers behind doors.
+/// Answers the requests that arrive at a set of mock listeners.
 pub(super) trait Host: Send + Sync + 'static {
-    /// Its doors.
     fn doors(&self) -> &[MockListener];
 
-    /// Answers one request that came in through the door of this index.
+    /// Answers one request that arrived at the listener with this index.
     fn answer(
         &self,
         mock_listener: usize,
@@ -54,19 +52,19 @@ pub(super) trait Host: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Response<Body>, Cut>> + Send;
 }
 
-/// A listening socket that can be shut and opened again.
+/// A listening socket that can be shut and reopened.
 #[derive(Debug)]
 pub(super) struct MockListener {
     addr: SocketAddr,
-    /// Bound but never listening: it keeps the port ours while the listener is shut, so that nothing else in this process or
-    /// on this machine answers there.
+    /// Bound but never listening. Reserves the port while the listener is shut, so that nothing else in this process or
+    /// on this machine can answer there.
     _reservation: TcpSocket,
     socket: Mutex<Option<TcpListener>>,
     changed: Notify,
 }
 
 impl MockListener {
-    /// Opens a door on a free loopback port.
+    /// Binds a free loopback port and listens on it.
     pub(super) fn bind() -> io::Result<Self> {
         let reservation = bound((Ipv4Addr::LOCALHOST, 0).into())?;
         let addr = reservation.local_addr()?;
@@ -78,7 +76,7 @@ impl MockListener {
         self.addr
     }
 
-    /// Refuses new connections from now on; the established ones are cut a moment later.
+    /// Refuses new connections from now on. Established ones are cut shortly after, by `serve`.
     pub(super) fn shut(&self) {
         self.with_socket(|socket| *socket = None);
         self.changed.notify_one();
@@ -99,7 +97,7 @@ impl MockListener {
         self.with_socket(|socket| socket.is_none())
     }
 
-    /// The next connection; none comes through a shut door.
+    /// The next connection; pending while the listener is shut.
     async fn accept(&self) -> io::Result<TcpStream> {
         poll_fn(|cx| {
             self.with_socket(|socket| match socket {
@@ -121,13 +119,13 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
 
 fn bound(addr: SocketAddr) -> io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
-    // Two sockets share the port: the reservation and the listener.
+    // The reservation and the listener share the port.
     socket.set_reuseport(true)?;
     socket.bind(addr)?;
     Ok(socket)
 }
 
-/// Serves one door of `host` until `stop`, which cuts what is still open.
+/// Serves the listener with this index until `stop`, which also cuts the open connections.
 pub(super) async fn serve<H: Host>(host: Arc<H>, index: usize, stop: CancellationToken) {
     let Some(mock_listener) = host.doors().get(index) else { return };
     let mut connections = JoinSet::new();
@@ -146,7 +144,7 @@ pub(super) async fn serve<H: Host>(host: Arc<H>, index: usize, stop: Cancellatio
 }
 
 async fn converse<H: Host>(stream: TcpStream, host: Arc<H>, index: usize) {
-    // A drip must leave byte by byte.
+    // The `drip` fault must send byte by byte.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let host = host.clone();
@@ -157,7 +155,7 @@ async fn converse<H: Host>(stream: TcpStream, host: Arc<H>, index: usize) {
     let stream = connection.into_parts().io.into_inner();
     let cut = ended.as_ref().err().and_then(|error| error.source()?.downcast_ref::<Cut>());
     if cut == Some(&Cut::Reset) {
-        // Closing with zero linger throws away what is unsent and resets.
+        // Closing with zero linger discards unsent data and sends a reset.
         let _ = stream.set_zero_linger();
     }
 }

@@ -1,12 +1,14 @@
-//! Every provider's own protocol on loopback sockets, answered from a scenario instead of a population register.
+//! Provider simulators on loopback sockets. Each speaks its provider's own protocol and answers from a list of
+//! synthetic people.
 //!
-//! One generic implementation over [`Service`](crate::providers::Service): it decodes the request and checks its signature,
-//! looks the person up in [`People`], encodes the answer, and corrupts it if a [`Fault`] is set. It knows no provider by name.
+//! One generic implementation over [`Service`](crate::providers::Service) simulates every provider: it decodes the
+//! request, checks the signature, looks the person up in [`People`], encodes the answer, and corrupts it if a [`Fault`]
+//! is set. No provider is known by name.
 //!
-//! It binds loopback addresses only. A wrongly signed request is refused as the provider would refuse it, whatever fault is
-//! set. A call is counted once its request was read, whatever happens to the answer.
+//! It binds loopback addresses only. A request with a bad signature is rejected as the provider would reject it,
+//! whatever fault is set. A call is counted as soon as its request has been read, whatever happens to the answer.
 //!
-//! A new provider needs nothing here but its driver. A new fault is a variant in `fault.rs` and an arm in `simulator.rs`.
+//! A new provider needs only its driver. A new fault needs a variant in `fault.rs` and an arm in `simulator.rs`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -38,7 +40,7 @@ pub use self::simulator::Simulated;
 use self::mock_listener::Host;
 use self::simulator::{Scenario, Simulator};
 
-/// The running simulators. They end when the stop token is cancelled or this is dropped.
+/// The running simulators. They stop when the stop token is cancelled or this is dropped.
 #[derive(Debug)]
 pub struct Sandbox {
     handle: SandboxHandle,
@@ -46,11 +48,12 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Starts a simulator for each of `specs` on free loopback ports. A number that is not among `people` is answered
-    /// with `default`. `clock` judges signatures; `ids` makes the references of the answers.
+    /// Starts a simulator for each of `specs` on free loopback ports. `default` is the verdict for ID numbers that are
+    /// not in `people`. `clock` is the time for signature checks; `ids` generates the references in answers and the
+    /// temporary credentials.
     ///
     /// # Errors
-    /// When a loopback port cannot be bound.
+    /// If a loopback port cannot be bound.
     pub fn start(
         specs: Vec<Simulated>,
         people: People,
@@ -77,17 +80,17 @@ impl Sandbox {
         Ok(Self { handle: SandboxHandle::new(simulators, scenario, places), tasks })
     }
 
-    /// Where `provider` listens, in the order of its endpoints; empty if it is not simulated.
+    /// The addresses of `provider`, one per endpoint; empty if it is not simulated.
     pub fn addresses(&self, provider: &str) -> &[SocketAddr] {
         self.handle.addresses(provider)
     }
 
-    /// Sets faults and reads counters, from anywhere.
+    /// A handle that sets faults and reads call stats.
     pub fn handle(&self) -> SandboxHandle {
         self.handle.clone()
     }
 
-    /// Waits until every socket is closed, after a stop.
+    /// Waits until every socket is closed. Call it after a stop.
     pub async fn closed(mut self) {
         while self.tasks.join_next().await.is_some() {}
     }

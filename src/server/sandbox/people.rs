@@ -1,13 +1,13 @@
-//! The people of the sandbox: invented names with numbers of valid form.
+//! The sandbox's people: invented names with well-formed ID numbers.
 //!
-//! Invariant: nobody here is real. The numbers have sequences that look made up, or are printed in the standard.
-//! To add somebody: one line in [`INVENTED`]; a test checks the form of the number and that it is new.
+//! Invariant: none of them is real. The ID numbers have sequence codes that look made up, or are printed in the
+//! standard. To add a person, add a line to [`INVENTED`]; a test checks that the number is well formed and new.
 
 use crate::domain::personal::Personal;
 use crate::domain::verdict::Verdict;
 use crate::providers::Asked;
 
-/// Name, number, why this person is here.
+/// Name, ID number, why this person is in the list.
 const INVENTED: [(&str, &str, &str); 24] = [
     ("张三", "11010519491231002X", "the worked example of GB 11643, check character X"),
     ("张测试", "110101199003079972", "plain"),
@@ -35,10 +35,10 @@ const INVENTED: [(&str, &str, &str); 24] = [
     ("TESTOV IVAN", "XYZ110119990099", "foreign permanent resident, card of 2017: three letters and twelve digits"),
 ];
 
-/// Somebody whom the simulators know.
+/// A person that the simulators know.
 #[derive(Debug, Clone)]
 pub struct Person {
-    /// As on the card.
+    /// As printed on the card.
     pub name: Personal,
     /// In normal form.
     pub id_number: Personal,
@@ -46,33 +46,31 @@ pub struct Person {
     pub note: &'static str,
 }
 
-/// Whom the simulators know.
+/// The population register that the simulators answer from.
 #[derive(Debug, Clone)]
 pub struct People(Vec<Person>);
 
 impl People {
-    /// The embedded list.
+    /// The built-in list.
     pub fn invented() -> Self {
         Self(INVENTED.iter().map(|&(name, id_number, note)| Person::new(name, id_number, note)).collect())
     }
 
-    /// A list of a test's own.
     pub fn new(people: Vec<Person>) -> Self {
         Self(people)
     }
 
-    /// Everybody, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Person> {
         self.0.iter()
     }
 
-    /// What the register says about a pair; nothing if it does not know the number.
+    /// The register's verdict; `None` if it does not have the ID number.
     pub fn verdict(&self, asked: &Asked) -> Option<Verdict> {
         let person = self.0.iter().find(|person| person.id_number == asked.id_number)?;
         Some(if person.name == asked.name { Verdict::Match } else { Verdict::Mismatch })
     }
 
-    /// Somebody with another number, for a simulator that mixes people up.
+    /// A person with a different ID number, for the `wrong_echo` fault.
     pub(super) fn other_than(&self, asked: &Asked) -> Option<Asked> {
         let other = self.0.iter().find(|person| person.id_number != asked.id_number)?;
         Some(Asked { name: other.name.clone(), id_number: other.id_number.clone() })
@@ -80,7 +78,6 @@ impl People {
 }
 
 impl Person {
-    /// Somebody synthetic.
     pub fn new(name: &str, id_number: &str, note: &'static str) -> Self {
         Self { name: Personal::new(name), id_number: Personal::new(id_number), note }
     }

@@ -1,4 +1,4 @@
-//! One provider, simulated: a request in, an answer out, spoiled if a fault is set.
+//! Simulates one provider: decodes a request, encodes the answer, and corrupts it if a fault is set.
 
 use std::future::pending;
 use std::io;
@@ -26,10 +26,10 @@ use crate::domain::money::Prices;
 use crate::domain::verdict::Verdict;
 use crate::providers::{Access, Asked, Code, Credential, CredentialStore, Driver, Presented, ReplyTo, Service, Stamp};
 
-/// The longest request body in bytes; the drivers send a few hundred.
+/// Largest request body, in bytes; the drivers send a few hundred.
 const MAX_REQUEST: usize = 64 * 1024;
 
-/// What all simulators of a sandbox share: whom they know, and where time and references come from.
+/// What all simulators of a sandbox share: the people, the default verdict, and the source of time and references.
 #[derive(Debug)]
 pub(super) struct Scenario {
     pub(super) people: People,
@@ -38,28 +38,29 @@ pub(super) struct Scenario {
     pub(super) ids: Ids,
 }
 
-/// One provider to simulate.
+/// A provider to simulate.
 #[derive(Debug, Clone)]
 pub struct Simulated {
     /// Its name in the configuration and on the control routes.
     pub provider: String,
     /// The server side of its protocol.
     pub service: &'static dyn Service,
-    /// Its documented codes, which faults choose from.
+    /// Its documented codes, which faults select from.
     pub codes: &'static [&'static [Code]],
-    /// What it charges, to count the calls that a real one would bill.
+    /// Its price list, to count the calls that the real provider would bill.
     pub prices: Prices,
-    /// The credential that it accepts, until it is told otherwise.
+    /// The credential that it accepts until `SandboxHandle::accept` replaces it.
     pub credential: Credential,
-    /// On how many sockets it listens.
+    /// The number of its endpoints. Each gets a socket.
     pub endpoints: usize,
 }
 
 impl Simulated {
-    /// A simulated `provider` that talks like `driver` and accepts the driver's sandbox credential.
+    /// A simulator of `driver` named `provider`, which accepts the driver's sandbox credential.
     ///
     /// # Errors
-    /// When the driver does not take its own sandbox settings: (key, what is wrong), a defect of the driver's.
+    /// If the driver has no server side, or rejects its own sandbox settings (a bug in the driver): (key, what is
+    /// wrong).
     pub fn of(
         provider: impl Into<String>,
         driver: &Driver,
@@ -76,15 +77,16 @@ impl Simulated {
     }
 }
 
-/// Somebody whose requests are taken.
+/// A credential that the simulator accepts.
 #[derive(Debug, Clone)]
 struct Guest {
     credential: Credential,
-    /// Temporary keys end.
+    /// The expiry of a temporary credential; `None` for a permanent one.
     ends: Option<Timestamp>,
 }
 
-/// Everybody whose requests are taken at one moment, and was until then.
+/// The credentials at the time of one request. Expired ones stay in the list, so that they are rejected as expired and
+/// not as unknown.
 struct Guests {
     all: Vec<Guest>,
     now: Timestamp,
@@ -106,17 +108,17 @@ impl CredentialStore for Guests {
     }
 }
 
-/// One provider with its sockets, its fault and its counters.
+/// A simulated provider with its sockets, fault and call stats.
 #[derive(Debug)]
 pub(super) struct Simulator {
     spec: Simulated,
-    /// The endpoints, and behind them one more door: where a redirect leads. It always tells the truth, so that a
-    /// client that follows is tempted, and counted.
+    /// One listener per endpoint, then one that redirects lead to. That one always gives the right answer and counts
+    /// the call, so that a test notices a client that follows redirects.
     doors: Vec<MockListener>,
-    /// Of the endpoints only.
+    /// Of the endpoints only, without the redirect target.
     addresses: Vec<SocketAddr>,
     scenario: Arc<Scenario>,
-    /// Whose requests it takes now.
+    /// The credentials that are accepted now.
     accepted: Mutex<Vec<Guest>>,
     fault: Mutex<Option<Fault>>,
     call_stats: Mutex<CallStats>,
@@ -143,17 +145,17 @@ impl Simulator {
         self.call_stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the requests of these credentials from now on, and of no other.
+    /// Replaces the accepted credentials.
     pub(super) fn accept(&self, credentials: Vec<Credential>) {
         *self.accepted() = credentials.into_iter().map(|credential| Guest { credential, ends: None }).collect();
     }
 
-    /// Takes those of this credential as well, until it ends.
+    /// Accepts this temporary credential as well, until it expires.
     pub(super) fn admit(&self, credential: Credential, ends: Timestamp) {
         self.accepted().push(Guest { credential, ends: Some(ends) });
     }
 
-    /// Ends all temporary keys that it takes.
+    /// Expires all temporary credentials.
     pub(super) fn end_temporary(&self) {
         let now = self.scenario.clock.now();
         for guest in self.accepted().iter_mut().filter(|guest| guest.ends.is_some()) {
@@ -165,7 +167,7 @@ impl Simulator {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Replaces the fault that is set.
+    /// Replaces the fault, and shuts or opens the listeners to match.
     pub(super) fn set_fault(&self, fault: Option<Fault>) -> Result<(), NotSet> {
         if let Some(fault) = &fault {
             self.check(fault)?;
@@ -209,7 +211,7 @@ impl Simulator {
         self.fault.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What spoils this call, if anything; a fault that was set for so many calls ends with the last of them.
+    /// The fault that applies to this call, if any. A fault with `times` clears itself after its last call.
     fn take_fault(&self, endpoint: usize, asked: &Asked) -> Option<Kind> {
         let mut set = self.fault();
         let fault = set.as_mut()?;
@@ -258,7 +260,7 @@ impl Host for Simulator {
     }
 }
 
-/// A call that was accepted.
+/// A call whose request was accepted.
 struct Call<'a> {
     simulator: &'a Simulator,
     asked: Asked,
@@ -266,7 +268,7 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// The right answer. Making it is what a real provider would bill.
+    /// The right answer. Producing it counts as a verdict, because a real provider would bill it then.
     fn right(&self) -> Response<Bytes> {
         let Simulator { spec, scenario, .. } = self.simulator;
         let verdict = scenario.people.verdict(&self.asked).unwrap_or(scenario.default);
@@ -313,7 +315,7 @@ impl Call<'_> {
                     other.and_then(|other| spec.service.encode_wrong_echo(Verdict::Match, &self.reply_to, &other));
                 wrong.unwrap_or(right).map(Body::from)
             }
-            // The door is shut; this connection came in just before.
+            // The listener is shut; this connection was accepted just before.
             Kind::RefuseConnections => return Err(Cut::Reset),
         })
     }
