@@ -1,4 +1,4 @@
-//! # idgate, a map of the code
+//! # idgate: a map of the code
 //!
 //! idgate checks whether a name and a Chinese ID number belong together (身份证二要素核验). It asks a chain of paid providers,
 //! one after the other, and returns the first verdict. Modules depend on each other in one direction only, which
@@ -12,10 +12,10 @@
 //! | module | purpose | may use |
 //! | --- | --- | --- |
 //! | [`domain`] | names, ID numbers, verdicts, outcomes, money. Pure values: no I/O, no serde | no other module |
-//! | [`resilience`] | breaker, bulkhead, rate limiter, flight, budget; knows nothing of identity | no other module |
+//! | [`resilience`] | breaker, bulkhead, rate limiter, flight, budget; knows nothing about identity | no other module |
 //! | [`providers`] | one folder per provider: its protocol as pure functions over bytes | `domain` |
 //! | [`storage`] | state that survives a request: the verdict cache and the ledger | `domain` |
-//! | [`verify`] | the product: takes a question, returns a verdict | the four above |
+//! | [`verify`] | the product itself: takes a question, returns a verdict | the four above |
 //! | [`server`] | the HTTP edges: the API, the providers' protocols, admin, sandbox | all except `resilience`, `app` |
 //! | [`app`] | configuration, assembly, life cycle, commands | all |
 //!

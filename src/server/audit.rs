@@ -1,9 +1,11 @@
-//! The ledger entry that a question owes: one for each question that could be read, with what its caller was answered.
+//! The audit entry of a question: one entry in the ledger for each question that could be parsed, with the answer its
+//! caller got.
 //!
-//! Invariants: [`AuditEntry`] is consumed by the answer that it is written with, so no question has two entries; its
-//! request's scope holds it until then and writes it down in every other case. A verdict that cost money, or that
-//! finishes an idempotency key, is on the disk before the caller gets it; everything else is queued. Unauthenticated,
-//! rate-limited and malformed requests appear in the access log only, so that they cannot fill the ledger.
+//! Invariants: writing the answer consumes the [`AuditEntry`], so no question has two entries. Until then the request
+//! scope holds it, and writes it if the request ends in any other way. A verdict that cost money is on disk before the
+//! caller gets it. So is one that completes an idempotency key, except that a cached verdict is only queued while the
+//! ledger cannot be written. Everything else is queued. Unauthenticated, rate-limited and malformed requests appear
+//! only in the access log, so that they cannot fill the ledger.
 
 use std::sync::Arc;
 
@@ -26,7 +28,7 @@ pub(in crate::server) struct AuditEntry {
 }
 
 impl AuditEntry {
-    /// The entry of the question of this `ticket`; none without a ledger.
+    /// Opens the entry for the question with this `ticket`; `None` without a ledger.
     pub(in crate::server) fn open(
         ledger: &Ledger,
         ticket: &Ticket,
@@ -48,16 +50,16 @@ impl AuditEntry {
         self.subject = Some(subject);
     }
 
-    /// Adds the claim on the idempotency key that the question came with.
+    /// Adds the claim on the question's idempotency key.
     pub(in crate::server) fn is_under_claim(&mut self, claim: Option<Uuid>) {
         self.claim = claim;
     }
 
-    /// Writes a verdict down. `must_last`: it has to be on the disk when this returns; otherwise it is queued if it
-    /// cost nothing.
+    /// Writes a verdict. It is on disk when this returns if it cost money or `must_last` is set. A cached verdict is
+    /// queued otherwise, and also if writing it fails.
     ///
     /// # Errors
-    /// The entry, when it cannot be written and had to be. The caller must not get the verdict then.
+    /// The entry, if a verdict that cost money cannot be written. The caller must not get the verdict then.
     pub(in crate::server) async fn verdict(
         self,
         answer: &Answer,

@@ -1,4 +1,4 @@
-//! The API as a document: `openapi.yaml` is written from here by `idgate openapi` and compared by a test.
+//! The OpenAPI document. `idgate openapi` writes it to `openapi.yaml`, and a test compares the two.
 
 use axum::Router;
 use utoipa::openapi::path::Operation;
@@ -60,7 +60,7 @@ impl Modify for ClientKey {
 struct Operators;
 
 impl Modify for Operators {
-    /// What is for operators answers on a listener of its own.
+    /// Operations with the tag `operate` are on the admin listener, which has its own address.
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let server = ServerBuilder::new()
             .url("http://127.0.0.1:9464")
@@ -97,12 +97,12 @@ fn for_operators(operation: &mut Operation) {
 /// The document as YAML.
 ///
 /// # Errors
-/// When it cannot be written as YAML, which is a defect of ours.
+/// If it cannot be serialized, which is a bug.
 pub fn yaml() -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
     Ok(Document::openapi().to_yaml()?.lines().map(|line| quoted(line) + "\n").collect())
 }
 
-/// Many readers of YAML still take `yes` and `no` for truth values and `1949-12-31` for a date, as its version 1.1 did.
+/// Quotes values that parsers of YAML 1.1 misread: `yes` and `no` as booleans, `1949-12-31` as a date.
 fn quoted(line: &str) -> String {
     let item = line.trim_start_matches([' ', '-']);
     let value = item.split_once(": ").map_or(item, |(_, value)| value);
@@ -115,7 +115,7 @@ fn quoted(line: &str) -> String {
     }
 }
 
-/// The page for people, from memory: `/docs/`, and the document at `/openapi.json`.
+/// Swagger UI at `/docs/`, served from memory, and the document at `/openapi.json`.
 pub(super) fn page() -> Router {
     let config = Config::new(["/openapi.json"]).validator_url("none");
     SwaggerUi::new("/docs").url("/openapi.json", Document::openapi()).config(config).into()

@@ -1,10 +1,10 @@
-//! Requests for a reload of the configuration, made by the admin listener and by signals; `app::reload` carries them out.
+//! Requests for a configuration reload, sent by the admin listener and by signals. `app::reload` carries them out.
 
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use utoipa::ToSchema;
 
-/// The result of a reload: what has changed, or all mistakes, each with its key and what to write.
+/// The result of a reload: what changed, or all mistakes, each with its key and what to write.
 pub type Outcome = Result<Reloaded, Vec<String>>;
 
 /// The sections that a reload has changed, such as `chain` or `providers.NAME`.
@@ -19,21 +19,20 @@ pub struct Reloaded {
     pub removed: Vec<String>,
 }
 
-/// Asks for reloads, which are carried out one after the other.
+/// Requests reloads, which are carried out one at a time.
 #[derive(Debug, Clone)]
 pub struct Requests(mpsc::Sender<oneshot::Sender<Outcome>>);
 
 /// The receiving end.
 pub type Asked = mpsc::Receiver<oneshot::Sender<Outcome>>;
 
-/// A channel for requests to reload.
 pub fn channel() -> (Requests, Asked) {
     let (requests, asked) = mpsc::channel(16);
     (Requests(requests), asked)
 }
 
 impl Requests {
-    /// Asks for a reload and waits for its result. `None` if the process is going down.
+    /// Requests a reload and waits for its result. `None` if the process is shutting down.
     pub async fn ask(&self) -> Option<Outcome> {
         let (answer, outcome) = oneshot::channel();
         self.0.send(answer).await.ok()?;

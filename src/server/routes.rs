@@ -1,6 +1,6 @@
 //! Every route of both listeners.
 //!
-//! To add a route: a line here, its handler in its edge's folder, its `utoipa::path` in the list of `openapi`.
+//! To add a route: a line here, its handler in the folder of its edge, and its `utoipa::path` in the list in `openapi`.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -25,33 +25,30 @@ use super::records::forget::{self, Forget};
 use super::records::{Records, handlers as records};
 use super::{openapi, pipeline};
 
-/// What the public listener's handlers need.
+/// The state of the public listener's handlers.
 #[derive(Debug)]
 pub struct Public {
-    /// `POST /v1/verify`.
     pub verify: Arc<Verify>,
-    /// Look-ups and receipts.
+    /// Lookups and receipts.
     pub records: Arc<Records>,
     /// The providers' own protocols.
     pub compat: Arc<Edge>,
 }
 
-/// What the admin listener's handlers need.
+/// The state of the admin listener's handlers.
 #[derive(Debug)]
 pub struct ForOperators {
-    /// Admits operators.
     pub gate: OperatorGate,
-    /// State, metrics and controls.
+    /// Health, metrics, status, reload and provider controls.
     pub admin: Arc<Admin>,
-    /// Look-ups in the answers of all clients.
+    /// Lookups in the answers of all clients.
     pub records: Arc<Records>,
-    /// Persons to be forgotten.
     pub forget: Arc<Forget>,
-    /// Routes beside ours: the sandbox's controls.
+    /// Additional routes: the sandbox controls.
     pub more: Router,
 }
 
-/// The listener for services.
+/// The routes of the public listener.
 pub fn public(state: Public) -> Router {
     let Public { verify, records, compat } = state;
     let (recorder, most) = (verify.recorder.clone(), verify.pipeline.max_header_bytes);
@@ -74,7 +71,7 @@ pub fn public(state: Public) -> Router {
         .layer(CatchPanicLayer::custom(last_resort(recorder, Audience::Services)))
 }
 
-/// The listener for operators. Nothing here ever calls a provider.
+/// The routes of the admin listener. Nothing here ever calls a provider.
 pub fn for_operators(state: ForOperators) -> Router {
     let ForOperators { gate, admin, records, forget, more } = state;
     let last_resort = last_resort(gate.recorder.clone(), Audience::Operators);
@@ -103,7 +100,7 @@ pub fn for_operators(state: ForOperators) -> Router {
         .layer(CatchPanicLayer::custom(last_resort))
 }
 
-/// Answers a request whose scope could not even begin. Later defects are caught where the request is known.
+/// Answers a request that panicked before it had a request scope. Later panics are caught within the scope.
 fn last_resort(
     recorder: Recorder,
     audience: Audience,
@@ -111,7 +108,7 @@ fn last_resort(
     move |_panic| RequestScope::unknown(&recorder, audience).respond(Err(Box::new(Problem::new(Code::Internal))))
 }
 
-/// Answers a request to one of our routes with a method that the route does not take.
+/// Answers a request whose method the route does not support.
 async fn wrong_method(recorder: Recorder, most_head: usize, allowed: &'static str, request: Request) -> Response {
     let scope = RequestScope::unrouted(&recorder, &request);
     let fits = pipeline::check_head(request.method(), request.uri(), request.headers(), most_head);

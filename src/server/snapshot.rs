@@ -1,8 +1,8 @@
-//! One configuration at work, as a request sees it: the runtime, clients and operators, rules and limits.
+//! The current configuration as a request sees it: the runtime, clients and operators, rules and limits.
 //!
-//! Invariants: a request loads one [`Snapshot`] and keeps it to its end, so it never sees half of a reload; a reload
-//! replaces all of it in one store, which cannot fail. Handlers hold a [`Current`], which can only load; `app` holds
-//! the [`Switch`]. What a reload cannot change (sockets, log, places) is not here.
+//! Invariants: a request loads one [`Snapshot`] and keeps it until it ends, so it never sees half a reload; a reload
+//! replaces the whole snapshot in one store, which cannot fail. Handlers hold a [`Current`], which can only load; `app`
+//! holds the [`Switch`]. What a reload cannot change (sockets, the log, file locations) is not here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,35 +18,30 @@ use crate::domain::region::Regions;
 use crate::domain::subject::PairRules;
 use crate::verify::Runtime;
 
-/// One configuration at work.
+/// A configuration in use.
 #[derive(Debug)]
 pub struct Snapshot {
     /// The providers and all their state.
     pub runtime: Arc<Runtime>,
-    /// The clients.
     pub clients: Clients,
-    /// The operators.
     pub operators: Operators,
-    /// The local rules for names and numbers.
     pub rules: Rules,
-    /// Region names.
     pub regions: Arc<Regions>,
     /// Whether and how the providers' own protocols are served.
     pub compat: compat::Config,
-    /// The limits of a request.
     pub limits: Limits,
-    /// The keys of receipts.
+    /// The keys that sign and verify receipts.
     pub receipts: Keys,
     /// The version of this configuration, for the ledger.
     pub version: Arc<str>,
 }
 
-/// The local rules for names and numbers.
+/// The local rules for names and ID numbers.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
-    /// Whether birth dates that do not exist are accepted.
+    /// Whether nonexistent birth dates are accepted.
     pub calendar: Calendar,
-    /// The rules for name and number together.
+    /// The rules for the name and number together.
     pub pair: PairRules,
 }
 
@@ -57,7 +52,6 @@ pub struct Limits {
     pub request_timeout: Duration,
     /// The longest wait for the body.
     pub body_timeout: Duration,
-    /// The largest body, in bytes.
     pub max_body_bytes: usize,
 }
 
@@ -69,26 +63,25 @@ pub struct Current(Arc<ArcSwap<Snapshot>>);
 #[derive(Debug)]
 pub struct Switch(Arc<ArcSwap<Snapshot>>);
 
-/// Stores the first snapshot, and returns its reader and its writer.
+/// Stores the first snapshot and returns its reader and writer.
 pub fn place(snapshot: Snapshot) -> (Current, Switch) {
     let place = Arc::new(ArcSwap::from_pointee(snapshot));
     (Current(Arc::clone(&place)), Switch(place))
 }
 
 impl Current {
-    /// The current snapshot; keep it for the whole request.
+    /// The current snapshot. Load it once and keep it for the whole request.
     pub fn load(&self) -> Arc<Snapshot> {
         self.0.load_full()
     }
 }
 
 impl Switch {
-    /// The current snapshot.
     pub fn load(&self) -> Arc<Snapshot> {
         self.0.load_full()
     }
 
-    /// Replaces the snapshot; requests under way finish with the old one.
+    /// Replaces the snapshot. Requests in flight finish with the old one.
     pub fn replace(&self, snapshot: Snapshot) {
         self.0.store(Arc::new(snapshot));
     }

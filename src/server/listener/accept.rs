@@ -1,12 +1,13 @@
-//! Our own accept loop, because the ready-made ones never close a client that connects and says nothing.
+//! Our own accept loop, because the ready-made ones never close a connection on which the client sends nothing.
 //!
-//! Invariants: a connection is cut when its first request head is late, when it idles too long and when the drain is
-//! over; at most [`Config::max_connections`] are open; the loop waits for nothing but the next connection; every task
-//! belongs to [`Listener::serve`] and ends with it.
+//! Invariants: a connection is cut when its first request head is late, when it is idle for too long, and when the
+//! drain times out; at most [`Config::max_connections`] are open; the loop awaits nothing but the next connection;
+//! every task belongs to [`Listener::serve`] and ends with it.
 //!
-//! With a [`Tls`] every connection is TLS: the handshake is made in the connection's task (it must never hold up the
-//! loop) under the same first-request deadline, and ALPN then picks HTTP/2 or HTTP/1.1, never the detecting builder, which
-//! waits without limit for the first bytes. Without one it is plain HTTP/1.1.
+//! With a [`Tls`], every connection is TLS. The handshake runs in the connection's task, so that it cannot hold up the
+//! loop, and under the same first-request deadline. ALPN then selects HTTP/2 or HTTP/1.1. hyper-util's detecting
+//! builder is not used, because it waits for the first bytes without a limit. Without a [`Tls`], connections are plain
+//! HTTP/1.1.
 
 use std::convert::Infallible;
 use std::io;
@@ -31,13 +32,13 @@ use super::secure::Secure;
 use super::tls::{Tls, TlsSwitch};
 use super::{connection, secure};
 
-/// How many connections the kernel may hold for us before we accept them.
+/// Length of the kernel's accept queue.
 const BACKLOG: u32 = 4096;
 
-/// The first and the longest pause after the system had no file descriptor or memory for another connection.
+/// The first and the longest pause when the system has no file descriptor or memory for another connection.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-/// A bound socket that is not served yet: the kernel already queues connections.
+/// A bound socket that is not served yet; the kernel already queues connections.
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
@@ -48,16 +49,16 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds `addr` (port 0 picks a free one). Needs a tokio runtime around it.
+    /// Binds `addr`; port 0 picks a free port. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When the address cannot be bound.
+    /// If the address cannot be bound.
     pub fn bind(addr: SocketAddr, config: Config) -> io::Result<Self> {
         let socket = match addr {
             SocketAddr::V4(_) => TcpSocket::new_v4()?,
             SocketAddr::V6(_) => TcpSocket::new_v6()?,
         };
-        // A restart must not wait for the connections of the process before it.
+        // A restart must be able to bind while connections of the previous process are still closing.
         socket.set_reuseaddr(true)?;
         socket.bind(addr)?;
         let socket = socket.listen(BACKLOG)?;
@@ -65,29 +66,30 @@ impl Listener {
         Ok(Self { socket, local_addr, config, connections: Connections::default(), tls: None })
     }
 
-    /// The same, speaking TLS only.
+    /// Makes the listener speak TLS only.
     #[must_use]
     pub fn with_tls(self, tls: Tls) -> Self {
         Self { tls: Some(TlsSwitch::new(tls)), ..self }
     }
 
-    /// Replaces its certificate while it is served; none if it is plain.
+    /// A handle that replaces the certificate while the listener is served; `None` without TLS.
     pub fn tls(&self) -> Option<TlsSwitch> {
         self.tls.clone()
     }
 
-    /// The address that was really bound.
+    /// The bound address, with the actual port.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    /// The counters of this listener, for metrics; they live on while it is served.
+    /// The connection counters, for metrics. They stay valid while the listener is served.
     pub fn connections(&self) -> Connections {
         self.connections.clone()
     }
 
-    /// Serves until `stop`, then drains: no new connections but those that the kernel has already taken, idle ones closed
-    /// a moment later, requests in flight finished within [`Config::drain_timeout`], the rest cut. Each request carries `ConnectInfo<SocketAddr>` in its extensions.
+    /// Serves until `stop`, then drains: accepts only the connections that the kernel has already queued, closes idle
+    /// ones shortly after, lets requests in flight finish within [`Config::drain_timeout`], and cuts the rest. Each
+    /// request carries `ConnectInfo<SocketAddr>` in its extensions.
     ///
     /// Dropping the future cuts every connection at once.
     pub async fn serve<S>(self, service: S, stop: CancellationToken)
@@ -109,7 +111,7 @@ impl Listener {
                     Some(secure) => tasks.spawn(secure::drive(stream, peer, service, secure.clone(), slot, closing)),
                 };
             }
-            // Who waits for a handshake would take our words for noise.
+            // A client that waits for a TLS handshake could not read the plain-text answer.
             None if secure.is_some() => drop(stream),
             None => {
                 if let Some(farewell) = refuser.refuse(stream) {
@@ -148,8 +150,8 @@ impl Listener {
     }
 }
 
-/// The connections that the kernel has taken for us and we have not: closing the socket would reset them, with the
-/// requests that they may carry. Asked of the kernel itself, because tokio may not have heard of the last ones.
+/// Takes the connections in the kernel's accept queue. Closing the socket would reset them and lose the requests that
+/// they may carry. Asks the kernel directly, because tokio may not have been notified of the last ones.
 fn queued(socket: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
     let Ok(socket) = socket.into_std() else { return Vec::new() };
     let next = || {
@@ -162,14 +164,15 @@ fn queued(socket: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
     std::iter::from_fn(next).take(BACKLOG as usize).collect()
 }
 
-/// The next connection. Errors of one client are passed over; errors of the system are waited out, because retrying
-/// at once would spin until somebody closes a file.
+/// The next connection. Errors of a single client are skipped. After an error of the system there is a pause, because
+/// an immediate retry would spin until a file descriptor is freed.
 async fn accept(socket: &TcpListener) -> (TcpStream, SocketAddr) {
     let (mut pause, longest) = BACKOFF;
     loop {
         match socket.accept().await {
             Ok((stream, peer)) => {
-                // Small answers must not wait for the acknowledgement of the one before; without it they are only slower.
+                // Small answers must not wait for the acknowledgement of the previous one. If this fails, they are only
+                // slower.
                 let _ = stream.set_nodelay(true);
                 return (stream, peer);
             }

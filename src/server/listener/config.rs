@@ -1,4 +1,4 @@
-//! The limits of a listener, as the configuration gives them.
+//! The limits of a listener, from the configuration.
 
 use std::time::Duration;
 
@@ -8,43 +8,44 @@ use serde::Deserialize;
 /// How long an idle connection stays open after a stop, so that a request already on its way is still answered.
 pub(super) const LAST_WORDS: Duration = Duration::from_millis(100);
 
-/// The smallest header limit that the HTTP parser can work with.
+/// The smallest header limit; hyper panics on a smaller buffer.
 pub(super) const MIN_HEADER_BYTES: usize = 8 * 1024;
 const MAX_HEADER_BYTES: usize = 1024 * 1024;
 
-/// The longest of all times; far beyond it lies the end of what a clock can tell.
+/// The upper limit of every duration here. Far longer ones would overflow the clock.
 pub(super) const LONGEST: Duration = Duration::from_hours(31 * 24);
 
 /// The limits of one listener. Durations are written like `"10s"`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// A connection whose first request head is not complete by then is closed.
+    /// How long a new connection may take until its first request head is complete, TLS handshake included. Then it is
+    /// closed.
     #[serde(with = "friendly")]
     pub first_request_timeout: Duration,
-    /// How long a connection may wait for, or dribble, the head of a later request. Keep it above the idle time of the
-    /// load balancer in front, so that it is never us who closes under a request. It is also how long a client may take
-    /// nothing of its answer.
+    /// How long a connection may take until the head of its next request is complete, idle time included. Keep it above
+    /// the idle timeout of the load balancer in front, so that we never close a connection on which it is sending a
+    /// request. It is also the write timeout: how long a client may read nothing of its answer.
     #[serde(with = "friendly")]
     pub keep_alive_timeout: Duration,
-    /// The most open connections. The next one gets `503 overloaded`, or is closed if it uses TLS.
+    /// The limit on open connections. The next one gets `503 overloaded`, or is closed if it uses TLS.
     pub max_connections: usize,
-    /// The longest request head in bytes; a longer one is answered 431, by the service up to four times as much. So it
-    /// also bounds what a connection buffers.
+    /// The limit on a request head, in bytes. A longer head gets 431: from the service, with a reason, up to four times
+    /// the limit, and from the HTTP parser beyond that. So a connection buffers at most four times the limit.
     pub max_header_bytes: usize,
-    /// As many requests may be under way on one HTTP/2 connection.
+    /// The limit on concurrent requests on one HTTP/2 connection.
     pub max_concurrent_streams: u32,
-    /// How often an HTTP/2 client is asked whether it is still there.
+    /// The interval of the pings that check whether an HTTP/2 client is still there.
     #[serde(with = "friendly")]
     pub ping_interval: Duration,
-    /// How long the answer to a ping may take; then the connection is cut.
+    /// How long the answer to a ping may take before the connection is cut.
     #[serde(with = "friendly")]
     pub ping_timeout: Duration,
-    /// After about this long a TLS connection is ended in good manners, so that clients spread over new instances and
-    /// show their certificates again.
+    /// The approximate age at which a TLS connection is closed gracefully, so that clients spread over new instances
+    /// and present their certificates again.
     #[serde(with = "friendly")]
     pub max_connection_age: Duration,
-    /// How long requests in flight may take after a stop; the life cycle of the process sets it.
+    /// How long requests in flight may take after a stop. Set by the life cycle of the process.
     #[serde(skip)]
     pub drain_timeout: Duration,
 }
@@ -66,7 +67,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// All mistakes, as (key, what to write instead).
+    /// All mistakes, as (key, what is wrong and what to write instead).
     pub fn validate(&self) -> Vec<(&'static str, String)> {
         let mut mistakes = Vec::new();
         for (key, value) in [

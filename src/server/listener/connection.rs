@@ -1,8 +1,8 @@
-//! One plain connection from its first byte to its close.
+//! One plain connection, from its first byte to its close.
 //!
-//! Invariant: at every moment some clock is running against a client that owes us something: our own until the first
-//! request head, hyper's before each later one, and that of [`WriteTimeout`] while it does not take its answers.
-//! (Request bodies are limited by whoever reads them.)
+//! Invariant: whenever a client keeps us waiting, a timeout is running: ours until the first request head, hyper's
+//! before each later head, and the one of [`WriteTimeout`] while the client does not read its answer. Request bodies
+//! are limited by the code that reads them.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -33,12 +33,12 @@ use super::zeroizing_io::ZeroizingIo;
 /// A connection may buffer this many times the header limit.
 pub(super) const HEAD_BUFFER_FACTOR: usize = 4;
 
-/// How every connection of a listener speaks HTTP/1.1.
+/// The HTTP/1.1 settings of a listener's connections.
 #[derive(Debug)]
 pub(super) struct Http1 {
     pub(super) builder: http1::Builder,
     pub(super) first_request_timeout: Duration,
-    /// How long a client may take nothing of its answer.
+    /// How long a client may read nothing of its answer.
     pub(super) stall_timeout: Duration,
 }
 
@@ -48,15 +48,16 @@ impl Http1 {
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(config.keep_alive_timeout)
-            // hyper would let a connection buffer 400 KiB. A head beyond the limit must still fit, because whoever
-            // answers 431 wants to say why; what is beyond even that, hyper answers 431 without a word.
+            // hyper's default would let a connection buffer 400 KiB. A head over the limit must still fit, so that the
+            // service can answer 431 with a reason. If it does not fit the buffer either, hyper answers 431 without a
+            // body.
             .max_buf_size(config.max_header_bytes.max(MIN_HEADER_BYTES).saturating_mul(HEAD_BUFFER_FACTOR));
         Self { builder, first_request_timeout: config.first_request_timeout, stall_timeout: config.keep_alive_timeout }
     }
 }
 
-/// Serves `stream` until either side is done or a head is late; after `stop` it finishes the request in flight and
-/// closes. The `slot` is given back when the socket is closed, not before.
+/// Serves `stream` until either side closes or a head is late. After `stop`, finishes the request in flight and closes.
+/// The `slot` is released when the socket is closed, not before.
 pub(super) async fn drive<S>(
     stream: TcpStream,
     peer: SocketAddr,
@@ -86,8 +87,8 @@ pub(super) async fn drive<S>(
                 }
                 return;
             }
-            // Looked at when the time is up and not before: the condition of a branch is read before the poll that
-            // hears the request.
+            // `heard` is read only when the deadline passes. A branch condition is evaluated before the connection is
+            // polled, so it would miss a request that this poll receives.
             () = first_request_deadline.as_mut(), if !greeted => {
                 if !heard.load(Relaxed) {
                     slot.timed_out();
@@ -103,7 +104,7 @@ pub(super) async fn drive<S>(
     }
 }
 
-/// Whether a connection ended because its client kept us waiting.
+/// Whether a connection ended because its client missed a timeout.
 pub(super) fn is_late(error: &hyper::Error) -> bool {
     let stalled = |source: &(dyn Error + 'static)| {
         source.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
@@ -111,7 +112,7 @@ pub(super) fn is_late(error: &hyper::Error) -> bool {
     error.is_timeout() || error.source().is_some_and(stalled)
 }
 
-/// The service as one connection sees it: it tells each request where it came from, and notes that one came at all.
+/// The service of one connection. It adds the peer's address to each request and records that a request has arrived.
 struct Greeted<S> {
     service: S,
     peer: SocketAddr,

@@ -1,13 +1,13 @@
-//! How many connections are open, and how many were turned away or cut.
+//! Counts the connections that are open, refused and cut, and failed handshakes.
 //!
-//! Invariant: `open` counts living [`Slot`]s, which give themselves back when dropped.
+//! Invariant: `open` is the number of live [`Slot`]s; dropping one decrements it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use super::tls::Failure;
 
-/// The counters of one listener; clones show the same ones.
+/// The counters of one listener, shared by all clones.
 #[derive(Debug, Clone, Default)]
 pub struct Connections(Arc<Counters>);
 
@@ -16,33 +16,32 @@ struct Counters {
     open: AtomicUsize,
     refused: AtomicU64,
     timed_out: AtomicU64,
-    /// By the place of each reason in [`Failure::ALL`].
+    /// In the order of [`Failure::ALL`].
     handshakes_failed: [AtomicU64; Failure::ALL.len()],
 }
 
 impl Connections {
-    /// Connections open now.
     pub fn open(&self) -> usize {
         self.0.open.load(Relaxed)
     }
 
-    /// Connections turned away because too many were open.
+    /// Connections refused because too many were open.
     pub fn refused_total(&self) -> u64 {
         self.0.refused.load(Relaxed)
     }
 
-    /// Connections cut because a request head did not come in time, idle ones among them.
+    /// Connections cut because a request head was late, they were idle, or the client did not read its answer.
     pub fn timed_out_total(&self) -> u64 {
         self.0.timed_out.load(Relaxed)
     }
 
-    /// Handshakes that came to nothing, by reason.
+    /// Failed handshakes, by reason.
     pub fn handshakes_failed_total(&self) -> impl Iterator<Item = (Failure, u64)> {
         Failure::ALL.iter().copied().zip(self.0.handshakes_failed.iter().map(|total| total.load(Relaxed)))
     }
 
-    /// A place for one more connection, unless `max` are taken. Only the accept loop calls this, so that looking and
-    /// taking need not be one step.
+    /// A slot for one more connection, unless `max` are open. Only the accept loop calls this, so the check and the
+    /// increment need not be one atomic step.
     pub(super) fn admit(&self, max: usize) -> Option<Slot> {
         if self.open() >= max {
             self.0.refused.fetch_add(1, Relaxed);
@@ -53,17 +52,16 @@ impl Connections {
     }
 }
 
-/// One open connection's place.
+/// One open connection, counted until it is dropped.
 #[derive(Debug)]
 pub(super) struct Slot(Arc<Counters>);
 
 impl Slot {
-    /// Notes that this connection was cut for being late.
+    /// Counts this connection as cut by a timeout.
     pub(super) fn timed_out(&self) {
         self.0.timed_out.fetch_add(1, Relaxed);
     }
 
-    /// Notes that the handshake of this connection came to nothing.
     pub(super) fn handshake_failed(&self, why: Failure) {
         let counted = Failure::ALL.iter().zip(&self.0.handshakes_failed).find(|(reason, _)| **reason == why);
         if let Some((_, total)) = counted {

@@ -1,10 +1,10 @@
-//! The connections of every listener, as metrics.
+//! The connection metrics of every listener.
 
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use super::{Connections, Listener, TlsSwitch};
 
-/// The families, and the listeners they show.
+/// The metric families, and the listeners they report.
 #[derive(Debug)]
 pub struct Metrics {
     open: IntGaugeVec,
@@ -15,7 +15,6 @@ pub struct Metrics {
     listeners: Vec<Watched>,
 }
 
-/// One listener.
 #[derive(Debug)]
 struct Watched {
     name: &'static str,
@@ -24,10 +23,10 @@ struct Watched {
 }
 
 impl Metrics {
-    /// Declares the families and registers them.
+    /// Creates the families and registers them.
     ///
     /// # Errors
-    /// When `registry` has them already.
+    /// If `registry` already has them.
     pub fn register(registry: &Registry, listeners: &[(&'static str, &Listener)]) -> Result<Self, prometheus::Error> {
         let open = IntGaugeVec::new(Opts::new("idgate_connections", "Connections open now."), &["listener"])?;
         let refused = IntCounterVec::new(
@@ -65,7 +64,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// Brings the families up to date; called before they are read.
+    /// Updates the families. Call it before they are read.
     pub fn refresh(&self) {
         for Watched { name, connections, tls } in &self.listeners {
             self.open.with_label_values(&[name]).set(i64::try_from(connections.open()).unwrap_or(i64::MAX));
@@ -82,7 +81,7 @@ impl Metrics {
     }
 }
 
-/// Brings a counter to the total that is counted elsewhere.
+/// Raises a counter to a total that is kept elsewhere.
 fn raise(family: &IntCounterVec, labels: &[&str], total: u64) {
     let counter = family.with_label_values(labels);
     counter.inc_by(total.saturating_sub(counter.get()));

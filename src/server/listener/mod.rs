@@ -1,6 +1,7 @@
-//! A listener: accepts connections, limits them, speaks TLS, and drains.
+//! A listener: accepts connections, limits them, speaks TLS, and drains on a stop.
 //!
-//! `accept` is the loop; a connection is driven by `connection` (plain HTTP/1.1) or `secure` (TLS, then HTTP/2 or HTTP/1.1).
+//! `accept` is the accept loop. `connection` serves a plain HTTP/1.1 connection, `secure` a TLS one with HTTP/2 or
+//! HTTP/1.1.
 
 mod accept;
 mod config;

@@ -1,6 +1,6 @@
-//! The `503` answer for connections past the limit.
+//! The `503` answer for connections over the limit.
 //!
-//! Invariant: a refusal costs one write that cannot block and a bounded wait; nothing the client sends is looked at.
+//! Invariant: a refusal costs one non-blocking write and a bounded wait. Nothing that the client sends is parsed.
 
 use std::io::Write;
 use std::net::Shutdown;
@@ -12,8 +12,8 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// The whole answer, headers and problem document. Nothing was read, so there is no request that an id could belong to,
-/// and no log line to find by it.
+/// The whole response, headers and problem document. Nothing was read, so there is no request to give an id to, and no
+/// log line to find by it.
 const OVERLOADED: &str = concat!(
     "HTTP/1.1 503 Service Unavailable\r\n",
     "content-type: application/problem+json\r\n",
@@ -28,14 +28,14 @@ const OVERLOADED: &str = concat!(
     r#""code":"overloaded","request_id":"none","retryable":true,"retry_after_seconds":1}"#
 );
 
-/// As many refused connections may linger at a time; beyond that they are answered and closed at once.
+/// How many refused connections may linger at the same time. Any more are answered and closed at once.
 const LINGERING: usize = 256;
 
-/// How long a refused connection is waited for, before the answer and after it, and for how many bytes.
+/// How long to wait for a refused client, before the answer and again after it, and how many of its bytes to discard.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: u64 = 64 * 1024;
 
-/// Turns connections away.
+/// Refuses connections, up to `LINGERING` of them gracefully at the same time.
 #[derive(Debug)]
 pub(super) struct Refuser(Arc<Semaphore>);
 
@@ -46,7 +46,8 @@ impl Default for Refuser {
 }
 
 impl Refuser {
-    /// Turns `stream` away; the future, if any, does it in good manners.
+    /// Refuses `stream`. The future, if there is one, does so gracefully; otherwise the stream is already answered and
+    /// closed.
     pub(super) fn refuse(&self, stream: TcpStream) -> Option<impl Future<Output = ()> + Send + 'static> {
         match self.0.clone().try_acquire_owned() {
             Ok(permit) => Some(farewell(stream, permit)),
@@ -58,11 +59,11 @@ impl Refuser {
     }
 }
 
-/// Waits for the client to begin, answers, and waits for it to end.
+/// Waits for the client to send something, answers, and waits for it to close.
 ///
-/// Many clients take an answer that comes before their request for a broken connection. And closing a socket with
-/// unread bytes resets it, and the reset may overtake the answer. So the client's bytes are thrown away until it has
-/// read ours and closes too.
+/// Many clients treat an answer that comes before their request as a broken connection. Closing a socket with unread
+/// bytes sends a reset, which may overtake the answer. So the client's bytes are discarded until it has read the answer
+/// and closes.
 async fn farewell(stream: TcpStream, _permit: OwnedSemaphorePermit) {
     let _ = timeout(LINGER, stream.peek(&mut [0])).await;
     if let Some(stream) = answer(stream) {
@@ -70,14 +71,14 @@ async fn farewell(stream: TcpStream, _permit: OwnedSemaphorePermit) {
     }
 }
 
-/// Throws away what a client still sends, for a while and up to a size, until it closes.
+/// Discards what a client still sends until it closes, within a time and size limit.
 pub(super) async fn linger(stream: impl AsyncRead + Unpin) {
     let _ = timeout(LINGER, tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink())).await;
 }
 
-/// Answers and says that nothing else will come.
+/// Sends the answer and closes the write side.
 fn answer(stream: TcpStream) -> Option<TcpStream> {
-    // Through std, because tokio would first wait to hear that a fresh socket can be written to.
+    // Writes through std, because tokio would first wait for a fresh socket to be reported as writable.
     let mut stream = stream.into_std().ok()?;
     stream.write_all(OVERLOADED.as_bytes()).ok()?;
     stream.shutdown(Shutdown::Write).ok()?;

@@ -1,9 +1,8 @@
-//! One TLS connection from its first byte to its close: handshake, then HTTP/2 or HTTP/1.1 as ALPN says.
+//! One TLS connection, from its first byte to its close: the handshake, then HTTP/2 or HTTP/1.1 as ALPN selects.
 //!
-//! Invariants: at every moment some clock is running against a client that owes us something: the handshake's, our own
-//! until the first request head, then hyper's (HTTP/1.1) or, on HTTP/2, the pings' and that of a connection on which
-//! nothing happens (`watch` has these); and always that of [`WriteTimeout`]. The requests of an HTTP/2 connection are
-//! tasks of their own and end with it.
+//! Invariants: whenever a client keeps us waiting, a timeout is running: the handshake's, then ours until the first
+//! request head, then hyper's (HTTP/1.1) or those for pings and idle connections (HTTP/2, see `watch`), and always the
+//! one of [`WriteTimeout`]. The requests of an HTTP/2 connection are separate tasks and end with it.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -37,18 +36,20 @@ use super::watch::{Life, UnderWay, Watch};
 use super::write_timeout::WriteTimeout;
 use super::zeroizing_io::ZeroizingIo;
 
-/// How long a handshake may still take once the listener stops.
+/// How long a handshake may still take after a stop.
 const LAST_HANDSHAKES: Duration = Duration::from_secs(1);
 
-/// Streams that were reset before or after we saw them, beyond which a connection is sent away (ENHANCE_YOUR_CALM).
+/// Limits on reset streams: those the client reset before we accepted them, and those we reset because of the client's
+/// protocol errors. A connection over either limit gets GOAWAY with ENHANCE_YOUR_CALM.
 const MOST_RESETS_WAITING: usize = 20;
 const MOST_RESETS_BY_US: usize = 256;
 
-/// How many bytes of bodies a client may send ahead, on a stream and on its connection. A question is far smaller.
+/// HTTP/2 flow-control windows: how many bytes of request bodies a client may send ahead, per stream and per
+/// connection. A question is far smaller.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 256 * 1024;
 
-/// How every connection of a TLS listener is served.
+/// What the connections of a TLS listener share.
 #[derive(Debug)]
 pub(super) struct Secure {
     tls: TlsSwitch,
@@ -57,7 +58,7 @@ pub(super) struct Secure {
     requests: TaskTracker,
 }
 
-/// Runs the requests of one HTTP/2 connection, until it is dropped.
+/// Runs the requests of one HTTP/2 connection as tasks, which are cancelled when the connection ends.
 #[derive(Debug, Clone)]
 struct Streams {
     tracker: TaskTracker,
@@ -69,7 +70,7 @@ impl Secure {
         Self { tls, http1, config: config.clone(), requests: TaskTracker::new() }
     }
 
-    /// How a connection whose requests run in `streams` speaks HTTP/2.
+    /// The HTTP/2 settings of a connection whose requests run in `streams`.
     fn http2(&self, streams: Streams) -> http2::Builder<Streams> {
         let config = &self.config;
         let head_buffer = config.max_header_bytes.max(MIN_HEADER_BYTES).saturating_mul(HEAD_BUFFER_FACTOR);
@@ -77,8 +78,8 @@ impl Secure {
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(config.max_concurrent_streams)
-            // Beyond the limit, so that the service can say why; what is beyond even that is answered 431 without a
-            // word.
+            // Larger than the limit, so that the service can answer 431 with a reason. Beyond this, hyper answers 431
+            // without a body.
             .max_header_list_size(u32::try_from(head_buffer).unwrap_or(u32::MAX))
             .max_pending_accept_reset_streams(MOST_RESETS_WAITING)
             .max_local_error_reset_streams(MOST_RESETS_BY_US)
@@ -89,7 +90,7 @@ impl Secure {
         builder
     }
 
-    /// Waits for the requests of connections that have ended, which end by themselves.
+    /// Waits for the request tasks of ended connections. They are already cancelled.
     pub(super) async fn streams_ended(&self) {
         self.requests.close();
         self.requests.wait().await;
@@ -106,8 +107,8 @@ where
     }
 }
 
-/// Serves `stream` until either side is done or owes the other something for too long; after `stop` it finishes what is
-/// under way. The `slot` is given back when the socket is closed, not before.
+/// Serves `stream` until either side closes or a timeout passes. After `stop`, finishes the requests in flight. The
+/// `slot` is released when the socket is closed, not before.
 pub(super) async fn drive<S>(
     stream: TcpStream,
     peer: SocketAddr,
@@ -120,7 +121,7 @@ pub(super) async fn drive<S>(
     S::Future: Send,
 {
     let first_request_deadline = Instant::now() + secure.http1.first_request_timeout;
-    // Records are opened where they were read: what TLS reads into forgets too.
+    // rustls decrypts records in the buffer it reads into, so the stream below TLS has to be zeroizing as well.
     let stream = ZeroizingIo::new(WriteTimeout::new(stream, secure.http1.stall_timeout));
     let Some(stream) = handshake(stream, &secure.tls.load(), first_request_deadline, &slot, &stop).await else {
         return;
@@ -155,7 +156,7 @@ pub(super) async fn drive<S>(
     }
 }
 
-/// The handshake, within its time and the first request's; counted if it fails.
+/// The handshake, limited by its own timeout and by the first-request deadline. Failures are counted.
 async fn handshake(
     stream: ZeroizingIo<WriteTimeout>,
     tls: &tls::Tls,
@@ -180,7 +181,8 @@ async fn handshake(
             let why = Failure::of(&error);
             slot.handshake_failed(why);
             tracing::debug!(%error, reason = why.as_str(), "a handshake failed");
-            // The client may have sent more than we have read; a reset would overtake the alert that tells it why.
+            // The client may have sent more than we have read. A reset would overtake the alert that tells it the
+            // reason.
             let _ = timeout(LAST_WORDS, stream.shutdown()).await;
             linger(stream).await;
             None

@@ -1,8 +1,8 @@
 //! The timers of one TLS connection after its handshake, and the state that it shares with its requests.
 //!
-//! Invariants: connections past their maximum age get GOAWAY or `Connection: close` before they are closed, so no
+//! Invariants: a connection past its maximum age gets GOAWAY or `Connection: close` before it is closed, so that no
 //! request meets a closing connection; an idle HTTP/2 connection gets GOAWAY, and is cut if it then does not read its
-//! answers; a connection with requests in progress is never cut.
+//! answers; these timers never cut a connection with requests in progress.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,21 +19,21 @@ use super::config::{Config, LAST_WORDS};
 use super::connection::is_late;
 use super::connections::Slot;
 
-/// Ages differ by this part, so that connections that began together do not end together.
+/// Ages are shortened by up to this fraction, so that connections opened together are not closed together.
 const JITTER: f64 = 0.1;
 
-/// What is known of a connection by its requests, and said to it by them.
+/// The state that a connection shares with its requests.
 #[derive(Debug, Default)]
 pub(super) struct Life {
     heard: AtomicU64,
     under_way: AtomicUsize,
-    /// The next answer is the last one.
+    /// The connection is past its maximum age; the next HTTP/1.1 answer is the last one.
     aged: AtomicBool,
-    /// An answer was the last one.
+    /// Cancelled when the service marks an HTTP/2 answer as the last one.
     leave: CancellationToken,
 }
 
-/// One request under way.
+/// A request in progress, counted until it is dropped.
 pub(super) struct UnderWay(Arc<Life>);
 
 impl UnderWay {
@@ -51,7 +51,8 @@ impl Drop for UnderWay {
 }
 
 impl UnderWay {
-    /// `Connection: close` is what HTTP/1.1 says at the end; HTTP/2 has a frame for it, and forbids the header.
+    /// Handles the last answer of a connection. HTTP/1.1 announces it with `Connection: close`. HTTP/2 forbids this
+    /// header and uses GOAWAY, so a header set by the service is removed and triggers the GOAWAY instead.
     pub(super) fn say_goodbye(&self, response: &mut Response<Body>, is_http2: bool) {
         if is_http2 {
             if response.headers_mut().remove(header::CONNECTION).is_some() {
@@ -63,7 +64,6 @@ impl UnderWay {
     }
 }
 
-/// The clocks of one connection after its handshake.
 pub(super) struct Watch<'a> {
     pub(super) first_request_deadline: Instant,
     pub(super) life: Arc<Life>,
@@ -73,7 +73,8 @@ pub(super) struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Whose handshake ended after the stop may have its first request on the way.
+    /// Resolves after the stop. If the handshake ended after the stop, this waits a little longer, because the first
+    /// request may be on its way.
     async fn stopped(stop: &CancellationToken) {
         let was_stopped = stop.is_cancelled();
         stop.cancelled().await;
@@ -102,7 +103,7 @@ impl Watch<'_> {
                     }
                     greeted = true;
                 }
-                // The next answer carries `Connection: close`. Without one, hyper's clock for idle connections ends it.
+                // The next answer carries `Connection: close`. Without one, hyper's idle timeout ends the connection.
                 () = age.as_mut(), if !aged => {
                     aged = true;
                     self.life.aged.store(true, Relaxed);

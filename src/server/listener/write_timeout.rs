@@ -1,7 +1,8 @@
-//! A socket whose peer has to take what is written to it.
+//! A socket with a write timeout.
 //!
-//! hyper has clocks for what a client owes us, none for a client that asks and asks and never reads: it would keep its
-//! place for ever. Here a write that makes no progress for a while ends the connection.
+//! hyper limits how long a client may take to send, but not how long it may take to read. A client that keeps sending
+//! requests and never reads the answers would keep its connection forever. Here, a write that makes no progress for a
+//! while ends the connection.
 
 use std::io;
 use std::pin::Pin;
@@ -12,12 +13,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-/// A stream that fails with [`io::ErrorKind::TimedOut`] once its peer has taken nothing for `limit`.
+/// A stream that fails with [`io::ErrorKind::TimedOut`] once its peer has read nothing for `limit`.
 #[derive(Debug)]
 pub(super) struct WriteTimeout {
     stream: TcpStream,
     limit: Duration,
-    /// Runs while the peer takes nothing; most connections never need it.
+    /// Set while a write is blocked; most connections never need it.
     clock: Option<Pin<Box<Sleep>>>,
 }
 

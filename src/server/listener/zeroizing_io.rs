@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(&buffer[..16], b"name and number-");
         assert_eq!(poll_once(&mut stream, &mut buffer).await, Poll::Pending);
         assert_eq!(&buffer[..16], b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0-");
-        // Once is enough.
+        // The wipe is not repeated until more is read.
         buffer.fill(b'-');
         assert_eq!(poll_once(&mut stream, &mut buffer).await, Poll::Pending);
         assert_eq!(buffer, [b'-'; 32]);

@@ -1,6 +1,6 @@
-//! Control routes. `PUT` and `DELETE /sandbox/{provider}/fault` set and clear a fault, `GET /sandbox/{provider}/calls`
-//! shows call stats, `GET /sandbox/people` lists the people. For temporary credentials: `GET` and `DELETE
-//! /sandbox/credentials`, `PUT` and `DELETE /sandbox/credentials/{place}/fault`.
+//! Control routes: `PUT` and `DELETE /sandbox/{provider}/fault` set and clear a fault, `GET /sandbox/{provider}/calls`
+//! shows call stats, `GET /sandbox/people` lists the people. For temporary credentials there are `GET` and
+//! `DELETE /sandbox/credentials`, and `PUT` and `DELETE /sandbox/credentials/{place}/fault`.
 //!
 //! Invariant: every error is a problem document that says how to fix the request. Only people on the synthetic list are
 //! shown, because a caller may have queried the sandbox about a real person.

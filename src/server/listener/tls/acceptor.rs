@@ -1,8 +1,4 @@
-//! How a listener speaks TLS: the certificate it shows, whom it trusts, and the handle that replaces both while it runs.
-//!
-//! Invariants: TLS 1.2 and 1.3 only, one crypto provider, named here and never taken from a global; a connection keeps
-//! the [`Tls`] it began with, the next one gets the newest; what is wrong with a file is found by [`Section::build`],
-//! before anything is bound, and told without a byte of a key.
+//! A listener's [`Tls`], and the [`TlsSwitch`] that replaces it while the listener is served.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,11 +7,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
-/// The protocols of HTTP that ALPN offers, the preferred one first.
+/// The HTTP versions that ALPN offers.
 pub(in crate::server::listener) const HTTP2: &[u8] = b"h2";
 pub(in crate::server::listener) const HTTP1: &[u8] = b"http/1.1";
 
-/// One certificate with all that belongs to it, ready for handshakes.
+/// A certificate with everything that handshakes need.
 #[derive(Clone)]
 pub struct Tls {
     pub(in crate::server::listener) server: Arc<rustls::ServerConfig>,
@@ -23,13 +19,13 @@ pub struct Tls {
     pub(super) expires: Option<Timestamp>,
 }
 
-/// Replaces the [`Tls`] of a listener while it is served: new connections use the new one, old ones go on. Clones
-/// replace the same one.
+/// Replaces the [`Tls`] of a listener while it is served: new connections use the new one, open ones keep theirs.
+/// Clones control the same listener.
 #[derive(Debug, Clone)]
 pub struct TlsSwitch(Arc<ArcSwap<Tls>>);
 
 impl Tls {
-    /// When the certificate, or the first of its chain to end, ends.
+    /// The earliest expiry in the certificate chain.
     pub fn expires(&self) -> Option<Timestamp> {
         self.expires
     }
@@ -50,7 +46,7 @@ impl TlsSwitch {
         Self(Arc::new(ArcSwap::from_pointee(tls)))
     }
 
-    /// Puts `tls` into place. Sessions of before cannot be resumed: each [`Tls`] has ticket keys of its own.
+    /// Replaces the [`Tls`]. Earlier sessions cannot be resumed, because each [`Tls`] has its own ticket keys.
     pub fn replace(&self, tls: Tls) {
         self.0.store(Arc::new(tls));
     }

@@ -1,7 +1,7 @@
-//! From a section and the files that it names to a [`Tls`], or to all that is wrong with them.
+//! Builds a [`Tls`] from a section and the files that it names, or reports everything that is wrong with them.
 //!
-//! Sessions are resumed with tickets, except where client certificates are asked for: there every connection shows its
-//! certificate again, so that one that was revoked or has expired meanwhile is not let in by a ticket.
+//! Sessions are resumed with tickets, unless client certificates are requested. Then every connection presents its
+//! certificate again, so that a ticket cannot admit one that has been revoked or has expired in the meantime.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,32 +24,31 @@ use crate::server::listener::config::LONGEST;
 
 const PEM: &[u8] = b"-----BEGIN ";
 
-/// Whether clients show a certificate.
+/// Whether clients present a certificate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientCertificates {
-    /// None is asked for.
+    /// Not requested.
     #[default]
     Off,
-    /// Asked for; whoever shows none is let in, and has to be known otherwise.
+    /// Requested. A client without one is accepted and must authenticate in another way.
     Optional,
-    /// Whoever shows none is refused in the handshake.
+    /// A client without one is refused in the handshake.
     Required,
 }
 
-/// Section `[server.tls]` or `[server.admin_tls]`; its `key` is a secret and comes apart.
+/// Section `[server.tls]` or `[server.admin_tls]`. Its `key` is a secret and is passed separately.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Section {
-    /// The certificate and its chain, in PEM, the listener's own first.
+    /// The certificate chain in PEM, the listener's own certificate first.
     pub certificate: PathBuf,
-    /// The authorities whose client certificates are taken, in PEM.
+    /// The authorities that may issue client certificates, in PEM.
     #[serde(default)]
     pub client_ca: Option<PathBuf>,
-    /// Lists of revoked client certificates, in PEM or DER.
+    /// Revocation lists for client certificates, in PEM or DER.
     #[serde(default)]
     pub client_crl: Vec<PathBuf>,
-    /// Whether clients show a certificate.
     #[serde(default)]
     pub client_certificate: ClientCertificates,
     /// A handshake that takes longer is cut.
@@ -57,21 +56,17 @@ pub struct Section {
     pub handshake_timeout: Duration,
 }
 
-/// The contents of the files that a section names; nothing where one could not be read, which is reported by whoever
-/// reads.
+/// The contents of the files that a section names; `None` if a file could not be read, which its reader reports.
 #[derive(Debug, Default)]
 pub struct Material<'a> {
-    /// Of `certificate`.
     pub certificate: Option<&'a [u8]>,
-    /// Of `key`.
     pub key: Option<&'a Secret>,
-    /// Of `client_ca`.
     pub client_ca: Option<&'a [u8]>,
-    /// Of each of `client_crl`.
+    /// One for each path in `client_crl`, in the same order.
     pub client_crl: Vec<Option<&'a [u8]>>,
 }
 
-/// What is wrong, as (key, what is wrong and what to write).
+/// All mistakes, as (key, what is wrong and what to write).
 type Mistakes = Vec<(String, String)>;
 
 const fn default_handshake_timeout() -> Duration {
@@ -79,12 +74,12 @@ const fn default_handshake_timeout() -> Duration {
 }
 
 impl Section {
-    /// Whether a client certificate can make its owner known.
+    /// Whether a client can authenticate with its certificate.
     pub fn asks_for_certificates(&self) -> bool {
         self.client_certificate != ClientCertificates::Off && self.client_ca.is_some()
     }
 
-    /// The configuration for handshakes.
+    /// Builds the TLS configuration.
     ///
     /// # Errors
     /// All mistakes, as (key, what is wrong and what to write).
@@ -123,7 +118,7 @@ impl Section {
         if mistakes.is_empty() { Ok(tls) } else { Err(mistakes) }
     }
 
-    /// What can be said without a file.
+    /// The checks that need no file.
     fn validate(&self) -> Mistakes {
         let mut mistakes = Mistakes::new();
         let mut say = |key: &str, problem: &str| mistakes.push((key.to_owned(), problem.to_owned()));
@@ -166,8 +161,8 @@ impl Section {
             lists.extend(keep(revocation_lists((*content)?), &format!("client_crl[{index}]"), mistakes)?);
         }
         let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
-            // Only the list of the authority that issued the client's certificate is needed; without that one nobody
-            // can tell, and nobody of that authority is let in.
+            // Only the list of the authority that issued the client's certificate is needed. If lists are configured
+            // but that one is missing, the certificate's status is unknown and the client is refused.
             .with_crls(lists)
             .only_check_end_entity_revocation();
         let builder = match self.client_certificate {
@@ -181,12 +176,11 @@ impl Section {
 
 const NO_CERTIFICATE: &str = "holds something that is no X.509 certificate of version 3; write certificates in PEM";
 
-/// The value, or one more mistake.
+/// The value; an error is added to `mistakes`.
 fn keep<T>(result: Result<T, String>, key: &str, mistakes: &mut Mistakes) -> Option<T> {
     result.map_err(|problem| mistakes.push((key.to_owned(), problem))).ok()
 }
 
-/// All certificates of a PEM file.
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let all = all.map_err(|_| "is not PEM; write a file with -----BEGIN CERTIFICATE-----".to_owned())?;
@@ -199,7 +193,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     }
 }
 
-/// The first private key of a PEM file. What is wrong with it is told without its text.
+/// The first private key in a PEM file. Errors do not quote the file.
 fn private_key(pem: &Secret) -> Result<PrivateKeyDer<'static>, String> {
     PrivateKeyDer::from_pem_slice(pem.expose().as_bytes()).map_err(|_| {
         "holds no private key in PEM; write one that is not encrypted (-----BEGIN PRIVATE KEY-----, or RSA or EC)"
@@ -207,7 +201,7 @@ fn private_key(pem: &Secret) -> Result<PrivateKeyDer<'static>, String> {
     })
 }
 
-/// All lists of a PEM file, or the one of a DER file.
+/// All lists in a PEM file, or the single one in a DER file.
 fn revocation_lists(content: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
     if !content.windows(PEM.len()).any(|window| window == PEM) {
         return Ok(vec![CertificateRevocationListDer::from(content.to_vec())]);
@@ -219,7 +213,7 @@ fn revocation_lists(content: &[u8]) -> Result<Vec<CertificateRevocationListDer<'
     }
 }
 
-/// Why certificate and key are no pair.
+/// Why the certificate and the key cannot be used together.
 fn unfit(error: &rustls::Error) -> (String, String) {
     let (key, problem) = match error {
         rustls::Error::InconsistentKeys(_) => ("key", "does not belong to the certificate; write the key of that pair"),
@@ -229,7 +223,8 @@ fn unfit(error: &rustls::Error) -> (String, String) {
     (key.to_owned(), problem.to_owned())
 }
 
-/// When a certificate ends. webpki tells it only to whoever is late, so it is asked at the end of time.
+/// When a certificate expires. webpki tells it only in the error for an expired certificate, so this verifies the
+/// certificate at the end of time.
 fn end_of(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
     let end_of_time = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
     let certificate = EndEntityCert::try_from(certificate).ok()?;

@@ -12,7 +12,7 @@ pub enum Failure {
     NoClientCertificate,
     /// The client's certificate comes from an unknown authority, is expired, revoked or not for clients.
     ClientCertificateRefused,
-    /// The client refused us, most often our certificate.
+    /// The client sent an alert, most often because it rejects our certificate.
     RefusedByClient,
     /// Not TLS, an unsupported version, or a protocol violation.
     Protocol,
@@ -21,7 +21,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Every reason, in the order of its counter.
+    /// Every reason, in the order of the counters.
     pub const ALL: &'static [Failure] = <Self as strum::VariantArray>::VARIANTS;
 
     /// The label value in metrics.
@@ -29,7 +29,7 @@ impl Failure {
         self.into()
     }
 
-    /// The reason in an error of the handshake.
+    /// Classifies an error of the handshake.
     pub(in super::super) fn of(error: &io::Error) -> Self {
         use rustls::Error as E;
         match error.get_ref().and_then(|inner| inner.downcast_ref::<E>()) {

@@ -1,8 +1,9 @@
-//! How a listener speaks TLS: the certificate it shows, whom it trusts, and the handle that replaces both while it runs.
+//! How a listener speaks TLS: the certificate it presents, the authorities it trusts, and the switch that replaces both
+//! at run time.
 //!
-//! Invariants: TLS 1.2 and 1.3 only, one crypto provider, named here and never taken from a global; a connection keeps
-//! the [`Tls`] it began with, the next one gets the newest; what is wrong with a file is found by [`Section::build`],
-//! before anything is bound, and told without a byte of a key.
+//! Invariants: only TLS 1.2 and 1.3; one crypto provider, named here and never taken from a global; a connection keeps
+//! the [`Tls`] it began with, and the next one gets the newest. [`Section::build`] finds every mistake in a file before
+//! anything is bound, and reports it without a byte of a key.
 
 mod acceptor;
 mod build;

@@ -6,7 +6,7 @@ use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 use webpki::EndEntityCert;
 
-/// What a verified client certificate says of its owner; each request of the connection carries it as an extension.
+/// The identity in a verified client certificate. Each request of the connection carries it as an extension.
 #[derive(Debug, Clone)]
 pub struct PeerCertificate(Arc<Said>);
 
@@ -18,7 +18,7 @@ struct Said {
 }
 
 impl PeerCertificate {
-    /// Reads a certificate that was verified; names that are no valid ones are passed over.
+    /// Reads a verified certificate. Invalid names are skipped.
     pub(in super::super) fn of(der: &CertificateDer<'_>) -> Self {
         let parsed = EndEntityCert::try_from(der);
         let parsed = parsed.as_ref();
@@ -28,17 +28,17 @@ impl PeerCertificate {
         Self(Arc::new(Said { uris: uris.unwrap_or_default(), dns: dns.unwrap_or_default(), sha256 }))
     }
 
-    /// The URIs among its alternative names.
+    /// The URIs in the subject alternative names.
     pub fn uris(&self) -> impl Iterator<Item = &str> {
         self.0.uris.iter().map(String::as_str)
     }
 
-    /// The DNS names among its alternative names, in lower case.
+    /// The DNS names in the subject alternative names, in lower case.
     pub fn dns(&self) -> impl Iterator<Item = &str> {
         self.0.dns.iter().map(String::as_str)
     }
 
-    /// The SHA-256 of the whole certificate.
+    /// The SHA-256 of the DER certificate.
     pub fn sha256(&self) -> &[u8; 32] {
         &self.0.sha256
     }
