@@ -15,7 +15,7 @@
 //! | [`resilience`] | breaker, bulkhead, rate limiter, flight, budget; knows nothing about identity | no other module |
 //! | [`providers`] | one folder per provider: its protocol as pure functions over bytes | `domain` |
 //! | [`storage`] | state that survives a request: the verdict cache and the ledger | `domain` |
-//! | [`verify`] | the product itself: takes a question, returns a verdict | the four above |
+//! | [`verify`] | the core: takes a question, returns a verdict | the four above |
 //! | [`server`] | the HTTP edges: the API, the providers' protocols, admin, sandbox | all except `resilience`, `app` |
 //! | [`app`] | configuration, assembly, life cycle, commands | all |
 //!

@@ -5,7 +5,7 @@
 //! | [`api`] | public | `POST /v1/verify` |
 //! | [`compat`] | public | every provider's own protocol, answered by our verifier; off by default |
 //! | [`records`] | both | lookups, receipts and their keys; forgetting a person |
-//! | [`admin`] | admin | liveness, readiness, metrics, status, isolate and restore; [`reload`]; the page of the API |
+//! | [`admin`] | admin | liveness, readiness, metrics, status, isolate and restore; [`reload`]; the API documentation |
 //! | [`sandbox`] | loopback | every provider's own protocol, answered by a simulator |
 //!
 //! No edge imports another. They share these modules, each of which imports only those before it: [`http`] and

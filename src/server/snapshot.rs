@@ -30,7 +30,7 @@ pub struct Snapshot {
     /// Whether and how the providers' own protocols are served.
     pub compat: compat::Config,
     pub limits: Limits,
-    /// The keys that sign and verify receipts.
+    /// The signing key of receipts, and all published keys.
     pub receipts: Keys,
     /// The version of this configuration, for the ledger.
     pub version: Arc<str>,

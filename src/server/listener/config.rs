@@ -12,7 +12,7 @@ pub(super) const LAST_WORDS: Duration = Duration::from_millis(100);
 pub(super) const MIN_HEADER_BYTES: usize = 8 * 1024;
 const MAX_HEADER_BYTES: usize = 1024 * 1024;
 
-/// The upper limit of every duration here. Far longer ones would overflow the clock.
+/// The upper limit of every duration here. Far longer ones would overflow an `Instant`.
 pub(super) const LONGEST: Duration = Duration::from_hours(31 * 24);
 
 /// The limits of one listener. Durations are written like `"10s"`.

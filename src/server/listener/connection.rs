@@ -104,7 +104,7 @@ pub(super) async fn drive<S>(
     }
 }
 
-/// Whether a connection ended because its client missed a timeout.
+/// Whether a connection ended because its client missed a deadline.
 pub(super) fn is_late(error: &hyper::Error) -> bool {
     let stalled = |source: &(dyn Error + 'static)| {
         source.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)

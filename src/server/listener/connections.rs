@@ -1,4 +1,4 @@
-//! Counts the connections that are open, refused and cut, and failed handshakes.
+//! Counts connections (open, refused, cut) and failed handshakes.
 //!
 //! Invariant: `open` is the number of live [`Slot`]s; dropping one decrements it.
 

@@ -1,4 +1,4 @@
-//! A listener: accepts connections, limits them, speaks TLS, and drains on a stop.
+//! A listener: accepts connections, limits them, speaks TLS, and drains on stop.
 //!
 //! `accept` is the accept loop. `connection` serves a plain HTTP/1.1 connection, `secure` a TLS one with HTTP/2 or
 //! HTTP/1.1.

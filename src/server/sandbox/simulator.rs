@@ -268,7 +268,7 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// The right answer. Producing it counts as a verdict, because a real provider would bill it then.
+    /// The right answer. Producing it counts as a verdict, and as billed if the price list charges for it.
     fn right(&self) -> Response<Bytes> {
         let Simulator { spec, scenario, .. } = self.simulator;
         let verdict = scenario.people.verdict(&self.asked).unwrap_or(scenario.default);

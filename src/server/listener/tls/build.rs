@@ -1,7 +1,7 @@
 //! Builds a [`Tls`] from a section and the files that it names, or reports everything that is wrong with them.
 //!
-//! Sessions are resumed with tickets, unless client certificates are requested. Then every connection presents its
-//! certificate again, so that a ticket cannot admit one that has been revoked or has expired in the meantime.
+//! Sessions are resumed with tickets, unless client certificates are requested. In that case every connection presents
+//! its certificate again, so that a ticket cannot admit one that has been revoked or has expired in the meantime.
 
 use std::path::PathBuf;
 use std::sync::Arc;

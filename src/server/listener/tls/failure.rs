@@ -8,9 +8,9 @@ use std::io;
 pub enum Failure {
     /// The handshake passed its deadline.
     Timeout,
-    /// The client showed no certificate, and one is required.
+    /// The client presented no certificate, and one is required.
     NoClientCertificate,
-    /// The client's certificate comes from an unknown authority, is expired, revoked or not for clients.
+    /// The client's certificate is expired, revoked, not for client use, or from an unknown authority.
     ClientCertificateRefused,
     /// The client sent an alert, most often because it rejects our certificate.
     RefusedByClient,
