@@ -1,4 +1,4 @@
-//! State that survives a request: the cache of verdicts and the ledger.
+//! State that outlives a request: the verdict cache and the ledger.
 
 mod cache;
 pub mod ledger;

@@ -8,43 +8,42 @@ use serde::Deserialize;
 
 use crate::domain::verdict::Verdict;
 
-/// The longest lifetime that a verdict may be given: names, numbers and registers change.
+/// The longest lifetime that can be configured: names, numbers and registers change.
 pub const LONGEST_LIFETIME: Duration = Duration::from_hours(24);
 
-/// The lifetimes in force, shared by the cache and its back end's own timer.
+/// The lifetimes in force, shared by the cache and moka's expiry.
 pub(super) type Lifetimes = Arc<ArcSwap<Config>>;
 
 /// Section `[cache]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// How long a `match` is remembered; zero turns it off.
+    /// How long a `match` is cached; zero turns it off.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub match_ttl: Duration,
-    /// How long a `mismatch` is remembered; zero turns it off.
+    /// How long a `mismatch` is cached; zero turns it off.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub mismatch_ttl: Duration,
-    /// How long a `no_record` is remembered; zero turns it off.
+    /// How long a `no_record` is cached; zero turns it off.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub no_record_ttl: Duration,
-    /// How many verdicts are kept; the least recently used goes first.
+    /// The maximum number of cached verdicts; the least recently used is evicted first.
     pub max_entries: u64,
-    /// Whether one client may be given what another has asked.
+    /// Whether one client may get a verdict that another client asked for.
     pub sharing: Sharing,
 }
 
-/// Who shares remembered verdicts and calls in flight.
+/// Which clients share cached verdicts and calls in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sharing {
-    /// All clients.
     Shared,
-    /// Each client has a memory of its own.
+    /// Each client has a cache of its own.
     PerClient,
 }
 
 impl Config {
-    /// All mistakes, as (key, what is wrong and what to write).
+    /// Returns every mistake as (key, what is wrong and what to write instead).
     pub fn validate(&self) -> Vec<(&'static str, String)> {
         let mut mistakes = Vec::new();
         for (key, lifetime) in
@@ -60,7 +59,7 @@ impl Config {
         mistakes
     }
 
-    /// The lifetime of `verdict`; zero means that it is not remembered.
+    /// The lifetime of `verdict`; zero means that it is not cached.
     pub const fn lifetime(&self, verdict: Verdict) -> Duration {
         match verdict {
             Verdict::Match => self.match_ttl,

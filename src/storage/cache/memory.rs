@@ -1,7 +1,7 @@
 //! Verdicts in this process's memory, on moka.
 //!
-//! Every byte of an entry is there as often as there are entries, so what is kept is packed and unpacked on the way.
-//! moka's own coalescing is not used: it restarts the work when the first caller leaves, and the work is paid.
+//! Entries are packed, because there may be a million of them. moka's own coalescing is not used: when the first caller
+//! leaves, it restarts the work, and here the work is a paid call.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,11 +17,10 @@ use super::remembered::Remembered;
 use crate::domain::subject::Digest;
 use crate::domain::verdict::{RequestId, Verdict};
 
-/// The memory back end.
 #[derive(Debug)]
 pub(super) struct Memory(Cache<Digest, Entry>);
 
-/// A [`Remembered`] packed small: there may be a million.
+/// A packed [`Remembered`].
 #[derive(Debug, Clone)]
 struct Entry {
     provider: Arc<str>,
@@ -30,7 +29,7 @@ struct Entry {
     verdict: Verdict,
 }
 
-/// A provider's reference. Nearly all are UUIDs, whose text is three times as long as what it says.
+/// A provider's reference. Nearly all are UUIDs, which take 16 bytes instead of 36 characters of text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Reference {
     None,
@@ -45,7 +44,7 @@ impl Memory {
     pub(super) fn new(lifetimes: &Lifetimes) -> Self {
         let cache = Cache::builder()
             .max_capacity(lifetimes.load().max_entries)
-            // The default policy turns newcomers away from a full cache: the answer just paid for would be lost.
+            // The default policy may reject a new entry when the cache is full: the answer just paid for would be lost.
             .eviction_policy(EvictionPolicy::lru())
             .expire_after(ByVerdict(Arc::clone(lifetimes)))
             .build();
@@ -86,7 +85,7 @@ impl Expiry<Digest, Entry> for ByVerdict {
         Some(self.0.load().lifetime(entry.verdict))
     }
 
-    // The default keeps the deadline of the entry that was overwritten.
+    // By default, an overwritten entry keeps its old deadline.
     fn expire_after_update(
         &self,
         _key: &Digest,
@@ -101,7 +100,7 @@ impl Expiry<Digest, Entry> for ByVerdict {
 impl Reference {
     fn packed(reference: Option<RequestId>) -> Self {
         let Some(reference) = reference else { return Self::None };
-        // Only the hyphenated form, and only if the way back gives the very same text.
+        // Only the hyphenated form, and only if unpacking gives back exactly the same text.
         let text = reference.as_str();
         let uuid = if text.len() == 36 { Uuid::try_parse(text).ok() } else { None };
         [Self::UpperUuid, Self::LowerUuid]
@@ -166,7 +165,7 @@ mod tests {
             memory.put(key(n), verdict.clone()).await;
             memory.0.run_pending_tasks().await;
         }
-        // Used, and so not the next to go.
+        // A read makes entry 0 the most recently used.
         assert!(memory.get(&key(0)).await.is_some());
         memory.put(key(3), verdict).await;
         memory.0.run_pending_tasks().await;

@@ -1,7 +1,7 @@
-//! The cache of verdicts.
+//! The verdict cache.
 //!
-//! Only a [`Remembered`] verdict can be stored, so a failure never is. Values hold no person, and keys are keyed digests. A
-//! slow or failing back end costs speed, never an answer.
+//! Only a [`Remembered`] verdict can be stored, so failures are never cached. Values do not identify a person, and keys
+//! are keyed digests.
 
 mod config;
 mod memory;

@@ -1,4 +1,4 @@
-//! A verdict as the cache keeps it.
+//! A verdict as the cache stores it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +7,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::verdict::{RequestId, Verdict};
 
-/// A remembered verdict: which provider answered, when, and its reference. It holds no name and no number.
+/// A cached verdict: which provider gave it, when, and under which reference. It contains no name and no ID number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remembered {
-    /// The verdict.
     pub verdict: Verdict,
-    /// The provider that gave it, which need not be the first of the chain.
+    /// The provider that gave it, which need not be the first in the chain.
     pub provider: Arc<str>,
     /// The provider's reference.
     pub request_id: Option<RequestId>,

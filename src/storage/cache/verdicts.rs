@@ -1,4 +1,4 @@
-//! Remembered verdicts by keyed digest.
+//! Cached verdicts by keyed digest.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::remembered::Remembered;
 use crate::domain::subject::Digest;
 use crate::domain::verdict::Verdict;
 
-/// Remembered verdicts by keyed digest of the question.
+/// Cached verdicts by keyed digest of the question.
 #[derive(Debug)]
 pub struct Cache {
     lifetimes: Lifetimes,
@@ -20,35 +20,34 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// A cache in this process's memory.
     pub fn memory(config: Config) -> Self {
         let lifetimes = Arc::new(ArcSwap::from_pointee(config));
         let memory = Memory::new(&lifetimes);
         Self { lifetimes, memory }
     }
 
-    /// Applies the lifetimes of `config` to new and to remembered verdicts. The number of entries stays as it was.
+    /// Applies the lifetimes of `config` to new and cached verdicts. The maximum number of entries does not change.
     pub fn reconfigure(&self, config: Config) {
         self.lifetimes.store(Arc::new(config));
     }
 
-    /// The lifetime of `verdict` now.
+    /// The lifetime of `verdict` under the current configuration.
     pub fn lifetime(&self, verdict: Verdict) -> Duration {
         self.lifetimes.load().lifetime(verdict)
     }
 
-    /// The verdict remembered under `key`, with what is left of its lifetime.
+    /// The verdict cached under `key`, with its remaining lifetime.
     pub async fn get(&self, key: &Digest, now: Timestamp) -> Option<(Remembered, Duration)> {
         let found = self.memory.get(key).await?;
-        // The configured lifetime decides, not the back end's timer, whose clock may differ.
+        // The configured lifetime decides, not moka's timer, which runs on a different clock.
         let left =
             self.lifetimes.load().lifetime(found.verdict).checked_sub(found.age(now)).filter(|left| !left.is_zero())?;
         Some((found, left))
     }
 
-    /// Remembers a verdict under `key`, replacing the one before it.
+    /// Caches a verdict under `key`, replacing any earlier one.
     pub async fn put(&self, key: Digest, verdict: Remembered) {
-        // A verdict that is not kept still replaces the one before it: an outdated answer must never be served.
+        // A verdict that is not cached still removes the earlier one: an outdated answer must never be served.
         let keeps = !self.lifetimes.load().lifetime(verdict.verdict).is_zero();
         if keeps {
             self.memory.put(key, verdict).await;
@@ -57,12 +56,12 @@ impl Cache {
         }
     }
 
-    /// Forgets what is remembered under `key` and returns whether there was anything.
+    /// Removes the verdict cached under `key` and returns whether there was one.
     pub async fn forget(&self, key: &Digest) -> bool {
         self.memory.forget(key).await
     }
 
-    /// About how many verdicts are remembered now.
+    /// The approximate number of cached verdicts.
     pub fn entries(&self) -> u64 {
         self.memory.entries()
     }

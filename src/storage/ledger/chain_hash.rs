@@ -1,22 +1,22 @@
-//! The chain of hashes: what was written cannot be changed, dropped or put into another order without it being seen.
+//! The hash chain: it shows whether an entry was changed, dropped or moved.
 
 use sha2::{Digest, Sha256};
 
-/// The hash that seals an entry and all before it.
+/// The hash that seals an entry and all entries before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seal(pub [u8; 32]);
 
 impl Seal {
-    /// Before the first entry.
+    /// The seal before the first entry.
     pub const NONE: Self = Self([0; 32]);
 
-    /// The seal of entry number `seq` with this body, which comes after `self`.
+    /// The seal of entry number `seq` with this body, where `self` is the seal of the entry before it.
     #[must_use]
     pub fn next(self, seq: i64, body: &str) -> Self {
         let hash = Sha256::new_with_prefix(self.0).chain_update(seq.to_be_bytes()).chain_update(body);
         Self(hash.finalize().into())
     }
-    /// As 64 hexadecimal digits.
+    /// 64 hexadecimal digits.
     pub fn to_hex(self) -> String {
         hex::encode(self.0)
     }

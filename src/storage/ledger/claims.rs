@@ -1,9 +1,9 @@
-//! Idempotency keys as the ledger knows them: claimed before anything is asked, finished by an answer with a verdict, ended
-//! when their person is forgotten.
+//! Idempotency keys as the ledger knows them. A key is claimed before any provider is called, the claim is finished by
+//! an answer with a verdict, and it ends when its person is forgotten.
 //!
-//! Invariant: a claim holds as soon as it is on the disk, in the database or in the spool. What is in the spool no database
-//! finds, so [`Spooled`] knows it as well until it has moved. The order of entries decides, never a clock: a claim is ended
-//! by a forgetting that stands behind it.
+//! Invariant: a claim holds once it is on the disk, in the database or in the spool. Database queries do not see the
+//! spool, so [`Spooled`] holds its entries in memory until they have moved. The order of entries decides, never a
+//! clock: a `Forgotten` entry ends the claims before it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,39 +17,39 @@ use super::queries::{Reader, found};
 use crate::domain::subject::Digest;
 use crate::domain::verdict::Verdict;
 
-/// A key that belongs to a body.
+/// A claimed key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claimed {
-    /// Its claim.
     pub claim: Claim,
-    /// The verdict that finished it, if one did.
+    /// The answer whose verdict finished the claim, if any.
     pub answer: Option<Answer>,
 }
 
-/// What the spool holds of keys.
+/// The spool's entries about keys.
 #[derive(Debug, Default)]
 pub(super) struct Spooled(Mutex<Entries>);
 
 #[derive(Debug, Default)]
 struct Entries {
-    /// So many entries about keys the spool has taken.
+    /// How many entries about keys the spool has taken.
     taken: u64,
-    /// So many of them have moved into the database, and so often some have.
+    /// How many of them have moved into the database.
     moved_up_to: u64,
+    /// How often entries have moved; a look-up compares it to notice a move in between.
     moved: u64,
     claims: HashMap<String, (u64, Claim)>,
     answers: HashMap<Uuid, (u64, Answer)>,
     forgotten: HashMap<String, u64>,
 }
 
-/// What is known of a key without the database.
+/// What the spool knows of a key.
 enum Known {
-    /// Its last claim; whether it still holds.
+    /// Its last claim, and whether that still holds.
     Claim(Box<Claim>, bool),
     Nothing,
 }
 
-/// Looks up who holds a key: the spool's entries first, then the database.
+/// Looks up the claim on a key, in the spool first and then in the database.
 pub(super) async fn claimed(
     reader: &Reader,
     spooled: &Spooled,
@@ -77,14 +77,14 @@ pub(super) async fn claimed(
             }
             None => None,
         };
-        // What moved in between may have been seen in neither place.
+        // Entries that moved in between may have been missed in both places, so look again.
         if spooled.lock().moved == moved {
             return Ok(claimed);
         }
     }
 }
 
-/// The last claim of a key, and whether its person was not forgotten since.
+/// The last claim on a key, and whether it still holds: its person has not been forgotten since.
 async fn last_claim(reader: &Reader, key: &str) -> Result<Option<(Claim, bool)>, sqlx::Error> {
     let text = "SELECT seq, body FROM entries WHERE kind = 'claim' AND claimed_key = $1 ORDER BY seq DESC LIMIT 1";
     let Some(row) = sqlx::query(text).bind(key).fetch_optional(reader.keys()).await? else { return Ok(None) };
@@ -97,7 +97,7 @@ async fn last_claim(reader: &Reader, key: &str) -> Result<Option<(Claim, bool)>,
     Ok(Some((claim, holds)))
 }
 
-/// The verdict that finished a claim: the first, if there are more.
+/// The first answer with a verdict for a claim.
 async fn finished(reader: &Reader, claim: Uuid) -> Result<Option<Answer>, sqlx::Error> {
     let [one, two, three] = Verdict::ALL.map(Verdict::as_str);
     let text = "SELECT seq, body FROM entries WHERE claim = $1 AND outcome IN ($2, $3, $4) ORDER BY seq LIMIT 1";
@@ -105,7 +105,7 @@ async fn finished(reader: &Reader, claim: Uuid) -> Result<Option<Answer>, sqlx::
     Ok(query.fetch_optional(reader.keys()).await?.as_ref().map(found).transpose()?.map(|found| found.answer))
 }
 
-/// How many keys claimed at `not_before_ms` or later are about this person.
+/// How many keys were claimed for this person at `not_before_ms` or later and since the person was last forgotten.
 pub(super) async fn claims_about(reader: &Reader, subject: &Subject, not_before_ms: i64) -> Result<usize, sqlx::Error> {
     let text = "SELECT count(DISTINCT claimed_key) AS n FROM entries \
                 WHERE kind = 'claim' AND subject = $1 AND at_ms >= $2 AND seq > coalesce(\
@@ -115,7 +115,7 @@ pub(super) async fn claims_about(reader: &Reader, subject: &Subject, not_before_
 }
 
 impl Spooled {
-    /// The spool has taken `entries`.
+    /// Records entries that the spool has taken.
     pub(super) fn take<'a>(&self, entries: impl Iterator<Item = &'a Entry>) {
         let mut all = self.lock();
         for entry in entries {
@@ -132,12 +132,11 @@ impl Spooled {
         }
     }
 
-    /// So many entries it has taken so far.
     pub(super) fn taken(&self) -> u64 {
         self.lock().taken
     }
 
-    /// The first `number` of them are in the database.
+    /// Drops the first `number` entries, which are in the database now.
     pub(super) fn moved(&self, number: u64) {
         let mut all = self.lock();
         if number <= all.moved_up_to {
@@ -149,7 +148,7 @@ impl Spooled {
         all.forgotten.retain(|_, of| *of > number);
     }
 
-    /// So often it has moved, and what is known of a key.
+    /// The number of moves so far, and what the spool knows of the key.
     fn claim(&self, key: &str) -> (u64, Known) {
         let all = self.lock();
         let known = all.claims.get(key).map_or(Known::Nothing, |(number, claim)| {
@@ -168,7 +167,7 @@ impl Spooled {
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
-        // Nothing in here can panic half done.
+        // No code that holds the lock can panic halfway through a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

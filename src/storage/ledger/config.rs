@@ -13,10 +13,10 @@ const SHORTEST_KEEP: Duration = Duration::from_hours(24);
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The database; without one nothing is written down.
+    /// The database file; without one, nothing is recorded.
     #[serde(default)]
     pub file: Option<PathBuf>,
-    /// The folder of the spool and the journal; the database's own if not set.
+    /// The folder of the spool and the journal; by default, the database's folder.
     #[serde(default)]
     pub spool_folder: Option<PathBuf>,
     /// How long entries are kept.
@@ -24,14 +24,14 @@ pub struct Config {
 }
 
 impl Config {
-    /// All mistakes, as (key, what is wrong and what to write).
+    /// Returns every mistake as (key, what is wrong and what to write instead).
     pub fn validate(&self) -> Vec<(&'static str, String)> {
         let is_long_enough = self.keep().is_some_and(|keep| keep >= SHORTEST_KEEP);
         let mistake = || ("keep", "is no time of a day or more; write \"400 days\" or \"26 weeks\"".to_owned());
         (!is_long_enough).then(mistake).into_iter().collect()
     }
 
-    /// How long entries are kept; nothing if a unit has no fixed length, such as months.
+    /// How long entries are kept; `None` if a unit such as months has no fixed length.
     pub fn keep(&self) -> Option<Duration> {
         self.keep.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?.try_into().ok()
     }

@@ -1,8 +1,9 @@
-//! The embedded back end, writing: one file, one connection. (`read` is the other half.)
+//! The write side of the SQLite database: one file, one connection. `queries` is the read side.
 //!
-//! Invariants: entries are appended in one transaction or not at all, and are on the disk when [`Store::append`] returns
-//! (write-ahead log, `synchronous = FULL`); an id is written once; a transaction is begun only by the writer, which nobody
-//! cancels. The statements are those of PostgreSQL too; only the schema is this engine's.
+//! Invariants: entries are appended in one transaction or not at all, and are on the disk when [`Store::append`]
+//! returns (write-ahead log, `synchronous = FULL`); an id is written once; transactions run only in the writer's tasks
+//! and at start, where nothing cancels them. Apart from `BEGIN IMMEDIATE` and the pragmas, the statements also run on
+//! PostgreSQL; the schema is specific to SQLite.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,23 +17,24 @@ use super::chain_hash::Seal;
 use super::entry::Entry;
 use super::error::OpenError;
 
-/// So long a statement waits for another process that holds the file; then entries stay in the spool.
+/// How long a statement waits while another process holds the file. After that, entries stay in the spool.
 const BUSY: Duration = Duration::from_millis(250);
 
-/// Rows of one statement: as many as there are, of these numbers, so that few statements are ever parsed. Each is a way to
-/// the database's thread and back, and a copy of all pages that it touches.
+/// The numbers of rows that one insert may have. There are few different ones, so few statements are ever parsed. The
+/// large ones save work: each statement costs a round trip to the database's thread and a copy of all pages that it
+/// touches.
 const AT_ONCE: [usize; 4] = [512, 64, 8, 1];
 
-/// The memory for pages of the connection that writes, in KiB (it is the sign that says so).
+/// The page cache of the writing connection, in KiB (the minus sign selects that unit).
 const CACHE: &str = "-16384";
 
-/// The connection that writes.
+/// The writing connection.
 #[derive(Debug)]
 pub(super) struct Store {
     path: PathBuf,
-    /// None after it has failed, until it is opened again.
+    /// `None` after a failure, until the file is reopened.
     connection: Option<SqliteConnection>,
-    /// The last entry, if it is known.
+    /// The number and seal of the last entry, if known.
     last: Option<(i64, Seal)>,
 }
 
@@ -41,7 +43,7 @@ pub(super) fn options(path: &Path) -> SqliteConnectOptions {
         .filename(path)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY)
-        // Statements are told to nobody, least of all with what is bound to them.
+        // Statements and the values bound to them must not reach the log.
         .disable_statement_logging()
 }
 
@@ -58,7 +60,7 @@ fn migrations() -> Migrator {
 }
 
 impl Store {
-    /// Opens the file, makes it if it is not there, and finds its end.
+    /// Opens or creates the file and finds its last entry.
     pub(super) async fn open(path: &Path) -> Result<Self, OpenError> {
         let mut store = Self { path: path.to_owned(), connection: None, last: None };
         let failed = |error| OpenError::database(path, error);
@@ -67,7 +69,7 @@ impl Store {
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => failed(error),
             _ => OpenError::Foreign(path.to_owned()),
         })?;
-        // Found out now, not with the first answer: a file that can be read and not be written.
+        // Fail at start, not at the first answer, if the file can be read but not written.
         let mut probe = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
         sqlx::query("DELETE FROM removed WHERE seq < 0").execute(&mut *probe).await.map_err(failed)?;
         probe.rollback().await.map_err(failed)?;
@@ -76,13 +78,13 @@ impl Store {
         Ok(store)
     }
 
-    /// The number of the last entry and its seal, if they are known.
+    /// The number and seal of the last entry, if known.
     pub(super) const fn last(&self) -> Option<(i64, Seal)> {
         self.last
     }
 
-    /// Appends the entries with these texts, in this order; they are on the disk when it returns. Those that are there already
-    /// are passed over.
+    /// Appends the entries with these texts in this order; they are on the disk when it returns. Entries that exist
+    /// already are skipped.
     pub(super) async fn append(&mut self, texts: &[String]) -> Result<(), sqlx::Error> {
         let appended = self.try_append(texts).await;
         self.settle(appended)
@@ -111,10 +113,10 @@ impl Store {
             }
         }
         if written == 0 {
-            // All were there already.
+            // Every entry existed already.
             last = before;
         } else if written < texts.len() as u64 {
-            // Some were there already, so that those behind them have another number and seal: once more, one by one.
+            // Some existed already, so the entries after them need different numbers and seals: start over, one by one.
             transaction.rollback().await?;
             transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
             last = before;
@@ -130,14 +132,13 @@ impl Store {
         Ok(())
     }
 
-    /// The entry with this id.
     pub(super) async fn find(&mut self, id: Uuid) -> Result<Option<Entry>, sqlx::Error> {
         let query = sqlx::query("SELECT body FROM entries WHERE id = $1").bind(id.to_string());
         let row = query.fetch_optional(self.connection().await?).await?;
         row.as_ref().map(entry).transpose()
     }
 
-    /// Removes what is older than `before_ms`, at most `most` entries, from the front and without a gap.
+    /// Removes at most `most` entries older than `before_ms`, from the front and without leaving a gap.
     pub(super) async fn remove_before(&mut self, before_ms: i64, most: i64) -> Result<u64, sqlx::Error> {
         let removed = self.try_remove(before_ms, most).await;
         self.settle(removed)
@@ -164,10 +165,10 @@ impl Store {
         Ok(count)
     }
 
-    /// Writes the log back into the file and lets go of it, so that it can be moved or read by itself.
+    /// Merges the write-ahead log into the file and closes it, so that the file can be moved or read on its own.
     pub(super) async fn close(&mut self) {
         if let Some(connection) = self.connection.take() {
-            // What fails here is done by the next start.
+            // If this fails, the next start does it.
             let _ = connection.close().await;
         }
     }
@@ -179,7 +180,7 @@ impl Store {
         }
     }
 
-    /// After a failure nobody knows what is in the file: it is opened again, and its end looked up.
+    /// After an error the content of the file is uncertain, so the next use reopens it and looks up its last entry.
     fn settle<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
         if result.is_err() {
             (self.connection, self.last) = (None, None);
@@ -190,11 +191,11 @@ impl Store {
 
 async fn connect(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
     let options = options(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
-    // Copies of pages that a statement touches, for the case that it fails, need no disk.
+    // SQLite copies the pages that a statement touches in case it fails; these copies need no disk.
     options.pragma("temp_store", "MEMORY").pragma("cache_size", CACHE).connect().await
 }
 
-/// Writes these rows, but for those whose id is there already; how many they were.
+/// Inserts the rows whose id does not exist yet and returns how many there were.
 async fn insert(connection: &mut SqliteConnection, rows: &[((i64, Seal), &String)]) -> Result<u64, sqlx::Error> {
     let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO entries (seq, body, hash) ");
     query.push_values(rows, |mut row, ((seq, seal), body)| {

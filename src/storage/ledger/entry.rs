@@ -1,134 +1,119 @@
-//! What is written down: calls that were made, and answers that were given. No person: only keyed digests.
+//! Ledger entries: calls, answers, claims on idempotency keys, and people forgotten on request. People appear only as
+//! keyed digests.
 //!
-//! Invariant: an entry is written once, as one JSON text whose bytes are what the hash chain is over; nothing reads it
-//! back to write it again. To add a member: at the end, with `#[serde(default)]`, since old entries stay as they are.
+//! Invariant: an entry is written once, as one JSON text. The hash chain covers exactly those bytes, so entries are
+//! never serialized again. Add new fields at the end with `#[serde(default)]`, because old entries stay as they are.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::domain::subject::{Digest, DigestKey};
 
-/// Something that happened.
+/// One entry of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr, strum::VariantNames)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Entry {
-    /// A provider was called.
     Call(Call),
-    /// A question was answered, by a verdict or by a problem.
+    /// A question was answered with a verdict or a problem.
     Answer(Answer),
     /// An idempotency key was used for the first time.
     Claim(Claim),
-    /// A person was forgotten.
+    /// A person was forgotten at an operator's request.
     Forgotten(Forgotten),
 }
 
-/// One call of a provider, in time or late.
+/// One call to a provider, whether it ended in time or late.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
-    /// Its own id.
     pub id: Uuid,
-    /// When it had ended, in milliseconds since 1970.
+    /// When it ended, in milliseconds since 1970.
     pub at_ms: i64,
-    /// The flight that made it: the same for all calls about one question.
+    /// The flight that made it; all calls about one question share it.
     pub flight: Uuid,
-    /// Whom it was about.
     pub subject: Subject,
-    /// The client whose question led the flight.
+    /// The client whose question started the flight.
     pub client: String,
-    /// What that client asked for.
     pub purpose: String,
-    /// The provider.
     pub provider: String,
-    /// Its endpoint.
     pub endpoint: String,
-    /// What came of it.
     #[serde(flatten)]
     pub end: End,
 }
 
-/// What came of a call.
+/// The result of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
-    /// The word of its outcome, such as `verdict` or `timeout`.
+    /// The outcome code, such as `verdict` or `timeout`.
     pub outcome: String,
-    /// The finer cause, if there is one.
+    /// A more specific cause than the outcome, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The verdict, if it brought one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<String>,
-    /// The provider's own reference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_request_id: Option<String>,
     /// `yes`, `no` or `unknown`.
     pub billed: String,
-    /// What it cost, or what it costs at most if it is billed, in millionths of a yuan.
+    /// The cost, in millionths of a yuan; if `billed` is `unknown`, what it costs at most.
     pub price_micro_yuan: u64,
-    /// How long it took.
     pub duration_ms: u64,
-    /// Whether it came after its attempt had been given up.
+    /// Whether it ended after its attempt had been given up.
     pub late: bool,
 }
 
-/// One question with the answer that its caller was given.
+/// One question and the answer that its caller got.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    /// Its verification id; of a problem the id that it would have had.
+    /// The verification id. A problem has one too: the id that a verdict would have had.
     pub id: Uuid,
-    /// When it was given, in milliseconds since 1970.
+    /// When the answer was given, in milliseconds since 1970.
     pub at_ms: i64,
-    /// The client.
     pub client: String,
-    /// The public id of the key or certificate that it showed; empty if none was needed.
+    /// The public id of the key or certificate that the client presented; empty if none was needed.
     pub key_id: String,
-    /// What it asked for.
     pub purpose: String,
-    /// Its own reference.
+    /// The client's own reference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    /// Whom it asked about; unknown where the question was refused because of the name or the number.
+    /// `None` if the question was refused because of the name or the ID number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Subject>,
     /// `match`, `mismatch`, `no_record`, or the code of the problem.
     pub outcome: String,
-    /// `provider`, `shared` or `cache`; nothing for a problem.
+    /// `provider`, `shared` or `cache`; `None` for a problem.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// The provider that gave the verdict.
+    /// The provider that gave the verdict, even if the answer came from the cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
-    /// Its reference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_request_id: Option<String>,
-    /// When it gave it, in milliseconds since 1970.
+    /// When the provider gave the verdict, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_at_ms: Option<i64>,
-    /// The flight that it led or joined.
+    /// The flight that the question started or joined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flight: Option<Uuid>,
-    /// What was tried for it, skipped endpoints too.
+    /// The attempts made for the question, including skipped endpoints.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
-    /// The configuration that it was answered under.
     pub configuration: String,
-    /// The salted digest of the person that its receipt shows, as 64 hexadecimal digits; nothing where there is no
-    /// verdict, or receipts are off. Its salt is nowhere: it comes from the digest key and the id.
+    /// The salted digest of the person, as shown in the receipt: 64 hexadecimal digits. `None` without a verdict or if
+    /// receipts are off. The salt is not stored; it is derived from the digest key and the id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<String>,
-    /// The claim on the idempotency key that it came with.
+    /// The claim on the idempotency key of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<Uuid>,
 }
 
-/// An idempotency key, which belongs to the body that it came with from now on.
+/// Binds an idempotency key to the request body that it was first used with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
-    /// Its own id.
     pub id: Uuid,
     /// When the key was claimed, in milliseconds since 1970.
     pub at_ms: i64,
-    /// The client whose key it is.
     pub client: String,
     /// Always `claimed`.
     pub outcome: String,
@@ -136,46 +121,39 @@ pub struct Claim {
     pub key: String,
     /// The digest of the body, as 64 hexadecimal digits.
     pub body: String,
-    /// Whom the body is about.
     pub subject: Subject,
 }
 
-/// A person whom an operator had forgotten: no claim before it holds any more.
+/// A person forgotten at an operator's request: earlier claims about this person no longer hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forgotten {
-    /// Its own id.
     pub id: Uuid,
-    /// When, in milliseconds since 1970.
+    /// In milliseconds since 1970.
     pub at_ms: i64,
-    /// Always empty: it is no client's doing.
+    /// Always empty, because no client caused it; the database requires the field.
     pub client: String,
     /// Always `forgotten`.
     pub outcome: String,
-    /// Who was forgotten.
     pub subject: Subject,
-    /// The operator that had it done.
+    /// The operator who requested it.
     pub operator: String,
 }
 
 /// One attempt of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// The provider.
     pub provider: String,
-    /// Its endpoint.
     pub endpoint: String,
-    /// What it came to.
     pub outcome: String,
     /// `yes`, `no` or `unknown`.
     pub billed: String,
-    /// How long it took.
     pub duration_ms: u64,
-    /// The finer cause, if there is one.
+    /// A more specific cause than the outcome, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// A person, as the ledger knows them: a keyed digest, and which key made it.
+/// A person as the ledger knows them: a keyed digest, and the key that made it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subject {
     /// The public id of the digest key.
@@ -184,49 +162,40 @@ pub struct Subject {
     pub digest: String,
 }
 
-/// A question whose answer is being looked for: what the ledger needs to know of it if nobody can tell the end.
+/// A flight in progress: what the journal keeps to record its question if the process ends before there is an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Begun {
-    /// The flight.
     pub flight: Uuid,
     /// When it began, in milliseconds since 1970.
     pub at_ms: i64,
-    /// The verification id of the question that leads it.
+    /// The verification id of the question that started it.
     pub id: Uuid,
-    /// The client that asked.
     pub client: String,
-    /// The public id of its key.
+    /// The public id of the key or certificate that the client presented.
     pub key_id: String,
-    /// What it asked for.
     pub purpose: String,
-    /// Its own reference.
+    /// The client's own reference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    /// Whom it asked about.
     pub subject: Subject,
-    /// The configuration of the moment.
     pub configuration: String,
 }
 
 /// A call that is about to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BegunCall {
-    /// Its id.
     pub id: Uuid,
-    /// The flight that makes it.
     pub flight: Uuid,
     /// When it began, in milliseconds since 1970.
     pub at_ms: i64,
-    /// The provider.
     pub provider: String,
-    /// Its endpoint.
     pub endpoint: String,
-    /// The most that it can cost.
+    /// The most that it can cost, in millionths of a yuan.
     pub price_micro_yuan: u64,
 }
 
 impl Entry {
-    /// Its id, of which there is one entry.
+    /// The id; no two entries have the same.
     pub const fn id(&self) -> Uuid {
         match self {
             Entry::Call(call) => call.id,
@@ -236,15 +205,15 @@ impl Entry {
         }
     }
 
-    /// What is written, and sealed.
+    /// The JSON text that is written and sealed.
     pub(super) fn text(&self) -> serde_json::Result<String> {
-        // One piece of memory for nearly all.
+        // Large enough for nearly every entry, so that the buffer does not grow.
         let mut text = Vec::with_capacity(1024);
         serde_json::to_writer(&mut text, self)?;
         Ok(String::from_utf8(text).unwrap_or_default())
     }
 
-    /// Whether it says anything about an idempotency key.
+    /// Whether it concerns an idempotency key.
     pub(super) const fn is_about_keys(&self) -> bool {
         match self {
             Entry::Answer(answer) => answer.claim.is_some() && answer.source.is_some(),
@@ -253,7 +222,7 @@ impl Entry {
         }
     }
 
-    /// When it happened.
+    /// When it happened, in milliseconds since 1970.
     pub const fn at_ms(&self) -> i64 {
         match self {
             Entry::Call(call) => call.at_ms,
@@ -263,14 +232,14 @@ impl Entry {
         }
     }
 
-    /// Its kind, for metrics.
+    /// The kind, as a metric label.
     pub fn kind(&self) -> &'static str {
         self.into()
     }
 }
 
 impl Begun {
-    /// One of its calls, with what came of it.
+    /// The entry for one of the flight's calls.
     pub(super) fn call(&self, begun: &BegunCall, at_ms: i64, end: End) -> Call {
         Call {
             id: begun.id,
@@ -285,7 +254,7 @@ impl Begun {
         }
     }
 
-    /// The answer of a question that was cut off.
+    /// The answer recorded for a question that was cut off.
     pub(super) fn cut_off(self, attempts: Vec<Attempt>) -> Answer {
         Answer {
             id: self.id,
@@ -310,7 +279,7 @@ impl Begun {
 }
 
 impl BegunCall {
-    /// What is known of a call whose end nobody saw.
+    /// The result recorded for a call whose actual result is unknown.
     pub(super) fn interrupted(&self) -> End {
         End {
             outcome: "interrupted".to_owned(),
@@ -339,7 +308,7 @@ impl From<&Call> for Attempt {
 }
 
 impl Subject {
-    /// The person of `digest`, made with `key`.
+    /// The person with this `digest`, which was made with `key`.
     pub fn new(key: &DigestKey, digest: &Digest) -> Self {
         Self { key: key.id().to_owned(), digest: digest.to_hex() }
     }

@@ -1,14 +1,14 @@
-//! What goes wrong with the ledger's files, and what to do about it.
+//! Errors of the ledger's files, with advice on what to do.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// It could not be written anywhere.
+/// The entry could not be written anywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the ledger cannot be written")]
 pub struct NotWritten;
 
-/// The ledger could not be read. Says what the database says and what to do; never what was looked for.
+/// The ledger could not be read. The text has the database's message and what to do, never the values searched for.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", remedy(.0))]
 pub struct ReadError(sqlx::Error);
@@ -22,40 +22,30 @@ impl From<sqlx::Error> for ReadError {
 /// Why a ledger cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Its folder is missing, or is none.
     #[error("ledger.file = {0:?}: there is no folder for it; make one that this user may write to, or name another")]
     NoFolder(PathBuf),
-    /// Another process has it.
     #[error(
         "ledger.file = {0:?} is in use by another idgate; each needs a file of its own: stop that one, or name another"
     )]
     InUse(PathBuf),
-    /// The database refuses.
     #[error("ledger.file = {path:?}: {}", remedy(.source))]
     Database {
-        /// The file.
         path: PathBuf,
-        /// Why.
         source: sqlx::Error,
     },
-    /// The database cannot be opened for reading.
     #[error("ledger.file = {0:?}: {1}")]
     Read(PathBuf, ReadError),
-    /// A file beside it.
+    /// A file other than the database cannot be used: lock, journal or spool.
     #[error("the ledger's file {path:?} cannot be used: {source}; see that this user may write to it")]
     Beside {
-        /// The file.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
-    /// What waits in the spool is not what was written there.
     #[error("the ledger's spool {0:?} is damaged: keep a copy, take out the line that is no entry, and start again")]
     Spool(PathBuf),
-    /// A metric that cannot be: a defect of ours.
+    /// A metric was declared wrongly, which is a bug.
     #[error("the ledger's metrics cannot be made: {0}")]
     Metrics(prometheus::Error),
-    /// The file was written by a newer idgate, or is another program's.
     #[error("ledger.file = {0:?} is another program's, or a newer idgate's; name another file")]
     Foreign(PathBuf),
 }
@@ -70,13 +60,13 @@ impl OpenError {
     }
 }
 
-/// What a database says, in our words, and what to do. Never what was bound to a statement.
+/// The database's message and what to do about it, never the values bound to a statement.
 pub(super) fn remedy(error: &sqlx::Error) -> String {
     let told = match error.as_database_error() {
         Some(database) => database.message().to_owned(),
         None => error.to_string(),
     };
-    // The last byte of SQLite's extended code is the code itself.
+    // The lowest byte of SQLite's extended result code is the primary code.
     let code = error.as_database_error().and_then(|database| database.code()?.parse::<i32>().ok());
     let what_to_do = match code.map(|code| code & 0xff) {
         Some(5 | 6) => "another process holds it; end that process, such as a database shell",

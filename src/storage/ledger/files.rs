@@ -1,4 +1,4 @@
-//! Where the ledger's files are, and the lock that keeps other processes away from them.
+//! Where the ledger's files are, and the lock that keeps other processes out.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,8 +9,8 @@ use super::spool;
 /// A running idgate empties its spool within this time.
 const FLUSH_TIME: Duration = Duration::from_secs(2);
 
-/// Waits until the database `file` holds everything that is in its spool (in `folder`, if the spool has its own), which a
-/// running idgate takes care of. Returns the spool files that still hold entries: they stay there until the next start.
+/// Waits until a running idgate has moved the spool's entries into the database `file`. The spool is beside it, or in
+/// `folder` if given. Returns the spool files that still hold entries; those entries stay there until the next start.
 pub async fn left_behind(file: &Path, folder: Option<&Path>) -> Vec<PathBuf> {
     spool::left_behind(spools(file, folder).into(), FLUSH_TIME).await
 }
@@ -24,7 +24,7 @@ pub(super) fn beside(file: &Path, folder: Option<&Path>, extension: &str) -> Pat
     folder.join(file.file_name().unwrap_or_default()).with_extension(extension)
 }
 
-/// Locks out other processes. The operating system releases the lock when this process ends, however it ends.
+/// Takes the lock. The operating system releases it when this process ends, however it ends.
 pub(super) fn lock(path: &Path) -> Result<std::fs::File, OpenError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     if !folder.is_none_or(Path::is_dir) {

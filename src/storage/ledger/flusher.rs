@@ -1,5 +1,6 @@
-//! The way from the spool into the database, a round at a time: what one file holds, in few large transactions, so that many
-//! entries share the pages that they touch. Nobody waits for it but who looks something up.
+//! Moves entries from the spool into the database. One round moves what a file holds, in few large transactions, so
+//! that many entries share the pages they touch. Only look-ups wait for a round, and entries that the spool cannot
+//! take.
 
 use std::io;
 use std::sync::Arc;
@@ -13,9 +14,9 @@ use super::shared::Shared;
 use super::spool::Spool;
 use crate::domain::clock::Clock;
 
-/// Entries of one transaction.
+/// The maximum number of entries in one transaction.
 pub(super) const PART: usize = 1024;
-/// So often, and so much of it at a time, what is too old is removed.
+/// How often expired entries are removed, and how many at a time.
 const REMOVE_EVERY: Duration = Duration::from_secs(600);
 const REMOVE_AT_ONCE: i64 = 1000;
 
@@ -24,20 +25,20 @@ pub(super) struct Flusher {
     shared: Arc<Shared>,
     keep: Duration,
     clock: Clock,
-    /// When to look for what is too old.
+    /// When to look for expired entries.
     remove_at: Instant,
 }
 
 /// What a round moves, in this order.
 pub(super) struct Load {
     pub(super) older: Spool,
-    /// The other file, which is only moved when entries follow that it cannot take.
+    /// The other file, moved only if entries follow that it could not take.
     pub(super) younger: Option<Spool>,
-    /// Texts of those entries.
+    /// The texts of those entries.
     pub(super) beyond: Vec<String>,
 }
 
-/// Why a round was not ended.
+/// Why a round failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Stuck {
     #[error("{}", remedy(.0))]
@@ -51,7 +52,7 @@ impl Flusher {
         Self { store, shared, keep, clock, remove_at: Instant::now() }
     }
 
-    /// Moves what there is; when it fails, what was not moved is still where it was.
+    /// Moves the load, then removes expired entries. After an error, what was not moved is still where it was.
     pub(super) async fn round(mut self, mut load: Load) -> (Self, Load, Result<(), Stuck>) {
         let moved = self.move_all(&mut load).await;
         if moved.is_ok() {
@@ -75,7 +76,7 @@ impl Flusher {
         Ok(())
     }
 
-    /// Whether something may be too old.
+    /// Whether it is time to look for expired entries.
     pub(super) fn is_due(&self) -> bool {
         Instant::now() >= self.remove_at
     }
@@ -87,7 +88,7 @@ impl Flusher {
         let before = i64::try_from(self.keep.as_millis()).unwrap_or(i64::MAX);
         let before = self.clock.now().as_millisecond().saturating_sub(before);
         match self.store.remove_before(before, REMOVE_AT_ONCE).await {
-            // There is more; others write first.
+            // There may be more; the next round continues, so that writes go first.
             Ok(removed) if removed == REMOVE_AT_ONCE.unsigned_abs() => {}
             Ok(_) => self.remove_at = Instant::now() + REMOVE_EVERY,
             Err(error) => {

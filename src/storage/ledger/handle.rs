@@ -1,4 +1,4 @@
-//! The ledger as the rest of the program sees it: opened, written to, read, closed.
+//! The public interface of the ledger: open, write, read, close.
 
 use std::fmt;
 use std::io;
@@ -32,13 +32,13 @@ use super::writer::Writer;
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::subject::Digest;
 
-/// How many answers may wait to be written for which no caller waits. Further ones are dropped and counted.
+/// The queue length from which answers that no caller waits for are dropped and counted.
 const MOST_WAITING: usize = 100_000;
 
 /// How long closing waits for readers.
 const READERS_LEAVE: Duration = Duration::from_millis(500);
 
-/// Where answers and calls are written down. Clones share it.
+/// The ledger; without a file it keeps nothing. Clones share one ledger.
 #[derive(Clone, Default)]
 pub struct Ledger(pub(super) Option<Arc<Open>>);
 
@@ -97,10 +97,10 @@ impl Ledger {
         Ok(Self(Some(Arc::new(Open { queue, reader, closing, writing, _lock: lock }))))
     }
 
-    /// Registers its metrics. Without a ledger they stay at their initial values.
+    /// Registers the metrics. Without a ledger they keep their initial values.
     ///
     /// # Errors
-    /// When `registry` has them already.
+    /// If `registry` has them already.
     pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
         match &self.0 {
             Some(open) => open.queue.shared.meter.register(registry),
@@ -113,10 +113,10 @@ impl Ledger {
         self.0.is_some()
     }
 
-    /// Begins a flight, which is announced with its first call. `begun` is called only if there is a ledger.
+    /// Starts a flight, which is announced with its first call. `begun` is called only if there is a ledger.
     ///
     /// # Errors
-    /// If nothing can be written now. No paid call may begin then.
+    /// If nothing can be written now. No paid call may be made then.
     pub fn begin(&self, begun: impl FnOnce(Uuid, i64) -> Begun) -> Result<Flight, NotWritten> {
         let Some(open) = &self.0 else { return Ok(Flight::NONE) };
         if !open.queue.shared.is_keeping() {
@@ -126,12 +126,12 @@ impl Ledger {
         Ok(Flight::new(Arc::clone(&open.queue), begun))
     }
 
-    /// Writes an answer and returns once it and every entry before it are on the disk. The answer is written even if this
-    /// future is dropped.
+    /// Writes an answer and returns once it and every entry before it are on the disk. The answer is written even if
+    /// this future is dropped.
     ///
     /// # Errors
-    /// If it cannot be written anywhere. The answer must not be sent then. (If the disk fails at the wrong moment and the
-    /// process ends, the answer may be on the disk all the same.)
+    /// If it cannot be written anywhere. The answer must not be sent then. (If the disk fails and the process ends
+    /// before the write is undone, the answer may be on the disk all the same.)
     pub async fn write(&self, answer: impl FnOnce(i64) -> Answer, flight: Flight) -> Result<(), NotWritten> {
         let Some(open) = &self.0 else { return Ok(()) };
         open.queue.write(Entry::Answer(answer(open.queue.clock.now().as_millisecond())), flight).await
@@ -151,7 +151,7 @@ impl Ledger {
     /// The answer with this id; `None` without a ledger.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// If it cannot be read.
     pub async fn answer(&self, id: Uuid) -> Result<Option<Found>, ReadError> {
         match &self.0 {
             Some(open) => open.flushed().await.answer(id).await.map_err(ReadError::from),
@@ -162,7 +162,7 @@ impl Ledger {
     /// The calls of a flight.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// If they cannot be read.
     pub async fn calls(&self, flight: Uuid) -> Result<Vec<Call>, ReadError> {
         match &self.0 {
             Some(open) => open.flushed().await.calls(flight).await.map_err(ReadError::from),
@@ -170,10 +170,10 @@ impl Ledger {
         }
     }
 
-    /// At most `most` answers with sequence numbers below `below`, newest first.
+    /// At most `most` answers with numbers below `below`, newest first.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// If they cannot be read.
     pub async fn answers(&self, wanted: &Wanted, below: i64, most: u32) -> Result<Vec<Found>, ReadError> {
         match &self.0 {
             Some(open) => open.flushed().await.answers(wanted, below, most).await.map_err(ReadError::from),
@@ -188,22 +188,22 @@ impl Ledger {
         }
     }
 
-    /// Writes the entries given so far and closes. Later entries are lost.
+    /// Writes the entries submitted so far and closes. Later entries are lost.
     pub async fn close(&self) {
         if let Some(open) = &self.0 {
-            // Readers close first: SQLite checkpoints its log into the file when the last connection, the writer, closes.
-            // Long reads are not waited for.
+            // Readers close first: SQLite merges its write-ahead log into the file when the last connection, the
+            // writer's, closes. Long reads are not waited for.
             let _ = tokio::time::timeout(READERS_LEAVE, open.reader.close()).await;
             open.closing.cancel();
             open.writing.wait().await;
         }
     }
 
-    /// The claim of `key`, if it was made at `not_before_ms` (milliseconds since 1970) or later and its person has not been
-    /// forgotten since. `None` without a ledger.
+    /// The claim on `key`, if it was made at `not_before_ms` (milliseconds since 1970) or later and its person has not
+    /// been forgotten since. `None` without a ledger.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// If it cannot be read.
     pub async fn claimed(&self, key: &Digest, not_before_ms: i64) -> Result<Option<Claimed>, ReadError> {
         match &self.0 {
             Some(open) => Ok(claims::claimed(&open.reader, &open.queue.shared.spooled, key, not_before_ms).await?),
@@ -222,10 +222,11 @@ impl Ledger {
         Ok(Some(claim))
     }
 
-    /// How many keys, claimed at `not_before_ms` or later, are about this person.
+    /// How many keys were claimed for this person at `not_before_ms` (milliseconds since 1970) or later and since the
+    /// person was last forgotten.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// If they cannot be read.
     pub async fn claims_about(&self, subject: &Subject, not_before_ms: i64) -> Result<usize, ReadError> {
         match &self.0 {
             Some(open) => Ok(claims::claims_about(open.flushed().await, subject, not_before_ms).await?),
@@ -246,7 +247,7 @@ impl Ledger {
     /// Spending since `month_ms`, and the part of it since `day_ms` (milliseconds since 1970).
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// If it cannot be read.
     pub async fn spent(&self, month_ms: i64, day_ms: i64) -> Result<Vec<Spent>, ReadError> {
         match self.reader().await {
             Some(reader) => Ok(spent::spent(reader, month_ms, day_ms).await?),
@@ -254,10 +255,11 @@ impl Ledger {
         }
     }
 
-    /// The calls of this time that were billed, or refused for `reason`, in the order in which they ended.
+    /// Passes to `each` the calls of this period (milliseconds since 1970) that were billed, or refused for `reason`,
+    /// in the order in which they ended.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// If they cannot be read.
     pub async fn counted(
         &self,
         (from_ms, until_ms): (i64, i64),
@@ -272,14 +274,14 @@ impl Ledger {
 }
 
 impl Open {
-    /// The reader, once everything given so far can be read, or cannot be for now.
+    /// The reader, once the database holds every entry submitted so far, or cannot take them now.
     pub(super) async fn flushed(&self) -> &Reader {
         self.queue.flush().await;
         &self.reader
     }
 }
 
-// Only whether it is on: what it holds knows digests of people.
+// Only whether it is on: the contents include digests of people.
 impl fmt::Debug for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Ledger({})", if self.is_on() { "on" } else { "off" })

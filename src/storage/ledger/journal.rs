@@ -1,9 +1,10 @@
-//! The journal of calls that have begun: a file of lines beside the database. If the process is killed during a paid call,
-//! the next start finds the call here. Lines are handed to the operating system without waiting for the disk: they survive
-//! the end of the process, but not a power cut.
+//! The journal of calls that have begun: a file of lines beside the database. If the process is killed during a paid
+//! call, the next start finds the call here. Lines are handed to the operating system without waiting for the disk:
+//! they survive the end of the process, but not a power cut.
 //!
-//! A line is written before its call is made. Lines of finished calls may remain until the file is compacted, because the
-//! next start asks the ledger which of them it has. Past [`LARGEST`] bytes the file is compacted to what is still open.
+//! A line is written before its call is made. Lines of finished calls may remain until the file is compacted, because
+//! the next start asks the ledger which of them it has. Past [`LARGEST`] bytes the file is compacted to the flights
+//! that are still open.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -30,7 +31,7 @@ pub(super) struct Journal {
     open: HashMap<Uuid, Vec<u8>>,
 }
 
-/// A flight of an earlier process and the calls that it had begun.
+/// A flight of an earlier process, and the calls it had begun.
 #[derive(Debug)]
 pub(super) struct Left {
     pub(super) begun: Begun,
@@ -53,13 +54,13 @@ enum Written<'a> {
 }
 
 impl Journal {
-    /// Opens the file at `path` and returns what an earlier process had begun and not finished.
+    /// Opens the file at `path` and returns what an earlier process began and did not finish.
     pub(super) fn open(path: PathBuf) -> io::Result<(Self, Vec<Left>)> {
         let file = OpenOptions::new().create(true).read(true).append(true).open(&path)?;
         let text = fs::read(&path)?;
         let mut left: Vec<Left> = Vec::new();
         let mut places = HashMap::new();
-        // A line that was cut short was the last one; its call had not been made.
+        // An incomplete line was the last one, and its call was never made.
         for line in text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()) {
             match line {
                 Line::Flight(flight) => {
@@ -78,7 +79,7 @@ impl Journal {
         Ok((Self { file, path, length, is_torn: false, most: LARGEST, open: HashMap::new() }, left))
     }
 
-    /// A call of a flight begins, and with its first one the flight.
+    /// Records that a call begins; the first call of a flight records the flight too.
     pub(super) fn begin(&mut self, flight: &Begun, call: &BegunCall) -> io::Result<()> {
         let mut text = Vec::with_capacity(1024);
         if !self.open.contains_key(&flight.flight) {
@@ -95,7 +96,7 @@ impl Journal {
         Ok(())
     }
 
-    /// All that is to be known of a flight is in the ledger.
+    /// Drops a flight whose entries are all in the ledger.
     pub(super) fn end(&mut self, flight: Uuid) {
         self.open.remove(&flight);
         if self.open.is_empty() && self.length > 0 && self.file.set_len(0).is_ok() {
@@ -103,12 +104,12 @@ impl Journal {
         }
     }
 
-    /// Whether it can be written.
+    /// Checks that the file can be written.
     pub(super) fn probe(&mut self) -> io::Result<()> {
         self.append(b"\n")
     }
 
-    /// Forgets what an earlier process has left.
+    /// Discards what an earlier process left.
     pub(super) fn clear(&mut self) -> io::Result<()> {
         self.length = 0;
         self.file.set_len(0)
@@ -125,7 +126,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Goes on in a new file with what is open.
+    /// Compacts the journal: continues in a new file that holds only the open flights.
     fn cut(&mut self) -> io::Result<()> {
         let beside = self.path.with_extension("begun.new");
         let text: Vec<u8> = self.open.values().flatten().copied().collect();
@@ -133,12 +134,12 @@ impl Journal {
         let file = OpenOptions::new().append(true).open(&beside)?;
         fs::rename(&beside, &self.path)?;
         (self.file, self.length, self.is_torn) = (file, text.len() as u64, false);
-        // Where much is open, much must come before it is worth it again.
+        // With many flights open, compacting pays only after the file has grown to twice its size.
         self.most = LARGEST.max(2 * self.length);
         Ok(())
     }
 
-    /// From now on nothing can be written to it.
+    /// Makes every later write fail.
     #[cfg(test)]
     pub(super) fn break_for_a_test(&mut self) {
         self.file = File::open(&self.path).expect("it is there");

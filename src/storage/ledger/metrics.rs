@@ -1,4 +1,4 @@
-//! What the ledger counts.
+//! The ledger's metrics.
 
 use std::time::Duration;
 
@@ -7,10 +7,9 @@ use strum::VariantNames;
 
 use super::entry::Entry;
 
-/// Seconds: from a solid-state disk to one that is ill.
+/// In seconds, from a fast solid-state disk to a failing disk.
 const BUCKETS: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 
-/// The metrics of the ledger.
 #[derive(Debug, Clone)]
 pub(super) struct Meter {
     entries: IntCounterVec,
@@ -22,10 +21,10 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// Declares the families.
+    /// Declares the metrics.
     ///
     /// # Errors
-    /// When a name is none: a defect of ours.
+    /// If a name is invalid, which is a bug.
     pub(super) fn new() -> Result<Self, prometheus::Error> {
         let meter = Self {
             entries: IntCounterVec::new(
@@ -79,7 +78,7 @@ impl Meter {
         self.commit.observe(took.as_secs_f64());
     }
 
-    /// So many more are in the spool; whether the database cannot be written.
+    /// Counts `entries` more in the spool; `is_stuck` if the database cannot be written.
     pub(super) fn behind(&self, entries: usize, is_stuck: bool) {
         self.behind.add(i64::try_from(entries).unwrap_or(i64::MAX));
         if is_stuck {
@@ -87,17 +86,17 @@ impl Meter {
         }
     }
 
-    /// What is in the spool stays there, because the database cannot be written.
+    /// Counts the entries that stay in the spool because the database has just failed.
     pub(super) fn is_stuck(&self) {
         self.spooled.inc_by(self.behind.get().unsigned_abs());
     }
 
-    /// So many have come from the spool into the database.
+    /// Counts entries that moved from the spool into the database.
     pub(super) fn moved(&self, entries: usize) {
         self.behind.sub(i64::try_from(entries).unwrap_or(i64::MAX));
     }
 
-    /// Whether the database has all that is in the spool.
+    /// Whether the database has every entry.
     pub(super) fn is_level(&self) -> bool {
         self.behind.get() == 0
     }

@@ -1,10 +1,11 @@
 //! The durable record of every answer and every paid call: who asked, the result, and the cost.
 //!
 //! Invariants: entries are appended in order, each sealed by the hash of all before it, and never changed; a person is
-//! stored as a keyed digest only; [`Ledger::write`] returns when the entry is on the disk. A call is announced in the
-//! journal before it is made, so a restart finds calls that were interrupted. An entry's path: `queue` hands it to
-//! `writer`, which appends it to `spool`; `flusher` moves it into `database`; `queries` reads it back, and `claims`
-//! reads the entries about idempotency keys.
+//! stored only as a keyed digest; [`Ledger::write`] returns once the entry is on the disk. A call is announced in the
+//! journal before it is made, so a restart finds calls that were interrupted.
+//!
+//! The path of an entry: `queue` hands it to `writer`, which appends it to `spool`; `flusher` moves it into `database`;
+//! `queries` reads it back, and `claims` reads the entries about idempotency keys.
 
 mod chain_hash;
 mod claims;

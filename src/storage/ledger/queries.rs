@@ -1,5 +1,5 @@
-//! The embedded back end, reading: look-ups, export, the check of the chain. It never waits for who writes, nor makes
-//! them wait.
+//! The read side of the SQLite database: look-ups, export, and the check of the hash chain. Readers and the writer
+//! never block each other.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,99 +15,90 @@ use super::database::{entry, options, sealed};
 use super::entry::{Answer, Call, Entry};
 use super::error::ReadError;
 
-/// Connections that only read, for whoever looks something up.
+/// Connections for look-ups.
 const READERS: u32 = 4;
-/// Connections for idempotency keys alone: no look-up, however long, makes a question wait.
+/// Connections reserved for idempotency keys, so that a long look-up never delays a question.
 const KEY_READERS: u32 = 2;
-/// So long a reader waits for one of them, and for the file.
+/// How long a reader waits for a connection, and for the file.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Entries, span by span: what the index of subjects wants to be asked. (An order of joins that no engine changes.)
+/// Selects entries span by span (16,384 entries each), as the index by subject requires. SQLite never reorders a `CROSS
+/// JOIN`.
 pub(super) const IN_SPANS: &str = "WITH RECURSIVE spans (span) AS (SELECT (SELECT max(seq) FROM entries) >> 14 \
                         UNION ALL SELECT span - 1 FROM spans WHERE span > (SELECT min(seq) FROM entries) >> 14) \
                         SELECT seq, body FROM spans CROSS JOIN entries WHERE entries.span = spans.span AND";
 
-/// The connections that read.
+/// The read-only connections.
 #[derive(Debug, Clone)]
 pub struct Reader {
     pool: SqlitePool,
     keys: SqlitePool,
 }
 
-/// Which answers are wanted; what is not given does not matter.
+/// A filter for answers; `None` matches every answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// Those of this client.
     pub client: Option<String>,
-    /// With this reference.
     pub reference: Option<String>,
-    /// Not before, in milliseconds since 1970.
+    /// Inclusive, in milliseconds since 1970.
     pub from_ms: Option<i64>,
-    /// Before, in milliseconds since 1970.
+    /// Exclusive, in milliseconds since 1970.
     pub until_ms: Option<i64>,
-    /// By this provider.
     pub provider: Option<String>,
-    /// With this outcome.
     pub outcome: Option<String>,
-    /// About this person, as 64 hexadecimal digits.
+    /// The digest of the person, as 64 hexadecimal digits.
     pub subject: Option<String>,
 }
 
-/// An answer, and its number.
+/// An answer with the number of its entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// The number of its entry.
     pub seq: i64,
-    /// The answer.
     pub answer: Answer,
 }
 
-/// What a check has found to be right.
+/// The result of a check that found no fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Checked {
-    /// How many entries there are.
     pub entries: u64,
-    /// The number of the last one that retention has removed; zero if none was.
+    /// The number of the last entry that retention has removed; zero if none.
     pub removed_up_to: i64,
     /// The number of the last entry.
     pub last: i64,
-    /// Its seal, as 64 hexadecimal digits. Whoever keeps it can show later that nothing was cut off.
+    /// The seal of the last entry, as 64 hexadecimal digits. If it is kept elsewhere, a later check can show that
+    /// nothing was cut off.
     pub seal: String,
 }
 
-/// What a check has found to be wrong, and where.
+/// The first fault that a check found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Broken {
-    /// Entries are missing.
     #[error("entries are missing between number {after} and number {before}")]
     Gap {
-        /// The last that is there.
+        /// The last entry before the gap.
         after: i64,
-        /// The first that is there again.
+        /// The first entry after the gap.
         before: i64,
     },
-    /// An entry is not what was written, or not where it was written.
     #[error("entry number {seq} was changed or moved, or one before it was")]
     Changed {
-        /// Its number.
         seq: i64,
     },
-    /// The file itself is not sound.
+    /// SQLite's own check failed.
     #[error("the file is damaged: {0}")]
     Damaged(String),
-    /// A seal that was kept is not the one that is there.
+    /// An entry is missing or has a different seal than the one kept from an earlier check.
     #[error("entry number {seq} is not there with the seal that is expected")]
     NotAsExpected {
-        /// Its number.
         seq: i64,
     },
 }
 
 impl Reader {
-    /// Opens the file for reading; it must be there.
+    /// Opens the file read-only; it must exist.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// If it cannot be read.
     pub async fn open(path: &Path) -> Result<Self, ReadError> {
         let options = options(path).read_only(true).busy_timeout(PATIENCE);
         let pool = |most| SqlitePoolOptions::new().max_connections(most).acquire_timeout(PATIENCE);
@@ -115,7 +106,6 @@ impl Reader {
         Ok(Self { pool: pool(READERS).connect_with(options).await?, keys })
     }
 
-    /// The answer with this id.
     pub(super) async fn answer(&self, id: Uuid) -> Result<Option<Found>, sqlx::Error> {
         let query = sqlx::query("SELECT seq, body FROM entries WHERE id = $1 AND kind = 'answer'").bind(id.to_string());
         query.fetch_optional(&self.pool).await?.as_ref().map(found).transpose()
@@ -135,15 +125,15 @@ impl Reader {
             .collect()
     }
 
-    /// A page of answers, the newest first, beginning below the number `below`.
+    /// At most `most` answers with numbers below `below`, newest first.
     pub(super) async fn answers(&self, wanted: &Wanted, below: i64, most: u32) -> Result<Vec<Found>, sqlx::Error> {
         let Wanted { client, reference, from_ms, until_ms, provider, outcome, subject } = wanted;
-        // What the index has of the digest.
+        // The index holds only the first 8 digits of the digest.
         let start = subject.as_ref().map(|digest| digest.chars().take(8).collect());
         let from = if subject.is_some() { IN_SPANS } else { "SELECT seq, body FROM entries WHERE" };
         let mut query = QueryBuilder::<Sqlite>::new(from);
         query.push(" kind = 'answer' AND seq < ").push_bind(below);
-        // No other index may be taken then: a client has very many answers, and a person few.
+        // `coalesce` keeps SQLite from choosing another index: a client has very many answers, a person few.
         let [by_reference, by_client] = match subject {
             Some(_) => [" AND coalesce(reference, '') = ", " AND coalesce(client, '') = "],
             None => [" AND reference = ", " AND client = "],
@@ -170,20 +160,20 @@ impl Reader {
         query.build().fetch_all(&self.pool).await?.iter().map(found).collect()
     }
 
-    /// How many entries lie in this time.
+    /// The number of entries from `from_ms` up to but not including `until_ms`.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub async fn count(&self, from_ms: i64, until_ms: i64) -> Result<u64, ReadError> {
         let query = sqlx::query("SELECT count(*) AS n FROM entries WHERE at_ms >= $1 AND at_ms < $2");
         let row = query.bind(from_ms).bind(until_ms).fetch_one(&self.pool).await?;
         Ok(row.try_get::<i64, _>("n")?.unsigned_abs())
     }
 
-    /// All entries of this time, in order: each with its number and its very text is given to `each`, until that fails.
+    /// Passes the number and the exact text of each entry in this period to `each`, in order, until `each` fails.
     ///
     /// # Errors
-    /// When the file cannot be read, or `each` fails.
+    /// If the file cannot be read, or `each` fails.
     pub async fn each<E: From<ReadError>>(
         &self,
         from_ms: i64,
@@ -202,9 +192,9 @@ impl Reader {
     /// The providers that were called.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub async fn providers(&self) -> Result<Vec<String>, ReadError> {
-        // From name to name, since there are few of them and many calls.
+        // Jumps from name to name: there are few names and many calls.
         let text = "SELECT min(provider) AS next FROM entries WHERE kind = 'call' AND provider > $1";
         let mut names: Vec<String> = Vec::new();
         loop {
@@ -216,10 +206,10 @@ impl Reader {
         }
     }
 
-    /// How many calls of a provider ended in this time.
+    /// The number of calls to a provider that ended in this period.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub async fn count_calls(&self, provider: &str, from_ms: i64, until_ms: i64) -> Result<u64, ReadError> {
         let text = "SELECT count(*) AS n FROM entries \
                     WHERE kind = 'call' AND provider = $1 AND at_ms >= $2 AND at_ms < $3";
@@ -227,10 +217,10 @@ impl Reader {
         Ok(row.try_get::<i64, _>("n")?.unsigned_abs())
     }
 
-    /// Gives each call of a provider that ended in this time to `each`, in the order in which they ended.
+    /// Passes each call to a provider that ended in this period to `each`, in the order in which they ended.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub async fn each_call(
         &self,
         provider: &str,
@@ -249,11 +239,11 @@ impl Reader {
         Ok(())
     }
 
-    /// Checks every seal, then the file with its indexes; and that the entry which `expected` names has the seal that it
-    /// had. `progress` is told how many entries are checked.
+    /// Checks every seal, then the file with its indexes, and that the entry which `expected` names still has the seal
+    /// given there. `progress` gets the number of entries checked so far.
     ///
     /// # Errors
-    /// When the file cannot be read at all.
+    /// If the file cannot be read at all.
     pub async fn check(
         &self,
         expected: Option<&(i64, String)>,
@@ -271,7 +261,7 @@ impl Reader {
             Ok(checked) => checked,
             Err(broken) => return Ok(Err(broken)),
         };
-        // Last, since it cannot say which entry is meant.
+        // Runs last because it cannot say which entry is damaged.
         let told = match sqlx::query("PRAGMA integrity_check(1)").fetch_one(&self.pool).await {
             Ok(row) => row.try_get(0)?,
             Err(error) => error.to_string(),

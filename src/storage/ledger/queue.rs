@@ -1,8 +1,8 @@
 //! Entries on their way to the writer, and the flights they belong to.
 //!
 //! A flight is one run of the provider chain. It is announced in the journal with its first call, before that call is
-//! made, and stays open there until its last entry is on the disk. Requests to write hold on to their flight for that
-//! reason, which is why both live in this file.
+//! made, and stays open there until its last entry is on the disk. A write request therefore holds its flight, which is
+//! why both are defined in this file.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +16,6 @@ use super::error::NotWritten;
 use super::shared::Shared;
 use crate::domain::clock::{Clock, Ids};
 
-/// Hands entries to the writer.
 pub(super) struct Queue {
     pub(super) requests: mpsc::UnboundedSender<Asked>,
     pub(super) shared: Arc<Shared>,
@@ -31,7 +30,7 @@ pub struct Flight(Option<Arc<InFlight>>);
 struct InFlight {
     queue: Arc<Queue>,
     begun: Begun,
-    /// One of its entries is on the disk only in the journal.
+    /// Set once one of its entries is stored nowhere but in the journal.
     unsettled: AtomicBool,
 }
 
@@ -76,12 +75,12 @@ impl Queue {
         }
     }
 
-    /// Returns once the database holds everything given so far, or cannot take it now.
+    /// Returns once the database holds every entry submitted so far, or cannot take them now.
     pub(super) async fn flush(&self) {
         if self.shared.waiting.load(Ordering::Acquire) > 0 || !self.shared.meter.is_level() {
             let (flushed, is_flushed) = oneshot::channel();
             if self.requests.send(Asked::Flush(flushed)).is_ok() {
-                // A writer that has ended has flushed everything.
+                // The channel is closed only after the writer has flushed everything.
                 let _ = is_flushed.await;
             }
         }
@@ -89,7 +88,7 @@ impl Queue {
 }
 
 impl Flight {
-    /// None that a ledger knows of.
+    /// No flight: for entries that belong to none, and if there is no ledger.
     pub const NONE: Self = Self(None);
 
     pub(super) fn new(queue: Arc<Queue>, begun: Begun) -> Self {

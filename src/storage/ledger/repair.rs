@@ -1,4 +1,4 @@
-//! What a start finishes that an earlier process has left half written.
+//! Completes, at start, what an earlier process left unfinished.
 
 use std::path::PathBuf;
 
@@ -11,11 +11,12 @@ use crate::domain::clock::Clock;
 
 pub(super) enum RepairError {
     Database(sqlx::Error),
-    /// This file of it is damaged.
+    /// This spool file is damaged.
     Spool(PathBuf),
 }
 
-/// Brings into the database what waits in the spool, and what the journal knows of that never ended.
+/// Moves the spool's entries into the database, then records the calls and questions that the journal shows as
+/// unfinished.
 pub(super) async fn repair(
     store: &mut Store,
     spools: &mut [Spool; 2],
@@ -53,7 +54,7 @@ pub(super) async fn repair(
             entries.push(Entry::Answer(begun.clone().cut_off(attempts)));
         }
         if !entries.is_empty() {
-            // Plain strings and numbers always make a JSON text.
+            // Plain strings and numbers always serialize.
             let texts = entries.iter().map(Entry::text).collect::<Result<Vec<_>, _>>();
             store
                 .append(&texts.map_err(|error| database(sqlx::Error::Encode(Box::new(error))))?)

@@ -1,4 +1,4 @@
-//! What the writer and everything that hands it entries share.
+//! State shared by the writer and the code that submits entries to it.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,15 +8,14 @@ use super::claims::Spooled;
 use super::journal::Journal;
 use super::metrics::Meter;
 
-/// What the writer and everything that hands it entries share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// Whether an entry given now would be kept.
+    /// Whether an entry submitted now would be kept.
     pub(super) keeping: AtomicBool,
-    /// Entries on their way to the disk.
+    /// The number of submitted entries that are not on the disk yet.
     pub(super) waiting: AtomicUsize,
     pub(super) journal: Mutex<Journal>,
-    /// Idempotency keys that only the spool holds.
+    /// Entries about idempotency keys that are only in the spool.
     pub(super) spooled: Spooled,
     pub(super) meter: Meter,
     #[cfg(test)]
@@ -46,7 +45,7 @@ impl Shared {
     }
 
     pub(super) fn journal(&self) -> MutexGuard<'_, Journal> {
-        // Whoever panicked in it has left at most a line too many.
+        // A panic while the lock is held leaves at most one surplus line.
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

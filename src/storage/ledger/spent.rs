@@ -1,4 +1,4 @@
-//! What calls have cost, added up: what budgets and packages need to know after a restart.
+//! Sums of what calls have cost, from which budgets and packages are restored after a restart.
 
 use futures_util::TryStreamExt;
 use sqlx::Row;
@@ -14,31 +14,28 @@ const SPENT: &str = "SELECT client, provider, count(*) AS calls, sum(price_micro
 const COUNTED: &str = "SELECT at_ms, provider, billed FROM entries WHERE kind = 'call' AND at_ms >= $1 AND at_ms < $2 \
                        AND (billed = 'yes' OR reason = $3) ORDER BY at_ms";
 
-/// What one client has spent at one provider since the beginning of a month.
+/// What one client has spent at one provider since the start of the month.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spent {
-    /// The client.
     pub client: String,
-    /// The provider.
     pub provider: String,
-    /// Calls of today that brought a verdict or may be billed.
+    /// Today's calls that brought a verdict or may be billed.
     pub calls_today: u64,
-    /// What they have cost, or cost if they are billed, in millionths of a yuan.
+    /// Their cost, or their maximum cost if it is not known whether they are billed, in millionths of a yuan.
     pub micro_yuan_today: u64,
-    /// The same of the whole month, today too.
+    /// The same for the whole month, including today.
     pub calls: u64,
-    /// The same of the whole month, today too.
+    /// The same for the whole month, including today.
     pub micro_yuan: u64,
 }
 
-/// A call that uses a package, or shows that there is none left.
+/// A call that used up part of a package, or showed that the package is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counted<'a> {
-    /// When it had ended, in milliseconds since 1970.
+    /// When it ended, in milliseconds since 1970.
     pub at_ms: i64,
-    /// The provider.
     pub provider: &'a str,
-    /// Billed; otherwise it was refused for this reason.
+    /// If not, the provider refused the call for the reason that was asked for.
     pub is_billed: bool,
 }
 
@@ -88,7 +85,8 @@ mod tests {
         for text in [SPENT, COUNTED] {
             let steps = sqlx::query(AssertSqlSafe(format!("EXPLAIN {text}"))).bind(1_i64).bind(2_i64);
             let steps = steps.fetch_all(&mut database).await.unwrap();
-            // The database calls it covering only where no column is computed; but no entry is read.
+            // SQLite calls an index covering only if no column is computed, so the opcodes are checked: no entry is
+            // parsed as JSON.
             let opened: Vec<_> = steps.iter().map(|step| step.get::<String, _>("opcode")).collect();
             let parsed =
                 steps.iter().any(|step| step.get::<Option<String>, _>("p4").is_some_and(|p4| p4.contains("->>")));

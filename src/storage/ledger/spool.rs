@@ -1,10 +1,10 @@
-//! The spool: a file of lines beside the database, to which every entry is written first. The caller is answered once its
-//! line is on the disk. The database is filled from the spool afterwards, so that an answer waits for one append and never
-//! for indexes or for a database that cannot be written.
+//! The spool: a file of lines beside the database, to which every entry is written first. The caller is answered once
+//! its line is on the disk. The database is filled from the spool afterwards, so an answer waits for one append and
+//! never for indexes or for a database that cannot be written.
 //!
-//! There are two files. One takes entries while the other is flushed into the database, then they swap. Entries keep their
-//! order. Flushing an entry twice, because the process ended before the file was emptied, adds nothing: an id is written
-//! once.
+//! There are two files. One takes entries while the other is flushed into the database, then they swap. Entries keep
+//! their order. Flushing an entry twice, because the process ended before the file was emptied, adds nothing: an id is
+//! written once.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -17,8 +17,8 @@ use tokio::time::{Instant, sleep};
 /// The maximum size of each file, in bytes. It is reached after days of outage; paid calls are refused then.
 const LARGEST: u64 = 1 << 29;
 
-/// The prefix of a file's first line, which tells which of the two files is older. A file of an earlier version lacks this
-/// line and is older than both.
+/// The prefix of a file's first line, which tells which of the two files is older. A file of an earlier version lacks
+/// this line and counts as the oldest.
 const HEAD: &str = "# ";
 
 /// How often to check whether another process has emptied a file.
@@ -42,7 +42,7 @@ pub(super) struct Spool {
 /// Some lines of a file, each the text of an entry.
 pub(super) struct Part {
     pub(super) texts: Vec<String>,
-    /// Where they end.
+    /// The offset at which they end, in bytes.
     end: u64,
 }
 
@@ -82,8 +82,8 @@ impl Spool {
         self.number = older.number + 1;
     }
 
-    /// Appends these entries; they are on the disk when it returns. After an error none of them is in the file, unless the
-    /// truncation failed too and the process ended before it succeeded.
+    /// Appends these entries; they are on the disk when it returns. After an error none of them is in the file, unless
+    /// truncating it failed too and the process ended before a retry succeeded.
     pub(super) fn append<'a>(&mut self, texts: impl Iterator<Item = &'a str> + Clone) -> io::Result<()> {
         if texts.clone().next().is_none() {
             return Ok(());
@@ -113,8 +113,8 @@ impl Spool {
         written
     }
 
-    /// The next entries that are not in the database, at most `most`; none if there are no more. Either way [`Self::moved`]
-    /// is to be told: a file may hold its head alone.
+    /// The next entries that are not in the database yet, at most `most`. Pass the result to [`Self::moved`] even if it
+    /// has no entries, because a file may hold only its first line.
     pub(super) fn next(&self, most: usize) -> io::Result<Part> {
         let mut part = Part { texts: Vec::new(), end: self.moved };
         if self.is_empty() {
@@ -136,24 +136,24 @@ impl Spool {
         Ok(part)
     }
 
-    /// `part` is in the database, and with the last of them the file is emptied.
+    /// Records that `part` is in the database, and empties the file after its last part.
     pub(super) fn moved(&mut self, part: &Part) {
         self.moved = part.end;
         if self.is_empty() {
-            // Without a wait for the disk: what comes back after a power cut is passed over.
+            // No sync: if lines reappear after a power cut, the database skips them.
             self.is_torn = self.file.set_len(0).is_err();
             (self.length, self.moved) = (0, 0);
         }
     }
 
-    /// From now on it can be written, or cannot.
+    /// Makes later writes fail, or succeed again.
     #[cfg(test)]
     pub(super) fn break_for_a_test(&mut self, is_broken: bool) {
         let open = OpenOptions::new().read(true).append(!is_broken).open(&self.path);
         self.file = open.expect("it is there");
     }
 
-    /// Whether it can be written: as much as a few entries.
+    /// Checks that a few entries could be written.
     pub(super) fn probe(&mut self) -> io::Result<()> {
         if self.length + 4096 > LARGEST {
             return Err(full());
@@ -164,7 +164,7 @@ impl Spool {
         written.and(back)
     }
 
-    /// The number at its head, and how long its whole lines are.
+    /// The number in the first line, and the length of all complete lines in bytes.
     fn whole_lines(&mut self) -> io::Result<(u64, u64)> {
         self.file.rewind()?;
         let mut reader = BufReader::new(&self.file);
@@ -187,7 +187,7 @@ fn full() -> io::Error {
     io::Error::new(io::ErrorKind::StorageFull, "the spool is full")
 }
 
-/// Those of these files that still hold what they held when this was called, `patience` later: nobody moves it.
+/// Returns the files whose first line has not changed after `patience`: no process is emptying them.
 pub(super) async fn left_behind(mut paths: Vec<PathBuf>, patience: Duration) -> Vec<PathBuf> {
     let head = |path: &Path| BufReader::new(File::open(path).ok()?).lines().next()?.ok();
     let held: HashMap<_, _> = paths.iter().map(|path| (path.clone(), head(path))).collect();

@@ -18,7 +18,7 @@ mod trouble;
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
-/// A folder of a test's own, gone with it.
+/// A test's own folder, removed on drop.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -46,7 +46,7 @@ impl Folder {
         Reader::open(&self.file()).await.unwrap().check(None, |_| {}).await.unwrap()
     }
 
-    /// The numbers and kinds of all entries, and what became of each.
+    /// One line per entry: its number, kind and result.
     async fn entries(&self) -> Vec<String> {
         let mut all = Vec::new();
         let reader = Reader::open(&self.file()).await.unwrap();
@@ -63,12 +63,12 @@ impl Folder {
         all
     }
 
-    /// What is in the spool.
+    /// The contents of both spool files.
     fn spooled(&self) -> String {
         ["ledger.spool", "ledger.spool-2"].map(|name| std::fs::read_to_string(self.0.join(name)).unwrap()).concat()
     }
 
-    /// Does something to the database behind the ledger's back.
+    /// Changes the database without going through the ledger.
     async fn change(&self, statements: &'static str) {
         let mut connection = self.connection().await;
         sqlx::raw_sql(statements).execute(&mut connection).await.unwrap();
@@ -129,7 +129,7 @@ fn verdict() -> End {
     }
 }
 
-/// One question with one call, written and told.
+/// Records one answered question with one call.
 async fn ask(ledger: &Ledger) -> Result<(), NotWritten> {
     let flight = ledger.begin(begun)?;
     flight.call("one", "one.example", 300_000)?.ended(verdict);
@@ -141,7 +141,8 @@ async fn what_is_written_is_there_in_order_and_sound() {
     let folder = Folder::new("order");
     let ledger = folder.open().await;
     ask(&ledger).await.unwrap();
-    // Not after the end: it is on the disk as soon as somebody is told, and found as soon as somebody looks.
+    // Without closing first: an entry is on the disk once its caller is answered, and is found by any look-up after
+    // that.
     assert!(folder.spooled().matches("\"kind\"").count() + folder.entries().await.len() >= 2);
     assert_eq!(ledger.answers(&Wanted::default(), i64::MAX, 9).await.unwrap().len(), 1);
     assert_eq!(folder.spooled(), "");
@@ -173,7 +174,7 @@ async fn any_change_is_found_with_its_place() {
         ("UPDATE entries SET body = 'x' WHERE seq = 4", Broken::Changed { seq: 4 }),
         ("DELETE FROM entries WHERE seq = 2", Broken::Gap { after: 1, before: 3 }),
         ("DELETE FROM entries WHERE seq < 3", Broken::Gap { after: 0, before: 3 }),
-        // Two change places, each with its own hash.
+        // Two entries swap places, each keeping its hash.
         (
             "UPDATE entries SET seq = 100 WHERE seq = 3; UPDATE entries SET seq = 3 WHERE seq = 4; UPDATE entries SET seq = 4 \
              WHERE seq = 100",
@@ -193,7 +194,7 @@ async fn any_change_is_found_with_its_place() {
         ledger.close().await;
         assert!(folder.check().await.is_ok());
         if change.contains("'x'") {
-            // What is no entry at all is refused by the schema already; only a tool that knows no schema can write it.
+            // The schema rejects a body that is not an entry; only a tool that ignores the schema can write one.
             let mut connection = folder.connection().await;
             let indexes = sqlx::query("SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL");
             for index in indexes.fetch_all(&mut connection).await.unwrap() {
@@ -256,10 +257,10 @@ async fn a_question_that_was_cut_off_is_outcome_unknown_after_the_next_start() {
     ask(&ledger).await.unwrap();
     let (first, second) = (ledger.begin(begun).unwrap(), ledger.begin(begun).unwrap());
     first.call("one", "one.example", 300_000).unwrap().ended(verdict);
-    // A later answer is on the disk, so the call before it is; its own question has none.
+    // A later entry is on the disk, so this call is too; its own question has no answer.
     ledger.write(answer("mismatch"), Flight::NONE).await.unwrap();
     let calling = second.call("two", "two.example", 200_000).unwrap();
-    // The process ends here: what it would still have written goes nowhere.
+    // The process is killed here: what it would still have written is lost.
     let begun = std::fs::read(folder.0.join("ledger.begun")).unwrap();
     ledger.close().await;
     drop((calling, first, second, ledger));
@@ -289,7 +290,7 @@ async fn a_person_is_found_in_every_span_page_by_page_by_the_index_alone() {
     ledger.write(answer("match"), Flight::NONE).await.unwrap();
     ledger.close().await;
     drop(ledger);
-    // The same person again: at both sides of a border, and two spans later.
+    // The same person again: on both sides of a border between spans, and two spans later.
     let copies = "INSERT INTO entries (seq, body, hash) SELECT 16383, json_set(body, '$.id', 'a'), hash FROM entries WHERE seq = 1; \
                   INSERT INTO entries (seq, body, hash) SELECT 16384, json_set(body, '$.id', 'b'), hash FROM entries WHERE seq = 1; \
                   INSERT INTO entries (seq, body, hash) SELECT 50000, json_set(body, '$.id', 'c'), hash FROM entries WHERE seq = 1; \
@@ -328,7 +329,7 @@ async fn what_is_too_old_goes_from_the_front_and_what_is_left_is_sound() {
     drop(ledger);
     now.store(402 * DAY, Ordering::SeqCst);
     let ledger = folder.try_open(&clock).await.unwrap();
-    // The first look at what is old comes before the first entry.
+    // The first removal of expired entries starts before the first entry is written.
     ledger.write(answer("match"), Flight::NONE).await.unwrap();
     ledger.close().await;
     assert_eq!(folder.entries().await, ["3 answer match", "4 answer match", "5 answer match"]);

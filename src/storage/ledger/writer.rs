@@ -23,11 +23,11 @@ use super::queue::{Asked, WriteRequest};
 use super::shared::Shared;
 use super::spool::Spool;
 
-/// The most entries that share one fsync.
+/// The maximum number of entries that share one fsync.
 const BATCH: usize = 512;
 /// The pause between two fsyncs under load: each costs as much CPU time as several entries.
 const GATHER: Duration = Duration::from_millis(2);
-/// A batch of this size or more counts as load.
+/// A batch of at least this size counts as load.
 const MANY: usize = 8;
 /// How long entries collect in the spool unless a reader needs them: large transactions cost the database half as much
 /// per entry as small ones.
@@ -203,7 +203,7 @@ impl Writer {
                     tracing::error!(%error, %spool, "ledger: the spool cannot be written; entries go past it into the database");
                     self.spool_fails = true;
                 }
-                // A failed probe has no requests, so there is nothing to flush.
+                // A probe may have had no requests; then there is nothing to flush.
                 self.goes_past = !requests.is_empty();
                 self.waiting = requests;
             }
@@ -299,8 +299,8 @@ impl Writer {
         self.turn_away();
     }
 
-    /// Fails the requests that have a caller: that caller gives no answer, so nothing happened. The others, mainly paid
-    /// calls, stay in memory up to [`MOST_KEPT`].
+    /// Fails the requests that have a waiting caller: it then sends no answer, so there is nothing to record. The
+    /// others, mainly paid calls, stay in memory up to [`MOST_KEPT`].
     fn turn_away(&mut self) {
         let (waited_for, kept): (Vec<_>, _) = self.waiting.drain(..).partition(WriteRequest::is_waited_for);
         self.waiting = kept;
@@ -319,7 +319,7 @@ impl Writer {
         }
     }
 
-    /// Runs once a second: retries failed writes and starts a flush when entries have passed their retention.
+    /// Runs once a second: retries failed writes, and starts a flush when it is time to look for expired entries.
     fn look_after(&mut self) {
         if self.is_nowhere {
             if self.appending.is_none() && self.flushing.is_none() && !self.goes_past {
@@ -359,7 +359,7 @@ impl Writer {
         flusher.store.close().await;
     }
 
-    /// One of the tasks panicked and took its spool file along, which is a bug. The next start reads that file again.
+    /// A task panicked and took its spool file with it, which is a bug. The next start reads that file again.
     fn abandon(mut self) {
         self.shared.keeps(false);
         let waiting = std::mem::take(&mut self.waiting);
@@ -367,7 +367,7 @@ impl Writer {
         tracing::error!("ledger: its writer has died; paid calls are refused. Start idgate again");
     }
 
-    /// Counts `lost` as lost; only the journal still knows them.
+    /// Counts `lost` as lost; of these entries, only what the journal has survives.
     fn lose(&self, lost: Vec<WriteRequest>) {
         if !lost.is_empty() {
             self.shared.waiting.fetch_sub(lost.len(), Ordering::Relaxed);
@@ -376,7 +376,7 @@ impl Writer {
     }
 }
 
-/// Waits for a task; `None` if it panicked. Pending for ever if there is no task.
+/// Waits for a task; `None` if it panicked. Without a task, waits forever.
 async fn end_of<T>(job: Option<&mut JoinHandle<T>>) -> Option<T> {
     match job {
         Some(job) => job.await.ok(),

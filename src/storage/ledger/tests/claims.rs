@@ -32,14 +32,14 @@ async fn forget(ledger: &Ledger) {
     ledger.forget(forgotten).await.unwrap();
 }
 
-/// The answer that finishes a claim, or one without a verdict.
+/// Writes an answer to a claim: `match` has a verdict and finishes it, other outcomes do not.
 async fn finish(ledger: &Ledger, claim: &Claim, outcome: &str) {
     let source = (outcome == "match").then(|| "provider".to_owned());
     let with = |at_ms| Answer { claim: Some(claim.id), source, ..answer(outcome)(at_ms) };
     ledger.write(with, Flight::NONE).await.unwrap();
 }
 
-/// Whether a key is claimed, and finished.
+/// Whether a key is claimed, and whether the claim is finished.
 pub(super) async fn state(ledger: &Ledger, n: u8) -> (bool, bool) {
     let claimed = ledger.claimed(&key(n), 0).await.unwrap();
     (claimed.is_some(), claimed.is_some_and(|claimed| claimed.answer.is_some()))

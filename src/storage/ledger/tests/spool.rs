@@ -1,10 +1,9 @@
-//! The spool over restarts: which of its files is the older one, and what of them the database has already.
+//! The spool across restarts: which file is older, and which of its entries the database already has.
 
 use tokio_util::task::TaskTracker;
 
 use super::*;
 
-/// A line of the spool.
 fn line(outcome: &str) -> String {
     Entry::Answer(answer(outcome)(0)).text().unwrap() + "\n"
 }
@@ -23,12 +22,12 @@ impl Folder {
     }
 }
 
-/// How many answers somebody finds who looks.
+/// How many answers a look-up finds.
 async fn look(ledger: &Ledger) -> usize {
     ledger.answers(&Wanted::default(), i64::MAX, 9).await.unwrap().len()
 }
 
-/// Time for tasks to do what they need not wait for, those in threads too.
+/// Lets other tasks and blocking threads make progress.
 async fn turns() {
     for _ in 0..20 {
         tokio::task::spawn_blocking(|| {}).await.unwrap();
@@ -42,7 +41,7 @@ async fn of_two_files_the_older_one_is_moved_first_whatever_their_names() {
     let (match_, mismatch) = (line("match"), line("mismatch"));
     folder.leave(&format!("# 10\n{match_}"), &format!("# 9\n{mismatch}"));
     assert_eq!(folder.restart().await, ["1 answer mismatch", "2 answer match"]);
-    // One without a number is an earlier version's; half a line at the end was vouched for by nobody.
+    // A file without a number comes from an earlier version. No caller was answered for the incomplete last line.
     folder.leave(&format!("# 3\n{}{{\"kind\":", line("no_record")), &line("invalid_name"));
     assert_eq!(folder.restart().await[2..], ["3 answer invalid_name", "4 answer no_record"]);
 }
@@ -53,7 +52,7 @@ async fn what_the_database_has_of_a_file_is_passed_over_and_the_rest_is_moved() 
     let lines: Vec<_> = ["match", "mismatch", "no_record"].map(line).into();
     folder.leave(&format!("# 1\n{}{}", lines[0], lines[1]), "");
     folder.restart().await;
-    // The process ended before the file was emptied, and more had come.
+    // As if the process had ended before it emptied the file, and after more entries had arrived.
     folder.leave(&format!("# 1\n{}", lines.concat()), &format!("# 2\n{}", line("match")));
     let all = ["1 answer match", "2 answer mismatch", "3 answer no_record", "4 answer match"];
     assert_eq!(folder.restart().await, all);
@@ -79,7 +78,7 @@ async fn what_a_locked_database_did_not_get_by_the_end_the_next_start_moves() {
     ask(&ledger).await.unwrap();
     let mut other = folder.connection().await;
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
-    // Looked for while it cannot be found: answered all the same.
+    // A look-up returns even while the database cannot take the entries.
     ask(&ledger).await.unwrap();
     look(&ledger).await;
     ask(&ledger).await.unwrap();
@@ -96,7 +95,7 @@ async fn a_file_with_nothing_but_its_head_is_emptied_like_any_other() {
     let folder = Folder::new("head");
     folder.leave(&format!("# 1\n{}", line("match")), "# 2\n");
     assert_eq!(folder.restart().await.len(), 1);
-    // Nothing has come since the last round when it ends.
+    // No entry has arrived since the last flush when the ledger closes.
     let ledger = folder.open().await;
     let mut other = folder.connection().await;
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
@@ -126,7 +125,7 @@ async fn what_the_spool_cannot_take_while_a_round_is_at_work_is_told_when_it_is_
         let ledger = ledger.clone();
         async move { look(&ledger).await }
     });
-    // The round begins, and waits for the lock.
+    // The flush starts and waits for the lock.
     turns().await;
     ledger.0.as_ref().unwrap().queue.shared.spool_is_broken.store(true, Ordering::SeqCst);
     let writing = tasks.spawn({
@@ -151,7 +150,7 @@ async fn a_claim_is_found_through_every_trouble_until_the_database_has_it() {
     let mut other = folder.connection().await;
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     claims::claim(&ledger, 1).await;
-    // This one stays in a file that cannot be moved, the next in the other.
+    // This claim stays in a file that cannot be flushed, the next one in the other file.
     look(&ledger).await;
     claims::claim(&ledger, 2).await;
     shared.spool_is_broken.store(true, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! Files that cannot be written, opened or believed.
+//! Files that cannot be written or opened, or are damaged.
 
 use super::*;
 
@@ -7,7 +7,7 @@ async fn the_spool_stands_in_and_is_emptied_once_even_if_its_cut_is_lost() {
     let folder = Folder::new("spool");
     let ledger = folder.open().await;
     ask(&ledger).await.unwrap();
-    // It has moved when somebody has looked.
+    // A look-up flushes the spool.
     assert_eq!(ledger.answers(&Wanted::default(), i64::MAX, 9).await.unwrap().len(), 1);
     let mut other = folder.connection().await;
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
@@ -21,7 +21,8 @@ async fn the_spool_stands_in_and_is_emptied_once_even_if_its_cut_is_lost() {
     let all = ["1 call verdict yes", "2 answer match", "3 call verdict yes", "4 answer match", "5 answer no_record"];
     assert_eq!(folder.entries().await, all);
     assert_eq!(folder.spooled(), "");
-    // As if the process had ended after the commit and before the cut; and half a line was not vouched for.
+    // As if the process had ended after the commit and before the file was emptied. No caller was answered for the
+    // incomplete last line.
     std::fs::write(folder.0.join("ledger.spool"), spool + "{\"kind\":\"ans").unwrap();
     folder.open().await.close().await;
     assert_eq!(folder.entries().await, all);
@@ -61,13 +62,13 @@ async fn what_cannot_be_opened_says_what_to_do() {
     ledger.close().await;
     drop(ledger);
     let sound = std::fs::read(folder.file()).unwrap();
-    // A writer of a newer format: for us the file is read-only.
+    // Byte 18 is the file format's write version: one that SQLite does not know makes the file read-only.
     let mut newer = sound.clone();
     newer[18] = 3;
     std::fs::write(folder.file(), newer).unwrap();
     let read_only = told(&folder).await;
     assert!(read_only.contains("it is read-only; let this user write"), "{read_only}");
-    // All pages but the first, which has the schema, are noise.
+    // Overwrite every page except the first, which has the schema.
     let mut damaged = sound.clone();
     damaged[4096..].iter_mut().for_each(|byte| *byte = 0xa5);
     std::fs::write(folder.file(), damaged).unwrap();
@@ -105,7 +106,7 @@ async fn a_page_that_is_damaged_while_it_runs_leaves_entries_in_the_spool() {
     ledger.close().await;
     drop(ledger);
     assert_ne!(folder.spooled(), "");
-    // A good copy of the file is put back; the next start brings both together.
+    // An intact copy is restored; the next start moves the spool into it.
     for beside in ["ledger.db-wal", "ledger.db-shm"] {
         let _ = std::fs::remove_file(folder.0.join(beside));
     }
