@@ -35,7 +35,7 @@ struct Entries {
     taken: u64,
     /// How many of them have moved into the database.
     moved_up_to: u64,
-    /// How often entries have moved; a look-up compares it to notice a move in between.
+    /// How often entries have moved; a lookup compares it to notice a move in between.
     moved: u64,
     claims: HashMap<String, (u64, Claim)>,
     answers: HashMap<Uuid, (u64, Answer)>,

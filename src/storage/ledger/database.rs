@@ -20,9 +20,8 @@ use super::error::OpenError;
 /// How long a statement waits while another process holds the file. After that, entries stay in the spool.
 const BUSY: Duration = Duration::from_millis(250);
 
-/// The numbers of rows that one insert may have. There are few different ones, so few statements are ever parsed. The
-/// large ones save work: each statement costs a round trip to the database's thread and a copy of all pages that it
-/// touches.
+/// How many rows one insert may have. With only these sizes, few statements are ever parsed. The large sizes save work:
+/// each statement costs a round trip to the database's thread and a copy of all pages that it touches.
 const AT_ONCE: [usize; 4] = [512, 64, 8, 1];
 
 /// The page cache of the writing connection, in KiB (the minus sign selects that unit).

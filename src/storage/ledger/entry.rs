@@ -195,7 +195,7 @@ pub struct BegunCall {
 }
 
 impl Entry {
-    /// The id; no two entries have the same.
+    /// The id, unique among all entries.
     pub const fn id(&self) -> Uuid {
         match self {
             Entry::Call(call) => call.id,

@@ -30,14 +30,15 @@ pub enum OpenError {
     InUse(PathBuf),
     #[error("ledger.file = {path:?}: {}", remedy(.source))]
     Database {
+        /// The value of `ledger.file`.
         path: PathBuf,
         source: sqlx::Error,
     },
     #[error("ledger.file = {0:?}: {1}")]
     Read(PathBuf, ReadError),
-    /// A file other than the database cannot be used: lock, journal or spool.
     #[error("the ledger's file {path:?} cannot be used: {source}; see that this user may write to it")]
     Beside {
+        /// The lock, journal or spool.
         path: PathBuf,
         source: io::Error,
     },

@@ -1,6 +1,5 @@
 //! Moves entries from the spool into the database. One round moves what a file holds, in few large transactions, so
-//! that many entries share the pages they touch. Only look-ups wait for a round, and entries that the spool cannot
-//! take.
+//! that many entries share the pages they touch. Only lookups and entries that the spool cannot take wait for a round.
 
 use std::io;
 use std::sync::Arc;

@@ -32,7 +32,7 @@ use super::writer::Writer;
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::subject::Digest;
 
-/// The queue length from which answers that no caller waits for are dropped and counted.
+/// The queue length from which answers that no caller waits for are dropped and counted as lost.
 const MOST_WAITING: usize = 100_000;
 
 /// How long closing waits for readers.

@@ -96,7 +96,7 @@ impl Meter {
         self.behind.sub(i64::try_from(entries).unwrap_or(i64::MAX));
     }
 
-    /// Whether the database has every entry.
+    /// Whether the database has every entry of the spool.
     pub(super) fn is_level(&self) -> bool {
         self.behind.get() == 0
     }

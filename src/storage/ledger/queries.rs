@@ -1,5 +1,5 @@
-//! The read side of the SQLite database: look-ups, export, and the check of the hash chain. Readers and the writer
-//! never block each other.
+//! The read side of the SQLite database: lookups, export, and the check of the hash chain. Thanks to the write-ahead
+//! log, readers and the writer do not block each other.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,15 +15,14 @@ use super::database::{entry, options, sealed};
 use super::entry::{Answer, Call, Entry};
 use super::error::ReadError;
 
-/// Connections for look-ups.
+/// Connections for lookups.
 const READERS: u32 = 4;
-/// Connections reserved for idempotency keys, so that a long look-up never delays a question.
+/// Connections reserved for idempotency keys, so that a long lookup never delays a question.
 const KEY_READERS: u32 = 2;
 /// How long a reader waits for a connection, and for the file.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Selects entries span by span (16,384 entries each), as the index by subject requires. SQLite never reorders a `CROSS
-/// JOIN`.
+/// Selects entries by span (16,384 each), as the index by subject requires. SQLite never reorders a `CROSS JOIN`.
 pub(super) const IN_SPANS: &str = "WITH RECURSIVE spans (span) AS (SELECT (SELECT max(seq) FROM entries) >> 14 \
                         UNION ALL SELECT span - 1 FROM spans WHERE span > (SELECT min(seq) FROM entries) >> 14) \
                         SELECT seq, body FROM spans CROSS JOIN entries WHERE entries.span = spans.span AND";
@@ -82,14 +81,16 @@ pub enum Broken {
     },
     #[error("entry number {seq} was changed or moved, or one before it was")]
     Changed {
+        /// The first entry whose seal is wrong.
         seq: i64,
     },
-    /// SQLite's own check failed.
+    /// SQLite reports that the file is damaged.
     #[error("the file is damaged: {0}")]
     Damaged(String),
     /// An entry is missing or has a different seal than the one kept from an earlier check.
     #[error("entry number {seq} is not there with the seal that is expected")]
     NotAsExpected {
+        /// The entry that the caller named.
         seq: i64,
     },
 }

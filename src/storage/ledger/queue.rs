@@ -80,7 +80,7 @@ impl Queue {
         if self.shared.waiting.load(Ordering::Acquire) > 0 || !self.shared.meter.is_level() {
             let (flushed, is_flushed) = oneshot::channel();
             if self.requests.send(Asked::Flush(flushed)).is_ok() {
-                // The channel is closed only after the writer has flushed everything.
+                // An error means that the writer has ended. It has flushed everything then, unless it died.
                 let _ = is_flushed.await;
             }
         }

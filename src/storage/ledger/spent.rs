@@ -35,7 +35,7 @@ pub struct Counted<'a> {
     /// When it ended, in milliseconds since 1970.
     pub at_ms: i64,
     pub provider: &'a str,
-    /// If not, the provider refused the call for the reason that was asked for.
+    /// `false` if the call was refused for the reason given to the query.
     pub is_billed: bool,
 }
 

@@ -141,8 +141,7 @@ async fn what_is_written_is_there_in_order_and_sound() {
     let folder = Folder::new("order");
     let ledger = folder.open().await;
     ask(&ledger).await.unwrap();
-    // Without closing first: an entry is on the disk once its caller is answered, and is found by any look-up after
-    // that.
+    // The ledger is still open: an entry is on the disk once its caller is answered, and any later lookup finds it.
     assert!(folder.spooled().matches("\"kind\"").count() + folder.entries().await.len() >= 2);
     assert_eq!(ledger.answers(&Wanted::default(), i64::MAX, 9).await.unwrap().len(), 1);
     assert_eq!(folder.spooled(), "");

@@ -367,7 +367,7 @@ impl Writer {
         tracing::error!("ledger: its writer has died; paid calls are refused. Start idgate again");
     }
 
-    /// Counts `lost` as lost; of these entries, only what the journal has survives.
+    /// Counts `lost` as lost; only the journal still has a record of them.
     fn lose(&self, lost: Vec<WriteRequest>) {
         if !lost.is_empty() {
             self.shared.waiting.fetch_sub(lost.len(), Ordering::Relaxed);

@@ -22,7 +22,7 @@ impl Folder {
     }
 }
 
-/// How many answers a look-up finds.
+/// How many answers a lookup finds.
 async fn look(ledger: &Ledger) -> usize {
     ledger.answers(&Wanted::default(), i64::MAX, 9).await.unwrap().len()
 }
@@ -78,7 +78,7 @@ async fn what_a_locked_database_did_not_get_by_the_end_the_next_start_moves() {
     ask(&ledger).await.unwrap();
     let mut other = folder.connection().await;
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
-    // A look-up returns even while the database cannot take the entries.
+    // A lookup returns even while the database cannot take the entries.
     ask(&ledger).await.unwrap();
     look(&ledger).await;
     ask(&ledger).await.unwrap();
