@@ -1,7 +1,8 @@
-//! Persons that must not be sent to a provider for some time.
+//! Persons who must not be sent to a provider for some time.
 //!
-//! A provider that has called a person "repeated" would only do so again, and for longer. And because nobody knows
-//! its threshold, a limit of our own stops us before it does. Keys are keyed digests: no person is kept here.
+//! A provider that has refused a person as "repeated" would refuse the next call too, and for longer. Its threshold is
+//! unknown, so a call limit of our own stops us before we reach it. Keys are keyed digests: no personal data is stored
+//! here.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -12,30 +13,27 @@ use tokio::time::Instant;
 
 use crate::domain::subject::Digest;
 
-/// Bounds the memory of both tables, some 100 bytes an entry.
+/// Bounds the memory of both tables: about 100 bytes per entry.
 const MOST_ENTRIES: usize = 200_000;
 
-/// The longest of all times here. Beyond it lies a mistake, and far beyond it the end of what a clock can tell.
+/// Maximum of every duration here. A longer one is a mistake, and a much longer one would overflow `Instant`.
 const LONGEST: Duration = Duration::from_hours(30 * 24);
 
 /// Section `[holds]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The first hold after a provider says "repeated"; each further one is twice as long.
+    /// Length of the first hold after a provider says "repeated". Each further hold is twice as long.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub first: Duration,
-    /// The longest hold.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub longest: Duration,
-    /// The most calls per person and provider in `window`.
+    /// Maximum calls per person and provider in `window`.
     pub calls: usize,
-    /// The window of that limit.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub window: Duration,
 }
 
-/// The holds of one provider.
 #[derive(Debug)]
 pub(super) struct Holds(Mutex<State>);
 
@@ -44,7 +42,8 @@ struct State {
     config: Config,
     held: HashMap<Digest, Held>,
     calls: HashMap<Digest, VecDeque<Instant>>,
-    /// The order in which `calls` entries were last touched, for cheap removal; may hold stale pairs.
+    /// One entry per counted call, oldest first, so that old calls are removed without a search. May hold stale
+    /// entries.
     touched: VecDeque<(Instant, Digest)>,
 }
 
@@ -55,7 +54,7 @@ struct Held {
 }
 
 impl Config {
-    /// All mistakes, as (key, what is wrong and what to write).
+    /// Returns every mistake as (key, what is wrong and what to write instead).
     pub fn validate(&self) -> Vec<(&'static str, String)> {
         let mut mistakes = Vec::new();
         if self.first.is_zero() {
@@ -87,12 +86,12 @@ impl Holds {
         Self(Mutex::new(State { config, held, calls, touched }))
     }
 
-    /// Goes on with other settings; what is held stays held for as long as was said.
+    /// Applies new settings. Existing holds keep their end.
     pub(super) fn reconfigure(&self, config: Config) {
         self.lock().config = config;
     }
 
-    /// Counts a call about `person`, or returns how long it must wait.
+    /// Counts a call about `person`, or returns how long the person must wait.
     pub(super) fn record_call(&self, person: Digest, now: Instant) -> Result<(), Duration> {
         let mut state = self.lock();
         let Config { calls, window, .. } = state.config;
@@ -112,7 +111,7 @@ impl Holds {
         Ok(())
     }
 
-    /// Removes the count of a call that was not made.
+    /// Reverts the count of a call that was not made.
     pub(super) fn cancel_call(&self, person: Digest) {
         let mut state = self.lock();
         if let Some(recent) = state.calls.get_mut(&person) {
@@ -121,17 +120,17 @@ impl Holds {
                 state.calls.remove(&person);
             }
         }
-        // It is the last one, unless somebody else booked in between; then it stays and is found to be stale.
+        // It is the last entry, unless another call was recorded in between. Then it stays behind as a stale entry.
         if state.touched.back().is_some_and(|(_, last)| *last == person) {
             state.touched.pop_back();
         }
     }
 
-    /// The provider refuses `person`: holds it, longer each time. Returns the length of the hold.
+    /// Holds `person` after a refusal by the provider, each time for longer. Returns the length of the hold.
     pub(super) fn hold(&self, person: Digest, now: Instant) -> Duration {
         let mut state = self.lock();
         let Config { first, longest, .. } = state.config;
-        // A hold is remembered for the longest hold after its end, so that the next one can be longer.
+        // Entries are kept for `longest` after the hold has ended, so that the next hold can be longer.
         state.held.retain(|_, held| now < held.until + longest);
         if state.held.len() >= MOST_ENTRIES
             && let Some(first_to_end) = state.held.iter().min_by_key(|(_, held)| held.until).map(|(key, _)| *key)
@@ -147,7 +146,7 @@ impl Holds {
         length
     }
 
-    /// Forgets everything about `person`, who may then be sent again at once; whether there was anything.
+    /// Removes everything about `person`, who may then be sent again at once. Returns whether there was anything.
     pub(super) fn forget(&self, person: Digest) -> bool {
         let mut state = self.lock();
         let (held, called) = (state.held.remove(&person), state.calls.remove(&person));
@@ -162,7 +161,7 @@ impl Holds {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        // A panic while the lock was held leaves whole entries behind: every change here is a single insert or remove.
+        // If a holder panics, `calls` and `touched` may differ by one entry, which is harmless.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,15 +1,16 @@
-//! Who tries names out on a number, or numbers in heaps: stopped before anything is asked or remembered answers are
-//! told.
+//! The enumeration guard: refuses clients that try out many names for one number, or many numbers. It runs before the
+//! cache and before any provider, because a cached answer reveals as much as a fresh one.
 //!
-//! A new name for a number, and a new number, count from their first question on, for one window; the same again does
-//! not count. Counted per client (its keys together), so that what one client tries never locks another out, the payout
-//! flow above all; whoever holds the keys of `n` clients has `n` times the tries. A question that is refused is not
-//! counted, leaves nothing behind, and is answered alike whether its name would match or not.
+//! A new name for a number, and a new number, each count for one window from their first question on; repeats do not
+//! count. Tries are counted per client (all of its keys together), so that one client cannot lock out another, above
+//! all the payout flow. Someone who holds the keys of `n` clients has `n` times the tries. A refused question is not
+//! counted, stores nothing, and gets the same answer whether its name would match or not.
 //!
-//! Invariants: keyed digests only, eight bytes of each; one lock, held for a few table operations and never across a
-//! wait; at most [`MOST_TRIES`] tries are kept. When they are all taken, numbers with one name go first, the oldest of
-//! them; a number with several names goes only when nine tenths of all lines are of such. [`Config::validate`] sees to
-//! it that no client alone can bring that about, so nobody washes off traces of its own by asking about many people.
+//! Invariants: only keyed digests are stored, eight bytes of each. One lock, held for a few table operations and never
+//! across an await. At most [`MOST_TRIES`] tries of names are kept. When the table is full, numbers with one name are
+//! evicted first, oldest first; a number with several names is evicted only when such numbers take up nine tenths of
+//! the table. [`Config::validate`] ensures that no single client can cause that, so that nobody can erase their own
+//! traces by asking about many people.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,42 +25,41 @@ mod numbers;
 
 use self::names::{Mark, QUIET_SHARE};
 
-/// Bounds the memory: some 130 bytes a try.
+/// Bounds the memory: about 130 bytes per try.
 pub const MOST_TRIES: usize = 1_000_000;
 
-/// So many of them may be of numbers with several names, however many there are of the others.
+/// The number of tries kept for numbers with several names, however many other numbers there are.
 const MOST_LOUD: usize = MOST_TRIES - MOST_TRIES / QUIET_SHARE;
 
-/// They are compared one by one.
+/// Kept small because the names of a number are compared one by one.
 const MOST_NAMES: usize = 100;
 
-/// Beyond a day it would be no guard, but a ban.
+/// A longer window would be a ban rather than a guard.
 const LONGEST_WINDOW: Duration = Duration::from_hours(24);
 
 /// Section `[enumeration]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The most names that a client may try for one number in the window. Zero: no limit.
+    /// Maximum names that a client may try for one number per window. Zero: no limit.
     pub names_per_number: usize,
-    /// The most numbers that a client may ask about in the window. Zero: no limit.
+    /// Maximum numbers that a client may ask about per window. Zero: no limit.
     pub numbers_per_client: usize,
-    /// The length of the window.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub window: Duration,
 }
 
-/// What looks like enumeration.
+/// The kind of enumeration suspected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Kind {
     /// Too many names for one number.
     NamesPerNumber,
-    /// Too many numbers.
+    /// Too many numbers from one client.
     NumbersPerClient,
 }
 
-/// What was tried lately, by keyed digest. Outlives every configuration.
+/// Recent tries, by keyed digest. Survives configuration reloads.
 #[derive(Debug, Default)]
 pub struct Tries(Mutex<State>);
 
@@ -70,17 +70,16 @@ struct State {
 }
 
 impl Kind {
-    /// All of them.
     pub const ALL: &'static [Kind] = <Self as strum::VariantArray>::VARIANTS;
 
-    /// The word in problems, in logs and in metrics.
+    /// The label used in problems, logs and metrics.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
 impl Config {
-    /// All mistakes, as (key, what is wrong and what to write).
+    /// Returns every mistake as (key, what is wrong and what to write instead).
     pub fn validate(&self) -> Vec<(&'static str, String)> {
         let mut mistakes = Vec::new();
         if self.window.is_zero() || self.window > LONGEST_WINDOW {
@@ -93,7 +92,8 @@ impl Config {
             mistakes.push(("names_per_number", format!("is more than {MOST_NAMES}, which stops nobody; write 5")));
             return mistakes;
         }
-        // Each number has one quiet try and then loud ones; and numbers of two windows can be tried in one.
+        // Each number adds one quiet try, all others are loud. Doubled, because the loud tries on the numbers of two
+        // successive windows can fall into one.
         let loud = 2 * self.names_per_number.saturating_sub(1);
         let most = MOST_LOUD / loud.max(1);
         if loud > 0 && self.numbers_per_client > most {
@@ -110,7 +110,7 @@ impl Config {
 }
 
 impl Tries {
-    /// Counts a client's question about `subject`, or says what it looks like and when it may be asked.
+    /// Counts a client's question about `subject`, or returns the kind of enumeration suspected and the time to wait.
     pub(super) fn admit(
         &self,
         config: &Config,
@@ -124,7 +124,7 @@ impl Tries {
         counted.map_err(|(kind, oldest)| (kind, (oldest + config.window).saturating_duration_since(now)))
     }
 
-    /// Forgets every try of these clients at the number of `subject`; how many there were.
+    /// Removes the tries of these clients at the number of `subject`. Returns how many there were.
     pub(super) fn forget<'a>(
         &self,
         key: &DigestKey,
@@ -135,34 +135,34 @@ impl Tries {
         let of = |client: &str| {
             let Mark { number, name: _ } = Mark::of(key, client, subject);
             let counted = state.numbers.forget(client, number);
-            // A number that is counted has tries, and the other way round, unless one of the limits is off.
+            // A number is counted exactly if it has tries of names, unless one of the limits is off.
             state.names.forget(number).max(usize::from(counted))
         };
         clients.map(of).sum()
     }
 
-    /// Lets go of what is over; for when nobody asks.
+    /// Removes lapsed tries. Needed when no questions come in.
     pub(super) fn sweep(&self, window: Duration, now: Instant) {
-        // Before the clock has run for a window nothing can be over.
+        // Nothing can have lapsed before the clock has run for a window.
         let Some(until) = now.checked_sub(window) else { return };
-        // The lock is given away in between.
+        // Released between batches, so that questions are not blocked.
         while self.lock().lapse(until) {}
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A panicking holder leaves a try counted in one table and not in the other, which lapses like any.
+        // If a holder panics, a try may be counted in only one table. It lapses like any other.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    /// Lets go of some of what was first tried at `until` or before; whether there may be more.
+    /// Removes one batch of tries made at `until` or before. Returns whether there may be more.
     fn lapse(&mut self, until: Instant) -> bool {
         let (names, numbers) = (self.names.lapse(until), self.numbers.lapse(until));
         names || numbers
     }
 
-    /// Counts in both tables or in neither. Refused: since when the oldest try that stands in the way has counted.
+    /// Counts in both tables or in neither. A refusal returns when the oldest try that blocks this one was made.
     fn admit(&mut self, config: &Config, client: &str, mark: Mark, now: Instant) -> Result<(), (Kind, Instant)> {
         let Config { names_per_number, numbers_per_client, window } = *config;
         if let Some(until) = now.checked_sub(window) {
@@ -194,7 +194,7 @@ impl Mark {
     }
 }
 
-/// Eight bytes of a keyed digest tell a million apart, and tell less of anybody than all of them.
+/// Eight bytes are enough to tell a million entries apart, and they reveal less than the full digest.
 fn short(digest: &Digest) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = *digest.as_bytes();
     u64::from_ne_bytes([a, b, c, d, e, f, g, h])

@@ -1,8 +1,9 @@
-//! The names that were tried for each number of a client.
+//! The names tried for each number of a client.
 //!
-//! Each try has one line in a queue, so that what is over goes in the order in which it came, without a search. The
-//! first try of a number stands in the queue of the quiet, each further one in that of the loud; room is made at the
-//! quiet end. A line may be stale (its number was forgotten, or has become loud): then it is passed over.
+//! Each try has one entry in a queue, so that lapsed tries are removed in order, without a search. A number is quiet
+//! while it has one name and loud once it has several: its first try goes to the quiet queue, each further one to the
+//! loud queue. Eviction takes from the quiet queue first. An entry may be stale (its number has lapsed, was evicted or
+//! has become loud) and is then skipped.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -10,15 +11,15 @@ use tokio::time::Instant;
 
 use super::numbers::AT_A_TIME;
 
-/// One try in so many is kept for numbers with one name.
+/// One in this many tries is reserved for numbers with one name.
 pub(super) const QUIET_SHARE: usize = 10;
 
-/// A client's question as the guard knows it.
+/// A client's question as stored by the guard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark {
-    /// The number, for this client.
+    /// Digest of client and number.
     pub(super) number: u64,
-    /// The name, for this number.
+    /// Digest of number and name.
     pub(super) name: u64,
 }
 
@@ -29,7 +30,7 @@ pub(super) struct Names {
     loud: VecDeque<(Instant, u64)>,
 }
 
-/// A name, from its first question on.
+/// A name and when it was first tried.
 #[derive(Debug, Clone, Copy)]
 struct Try {
     name: u64,
@@ -37,8 +38,8 @@ struct Try {
 }
 
 impl Names {
-    /// Whether one more name is within `most`; a name that was tried before always is.
-    /// Refused: since when the oldest try has counted.
+    /// Whether another name is within `most`. A name that was tried before always is. A refusal returns when the oldest
+    /// try was made.
     pub(super) fn check(&self, mark: Mark, most: usize) -> Result<(), Instant> {
         let Some(tries) = self.tried.get(&mark.number) else { return Ok(()) };
         match tries.first() {
@@ -47,9 +48,9 @@ impl Names {
         }
     }
 
-    /// Counts a try, unless the name was tried before. Keeps `most` tries of all numbers.
+    /// Counts a try, unless the name was tried before. Keeps at most `most` tries over all numbers.
     pub(super) fn count(&mut self, mark: Mark, now: Instant, most: usize) {
-        // Nearly all numbers have one name, and there may be a million of them.
+        // Nearly all numbers have one name, and there may be a million of them, so reserve no more.
         let tries = self.tried.entry(mark.number).or_insert_with(|| Vec::with_capacity(1));
         if knows(tries, mark.name) {
             return;
@@ -62,7 +63,7 @@ impl Names {
         }
     }
 
-    /// Lets go of some of what was first tried at `until` or before; whether there may be more.
+    /// Removes one batch of tries made at `until` or before. Returns whether there may be more.
     pub(super) fn lapse(&mut self, until: Instant) -> bool {
         let mut left = AT_A_TIME;
         for queue in [&mut self.quiet, &mut self.loud] {
@@ -76,12 +77,12 @@ impl Names {
         left == 0
     }
 
-    /// The same for all of one number, whose lines may still be in the queues.
+    /// Removes all lapsed tries of one number; their queue entries stay behind as stale.
     pub(super) fn lapse_of(&mut self, number: u64, until: Instant) {
         lapse_of(&mut self.tried, number, until);
     }
 
-    /// Forgets a number; how many names were tried.
+    /// Removes a number. Returns how many names were tried for it.
     pub(super) fn forget(&mut self, number: u64) -> usize {
         let Some(tries) = self.tried.remove(&number) else { return 0 };
         for queue in [&mut self.quiet, &mut self.loud] {
@@ -90,15 +91,15 @@ impl Names {
         tries.len()
     }
 
-    /// Gives up one line: that of the oldest number with one name, or if these are few, of the oldest with several.
-    /// Some quiet ones always stay, or a new number would go before its second name could come.
+    /// Evicts one entry: the oldest quiet number, or the oldest loud one if few are quiet. Some quiet entries always
+    /// stay, otherwise a new number would be evicted before its second name could arrive.
     fn make_room(&mut self, most: usize) {
         if self.quiet.len() <= most / QUIET_SHARE {
             if let Some((_, number)) = self.loud.pop_front() {
                 self.tried.remove(&number);
             }
         } else if let Some((_, number)) = self.quiet.pop_front()
-            // Otherwise it has become loud, and its further lines are with the loud.
+            // Otherwise the number has become loud, and its further entries are in the loud queue.
             && self.tried.get(&number).is_some_and(|tries| tries.len() == 1)
         {
             self.tried.remove(&number);

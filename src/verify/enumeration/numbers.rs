@@ -1,28 +1,28 @@
-//! The numbers that each client has asked about. Bounded by the limit itself: what is beyond it is not kept.
+//! The numbers that each client has asked about. Bounded by the configured limit: numbers beyond it are not stored.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use tokio::time::Instant;
 
-/// So many lines are let go of at a time, so that nobody waits for the rubbish of a busy hour.
+/// Lapsed entries are removed in batches of this size, so that no question waits for the clean-up after a busy hour.
 pub(super) const AT_A_TIME: usize = 1000;
 
 #[derive(Debug, Default)]
 pub(super) struct Numbers(HashMap<String, Asked>);
 
-/// One client's numbers, each from its first question on.
+/// One client's numbers, each since its first question.
 #[derive(Debug, Default)]
 struct Asked {
     known: HashSet<u64>,
-    /// The same in the order in which they came.
+    /// The same numbers, oldest first.
     order: VecDeque<(Instant, u64)>,
 }
 
 impl Numbers {
-    /// Counts a number, unless the client has asked about it before.
-    /// Refused: since when the oldest of `most` has counted.
+    /// Counts a number, unless the client has asked about it before. A refusal returns when the oldest of the `most`
+    /// counted numbers was first asked about.
     pub(super) fn count(&mut self, client: &str, number: u64, most: usize, now: Instant) -> Result<(), Instant> {
-        // Clients come from the configuration, so this grows no further than that.
+        // Client names come from the configuration, so the table stays small.
         if !self.0.contains_key(client) {
             self.0.insert(client.to_owned(), Asked::default());
         }
@@ -40,7 +40,7 @@ impl Numbers {
         }
     }
 
-    /// Lets go of some of what was first asked at `until` or before; whether there may be more.
+    /// Removes one batch of numbers first asked about at `until` or before. Returns whether there may be more.
     pub(super) fn lapse(&mut self, until: Instant) -> bool {
         let mut more = false;
         self.0.retain(|_, asked| {
@@ -50,14 +50,13 @@ impl Numbers {
         more
     }
 
-    /// The same for one client.
     pub(super) fn lapse_of(&mut self, client: &str, until: Instant) {
         if let Some(asked) = self.0.get_mut(client) {
             asked.lapse(until);
         }
     }
 
-    /// Forgets a number of a client; whether it was counted.
+    /// Removes a number of a client. Returns whether it was counted.
     pub(super) fn forget(&mut self, client: &str, number: u64) -> bool {
         let Some(asked) = self.0.get_mut(client) else { return false };
         let known = asked.known.remove(&number);

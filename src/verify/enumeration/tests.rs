@@ -27,12 +27,12 @@ fn subject(name: u32, number: u32) -> Subject {
     Subject::new(name, number, PairRules::default()).unwrap()
 }
 
-/// What `client`'s question about the pair came to: `None` if it may be asked.
+/// The result of `client`'s question about the pair: `None` if it is admitted.
 fn tried(tries: &Tries, config: &Config, client: &str, pair: (u32, u32), now: Instant) -> Option<(Kind, Duration)> {
     tries.admit(config, &key(), client, &subject(pair.0, pair.1), now).err()
 }
 
-/// Numbers with names, lines of them, numbers of clients.
+/// ((numbers with names, queue entries), numbers counted over all clients).
 fn sizes(tries: &Tries) -> ((usize, usize), usize) {
     let state = tries.lock();
     (state.names.sizes(), state.numbers.kept())
@@ -46,11 +46,11 @@ fn twenty_names_against_one_number_are_stopped_at_the_limit_until_the_window_is_
         let expected = (n >= 5).then(|| (Kind::NamesPerNumber, HOUR - n * MINUTE));
         assert_eq!(tried(&tries, &config, "a", (n, 1), now), expected, "name {n}");
     }
-    // Nothing is refused that was told before, and nobody else is.
+    // A name tried before, another number and another client are still admitted.
     assert_eq!(tried(&tries, &config, "a", (0, 1), start + 30 * MINUTE), None);
     assert_eq!(tried(&tries, &config, "a", (9, 2), start + 30 * MINUTE), None);
     assert_eq!(tried(&tries, &config, "b", (9, 1), start + 30 * MINUTE), None);
-    // One place comes free an hour after each of the five, and a refused try has not taken it.
+    // Each of the five names frees its place an hour after it was tried, and a refused try has not taken that place.
     assert!(tried(&tries, &config, "a", (9, 1), start + HOUR - Duration::from_millis(1)).is_some());
     assert_eq!(tried(&tries, &config, "a", (9, 1), start + HOUR), None);
     assert_eq!(tried(&tries, &config, "a", (10, 1), start + HOUR), Some((Kind::NamesPerNumber, MINUTE)));
@@ -63,7 +63,7 @@ fn the_same_again_is_not_counted_again_and_gives_no_longer_respite() {
         assert_eq!(tried(&tries, &config, "a", (1, 1), start + n * MINUTE), None);
     }
     assert_eq!(tried(&tries, &config, "a", (2, 1), start + 50 * MINUTE), None);
-    // The first name counts from its first question on: its place is free an hour after that, and not later.
+    // The first name counts from its first question on, so its place is free an hour after that, not later.
     assert_eq!(tried(&tries, &config, "a", (3, 1), start + HOUR), None);
     assert!(tried(&tries, &config, "a", (4, 1), start + HOUR).is_some());
 }
@@ -85,7 +85,7 @@ fn a_client_asks_about_so_many_numbers_in_any_window_and_no_more() {
 fn an_honest_client_with_a_thousand_people_a_minute_is_never_stopped() {
     let (tries, config, start) = (Tries::default(), config(5, 100_000), Instant::now());
     let mut state = tries.lock();
-    // Three hours, everybody once, by the marks alone: making 180,000 people would take longer than guarding them.
+    // Three hours, each person once. Uses marks directly: building 180,000 subjects would take longer than the test.
     for n in 0..180_000_u32 {
         let now = start + n * (MINUTE / 1000);
         let mark = Mark { number: u64::from(n), name: 1 };
@@ -162,7 +162,7 @@ fn a_forgotten_person_leaves_no_line_in_any_table() {
     for (client, pair) in [("a", (1, 1)), ("a", (2, 1)), ("b", (1, 1)), ("a", (1, 2))] {
         assert_eq!(tried(&tries, &config, client, pair, now), None);
     }
-    // The tries with other names are about the same number, and so about the same person.
+    // Tries with other names are about the same number, so they are erased too.
     assert_eq!(tries.forget(&key(), ["a", "b", "c"].into_iter(), &subject(1, 1)), 3);
     assert_eq!(sizes(&tries), ((1, 1), 1));
     assert_eq!(tries.forget(&key(), ["a", "b", "c"].into_iter(), &subject(1, 1)), 0);

@@ -34,7 +34,7 @@ fn each_hold_is_twice_as_long_as_the_last_up_to_a_day() {
         assert_eq!(length, minutes * MINUTE);
         now += length;
     }
-    // Somebody who was left alone for the longest hold begins anew.
+    // After the longest hold has passed without a refusal, the first length applies again.
     assert_eq!(holds.hold(person(1), now + DAY), 10 * MINUTE);
 }
 
@@ -57,7 +57,7 @@ fn five_calls_in_any_ten_minutes_and_no_more() {
     assert_eq!(holds.record_call(person(2), start + 6 * MINUTE), Ok(()));
     assert_eq!(holds.record_call(person(1), start + 10 * MINUTE), Ok(()));
     assert_eq!(holds.record_call(person(1), start + 10 * MINUTE), Err(MINUTE));
-    // A limit of our own is not a hold, and does not grow into one.
+    // Reaching our own call limit does not create a hold.
     assert_eq!(holds.active(start + 10 * MINUTE), 0);
 }
 
