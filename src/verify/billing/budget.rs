@@ -1,4 +1,4 @@
-//! Budgets as they are written: of a client, or of a provider.
+//! Configured budgets, of a client or of a provider.
 
 use std::num::NonZeroU64;
 
@@ -7,25 +7,23 @@ use serde::Deserialize;
 use crate::domain::money::MicroYuan;
 use crate::resilience::spending::{Limit, Limits};
 
-/// Section `[clients.NAME.budget]` or `[providers.NAME.budget]`. Days and months are China's.
+/// Section `[clients.NAME.budget]` or `[providers.NAME.budget]`. Days and months are in China time (UTC+8).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Budget {
-    /// Calls that bring a verdict or may be billed.
+    /// Counts calls that return a verdict or may be billed.
     calls_per_day: Option<NonZeroU64>,
-    /// The same for a month.
     calls_per_month: Option<NonZeroU64>,
-    /// What they cost at most.
+    /// The cost in decimal yuan. A call that may have been billed counts at the maximum price.
     yuan_per_day: Option<String>,
-    /// The same for a month.
     yuan_per_month: Option<String>,
 }
 
 impl Budget {
-    /// The limits, in calls and millionths of a yuan.
+    /// Returns the limits, in calls and in millionths of a yuan.
     ///
     /// # Errors
-    /// All mistakes, as (key, what is wrong and what to write).
+    /// Every mistake as (key, what is wrong and what to write instead).
     pub fn limits(&self) -> Result<Limits, Vec<(&'static str, String)>> {
         let mut mistakes = Vec::new();
         let mut amount = |key: &'static str, text: &Option<String>| {

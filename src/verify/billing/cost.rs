@@ -1,21 +1,19 @@
-//! What a call came to, in money.
+//! The cost of a finished call.
 
 use crate::domain::money::{Billed, MicroYuan, Prices};
 use crate::domain::outcome::Fault;
 use crate::domain::verdict::{Finding, Verdict};
 use crate::resilience::spending::Use;
 
-/// What a call came to, in money.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::verify) struct Cost {
     pub(in crate::verify) billed: Billed,
-    /// What it cost, or costs if it is billed.
+    /// Zero if not billed. The maximum price if the call is or may be billed without a verdict to price it by.
     pub(in crate::verify) price: MicroYuan,
     pub(super) verdict: Option<Verdict>,
 }
 
 impl Cost {
-    /// The cost of a call that ended so.
     pub(in crate::verify) fn of(prices: &Prices, result: &Result<Finding, Fault>) -> Self {
         let (billed, verdict) = match result {
             Ok(finding) => (prices.billed(finding.verdict), Some(finding.verdict)),
@@ -29,7 +27,8 @@ impl Cost {
         Self { billed, price, verdict }
     }
 
-    /// What a budget counts. A refusal that costs nothing is no call, or an outage would use budgets up.
+    /// The amount counted against budgets. An unbilled call without a verdict does not count, otherwise an outage would
+    /// use up the call budgets.
     pub(super) fn spent(self) -> Use {
         let counts = self.verdict.is_some() || self.billed != Billed::No;
         Use { calls: u64::from(counts), amount: self.price.0 }

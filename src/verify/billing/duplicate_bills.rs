@@ -1,4 +1,4 @@
-//! The last bill about each person, so that a second one is noticed. Persons are digests; the table is bounded.
+//! The last bill about each person, to detect a second one. Persons are stored as digests; the table is bounded.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,13 +13,14 @@ use uuid::Uuid;
 use crate::domain::subject::Digest;
 use crate::domain::verdict::Verdict;
 
-/// The oldest goes. Some 200 bytes each, and each only for as long as its verdict is remembered.
+/// When full, the least recently used entry is evicted. About 200 bytes each, kept for as long as the verdict is
+/// cached.
 const MOST: u64 = 200_000;
 
 #[derive(Debug)]
 pub(super) struct Bills {
     table: Cache<Digest, Bill>,
-    /// Milliseconds: another call of the same flight can end so much later.
+    /// Minimum time to keep a bill, in milliseconds: another call of the same flight can end this much later.
     shortest: Arc<AtomicU64>,
 }
 
@@ -29,7 +30,7 @@ pub(super) struct Bill {
     pub(super) verification: Uuid,
     pub(super) verdict: Option<Verdict>,
     at: Instant,
-    /// So long nobody should have to pay again.
+    /// The lifetime of the verdict in the cache: within it, nobody should have to pay again.
     window: Duration,
 }
 
@@ -52,12 +53,12 @@ impl Bills {
         Self { table, shortest }
     }
 
-    /// The longest time for which a call may run.
+    /// Sets the minimum time to keep a bill to the longest time that a call can run.
     pub(super) fn keep_for(&self, longest_call: Duration) {
         self.shortest.store(u64::try_from(longest_call.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Puts the bill in place of the one before; that one, if the person should not have been billed again.
+    /// Replaces the previous bill about `person`. Returns it if the person should not have been billed again.
     pub(super) async fn put(&self, person: Digest, bill: Bill) -> Option<Bill> {
         let (at, verification) = (bill.at, bill.verification);
         let mut earlier = None;
@@ -68,7 +69,8 @@ impl Bills {
                 std::future::ready(bill)
             })
             .await;
-        // The calls of one flight are about one question, also where nothing is remembered.
+        // All calls of one flight answer the same question, so a second bill is a duplicate even if verdicts are not
+        // cached.
         let too_soon = |known: &Bill| known.verification == verification || at.duration_since(known.at) < known.window;
         earlier.filter(too_soon)
     }
@@ -89,7 +91,7 @@ impl Expiry<Digest, Bill> for ByWindow {
         Some(self.keep(bill))
     }
 
-    // The default keeps the deadline of the entry that was overwritten.
+    // The default implementation keeps the expiry of the overwritten entry.
     fn expire_after_update(
         &self,
         _person: &Digest,

@@ -1,4 +1,4 @@
-//! Metrics of billing. Amounts are in yuan, the base unit; the exact sums are in the ledger.
+//! Billing metrics. Amounts are in yuan, the base unit; the exact sums are in the ledger.
 
 use prometheus::{Counter, CounterVec, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
@@ -7,7 +7,6 @@ use crate::domain::money::MicroYuan;
 use crate::resilience::spending::{Limit, Use};
 use crate::verify::metrics::Avoided;
 
-/// The metric families of billing.
 #[derive(Debug)]
 pub(super) struct Meter {
     cost: CounterVec,
@@ -20,7 +19,7 @@ pub(super) struct Meter {
     days_left: GaugeVec,
 }
 
-/// What the calls of one provider, client and purpose cost.
+/// The cost counters of one provider, client and purpose.
 pub(super) struct CostMeter {
     cost: Counter,
     possible: Counter,
@@ -97,12 +96,12 @@ impl Meter {
         self.refused.with_label_values(&["client", client]);
     }
 
-    /// A budget had no room for a call.
+    /// Counts a call that was not made because a budget is used up.
     pub(super) fn refused(&self, owner: &str, name: &str) {
         self.refused.with_label_values(&[owner, name]).inc();
     }
 
-    /// Creates both counters at zero.
+    /// Returns the cost counters, created at zero if they are new.
     pub(super) fn cost(&self, provider: &str, client: &str, purpose: &str) -> CostMeter {
         let labels = [provider, client, purpose];
         CostMeter { cost: self.cost.with_label_values(&labels), possible: self.possible.with_label_values(&labels) }

@@ -1,9 +1,10 @@
-//! Money: every call is reserved before it is made and settled where it ends.
+//! Billing: reserves the maximum cost before a call and settles the actual cost after it.
 //!
-//! A `Payer` (one per flight) reserves a call with the client and the provider, which gives a `Reservation`. It lives
-//! as long as the call and is settled in one of two places of `endpoint`, in time or late; dropped unsettled, it counts
-//! as spent. `totals` holds the sums and limits (`budget`), `duplicate_bills` notices when a person is billed twice,
-//! `packages` tells what is left of prepaid packages.
+//! A `Payer` (one per flight) reserves each call in the budgets of the client and the provider and returns a
+//! `Reservation`, which lives as long as the call. `endpoint` settles it in one of two places: for an answer in time,
+//! or for a late one. If it is dropped unsettled, the maximum cost counts as spent. `totals` holds the sums and limits
+//! (`budget`), `duplicate_bills` detects when a person is billed twice, and `packages` computes what is left of prepaid
+//! packages.
 
 mod budget;
 mod cost;

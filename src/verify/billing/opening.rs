@@ -1,4 +1,4 @@
-//! What the ledger knows of money when a process begins, and what a later configuration wants to know beside.
+//! Reads past spending from the ledger: at startup, and again when a new configuration needs older package history.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::domain::outcome::Reason;
 use crate::storage::ledger::{Ledger, ReadError, Spent};
 use crate::verify::config::Config;
 
-/// What was spent before this process began.
+/// Spending before this process started.
 #[derive(Debug)]
 pub struct Opening {
     pub(super) spent: Vec<Spent>,
@@ -20,10 +20,10 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// Reads it; for packages as far back as `config` needs.
+    /// Reads this month's spending, and package history as far back as `config` needs.
     ///
     /// # Errors
-    /// When the ledger cannot be read.
+    /// The ledger cannot be read.
     pub async fn read(ledger: &Ledger, config: &Config, clock: &Clock) -> Result<Self, ReadError> {
         let today = clock.today_in_china();
         let since = reach(config, today);
@@ -32,7 +32,8 @@ impl Opening {
     }
 }
 
-/// The first day that matters to the packages of `config`, and to the average of a week before `today`.
+/// The first day of history that the packages of `config` need: the earliest purchase, or a week before `today` for the
+/// average, whichever is earlier. Without packages it is `today`.
 pub(super) fn reach(config: &Config, today: Date) -> Date {
     let bought = config.providers.iter().flat_map(|one| &one.packages).map(|package| package.bought).min();
     bought.map_or(today, |bought| bought.min(today.saturating_sub(Span::new().days(7))))
@@ -56,7 +57,7 @@ pub(super) async fn histories(
     Ok(histories)
 }
 
-/// When `day` begins in China, in milliseconds since 1970.
+/// The start of `day` in China, in milliseconds since the Unix epoch.
 pub(super) fn ms(day: Date) -> i64 {
     start_in_china(day).map_or(0, Timestamp::as_millisecond)
 }

@@ -1,8 +1,8 @@
-//! Prepaid packages: how many calls are left of each, and for how long.
+//! Prepaid packages: how many calls are left of each, and for how long they last.
 //!
-//! What is left is a pure fold over what has happened at the provider, day by day in China: how many calls were billed,
-//! and whether the provider then said that its quota was used up. So another configuration, or another process, comes
-//! to the same numbers.
+//! The remainder is a pure fold over the provider's history by day in China: how many calls were billed, and whether
+//! the provider then reported that its quota was used up. So another configuration or another process gets the same
+//! numbers.
 
 use std::num::NonZeroU64;
 
@@ -12,33 +12,31 @@ use serde::Deserialize;
 
 use crate::domain::clock::{date_in_china, start_in_china};
 
-/// The average use is that of so many days.
+/// Daily use is averaged over this many days.
 const DAYS: i8 = 7;
 
-/// One of `[[providers.NAME.packages]]`.
+/// One entry of `[[providers.NAME.packages]]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Package {
-    /// What the operator calls it.
+    /// Chosen by the operator.
     pub id: String,
-    /// Calls in it.
     pub calls: NonZeroU64,
-    /// The first day of it, in China.
+    /// The first valid day, in China.
     pub bought: Date,
-    /// The last day of it, in China.
+    /// The last valid day, in China.
     pub ends: Date,
 }
 
-/// What has happened at a provider, in order.
+/// The billed calls and quota refusals of one provider, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct History(Vec<Part>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Part {
     day: Date,
-    /// Calls that were billed.
     billed: u64,
-    /// Whether the provider said after them that nothing was left.
+    /// Whether the provider reported after these calls that its quota was used up.
     used_up: bool,
 }
 
@@ -51,7 +49,7 @@ pub(super) struct Left {
 }
 
 impl History {
-    /// A call was billed.
+    /// Adds a billed call.
     pub(super) fn billed(&mut self, day: Date) {
         match self.0.last_mut() {
             Some(last) if last.day == day && !last.used_up => last.billed += 1,
@@ -59,7 +57,7 @@ impl History {
         }
     }
 
-    /// A call was refused, because nothing was left.
+    /// Adds a call that was refused because the quota was used up.
     pub(super) fn used_up(&mut self, day: Date) {
         match self.0.last_mut() {
             Some(last) if last.day == day => last.used_up = true,
@@ -67,20 +65,20 @@ impl History {
         }
     }
 
-    /// All of `earlier` was before.
+    /// Prepends `earlier`, which must end before this history begins.
     pub(super) fn precede(&mut self, earlier: Self) {
         let later = std::mem::replace(self, earlier);
         self.0.extend(later.0);
     }
 
-    /// Billed calls a day, of the last days for which there is a history.
+    /// Billed calls per day over the last `DAYS` days, or since the history began.
     fn average(&self, now: Timestamp) -> f64 {
         let today = date_in_china(now);
         let first = today.saturating_sub(jiff::Span::new().days(DAYS - 1));
         let recent = self.0.iter().filter(|part| part.day >= first);
         let billed = recent.map(|part| part.billed).sum();
         let begins = self.0.first().map_or(first, |part| part.day.max(first));
-        // Half a day says little about a whole one.
+        // Divides by at least one day: a few hours say little about a whole day.
         float(billed) / start_in_china(begins).map_or(1.0, |begins| -days(now, begins)).max(1.0)
     }
 }
@@ -91,7 +89,7 @@ impl Package {
     }
 }
 
-/// Calls that are left of each package, the one that ends first first.
+/// The calls left of each package, by end date, earliest first. Each call uses up the package that ends first.
 fn calls_left<'a>(packages: &'a [Package], history: &History) -> Vec<(&'a Package, u64)> {
     let mut all: Vec<_> = packages.iter().map(|package| (package, package.calls.get())).collect();
     all.sort_by(|(one, _), (other, _)| (one.ends, &one.id).cmp(&(other.ends, &other.id)));
@@ -101,7 +99,8 @@ fn calls_left<'a>(packages: &'a [Package], history: &History) -> Vec<(&'a Packag
             let used = billed.min(*left);
             (billed, *left) = (billed - used, *left - used);
         }
-        // What was bought on that very day was bought because of it, as a rule: the next refusal will show.
+        // A package bought on the day of the refusal was probably bought because of it. If not, the next refusal shows
+        // it.
         let was_there = |package: &Package| package.is_valid_on(part.day) && package.bought < part.day;
         if part.used_up {
             all.iter_mut().filter(|(package, _)| was_there(package)).for_each(|(_, left)| *left = 0);
@@ -110,10 +109,10 @@ fn calls_left<'a>(packages: &'a [Package], history: &History) -> Vec<(&'a Packag
     all
 }
 
-/// What is left of each package at `now`. A package that is used after others lasts for longer.
+/// What is left of each package at `now`. A package that is used after others lasts longer.
 pub(super) fn left(packages: &[Package], history: &History, now: Timestamp) -> Vec<Left> {
     let average = history.average(now);
-    // In so many days those before are used up.
+    // Days until the packages before this one are used up or have ended.
     let mut begins = 0.0_f64;
     let of = |(package, calls): (&Package, u64)| {
         let end = package.ends.tomorrow().ok().and_then(start_in_china);
@@ -128,7 +127,7 @@ pub(super) fn left(packages: &[Package], history: &History, now: Timestamp) -> V
     calls_left(packages, history).into_iter().map(of).collect()
 }
 
-/// From one time to the other.
+/// Days between two times; negative if `to` is before `from`.
 fn days(from: Timestamp, to: Timestamp) -> f64 {
     to.duration_since(from).as_secs_f64() / (24.0 * 60.0 * 60.0)
 }
@@ -205,12 +204,12 @@ mod tests {
         // Since the 4th: 10 calls in six and a half days.
         let left = left(&packages, &used, noon(10));
         let days: Vec<_> = left.iter().map(|left| (left.calls, (left.days * 10.0).round() / 10.0)).collect();
-        // 70 calls would last for 45 days, 40 more for 26; each ends before.
+        // 70 calls would last 45 days and 40 more another 26; each package ends before that.
         assert_eq!(days, [(70, 10.5), (40, 18.5)]);
         let busy = history(&[(3, 20), (10, 65)], &[]);
         let days: Vec<_> =
             super::left(&packages, &busy, noon(10)).iter().map(|left| (left.days * 10.0).round() / 10.0).collect();
-        // Ten a day: 15 are left of the first, then 40.
+        // Ten a day: 15 calls are left of the first package, then 40.
         assert_eq!(days, [1.5, 5.5]);
         let over = super::left(&packages, &busy, noon(29));
         assert!(over.iter().all(|left| left.calls == 0 && left.days == 0.0), "{over:?}");

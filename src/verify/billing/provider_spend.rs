@@ -1,11 +1,10 @@
-//! What one provider's account has spent, and what was prepaid there.
+//! The spending of one provider account, and its prepaid packages.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::packages::{History, Package};
 use crate::resilience::spending::Spending;
 
-/// What one provider's account has spent, and what was prepaid there.
 #[derive(Debug)]
 pub(in crate::verify) struct ProviderSpend {
     pub(super) spending: Arc<Spending>,

@@ -1,4 +1,4 @@
-//! One call's money: the most that it can cost is reserved before it is made, and settled when it has ended.
+//! Reserves the maximum cost before a call and settles the actual cost when the call has ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::verify::account::Account;
 use crate::verify::question::Question;
 use crate::verify::verdict_cache::CacheSlot;
 
-/// Who pays for the calls of one flight.
+/// Reserves the calls of one flight on behalf of the client that started it.
 #[derive(Debug, Clone)]
 pub(in crate::verify) struct Payer {
     billing: Arc<Billing>,
@@ -24,11 +24,11 @@ pub(in crate::verify) struct Payer {
     client: Arc<str>,
     purpose: Arc<str>,
     verification: Uuid,
-    /// Whether a missing record is asked about twice on purpose.
+    /// Whether the policy has the next provider confirm a `no_record`, which makes a second bill intentional.
     wants_second_opinion: bool,
 }
 
-/// One call, reserved. Dropped unsettled, it counts as one that may have been billed.
+/// The reserved cost of one call. If dropped unsettled, the call counts as one that may have been billed.
 #[derive(Debug)]
 #[must_use = "a reservation is settled or given back"]
 pub(in crate::verify) struct Reservation {
@@ -37,7 +37,7 @@ pub(in crate::verify) struct Reservation {
     reserved: Option<[Reserved; 2]>,
 }
 
-/// Whose budget is used up, and for how long.
+/// The owner of the used-up budget, and the time until its period ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::verify) enum UsedUp {
     Client(Duration),
@@ -45,7 +45,6 @@ pub(in crate::verify) enum UsedUp {
 }
 
 impl Payer {
-    /// The payer for what `question` leads to.
     pub(in crate::verify) fn new(billing: &Arc<Billing>, question: &Question, wants_second_opinion: bool) -> Self {
         Self {
             spending: billing.client(&question.client),
@@ -57,10 +56,10 @@ impl Payer {
         }
     }
 
-    /// Reserves a call: the most that it can cost, with the client and the provider.
+    /// Reserves the maximum cost of a call in the budgets of the client and the provider.
     ///
     /// # Errors
-    /// Whose budget has no room for it. Nothing is reserved then.
+    /// One of the two budgets has too little left. Nothing is reserved then.
     pub(in crate::verify) fn reserve(&self, account: &Arc<Account>) -> Result<Reservation, UsedUp> {
         let (moment, most) = (self.billing.moment(), account.prices.most().0);
         let of_client = self.spending.try_reserve(moment, most);
@@ -76,19 +75,19 @@ impl Payer {
                 return Err(UsedUp::Provider(self.billing.until_over(full)));
             }
         };
-        // From here on there is a cost to count from, so that an increase is seen from the first call on.
+        // Creates the cost counters at zero, so that a rate sees the first call as an increase.
         self.billing.meter.cost(&account.name, &self.client, &self.purpose);
         Ok(Reservation { payer: self.clone(), account: Arc::clone(account), reserved: Some([of_client, of_provider]) })
     }
 }
 
 impl Reservation {
-    /// The call is not made.
+    /// Releases the reservation of a call that is not made.
     pub(in crate::verify) fn give_back(mut self) {
         self.reserved.take().into_iter().flatten().for_each(Reserved::release);
     }
 
-    /// The call has ended, in time or late.
+    /// Settles a call that has ended, in time or late.
     pub(in crate::verify) async fn settle(mut self, result: &Result<Finding, Fault>, cache_slot: &CacheSlot) {
         let cost = Cost::of(&self.account.prices, result);
         let (billing, provider) = (&self.payer.billing, &self.account.name);
@@ -111,7 +110,7 @@ impl Reservation {
         }
     }
 
-    /// Tells whoever looks for it that this is a second bill, if it is one.
+    /// Logs and counts a second bill about this person, unless it is an intended second opinion.
     async fn is_billed_twice(&self, verdict: Option<Verdict>, cache_slot: &CacheSlot) {
         let Payer { billing, verification, wants_second_opinion, .. } = &self.payer;
         let (provider, person) = (&self.account.name, cache_slot.work.person());

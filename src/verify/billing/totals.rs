@@ -1,7 +1,7 @@
-//! What all clients and providers have spent, and their limits.
+//! The spending and the limits of all clients and providers.
 //!
-//! All calls of all clients and providers are counted, limited or not, so that a limit that is set later knows what was
-//! spent. The totals outlive every configuration; what was spent before a restart is read from the ledger (`opening`).
+//! Every call is counted, whether limited or not, so that a limit set later takes past spending into account. The
+//! totals survive reloads; spending before a restart is read from the ledger (`opening`).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,7 +23,7 @@ use crate::storage::ledger::{Ledger, ReadError, Spent};
 use crate::verify::config::Config;
 use crate::verify::metrics::Avoided;
 
-/// What all clients and providers have spent.
+/// The spending and the limits of all clients and providers. Survives reloads.
 #[derive(Debug)]
 pub struct Billing {
     pub(super) clock: Clock,
@@ -36,15 +36,15 @@ pub struct Billing {
 struct Owners {
     clients: HashMap<Arc<str>, Arc<Spending>>,
     providers: HashMap<Arc<str>, Arc<ProviderSpend>>,
-    /// From this day on all calls are in the histories of packages.
+    /// The package histories hold all calls from this day on.
     since: Date,
 }
 
 impl Billing {
-    /// The totals as `opening` found them, its metrics in `registry`.
+    /// Starts with the totals of `opening` and registers the metrics.
     ///
     /// # Errors
-    /// When `registry` has them already.
+    /// `registry` already has these metrics.
     pub fn new(clock: Clock, opening: Opening, registry: &Registry) -> Result<Self, prometheus::Error> {
         let owners = Owners { clients: HashMap::new(), providers: HashMap::new(), since: opening.since };
         let billing = Self {
@@ -65,7 +65,7 @@ impl Billing {
         Ok(billing)
     }
 
-    /// From now on the budgets and packages of `config` hold. What was spent stays spent.
+    /// Applies the budgets and packages of `config`. Past spending still counts.
     pub(in crate::verify) fn configure(&self, config: &Config) {
         self.duplicate_bills.keep_for(config.providers.iter().map(|one| one.call_limit).max().unwrap_or_default());
         for client in &config.clients {
@@ -88,12 +88,12 @@ impl Billing {
             spend.spending.limit(Limits::default());
         }
         drop(owners);
-        // What is limited no more shows nothing.
+        // An owner that is no longer limited must not have a gauge.
         self.meter.reset();
         self.refresh();
     }
 
-    /// A provider's side; its metrics exist from then on.
+    /// The spending of a provider. Creates it, and its metrics, if it is new.
     pub(in crate::verify) fn spend(&self, provider: &Arc<str>) -> Arc<ProviderSpend> {
         self.meter.provider(provider);
         let (moment, mut owners) = (self.moment(), self.owners());
@@ -101,17 +101,17 @@ impl Billing {
         Arc::clone(owners.providers.entry(Arc::clone(provider)).or_insert_with(new))
     }
 
-    /// A call at this price was not needed.
+    /// Counts the price of a call that was not needed.
     pub(in crate::verify) fn saved(&self, why: Avoided, price: MicroYuan) {
         self.meter.saved(why, price);
     }
 
-    /// Forgets that `person` was ever billed.
+    /// Removes the last bill about `person`.
     pub(in crate::verify) async fn forget(&self, person: &Digest) {
         self.duplicate_bills.forget(person).await;
     }
 
-    /// Brings the gauges up to date.
+    /// Updates the gauges.
     pub(in crate::verify) fn refresh(&self) {
         let (moment, now) = (self.moment(), self.clock.now());
         let owners = self.owners();
@@ -127,7 +127,7 @@ impl Billing {
         }
     }
 
-    /// Clients come from the configuration and the ledger, so this grows no further than that.
+    /// Client names come from the configuration and the ledger, so the table stays small.
     pub(super) fn client(&self, client: &Arc<str>) -> Arc<Spending> {
         let (moment, mut owners) = (self.moment(), self.owners());
         Arc::clone(owners.clients.entry(Arc::clone(client)).or_insert_with(|| Arc::new(Spending::new(moment))))
@@ -147,15 +147,15 @@ impl Billing {
     }
 
     fn owners(&self) -> MutexGuard<'_, Owners> {
-        // Tables that only grow: a panicking holder leaves nothing half done.
+        // The tables only grow, by single inserts, so a panicking holder leaves nothing half done.
         self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads of the ledger what the packages of `config` need and nobody has needed so far. What is read lies days
-    /// back, so nothing is added to it meanwhile.
+    /// Reads the package history that `config` needs and that no earlier configuration needed. It lies before the day
+    /// on which this process started, so nothing is added to it meanwhile.
     ///
     /// # Errors
-    /// When it cannot be read; nothing is changed then.
+    /// The ledger cannot be read. Nothing has changed then.
     pub async fn reach_back(&self, ledger: &Ledger, config: &Config) -> Result<(), ReadError> {
         let known = self.owners().since;
         let since = opening::reach(config, self.clock.today_in_china());
