@@ -1,4 +1,4 @@
-//! The configuration of a runtime, read and validated.
+//! The validated configuration of a runtime.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -15,10 +15,9 @@ use crate::resilience;
 use crate::resilience::spending::Limits;
 use crate::storage::Sharing;
 
-/// The configuration of a runtime, read and validated.
+/// The validated configuration of a runtime.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The providers that have a section.
     pub providers: Vec<ProviderConfig>,
     /// Section `[chain]`.
     pub chain: policy::Config,
@@ -36,41 +35,37 @@ pub struct Config {
     pub clients: Vec<Arc<str>>,
     /// Budgets by client name. A client without an entry has no limit.
     pub budgets: BTreeMap<Arc<str>, Limits>,
-    /// Attempts per minute that may follow one that may have been billed.
+    /// Maximum attempts per minute, over all questions, that follow an attempt that may have been billed.
     pub extra_attempts_per_minute: u32,
-    /// Whether clients share answers.
+    /// Whether clients share cached verdicts and flights.
     pub sharing: Sharing,
     /// Section `[dns]`, for every provider.
     pub dns: dns::Config,
 }
 
-/// One provider, read and validated.
+/// The validated configuration of one provider.
 #[derive(Debug, Clone)]
 pub struct ProviderConfig {
-    /// Its name: the end of `[providers.NAME]`.
+    /// `NAME` in `[providers.NAME]`.
     pub name: Arc<str>,
-    /// The driver that speaks its protocol.
     pub driver: &'static Driver,
     /// The driver with its own settings and secrets.
     pub configured: Configured,
-    /// The credential that follows the present one, if it is given already.
+    /// The credential that replaces the current one, if already configured.
     pub next: Option<Credential>,
-    /// Where it is reached, first asked first.
+    /// First tried first.
     pub endpoints: Vec<Endpoint>,
-    /// How it is reached.
     pub outbound: Outbound,
-    /// After this the chain moves on.
+    /// After this the chain stops waiting for the call and proceeds as the policy says.
     pub attempt_timeout: Duration,
-    /// After this the call itself is given up; until then a late answer is still kept.
+    /// After this the call is cancelled. Until then a late answer is still used.
     pub call_limit: Duration,
-    /// Calls in flight at once.
+    /// Maximum calls in flight.
     pub max_concurrency: usize,
     /// Calls per second, for the whole account.
     pub rate_limit: NonZeroU32,
-    /// What it charges.
     pub prices: Prices,
-    /// What may be spent there.
+    /// The spending limits of this account.
     pub budget: Limits,
-    /// What was prepaid.
     pub packages: Vec<Package>,
 }

@@ -1,9 +1,9 @@
-//! What erasure needs to find everything stored about a person.
+//! Finds everything stored about a person, so that it can be erased.
 //!
-//! Digests are one-way, so erasure recomputes every key the person could be stored under. [`Traces`] collects the parts
-//! of those keys from every configuration so far, and tracks the work in progress, which would otherwise store its
-//! verdict a moment later. It outlives every configuration. Invariant: once [`Runtime::forget`] has returned, no work
-//! that began before it stores anything about the person.
+//! Digests are one-way, so erasure recomputes every key under which the person could be stored. [`Traces`] collects the
+//! parts of those keys from every configuration so far. It also tracks work in progress, which would otherwise store
+//! its verdict a moment later. It survives reloads. Invariant: once [`Runtime::forget`] has returned, no work that
+//! began before it stores anything about the person.
 //!
 //! [`Runtime::forget`]: super::Runtime::forget
 
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use super::enumeration::Tries;
 use crate::domain::subject::Digest;
 
-/// The parts of cache keys, the enumeration tries and the work in progress. Outlives every configuration.
+/// The parts of cache keys, the enumeration tries and the work in progress. Survives reloads.
 #[derive(Debug, Default)]
 pub struct Traces {
     pub(super) tries: Tries,
@@ -33,19 +33,19 @@ pub(super) struct Words {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Forgotten {
     pub verdicts: usize,
-    /// Providers that the person was held off, or had been asked at.
+    /// Providers at which the person was on hold or had recent calls.
     pub holds: usize,
     /// Tries that the enumeration guard had counted for the number.
     pub tries: usize,
-    /// Work under way, whose verdict goes to those who wait for it and is not remembered.
+    /// Work in progress. Its waiters still get the verdict, but it is not cached.
     pub under_way: usize,
 }
 
-/// Work that has not ended, by person.
+/// Work in progress, by person.
 #[derive(Debug, Default)]
 pub(super) struct UnderWay(Mutex<HashMap<Digest, Vec<Weak<AtomicBool>>>>);
 
-/// Work about one person, shared by all who do a part of it; it ends with the last of them.
+/// Work about one person, shared by all tasks that do part of it. It ends when the last of them drops it.
 #[derive(Debug)]
 pub(super) struct Work {
     person: Digest,
@@ -67,7 +67,7 @@ impl Traces {
     }
 
     fn lock(&self) -> MutexGuard<'_, Words> {
-        // Sets that grow one by one cannot be left half changed in a way that matters.
+        // The sets only grow, by single inserts, so a panic cannot leave them inconsistent.
         self.words.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -88,7 +88,7 @@ impl UnderWay {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Vec<Weak<AtomicBool>>>> {
-        // A panicking holder leaves at most a line of work that is gone, which the next end removes.
+        // If a holder panics, at most an entry of finished work remains until the next work about that person ends.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -106,7 +106,7 @@ impl Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        // Drop it first, so that its weak entry is dead when the table is cleaned.
+        // Dropped first, so that its weak entry is dead when the table is cleaned.
         self.forgotten = None;
         let mut table = self.table.lock();
         if let Some(work) = table.get_mut(&self.person) {
@@ -132,7 +132,7 @@ mod tests {
         drop(first);
         assert_eq!(table.forget(person(1)), 2);
         assert!(part.is_forgotten() && second.is_forgotten() && !other.is_forgotten());
-        // What begins afterwards is a new question.
+        // Work that begins after the erasure is not affected.
         let third = table.begin(person(1));
         assert!(!third.is_forgotten());
         drop((part, second, other));

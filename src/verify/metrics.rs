@@ -1,7 +1,7 @@
-//! Every attempt and verdict is counted. Metrics that concern an HTTP request are in `server`.
+//! Counts every attempt and verdict. Metrics of HTTP requests are in `server`.
 //!
-//! Invariants: label values come from closed sets (configured names and our own words); error counters exist at zero
-//! from the start, so that an alert works before the first error; nothing here knows a person.
+//! Invariants: label values come from closed sets (configured names and our own constants). Error counters are created
+//! at zero, so that an alert works before the first error. No metric holds personal data.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,26 +16,24 @@ use crate::domain::outcome::{Fault, Outcome, Reason};
 use crate::domain::verdict::{Finding, Verdict};
 use crate::resilience::breaker::{Reason as BreakerReason, State, Transition};
 
-/// Seconds. Providers answer in some 80 ms; the attempt timeout is some seconds.
+/// In seconds. Providers answer in about 80 ms; the attempt timeout is a few seconds.
 const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0];
 
-/// Why a call was avoided.
+/// Why a provider call was avoided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Avoided {
-    /// It was remembered.
     Cache,
-    /// One was in flight.
+    /// A call in flight was joined.
     Shared,
-    /// Our own rules refused the input.
+    /// Our own rules rejected the input.
     InvalidInput,
-    /// The person is held off a provider.
+    /// The person is on hold at the provider.
     Hold,
-    /// The same idempotency key had been answered.
+    /// The idempotency key already had an answer.
     Idempotent,
 }
 
-/// All metric families of this module.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     verdicts: IntCounterVec,
@@ -57,7 +55,6 @@ pub struct Metrics {
     credential_expiry: IntGaugeVec,
 }
 
-/// The metrics of an endpoint.
 #[derive(Debug, Clone)]
 pub(super) struct EndpointMeter {
     attempts: Arc<[IntCounter]>,
@@ -66,16 +63,14 @@ pub(super) struct EndpointMeter {
     held: IntCounter,
 }
 
-/// The metrics of a fetched credential.
 #[derive(Debug, Clone)]
 pub(super) struct CredentialMeter {
     pub(super) successes: IntCounter,
     pub(super) failures: IntCounter,
-    /// Unix time.
+    /// Unix time in seconds; 0 before the first fetch, and for a credential that does not expire.
     pub(super) expiry: IntGauge,
 }
 
-/// The gauges of a provider.
 #[derive(Debug, Clone)]
 pub(super) struct ProviderMeter {
     pub(super) available: IntGauge,
@@ -84,14 +79,12 @@ pub(super) struct ProviderMeter {
     account_faults: Vec<(Reason, IntGauge)>,
 }
 
-/// The metrics of a chain.
 #[derive(Debug, Clone)]
 pub(super) struct ChainMeter {
     fallbacks: IntCounterVec,
     attempts: IntCounterVec,
 }
 
-/// The metrics of a cached lookup.
 #[derive(Debug, Clone)]
 pub(super) struct LookupMeter {
     pub(super) chain: ChainMeter,
@@ -107,10 +100,10 @@ impl Avoided {
 }
 
 impl Metrics {
-    /// Declares the families and registers them.
+    /// Creates and registers the metric families.
     ///
     /// # Errors
-    /// When `registry` has them already.
+    /// `registry` already has them.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let counter = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
             let family = IntCounterVec::new(Opts::new(name, help), labels)?;
@@ -227,7 +220,7 @@ impl Metrics {
         let _ = self.breaker_state.remove_label_values(&[provider, endpoint]);
     }
 
-    /// The same for a provider.
+    /// Removes the gauges of a provider that is no longer configured. Its counters stay.
     pub(super) fn provider_gone(&self, provider: &str) {
         let gauges = [
             &self.provider_available,
@@ -248,7 +241,6 @@ impl Metrics {
         self.credential_generation.with_label_values(&[provider])
     }
 
-    /// What the fetches of a provider's credential show.
     pub(super) fn credential(&self, provider: &str) -> CredentialMeter {
         let refreshes = |result: &str| self.credential_refreshes.with_label_values(&[provider, result]);
         CredentialMeter {
@@ -258,7 +250,7 @@ impl Metrics {
         }
     }
 
-    /// The credential is not fetched any more, so it has no end to show.
+    /// Removes the expiry gauge of a credential that is no longer fetched.
     pub(super) fn credential_given(&self, provider: &str) {
         // Fails only if there is nothing to remove.
         let _ = self.credential_expiry.remove_label_values(&[provider]);
@@ -280,7 +272,7 @@ impl Metrics {
         for verdict in Verdict::ALL {
             self.verdicts.with_label_values(&[provider, verdict.as_str()]);
         }
-        // What the chain passes over without looking at an endpoint.
+        // The chain can skip a whole provider, without an endpoint.
         for outcome in [Outcome::SkippedUnsupported, Outcome::SkippedOpen, Outcome::SkippedDeadline] {
             self.attempts.with_label_values(&[provider, "", outcome.as_str()]);
         }
@@ -292,7 +284,7 @@ impl Metrics {
         }
     }
 
-    /// The gauge of a breaker's state; its transitions exist at zero from then on.
+    /// Returns the state gauge of a breaker and creates its transition counters at zero.
     pub(super) fn breaker(&self, provider: &str, endpoint: &str) -> IntGauge {
         for (to, reason) in BreakerReason::ALL {
             self.breaker_transitions.with_label_values(&[provider, endpoint, to.as_str(), reason.as_str()]);
@@ -315,7 +307,7 @@ impl Metrics {
 
     pub(super) fn lookup(&self, providers: impl Iterator<Item = Arc<str>>) -> LookupMeter {
         let names: Vec<_> = providers.collect();
-        // The usual reasons exist at zero for each pair, so that the share of fallbacks can be computed at once.
+        // Created at zero for each pair with the usual reason, so that the fallback rate is defined from the start.
         for from in &names {
             for to in names.iter().filter(|to| *to != from) {
                 self.fallbacks.with_label_values(&[from, to, Outcome::ProviderError.as_str()]);
@@ -341,11 +333,11 @@ impl EndpointMeter {
         }
     }
 
-    /// A call has ended, in time or late: what it cost.
+    /// Counts a call that has ended, in time or late, by whether it is billed.
     pub(super) fn answered(&self, prices: Prices, result: &Result<Finding, Fault>) {
         let billed = match result {
             Ok(finding) => prices.billed(finding.verdict),
-            // Neither reached the provider.
+            // Nothing was sent to the provider.
             Err(fault) if fault.outcome == Outcome::Unreachable || fault.reason == Reason::NoCredential => return,
             Err(fault) => fault.billed,
         };
@@ -356,7 +348,7 @@ impl EndpointMeter {
 }
 
 impl ProviderMeter {
-    /// Shows which account fault is on, if any.
+    /// Sets the gauge of the current account fault and clears the others.
     pub(super) fn account(&self, fault: Option<Reason>) {
         for (reason, gauge) in &self.account_faults {
             gauge.set(i64::from(fault == Some(*reason)));
@@ -369,7 +361,7 @@ impl ChainMeter {
         self.fallbacks.with_label_values(&[from, to, why.as_str()]).inc();
     }
 
-    /// A provider as a whole was passed over.
+    /// Counts a provider that was skipped as a whole.
     pub(super) fn skipped(&self, provider: &str, why: Outcome) {
         self.attempts.with_label_values(&[provider, "", why.as_str()]).inc();
     }

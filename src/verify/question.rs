@@ -1,4 +1,4 @@
-//! What is asked of us, and what we say: a question, an answer or a failure, and the attempts between them.
+//! Questions and their results: an answer or a failure, with the attempts that led to it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,57 +18,56 @@ use crate::storage::ledger::Flight;
 #[derive(Debug, Clone)]
 pub struct Question {
     pub subject: Arc<Subject>,
-    /// The client that asks.
     pub client: Arc<str>,
-    /// What it asks for; selects the policy.
+    /// Selects the policy.
     pub purpose: Arc<str>,
-    /// How fresh the answer must be.
     pub freshness: Freshness,
-    /// How long the caller waits. The work goes on when it is over.
+    /// How long the caller waits. Work that it started continues after that.
     pub patience: Duration,
-    /// What only the ledger wants to know of it.
+    /// For the ledger only.
     pub ticket: Ticket,
 }
 
-/// What a question is known by afterwards. Never changes its answer.
+/// What the ledger records about a question, besides its answer. Never affects the answer.
 #[derive(Debug, Clone)]
 pub struct Ticket {
-    /// Its verification id.
+    /// The verification id.
     pub id: Uuid,
-    /// The public id of the key or certificate that its client showed; empty if none was needed.
+    /// The public id of the key or certificate that the client presented; empty if none was required.
     pub key_id: Arc<str>,
     /// The client's own reference.
     pub reference: Option<String>,
-    /// The configuration that it is answered under.
+    /// The version of the configuration that answers it.
     pub configuration: Arc<str>,
     pub joined: JoinedFlight,
 }
 
-/// The caller's `Cache-Control`.
+/// The freshness that the caller asks for (`Cache-Control`) and may get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Freshness {
-    /// Ask again even if the verdict is remembered. A call in flight is still joined.
+    /// Ask a provider even if the verdict is cached. A call in flight is still joined.
     pub no_cache: bool,
-    /// Take a remembered verdict no older than this.
+    /// Accept a cached verdict up to this age.
     pub max_age: Option<Duration>,
-    /// Answer from memory or not at all.
+    /// Answer from the cache or fail.
     pub only_if_cached: bool,
-    /// This caller is never told anything older, whatever it asks for.
+    /// The oldest verdict that this client may get, whatever it asks for.
     pub oldest: Option<Duration>,
 }
 
 impl Freshness {
-    /// Whether a verdict of this age will do.
+    /// Whether the caller accepts a cached verdict of this age.
     pub fn accepts(self, age: Duration) -> bool {
         !self.no_cache && self.may_be_told(age) && self.max_age.is_none_or(|most| age <= most)
     }
 
-    /// Whether a verdict of this age may be told at all.
+    /// Whether the client may get a verdict of this age at all.
     pub fn may_be_told(self, age: Duration) -> bool {
         self.oldest.is_none_or(|oldest| age <= oldest)
     }
 
-    /// The same for somebody who has been asking for `waiting` already: what was said since then is fresh as well.
+    /// The freshness for a retry of a request that first came in `waiting` ago: verdicts given since then count as
+    /// fresh, so that the retry is not billed again.
     #[must_use]
     pub fn or_since(self, waiting: Duration) -> Self {
         let asked_for = if self.no_cache { Some(Duration::ZERO) } else { self.max_age };
@@ -76,15 +75,14 @@ impl Freshness {
     }
 }
 
-/// How a verdict came to this caller.
+/// Where a verdict came from, for this caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::VariantArray, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Source {
-    /// This request led the call.
+    /// This request led the flight that called the provider.
     Provider,
-    /// It joined a call in flight.
+    /// This request joined a flight.
     Shared,
-    /// It was remembered.
     Cache,
 }
 
@@ -95,90 +93,79 @@ impl Source {
     }
 }
 
-/// A verdict for a caller, with where it came from.
+/// A verdict for a caller, with its origin.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// The verdict.
     pub verdict: Verdict,
-    /// The provider that gave it.
     pub provider: Arc<str>,
-    /// The provider's reference.
+    /// The provider's own id of the call.
     pub provider_request_id: Option<RequestId>,
     /// When the provider answered.
     pub verified_at: Timestamp,
-    /// How it came to this caller.
     pub source: Source,
-    /// The attempts made for this very request: none unless it led the call.
+    /// The attempts made for this request; empty unless it led the flight.
     pub attempts: Vec<Attempt>,
-    /// How long ago the provider answered; zero unless remembered.
+    /// Time since the provider answered; zero unless the verdict was cached.
     pub age: Duration,
-    /// For how much longer it is remembered, if it was.
+    /// The remaining lifetime in the cache, if the verdict was cached.
     pub left: Option<Duration>,
-    /// The flight that it came from, for the ledger.
+    /// For the ledger.
     pub flight: Flight,
 }
 
-/// One try at one endpoint, or the reason why there was none.
+/// One attempt at one endpoint, or the reason why no call was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
-    /// The provider.
     pub provider: Arc<str>,
-    /// Its endpoint; empty where the provider as a whole was skipped.
+    /// Empty if the provider as a whole was skipped.
     pub endpoint: Arc<str>,
-    /// What it came to.
     pub outcome: Outcome,
-    /// The finer cause.
     pub reason: Reason,
-    /// The documented code that said so.
+    /// The provider's documented code, if it gave one.
     pub code: Option<&'static str>,
-    /// Whether it was paid for.
     pub billed: Billed,
-    /// How long it took.
     pub duration: Duration,
-    /// When another try can help, as far as it is known.
+    /// When a retry can help, if known.
     pub retry_after: Option<Duration>,
 }
 
-/// Why there is no verdict for the caller.
+/// Why the caller gets no verdict.
 #[derive(Debug, Clone)]
 pub struct Failure {
-    /// What kind.
     pub kind: FailureKind,
-    /// The earliest time that helps.
+    /// The earliest time at which a retry can help.
     pub retry_after: Option<Duration>,
-    /// What was tried.
     pub attempts: Vec<Attempt>,
 }
 
-/// The kinds of failure, each with a problem code of its own.
+/// The kinds of failure. Each has its own problem code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureKind {
-    /// No provider of the chain takes this kind of document, or a name this long.
+    /// No provider of the chain accepts this kind of document, or a name this long.
     UnsupportedDocument,
-    /// Every provider asked called the input invalid.
+    /// Every provider that was asked rejected the input as invalid.
     RejectedByProvider,
-    /// Every provider refuses this person for now.
+    /// Every provider refuses this person for now, or the person is on hold there.
     SubjectThrottled,
-    /// Nothing could be asked: all open, full, paused or set aside.
+    /// No provider could be asked: breakers open, slots full, rate or budget used up, account suspended, or isolated.
     NoProviderAvailable,
-    /// All failed, and nothing is pending.
+    /// The providers that were asked failed, and no call is pending.
     ProviderFailure,
-    /// A call was sent and no answer came in time.
+    /// A call may be pending: there was no answer in time.
     OutcomeUnknown,
-    /// Only memory was to be asked, and it knows nothing.
+    /// `only-if-cached` was requested, and no fresh enough verdict is cached.
     NotCached,
-    /// It looks like trying out names or numbers.
+    /// The enumeration guard refused the question.
     EnumerationSuspected(Kind),
-    /// The client may spend no more in this period.
+    /// The client's budget for this period is used up.
     BudgetExhausted,
-    /// What costs money cannot be written down now.
+    /// The ledger cannot record paid calls now.
     LedgerUnavailable,
-    /// A defect of ours.
+    /// A bug on our side.
     Internal,
 }
 
 impl Attempt {
-    /// How long it took, in milliseconds.
     pub fn duration_ms(&self) -> u64 {
         u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX)
     }
@@ -204,14 +191,14 @@ impl Attempt {
 }
 
 impl Failure {
-    /// A failure before anything was tried.
+    /// A failure without any attempt.
     pub const fn bare(kind: FailureKind) -> Self {
         Self { kind, retry_after: None, attempts: Vec::new() }
     }
 
-    /// Whether money may have been spent, or still may be.
+    /// Whether money may have been spent, or may still be.
     pub fn may_have_been_billed(&self) -> bool {
-        // While a call goes on, and after a defect, nobody knows how far it has come.
+        // While a call is pending, and after a bug, it is unknown how far the call got.
         matches!(self.kind, FailureKind::OutcomeUnknown | FailureKind::Internal)
             || self.attempts.iter().any(|attempt| attempt.billed != Billed::No)
     }

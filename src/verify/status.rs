@@ -1,4 +1,4 @@
-//! Why is this provider out? One explicit, redacted view, for the operator and for the gauges.
+//! Provider status for operators and gauges: why a provider is unavailable. Holds no secrets.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,79 +7,73 @@ use crate::domain::outcome::{Outcome, Reason};
 use crate::providers::source::Miss;
 use crate::resilience::breaker::{self, State};
 
-/// One provider as it stands.
+/// The current status of one provider.
 #[derive(Debug, Clone)]
 pub struct ProviderStatus {
-    /// Its name in the configuration.
     pub name: Arc<str>,
-    /// The driver that speaks its protocol.
     pub driver: &'static str,
-    /// Whether it could be asked now.
+    /// Not isolated, no account fault, and at least one breaker is not open.
     pub available: bool,
-    /// Whether an operator has set it aside.
+    /// Isolated by an operator.
     pub isolated: bool,
-    /// The account fault that sets it aside, if one does.
+    /// The account fault that suspends it, if any.
     pub account_fault: Option<AccountStatus>,
-    /// The fetched credential, where one is fetched.
+    /// The fetched credential, if its credential is fetched.
     pub credential: Option<CredentialStatus>,
-    /// How much longer it asked us to pause.
+    /// The rest of the pause after it refused us for calling too fast.
     pub paused_for: Option<Duration>,
     /// Calls in flight.
     pub in_flight: usize,
-    /// Persons held off it.
+    /// Persons on hold.
     pub holds: usize,
-    /// Its endpoints in order.
+    /// First tried first.
     pub endpoints: Vec<EndpointStatus>,
 }
 
-/// An account fault as it stands.
+/// An account fault.
 #[derive(Debug, Clone, Copy)]
 pub struct AccountStatus {
-    /// What is wrong.
     pub reason: Reason,
-    /// Since when.
+    /// Time since the first fault, or since the last fetch if no valid credential is in use.
     pub since: Duration,
-    /// When the next trial is allowed.
+    /// Time until the next trial is allowed.
     pub retry_after: Duration,
 }
 
-/// A fetched credential as it stands.
+/// The status of a fetched credential.
 #[derive(Debug, Clone)]
 pub struct CredentialStatus {
-    /// Where it comes from, as configured.
+    /// The configured source.
     pub source: &'static str,
-    /// Which of several gave the one in use.
+    /// If the source consists of several, the one that gave the credential in use.
     pub from: Option<&'static str>,
-    /// How much longer the one in use is good, if there is one and it ends.
+    /// `None` if no credential is in use or if it does not expire.
     pub expires_in: Option<Duration>,
-    /// Why the last fetch gave nothing; empty if it gave something.
+    /// Why the last fetch failed; empty if it succeeded.
     pub misses: Vec<Miss>,
 }
 
-/// One endpoint's breaker as it stands.
+/// The breaker of one endpoint.
 #[derive(Debug, Clone)]
 pub struct EndpointStatus {
     /// Host and port.
     pub endpoint: Arc<str>,
-    /// Flowing, probing or refusing.
     pub state: State,
-    /// How long in this state.
+    /// Time in this state.
     pub since: Duration,
     /// Why it left the closed state.
     pub reason: Option<breaker::Reason>,
-    /// When it lets the next call through, if it refuses now.
+    /// Time until the breaker admits the next call; `None` if it admits calls now or is forced open.
     pub retry_after: Option<Duration>,
-    /// The last fault that it counted.
+    /// The last fault that the breaker counted.
     pub last_fault: Option<FaultStatus>,
 }
 
-/// A fault that an endpoint's breaker counted.
+/// A fault that the breaker of an endpoint counted.
 #[derive(Debug, Clone, Copy)]
 pub struct FaultStatus {
-    /// What the attempt came to.
     pub outcome: Outcome,
-    /// The finer cause.
     pub reason: Reason,
-    /// How long ago.
+    /// Time since the fault.
     pub since: Duration,
 }
