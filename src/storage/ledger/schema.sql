@@ -1,5 +1,5 @@
--- The ledger: what was written (`body`, JSON), in order, each sealed by the hash of all before it. Everything else is
--- read out of the body by the database itself, so that what finds an entry can never disagree with it.
+-- The ledger: the entries (`body`, JSON) in order; `hash` covers the entry and all entries before it. All other columns
+-- are generated from the body, so the columns that queries use cannot disagree with it.
 CREATE TABLE entries (
     seq                 INTEGER PRIMARY KEY,
     body                TEXT    NOT NULL,
@@ -18,7 +18,7 @@ CREATE TABLE entries (
     price_micro_yuan    INTEGER          GENERATED ALWAYS AS (body ->> 'price_micro_yuan') VIRTUAL
 ) STRICT;
 
--- An entry that is written again, because nobody could tell whether it had been, is there once.
+-- Makes a repeated write harmless: after a crash it may be unknown whether an entry was written.
 CREATE UNIQUE INDEX entries_by_id ON entries (id);
 CREATE INDEX answers_by_client ON entries (client, seq) WHERE kind = 'answer';
 CREATE INDEX answers_by_reference ON entries (reference, seq) WHERE reference IS NOT NULL;
@@ -26,7 +26,7 @@ CREATE INDEX answers_by_subject ON entries (subject, seq) WHERE kind = 'answer';
 CREATE INDEX calls_by_flight ON entries (flight, seq) WHERE kind = 'call';
 CREATE INDEX calls_by_their_reference ON entries (provider, provider_request_id) WHERE kind = 'call';
 
--- The last entry that retention has removed, so that the first which is left can still be checked.
+-- The last entry removed by retention: the hash of the first remaining entry is checked against it.
 CREATE TABLE removed (
     seq  INTEGER PRIMARY KEY,
     hash BLOB    NOT NULL

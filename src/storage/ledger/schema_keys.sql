@@ -1,4 +1,4 @@
--- What finds an idempotency key: its claim, the answer that finished it, and whether its person was forgotten since.
+-- Looks an idempotency key up: its claim, the answer that finished it, and whether its person was forgotten since.
 ALTER TABLE entries ADD COLUMN claimed_key TEXT GENERATED ALWAYS AS (body ->> 'key') VIRTUAL;
 ALTER TABLE entries ADD COLUMN claim TEXT GENERATED ALWAYS AS (body ->> 'claim') VIRTUAL;
 
