@@ -1,7 +1,7 @@
 //! Outcomes of an attempt, and the one table of their consequences.
 //!
-//! Chain and breaker follow [`Outcome::rule`]; no other file decides the consequences of a fault. Which verdict is final
-//! is decided by `Run::accept` in `verify::chain`, and which problem the caller gets by `verify::failure`.
+//! Chain and breaker follow [`Outcome::rule`]; no other file decides the consequences of a fault. `Run::accept` in
+//! `verify::chain` decides which verdict is final, and `verify::failure` which problem the caller gets.
 
 use std::time::Duration;
 

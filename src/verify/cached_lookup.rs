@@ -255,7 +255,7 @@ mod tests {
         let (second, verified_at) = (Duration::from_secs(1), jiff::Timestamp::UNIX_EPOCH);
         let remembered =
             Remembered { verdict: Verdict::Match, provider: Arc::from("p"), request_id: None, verified_at };
-        let recalled = FlightResult {
+        let cached = FlightResult {
             result: Ok(FlightVerdict::Cached(remembered.clone(), second)),
             attempts: Vec::new(),
             flight: Flight::NONE,
@@ -276,7 +276,7 @@ mod tests {
             (Freshness { oldest: Some(second), ..any }, false),
             (Freshness { no_cache: true, ..any }, false),
         ] {
-            assert_eq!(recalled.is_fresh_enough(freshness, &clock), good, "{freshness:?}");
+            assert_eq!(cached.is_fresh_enough(freshness, &clock), good, "{freshness:?}");
             assert!(answered.is_fresh_enough(freshness, &clock), "a call in flight is joined");
         }
     }

@@ -224,8 +224,8 @@ impl Run<'_> {
         }
     }
 
-    /// Returns the verdict if it ends the run, or `None` if the next provider must confirm it. A match or a mismatch always
-    /// ends the run.
+    /// Returns the verdict if it ends the run, or `None` if the next provider must confirm it. A match or a mismatch
+    /// always ends the run.
     fn accept(&mut self, by: &Arc<Account>, finding: Finding) -> Option<(Arc<Account>, Finding)> {
         let found = (Arc::clone(by), finding);
         if found.1.verdict == Verdict::NoRecord && self.chain.policy.on_no_record == OnNoRecord::AskNext {

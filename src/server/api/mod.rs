@@ -2,7 +2,8 @@
 //!
 //! The order is part of the contract: shed load, authenticate, apply the rate limit, parse, check locally (free), then
 //! ask. Every request gets a JSON answer in our own format, and is logged and counted exactly once. To read another
-//! member or request header, change `http::body_reader` or `http::headers`, then regenerate `openapi.yaml` with `idgate openapi`.
+//! member or request header, change `http::body_reader` or `http::headers`, then regenerate `openapi.yaml` with
+//! `idgate openapi`.
 
 pub mod handler;
 mod idempotent;

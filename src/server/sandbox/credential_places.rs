@@ -65,7 +65,7 @@ pub enum WrongDocument {
 /// The issuing services, their faults, and the credentials they have issued.
 pub struct CredentialPlaces {
     places: Vec<&'static Place>,
-    doors: Vec<MockListener>,
+    listeners: Vec<MockListener>,
     simulators: Arc<[Arc<Simulator>]>,
     scenario: Arc<Scenario>,
     state: Mutex<State>,
@@ -84,8 +84,8 @@ struct State {
 impl CredentialPlaces {
     pub(super) fn bind(simulators: Arc<[Arc<Simulator>]>, scenario: Arc<Scenario>) -> io::Result<Self> {
         let places = temporary_places();
-        let doors = places.iter().map(|_| MockListener::bind()).collect::<io::Result<_>>()?;
-        Ok(Self { places, doors, simulators, scenario, state: Mutex::default() })
+        let listeners = places.iter().map(|_| MockListener::bind()).collect::<io::Result<_>>()?;
+        Ok(Self { places, listeners, simulators, scenario, state: Mutex::default() })
     }
 
     /// Every issuing service that the drivers declare.
@@ -145,7 +145,7 @@ impl CredentialPlaces {
     }
 
     fn find(&self, name: &str) -> io::Result<(&'static Place, &MockListener)> {
-        let mut all = self.places.iter().copied().zip(&self.doors);
+        let mut all = self.places.iter().copied().zip(&self.listeners);
         all.find(|(place, _)| place.name == name).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
@@ -213,8 +213,8 @@ impl CredentialStore for CredentialPlaces {
 }
 
 impl Host for CredentialPlaces {
-    fn doors(&self) -> &[MockListener] {
-        &self.doors
+    fn listeners(&self) -> &[MockListener] {
+        &self.listeners
     }
 
     async fn answer(&self, mock_listener: usize, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
@@ -244,7 +244,7 @@ impl Host for CredentialPlaces {
 
 impl fmt::Debug for CredentialPlaces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CredentialPlaces").field("doors", &self.doors).finish_non_exhaustive()
+        f.debug_struct("CredentialPlaces").field("listeners", &self.listeners).finish_non_exhaustive()
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) enum Cut {
 
 /// Answers the requests that arrive at a set of mock listeners.
 pub(super) trait Host: Send + Sync + 'static {
-    fn doors(&self) -> &[MockListener];
+    fn listeners(&self) -> &[MockListener];
 
     /// Answers one request that arrived at the listener with this index.
     fn answer(
@@ -127,7 +127,7 @@ fn bound(addr: SocketAddr) -> io::Result<TcpSocket> {
 
 /// Serves the listener with this index until `stop`, which also cuts the open connections.
 pub(super) async fn serve<H: Host>(host: Arc<H>, index: usize, stop: CancellationToken) {
-    let Some(mock_listener) = host.doors().get(index) else { return };
+    let Some(mock_listener) = host.listeners().get(index) else { return };
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

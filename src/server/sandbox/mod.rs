@@ -67,14 +67,14 @@ impl Sandbox {
         let mut simulators = Vec::with_capacity(specs.len());
         for spec in specs {
             let simulator = Arc::new(Simulator::bind(spec, scenario.clone())?);
-            for endpoint in 0..simulator.doors().len() {
+            for endpoint in 0..simulator.listeners().len() {
                 tasks.spawn(mock_listener::serve(simulator.clone(), endpoint, stop.clone()));
             }
             simulators.push(simulator);
         }
         let simulators: Arc<[_]> = simulators.into();
         let places = Arc::new(CredentialPlaces::bind(Arc::clone(&simulators), scenario.clone())?);
-        for place in 0..places.doors().len() {
+        for place in 0..places.listeners().len() {
             tasks.spawn(mock_listener::serve(places.clone(), place, stop.clone()));
         }
         Ok(Self { handle: SandboxHandle::new(simulators, scenario, places), tasks })

@@ -114,7 +114,7 @@ pub(super) struct Simulator {
     spec: Simulated,
     /// One listener per endpoint, then one that redirects lead to. That one always gives the right answer and counts
     /// the call, so that a test notices a client that follows redirects.
-    doors: Vec<MockListener>,
+    listeners: Vec<MockListener>,
     /// Of the endpoints only, without the redirect target.
     addresses: Vec<SocketAddr>,
     scenario: Arc<Scenario>,
@@ -127,10 +127,10 @@ pub(super) struct Simulator {
 impl Simulator {
     /// Binds the sockets of `spec`; [`mock_listener::serve`](super::mock_listener::serve) serves them.
     pub(super) fn bind(spec: Simulated, scenario: Arc<Scenario>) -> io::Result<Self> {
-        let doors = (0..=spec.endpoints).map(|_| MockListener::bind()).collect::<io::Result<Vec<_>>>()?;
-        let addresses = doors.iter().take(spec.endpoints).map(MockListener::addr).collect();
+        let listeners = (0..=spec.endpoints).map(|_| MockListener::bind()).collect::<io::Result<Vec<_>>>()?;
+        let addresses = listeners.iter().take(spec.endpoints).map(MockListener::addr).collect();
         let accepted = Mutex::new(vec![Guest { credential: spec.credential.clone(), ends: None }]);
-        Ok(Self { spec, doors, addresses, scenario, accepted, fault: Mutex::default(), call_stats: Mutex::default() })
+        Ok(Self { spec, listeners, addresses, scenario, accepted, fault: Mutex::default(), call_stats: Mutex::default() })
     }
 
     pub(super) fn spec(&self) -> &Simulated {
@@ -177,7 +177,7 @@ impl Simulator {
                 matches!(fault.kind, Kind::RefuseConnections) && fault.endpoint.is_none_or(|only| only == endpoint)
             })
         };
-        for (endpoint, mock_listener) in self.doors.iter().enumerate() {
+        for (endpoint, mock_listener) in self.listeners.iter().enumerate() {
             if shut(endpoint) {
                 mock_listener.shut();
             } else {
@@ -232,8 +232,8 @@ impl Simulator {
 }
 
 impl Host for Simulator {
-    fn doors(&self) -> &[MockListener] {
-        &self.doors
+    fn listeners(&self) -> &[MockListener] {
+        &self.listeners
     }
 
     async fn answer(&self, endpoint: usize, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
@@ -305,7 +305,7 @@ impl Call<'_> {
             Kind::Html502 => corrupt::html_502(),
             Kind::Status(status) => corrupt::status(status),
             Kind::Redirect => {
-                let elsewhere = self.simulator.doors.last().ok_or(Cut::Close)?;
+                let elsewhere = self.simulator.listeners.last().ok_or(Cut::Close)?;
                 corrupt::redirect(elsewhere.addr(), path.map_or("/", PathAndQuery::as_str))
             }
             Kind::WrongEcho => {
