@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::config::{self, Files, Settings, Sources};
 use super::reload::{self, Reloader};
 use super::snapshot::{snapshot, warn_of_expiry};
+use super::telemetry;
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::subject::DigestKey;
 use crate::server::admin::Admin;
@@ -26,6 +27,7 @@ use crate::server::auth::expiry::Expiries;
 use crate::server::auth::operator_gate::OperatorGate;
 use crate::server::compat::{Edge, EdgeError};
 use crate::server::http::access_log::AccessLog;
+use crate::server::http::line_sink::LineSink;
 use crate::server::http::metrics::Metrics;
 use crate::server::http::recorder::Recorder;
 use crate::server::idempotency::Idempotency;
@@ -163,6 +165,9 @@ impl Gateway {
         let records = Arc::new(Records { pipeline: pipe(), recorder: record() });
         let compat = Arc::new(Edge::new(pipe(), record(), server.max_in_flight, &registry)?);
         register_process(&registry)?;
+        for lost in world.access_log.lost().into_iter().chain(telemetry::sink().map(LineSink::lost)) {
+            registry.register(Box::new(lost.clone()))?;
+        }
         registry.register(Box::new(Expiries::new(current.clone())?))?;
         let limits = listener::Config { drain_timeout: server.drain_timeout, ..server.connections.clone() };
         // The admin listener stops last and has nothing to wait for.

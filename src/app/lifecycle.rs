@@ -11,14 +11,19 @@ use std::time::Duration;
 use axum::body::Body;
 use http::{HeaderValue, Request, header};
 use hyper::body::Incoming;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt};
 
-use super::Gateway;
+use super::telemetry::LAST_FLUSH;
+use super::{Gateway, memory};
 
 /// Requests that still wait this long before the end of the drain get an error instead of a closed connection.
 const LAST_CALL_BEFORE: Duration = Duration::from_millis(500);
+
+/// How long the ledger may take to be closed after everything else has ended.
+const LEDGER_CLOSE: Duration = Duration::from_secs(5);
 
 impl Gateway {
     /// Serves until `stop`, then drains. Returns whether all running work finished in time.
@@ -39,8 +44,7 @@ impl Gateway {
         let (stop_public, stop_admin) = (CancellationToken::new(), CancellationToken::new());
         // No reloads once draining has started.
         let reloading = reloader.run(draining.clone());
-        let flushing = access_log.flush_until(stop_admin.clone());
-        let watching = admin.serve(on_incoming(admin_routes, &draining), stop_admin.clone());
+        let watching = apart(admin.serve(on_incoming(admin_routes, &draining), stop_admin.clone()), &stop_admin);
         let serving = public.serve(on_incoming(public_routes, &draining), stop_public.clone());
         let life = async {
             tokio::pin!(serving);
@@ -67,19 +71,52 @@ impl Gateway {
             // Calls still in flight have been paid for, or may have been.
             tasks.close();
             let finished = timeout_at(end, tasks.wait()).await.is_ok();
-            // Without a deadline: these entries record paid calls, and a disk write either succeeds or fails.
-            verify.idempotency.ended().await;
-            verify.pipeline.ledger.close().await;
+            let recorded = async {
+                verify.idempotency.ended().await;
+                verify.pipeline.ledger.close().await;
+            };
+            let is_closed = timeout_at(end.max(Instant::now() + LEDGER_CLOSE), recorded).await.is_ok();
+            if !is_closed {
+                tracing::error!(
+                    "the ledger's disk did not answer; the next start recovers what is in spool and journal"
+                );
+            }
             stop_admin.cancel();
-            finished
+            finished && is_closed
         };
-        let ((), (), (), finished) = tokio::join!(reloading, flushing, watching, life);
+        let ((), finished) = tokio::join!(reloading, life);
+        // What follows may hang, and has nothing to lose but log lines and answers to probes.
+        let _ = timeout(LAST_FLUSH, watching).await;
+        let _ = tokio::task::spawn_blocking(move || access_log.flush(LAST_FLUSH)).await;
         if finished {
             tracing::info!("stopped; nothing was cut");
         } else {
             tracing::error!("stopped at server.drain_timeout; running calls were cut and may have been billed");
         }
         finished
+    }
+}
+
+/// Serves the admin listener on a thread and a runtime of its own: probes and metrics are answered even when something
+/// blocks every worker. `stop` ends it, and so does dropping the returned future.
+fn apart(serving: impl Future<Output = ()> + Send + 'static, stop: &CancellationToken) -> impl Future<Output = ()> {
+    let (ended, has_ended) = oneshot::channel::<()>();
+    let serve = move || {
+        // Dropped with the thread, however it ends.
+        let _ended = ended;
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        match runtime.enable_all().on_thread_park(memory::wipe_stack).build() {
+            Ok(runtime) => runtime.block_on(serving),
+            Err(error) => tracing::error!(%error, "the admin listener cannot be served"),
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("admin".into()).spawn(serve) {
+        tracing::error!(%error, "the admin listener cannot be served");
+    }
+    let stop = stop.clone().drop_guard();
+    async move {
+        let _ = has_ended.await;
+        drop(stop);
     }
 }
 

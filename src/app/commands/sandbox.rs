@@ -18,6 +18,7 @@ use crate::app::{Gateway, World, lifecycle, telemetry};
 use crate::domain::clock::Ids;
 use crate::domain::verdict::Verdict;
 use crate::providers::DRIVERS;
+use crate::server::http::access_log::AccessLog;
 use crate::server::records::receipt::keys::Pair;
 use crate::server::sandbox::{People, Sandbox, SandboxHandle};
 use crate::verify::ProviderConfig;
@@ -69,7 +70,7 @@ pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
         // Registered before serving starts: a stop signal can arrive as soon as we are reachable.
         let signal = lifecycle::stop_signal()?;
         let stop = CancellationToken::new();
-        let mut world = World::real(crate::server::http::access_log::AccessLog::stdout());
+        let mut world = World::real(AccessLog::nowhere());
         let sandbox = Sandbox::start(
             simulated::providers(ENDPOINTS)?,
             People::invented(),

@@ -67,7 +67,7 @@ async fn reload_at_each(hangup: &mut Signal, reloads: &Requests) -> Infallible {
 
 pub(super) fn access_log(log: &Log) -> anyhow::Result<AccessLog> {
     match &log.file {
-        None => Ok(AccessLog::stdout()),
+        None => Ok(AccessLog::stdout()?),
         Some(path) => AccessLog::file(path).map_err(|error| {
             anyhow::anyhow!(
                 "log.file = {:?} cannot be opened for writing: {error}; correct the path or its permissions",
@@ -83,5 +83,6 @@ pub(super) fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> 
         tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_park(memory::wipe_stack).build()?;
     let done = runtime.block_on(work);
     runtime.shutdown_background();
+    telemetry::flush();
     done
 }

@@ -1,37 +1,25 @@
 //! The access log: one JSON line per request. It has no body, query, person or secret, because the type of a line has
 //! no field for them.
 //!
-//! Lines are buffered and written a few times a second, so that no request pays for a system call; a full buffer is
-//! written immediately. No line is dropped, but `kill -9` loses the buffer.
+//! Lines are collected and written a few times a second, so that no request pays for a system call. A stuck or full
+//! output loses lines, which are counted, and delays nothing ([`LineSink`]); `kill -9` loses what was collected.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use prometheus::IntCounter;
 use serde::Serialize;
-use tokio_util::sync::CancellationToken;
 
-const BUFFER: usize = 64 * 1024;
+use super::line_sink::{self, LineSink};
+
 const FLUSH_EVERY: Duration = Duration::from_millis(250);
 
-/// Buffered output for log lines. Clones share it.
+/// The output of the access log; `None` discards all lines. Clones share it.
 #[derive(Debug, Clone)]
-pub struct AccessLog(Arc<Mutex<Sink>>);
-
-#[derive(Debug)]
-struct Sink {
-    out: Out,
-    buffer: Vec<u8>,
-}
-
-#[derive(Debug)]
-enum Out {
-    Stdout,
-    File(File),
-    Nowhere,
-}
+pub struct AccessLog(Option<LineSink>);
 
 /// One request.
 #[derive(Debug, Default, Serialize)]
@@ -96,65 +84,47 @@ pub struct Line<'a> {
 }
 
 impl AccessLog {
-    pub fn stdout() -> Self {
-        Self::to(Out::Stdout)
+    /// # Errors
+    /// If the system cannot start a thread.
+    pub fn stdout() -> io::Result<Self> {
+        Self::to(io::stdout())
     }
 
     /// Appends to a file, which is created if missing.
     ///
     /// # Errors
-    /// When the file cannot be opened for writing.
+    /// If the file cannot be opened for writing, or the system cannot start a thread.
     pub fn file(path: &Path) -> io::Result<Self> {
-        Ok(Self::to(Out::File(OpenOptions::new().create(true).append(true).open(path)?)))
+        // Opening a FIFO only for writing would wait for its reader.
+        let is_fifo = path.metadata().is_ok_and(|found| found.file_type().is_fifo());
+        Self::to(OpenOptions::new().create(!is_fifo).read(is_fifo).append(true).open(path)?)
     }
 
     /// Discards all lines, for tests and commands.
     pub fn nowhere() -> Self {
-        Self::to(Out::Nowhere)
+        Self(None)
     }
 
-    fn to(out: Out) -> Self {
-        Self(Arc::new(Mutex::new(Sink { out, buffer: Vec::with_capacity(BUFFER) })))
+    fn to(output: impl io::Write + Send + 'static) -> io::Result<Self> {
+        LineSink::start("access-log", output, FLUSH_EVERY, line_sink::lost("access")?).map(|sink| Self(Some(sink)))
     }
 
     pub fn write(&self, line: &Line<'_>) {
-        let mut sink = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Writing to a `Vec` cannot fail, and a line has only strings and numbers.
-        let _ = serde_json::to_writer(&mut sink.buffer, line);
-        sink.buffer.push(b'\n');
-        if sink.buffer.len() >= BUFFER {
-            sink.flush();
-        }
+        let Some(sink) = &self.0 else { return };
+        sink.push(|bytes| {
+            // Writing to a `Vec` cannot fail, and a line has only strings and numbers.
+            let _ = serde_json::to_writer(&mut *bytes, line);
+            bytes.push(b'\n');
+        });
     }
 
-    pub fn flush(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).flush();
+    /// Waits until all lines are written, at most for `limit`. Returns whether they are. Blocks the thread.
+    pub fn flush(&self, limit: Duration) -> bool {
+        self.0.as_ref().is_none_or(|sink| sink.flush(limit))
     }
 
-    /// Flushes the buffer every 250 ms until `stop` is cancelled, and once more at the end.
-    pub async fn flush_until(self, stop: CancellationToken) {
-        let mut tick = tokio::time::interval(FLUSH_EVERY);
-        while stop.run_until_cancelled(tick.tick()).await.is_some() {
-            self.flush();
-        }
-        self.flush();
-    }
-}
-
-impl Sink {
-    fn flush(&mut self) {
-        if self.buffer.is_empty() {
-            return;
-        }
-        let written = match &mut self.out {
-            Out::Stdout => io::stdout().lock().write_all(&self.buffer),
-            Out::File(file) => file.write_all(&self.buffer),
-            Out::Nowhere => Ok(()),
-        };
-        if let Err(error) = written {
-            // A full disk loses log lines, but does not fail requests.
-            tracing::error!(error = %error, bytes = self.buffer.len(), "access log lines were lost");
-        }
-        self.buffer.clear();
+    /// The count of lost lines, to be registered.
+    pub fn lost(&self) -> Option<&IntCounter> {
+        self.0.as_ref().map(LineSink::lost)
     }
 }

@@ -6,6 +6,7 @@ pub mod body;
 pub mod body_reader;
 pub mod code;
 pub mod headers;
+pub mod line_sink;
 pub mod metrics;
 pub mod problem;
 pub mod rate_limit;

@@ -41,7 +41,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from
 /// A bound socket that is not served yet; the kernel already queues connections.
 #[derive(Debug)]
 pub struct Listener {
-    socket: TcpListener,
+    /// Not registered with a runtime yet, because the one that serves it need not be the one that binds it.
+    socket: std::net::TcpListener,
     local_addr: SocketAddr,
     config: Config,
     connections: Connections,
@@ -61,7 +62,7 @@ impl Listener {
         // A restart must be able to bind while connections of the previous process are still closing.
         socket.set_reuseaddr(true)?;
         socket.bind(addr)?;
-        let socket = socket.listen(BACKLOG)?;
+        let socket = socket.listen(BACKLOG)?.into_std()?;
         let local_addr = socket.local_addr()?;
         Ok(Self { socket, local_addr, config, connections: Connections::default(), tls: None })
     }
@@ -98,6 +99,10 @@ impl Listener {
         S::Future: Send,
     {
         let Self { socket, config, connections, tls, .. } = self;
+        let socket = match TcpListener::from_std(socket) {
+            Ok(socket) => socket,
+            Err(error) => return tracing::error!(%error, "cannot accept connections; start idgate again"),
+        };
         let http1 = Arc::new(Http1::new(&config));
         let secure = tls.map(|tls| Arc::new(Secure::new(&config, Arc::clone(&http1), tls)));
         let refuser = Refuser::default();

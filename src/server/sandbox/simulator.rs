@@ -130,7 +130,15 @@ impl Simulator {
         let listeners = (0..=spec.endpoints).map(|_| MockListener::bind()).collect::<io::Result<Vec<_>>>()?;
         let addresses = listeners.iter().take(spec.endpoints).map(MockListener::addr).collect();
         let accepted = Mutex::new(vec![Guest { credential: spec.credential.clone(), ends: None }]);
-        Ok(Self { spec, listeners, addresses, scenario, accepted, fault: Mutex::default(), call_stats: Mutex::default() })
+        Ok(Self {
+            spec,
+            listeners,
+            addresses,
+            scenario,
+            accepted,
+            fault: Mutex::default(),
+            call_stats: Mutex::default(),
+        })
     }
 
     pub(super) fn spec(&self) -> &Simulated {

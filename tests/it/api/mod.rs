@@ -102,7 +102,7 @@ impl LogFile {
     }
 
     fn text(&self) -> String {
-        self.log.flush();
+        assert!(self.log.flush(Duration::from_secs(60)));
         std::fs::read_to_string(&self.path).unwrap()
     }
 

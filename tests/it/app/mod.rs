@@ -18,6 +18,7 @@ mod operate;
 mod reconcile;
 mod reload;
 mod residue;
+mod stuck_sinks;
 
 /// Limit on the start and stop of a process; only a broken test waits this long.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, stream};
+use idgate::server::http::access_log::AccessLog;
 use idgate::server::sandbox::SandboxHandle;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -46,6 +47,7 @@ pub const SERIES: &[(&str, &[&str])] = &[
     ("idgate_credential_refreshes_total", &["provider", "result"]),
     ("idgate_credential_expiry_timestamp_seconds", &["provider"]),
     ("idgate_config_reloads_total", &["result"]),
+    ("idgate_log_lines_lost_total", &["sink"]),
     ("idgate_ledger_entries_total", &["kind"]),
     ("idgate_ledger_commit_seconds", &[]),
     ("idgate_ledger_spooled_total", &[]),
@@ -144,7 +146,8 @@ async fn after_some_questions() -> (TestGateway, Folder) {
     let (authority, server) = pki::shared();
     let gateway = TestGateway::new().over(server.section("tls", "")).over(format!("[clients.c]\nkeys = [{key}]"));
     let folder = Folder::new();
-    let gateway = gateway.over(folder.toml()).over(MONEY);
+    let log = AccessLog::file(&folder.path().join("access.log")).unwrap();
+    let gateway = gateway.over(folder.toml()).over(MONEY).access_log(log);
     let gateway = gateway.http(authority.http(None)).over_sandbox(fetched).start().await;
     let ask = async |pair: &Pair| gateway.ask_with(pair, &[("authorization", "Bearer idg_synthetic")]).await;
     let known = Pair::new("张三", "11010519491231002X");

@@ -38,7 +38,7 @@ impl Recorded {
 
     /// Status and code of the log line. Fails unless there is exactly one line and one count.
     fn ended(&self) -> (u64, Option<String>) {
-        self.log.flush();
+        assert!(self.log.flush(Duration::from_secs(60)));
         let text = std::fs::read_to_string(&self.file).unwrap();
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let [line] = lines.as_slice() else { panic!("{lines:?}") };
