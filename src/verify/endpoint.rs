@@ -141,7 +141,7 @@ impl GuardedEndpoint {
         context: &AttemptContext,
     ) -> Result<AttemptResult, ChainAbort> {
         let began = Instant::now();
-        let Admitted { slot, trial, permit, reservation, calling } = match self.admit(account, context, began) {
+        let Admitted { slot, trial, permit, reservation, calling } = match self.admit(account, context, began).await {
             Ok(admitted) => admitted,
             Err(Refused::Here(outcome, retry_after)) => return Ok(self.skipped(account, outcome, retry_after)),
             Err(Refused::Everywhere(abort)) => return Err(abort),
@@ -186,7 +186,7 @@ impl GuardedEndpoint {
         }
     }
 
-    fn admit(&self, account: &Arc<Account>, context: &AttemptContext, now: Instant) -> Result<Admitted, Refused> {
+    async fn admit(&self, account: &Arc<Account>, context: &AttemptContext, now: Instant) -> Result<Admitted, Refused> {
         let here = |outcome, retry_after| Refused::Here(outcome, retry_after);
         let slot = account.bulkhead.try_enter().map_err(|_| here(Outcome::SkippedFull, None))?;
         account.look_for_keys(now);
@@ -195,7 +195,11 @@ impl GuardedEndpoint {
         let permit =
             self.breaker.try_acquire(now).map_err(|refused| here(Outcome::SkippedOpen, refused.retry_after))?;
         account.holds.record_call(context.person, now).map_err(|left| here(Outcome::SkippedHold, Some(left)))?;
-        match pay(account, context, now).and_then(|reservation| self.announce(account, context, reservation)) {
+        let announced = match pay(account, context, now) {
+            Ok(reservation) => self.announce(account, context, reservation).await,
+            Err(refused) => Err(refused),
+        };
+        match announced {
             Ok((reservation, calling)) => Ok(Admitted { slot, trial, permit, reservation, calling }),
             Err(refused) => {
                 account.holds.cancel_call(context.person);
@@ -204,13 +208,13 @@ impl GuardedEndpoint {
         }
     }
 
-    fn announce(
+    async fn announce(
         &self,
         account: &Account,
         context: &AttemptContext,
         reservation: Reservation,
     ) -> Result<(Reservation, Calling), Refused> {
-        match context.flight.call(&account.name, &self.endpoint, account.prices.most().0) {
+        match context.flight.call(&account.name, &self.endpoint, account.prices.most().0).await {
             Ok(calling) => Ok((reservation, calling)),
             Err(NotWritten) => {
                 reservation.give_back();

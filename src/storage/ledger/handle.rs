@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use prometheus::Registry;
@@ -21,6 +21,7 @@ use super::error::{NotWritten, OpenError, ReadError};
 use super::files::{beside, lock, spools};
 use super::flusher::Flusher;
 use super::journal::Journal;
+use super::journal_thread::JournalThread;
 use super::metrics::Meter;
 use super::queries::{Found, Reader, Wanted};
 use super::queue::{Flight, Queue};
@@ -78,9 +79,10 @@ impl Ledger {
         let (number, seal) = store.last().unwrap_or((0, Seal::NONE));
         tracing::info!(file = %path.display(), number, seal = seal.to_hex(), "ledger: open");
         let shared = Arc::new(Shared {
-            keeping: AtomicBool::new(true),
+            can_announce: AtomicBool::new(true),
+            can_write: AtomicBool::new(true),
             waiting: AtomicUsize::new(0),
-            journal: Mutex::new(journal),
+            journal: JournalThread::start(journal).map_err(|error| OpenError::beside(&begun, error))?,
             spooled: Spooled::default(),
             meter,
             #[cfg(test)]
@@ -196,6 +198,8 @@ impl Ledger {
             let _ = tokio::time::timeout(READERS_LEAVE, open.reader.close()).await;
             open.closing.cancel();
             open.writing.wait().await;
+            // Until here, ended flights were only queued for the journal; without this the next start looks them up.
+            let _ = open.queue.shared.journal.run(|_| Ok(())).await;
         }
     }
 

@@ -17,6 +17,7 @@ mod files;
 mod flusher;
 mod handle;
 mod journal;
+mod journal_thread;
 mod metrics;
 mod queries;
 mod queue;

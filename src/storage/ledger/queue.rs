@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::entry::{Begun, BegunCall, End, Entry};
 use super::error::NotWritten;
+use super::journal::Journal;
 use super::shared::Shared;
 use crate::domain::clock::{Clock, Ids};
 
@@ -103,10 +104,10 @@ impl Flight {
     /// Announces a call that costs at most `price_micro_yuan`.
     ///
     /// # Errors
-    /// When the announcement cannot be written; the call must not be made then.
-    pub fn call(&self, provider: &str, endpoint: &str, price_micro_yuan: u64) -> Result<Calling, NotWritten> {
-        let Some(flight) = &self.0 else { return Ok(Calling(None)) };
-        let queue = &flight.queue;
+    /// When the announcement cannot be written in time; the call must not be made then.
+    pub async fn call(&self, provider: &str, endpoint: &str, price_micro_yuan: u64) -> Result<Calling, NotWritten> {
+        let Some(flight) = self.0.clone() else { return Ok(Calling(None)) };
+        let queue = Arc::clone(&flight.queue);
         if !queue.shared.is_keeping() {
             return Err(NotWritten);
         }
@@ -118,12 +119,14 @@ impl Flight {
             endpoint: endpoint.to_owned(),
             price_micro_yuan,
         };
-        let announced = queue.shared.journal().begin(&flight.begun, &call);
-        if let Err(error) = announced {
-            queue.shared.cannot_announce(&error);
-            return Err(NotWritten);
+        let announce = move |journal: &mut Journal| journal.begin(&flight.begun, &call).map(|()| (flight, call));
+        match queue.shared.journal.run(announce).await {
+            Ok(announced) => Ok(Calling(Some(announced))),
+            Err(error) => {
+                queue.shared.cannot_announce(&error);
+                Err(NotWritten)
+            }
         }
-        Ok(Calling(Some((Arc::clone(flight), call))))
     }
 
     /// Keeps the flight in the journal, because one of its entries is stored nowhere else.
@@ -160,7 +163,8 @@ fn write_call(flight: Arc<InFlight>, call: &BegunCall, end: End) {
 impl Drop for InFlight {
     fn drop(&mut self) {
         if !self.unsettled.load(Ordering::Relaxed) {
-            self.queue.shared.journal().end(self.begun.flight);
+            let flight = self.begun.flight;
+            self.queue.shared.journal.submit(move |journal| journal.end(flight));
         }
     }
 }

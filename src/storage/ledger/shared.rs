@@ -1,20 +1,22 @@
 //! State shared by the writer and the code that submits entries to it.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::claims::Spooled;
-use super::journal::Journal;
+use super::journal_thread::JournalThread;
 use super::metrics::Meter;
 
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// Whether an entry submitted now would be kept.
-    pub(super) keeping: AtomicBool,
     /// The number of submitted entries that are not on the disk yet.
     pub(super) waiting: AtomicUsize,
-    pub(super) journal: Mutex<Journal>,
+    pub(super) journal: JournalThread,
+    /// Whether the journal's last write succeeded in time.
+    pub(super) can_announce: AtomicBool,
+    /// Whether the spool or the database can be written.
+    pub(super) can_write: AtomicBool,
     /// Entries about idempotency keys that are only in the spool.
     pub(super) spooled: Spooled,
     pub(super) meter: Meter,
@@ -23,13 +25,19 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// Whether a paid call may begin: its announcement and its entries can be written.
     pub(super) fn is_keeping(&self) -> bool {
-        self.keeping.load(Ordering::Relaxed)
+        self.can_write.load(Ordering::Relaxed) && self.can_announce.load(Ordering::Relaxed)
     }
 
-    pub(super) fn keeps(&self, keeps: bool) {
-        self.keeping.store(keeps, Ordering::Relaxed);
-        self.meter.available(keeps);
+    pub(super) fn writes(&self, can: bool) {
+        self.can_write.store(can, Ordering::Relaxed);
+        self.meter.available(self.is_keeping());
+    }
+
+    pub(super) fn announces(&self, can: bool) {
+        self.can_announce.store(can, Ordering::Relaxed);
+        self.meter.available(self.is_keeping());
     }
 
     pub(super) fn lost(&self, entries: usize) {
@@ -40,12 +48,18 @@ impl Shared {
     pub(super) fn cannot_announce(&self, error: &io::Error) {
         if self.is_keeping() {
             tracing::error!(%error, "ledger: the journal cannot be written; paid calls are refused");
-            self.keeps(false);
         }
+        self.announces(false);
     }
 
-    pub(super) fn journal(&self) -> MutexGuard<'_, Journal> {
-        // A panic while the lock is held leaves at most one surplus line.
-        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Lets paid calls begin again once the journal can be written.
+    pub(super) fn probe_journal(self: &Arc<Self>) {
+        let shared = Arc::clone(self);
+        self.journal.submit(move |journal| {
+            if !shared.can_announce.load(Ordering::Relaxed) && journal.probe().is_ok() {
+                tracing::warn!("ledger: the journal can be written again");
+                shared.announces(true);
+            }
+        });
     }
 }

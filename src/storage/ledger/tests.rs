@@ -132,7 +132,7 @@ fn verdict() -> End {
 /// Records one answered question with one call.
 async fn ask(ledger: &Ledger) -> Result<(), NotWritten> {
     let flight = ledger.begin(begun)?;
-    flight.call("one", "one.example", 300_000)?.ended(verdict);
+    flight.call("one", "one.example", 300_000).await?.ended(verdict);
     ledger.write(answer("match"), flight).await
 }
 
@@ -255,10 +255,10 @@ async fn a_question_that_was_cut_off_is_outcome_unknown_after_the_next_start() {
     let ledger = folder.open().await;
     ask(&ledger).await.unwrap();
     let (first, second) = (ledger.begin(begun).unwrap(), ledger.begin(begun).unwrap());
-    first.call("one", "one.example", 300_000).unwrap().ended(verdict);
+    first.call("one", "one.example", 300_000).await.unwrap().ended(verdict);
     // A later entry is on the disk, so this call is too; its own question has no answer.
     ledger.write(answer("mismatch"), Flight::NONE).await.unwrap();
-    let calling = second.call("two", "two.example", 200_000).unwrap();
+    let calling = second.call("two", "two.example", 200_000).await.unwrap();
     // The process is killed here: what it would still have written is lost.
     let begun = std::fs::read(folder.0.join("ledger.begun")).unwrap();
     ledger.close().await;

@@ -294,7 +294,7 @@ impl Writer {
         if !self.is_nowhere {
             tracing::error!("ledger: neither the spool nor the database can be written; paid calls are refused");
             self.is_nowhere = true;
-            self.shared.keeps(false);
+            self.shared.writes(false);
         }
         self.turn_away();
     }
@@ -314,9 +314,7 @@ impl Writer {
 
     fn is_written_again(&mut self) {
         self.is_nowhere = false;
-        if !self.shared.is_keeping() && self.shared.journal().probe().is_ok() {
-            self.shared.keeps(true);
-        }
+        self.shared.writes(true);
     }
 
     /// Runs once a second: retries failed writes, and starts a flush when it is time to look for expired entries.
@@ -330,8 +328,8 @@ impl Writer {
         if self.database_fails || self.resting.as_ref().is_some_and(|(flusher, _)| flusher.is_due()) {
             self.flush_at = Some(Instant::now());
         }
-        if !self.shared.is_keeping() {
-            self.is_written_again();
+        if !self.shared.can_announce.load(Ordering::Relaxed) {
+            self.shared.probe_journal();
         }
     }
 
@@ -361,7 +359,7 @@ impl Writer {
 
     /// A task panicked and took its spool file with it, which is a bug. The next start reads that file again.
     fn abandon(mut self) {
-        self.shared.keeps(false);
+        self.shared.writes(false);
         let waiting = std::mem::take(&mut self.waiting);
         self.lose(waiting);
         tracing::error!("ledger: its writer has died; paid calls are refused. Start idgate again");

@@ -178,7 +178,7 @@ async fn many_that_write_and_look_at_once_find_what_they_wrote_and_the_order_is_
         let ledger = ledger.clone();
         async move {
             let flight = ledger.begin(begun).unwrap();
-            flight.call("one", "one.example", 300_000).unwrap().ended(verdict);
+            flight.call("one", "one.example", 300_000).await.unwrap().ended(verdict);
             let id = ids().ordered();
             ledger.write(|at_ms| Answer { id, ..answer("match")(at_ms) }, flight.clone()).await.unwrap();
             if n % 4 == 0 {

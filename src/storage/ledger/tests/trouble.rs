@@ -1,5 +1,6 @@
 //! Files that cannot be written or opened, or are damaged.
 
+use super::super::journal_thread::WITHIN;
 use super::*;
 
 #[tokio::test]
@@ -38,15 +39,44 @@ async fn what_cannot_be_announced_does_not_begin() {
     let mut other = folder.connection().await;
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     let (paid, next) = (ledger.begin(begun).unwrap(), ledger.begin(begun).unwrap());
-    let calling = paid.call("one", "one.example", 300_000).unwrap();
-    open.queue.shared.journal().break_for_a_test();
-    assert!(next.call("one", "one.example", 300_000).is_err());
-    assert!(paid.call("two", "two.example", 300_000).is_err(), "not even a second one");
+    let calling = paid.call("one", "one.example", 300_000).await.unwrap();
+    open.queue.shared.journal.submit(Journal::break_for_a_test);
+    assert!(next.call("one", "one.example", 300_000).await.is_err());
+    assert!(paid.call("two", "two.example", 300_000).await.is_err(), "not even a second one");
     assert_eq!(ledger.begin(begun).map(drop), Err(NotWritten));
     calling.ended(verdict);
     sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
     ledger.close().await;
     assert_eq!(folder.entries().await.last().unwrap(), "3 call verdict yes", "what was paid is written all the same");
+}
+
+/// A disk that takes 3 s a write must not block a worker, nor make a caller wait for it.
+#[tokio::test]
+async fn a_journal_that_hangs_delays_no_worker_and_refuses_paid_calls_until_it_answers() {
+    let folder = Folder::new("hangs");
+    let ledger = folder.open().await;
+    let shared = &ledger.0.as_ref().unwrap().queue.shared;
+    let (release, hangs) = std::sync::mpsc::channel::<()>();
+    shared.journal.submit(move |_| drop(hangs.recv()));
+    let flight = ledger.begin(begun).unwrap();
+    let began = std::time::Instant::now();
+    let (refused, ()) = tokio::join!(flight.call("one", "one.example", 300_000), async {
+        // The only worker of this runtime goes on meanwhile.
+        ledger.write(answer("match"), Flight::NONE).await.unwrap();
+        assert!(began.elapsed() < WITHIN);
+    });
+    assert!(refused.is_err() && began.elapsed() >= WITHIN);
+    assert_eq!(ledger.begin(begun).map(drop), Err(NotWritten), "the next one does not wait at all");
+    drop(release);
+    let probed = async || {
+        shared.probe_journal();
+        shared.journal.run(|_| Ok(())).await.unwrap();
+    };
+    probed().await;
+    ask(&ledger).await.unwrap();
+    drop(flight);
+    ledger.close().await;
+    assert_eq!(folder.entries().await, ["1 answer match", "2 call verdict yes", "3 answer match"]);
 }
 
 #[tokio::test]
