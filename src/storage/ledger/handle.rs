@@ -132,11 +132,11 @@ impl Ledger {
     /// this future is dropped.
     ///
     /// # Errors
-    /// If it cannot be written anywhere. The answer must not be sent then. (If the disk fails and the process ends
-    /// before the write is undone, the answer may be on the disk all the same.)
+    /// If it cannot be written anywhere, or not in time. The answer must not be sent then. (If the disk hangs, or fails
+    /// and the process ends before the write is undone, the answer may be on the disk all the same.)
     pub async fn write(&self, answer: impl FnOnce(i64) -> Answer, flight: Flight) -> Result<(), NotWritten> {
         let Some(open) = &self.0 else { return Ok(()) };
-        open.queue.write(Entry::Answer(answer(open.queue.clock.now().as_millisecond())), flight).await
+        open.queue.write_soon(Entry::Answer(answer(open.queue.clock.now().as_millisecond())), flight).await
     }
 
     /// Queues an answer to be written, without waiting for it.

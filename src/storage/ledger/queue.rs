@@ -7,6 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -16,6 +17,9 @@ use super::error::NotWritten;
 use super::journal::Journal;
 use super::shared::Shared;
 use crate::domain::clock::{Clock, Ids};
+
+/// The longest that a caller waits for its answer to reach the disk.
+pub(super) const WITHIN: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(5) };
 
 pub(super) struct Queue {
     pub(super) requests: mpsc::UnboundedSender<Asked>,
@@ -65,6 +69,14 @@ impl Queue {
         let (done, written) = oneshot::channel();
         self.submit(entry, flight, Some(done));
         written.await.unwrap_or(Err(NotWritten))
+    }
+
+    /// Like [`Self::write`], but waits for the disk at most [`WITHIN`]. After that the entry may be written all the same.
+    pub(super) async fn write_soon(&self, entry: Entry, flight: Flight) -> Result<(), NotWritten> {
+        tokio::time::timeout(WITHIN, self.write(entry, flight)).await.unwrap_or_else(|_| {
+            tracing::error!("ledger: the disk does not answer; an answer was not sent, because it is not on the disk");
+            Err(NotWritten)
+        })
     }
 
     pub(super) fn submit(&self, entry: Entry, flight: Flight, done: Option<Done>) {

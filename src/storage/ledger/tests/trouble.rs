@@ -79,6 +79,25 @@ async fn a_journal_that_hangs_delays_no_worker_and_refuses_paid_calls_until_it_a
     assert_eq!(folder.entries().await, ["1 answer match", "2 call verdict yes", "3 answer match"]);
 }
 
+#[test]
+fn a_spool_that_hangs_refuses_the_answer_in_time_and_has_it_later() {
+    // The spool is written on the only blocking thread, which is busy.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let folder = Folder::new("spool-hangs");
+        let ledger = folder.open().await;
+        let (release, hangs) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || drop(hangs.recv()));
+        let flight = ledger.begin(begun).unwrap();
+        flight.call("one", "one.example", 300_000).await.unwrap().ended(verdict);
+        assert_eq!(ledger.write(answer("match"), flight).await, Err(NotWritten));
+        drop(release);
+        busy.await.unwrap();
+        ledger.close().await;
+        assert_eq!(folder.entries().await, ["1 call verdict yes", "2 answer match"]);
+    });
+}
+
 #[tokio::test]
 async fn what_cannot_be_opened_says_what_to_do() {
     let clock = Clock::fixed(Timestamp::UNIX_EPOCH);
