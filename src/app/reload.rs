@@ -11,14 +11,15 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::config::{Difference, Files, Found, Mistake, Mistakes, Sections, Settings, Sources};
-use super::memory;
+use super::file_reader::FileReader;
 use super::snapshot::{snapshot, warn_of_expiry};
+use crate::domain::clock::Clock;
 use crate::server::listener::TlsSwitch;
 use crate::server::reload::{Asked, Outcome, Reloaded};
 use crate::server::snapshot::Switch;
@@ -31,8 +32,18 @@ pub(super) struct Reloader {
     asked: Asked,
     meter: IntCounterVec,
     sources: Option<Sources>,
-    /// The files as last read, even if their content was refused.
+    watch: Watch,
+}
+
+/// The files of the configuration, and the thread that reads them.
+#[derive(Debug)]
+struct Watch {
+    /// As last read, even if their content was refused.
     files: Files,
+    reader: FileReader,
+    clock: Clock,
+    /// When all files were last looked at, in Unix time.
+    looked: IntGauge,
 }
 
 #[derive(Debug)]
@@ -96,13 +107,21 @@ impl Reloader {
         for result in ["success", "failure"] {
             meter.with_label_values(&[result]);
         }
-        Ok(Self { running, asked, meter, sources: None, files: Files::default() })
+        let looked = IntGauge::new(
+            "idgate_config_checked_timestamp_seconds",
+            "When all files of the configuration were last looked at, in Unix time; 0 without a reload.poll.",
+        )?;
+        registry.register(Box::new(looked.clone()))?;
+        let clock = running.deps.clock.clone();
+        let watch = Watch { files: Files::default(), reader: FileReader::default(), clock, looked };
+        Ok(Self { running, asked, meter, sources: None, watch })
     }
 
     /// Sets the sources, and the files as they were read at the start.
     pub(super) fn read_from(&mut self, sources: Sources, files: Files) {
         self.sources = Some(sources);
-        self.files = files;
+        self.watch.files = files;
+        self.watch.has_looked(self.running.poll);
     }
 
     /// Reloads on request, or when a file has changed, until `stop`.
@@ -115,9 +134,12 @@ impl Reloader {
                     Some(asker) => Some(asker),
                     None => return,
                 },
-                () = changed(&self.files, self.running.poll) => None,
+                () = self.watch.changed(self.running.poll) => None,
             };
-            self.reload(&sources, asker).await;
+            // The end of the process must not wait for a file.
+            if stop.run_until_cancelled(self.reload(&sources, asker)).await.is_none() {
+                return;
+            }
         }
     }
 
@@ -125,15 +147,17 @@ impl Reloader {
         let (sources, deps, before) =
             (sources.clone(), self.running.deps.clone(), Arc::clone(&self.running.switch.load().runtime));
         let fixed = self.running.fixed.clone();
-        let reading = tokio::task::spawn_blocking(move || {
-            memory::wiping(|| {
-                let Found { files, settings } = sources.find();
-                (files, settings.and_then(|settings| Prepared::build(settings, &fixed, &deps, &before)))
-            })
+        let read = self.watch.reader.run(move |reading| {
+            let Found { files, settings } = sources.find_noted(reading);
+            (files, settings.and_then(|settings| Prepared::build(settings, &fixed, &deps, &before)))
         });
-        let outcome = match reading.await {
+        let read = read.await;
+        if read.is_ok() {
+            self.watch.has_looked(self.running.poll);
+        }
+        let outcome = match read {
             Ok((files, Ok(prepared))) => {
-                self.files = files;
+                self.watch.files = files;
                 let Deps { billing, ledger, .. } = &self.running.deps;
                 match billing.reach_back(ledger, &prepared.settings.verify).await {
                     Ok(()) => Ok(self.switch(prepared)),
@@ -141,12 +165,10 @@ impl Reloader {
                 }
             }
             Ok((files, Err(mistakes))) => {
-                self.files = files;
+                self.watch.files = files;
                 Err(mistakes)
             }
-            Err(_) => {
-                Err(Mistakes::one("", "the reload failed because of a bug in idgate; the configuration is unchanged"))
-            }
+            Err(failure) => Err(Mistakes::one("", &failure.to_string())),
         };
         let outcome = match outcome {
             Ok(difference) => {
@@ -209,18 +231,28 @@ impl Prepared {
     }
 }
 
-/// Returns when the content of a file has changed. Never returns if polling is disabled.
-async fn changed(files: &Files, poll: Duration) {
-    if poll.is_zero() {
-        return std::future::pending().await;
-    }
-    loop {
-        tokio::time::sleep(poll).await;
-        let as_read = files.clone();
-        // The thread can fail only when the runtime shuts down.
-        let again = tokio::task::spawn_blocking(move || memory::wiping(|| as_read.again() != as_read)).await;
-        if again.unwrap_or(false) {
-            return;
+impl Watch {
+    /// Returns when the content of a file has changed. Never returns if polling is disabled.
+    async fn changed(&mut self, poll: Duration) {
+        if poll.is_zero() {
+            return std::future::pending().await;
         }
+        loop {
+            tokio::time::sleep(poll).await;
+            let as_read = self.files.clone();
+            match self.reader.run(move |reading| as_read.again(reading) != as_read).await {
+                Ok(has_changed) => {
+                    self.has_looked(poll);
+                    if has_changed {
+                        return;
+                    }
+                }
+                Err(failure) => tracing::error!(%failure, "changes of the configuration go unnoticed"),
+            }
+        }
+    }
+
+    fn has_looked(&self, poll: Duration) {
+        self.looked.set(if poll.is_zero() { 0 } else { self.clock.now().as_second() });
     }
 }

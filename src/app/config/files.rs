@@ -8,13 +8,32 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 /// The digest of each file that was read, by path; `None` if it could not be read.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Files(BTreeMap<PathBuf, Option<[u8; 32]>>);
+#[derive(Clone, Default)]
+pub struct Files {
+    digests: BTreeMap<PathBuf, Option<[u8; 32]>>,
+    reading: Reading,
+}
+
+/// The file that is being read, so that one which hangs can be named. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Reading(Arc<Mutex<Option<PathBuf>>>);
+
+impl Reading {
+    /// The file that is being read.
+    pub fn path(&self) -> Option<PathBuf> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, path: Option<&Path>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = path.map(Path::to_owned);
+    }
+}
 
 impl Files {
     /// Reads `path` and records its digest.
@@ -22,8 +41,10 @@ impl Files {
     /// # Errors
     /// When it cannot be read. This is recorded too, so a file that appears later is a change.
     pub(super) fn read(&mut self, path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+        self.reading.set(Some(path));
         let content = std::fs::read(path).map(Zeroizing::new);
-        self.0.insert(path.to_owned(), content.as_ref().ok().map(|bytes| Sha256::digest(bytes).into()));
+        self.reading.set(None);
+        self.digests.insert(path.to_owned(), content.as_ref().ok().map(|bytes| Sha256::digest(bytes).into()));
         content
     }
 
@@ -34,10 +55,15 @@ impl Files {
         Ok(Zeroizing::new(text?.to_owned()))
     }
 
+    /// No files yet; notes in `reading` which one is being read.
+    pub(super) fn noted_in(reading: &Reading) -> Self {
+        Self { digests: BTreeMap::new(), reading: reading.clone() }
+    }
+
     /// Reads all files again and returns their current digests.
-    pub fn again(&self) -> Self {
-        let mut now = Self::default();
-        for path in self.0.keys() {
+    pub fn again(&self, reading: &Reading) -> Self {
+        let mut now = Self::noted_in(reading);
+        for path in self.digests.keys() {
             // Errors are reported when the file is used.
             let _ = now.read(path);
         }
@@ -45,9 +71,15 @@ impl Files {
     }
 }
 
+impl PartialEq for Files {
+    fn eq(&self, other: &Self) -> bool {
+        self.digests == other.digests
+    }
+}
+
 impl fmt::Debug for Files {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.digests.keys()).finish()
     }
 }
 
@@ -70,11 +102,11 @@ mod tests {
         turn_to("..1");
         let mut files = Files::default();
         assert_eq!(**files.read_text(&folder.join("..data/key")).unwrap(), *"old");
-        assert_eq!(files.again(), files);
+        assert_eq!(files.again(&Reading::default()), files);
         std::fs::write(folder.join("..1/key"), "old").unwrap();
-        assert_eq!(files.again(), files);
+        assert_eq!(files.again(&Reading::default()), files);
         turn_to("..2");
-        assert_ne!(files.again(), files);
+        assert_ne!(files.again(&Reading::default()), files);
         std::fs::remove_dir_all(folder).unwrap();
     }
 
@@ -83,9 +115,9 @@ mod tests {
         let path = std::env::temp_dir().join(format!("idgate-appears-{}", std::process::id()));
         let mut files = Files::default();
         assert!(files.read(&path).is_err());
-        assert_eq!(files.again(), files);
+        assert_eq!(files.again(&Reading::default()), files);
         std::fs::write(&path, "here").unwrap();
-        assert_ne!(files.again(), files);
+        assert_ne!(files.again(&Reading::default()), files);
         std::fs::remove_file(&path).unwrap();
     }
 }

@@ -21,7 +21,7 @@ mod sections;
 mod settings;
 
 pub use change::{Difference, Sections};
-pub use files::Files;
+pub use files::{Files, Reading};
 pub use mistakes::{Mistake, Mistakes};
 pub use profile::Profile;
 pub use raw::{Format, Log, Reload, Rules, Server};

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::change::Sections;
 use super::draft::{Draft, Tree, section};
-use super::files::Files;
+use super::files::{Files, Reading};
 use super::mistakes::Mistakes;
 use super::profile::Profile;
 use super::sections::{issued, provider, secret};
@@ -82,19 +82,24 @@ impl Sources {
 
     /// Like [`Self::load`], but also returns the files that were read, even if there are mistakes.
     pub fn find(&self) -> Found {
-        let mut found = self.find_once();
+        self.find_noted(&Reading::default())
+    }
+
+    /// Like [`Self::find`]; notes in `reading` which file is being read.
+    pub fn find_noted(&self, reading: &Reading) -> Found {
+        let mut found = self.find_once(reading);
         // Read again if a file changed meanwhile: a certificate and its key could come from different versions.
         for _ in 0..MOST_READS {
-            if found.files.again() == found.files {
+            if found.files.again(reading) == found.files {
                 break;
             }
-            found = self.find_once();
+            found = self.find_once(reading);
         }
         found
     }
 
-    fn find_once(&self) -> Found {
-        let mut files = Files::default();
+    fn find_once(&self, reading: &Reading) -> Found {
+        let mut files = Files::noted_in(reading);
         let layers = self.layers(Layer::Defaults, &mut files);
         match layers.and_then(|defaults| Ok((defaults, self.layers(Layer::All, &mut files)?))) {
             Err(mistakes) => Found { files, settings: Err(mistakes) },

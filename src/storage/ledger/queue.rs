@@ -19,7 +19,7 @@ use super::shared::Shared;
 use crate::domain::clock::{Clock, Ids};
 
 /// The longest that a caller waits for its answer to reach the disk.
-pub(super) const WITHIN: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(5) };
+pub(super) const WITHIN: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 5 });
 
 pub(super) struct Queue {
     pub(super) requests: mpsc::UnboundedSender<Asked>,

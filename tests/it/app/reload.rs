@@ -11,7 +11,7 @@ use idgate::providers::alibaba::schemes::{ACCESS_KEY, APP_CODE};
 use serde_json::json;
 
 use super::{PATIENCE, SandboxProcess, TempFile};
-use crate::support::{Pair, TestGateway, anybody, person};
+use crate::support::{Pair, TestGateway, anybody, client as client_of_tests, person};
 
 /// Disables polling: files are read again only when a test asks for it.
 const BY_HAND: &str = "[reload]\npoll = \"0s\"\n";
@@ -363,6 +363,33 @@ fn a_hangup_is_a_reload_and_a_bad_file_is_told_once_with_all_its_mistakes() {
     assert_eq!(status.code(), Some(0), "{err}");
     let told: Vec<_> = err.lines().filter(|line| line.contains("has mistakes")).collect();
     assert!(told.len() == 1 && told[0].contains("reload.poll") && told[0].contains("cache.match_tll"), "{err}");
+}
+
+/// A mount that hangs, played by a FIFO without a writer: a reload answers all the same and names the file, the next
+/// looks are refused too, and SIGTERM ends the process.
+#[tokio::test]
+async fn a_file_that_hangs_holds_up_neither_a_reload_nor_the_end() {
+    let secret = TempFile::new("hangs.key", "0123456789abcdef0123456789abcdef");
+    let toml = format!("[reload]\npoll = \"1s\"\n[cache]\ndigest_key = {{ file = {:?} }}\n", secret.path());
+    let config = TempFile::new("hangs.toml", &toml);
+    let sandbox = SandboxProcess::start(&["--config", config.path()], &[]);
+    let metrics = || async {
+        let page = client_of_tests().get(format!("http://{}/metrics", sandbox.admin)).send().await.unwrap();
+        page.text().await.unwrap()
+    };
+    assert!(metrics().await.contains("\nidgate_config_checked_timestamp_seconds 1"), "it has looked");
+    std::fs::remove_file(secret.path()).unwrap();
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, secret.path(), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let reload = client_of_tests().post(format!("http://{}/v1/reload", sandbox.admin));
+    let refused = tokio::time::timeout(PATIENCE, reload.send()).await.unwrap().unwrap().text().await.unwrap();
+    assert!(refused.contains("takes too long") && refused.contains("hangs.key"), "{refused}");
+    let live = client_of_tests().get(format!("http://{}/livez", sandbox.admin)).send().await.unwrap();
+    assert_eq!(live.status(), StatusCode::OK);
+    let began = std::time::Instant::now();
+    sandbox.terminate();
+    let (status, _, err) = sandbox.ended();
+    assert!(status.success() && began.elapsed().as_secs() < 8, "{status}: {err}");
 }
 
 /// The configuration section of a client whose key is `idg_NAME`.

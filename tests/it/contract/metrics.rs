@@ -47,6 +47,7 @@ pub const SERIES: &[(&str, &[&str])] = &[
     ("idgate_credential_refreshes_total", &["provider", "result"]),
     ("idgate_credential_expiry_timestamp_seconds", &["provider"]),
     ("idgate_config_reloads_total", &["result"]),
+    ("idgate_config_checked_timestamp_seconds", &[]),
     ("idgate_log_lines_lost_total", &["sink"]),
     ("idgate_ledger_entries_total", &["kind"]),
     ("idgate_ledger_commit_seconds", &[]),

@@ -57,7 +57,7 @@ async fn a_journal_that_hangs_delays_no_worker_and_refuses_paid_calls_until_it_a
     let ledger = folder.open().await;
     let shared = &ledger.0.as_ref().unwrap().queue.shared;
     let (release, hangs) = std::sync::mpsc::channel::<()>();
-    shared.journal.submit(move |_| drop(hangs.recv()));
+    shared.journal.submit(move |_| _ = hangs.recv());
     let flight = ledger.begin(begun).unwrap();
     let began = std::time::Instant::now();
     let (refused, ()) = tokio::join!(flight.call("one", "one.example", 300_000), async {
@@ -87,7 +87,7 @@ fn a_spool_that_hangs_refuses_the_answer_in_time_and_has_it_later() {
         let folder = Folder::new("spool-hangs");
         let ledger = folder.open().await;
         let (release, hangs) = std::sync::mpsc::channel::<()>();
-        let busy = tokio::task::spawn_blocking(move || drop(hangs.recv()));
+        let busy = tokio::task::spawn_blocking(move || _ = hangs.recv());
         let flight = ledger.begin(begun).unwrap();
         flight.call("one", "one.example", 300_000).await.unwrap().ended(verdict);
         assert_eq!(ledger.write(answer("match"), flight).await, Err(NotWritten));
