@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::body::Body;
 use http::{HeaderValue, Request, header};
 use hyper::body::Incoming;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -120,27 +121,24 @@ fn apart(serving: impl Future<Output = ()> + Send + 'static, stop: &Cancellation
     }
 }
 
-/// Completes at SIGTERM or Ctrl-C.
-///
-/// # Errors
-/// When the signal handlers cannot be registered.
-pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
+/// The signals that idgate handles. Those that arrive before somebody waits for them are kept.
+#[derive(Debug)]
+pub struct Signals {
+    pub terminate: Signal,
+    pub interrupt: Signal,
+    pub hangup: Signal,
 }
 
-/// Yields at each SIGHUP, which requests a reload.
-///
-/// # Errors
-/// When the signal handler cannot be registered.
-pub fn reload_signal() -> io::Result<tokio::signal::unix::Signal> {
-    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
+impl Signals {
+    /// Replaces the system's handlers, which would kill the process.
+    ///
+    /// # Errors
+    /// When the handlers cannot be registered.
+    pub fn register() -> io::Result<Self> {
+        let [terminate, interrupt, hangup] =
+            [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+        Ok(Self { terminate: terminate?, interrupt: interrupt?, hangup: hangup? })
+    }
 }
 
 /// Adapts a router for the listener. During a drain every response has `Connection: close`, so that clients reconnect

@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::serve;
 use crate::app::commands::output::say;
 use crate::app::config::{Found, Profile, Settings, Sources};
+use crate::app::lifecycle::Signals;
 use crate::app::simulated::{self, ENDPOINTS};
-use crate::app::{Gateway, World, lifecycle, telemetry};
+use crate::app::{Gateway, World, telemetry};
 use crate::domain::clock::Ids;
 use crate::domain::verdict::Verdict;
 use crate::providers::DRIVERS;
@@ -67,8 +68,7 @@ impl From<Unlisted> for Verdict {
 
 pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
     serve::block_on(async {
-        // Registered before serving starts: a stop signal can arrive as soon as we are reachable.
-        let signal = lifecycle::stop_signal()?;
+        let signals = Signals::register()?;
         let stop = CancellationToken::new();
         let mut world = World::real(AccessLog::nowhere());
         let sandbox = Sandbox::start(
@@ -105,7 +105,7 @@ pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
         };
         let gateway = serve::bind(settings, world).await?.reloading(sources, files);
         say(&welcome(&gateway, &access));
-        let done = serve::finish(gateway, signal).await;
+        let done = serve::finish(gateway, signals).await;
         stop.cancel();
         sandbox.closed().await;
         done

@@ -7,21 +7,22 @@ use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::config::{Found, Log, Settings, Sources};
-use crate::app::{Gateway, World, lifecycle, memory, telemetry};
+use crate::app::lifecycle::Signals;
+use crate::app::{Gateway, World, memory, telemetry};
 use crate::server::http::access_log::AccessLog;
 use crate::server::reload::Requests;
 
 pub(super) fn run(sources: &Sources) -> anyhow::Result<ExitCode> {
-    let Found { files, settings } = memory::wiping(|| sources.find());
-    let settings = settings?;
-    memory::forbid_dumps(settings.profile)?;
-    telemetry::start(&settings.log)?;
-    let access_log = access_log(&settings.log)?;
     block_on(async {
-        // Registered before serving starts: a stop signal can arrive as soon as we are reachable.
-        let signal = lifecycle::stop_signal()?;
+        // Before anything else: a signal without a handler kills the process, and supervisors send them at any time.
+        let signals = Signals::register()?;
+        let Found { files, settings } = memory::wiping(|| sources.find());
+        let settings = settings?;
+        memory::forbid_dumps(settings.profile)?;
+        telemetry::start(&settings.log)?;
+        let access_log = access_log(&settings.log)?;
         let gateway = bind(settings, World::real(access_log)).await?.reloading(sources.clone(), files);
-        finish(gateway, signal).await
+        finish(gateway, signals).await
     })
 }
 
@@ -35,14 +36,15 @@ pub(super) async fn bind(settings: Settings, world: World) -> anyhow::Result<Gat
     Ok(gateway)
 }
 
-/// Serves until `signal`, then drains. SIGHUP reloads the configuration.
-pub(super) async fn finish(gateway: Gateway, signal: impl Future<Output = ()>) -> anyhow::Result<ExitCode> {
+/// Serves until SIGTERM or Ctrl-C, then drains. SIGHUP reloads the configuration.
+pub(super) async fn finish(gateway: Gateway, signals: Signals) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
-    let (reloads, mut hangup) = (gateway.reloads(), lifecycle::reload_signal()?);
+    let (reloads, Signals { mut terminate, mut interrupt, mut hangup }) = (gateway.reloads(), signals);
     let served = gateway.serve(stop.clone());
     let stopped = async {
         tokio::select! {
-            () = signal => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
             never = reload_at_each(&mut hangup, &reloads) => match never {},
         }
     };

@@ -392,6 +392,31 @@ async fn a_file_that_hangs_holds_up_neither_a_reload_nor_the_end() {
     assert!(status.success() && began.elapsed().as_secs() < 8, "{status}: {err}");
 }
 
+/// The configuration comes through a FIFO, so that the process is surely still starting.
+#[test]
+fn a_hangup_during_the_start_does_not_kill_the_process() {
+    let fifo = TempFile::new("early-hangup.toml", "");
+    std::fs::remove_file(fifo.path()).unwrap();
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, fifo.path(), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let mut serving = super::idgate(&["serve", "--config", fifo.path()]).spawn().unwrap();
+    let began = std::time::Instant::now();
+    let handles_hangup = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", serving.id())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+        u64::from_str_radix(caught, 16).unwrap() & 1 == 1
+    };
+    while !handles_hangup() {
+        assert!(began.elapsed() < PATIENCE, "nothing handles SIGHUP while it starts");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let kill = format!("kill -HUP {}", serving.id());
+    assert!(std::process::Command::new("/bin/sh").args(["-c", &kill]).status().unwrap().success());
+    // It still waits for its configuration, so only this ends it.
+    serving.kill().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&serving.wait().unwrap()), Some(9));
+}
+
 /// The configuration section of a client whose key is `idg_NAME`.
 fn client(name: &str, more: &str) -> String {
     use sha2::{Digest, Sha256};
