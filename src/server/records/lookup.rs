@@ -19,7 +19,7 @@ use crate::server::http::code::Code;
 use crate::server::http::problem::{Problem, Refused, SOON};
 use crate::server::http::{body, headers};
 use crate::server::pipeline::{self, Pipeline};
-use crate::storage::ledger::{Call, Found};
+use crate::storage::ledger::{Answer, Call};
 
 /// Number of answers on a page.
 const PAGE: u32 = 100;
@@ -37,8 +37,8 @@ pub(super) enum Visible {
 pub(super) async fn one(pipeline: &Pipeline, parts: &request::Parts, visible: &Visible) -> Result<Response, Refused> {
     accept_json(&parts.headers)?;
     need_ledger(pipeline)?;
-    let found = find(pipeline, parts.uri.path(), visible).await?;
-    Ok(json(&with_calls(pipeline, found, visible).await?))
+    let answer = find(pipeline, parts.uri.path(), visible).await?;
+    Ok(json(&with_calls(pipeline, answer, visible).await?))
 }
 
 /// Returns the receipt of the answer whose id precedes `/receipt`.
@@ -58,8 +58,8 @@ pub(super) async fn receipt(
     }
     need_ledger(pipeline)?;
     let path = parts.uri.path();
-    let found = find(pipeline, path.strip_suffix("/receipt").unwrap_or(path), visible).await?;
-    let jws = receipt::sign(&now.receipts, &pipeline.digest_key, &found.answer)?;
+    let answer = find(pipeline, path.strip_suffix("/receipt").unwrap_or(path), visible).await?;
+    let jws = receipt::sign(&now.receipts, &pipeline.digest_key, &answer)?;
     Ok(document(receipt::MEDIA_TYPE, jws.into_bytes()))
 }
 
@@ -95,7 +95,7 @@ async fn read_page(pipeline: &Pipeline, mut query: Query, visible: Visible) -> R
     let more = found.len() > PAGE as usize;
     found.truncate(PAGE as usize);
     let next_cursor = found.last().filter(|_| more).map(|last| cursor(last.seq));
-    Ok(json(&Page { verifications: found.into_iter().map(Verification::from).collect(), next_cursor }))
+    Ok(json(&Page { verifications: found.into_iter().map(|found| found.answer.into()).collect(), next_cursor }))
 }
 
 fn accept_json(head: &HeaderMap) -> Result<(), Refused> {
@@ -111,7 +111,7 @@ fn need_ledger(pipeline: &Pipeline) -> Result<(), Refused> {
 }
 
 /// Finds the answer whose id ends the path.
-async fn find(pipeline: &Pipeline, path: &str, visible: &Visible) -> Result<Found, Refused> {
+async fn find(pipeline: &Pipeline, path: &str, visible: &Visible) -> Result<Answer, Refused> {
     let unknown = || {
         let detail = "this client has no answer of this id in the ledger; what is too old is removed from it";
         Box::new(Problem::new(Code::NotFound).with_error("", "unknown_verification", detail))
@@ -119,15 +119,15 @@ async fn find(pipeline: &Pipeline, path: &str, visible: &Visible) -> Result<Foun
     let id = path.rsplit('/').next().and_then(|id| Uuid::try_parse(id).ok()).ok_or_else(unknown)?;
     let found = pipeline.ledger.answer(id).await.map_err(|_| unreadable())?;
     let found = found.filter(|found| match visible {
-        Visible::Client(client) => *found.answer.client == **client,
+        Visible::Client(client) => *found.client == **client,
         Visible::All => true,
     });
     found.ok_or_else(unknown)
 }
 
 /// Builds the document of an answer, for operators with the calls of its flight.
-async fn with_calls(pipeline: &Pipeline, found: Found, visible: &Visible) -> Result<Verification, Refused> {
-    let calls = match (visible, found.answer.flight) {
+async fn with_calls(pipeline: &Pipeline, answer: Answer, visible: &Visible) -> Result<Verification, Refused> {
+    let calls = match (visible, answer.flight) {
         (Visible::All, Some(flight)) => Some(pipeline.ledger.calls(flight).await.map_err(|_| unreadable())?),
         _ => None,
     };
@@ -137,7 +137,7 @@ async fn with_calls(pipeline: &Pipeline, found: Found, visible: &Visible) -> Res
     };
     let (cost_micro_yuan, possible_cost_micro_yuan) = (cost(&["yes"]), cost(&["yes", "unknown"]));
     let calls = calls.map(|calls| calls.into_iter().map(CallOnRecord::from).collect());
-    Ok(Verification { calls, cost_micro_yuan, possible_cost_micro_yuan, ..Verification::from(found) })
+    Ok(Verification { calls, cost_micro_yuan, possible_cost_micro_yuan, ..Verification::from(answer) })
 }
 
 /// Reads the person in the body and returns the ledger's digest of them.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::domain::verdict::Verdict;
 use crate::server::http::schema::{BilledWord, OutcomeWord, SourceWord, VerdictWord};
-use crate::storage::ledger::{Call, Found};
+use crate::storage::ledger::{Answer, Call};
 
 /// A question that was answered, as it stands in the ledger.
 #[derive(Debug, Serialize, ToSchema)]
@@ -167,8 +167,8 @@ pub(in crate::server) fn at(ms: i64) -> String {
     Timestamp::from_millisecond(ms).map(|at| format!("{at:.3}")).unwrap_or_default()
 }
 
-impl From<Found> for Verification {
-    fn from(Found { answer, .. }: Found) -> Self {
+impl From<Answer> for Verification {
+    fn from(answer: Answer) -> Self {
         let is_verdict = Verdict::ALL.iter().any(|verdict| verdict.as_str() == answer.outcome);
         let (verdict, code) = if is_verdict { (Some(answer.outcome), None) } else { (None, Some(answer.outcome)) };
         let attempts = answer.attempts.into_iter().map(|attempt| AttemptOnRecord {

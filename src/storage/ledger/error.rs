@@ -10,13 +10,12 @@ pub struct NotWritten;
 
 /// The ledger could not be read. The text has the database's message and what to do, never the values searched for.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", remedy(.0))]
-pub struct ReadError(sqlx::Error);
-
-impl From<sqlx::Error> for ReadError {
-    fn from(error: sqlx::Error) -> Self {
-        Self(error)
-    }
+pub enum ReadError {
+    #[error("{}", remedy(.0))]
+    Database(#[from] sqlx::Error),
+    /// Entries that are on the disk, in the spool, are not in the database yet.
+    #[error("the database cannot be written and lacks the latest entries, which wait in the spool; ask again later")]
+    Behind,
 }
 
 /// Why a ledger cannot be opened.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -29,12 +30,16 @@ use super::repair::{RepairError, repair};
 use super::shared::Shared;
 use super::spent::{self, Counted, Spent};
 use super::spool;
+use super::spool_lookup;
 use super::writer::Writer;
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::subject::Digest;
 
 /// The queue length from which answers that no caller waits for are dropped and counted as lost.
 const MOST_WAITING: usize = 100_000;
+
+/// How long a lookup waits until the database holds what the spool has.
+const FLUSH_TIME: Duration = Duration::from_secs(2);
 
 /// How long closing waits for readers.
 const READERS_LEAVE: Duration = Duration::from_millis(500);
@@ -46,6 +51,7 @@ pub struct Ledger(pub(super) Option<Arc<Open>>);
 pub(super) struct Open {
     pub(super) queue: Arc<Queue>,
     reader: Reader,
+    spools: [PathBuf; 2],
     closing: CancellationToken,
     writing: TaskTracker,
     /// Held for as long as the ledger is open.
@@ -62,7 +68,8 @@ impl Ledger {
         let Some(path) = &config.file else { return Ok(Self::default()) };
         let lock = lock(path)?;
         let begun = beside(path, config.spool_folder.as_deref(), "begun");
-        let both = spool::open_both(spools(path, config.spool_folder.as_deref()));
+        let spool_paths = spools(path, config.spool_folder.as_deref());
+        let both = spool::open_both(spool_paths.clone());
         let mut spools = both.map_err(|(path, error)| match error.kind() {
             io::ErrorKind::InvalidData => OpenError::Spool(path),
             _ => OpenError::beside(&path, error),
@@ -96,7 +103,7 @@ impl Ledger {
         writing.spawn(writer.run(closing.clone()));
         writing.close();
         let queue = Arc::new(Queue { requests: asked, shared, clock, ids });
-        Ok(Self(Some(Arc::new(Open { queue, reader, closing, writing, _lock: lock }))))
+        Ok(Self(Some(Arc::new(Open { queue, reader, spools: spool_paths, closing, writing, _lock: lock }))))
     }
 
     /// Registers the metrics. Without a ledger they keep their initial values.
@@ -154,9 +161,9 @@ impl Ledger {
     ///
     /// # Errors
     /// If it cannot be read.
-    pub async fn answer(&self, id: Uuid) -> Result<Option<Found>, ReadError> {
+    pub async fn answer(&self, id: Uuid) -> Result<Option<Answer>, ReadError> {
         match &self.0 {
-            Some(open) => open.flushed().await.answer(id).await.map_err(ReadError::from),
+            Some(open) => open.answer(id).await,
             None => Ok(None),
         }
     }
@@ -167,7 +174,7 @@ impl Ledger {
     /// If they cannot be read.
     pub async fn calls(&self, flight: Uuid) -> Result<Vec<Call>, ReadError> {
         match &self.0 {
-            Some(open) => open.flushed().await.calls(flight).await.map_err(ReadError::from),
+            Some(open) => open.calls(flight).await,
             None => Ok(Vec::new()),
         }
     }
@@ -178,15 +185,15 @@ impl Ledger {
     /// If they cannot be read.
     pub async fn answers(&self, wanted: &Wanted, below: i64, most: u32) -> Result<Vec<Found>, ReadError> {
         match &self.0 {
-            Some(open) => open.flushed().await.answers(wanted, below, most).await.map_err(ReadError::from),
+            Some(open) => Ok(open.flushed().await?.answers(wanted, below, most).await?),
             None => Ok(Vec::new()),
         }
     }
 
-    pub(super) async fn reader(&self) -> Option<&Reader> {
+    pub(super) async fn reader(&self) -> Result<Option<&Reader>, ReadError> {
         match &self.0 {
-            Some(open) => Some(open.flushed().await),
-            None => None,
+            Some(open) => open.flushed().await.map(Some),
+            None => Ok(None),
         }
     }
 
@@ -233,7 +240,7 @@ impl Ledger {
     /// If they cannot be read.
     pub async fn claims_about(&self, subject: &Subject, not_before_ms: i64) -> Result<usize, ReadError> {
         match &self.0 {
-            Some(open) => Ok(claims::claims_about(open.flushed().await, subject, not_before_ms).await?),
+            Some(open) => Ok(claims::claims_about(open.flushed().await?, subject, not_before_ms).await?),
             None => Ok(0),
         }
     }
@@ -253,7 +260,7 @@ impl Ledger {
     /// # Errors
     /// If it cannot be read.
     pub async fn spent(&self, month_ms: i64, day_ms: i64) -> Result<Vec<Spent>, ReadError> {
-        match self.reader().await {
+        match self.reader().await? {
             Some(reader) => Ok(spent::spent(reader, month_ms, day_ms).await?),
             None => Ok(Vec::new()),
         }
@@ -270,7 +277,7 @@ impl Ledger {
         reason: &str,
         each: impl FnMut(Counted<'_>),
     ) -> Result<(), ReadError> {
-        match self.reader().await {
+        match self.reader().await? {
             Some(reader) => Ok(spent::counted(reader, (from_ms, until_ms), reason, each).await?),
             None => Ok(()),
         }
@@ -278,10 +285,50 @@ impl Ledger {
 }
 
 impl Open {
-    /// The reader, once the database holds every entry submitted so far, or cannot take them now.
-    pub(super) async fn flushed(&self) -> &Reader {
-        self.queue.flush().await;
-        &self.reader
+    /// The reader, once the database holds every entry that was on the disk before. (Entries that are on their way to
+    /// the disk are waited for too, but nobody was told of them.)
+    ///
+    /// # Errors
+    /// If the database cannot take them now: whatever it says would lack them.
+    pub(super) async fn flushed(&self) -> Result<&Reader, ReadError> {
+        let meter = &self.queue.shared.meter;
+        let taken = meter.taken();
+        // A disk may hang. What counts is whether the entries have moved, not why the wait is over.
+        let _ = tokio::time::timeout(FLUSH_TIME, self.queue.flush()).await;
+        if meter.has_moved(taken) { Ok(&self.reader) } else { Err(ReadError::Behind) }
+    }
+
+    async fn answer(&self, id: Uuid) -> Result<Option<Answer>, ReadError> {
+        for entry in self.spooled(id).await? {
+            match entry {
+                Entry::Answer(answer) if answer.id == id => return Ok(Some(answer)),
+                _ => {}
+            }
+        }
+        Ok(self.reader.answer(id).await?)
+    }
+
+    async fn calls(&self, flight: Uuid) -> Result<Vec<Call>, ReadError> {
+        let spooled = self.spooled(flight).await?;
+        let mut calls = self.reader.calls(flight).await?;
+        for entry in spooled {
+            match entry {
+                // It may have moved in between.
+                Entry::Call(call) if call.flight == flight && calls.iter().all(|known| known.id != call.id) => {
+                    calls.push(call);
+                }
+                _ => {}
+            }
+        }
+        Ok(calls)
+    }
+
+    /// The entries with this id that only the spool has, if the database cannot take them now. Look here first.
+    async fn spooled(&self, id: Uuid) -> Result<Vec<Entry>, ReadError> {
+        match self.flushed().await {
+            Ok(_) => Ok(Vec::new()),
+            Err(_) => spool_lookup::entries_with(self.spools.clone(), id).await,
+        }
     }
 }
 

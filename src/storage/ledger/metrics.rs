@@ -1,5 +1,7 @@
 //! The ledger's metrics.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
@@ -18,6 +20,14 @@ pub(super) struct Meter {
     spooled: IntCounter,
     lost: IntCounter,
     available: IntGauge,
+    progress: Arc<Progress>,
+}
+
+/// How many entries the spool has taken since the start, and how many of them the database has.
+#[derive(Debug, Default)]
+struct Progress {
+    spooled: AtomicU64,
+    moved: AtomicU64,
 }
 
 impl Meter {
@@ -51,6 +61,7 @@ impl Meter {
                 "idgate_ledger_available",
                 "0 while new paid calls are refused, because the ledger can be written nowhere.",
             )?,
+            progress: Arc::default(),
         };
         for kind in Entry::VARIANTS {
             meter.entries.with_label_values(&[kind]);
@@ -80,6 +91,7 @@ impl Meter {
 
     /// Counts `entries` more in the spool; `is_stuck` if the database cannot be written.
     pub(super) fn behind(&self, entries: usize, is_stuck: bool) {
+        self.progress.spooled.fetch_add(entries as u64, Ordering::AcqRel);
         self.behind.add(i64::try_from(entries).unwrap_or(i64::MAX));
         if is_stuck {
             self.spooled.inc_by(entries as u64);
@@ -93,7 +105,18 @@ impl Meter {
 
     /// Counts entries that moved from the spool into the database.
     pub(super) fn moved(&self, entries: usize) {
+        self.progress.moved.fetch_add(entries as u64, Ordering::AcqRel);
         self.behind.sub(i64::try_from(entries).unwrap_or(i64::MAX));
+    }
+
+    /// How many entries the spool has taken since the start.
+    pub(super) fn taken(&self) -> u64 {
+        self.progress.spooled.load(Ordering::Acquire)
+    }
+
+    /// Whether the database has the first `taken` entries of the spool: they move in order.
+    pub(super) fn has_moved(&self, taken: u64) -> bool {
+        self.progress.moved.load(Ordering::Acquire) >= taken
     }
 
     /// Whether the database has every entry of the spool.

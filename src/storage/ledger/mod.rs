@@ -5,7 +5,7 @@
 //! journal before it is made, so a restart finds calls that were interrupted.
 //!
 //! The path of an entry: `queue` hands it to `writer`, which appends it to `spool`; `flusher` moves it into `database`;
-//! `queries` reads it back, and `claims` reads the entries about idempotency keys.
+//! `queries` reads it back (`spool_lookup` what cannot be moved), and `claims` reads the entries about idempotency keys.
 
 mod chain_hash;
 mod claims;
@@ -25,6 +25,7 @@ mod repair;
 mod shared;
 mod spent;
 mod spool;
+mod spool_lookup;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -107,9 +107,9 @@ impl Reader {
         Ok(Self { pool: pool(READERS).connect_with(options).await?, keys })
     }
 
-    pub(super) async fn answer(&self, id: Uuid) -> Result<Option<Found>, sqlx::Error> {
+    pub(super) async fn answer(&self, id: Uuid) -> Result<Option<Answer>, sqlx::Error> {
         let query = sqlx::query("SELECT seq, body FROM entries WHERE id = $1 AND kind = 'answer'").bind(id.to_string());
-        query.fetch_optional(&self.pool).await?.as_ref().map(found).transpose()
+        Ok(query.fetch_optional(&self.pool).await?.as_ref().map(found).transpose()?.map(|found| found.answer))
     }
 
     /// The calls of a flight, in the order in which they ended.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Folder, connection, eventually};
-use crate::support::anybody;
+use super::{Folder, connection, eventually, get, get_as_operator};
+use crate::support::{Reply, anybody};
 
 #[tokio::test]
 async fn a_database_that_another_process_locks_for_five_seconds_costs_nobody_an_answer() {
@@ -27,4 +27,45 @@ async fn a_database_that_another_process_locks_for_five_seconds_costs_nobody_an_
     let kept = format!("{:?}", folder.entries().await);
     assert!(told.iter().all(|id| kept.contains(id)));
     folder.assert_sound().await;
+}
+
+#[tokio::test]
+async fn the_record_does_not_lie_while_its_database_is_locked() {
+    let folder = Folder::new();
+    let gateway = folder.gateway().start().await;
+    let moved = gateway.ask(&anybody()).await;
+    let moved = format!("/v1/verifications/{}", moved.body["verification_id"].as_str().unwrap());
+    assert_eq!(get(&gateway, &moved, "none").await.status, 200);
+    let mut other = connection(&folder).await;
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let pair = anybody();
+    let told = gateway.ask(&pair).await;
+    let told = format!("/v1/verifications/{}", told.body["verification_id"].as_str().unwrap());
+    let [own, seen, old] = [
+        get(&gateway, &told, "none").await,
+        get_as_operator(&gateway, &told).await,
+        get(&gateway, &moved, "none").await,
+    ];
+    assert_eq!((own.status.as_u16(), &own.body["verdict"]), (200, &"match".into()), "{own:?}");
+    assert_eq!(seen.body["calls"][0]["outcome"], "verdict", "{seen:?}");
+    assert_eq!(old.status, 200, "{old:?}");
+    let nobody = format!("/v1/verifications/{}", uuid::Uuid::now_v7());
+    assert_eq!(get(&gateway, &nobody, "none").await.code(), "not_found");
+    let search = async || {
+        let url = format!("http://{}/v1/verifications/search", gateway.public);
+        let request = gateway.http.post(url).header("content-type", "application/json").body(pair.body().to_string());
+        Reply::of(request.send().await.unwrap()).await
+    };
+    let list = "/v1/verifications";
+    for page in [get(&gateway, list, "none").await, get_as_operator(&gateway, list).await, search().await] {
+        assert_eq!((page.status.as_u16(), page.code()), (503, "ledger_unavailable"), "{page:?}");
+    }
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    eventually("the page is complete", async || {
+        let page = get(&gateway, list, "none").await;
+        page.status == 200 && page.body["verifications"].as_array().is_some_and(|all| all.len() == 2)
+    })
+    .await;
+    assert_eq!(search().await.body["verifications"].as_array().unwrap().len(), 1);
+    assert!(gateway.stop().await);
 }

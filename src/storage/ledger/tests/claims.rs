@@ -110,7 +110,7 @@ async fn a_key_is_found_however_long_others_look_something_up() {
     let folder = Folder::new("claims-busy");
     let ledger = folder.open().await;
     let claimed = claim(&ledger, 1).await;
-    let pool = ledger.reader().await.unwrap().pool().clone();
+    let pool = ledger.reader().await.unwrap().unwrap().pool().clone();
     let mut busy = Vec::new();
     for _ in 0..pool.options().get_max_connections() {
         busy.push(pool.acquire().await.unwrap());
