@@ -12,7 +12,9 @@ use jiff::Timestamp;
 use super::serve;
 use crate::app::commands::output::{remark, say};
 use crate::app::config::Sources;
-use crate::storage::ledger::{Answer, Attempt, Broken, Call, Claim, Entry, Forgotten, Reader, Subject, left_behind};
+use crate::storage::ledger::{
+    Answer, Attempt, Broken, Call, Claim, Entry, Forgotten, Reader, Subject, Times, confirm_time, left_behind,
+};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -24,6 +26,12 @@ pub(super) enum Command {
         /// end.
         #[arg(long, value_name = "NUMBER=SEAL", value_parser = expectation)]
         expect: Option<(i64, String)>,
+    },
+    /// Confirm that the time of the newest entry is right. After a jump of the clock nothing is removed from the ledger
+    /// before that.
+    ConfirmTime {
+        #[command(flatten)]
+        of: Of,
     },
     /// Print the entries, oldest first.
     Export {
@@ -87,6 +95,7 @@ pub(super) fn run(sources: &Sources, command: Command) -> anyhow::Result<ExitCod
     serve::block_on(async {
         match command {
             Command::Verify { of, expect } => verify(&of.open(sources).await?, expect.as_ref()).await,
+            Command::ConfirmTime { of } => of.confirm_time(sources).await,
             Command::Export { of, from, to, format } => {
                 let ms = |at: Option<Timestamp>, otherwise| at.map_or(otherwise, Timestamp::as_millisecond);
                 export(&of.open(sources).await?, ms(from, i64::MIN), ms(to, i64::MAX), format).await
@@ -96,15 +105,38 @@ pub(super) fn run(sources: &Sources, command: Command) -> anyhow::Result<ExitCod
 }
 
 impl Of {
-    pub(super) async fn open(&self, sources: &Sources) -> anyhow::Result<Reader> {
-        let (file, folder) = match &self.file {
-            Some(file) => (file.clone(), None),
+    /// The database and the spool's folder, if that is another one.
+    fn place(&self, sources: &Sources) -> anyhow::Result<(PathBuf, Option<PathBuf>)> {
+        match &self.file {
+            Some(file) => Ok((file.clone(), None)),
             None => {
                 let ledger = sources.load()?.ledger;
                 let none = "ledger.file is not configured; set it, or use --file FILE";
-                (ledger.file.context(none)?, ledger.spool_folder)
+                Ok((ledger.file.context(none)?, ledger.spool_folder))
             }
-        };
+        }
+    }
+
+    async fn confirm_time(&self, sources: &Sources) -> anyhow::Result<ExitCode> {
+        let (file, _) = self.place(sources)?;
+        let before = confirm_time(&file).await;
+        let before = before.map_err(|error| anyhow::anyhow!("{}: {}", file.display(), error))?;
+        say(&match before {
+            None => "the ledger is empty; there is nothing to confirm".to_owned(),
+            Some(Times { newest_ms, believed_ms }) if believed_ms.is_some_and(|believed| newest_ms <= believed) => {
+                "nothing to confirm: the newest entry is not later than expected".to_owned()
+            }
+            Some(Times { newest_ms, believed_ms }) => format!(
+                "confirmed: the newest entry is of {}; the latest time before was {}. A running idgate removes what is                  too old within ten minutes",
+                at(newest_ms),
+                believed_ms.map_or("unknown".to_owned(), at),
+            ),
+        });
+        Ok(ExitCode::SUCCESS)
+    }
+
+    pub(super) async fn open(&self, sources: &Sources) -> anyhow::Result<Reader> {
+        let (file, folder) = self.place(sources)?;
         for spool in left_behind(&file, folder.as_deref()).await {
             let spool = spool.display();
             remark(&format!("the latest entries are still in {spool}; the next start moves them into the database"));
@@ -183,8 +215,11 @@ async fn export(reader: &Reader, from_ms: i64, until_ms: i64, format: Format) ->
     Ok(ExitCode::SUCCESS)
 }
 
+fn at(ms: i64) -> String {
+    Timestamp::from_millisecond(ms).map(|at| format!("{at:.3}")).unwrap_or_default()
+}
+
 fn record(number: i64, entry: Entry) -> [String; COLUMNS.len()] {
-    let at = |ms| Timestamp::from_millisecond(ms).map(|at| format!("{at:.3}")).unwrap_or_default();
     let number = number.to_string();
     match entry {
         Entry::Call(Call { id, at_ms, flight, subject, client, purpose, provider, endpoint, end }) => [

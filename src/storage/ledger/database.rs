@@ -15,10 +15,13 @@ use uuid::Uuid;
 
 use super::chain_hash::Seal;
 use super::entry::Entry;
-use super::error::OpenError;
+use super::error::{OpenError, ReadError};
 
 /// How long a statement waits while another process holds the file. After that, entries stay in the spool.
 const BUSY: Duration = Duration::from_millis(250);
+
+/// How long an operator's command waits while another process holds the file.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How many rows one insert may have. With only these sizes, few statements are ever parsed. The large sizes save work:
 /// each statement costs a round trip to the database's thread and a copy of all pages that it touches.
@@ -55,6 +58,7 @@ fn migrations() -> Migrator {
         one(2, "idempotency keys", include_str!("schema_keys.sql")),
         one(3, "spent", include_str!("spent.sql")),
         one(4, "indexes", include_str!("indexes.sql")),
+        one(5, "retention", include_str!("retention.sql")),
     ])
 }
 
@@ -137,6 +141,24 @@ impl Store {
         row.as_ref().map(entry).transpose()
     }
 
+    /// The time of the newest entry, and the time that is believed of the clock; `None` if there is no entry.
+    pub(super) async fn times(&mut self) -> Result<Option<Times>, sqlx::Error> {
+        let read = match self.connection().await {
+            Ok(connection) => times(connection).await,
+            Err(error) => Err(error),
+        };
+        self.settle(read)
+    }
+
+    /// Believes that the time of the newest entry is right.
+    pub(super) async fn believe(&mut self, newest_ms: i64) -> Result<(), sqlx::Error> {
+        let believed = match self.connection().await {
+            Ok(connection) => believe(connection, newest_ms).await,
+            Err(error) => Err(error),
+        };
+        self.settle(believed)
+    }
+
     /// Removes at most `most` entries older than `before_ms`, from the front and without leaving a gap.
     pub(super) async fn remove_before(&mut self, before_ms: i64, most: i64) -> Result<u64, sqlx::Error> {
         let removed = self.try_remove(before_ms, most).await;
@@ -186,6 +208,45 @@ impl Store {
         }
         result
     }
+}
+
+/// Two times, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// The newest entry's.
+    pub newest_ms: i64,
+    /// Up to which the clock is believed; `None` before the first look.
+    pub believed_ms: Option<i64>,
+}
+
+/// Lets entries expire by the time of the newest entry, after an operator has looked at it: a gateway that runs obeys
+/// at its next look. Returns both times as they were before; `None` if there is no entry.
+///
+/// # Errors
+/// If the file cannot be written.
+pub async fn confirm_time(path: &Path) -> Result<Option<Times>, ReadError> {
+    let mut connection = options(path).busy_timeout(PATIENCE).connect().await?;
+    let before = times(&mut connection).await?;
+    if let Some(before) = before {
+        believe(&mut connection, before.newest_ms).await?;
+    }
+    connection.close().await?;
+    Ok(before)
+}
+
+async fn times(connection: &mut SqliteConnection) -> Result<Option<Times>, sqlx::Error> {
+    let newest = sqlx::query("SELECT at_ms FROM entries ORDER BY seq DESC LIMIT 1");
+    let Some(newest) = newest.fetch_optional(&mut *connection).await? else { return Ok(None) };
+    let newest_ms = newest.try_get("at_ms")?;
+    let believed = sqlx::query("SELECT believed_ms FROM retention").fetch_optional(connection).await?;
+    let believed_ms = believed.map(|row| row.try_get("believed_ms")).transpose()?;
+    Ok(Some(Times { newest_ms, believed_ms }))
+}
+
+async fn believe(connection: &mut SqliteConnection, newest_ms: i64) -> Result<(), sqlx::Error> {
+    let text = "INSERT INTO retention (only_row, believed_ms) VALUES (1, $1) \
+                ON CONFLICT (only_row) DO UPDATE SET believed_ms = excluded.believed_ms";
+    sqlx::query(text).bind(newest_ms).execute(connection).await.map(drop)
 }
 
 async fn connect(path: &Path) -> Result<SqliteConnection, sqlx::Error> {

@@ -5,9 +5,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::database::Store;
+use super::database::{Store, Times};
 use super::error::remedy;
 use super::shared::Shared;
 use super::spool::Spool;
@@ -18,14 +19,27 @@ pub(super) const PART: usize = 1024;
 /// How often expired entries are removed, and how many at a time.
 const REMOVE_EVERY: Duration = Duration::from_secs(600);
 const REMOVE_AT_ONCE: i64 = 1000;
+/// How much later than expected the newest entry may be: the time that a gateway may have been down. With a short
+/// `keep`, half of that.
+const LEAP: Duration = Duration::from_hours(7 * 24);
 
 pub(super) struct Flusher {
     pub(super) store: Store,
     shared: Arc<Shared>,
     keep: Duration,
     clock: Clock,
+    /// What the newest entry's time is measured by; `None` before the first look.
+    base: Option<Base>,
+    /// Whether nothing is removed, because the clock has jumped.
+    is_held: bool,
     /// When to look for expired entries.
     remove_at: Instant,
+}
+
+/// A time that is believed, and the moment at which it was looked at.
+struct Base {
+    at: Instant,
+    believed_ms: i64,
 }
 
 /// What a round moves, in this order.
@@ -48,7 +62,7 @@ pub(super) enum Stuck {
 
 impl Flusher {
     pub(super) fn new(store: Store, shared: Arc<Shared>, keep: Duration, clock: Clock) -> Self {
-        Self { store, shared, keep, clock, remove_at: Instant::now() }
+        Self { store, shared, keep, clock, base: None, is_held: false, remove_at: Instant::now() }
     }
 
     /// Moves the load, then removes expired entries. After an error, what was not moved is still where it was.
@@ -84,9 +98,7 @@ impl Flusher {
         if !self.is_due() {
             return;
         }
-        let before = i64::try_from(self.keep.as_millis()).unwrap_or(i64::MAX);
-        let before = self.clock.now().as_millisecond().saturating_sub(before);
-        match self.store.remove_before(before, REMOVE_AT_ONCE).await {
+        match self.try_remove_old().await {
             // There may be more; the next round continues, so that writes go first.
             Ok(removed) if removed == REMOVE_AT_ONCE.unsigned_abs() => {}
             Ok(_) => self.remove_at = Instant::now() + REMOVE_EVERY,
@@ -96,4 +108,51 @@ impl Flusher {
             }
         }
     }
+
+    /// Age counts from the newest entry, so that a clock which is ahead removes nothing by itself. Once there are
+    /// entries of such a clock, nothing is removed either, until an operator has confirmed the time.
+    async fn try_remove_old(&mut self) -> Result<u64, sqlx::Error> {
+        let Some(Times { newest_ms, believed_ms }) = self.store.times().await? else { return Ok(0) };
+        let is_first = believed_ms.is_none();
+        let believed_ms = believed_ms.unwrap_or(newest_ms);
+        let latest_ms = self.latest_to_believe(believed_ms);
+        self.hold(newest_ms > latest_ms, newest_ms, believed_ms);
+        if self.is_held {
+            return Ok(0);
+        }
+        if newest_ms > believed_ms || is_first {
+            self.store.believe(newest_ms).await?;
+        }
+        let before_ms = newest_ms.min(self.clock.now().as_millisecond()).saturating_sub(in_ms(self.keep));
+        self.store.remove_before(before_ms, REMOVE_AT_ONCE).await
+    }
+
+    /// The latest time at which an entry can be. While this process runs, only as much time may pass as really passes.
+    fn latest_to_believe(&mut self, believed_ms: i64) -> i64 {
+        let leap = LEAP.min(self.keep / 2);
+        let latest = |base: &Base| base.believed_ms.saturating_add(in_ms(base.at.elapsed().saturating_add(leap)));
+        match &self.base {
+            Some(base) if believed_ms <= latest(base) => latest(base),
+            // At the first look, and after an operator has confirmed a later time.
+            _ => latest(self.base.insert(Base { at: Instant::now(), believed_ms })),
+        }
+    }
+
+    fn hold(&mut self, is_held: bool, newest_ms: i64, believed_ms: i64) {
+        if is_held && !self.is_held {
+            let at = |ms| Timestamp::from_millisecond(ms).map(|at| format!("{at:.0}")).unwrap_or_default();
+            tracing::error!(
+                newest = at(newest_ms),
+                believed = at(believed_ms),
+                "ledger: the clock has jumped, or nothing was asked for long: nothing is removed until the time of the \
+                 newest entry is confirmed by `idgate ledger confirm-time`"
+            );
+        }
+        self.is_held = is_held;
+        self.shared.meter.removal_held(is_held);
+    }
+}
+
+fn in_ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -20,6 +20,7 @@ pub(super) struct Meter {
     spooled: IntCounter,
     lost: IntCounter,
     available: IntGauge,
+    removal_held: IntGauge,
     progress: Arc<Progress>,
 }
 
@@ -61,6 +62,10 @@ impl Meter {
                 "idgate_ledger_available",
                 "0 while new paid calls are refused, because the ledger can be written nowhere.",
             )?,
+            removal_held: IntGauge::new(
+                "idgate_ledger_removal_held",
+                "1 while nothing is removed, because the clock has jumped and no operator has confirmed the time.",
+            )?,
             progress: Arc::default(),
         };
         for kind in Entry::VARIANTS {
@@ -76,7 +81,8 @@ impl Meter {
         registry.register(Box::new(self.behind.clone()))?;
         registry.register(Box::new(self.spooled.clone()))?;
         registry.register(Box::new(self.lost.clone()))?;
-        registry.register(Box::new(self.available.clone()))
+        registry.register(Box::new(self.available.clone()))?;
+        registry.register(Box::new(self.removal_held.clone()))
     }
 
     pub(super) fn written(&self, kinds: impl Iterator<Item = &'static str>) {
@@ -126,6 +132,15 @@ impl Meter {
 
     pub(super) fn lost(&self, entries: usize) {
         self.lost.inc_by(entries as u64);
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_removal_held(&self) -> bool {
+        self.removal_held.get() == 1
+    }
+
+    pub(super) fn removal_held(&self, is: bool) {
+        self.removal_held.set(i64::from(is));
     }
 
     pub(super) fn available(&self, is: bool) {

@@ -32,6 +32,7 @@ mod writer;
 
 pub use claims::Claimed;
 pub use config::Config;
+pub use database::{Times, confirm_time};
 pub use entry::{Answer, Attempt, Begun, BegunCall, Call, Claim, End, Entry, Forgotten, Subject};
 pub use error::{NotWritten, OpenError, ReadError};
 pub use files::left_behind;

@@ -216,7 +216,7 @@ async fn any_change_is_found_with_its_place() {
 async fn a_file_of_an_earlier_idgate_gets_what_has_been_added_since() {
     let folder = Folder::new("earlier");
     folder.open().await.close().await;
-    let back = "DROP INDEX answers_by_subject; ALTER TABLE entries DROP COLUMN subject_start; ALTER TABLE entries DROP COLUMN span; \
+    let back = "DROP TABLE retention; DROP INDEX answers_by_subject; ALTER TABLE entries DROP COLUMN subject_start; ALTER TABLE entries DROP COLUMN span; \
                 CREATE INDEX answers_by_subject ON entries (subject, seq) WHERE kind = 'answer'; \
                 CREATE INDEX calls_by_their_reference ON entries (provider, provider_request_id) WHERE kind = 'call'; \
                 DROP INDEX calls_by_time; DROP INDEX claims_by_key; DROP INDEX claims_by_subject; DROP INDEX answers_by_claim; \
@@ -327,13 +327,46 @@ async fn what_is_too_old_goes_from_the_front_and_what_is_left_is_sound() {
     ledger.close().await;
     drop(ledger);
     now.store(402 * DAY, Ordering::SeqCst);
-    let ledger = folder.try_open(&clock).await.unwrap();
-    // The first removal of expired entries starts before the first entry is written.
-    ledger.write(answer("match"), Flight::NONE).await.unwrap();
-    ledger.close().await;
-    assert_eq!(folder.entries().await, ["3 answer match", "4 answer match", "5 answer match"]);
+    for _ in 0..2 {
+        let ledger = folder.try_open(&clock).await.unwrap();
+        // The first removal of expired entries starts before the first entry is written.
+        ledger.write(answer("match"), Flight::NONE).await.unwrap();
+        ledger.close().await;
+        drop(ledger);
+        confirm_time(&folder.file()).await.unwrap();
+    }
+    let all = ["3 answer match", "4 answer match", "5 answer match", "6 answer match"];
+    assert_eq!(folder.entries().await, all);
     let checked = folder.check().await.unwrap();
-    assert_eq!((checked.removed_up_to, checked.last), (2, 5));
+    assert_eq!((checked.removed_up_to, checked.last), (2, 6));
+}
+
+#[tokio::test]
+async fn a_start_with_the_clock_401_days_ahead_removes_nothing_until_an_operator_confirms() {
+    let folder = Folder::new("ahead");
+    let now = Arc::new(AtomicI64::new(0));
+    let moved = Arc::clone(&now);
+    let clock = Clock::new(move || Timestamp::from_millisecond(moved.load(Ordering::SeqCst)).unwrap());
+    let run = async |day: i64| {
+        now.store(day * DAY, Ordering::SeqCst);
+        let ledger = folder.try_open(&clock).await.unwrap();
+        ledger.write(answer("match"), Flight::NONE).await.unwrap();
+        ledger.close().await;
+        let open = ledger.0.as_ref().unwrap();
+        (folder.entries().await.len(), open.queue.shared.meter.is_removal_held())
+    };
+    assert_eq!(run(0).await, (1, false));
+    // A start may look before or after its entry is moved, so the second one shows what holds.
+    assert_eq!(run(401).await.0, 2);
+    assert_eq!(run(401).await, (3, true));
+    assert_eq!(run(1).await.0, 4);
+    assert_eq!(run(1).await, (5, false), "the clock is right again");
+    assert_eq!(run(401).await.0, 6);
+    assert_eq!(run(401).await, (7, true));
+    let both = Times { newest_ms: 401 * DAY, believed_ms: Some(DAY) };
+    assert_eq!(confirm_time(&folder.file()).await.unwrap(), Some(both));
+    assert_eq!(run(408).await, (7, false), "the first is gone, another has come");
+    assert_eq!(run(408).await, (8, false), "a week between two entries needs nobody");
 }
 
 #[tokio::test]

@@ -55,6 +55,7 @@ pub const SERIES: &[(&str, &[&str])] = &[
     ("idgate_ledger_behind_entries", &[]),
     ("idgate_ledger_lost_total", &[]),
     ("idgate_ledger_available", &[]),
+    ("idgate_ledger_removal_held", &[]),
     ("idgate_build_info", &["version", "target"]),
     ("idgate_tls_certificate_expiry_timestamp_seconds", &["listener"]),
     ("idgate_tls_handshake_failures_total", &["listener", "reason"]),
