@@ -3,17 +3,19 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::Timestamp;
+use jiff::{Span, SpanRelativeTo, Timestamp};
 
 use super::serve;
 use crate::app::commands::output::{remark, say};
 use crate::app::config::Sources;
 use crate::storage::ledger::{
-    Answer, Attempt, Broken, Call, Claim, Entry, Forgotten, Reader, Subject, Times, confirm_time, left_behind,
+    Answer, Attempt, Broken, Call, Claim, Entry, Expected, Forgotten, Reader, Removed, Subject, Times, confirm_time,
+    left_behind,
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -26,6 +28,13 @@ pub(super) enum Command {
         /// end.
         #[arg(long, value_name = "NUMBER=SEAL", value_parser = expectation)]
         expect: Option<(i64, String)>,
+        /// Check that removed entries had been kept for this time (such as "400 days"). Default: `ledger.keep` of the
+        /// configuration, unless `--file` is given.
+        #[arg(long, value_name = "TIME")]
+        keep: Option<Span>,
+        /// Accept that the first entry is more than a week later than the last one that was removed.
+        #[arg(long)]
+        accept_gap: bool,
     },
     /// Confirm that the time of the newest entry is right. After a jump of the clock nothing is removed from the ledger
     /// before that.
@@ -94,7 +103,10 @@ const COLUMNS: [&str; 22] = [
 pub(super) fn run(sources: &Sources, command: Command) -> anyhow::Result<ExitCode> {
     serve::block_on(async {
         match command {
-            Command::Verify { of, expect } => verify(&of.open(sources).await?, expect.as_ref()).await,
+            Command::Verify { of, expect, keep, accept_gap } => {
+                let keep = of.keep(sources, keep)?;
+                verify(&of.open(sources).await?, &Expected { seal: expect, keep, accepts_gap: accept_gap }).await
+            }
             Command::ConfirmTime { of } => of.confirm_time(sources).await,
             Command::Export { of, from, to, format } => {
                 let ms = |at: Option<Timestamp>, otherwise| at.map_or(otherwise, Timestamp::as_millisecond);
@@ -114,6 +126,19 @@ impl Of {
                 let none = "ledger.file is not configured; set it, or use --file FILE";
                 Ok((ledger.file.context(none)?, ledger.spool_folder))
             }
+        }
+    }
+
+    /// How long removed entries must have been kept.
+    fn keep(&self, sources: &Sources, given: Option<Span>) -> anyhow::Result<Option<Duration>> {
+        match (given, &self.file) {
+            (Some(span), _) => {
+                let keep = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok();
+                let keep = keep.and_then(|keep| Duration::try_from(keep).ok());
+                Ok(Some(keep.context("--keep is no fixed time; write \"400 days\" or \"26 weeks\"")?))
+            }
+            (None, Some(_)) => Ok(None),
+            (None, None) => Ok(sources.load()?.ledger.keep()),
         }
     }
 
@@ -156,15 +181,19 @@ fn expectation(text: &str) -> Result<(i64, String), String> {
     ))
 }
 
-async fn verify(reader: &Reader, expected: Option<&(i64, String)>) -> anyhow::Result<ExitCode> {
+async fn verify(reader: &Reader, expected: &Expected) -> anyhow::Result<ExitCode> {
     let bar = bar(reader.count(i64::MIN, i64::MAX).await.unwrap_or_default());
     let checked = reader.check(expected, |entries| bar.set_position(entries)).await;
     bar.finish_and_clear();
     match checked? {
         Ok(checked) => {
-            let removed = match checked.removed_up_to {
-                0 => String::new(),
-                number => format!("; entries up to number {number} were removed by retention"),
+            let removed = match (checked.removed_up_to, checked.is_adopted) {
+                (0, _) => String::new(),
+                (number, false) => format!("; entries up to number {number} were removed by retention"),
+                (number, true) => format!(
+                    "; entries up to number {number} were removed by an earlier idgate, which did not seal that: whether \
+                     they were old enough cannot be checked"
+                ),
             };
             let (entries, last, seal) = (checked.entries, checked.last, checked.seal);
             say(&format!("sound: {entries} entries{removed}\nkeep this for the next check: --expect {last}={seal}"));
@@ -175,6 +204,10 @@ async fn verify(reader: &Reader, expected: Option<&(i64, String)>) -> anyhow::Re
                 Broken::Damaged(_) => {
                     "keep the file and those beside it (-wal, -shm, .spool, .spool-2, .begun), restore a copy, and \
                                        compare both with `idgate ledger export`"
+                }
+                Broken::Gap { after: 0, .. } => {
+                    "if an earlier idgate has removed them because of their age: it did not seal that. Start this idgate \
+                     with the file once, which seals it, and check again. Otherwise keep a copy of the file: it is evidence"
                 }
                 _ => "keep a copy of the file: it is evidence. Compare it with a backup by `idgate ledger export`",
             };
@@ -275,18 +308,21 @@ fn record(number: i64, entry: Entry) -> [String; COLUMNS.len()] {
             ]
         }
         Entry::Claim(Claim { id, at_ms, client, outcome, subject, .. }) => {
-            plain([number, "claim".to_owned(), id.to_string(), at(at_ms)], client, outcome, &subject)
+            plain([number, "claim".to_owned(), id.to_string(), at(at_ms)], client, outcome, Some(&subject))
         }
         Entry::Forgotten(Forgotten { id, at_ms, client, outcome, subject, .. }) => {
-            plain([number, "forgotten".to_owned(), id.to_string(), at(at_ms)], client, outcome, &subject)
+            plain([number, "forgotten".to_owned(), id.to_string(), at(at_ms)], client, outcome, Some(&subject))
+        }
+        Entry::Removed(Removed { id, at_ms, client, outcome, .. }) => {
+            plain([number, "removed".to_owned(), id.to_string(), at(at_ms)], client, outcome, None)
         }
     }
 }
 
 /// Entries that are neither calls nor answers fill only a few columns. JSON Lines has all of their fields.
-fn plain(first: [String; 4], client: String, outcome: String, subject: &Subject) -> [String; COLUMNS.len()] {
+fn plain(first: [String; 4], client: String, outcome: String, subject: Option<&Subject>) -> [String; COLUMNS.len()] {
     let mut record = std::array::from_fn(|_| String::new());
-    let subject = format!("{}:{}", subject.key, subject.digest);
+    let subject = subject.map(|subject| format!("{}:{}", subject.key, subject.digest)).unwrap_or_default();
     let named = [("client", client), ("outcome", outcome), ("subject", subject)];
     for (place, column) in record.iter_mut().zip(COLUMNS) {
         if let Some((_, value)) = named.iter().find(|(name, _)| *name == column) {

@@ -16,6 +16,13 @@ impl Seal {
         let hash = Sha256::new_with_prefix(self.0).chain_update(seq.to_be_bytes()).chain_update(body);
         Self(hash.finalize().into())
     }
+    /// The seal with these 64 hexadecimal digits.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut seal = Self::NONE;
+        hex::decode_to_slice(text, &mut seal.0).ok()?;
+        Some(seal)
+    }
+
     /// 64 hexadecimal digits.
     pub fn to_hex(self) -> String {
         hex::encode(self.0)

@@ -14,7 +14,7 @@ use sqlx::{ConnectOptions, Connection, QueryBuilder, Row, SqlSafeStr};
 use uuid::Uuid;
 
 use super::chain_hash::Seal;
-use super::entry::Entry;
+use super::entry::{Entry, Removed};
 use super::error::{OpenError, ReadError};
 
 /// How long a statement waits while another process holds the file. After that, entries stay in the spool.
@@ -59,6 +59,7 @@ fn migrations() -> Migrator {
         one(3, "spent", include_str!("spent.sql")),
         one(4, "indexes", include_str!("indexes.sql")),
         one(5, "retention", include_str!("retention.sql")),
+        one(6, "sealed removals", include_str!("sealed_removals.sql")),
     ])
 }
 
@@ -68,13 +69,14 @@ impl Store {
         let mut store = Self { path: path.to_owned(), connection: None, last: None };
         let failed = |error| OpenError::database(path, error);
         let mut connection = connect(path).await.map_err(failed)?;
+        adopt(&mut connection).await.map_err(failed)?;
         migrations().run(&mut connection).await.map_err(|error| match error {
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => failed(error),
             _ => OpenError::Foreign(path.to_owned()),
         })?;
         // Fail at start, not at the first answer, if the file can be read but not written.
         let mut probe = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-        sqlx::query("DELETE FROM removed WHERE seq < 0").execute(&mut *probe).await.map_err(failed)?;
+        sqlx::query("DELETE FROM retention WHERE only_row <> 1").execute(&mut *probe).await.map_err(failed)?;
         probe.rollback().await.map_err(failed)?;
         store.last = Some(end_of(&mut connection).await.map_err(failed)?);
         store.connection = Some(connection);
@@ -159,30 +161,37 @@ impl Store {
         self.settle(believed)
     }
 
-    /// Removes at most `most` entries older than `before_ms`, from the front and without leaving a gap.
-    pub(super) async fn remove_before(&mut self, before_ms: i64, most: i64) -> Result<u64, sqlx::Error> {
-        let removed = self.try_remove(before_ms, most).await;
+    /// Removes at most `most` entries that are more than `keep_ms` older than `at_ms`, from the front and without
+    /// leaving a gap, and seals that.
+    pub(super) async fn remove_old(&mut self, at_ms: i64, keep_ms: i64, most: i64) -> Result<u64, sqlx::Error> {
+        let removed = self.try_remove(at_ms, keep_ms, most).await;
         self.settle(removed)
     }
 
-    async fn try_remove(&mut self, before_ms: i64, most: i64) -> Result<u64, sqlx::Error> {
+    async fn try_remove(&mut self, at_ms: i64, keep_ms: i64, most: i64) -> Result<u64, sqlx::Error> {
+        let known = self.last.take();
         let connection = self.connection().await?;
         let rows = "SELECT seq, hash, at_ms FROM entries ORDER BY seq LIMIT $1";
         let rows = sqlx::query(rows).bind(most).fetch_all(&mut *connection).await?;
-        let (mut last, mut count) = (None, 0);
+        let (mut front, mut newest_ms, mut count) = (None, i64::MIN, 0);
         for row in &rows {
-            if row.try_get::<i64, _>("at_ms")? >= before_ms {
+            let of_ms = row.try_get::<i64, _>("at_ms")?;
+            if of_ms >= at_ms.saturating_sub(keep_ms) {
                 break;
             }
-            (last, count) = (Some(sealed(row)?), count + 1);
+            (front, newest_ms, count) = (Some(sealed(row)?), newest_ms.max(of_ms), count + 1);
         }
-        let Some((seq, seal)) = last else { return Ok(0) };
+        let Some(front) = front else {
+            self.last = known;
+            return Ok(0);
+        };
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        sqlx::query("DELETE FROM entries WHERE seq <= $1").bind(seq).execute(&mut *transaction).await?;
-        sqlx::query("DELETE FROM removed").execute(&mut *transaction).await?;
-        let remember = sqlx::query("INSERT INTO removed (seq, hash) VALUES ($1, $2)").bind(seq).bind(seal.0.to_vec());
-        remember.execute(&mut *transaction).await?;
+        // Before the deletion, so that there is always an entry.
+        let end = end_of(&mut transaction).await?;
+        let last = seal_removal(&mut transaction, end, Removed::new(front, Some(newest_ms), at_ms, keep_ms)).await?;
+        sqlx::query("DELETE FROM entries WHERE seq <= $1").bind(front.0).execute(&mut *transaction).await?;
         transaction.commit().await?;
+        self.last = Some(last);
         Ok(count)
     }
 
@@ -267,11 +276,37 @@ async fn insert(connection: &mut SqliteConnection, rows: &[((i64, Seal), &String
 
 async fn end_of(connection: &mut SqliteConnection) -> Result<(i64, Seal), sqlx::Error> {
     let last = sqlx::query("SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1");
-    if let Some(row) = last.fetch_optional(&mut *connection).await? {
-        return sealed(&row);
+    last.fetch_optional(connection).await?.as_ref().map_or(Ok((0, Seal::NONE)), sealed)
+}
+
+/// Appends a removal after the entry with the number and seal of `end`; returns its own.
+async fn seal_removal(
+    connection: &mut SqliteConnection,
+    end: (i64, Seal),
+    removed: Removed,
+) -> Result<(i64, Seal), sqlx::Error> {
+    let body = Entry::Removed(removed).text().map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+    let next = (end.0 + 1, end.1.next(end.0 + 1, &body));
+    Ok(if insert(connection, &[(next, &body)]).await? > 0 { next } else { end })
+}
+
+/// Seals what an earlier idgate removed. It did not seal removals, so this can be done once, when the file is migrated.
+async fn adopt(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let old = "SELECT name FROM sqlite_schema WHERE name = 'removed' AND type = 'table' \
+               AND NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'removals')";
+    if sqlx::query(old).fetch_optional(&mut *connection).await?.is_none() {
+        return Ok(());
     }
     let removed = sqlx::query("SELECT seq, hash FROM removed ORDER BY seq DESC LIMIT 1");
-    removed.fetch_optional(connection).await?.as_ref().map_or(Ok((0, Seal::NONE)), sealed)
+    let Some(row) = removed.fetch_optional(&mut *connection).await? else { return Ok(()) };
+    let front = sealed(&row)?;
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let end = Some(end_of(&mut transaction).await?).filter(|(seq, _)| *seq > 0).unwrap_or(front);
+    let newest = sqlx::query("SELECT at_ms FROM entries ORDER BY seq DESC LIMIT 1");
+    let newest = newest.fetch_optional(&mut *transaction).await?;
+    let at_ms = newest.map_or(Ok(0), |row| row.try_get("at_ms"))?;
+    seal_removal(&mut transaction, end, Removed::new(front, None, at_ms, 0)).await?;
+    transaction.commit().await
 }
 
 pub(super) fn sealed(row: &SqliteRow) -> Result<(i64, Seal), sqlx::Error> {

@@ -1,5 +1,5 @@
-//! Ledger entries: calls, answers, claims on idempotency keys, and people forgotten on request. People appear only as
-//! keyed digests.
+//! Ledger entries: calls, answers, claims on idempotency keys, people forgotten on request, and removals of expired
+//! entries. People appear only as keyed digests.
 //!
 //! Invariant: an entry is written once, as one JSON text. The hash chain covers exactly those bytes, so entries are
 //! never serialized again. Add new fields at the end with `#[serde(default)]`, because old entries stay as they are.
@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::chain_hash::Seal;
 use crate::domain::subject::{Digest, DigestKey};
 
 /// One entry of the ledger.
@@ -21,6 +22,8 @@ pub enum Entry {
     Claim(Claim),
     /// A person was forgotten at an operator's request.
     Forgotten(Forgotten),
+    /// Expired entries were removed from the front.
+    Removed(Removed),
 }
 
 /// One call to a provider, whether it ended in time or late.
@@ -139,6 +142,27 @@ pub struct Forgotten {
     pub operator: String,
 }
 
+/// A removal of expired entries. Its seal is the evidence: the chain begins after the entry that the last one names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    pub id: Uuid,
+    /// The time from which age was counted: no later than the entry before this one.
+    pub at_ms: i64,
+    /// Always empty, because no client caused it; the database requires the field.
+    pub client: String,
+    /// `removed`; `adopted` for what an idgate removed that did not seal removals.
+    pub outcome: String,
+    /// The number of the last entry that was removed.
+    pub up_to: i64,
+    /// Its seal, as 64 hexadecimal digits.
+    pub seal: String,
+    /// The latest time of an entry that this removed; `None` if adopted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_ms: Option<i64>,
+    /// How long entries were kept at that time.
+    pub keep_ms: i64,
+}
+
 /// One attempt of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
@@ -202,6 +226,7 @@ impl Entry {
             Entry::Answer(answer) => answer.id,
             Entry::Claim(claim) => claim.id,
             Entry::Forgotten(forgotten) => forgotten.id,
+            Entry::Removed(removed) => removed.id,
         }
     }
 
@@ -218,7 +243,7 @@ impl Entry {
         match self {
             Entry::Answer(answer) => answer.claim.is_some() && answer.source.is_some(),
             Entry::Claim(_) | Entry::Forgotten(_) => true,
-            Entry::Call(_) => false,
+            Entry::Call(_) | Entry::Removed(_) => false,
         }
     }
 
@@ -229,12 +254,28 @@ impl Entry {
             Entry::Answer(answer) => answer.at_ms,
             Entry::Claim(claim) => claim.at_ms,
             Entry::Forgotten(forgotten) => forgotten.at_ms,
+            Entry::Removed(removed) => removed.at_ms,
         }
     }
 
     /// The kind, as a metric label.
     pub fn kind(&self) -> &'static str {
         self.into()
+    }
+}
+
+impl Removed {
+    /// The outcome of a removal that an earlier idgate left unsealed.
+    pub const ADOPTED: &'static str = "adopted";
+
+    /// The removal of all entries up to the one with this number and seal. Its id is taken from the seal, so that the
+    /// same removal is written once.
+    pub(super) fn new((up_to, seal): (i64, Seal), newest_ms: Option<i64>, at_ms: i64, keep_ms: i64) -> Self {
+        let outcome = if newest_ms.is_some() { "removed" } else { Self::ADOPTED };
+        let start = seal.0.first_chunk::<16>().copied().unwrap_or_default();
+        let id = uuid::Builder::from_custom_bytes(start).into_uuid();
+        let (client, outcome, seal) = (String::new(), outcome.to_owned(), seal.to_hex());
+        Self { id, at_ms, client, outcome, up_to, seal, newest_ms, keep_ms }
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::database::{Store, Times};
 use super::error::remedy;
+use super::retention::leap;
 use super::shared::Shared;
 use super::spool::Spool;
 use crate::domain::clock::Clock;
@@ -19,9 +20,6 @@ pub(super) const PART: usize = 1024;
 /// How often expired entries are removed, and how many at a time.
 const REMOVE_EVERY: Duration = Duration::from_secs(600);
 const REMOVE_AT_ONCE: i64 = 1000;
-/// How much later than expected the newest entry may be: the time that a gateway may have been down. With a short
-/// `keep`, half of that.
-const LEAP: Duration = Duration::from_hours(7 * 24);
 
 pub(super) struct Flusher {
     pub(super) store: Store,
@@ -123,13 +121,17 @@ impl Flusher {
         if newest_ms > believed_ms || is_first {
             self.store.believe(newest_ms).await?;
         }
-        let before_ms = newest_ms.min(self.clock.now().as_millisecond()).saturating_sub(in_ms(self.keep));
-        self.store.remove_before(before_ms, REMOVE_AT_ONCE).await
+        let at_ms = newest_ms.min(self.clock.now().as_millisecond());
+        let removed = self.store.remove_old(at_ms, in_ms(self.keep), REMOVE_AT_ONCE).await?;
+        if removed > 0 {
+            self.shared.meter.written(["removed"].into_iter());
+        }
+        Ok(removed)
     }
 
     /// The latest time at which an entry can be. While this process runs, only as much time may pass as really passes.
     fn latest_to_believe(&mut self, believed_ms: i64) -> i64 {
-        let leap = LEAP.min(self.keep / 2);
+        let leap = leap(self.keep);
         let latest = |base: &Base| base.believed_ms.saturating_add(in_ms(base.at.elapsed().saturating_add(leap)));
         match &self.base {
             Some(base) if believed_ms <= latest(base) => latest(base),

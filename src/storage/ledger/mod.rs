@@ -7,6 +7,7 @@
 //! The path of an entry: `queue` hands it to `writer`, which appends it to `spool`; `flusher` moves it into `database`;
 //! `queries` reads it back (`spool_lookup` what cannot be moved), and `claims` reads the entries about idempotency keys.
 
+mod chain_check;
 mod chain_hash;
 mod claims;
 mod config;
@@ -22,6 +23,7 @@ mod metrics;
 mod queries;
 mod queue;
 mod repair;
+mod retention;
 mod shared;
 mod spent;
 mod spool;
@@ -30,13 +32,14 @@ mod spool_lookup;
 mod tests;
 mod writer;
 
+pub use chain_check::{Broken, Checked, Expected};
 pub use claims::Claimed;
 pub use config::Config;
 pub use database::{Times, confirm_time};
-pub use entry::{Answer, Attempt, Begun, BegunCall, Call, Claim, End, Entry, Forgotten, Subject};
+pub use entry::{Answer, Attempt, Begun, BegunCall, Call, Claim, End, Entry, Forgotten, Removed, Subject};
 pub use error::{NotWritten, OpenError, ReadError};
 pub use files::left_behind;
 pub use handle::Ledger;
-pub use queries::{Broken, Checked, Found, Reader, Wanted};
+pub use queries::{Found, Reader, Wanted};
 pub use queue::{Calling, Flight};
 pub use spent::{Counted, Spent};

@@ -1,17 +1,15 @@
-//! The read side of the SQLite database: lookups, export, and the check of the hash chain. Thanks to the write-ahead
-//! log, readers and the writer do not block each other.
+//! The read side of the SQLite database: lookups and export. `chain_check` checks the hash chain. Thanks to the
+//! write-ahead log, readers and the writer do not block each other.
 
 use std::path::Path;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use serde::Serialize;
 use sqlx::sqlite::{Sqlite, SqlitePool, SqlitePoolOptions, SqliteRow};
 use sqlx::{QueryBuilder, Row};
 use uuid::Uuid;
 
-use super::chain_hash::Seal;
-use super::database::{entry, options, sealed};
+use super::database::{entry, options};
 use super::entry::{Answer, Call, Entry};
 use super::error::ReadError;
 
@@ -54,45 +52,6 @@ pub struct Wanted {
 pub struct Found {
     pub seq: i64,
     pub answer: Answer,
-}
-
-/// The result of a check that found no fault.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Checked {
-    pub entries: u64,
-    /// The number of the last entry that retention has removed; zero if none.
-    pub removed_up_to: i64,
-    /// The number of the last entry.
-    pub last: i64,
-    /// The seal of the last entry, as 64 hexadecimal digits. If it is kept elsewhere, a later check can show that
-    /// nothing was cut off.
-    pub seal: String,
-}
-
-/// The first fault that a check found.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Broken {
-    #[error("entries are missing between number {after} and number {before}")]
-    Gap {
-        /// The last entry before the gap.
-        after: i64,
-        /// The first entry after the gap.
-        before: i64,
-    },
-    #[error("entry number {seq} was changed or moved, or one before it was")]
-    Changed {
-        /// The first entry whose seal is wrong.
-        seq: i64,
-    },
-    /// SQLite reports that the file is damaged.
-    #[error("the file is damaged: {0}")]
-    Damaged(String),
-    /// An entry is missing or has a different seal than the one kept from an earlier check.
-    #[error("entry number {seq} is not there with the seal that is expected")]
-    NotAsExpected {
-        /// The entry that the caller named.
-        seq: i64,
-    },
 }
 
 impl Reader {
@@ -238,66 +197,6 @@ impl Reader {
             }
         }
         Ok(())
-    }
-
-    /// Checks every seal, then the file with its indexes, and that the entry which `expected` names still has the seal
-    /// given there. `progress` gets the number of entries checked so far.
-    ///
-    /// # Errors
-    /// If the file cannot be read at all.
-    pub async fn check(
-        &self,
-        expected: Option<&(i64, String)>,
-        progress: impl FnMut(u64),
-    ) -> Result<Result<Checked, Broken>, ReadError> {
-        let removed = sqlx::query("SELECT seq, hash FROM removed ORDER BY seq DESC LIMIT 1");
-        let removed = match removed.fetch_optional(&self.pool).await {
-            Ok(removed) => removed,
-            Err(sqlx::Error::Database(error)) => return Ok(Err(Broken::Damaged(error.to_string()))),
-            Err(error) => return Err(error.into()),
-        };
-        let (removed_up_to, seal) = removed.as_ref().map_or(Ok((0, Seal::NONE)), sealed)?;
-        let begin = Checked { entries: 0, removed_up_to, last: removed_up_to, seal: String::new() };
-        let checked = match self.check_seals(begin, seal, expected, progress).await {
-            Ok(checked) => checked,
-            Err(broken) => return Ok(Err(broken)),
-        };
-        // Runs last because it cannot say which entry is damaged.
-        let told = match sqlx::query("PRAGMA integrity_check(1)").fetch_one(&self.pool).await {
-            Ok(row) => row.try_get(0)?,
-            Err(error) => error.to_string(),
-        };
-        Ok(if told == "ok" { Ok(checked) } else { Err(Broken::Damaged(told)) })
-    }
-
-    async fn check_seals(
-        &self,
-        mut checked: Checked,
-        mut seal: Seal,
-        expected: Option<&(i64, String)>,
-        mut progress: impl FnMut(u64),
-    ) -> Result<Checked, Broken> {
-        let mut is_as_expected = expected.is_none();
-        let mut rows = sqlx::query("SELECT seq, body, hash FROM entries ORDER BY seq").fetch(&self.pool);
-        loop {
-            let damaged = |error| Broken::Damaged(format!("after entry number {}: {error}", checked.last));
-            let Some(row) = rows.try_next().await.map_err(damaged)? else { break };
-            let (seq, hash) = sealed(&row).map_err(damaged)?;
-            if seq != checked.last + 1 {
-                return Err(Broken::Gap { after: checked.last, before: seq });
-            }
-            seal = seal.next(seq, row.try_get("body").map_err(damaged)?);
-            if seal != hash || entry(&row).is_err() {
-                return Err(Broken::Changed { seq });
-            }
-            is_as_expected |= expected.is_some_and(|(number, hex)| *number == seq && *hex == seal.to_hex());
-            (checked.last, checked.entries) = (seq, checked.entries + 1);
-            progress(checked.entries);
-        }
-        match expected {
-            Some((seq, _)) if !is_as_expected => Err(Broken::NotAsExpected { seq: *seq }),
-            _ => Ok(Checked { seal: seal.to_hex(), ..checked }),
-        }
     }
 
     pub(super) const fn pool(&self) -> &SqlitePool {

@@ -1,12 +1,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use jiff::{Span, Timestamp};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Row};
 use uuid::Uuid;
 
+use super::chain_hash::Seal;
 use super::journal::Journal;
 use super::*;
 use crate::domain::clock::{Clock, Ids};
@@ -43,7 +45,7 @@ impl Folder {
     }
 
     async fn check(&self) -> Result<Checked, Broken> {
-        Reader::open(&self.file()).await.unwrap().check(None, |_| {}).await.unwrap()
+        Reader::open(&self.file()).await.unwrap().check(&Expected::default(), |_| {}).await.unwrap()
     }
 
     /// One line per entry: its number, kind and result.
@@ -56,6 +58,7 @@ impl Folder {
                 Entry::Answer(answer) => format!("{number} answer {}", answer.outcome),
                 Entry::Claim(claim) => format!("{number} claim {}", claim.client),
                 Entry::Forgotten(forgotten) => format!("{number} forgotten {}", forgotten.operator),
+                Entry::Removed(removed) => format!("{number} {} up to {}", removed.outcome, removed.up_to),
             });
             Ok(())
         };
@@ -179,10 +182,6 @@ async fn any_change_is_found_with_its_place() {
              WHERE seq = 100",
             Broken::Changed { seq: 3 },
         ),
-        (
-            "DELETE FROM entries WHERE seq < 3; INSERT INTO removed (seq, hash) VALUES (2, zeroblob(32))",
-            Broken::Changed { seq: 3 },
-        ),
     ];
     for (index, (change, expected)) in broken.into_iter().enumerate() {
         let folder = Folder::new(&format!("change-{index}"));
@@ -216,7 +215,7 @@ async fn any_change_is_found_with_its_place() {
 async fn a_file_of_an_earlier_idgate_gets_what_has_been_added_since() {
     let folder = Folder::new("earlier");
     folder.open().await.close().await;
-    let back = "DROP TABLE retention; DROP INDEX answers_by_subject; ALTER TABLE entries DROP COLUMN subject_start; ALTER TABLE entries DROP COLUMN span; \
+    let back = "CREATE TABLE removed (seq INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT; DROP INDEX removals; DROP TABLE retention; DROP INDEX answers_by_subject; ALTER TABLE entries DROP COLUMN subject_start; ALTER TABLE entries DROP COLUMN span; \
                 CREATE INDEX answers_by_subject ON entries (subject, seq) WHERE kind = 'answer'; \
                 CREATE INDEX calls_by_their_reference ON entries (provider, provider_request_id) WHERE kind = 'call'; \
                 DROP INDEX calls_by_time; DROP INDEX claims_by_key; DROP INDEX claims_by_subject; DROP INDEX answers_by_claim; \
@@ -241,8 +240,8 @@ async fn a_seal_that_was_kept_shows_that_nothing_was_cut_off() {
     }
     ledger.close().await;
     let Checked { last, seal, .. } = folder.check().await.unwrap();
-    let kept = (last, seal);
-    let check = async || Reader::open(&folder.file()).await.unwrap().check(Some(&kept), |_| {}).await.unwrap();
+    let kept = Expected { seal: Some((last, seal)), ..Expected::default() };
+    let check = async || Reader::open(&folder.file()).await.unwrap().check(&kept, |_| {}).await.unwrap();
     assert!(check().await.is_ok());
     folder.change("DELETE FROM entries WHERE seq = 4").await;
     assert!(folder.check().await.is_ok(), "the chain by itself cannot tell");
@@ -335,10 +334,95 @@ async fn what_is_too_old_goes_from_the_front_and_what_is_left_is_sound() {
         drop(ledger);
         confirm_time(&folder.file()).await.unwrap();
     }
-    let all = ["3 answer match", "4 answer match", "5 answer match", "6 answer match"];
-    assert_eq!(folder.entries().await, all);
+    let all = folder.entries().await;
+    assert_eq!((all.len(), &*all[0]), (5, "3 answer match"), "{all:?}");
+    assert!(all.iter().any(|entry| entry.ends_with("removed up to 2")), "{all:?}");
+    assert!(folder.check().await.is_ok());
+    let accepts = Expected { keep: Some(Duration::from_hours(400 * 24)), ..Expected::default() };
+    let check =
+        async |expected: &Expected| Reader::open(&folder.file()).await.unwrap().check(expected, |_| {}).await.unwrap();
+    let checked = check(&accepts).await.unwrap();
+    assert_eq!((checked.removed_up_to, checked.last, checked.is_adopted), (2, 7, false));
+    let longer = Expected { keep: Some(Duration::from_hours(401 * 24)), ..accepts };
+    assert!(matches!(check(&longer).await, Err(Broken::Removal { up_to: 2, .. })));
+}
+
+/// Four answers, all of the first moment of 1970, and their seals.
+async fn with_four_answers(name: &str) -> (Folder, Vec<Seal>) {
+    let folder = Folder::new(name);
+    let ledger = folder.open().await;
+    for outcome in ["match", "mismatch", "no_record", "match"] {
+        ledger.write(answer(outcome), Flight::NONE).await.unwrap();
+    }
+    ledger.close().await;
+    let rows = sqlx::query("SELECT hash FROM entries ORDER BY seq").fetch_all(&mut folder.connection().await).await;
+    let seals = rows.unwrap().iter().map(|row| Seal(row.get::<Vec<u8>, _>("hash").try_into().unwrap())).collect();
+    (folder, seals)
+}
+
+#[tokio::test]
+async fn a_forged_removal_is_found_with_and_without_an_expected_seal() {
+    // As an earlier idgate noted a removal: an unsealed row.
+    let (folder, seals) = with_four_answers("forged-row").await;
+    let mut other = folder.connection().await;
+    sqlx::raw_sql("CREATE TABLE removed (seq INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    let row = sqlx::query("INSERT INTO removed VALUES (2, $1)").bind(seals[1].0.to_vec());
+    row.execute(&mut other).await.unwrap();
+    sqlx::raw_sql("DELETE FROM entries WHERE seq <= 2").execute(&mut other).await.unwrap();
+    other.close().await.unwrap();
+    let kept = Expected { seal: Some((4, seals[3].to_hex())), ..Expected::default() };
+    let reader = Reader::open(&folder.file()).await.unwrap();
+    for expected in [&Expected::default(), &kept] {
+        assert_eq!(reader.check(expected, |_| {}).await.unwrap(), Err(Broken::Gap { after: 0, before: 3 }));
+    }
+    // Nor does a start believe it.
+    folder.open().await.close().await;
+    assert_eq!(folder.check().await, Err(Broken::Gap { after: 0, before: 3 }));
+    // As a sealed entry, by somebody who knows how seals are made.
+    let keep = 400 * DAY;
+    let forged = [
+        ("young", 2, Some(0), 0, keep),
+        ("late", 2, Some(-2), keep, keep),
+        ("gap", 2, Some(-keep - 1), 0, keep),
+        ("no-keep", 2, Some(-1), 0, 0),
+        ("no-age", 2, None, 0, keep),
+        ("itself", 5, Some(-keep - 1), 0, keep),
+    ];
+    for (name, up_to, newest_ms, at_ms, keep_ms) in forged {
+        let (folder, seals) = with_four_answers(&format!("forged-{name}")).await;
+        let removed = Removed::new((up_to, seals[1]), newest_ms, at_ms, keep_ms);
+        let removed = Removed { outcome: "removed".to_owned(), ..removed };
+        let body = Entry::Removed(removed).text().unwrap();
+        let mut other = folder.connection().await;
+        let row = sqlx::query("INSERT INTO entries (seq, body, hash) VALUES (5, $1, $2)").bind(&body);
+        row.bind(seals[3].next(5, &body).0.to_vec()).execute(&mut other).await.unwrap();
+        sqlx::raw_sql("DELETE FROM entries WHERE seq <= 2").execute(&mut other).await.unwrap();
+        other.close().await.unwrap();
+        let found = folder.check().await;
+        assert!(matches!(found, Err(Broken::Removal { seq: 5, .. } | Broken::Gap { .. })), "{name}: {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_earlier_idgate_removed_is_sealed_once_and_said_to_be_unchecked() {
+    let (folder, seals) = with_four_answers("adopted").await;
+    let mut other = folder.connection().await;
+    let back = "DROP INDEX removals; DROP TABLE retention; DELETE FROM _sqlx_migrations WHERE version > 4; \
+                CREATE TABLE removed (seq INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT; \
+                DELETE FROM entries WHERE seq <= 2";
+    sqlx::raw_sql(back).execute(&mut other).await.unwrap();
+    let row = sqlx::query("INSERT INTO removed VALUES (2, $1)").bind(seals[1].0.to_vec());
+    row.execute(&mut other).await.unwrap();
+    other.close().await.unwrap();
+    for _ in 0..2 {
+        folder.open().await.close().await;
+    }
+    assert_eq!(folder.entries().await, ["3 answer no_record", "4 answer match", "5 adopted up to 2"]);
     let checked = folder.check().await.unwrap();
-    assert_eq!((checked.removed_up_to, checked.last), (2, 6));
+    assert_eq!((checked.removed_up_to, checked.is_adopted, checked.entries), (2, true, 3));
 }
 
 #[tokio::test]
@@ -365,8 +449,8 @@ async fn a_start_with_the_clock_401_days_ahead_removes_nothing_until_an_operator
     assert_eq!(run(401).await, (7, true));
     let both = Times { newest_ms: 401 * DAY, believed_ms: Some(DAY) };
     assert_eq!(confirm_time(&folder.file()).await.unwrap(), Some(both));
-    assert_eq!(run(408).await, (7, false), "the first is gone, another has come");
-    assert_eq!(run(408).await, (8, false), "a week between two entries needs nobody");
+    assert_eq!(run(408).await, (8, false), "the first is gone; another has come, and an entry about the removal");
+    assert_eq!(run(408).await, (9, false), "a week between two entries needs nobody");
 }
 
 #[tokio::test]

@@ -77,7 +77,7 @@ impl Folder {
     }
 
     pub async fn assert_sound(&self) {
-        self.reader().await.check(None, |_| {}).await.unwrap().unwrap();
+        self.reader().await.check(&Default::default(), |_| {}).await.unwrap().unwrap();
     }
 
     async fn reader(&self) -> Reader {
@@ -94,6 +94,7 @@ impl Folder {
             Entry::Answer(answer) => format!("answer {} {}", answer.outcome, answer.source.unwrap_or_default()),
             Entry::Claim(claim) => format!("claim {}", claim.outcome),
             Entry::Forgotten(forgotten) => format!("forgotten {}", forgotten.operator),
+            Entry::Removed(removed) => format!("removed {}", removed.up_to),
         };
         self.entries().await.into_iter().map(short).collect()
     }

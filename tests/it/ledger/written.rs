@@ -82,7 +82,7 @@ async fn what_was_paid_is_written_though_its_caller_has_left_and_its_attempt_was
         match entry {
             Entry::Answer(answer) => answers.push(answer.flight.unwrap()),
             Entry::Call(call) => calls.push(call.flight),
-            Entry::Claim(_) | Entry::Forgotten(_) => {}
+            Entry::Claim(_) | Entry::Forgotten(_) | Entry::Removed(_) => {}
         }
     }
     answers.sort();
