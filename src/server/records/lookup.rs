@@ -1,8 +1,10 @@
 //! Looks up answers in the ledger: by id (also as a receipt), in pages, and by person.
 //!
 //! Invariants: nothing here calls a provider. An answer of another client looks like one that does not exist. A cursor
-//! is a position in the ledger, so new entries do not shift the pages.
+//! is a position in the ledger, so new entries do not shift the pages. A page takes a bounded time, however few answers
+//! its filters match.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -14,15 +16,16 @@ use uuid::Uuid;
 use super::query::{Query, cursor};
 use super::receipt;
 use super::verification::{CallOnRecord, Page, Verification};
+use crate::providers::DRIVERS;
 use crate::server::http::body_reader::VerifyBody;
 use crate::server::http::code::Code;
 use crate::server::http::problem::{Problem, Refused, SOON};
 use crate::server::http::{body, headers};
 use crate::server::pipeline::{self, Pipeline};
-use crate::storage::ledger::{Answer, Call};
+use crate::storage::ledger::{Answer, Answers, Call};
 
 /// Number of answers on a page.
-const PAGE: u32 = 100;
+const PAGE: usize = 100;
 
 /// Which answers a caller may see.
 #[derive(Debug, Clone)]
@@ -68,6 +71,9 @@ pub(super) async fn page(pipeline: &Pipeline, parts: &request::Parts, visible: V
     accept_json(&parts.headers)?;
     need_ledger(pipeline)?;
     let query = Query::parse(parts.uri.query().unwrap_or_default(), true)?;
+    if let Some(provider) = &query.wanted.provider {
+        know(pipeline, provider)?;
+    }
     read_page(pipeline, query, visible).await
 }
 
@@ -85,16 +91,28 @@ pub(super) async fn search(
     read_page(pipeline, query, visible).await
 }
 
+/// Refuses a provider that no answer can be by, instead of walking over all of them in vain.
+fn know(pipeline: &Pipeline, provider: &str) -> Result<(), Refused> {
+    let configured = pipeline.current.load().runtime.status();
+    let drivers = DRIVERS.iter().map(|driver| driver.name);
+    let known: BTreeSet<&str> = configured.iter().map(|status| &*status.name).chain(drivers).collect();
+    if known.contains(provider) {
+        return Ok(());
+    }
+    let known = known.into_iter().collect::<Vec<_>>().join(", ");
+    let problem = Problem::new(Code::MalformedRequest);
+    let detail = format!("is no provider; known are {known}");
+    Err(Box::new(problem.with_error("/provider", "unknown_provider", &detail)))
+}
+
 async fn read_page(pipeline: &Pipeline, mut query: Query, visible: Visible) -> Result<Response, Refused> {
     if let Visible::Client(client) = visible {
         query.wanted.client = Some(client.to_string());
     }
     let below = query.below.unwrap_or(i64::MAX);
-    // One more than fits on the page shows whether there is another page.
-    let mut found = pipeline.ledger.answers(&query.wanted, below, PAGE + 1).await.map_err(|_| unreadable())?;
-    let more = found.len() > PAGE as usize;
-    found.truncate(PAGE as usize);
-    let next_cursor = found.last().filter(|_| more).map(|last| cursor(last.seq));
+    let Answers { found, below } =
+        pipeline.ledger.answers(&query.wanted, below, PAGE).await.map_err(|_| unreadable())?;
+    let next_cursor = below.map(cursor);
     Ok(json(&Page { verifications: found.into_iter().map(|found| found.answer.into()).collect(), next_cursor }))
 }
 

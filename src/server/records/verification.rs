@@ -107,9 +107,9 @@ pub struct CallOnRecord {
 /// A page of the ledger, the newest first.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Page {
-    /// At most 100.
+    /// At most 100. Filters that match little may leave fewer, even none, before the end: go on with `next_cursor`.
     pub(in crate::server) verifications: Vec<Verification>,
-    /// Where the next page begins, if there is one.
+    /// Where the next page begins. Only the last page has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(in crate::server) next_cursor: Option<String>,
@@ -129,7 +129,7 @@ pub struct PageQuery {
     /// Before (RFC 3339).
     #[param(required = false, format = DateTime)]
     to: String,
-    /// By this provider.
+    /// By this provider. A name that is neither configured nor built in is refused.
     #[param(required = false, min_length = 1, max_length = 64, pattern = "^[a-z0-9_]+$")]
     provider: String,
     /// With this verdict.

@@ -30,6 +30,9 @@ const AT_ONCE: [usize; 4] = [512, 64, 8, 1];
 /// The page cache of the writing connection, in KiB (the minus sign selects that unit).
 const CACHE: &str = "-16384";
 
+/// What the write-ahead log is cut to after it has grown, in bytes.
+const JOURNAL_SIZE: &str = "67108864";
+
 /// The writing connection.
 #[derive(Debug)]
 pub(super) struct Store {
@@ -261,6 +264,7 @@ async fn believe(connection: &mut SqliteConnection, newest_ms: i64) -> Result<()
 async fn connect(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
     let options = options(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
     // SQLite copies the pages that a statement touches in case it fails; these copies need no disk.
+    let options = options.pragma("journal_size_limit", JOURNAL_SIZE);
     options.pragma("temp_store", "MEMORY").pragma("cache_size", CACHE).connect().await
 }
 

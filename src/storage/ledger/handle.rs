@@ -24,7 +24,7 @@ use super::flusher::Flusher;
 use super::journal::Journal;
 use super::journal_thread::JournalThread;
 use super::metrics::Meter;
-use super::queries::{Found, Reader, Wanted};
+use super::queries::{Answers, MOST_ROWS, Reader, Wanted};
 use super::queue::{Flight, Queue};
 use super::repair::{RepairError, repair};
 use super::shared::Shared;
@@ -179,14 +179,14 @@ impl Ledger {
         }
     }
 
-    /// At most `most` answers with numbers below `below`, newest first.
+    /// At most `most` answers with numbers below `below`, newest first, and where to go on: the walk has a bound.
     ///
     /// # Errors
     /// If they cannot be read.
-    pub async fn answers(&self, wanted: &Wanted, below: i64, most: u32) -> Result<Vec<Found>, ReadError> {
+    pub async fn answers(&self, wanted: &Wanted, below: i64, most: usize) -> Result<Answers, ReadError> {
         match &self.0 {
-            Some(open) => Ok(open.flushed().await?.answers(wanted, below, most).await?),
-            None => Ok(Vec::new()),
+            Some(open) => Ok(open.flushed().await?.answers(wanted, below, most, MOST_ROWS).await?),
+            None => Ok(Answers { found: Vec::new(), below: None }),
         }
     }
 

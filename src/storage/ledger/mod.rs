@@ -40,6 +40,6 @@ pub use entry::{Answer, Attempt, Begun, BegunCall, Call, Claim, End, Entry, Forg
 pub use error::{NotWritten, OpenError, ReadError};
 pub use files::left_behind;
 pub use handle::Ledger;
-pub use queries::{Found, Reader, Wanted};
+pub use queries::{Answers, Found, Reader, Wanted};
 pub use queue::{Calling, Flight};
 pub use spent::{Counted, Spent};

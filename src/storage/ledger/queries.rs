@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use sqlx::sqlite::{Sqlite, SqlitePool, SqlitePoolOptions, SqliteRow};
 use sqlx::{QueryBuilder, Row};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::database::{entry, options};
@@ -15,20 +16,29 @@ use super::error::ReadError;
 
 /// Connections for lookups.
 const READERS: u32 = 4;
+/// Connections reserved for lookups by id, so that walks never delay them.
+const ID_READERS: u32 = 2;
 /// Connections reserved for idempotency keys, so that a long lookup never delays a question.
 const KEY_READERS: u32 = 2;
 /// How long a reader waits for a connection, and for the file.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Selects entries by span (16,384 each), as the index by subject requires. SQLite never reorders a `CROSS JOIN`.
-pub(super) const IN_SPANS: &str = "WITH RECURSIVE spans (span) AS (SELECT (SELECT max(seq) FROM entries) >> 14 \
-                        UNION ALL SELECT span - 1 FROM spans WHERE span > (SELECT min(seq) FROM entries) >> 14) \
-                        SELECT seq, body FROM spans CROSS JOIN entries WHERE entries.span = spans.span AND";
+const SPANS: &str = "WITH RECURSIVE spans (span) AS (SELECT (SELECT max(seq) FROM entries) >> 14 \
+                     UNION ALL SELECT span - 1 FROM spans WHERE span > (SELECT min(seq) FROM entries) >> 14) ";
+const IN_SPANS: &str = " FROM spans CROSS JOIN entries WHERE entries.span = spans.span AND kind = 'answer' AND seq < ";
+
+/// How many entries one statement of a walk reads.
+const PART: usize = 500;
+/// How many entries a lookup walks over, and for how long, before it says where to go on.
+pub(super) const MOST_ROWS: usize = 50_000;
+const LONGEST_WALK: Duration = Duration::from_secs(1);
 
 /// The read-only connections.
 #[derive(Debug, Clone)]
 pub struct Reader {
     pool: SqlitePool,
+    ids: SqlitePool,
     keys: SqlitePool,
 }
 
@@ -47,6 +57,15 @@ pub struct Wanted {
     pub subject: Option<String>,
 }
 
+/// The answers that a walk found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answers {
+    /// Newest first.
+    pub found: Vec<Found>,
+    /// If there may be more: they have numbers below this one. A walk with a filter may end before it has found any.
+    pub below: Option<i64>,
+}
+
 /// An answer with the number of its entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -54,55 +73,16 @@ pub struct Found {
     pub answer: Answer,
 }
 
-impl Reader {
-    /// Opens the file read-only; it must exist.
-    ///
-    /// # Errors
-    /// If it cannot be read.
-    pub async fn open(path: &Path) -> Result<Self, ReadError> {
-        let options = options(path).read_only(true).busy_timeout(PATIENCE);
-        let pool = |most| SqlitePoolOptions::new().max_connections(most).acquire_timeout(PATIENCE);
-        let keys = pool(KEY_READERS).connect_lazy_with(options.clone());
-        Ok(Self { pool: pool(READERS).connect_with(options).await?, keys })
-    }
-
-    pub(super) async fn answer(&self, id: Uuid) -> Result<Option<Answer>, sqlx::Error> {
-        let query = sqlx::query("SELECT seq, body FROM entries WHERE id = $1 AND kind = 'answer'").bind(id.to_string());
-        Ok(query.fetch_optional(&self.pool).await?.as_ref().map(found).transpose()?.map(|found| found.answer))
-    }
-
-    /// The calls of a flight, in the order in which they ended.
-    pub(super) async fn calls(&self, flight: Uuid) -> Result<Vec<Call>, sqlx::Error> {
-        let query = "SELECT body FROM entries WHERE flight = $1 AND kind = 'call' ORDER BY seq";
-        let rows = sqlx::query(query).bind(flight.to_string()).fetch_all(&self.pool).await?;
-        rows.iter()
-            .map(entry)
-            .filter_map(|entry| match entry {
-                Ok(Entry::Call(call)) => Some(Ok(call)),
-                Ok(_) => None,
-                Err(error) => Some(Err(error)),
-            })
-            .collect()
-    }
-
-    /// At most `most` answers with numbers below `below`, newest first.
-    pub(super) async fn answers(&self, wanted: &Wanted, below: i64, most: u32) -> Result<Vec<Found>, sqlx::Error> {
-        let Wanted { client, reference, from_ms, until_ms, provider, outcome, subject } = wanted;
-        // The index holds only the first 8 digits of the digest.
-        let start = subject.as_ref().map(|digest| digest.chars().take(8).collect());
-        let from = if subject.is_some() { IN_SPANS } else { "SELECT seq, body FROM entries WHERE" };
-        let mut query = QueryBuilder::<Sqlite>::new(from);
-        query.push(" kind = 'answer' AND seq < ").push_bind(below);
-        // `coalesce` keeps SQLite from choosing another index: a client has very many answers, a person few.
-        let [by_reference, by_client] = match subject {
-            Some(_) => [" AND coalesce(reference, '') = ", " AND coalesce(client, '') = "],
-            None => [" AND reference = ", " AND client = "],
-        };
+impl Wanted {
+    /// The next entries of a walk: each with its number, and with its text if it is wanted. Only the first conditions
+    /// choose which entries are read, and each choice has an index; a filter shall not lead to a longer walk.
+    fn part(&self, below: i64) -> QueryBuilder<Sqlite> {
+        let Self { client, reference, from_ms, until_ms, provider, outcome, subject } = self;
+        let mut query = QueryBuilder::<Sqlite>::new(if subject.is_some() { SPANS } else { "" });
+        query.push("SELECT seq, CASE WHEN kind = 'answer'");
         let texts = [
-            (" AND subject_start = ", &start),
-            (" AND subject = ", subject),
-            (by_reference, reference),
-            (by_client, client),
+            (" AND client = ", client),
+            (" AND reference = ", reference),
             (" AND provider = ", provider),
             (" AND outcome = ", outcome),
         ];
@@ -116,8 +96,96 @@ impl Reader {
                 query.push(condition).push_bind(*value);
             }
         }
-        query.push(" ORDER BY seq DESC LIMIT ").push_bind(i64::from(most));
-        query.build().fetch_all(&self.pool).await?.iter().map(found).collect()
+        query.push(" THEN body END AS body");
+        if let Some(digest) = subject {
+            // The index holds only the first 8 digits of the digest.
+            let start: String = digest.chars().take(8).collect();
+            query.push(IN_SPANS).push_bind(below).push(" AND subject_start = ").push_bind(start);
+            query.push(" AND subject = ").push_bind(digest.clone());
+        } else if let Some(reference) = reference {
+            query.push(" FROM entries WHERE seq < ").push_bind(below);
+            query.push(" AND reference = ").push_bind(reference.clone());
+        } else if let Some(client) = client {
+            query.push(" FROM entries WHERE kind = 'answer' AND seq < ").push_bind(below);
+            query.push(" AND client = ").push_bind(client.clone());
+        } else {
+            query.push(" FROM entries WHERE seq < ").push_bind(below);
+        }
+        query.push(" ORDER BY seq DESC LIMIT ").push_bind(PART as i64);
+        query
+    }
+
+    /// The steps by which SQLite finds the entries of a walk.
+    #[cfg(test)]
+    pub(super) fn explained(&self, below: i64) -> String {
+        format!("EXPLAIN QUERY PLAN {}", self.part(below).sql().as_str())
+    }
+}
+
+impl Reader {
+    /// Opens the file read-only; it must exist.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn open(path: &Path) -> Result<Self, ReadError> {
+        let options = options(path).read_only(true).busy_timeout(PATIENCE);
+        let pool = |most| SqlitePoolOptions::new().max_connections(most).acquire_timeout(PATIENCE);
+        let keys = pool(KEY_READERS).connect_lazy_with(options.clone());
+        let ids = pool(ID_READERS).connect_lazy_with(options.clone());
+        Ok(Self { pool: pool(READERS).connect_with(options).await?, ids, keys })
+    }
+
+    pub(super) async fn answer(&self, id: Uuid) -> Result<Option<Answer>, sqlx::Error> {
+        let query = sqlx::query("SELECT seq, body FROM entries WHERE id = $1 AND kind = 'answer'").bind(id.to_string());
+        Ok(query.fetch_optional(&self.ids).await?.as_ref().map(found).transpose()?.map(|found| found.answer))
+    }
+
+    /// The calls of a flight, in the order in which they ended.
+    pub(super) async fn calls(&self, flight: Uuid) -> Result<Vec<Call>, sqlx::Error> {
+        let query = "SELECT body FROM entries WHERE flight = $1 AND kind = 'call' ORDER BY seq";
+        let rows = sqlx::query(query).bind(flight.to_string()).fetch_all(&self.ids).await?;
+        rows.iter()
+            .map(entry)
+            .filter_map(|entry| match entry {
+                Ok(Entry::Call(call)) => Some(Ok(call)),
+                Ok(_) => None,
+                Err(error) => Some(Err(error)),
+            })
+            .collect()
+    }
+
+    /// At most `most` answers with numbers below `below`, newest first. Looks at `rows` entries or a little more, and
+    /// says where to go on.
+    pub(super) async fn answers(
+        &self,
+        wanted: &Wanted,
+        mut below: i64,
+        most: usize,
+        rows: usize,
+    ) -> Result<Answers, sqlx::Error> {
+        let until = Instant::now() + LONGEST_WALK;
+        let mut found: Vec<Found> = Vec::new();
+        let mut seen = 0;
+        loop {
+            let part = wanted.part(below).build().fetch_all(&self.pool).await?;
+            for row in &part {
+                below = row.try_get("seq")?;
+                if row.try_get::<Option<&str>, _>("body")?.is_none() {
+                    continue;
+                }
+                if found.len() >= most {
+                    return Ok(Answers { below: found.last().map(|last| last.seq), found });
+                }
+                found.push(self::found(row)?);
+            }
+            seen += part.len();
+            if part.len() < PART {
+                return Ok(Answers { found, below: None });
+            }
+            if seen >= rows || Instant::now() >= until {
+                return Ok(Answers { found, below: Some(below) });
+            }
+        }
     }
 
     /// The number of entries from `from_ms` up to but not including `until_ms`.
@@ -140,13 +208,25 @@ impl Reader {
         until_ms: i64,
         mut each: impl FnMut(i64, &str) -> Result<(), E>,
     ) -> Result<(), E> {
-        let text = "SELECT seq, body FROM entries WHERE at_ms >= $1 AND at_ms < $2 ORDER BY seq";
-        let mut rows = sqlx::query(text).bind(from_ms).bind(until_ms).fetch(&self.pool);
-        while let Some(row) = rows.try_next().await.map_err(ReadError::from)? {
-            let (seq, body) = (row.try_get("seq"), row.try_get("body"));
-            each(seq.map_err(ReadError::from)?, body.map_err(ReadError::from)?)?;
+        let end = sqlx::query("SELECT max(seq) AS last FROM entries").fetch_one(&self.pool).await;
+        let end = end.and_then(|row| row.try_get::<Option<i64>, _>("last")).map_err(ReadError::from)?;
+        let (mut after, end) = (i64::MIN, end.unwrap_or(i64::MIN));
+        // Page by page, because `each` may take any time, and the write-ahead log grows for as long as a query is open.
+        let text = "SELECT seq, CASE WHEN at_ms >= $1 AND at_ms < $2 THEN body END AS body FROM entries \
+                    WHERE seq > $3 AND seq <= $4 ORDER BY seq LIMIT $5";
+        loop {
+            let page = sqlx::query(text).bind(from_ms).bind(until_ms).bind(after).bind(end).bind(PART as i64);
+            let page = page.fetch_all(&self.pool).await.map_err(ReadError::from)?;
+            for row in &page {
+                after = row.try_get("seq").map_err(ReadError::from)?;
+                if let Some(body) = row.try_get::<Option<&str>, _>("body").map_err(ReadError::from)? {
+                    each(after, body)?;
+                }
+            }
+            if page.len() < PART {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// The providers that were called.
@@ -209,6 +289,7 @@ impl Reader {
 
     pub(super) async fn close(&self) {
         self.keys.close().await;
+        self.ids.close().await;
         self.pool.close().await;
     }
 }

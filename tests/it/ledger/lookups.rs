@@ -105,6 +105,22 @@ async fn pages_follow_each_other_whatever_is_written_meanwhile() {
 }
 
 #[tokio::test]
+async fn a_lookup_for_a_provider_that_nobody_knows_is_refused_by_name() {
+    let folder = Folder::new();
+    let gateway = two_clients(&folder).await;
+    for reply in [
+        get(&gateway, "/v1/verifications?provider=zzz", ONE).await,
+        get_as_operator(&gateway, "/v1/verifications?provider=zzz").await,
+    ] {
+        let error = &reply.body["errors"][0];
+        assert_eq!((reply.code(), &error["pointer"]), ("malformed_request", &"/provider".into()), "{reply:?}");
+        let detail = error["detail"].as_str().unwrap();
+        assert!(detail.contains("aliyun") && !detail.contains("zzz"), "{detail}");
+    }
+    assert!(gateway.stop().await);
+}
+
+#[tokio::test]
 async fn a_persons_history_is_found_by_name_and_number_in_the_body() {
     let folder = Folder::new();
     let gateway = two_clients(&folder).await;

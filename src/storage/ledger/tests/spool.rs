@@ -24,7 +24,7 @@ impl Folder {
 
 /// How many answers a lookup finds; `None` while the database lacks some.
 async fn look(ledger: &Ledger) -> Option<usize> {
-    ledger.answers(&Wanted::default(), i64::MAX, 9).await.ok().map(|found| found.len())
+    ledger.answers(&Wanted::default(), i64::MAX, 9).await.ok().map(|answers| answers.found.len())
 }
 
 /// Lets other tasks and blocking threads make progress.

@@ -9,7 +9,7 @@ async fn the_spool_stands_in_and_is_emptied_once_even_if_its_cut_is_lost() {
     let ledger = folder.open().await;
     ask(&ledger).await.unwrap();
     // A lookup flushes the spool.
-    assert_eq!(ledger.answers(&Wanted::default(), i64::MAX, 9).await.unwrap().len(), 1);
+    assert_eq!(ledger.answers(&Wanted::default(), i64::MAX, 9).await.unwrap().found.len(), 1);
     let mut other = folder.connection().await;
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     ask(&ledger).await.unwrap();
