@@ -98,6 +98,33 @@ async fn the_commands_check_and_export() {
     assert!(missing.code == Some(1) && missing.err.contains("it cannot be opened"), "{}", missing.err);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forged_removal_does_not_pass_the_command_with_an_expected_seal_either() {
+    let folder = Folder::new();
+    let gateway = folder.gateway().start().await;
+    for _ in 0..3 {
+        gateway.ask(&anybody()).await;
+    }
+    assert!(gateway.stop().await);
+    let file = folder.file();
+    let sound = run(&mut idgate(&["ledger", "verify", "--file", &file]), "");
+    let kept = sound.out.lines().nth(1).unwrap().rsplit(' ').next().unwrap().to_owned();
+    let confirmed = run(&mut idgate(&["ledger", "confirm-time", "--file", &file]), "");
+    assert!(confirmed.code == Some(0) && confirmed.out.contains("confirm"), "{}{}", confirmed.out, confirmed.err);
+    let forge = "CREATE TABLE IF NOT EXISTS removed (seq INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT; \
+                 INSERT INTO removed SELECT seq, hash FROM entries WHERE seq = 4; DELETE FROM entries WHERE seq <= 4";
+    sqlx::raw_sql(forge).execute(&mut crate::ledger::connection(&folder).await).await.unwrap();
+    for expect in [&["--expect", &*kept][..], &[]] {
+        let forged = run(&mut idgate(&[&["ledger", "verify", "--file", &*file], expect].concat()), "");
+        assert_eq!(forged.code, Some(1), "{}{}", forged.out, forged.err);
+        assert!(
+            forged.out.starts_with("NOT sound: entries are missing between number 0 and number 5"),
+            "{}",
+            forged.out
+        );
+    }
+}
+
 #[test]
 fn a_ledger_wants_a_digest_key_that_stays() {
     let toml = "[ledger]\nfile = \"/tmp/none.db\"\nkeep = \"3 months\"\n";
