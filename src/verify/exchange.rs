@@ -8,6 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
+
 use super::credentials::{self, CredentialStore};
 use super::outbound::client::{Client, read_capped};
 use crate::domain::clock::{Clock, Ids};
@@ -95,7 +97,11 @@ impl Exchange {
         }
         let body = read_capped(&mut response).await?;
         let mut answer = http::Response::new(body);
-        *answer.status_mut() = response.status();
+        // An intermediary that changed the form of a 200 says 203 (RFC 9110, 15.3.4).
+        *answer.status_mut() = match response.status() {
+            StatusCode::NON_AUTHORITATIVE_INFORMATION => StatusCode::OK,
+            status => status,
+        };
         *answer.headers_mut() = std::mem::take(response.headers_mut());
         self.protocol.decode_response(subject.into(), &answer)
     }

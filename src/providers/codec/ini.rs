@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;
 
+use super::text;
+
 /// One section: its values by key.
 pub type Section = BTreeMap<String, Zeroizing<String>>;
 
@@ -24,9 +26,9 @@ pub enum Unreadable {
 /// # Errors
 /// When the file is malformed or has no such section.
 pub fn section(content: &[u8], wanted: &str) -> Result<Section, Unreadable> {
-    let text = std::str::from_utf8(content).map_err(|_| Unreadable::Form)?;
+    let text = text::utf8(content).ok_or(Unreadable::Form)?;
     let (mut found, mut inside) = (None, false);
-    for line in text.trim_start_matches('\u{feff}').lines().map(str::trim) {
+    for line in text.lines().map(str::trim) {
         if line.is_empty() || line.starts_with(['#', ';']) {
             continue;
         }

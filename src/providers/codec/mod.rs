@@ -5,3 +5,4 @@ pub mod hex;
 pub mod hmac;
 pub mod ini;
 pub mod json;
+pub mod text;

@@ -7,12 +7,15 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, Response, StatusCode};
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
 const BIG: usize = 2 * 1024 * 1024;
+
+/// In UTF-8, and the white space that JSON allows.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf\n\t ";
 
 const HTML_502: &str = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n\
     <center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>sandbox</center>\r\n</body>\r\n</html>\r\n";
@@ -55,6 +58,20 @@ pub(super) fn big(right: Response<Bytes>) -> Response<Body> {
         }),
         Body::from,
     )
+}
+
+/// The right answer in another form that HTTP and JSON allow: after a byte order mark and white space, with status 203,
+/// and in an unreadable coding unless the request `forbids_codings`.
+pub(super) fn other_form(right: Response<Bytes>, forbids_codings: bool) -> Response<Body> {
+    let mut response = right.map(|body| Bytes::from([BYTE_ORDER_MARK, &body, b" \r\n"].concat()));
+    if response.status() == StatusCode::OK {
+        *response.status_mut() = StatusCode::NON_AUTHORITATIVE_INFORMATION;
+    }
+    if !forbids_codings {
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        return garbage(response);
+    }
+    with_its_length(response, Body::from)
 }
 
 /// The right head with a body that is not a valid document.

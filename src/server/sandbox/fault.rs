@@ -14,6 +14,7 @@
 //! | `truncated` | | half of the right answer, then a close |
 //! | `garbage`, `empty` | | the right head, with an invalid body or none |
 //! | `big` | | the right answer followed by 2 MiB of white space |
+//! | `other_form` | | the right answer as 203 after a byte order mark; compressed if the request allows it |
 //! | `html_502` | | 502 with an HTML page |
 //! | `redirect` | | 307 to another socket of the sandbox |
 //! | `wrong_echo` | | a match about another person (only providers that echo the person) |
@@ -78,6 +79,7 @@ pub enum Kind {
     Garbage,
     Empty,
     Big,
+    OtherForm,
     Html502,
     Redirect,
     WrongEcho,
@@ -159,6 +161,7 @@ impl Document {
             "garbage" => Kind::Garbage,
             "empty" => Kind::Empty,
             "big" => Kind::Big,
+            "other_form" => Kind::OtherForm,
             "html_502" => Kind::Html502,
             "redirect" => Kind::Redirect,
             "wrong_echo" => Kind::WrongEcho,
@@ -166,7 +169,8 @@ impl Document {
             "refuse_connections" => Kind::RefuseConnections,
             _ => {
                 return Err("The `kind` is unknown. There are: code, outcome, hang, slow, drip, reset, close, \
-                     truncated, garbage, empty, big, html_502, redirect, wrong_echo, status, refuse_connections."
+                     truncated, garbage, empty, big, other_form, html_502, redirect, wrong_echo, status, \
+                     refuse_connections."
                     .to_owned());
             }
         };

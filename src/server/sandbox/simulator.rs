@@ -9,8 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use axum::body::Body;
 use bytes::Bytes;
+use http::header::ACCEPT_ENCODING;
 use http::uri::PathAndQuery;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use jiff::Timestamp;
@@ -263,7 +264,7 @@ impl Host for Simulator {
         let call = Call { simulator: self, asked, reply_to };
         match self.take_fault(endpoint, &call.asked) {
             None => Ok(call.right().map(Body::from)),
-            Some(kind) => call.spoiled(kind, request.uri().path_and_query()).await,
+            Some(kind) => call.spoiled(kind, &request).await,
         }
     }
 }
@@ -284,7 +285,7 @@ impl Call<'_> {
         spec.service.encode_response(Ok(verdict), &self.reply_to)
     }
 
-    async fn spoiled(&self, kind: Kind, path: Option<&PathAndQuery>) -> Result<Response<Body>, Cut> {
+    async fn spoiled(&self, kind: Kind, request: &Request<Bytes>) -> Result<Response<Body>, Cut> {
         let Simulator { spec, scenario, .. } = self.simulator;
         Ok(match kind {
             Kind::Refuse(refusal) => spec.service.encode_response(Err(refusal), &self.reply_to).map(Body::from),
@@ -310,11 +311,15 @@ impl Call<'_> {
             Kind::Garbage => corrupt::garbage(self.right()),
             Kind::Empty => corrupt::empty(self.right()),
             Kind::Big => corrupt::big(self.right()),
+            Kind::OtherForm => {
+                let identity = |value: &HeaderValue| value.as_bytes() == b"identity";
+                corrupt::other_form(self.right(), request.headers().get(ACCEPT_ENCODING).is_some_and(identity))
+            }
             Kind::Html502 => corrupt::html_502(),
             Kind::Status(status) => corrupt::status(status),
             Kind::Redirect => {
                 let elsewhere = self.simulator.listeners.last().ok_or(Cut::Close)?;
-                corrupt::redirect(elsewhere.addr(), path.map_or("/", PathAndQuery::as_str))
+                corrupt::redirect(elsewhere.addr(), request.uri().path_and_query().map_or("/", PathAndQuery::as_str))
             }
             Kind::WrongEcho => {
                 let right = self.right();

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 
 use super::dns::{self, Names, Resolver};
 use super::settings::{Outbound, Proxy};
@@ -83,6 +84,10 @@ impl Clients {
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .retry(reqwest::retry::never())
+            // Without this header a server may compress an answer (RFC 9110, 12.5.3), which we could not read.
+            .default_headers(HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]))
+            // A client must read header lines that are folded (RFC 9112, 5.2).
+            .http1_allow_obsolete_multiline_headers_in_responses(true)
             // Ignores the proxies of the environment.
             .no_proxy()
             .connect_timeout(outbound.connect_timeout)

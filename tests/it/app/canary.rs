@@ -171,6 +171,7 @@ fn faults_of(driver: &idgate::providers::Driver) -> Vec<String> {
         "garbage",
         "empty",
         "big",
+        "other_form",
         "html_502",
         "redirect",
         "wrong_echo",

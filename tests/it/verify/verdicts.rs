@@ -14,6 +14,21 @@ fn calls(gateway: &TestGateway) -> Vec<u64> {
     all().map(|provider| gateway.sandbox.calls(provider)).collect()
 }
 
+/// Issue 13, line 21: with a byte order mark, a 203 or a coding that the request did not forbid, a paid answer counted
+/// as garbage, and the next provider was paid too.
+#[tokio::test]
+async fn an_answer_in_another_legal_form_is_read_and_nobody_else_is_paid() {
+    for provider in all() {
+        let other = all().find(|other| *other != provider).expect("another driver");
+        let gateway = unhurried(TestGateway::new()).chain(&[provider, other]).start().await;
+        gateway.fault(provider, r#"{"kind": "other_form"}"#);
+        let reply = gateway.ask(&anybody()).await;
+        assert_eq!(reply.attempts(), [format!("{provider}=verdict(yes)")]);
+        assert_eq!(in_short(&reply), format!("{provider} match (provider)"));
+        assert_eq!(gateway.sandbox.calls(other), 0, "{provider}");
+    }
+}
+
 /// No person has a record, and the policy is to ask the next provider in that case.
 fn second_opinion(order: &[&str]) -> Builder {
     let gateway = unhurried(TestGateway::new()).unlisted(Verdict::NoRecord).chain(order);

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::answer::{CodeRule, Keys};
 use crate::domain::personal::Secret;
 use crate::providers::Endpoint;
+use crate::providers::codec::text;
 use crate::providers::source::{Ask, MissReason, Step};
 
 /// Path of the token.
@@ -92,7 +93,7 @@ fn ask(endpoint: &Endpoint, method: Method, path: &str, token: Option<Secret>) -
 }
 
 fn word(body: &[u8]) -> Result<Zeroizing<String>, MissReason> {
-    let text = std::str::from_utf8(body).map_err(|_| MissReason::Garbage)?.trim();
+    let text = text::utf8(body).ok_or(MissReason::Garbage)?.trim();
     match text {
         "" => Err(MissReason::MissingField),
         _ if text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Zeroizing::new(text.to_owned())),

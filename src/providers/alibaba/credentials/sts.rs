@@ -18,7 +18,7 @@ use crate::domain::personal::Secret;
 use crate::providers::alibaba::rpc::FORM;
 use crate::providers::alibaba::schemes::ACCESS_KEY;
 use crate::providers::alibaba::{pop_error, rpc_v1, seal};
-use crate::providers::codec::{form, json};
+use crate::providers::codec::{form, json, text};
 use crate::providers::source::{Ask, Granted, MissReason, Step};
 use crate::providers::{Credential, EncodeError, Endpoint, Stamp};
 
@@ -52,7 +52,7 @@ pub(super) fn assume_role(source: &'static str, role: Role, base: Granted) -> St
 /// request.
 pub(super) fn assume_role_with_oidc(source: &'static str, role: Role, provider_arn: String, token: PathBuf) -> Step {
     Step::read(source, token, move |content| {
-        let token = std::str::from_utf8(&content).map(str::trim).unwrap_or_default();
+        let token = text::utf8(&content).map(str::trim).unwrap_or_default();
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Step::failed(source, MissReason::FileForm);
         }

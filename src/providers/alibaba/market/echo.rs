@@ -6,6 +6,7 @@
 use serde::{Deserialize, Deserializer, Serializer};
 
 use crate::domain::personal::Personal;
+use crate::providers::codec::json::Scalar;
 
 /// Reads a string, or an integer as its digits, because the type of an echo is irrelevant. Null and `""` count as
 /// absent.
@@ -13,17 +14,7 @@ use crate::domain::personal::Personal;
 /// # Errors
 /// For every other type.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Personal>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Scalar {
-        Text(String),
-        Number(u64),
-    }
-    let text = match Option::<Scalar>::deserialize(deserializer)? {
-        Some(Scalar::Text(text)) => text,
-        Some(Scalar::Number(number)) => number.to_string(),
-        None => String::new(),
-    };
+    let text = Option::<Scalar>::deserialize(deserializer)?.map(Scalar::into_text).unwrap_or_default();
     Ok((!text.is_empty()).then(|| Personal::new(text)))
 }
 
@@ -36,8 +27,9 @@ pub fn serialize<S: Serializer>(echo: &Option<Personal>, serializer: S) -> Resul
 }
 
 /// Whether `shown` is a masked form of `text`: each run of asterisks matches any characters, the rest must be equal.
+/// U+FFFD counts as an asterisk: it is what remains of a rare character that was cut in half.
 pub fn is_mask_of(shown: &str, text: &str) -> bool {
-    let shown = shown.replace('＊', "*");
+    let shown = shown.replace(['＊', '\u{fffd}'], "*");
     let Some((head, rest)) = shown.split_once('*') else { return shown == text };
     let (middle, tail) = rest.rsplit_once('*').unwrap_or(("", rest));
     let Some(mut left) = text.strip_prefix(head).and_then(|text| text.strip_suffix(tail)) else { return false };
@@ -63,6 +55,7 @@ mod tests {
             ("张*三*四", "张一三二四"),
             ("***", "张三"),
             ("＊满", "庆满"),
+            ("\u{fffd}**", "𠮷小满"),
             ("张三", "张三"),
         ] {
             assert!(is_mask_of(shown, text), "{shown} {text}");

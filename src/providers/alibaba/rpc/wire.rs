@@ -11,6 +11,7 @@ use crate::domain::outcome::{Fault, Reason};
 use crate::domain::verdict::Verdict;
 use crate::providers::alibaba::pop_error::{PopError, XML_HEAD, element};
 use crate::providers::codec::json::{self, Lenient, Object, Scalar};
+use crate::providers::codec::text;
 
 const BIZ_CODES: [(Verdict, &str); 3] = [(Verdict::Match, "1"), (Verdict::Mismatch, "2"), (Verdict::NoRecord, "3")];
 
@@ -57,10 +58,11 @@ impl Reply {
 
     /// Parses JSON, or an XML error, which some callers get regardless of the requested format.
     pub(super) fn parse(body: &[u8]) -> Option<Self> {
-        if !body.trim_ascii_start().starts_with(b"<") {
+        let text = text::utf8(body)?;
+        if !text.trim_ascii_start().starts_with('<') {
             return json::read(body);
         }
-        let error = PopError::from_xml(std::str::from_utf8(body).ok()?)?;
+        let error = PopError::from_xml(text)?;
         Some(Self::new(&error.code, &error.message, &error.request_id))
     }
 

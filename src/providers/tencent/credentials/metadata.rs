@@ -8,6 +8,7 @@ use http::header::HOST;
 
 use super::answer;
 use crate::providers::Endpoint;
+use crate::providers::codec::text;
 use crate::providers::source::{Ask, MissReason, Step};
 
 /// Path of the role name; the keys are below it.
@@ -20,7 +21,7 @@ pub(super) fn begin(source: &'static str, endpoint: Endpoint, role: Option<Strin
     match role {
         Some(role) => keys(source, &endpoint, &role),
         None => Step::ask(source, ask(&endpoint, PATH.to_owned()), move |body, _| {
-            let role = std::str::from_utf8(body).map_err(|_| MissReason::Garbage)?.trim();
+            let role = text::utf8(body).ok_or(MissReason::Garbage)?.trim();
             Ok(keys(source, &endpoint, role))
         }),
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer;
 use crate::domain::personal::Secret;
-use crate::providers::codec::json;
+use crate::providers::codec::{json, text};
 use crate::providers::source::{Ask, MissReason, Step};
 use crate::providers::tencent::client::{X_TC_TOKEN, call};
 use crate::providers::tencent::scheme::SECRET_KEY;
@@ -64,7 +64,7 @@ pub(super) fn assume_role(source: &'static str, role: Role, base: Credential) ->
 /// request.
 pub(super) fn with_web_identity(source: &'static str, role: Role, provider: String, token: PathBuf) -> Step {
     Step::read(source, token, move |content| {
-        let token = std::str::from_utf8(&content).map(str::trim).unwrap_or_default();
+        let token = text::utf8(&content).map(str::trim).unwrap_or_default();
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Step::failed(source, MissReason::FileForm);
         }
