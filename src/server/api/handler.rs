@@ -147,9 +147,7 @@ async fn read(
     if !headers::accepts_json(&parts.headers) {
         return Err(Box::new(Problem::new(Code::NotAcceptable)));
     }
-    if !headers::is_json(&parts.headers) {
-        return Err(Box::new(Problem::new(Code::UnsupportedMediaType)));
-    }
+    headers::require_json(&parts.headers)?;
     let idempotency_key = headers::idempotency_key(&parts.headers)?;
     let bytes = body::read(body, now.limits.max_body_bytes, now.limits.body_timeout).await?;
     let malformed = |errors| Box::new(Problem::new(Code::MalformedRequest).with_errors(errors));

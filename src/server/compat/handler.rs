@@ -19,6 +19,7 @@ use crate::providers::{PersonDetails, Stamp, addressee};
 use crate::server::http::body;
 use crate::server::http::body_reader::VerifyBody;
 use crate::server::http::code::Code;
+use crate::server::http::headers;
 use crate::server::http::problem::{Problem, Refused};
 use crate::server::http::request_scope::{RequestScope, caught};
 use crate::server::pipeline::{self, RequestOptions, build_question};
@@ -95,6 +96,9 @@ fn question(
     };
     let caller = now.clients.confirm(holder.caller(), request.extensions())?;
     let client = pipeline::admit(scope, caller)?;
+    if !request.body().is_empty() {
+        headers::require_utf8(request.headers(), Code::MalformedRequest)?;
+    }
     drop(request);
     // The protocol's objections to a person are returned only after the caller is authenticated. Our own objections go
     // into the ledger, as for every other question.

@@ -127,9 +127,45 @@ pub fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
         })
 }
 
-pub fn is_json(headers: &HeaderMap) -> bool {
+/// Requires a body in JSON and UTF-8.
+///
+/// # Errors
+/// `unsupported_media_type`.
+pub(in crate::server) fn require_json(headers: &HeaderMap) -> Result<(), Refused> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+    let is_json = kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
+    if !is_json {
+        return Err(Box::new(Problem::new(Code::UnsupportedMediaType)));
+    }
+    require_utf8(headers, Code::UnsupportedMediaType)
+}
+
+/// Requires that no `Content-Type` names a charset other than UTF-8. A body in another charset may be valid UTF-8 by
+/// chance, and would be asked and paid for as another name.
+///
+/// # Errors
+/// `code`, with the reason `unsupported_charset`.
+pub(in crate::server) fn require_utf8(headers: &HeaderMap, code: Code) -> Result<(), Refused> {
+    let is_utf8 = |value: &HeaderValue| value.to_str().is_ok_and(|kind| charsets(kind).all(is_utf8_label));
+    if headers.get_all(header::CONTENT_TYPE).iter().all(is_utf8) {
+        return Ok(());
+    }
+    let detail = "the header Content-Type names a charset other than UTF-8; send the body in UTF-8 and say so";
+    Err(Box::new(Problem::new(code).with_error("", "unsupported_charset", detail)))
+}
+
+fn is_utf8_label(label: &str) -> bool {
+    ["utf-8", "utf8"].iter().any(|known| label.eq_ignore_ascii_case(known))
+}
+
+/// The values of all `charset` parameters of a media type, also of those written `charset*` (RFC 8187) or with white
+/// space, which RFC 9110 does not allow but some servers read.
+fn charsets(kind: &str) -> impl Iterator<Item = &str> {
+    kind.split([';', ',']).skip(1).filter_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        let is_charset = name.trim().trim_end_matches('*').eq_ignore_ascii_case("charset");
+        is_charset.then(|| value.trim().trim_matches(['"', '\'']))
+    })
 }
 
 /// `Cache-Status` (RFC 9211) for an answer from this source that stays cached for another `left`.
@@ -247,6 +283,33 @@ mod tests {
         assert!(request_id(&with(X_REQUEST_ID, "110105-19491231-0021")).is_some());
         assert!(request_id(&with(X_REQUEST_ID, "a b")).is_none());
         assert!(request_id(&with(X_REQUEST_ID, "idg_c3ludGhldGlj")).is_none(), "a key sent in the wrong header");
+    }
+
+    #[test]
+    fn a_charset_other_than_utf8_is_found_however_it_is_written() {
+        let of = |text: &str| require_json(&with(header::CONTENT_TYPE, text)).map_err(|problem| problem.code());
+        for ours in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/json;charset=UTF8",
+            "application/json; charset=\"UTF-8\"; profile=x",
+        ] {
+            assert_eq!(of(ours), Ok(()), "{ours}");
+        }
+        for other in [
+            "application/json; charset=GBK",
+            "application/json;charset=\"gb18030\"",
+            "application/json; x=1; CHARSET=latin1",
+            "application/json; charset = GBK",
+            "application/json; charset*=UTF-8''GBK",
+            "application/json; charset=utf-8; charset=GBK",
+            "application/json; charset=",
+        ] {
+            assert_eq!(of(other), Err(Code::UnsupportedMediaType), "{other}");
+        }
+        let mut two = with(header::CONTENT_TYPE, "application/json");
+        two.append(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=GBK"));
+        assert!(require_json(&two).is_err());
     }
 
     #[test]

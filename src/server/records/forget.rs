@@ -105,9 +105,7 @@ pub(in crate::server) async fn forget(
 async fn forget_person(forget: &Forget, request: Request, operator: &Operator) -> Result<ForgottenDocument, Refused> {
     let Forget { pipeline, idempotency } = forget;
     let (parts, body) = request.into_parts();
-    if !headers::is_json(&parts.headers) {
-        return Err(Box::new(Problem::new(Code::UnsupportedMediaType)));
-    }
+    headers::require_json(&parts.headers)?;
     let now = pipeline.current.load();
     let bytes = body::read(body, now.limits.max_body_bytes, now.limits.body_timeout).await?;
     let (name, id_number) = VerifyBody::parse_subject(&bytes)

@@ -160,9 +160,7 @@ async fn with_calls(pipeline: &Pipeline, answer: Answer, visible: &Visible) -> R
 
 /// Reads the person in the body and returns the ledger's digest of them.
 async fn digest_in(pipeline: &Pipeline, parts: &request::Parts, body: Body) -> Result<String, Refused> {
-    if !headers::is_json(&parts.headers) {
-        return Err(Box::new(Problem::new(Code::UnsupportedMediaType)));
-    }
+    headers::require_json(&parts.headers)?;
     let now = pipeline.current.load();
     let bytes = body::read(body, now.limits.max_body_bytes, now.limits.body_timeout).await?;
     let body = VerifyBody::parse(&bytes)

@@ -77,6 +77,25 @@ async fn what_is_wrong_with_a_body_is_named_and_not_quoted() {
     assert_eq!(gateway.sandbox.calls("aliyun"), 0);
 }
 
+/// Issue 13, line 20: bytes of GBK that happen to be valid UTF-8 were asked, and paid for, as another name.
+#[tokio::test]
+async fn a_charset_that_is_not_utf8_is_refused_before_anything_is_paid() {
+    let gateway = TestGateway::new().start().await;
+    for charset in ["GBK", "\"gb18030\"", "iso-8859-1", "utf-16"] {
+        let mut raw = Raw::to(&gateway).await;
+        let body = anybody().body().to_string();
+        let length = body.len();
+        raw.say(format!(
+            "POST /v1/verify HTTP/1.1\r\nhost: a\r\ncontent-type: application/json; charset={charset}\r\n\
+             content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        ))
+        .await;
+        let reply = raw.rest().await;
+        assert!(reply.starts_with("HTTP/1.1 415") && reply.contains("unsupported_charset"), "{charset}: {reply}");
+    }
+    assert_eq!(gateway.sandbox.calls("aliyun"), 0);
+}
+
 #[tokio::test]
 async fn all_mistakes_are_named_in_one_answer() {
     let gateway = TestGateway::new().start().await;

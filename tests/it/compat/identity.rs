@@ -101,6 +101,29 @@ async fn what_a_protocol_refuses_takes_nothing_from_the_day() {
     assert!(speaker.heard(&pair, &answer).is_ok(), "{answer:?}");
 }
 
+/// Issue 13, line 20: a body in GBK that happened to be valid UTF-8 was asked, and paid for, as another name.
+#[tokio::test]
+async fn a_body_in_another_charset_is_refused_in_every_protocol_before_anything_is_paid() {
+    let gateway = TestGateway::new().over(section("")).start().await;
+    let ask = async |speaker: &Speaker, charset: &str| {
+        let mut request = speaker.request(&gateway, &anybody());
+        let kind = request.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let kind = format!("{}; charset={charset}", kind.split(';').next().unwrap_or_default());
+        request.headers_mut().insert("content-type", kind.parse().unwrap());
+        send(&gateway, request).await
+    };
+    let with_body = || speakers().into_iter().filter(|speaker| !speaker.request(&gateway, &right()).body().is_empty());
+    assert!(with_body().any(|speaker| !speaker.is_signed()) && with_body().any(|speaker| speaker.is_signed()));
+    for speaker in with_body() {
+        let answer = ask(&speaker, "GBK").await;
+        assert!(!answer.is_answered(), "{}: {answer:?}", speaker.label());
+    }
+    assert_eq!(gateway.sandbox.calls("aliyun"), 0);
+    for speaker in with_body().filter(|speaker| !speaker.is_signed()) {
+        assert!(ask(&speaker, "utf-8").await.is_answered(), "{}", speaker.label());
+    }
+}
+
 #[tokio::test]
 async fn who_tries_names_out_is_stopped_in_every_protocol() {
     for speaker in one_of_each() {
