@@ -51,12 +51,14 @@ impl Name {
     }
 
     /// Whether a registry may store one of its characters at another code point. True for the 80 characters that moved
-    /// out of private use, in either form.
+    /// out of private use, in either form, and for the radicals that stand for no ideograph.
     pub fn has_alternate_spelling(&self) -> bool {
         // Apart from ASCII, the table contains only the assigned characters themselves (a test checks this). Their old
         // code points are one contiguous range.
         const TABLE: &str = include_str!("data/pua_gb18030.csv");
-        self.expose().chars().any(|c| matches!(c, '\u{E815}'..='\u{E864}') || (!c.is_ascii() && TABLE.contains(c)))
+        self.expose().chars().any(|c| {
+            matches!(c, '\u{E815}'..='\u{E864}' | '\u{2E80}'..='\u{2EF3}') || (!c.is_ascii() && TABLE.contains(c))
+        })
     }
 
     /// Whether it has a Han or a private-use character. Every name on a resident ID card has one.

@@ -66,26 +66,31 @@ fn read(input: &str) -> Result<Glyphs, InvalidName> {
         } else if char.is_control() || char == char::REPLACEMENT_CHARACTER || is_noncharacter(char) {
             return Err(InvalidName::BadEncoding);
         } else {
-            glyphs.push(Glyph { char: respelt(char), spaced });
-            spaced = false;
+            // A ligature becomes several letters.
+            respell(char, |char| glyphs.push(Glyph { char, spaced: std::mem::take(&mut spaced) }));
         }
     }
     Ok(glyphs)
 }
 
-fn respelt(c: char) -> char {
+/// Passes on what `c` stands for.
+fn respell(c: char, mut push: impl FnMut(char)) {
     match c {
-        '\u{2018}' | '\u{2019}' | '\u{2BC}' | '＇' => '\'',
-        '\u{2010}' | '\u{2011}' | '－' => '-',
-        '，' => ',',
-        // Radicals come from text copied out of PDFs; no registry uses them in names.
-        '\u{2F00}'..='\u{2FD5}' | '\u{2E9F}' | '\u{2EF3}' => {
-            let mut ideograph = c;
-            decompose_compatible(c, |mapped| ideograph = mapped);
-            ideograph
-        }
-        other => narrow(other),
+        '\u{2018}' | '\u{2019}' | '\u{2BC}' | '＇' => push('\''),
+        '\u{2010}' | '\u{2011}' | '－' => push('-'),
+        '，' => push(','),
+        // Radicals and Latin ligatures come from text copied out of PDFs; no registry uses them in names.
+        '\u{2F00}'..='\u{2FD5}' | '\u{FB00}'..='\u{FB06}' => decompose_compatible(c, push),
+        '\u{2E80}'..='\u{2EF3}' => push(ideograph_of(c).unwrap_or(c)),
+        other => push(narrow(other)),
     }
+}
+
+/// The ideograph that a radical of the supplement stands for. The radicals that registries hold are not in the table.
+fn ideograph_of(radical: char) -> Option<char> {
+    const TABLE: &str = include_str!("../data/radicals.csv");
+    let mut cells = TABLE.lines().map(|line| line.split(','));
+    cells.find_map(|mut cells| cells.nth(1)?.starts_with(radical).then(|| cells.nth(1)?.chars().next())).flatten()
 }
 
 /// Signs for a missing character, and ideographic description characters.
@@ -121,7 +126,9 @@ fn place_separators(glyphs: &mut [Glyph]) -> Result<(), InvalidName> {
         let Some(glyph) = glyphs.get_mut(at) else { break };
         glyph.char = match glyph.char {
             '·' | '\u{387}' | '\u{2022}' | '\u{2024}' | '\u{2027}' | '\u{2219}' | '\u{22C5}' | '\u{25CF}'
-            | '\u{2E31}' | '\u{2E33}' | '\u{30FB}' | '\u{FF65}' | '\u{16EB}' | '\u{1427}' | '\u{318D}' => SEPARATOR,
+            | '\u{2E31}' | '\u{2E33}' | '\u{A78F}' | '\u{30FB}' | '\u{FF65}' | '\u{16EB}' | '\u{1427}' | '\u{318D}' => {
+                SEPARATOR
+            }
             '.' | '．' | '。' if before.is_some_and(is_han) && after.is_some_and(is_han) => SEPARATOR,
             '.' | '．' | '。' if before.is_some_and(is_latin) => '.',
             '.' | '．' | '。' => return Err(InvalidName::BadSeparator),

@@ -80,6 +80,69 @@ fn radicals_become_the_ideographs_they_are_printed_as() {
     assert!(normal(&all).unwrap().chars().all(|c| ('\u{4E00}'..='\u{9FFF}').contains(&c)));
 }
 
+/// Issue 13, line 19: `⻢测试` was asked as it stands, paid, and answered `mismatch`.
+#[test]
+fn a_name_from_a_pdf_is_asked_with_its_ideographs() {
+    assert_eq!(normal("\u{2EE2}测试"), Ok("马测试".into()));
+    assert_eq!(normal("\u{2EE9}测试"), Ok("黄测试".into()));
+    // Latin ligatures come from the same files.
+    assert_eq!(normal("So\u{FB01}a \u{FB03}x"), Ok("Sofia ffix".into()));
+    let table = include_str!("../data/radicals.csv").lines().skip(1).map(|line| line.split(',').collect::<Vec<_>>());
+    let code = |cell: &str| char::from_u32(u32::from_str_radix(&cell[2..], 16).unwrap()).unwrap();
+    let mut mapped = Vec::new();
+    for row in table {
+        let [radical, shown, ideograph, shown_ideograph] = row[..] else { panic!("{row:?}") };
+        assert_eq!((code(radical).to_string(), code(ideograph).to_string()), (shown.into(), shown_ideograph.into()));
+        assert_eq!(normal(&format!("李{shown}")), Ok(format!("李{shown_ideograph}")), "{radical}");
+        mapped.push(code(radical));
+    }
+    assert_eq!(mapped.len(), 100);
+    let pua = include_str!("../data/pua_gb18030.csv");
+    for radical in ('\u{2E80}'..='\u{2EF3}').filter(|radical| !mapped.contains(radical)) {
+        // Registries hold it, or it stands for nothing: it stays, and a mismatch says that another spelling is possible.
+        let name = Name::parse(&format!("李{radical}")).unwrap();
+        assert!(name.expose().ends_with(radical) && name.has_alternate_spelling(), "{radical}");
+        assert!(pua.contains(radical) || matches!(radical, '\u{2E80}' | '\u{2E9A}'), "{radical}");
+    }
+    assert!(mapped.iter().all(|radical| !pua.contains(*radical)));
+}
+
+/// Everything that looks like Han, a dot or a digit, and is not: it becomes what it stands for, or it is refused, and
+/// refusing costs nothing.
+#[test]
+fn nothing_that_only_looks_like_a_name_is_asked() {
+    for dot in "\u{387}\u{2022}\u{2024}\u{2027}\u{2219}\u{22C5}\u{25CF}\u{2E31}\u{2E33}\u{30FB}\u{FF65}\u{A78F}".chars()
+    {
+        assert_eq!(normal(&format!("阿{dot}提")), Ok("阿·提".into()), "{dot:?}");
+    }
+    let blocks = [
+        '\u{3021}'..='\u{3029}',
+        '\u{3038}'..='\u{303A}',
+        '\u{3105}'..='\u{312F}',
+        '\u{3190}'..='\u{319F}',
+        '\u{31C0}'..='\u{31E5}',
+        '\u{3220}'..='\u{3247}',
+        '\u{3280}'..='\u{32B0}',
+        '\u{30A1}'..='\u{30FA}',
+        '\u{A000}'..='\u{A4C6}',
+        '\u{17000}'..='\u{18CFF}',
+        '\u{1B170}'..='\u{1B2FB}',
+        '\u{1D7CE}'..='\u{1D7FF}',
+        '\u{1F100}'..='\u{1F10A}',
+        '\u{1F210}'..='\u{1F23B}',
+        '\u{2460}'..='\u{249B}',
+        '\u{2070}'..='\u{2089}',
+        '\u{2150}'..='\u{2189}',
+        '\u{FF10}'..='\u{FF19}',
+        '\u{25E6}'..='\u{25EF}',
+        '\u{2981}'..='\u{2981}',
+        '\u{10100}'..='\u{10101}',
+    ];
+    for c in blocks.into_iter().flatten() {
+        assert!(normal(&format!("李{c}三")).is_err(), "{c:?} {:?}", normal(&format!("李{c}三")));
+    }
+}
+
 #[test]
 fn warnings_come_sorted_by_their_words() {
     assert_eq!(
