@@ -101,12 +101,12 @@ fn hide_values(error: &mut clap::Error) {
 fn check(sources: &Sources) -> anyhow::Result<ExitCode> {
     let settings = sources.load()?;
     let order = settings.verify.chain.order.join(", ");
-    say(&format!("the configuration is valid; providers are asked in this order: {order}"));
+    say(&format!("the configuration is valid; providers are asked in this order: {order}"))?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn openapi() -> anyhow::Result<ExitCode> {
     let document = crate::server::openapi::yaml().map_err(anyhow::Error::from_boxed)?;
-    say(document.trim_end());
+    say(document.trim_end())?;
     Ok(ExitCode::SUCCESS)
 }

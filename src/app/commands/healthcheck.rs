@@ -41,7 +41,7 @@ pub(super) fn run(sources: &Sources) -> anyhow::Result<ExitCode> {
         false => format!("no answer from {url}"),
     })?;
     anyhow::ensure!(answer.starts_with("HTTP/1.1 200 "), "{url} did not answer 200; see the log of the gateway");
-    say("alive");
+    say("alive")?;
     Ok(ExitCode::SUCCESS)
 }
 

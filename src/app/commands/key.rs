@@ -82,7 +82,7 @@ pub(super) fn run(command: &Command) -> anyhow::Result<ExitCode> {
             by_its_hash((&format!("The {}", issued.secret_label), "caller"), section, name, issued.list, &expires)?
         }
         Some(scheme) => pair(scheme, name, &expires)?,
-    });
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -139,7 +139,7 @@ fn new_receipts_key(file: &Path) -> anyhow::Result<ExitCode> {
          long as receipts must be verifiable.\n\nAdd these lines to the configuration. `former` keeps the previous \
          key published; leave it out if there is none:\n\n  [receipts]\n  key = {{ file = \"{file}\" }}\n  \
          former = [{{ public_key = \"PATH-OF-THE-PREVIOUS-KEY.pub\" }}]"
-    ));
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::{Span, SpanRelativeTo, Timestamp};
 
 use super::serve;
-use crate::app::commands::output::{remark, say};
+use crate::app::commands::output::{ignore_closed, remark, say};
 use crate::app::config::Sources;
 use crate::storage::ledger::{
     Answer, Attempt, Broken, Call, Claim, Entry, Expected, Forgotten, Reader, Removed, Subject, Times, confirm_time,
@@ -70,7 +70,7 @@ pub(super) struct Of {
 pub(super) enum Format {
     /// One JSON object per line, exactly as sealed.
     Jsonl,
-    /// For spreadsheets.
+    /// For spreadsheets: a cell that begins with = + - or @ gets an apostrophe in front.
     Csv,
 }
 
@@ -196,7 +196,7 @@ async fn verify(reader: &Reader, expected: &Expected) -> anyhow::Result<ExitCode
                 ),
             };
             let (entries, last, seal) = (checked.entries, checked.last, checked.seal);
-            say(&format!("sound: {entries} entries{removed}\nkeep this for the next check: --expect {last}={seal}"));
+            say(&format!("sound: {entries} entries{removed}\nkeep this for the next check: --expect {last}={seal}"))?;
             Ok(ExitCode::SUCCESS)
         }
         Err(broken) => {
@@ -211,7 +211,7 @@ async fn verify(reader: &Reader, expected: &Expected) -> anyhow::Result<ExitCode
                 }
                 _ => "keep a copy of the file: it is evidence. Compare it with a backup by `idgate ledger export`",
             };
-            say(&format!("NOT sound: {broken}\n{what_to_do}"));
+            say(&format!("NOT sound: {broken}\n{what_to_do}"))?;
             Ok(ExitCode::FAILURE)
         }
     }
@@ -219,6 +219,19 @@ async fn verify(reader: &Reader, expected: &Expected) -> anyhow::Result<ExitCode
 
 async fn export(reader: &Reader, from_ms: i64, until_ms: i64, format: Format) -> anyhow::Result<ExitCode> {
     let bar = bar(reader.count(from_ms, until_ms).await?);
+    let written = write_entries(reader, from_ms, until_ms, format, &bar).await;
+    bar.finish_and_clear();
+    written.or_else(ignore_closed)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn write_entries(
+    reader: &Reader,
+    from_ms: i64,
+    until_ms: i64,
+    format: Format,
+    bar: &ProgressBar,
+) -> anyhow::Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     match format {
         Format::Jsonl => {
@@ -238,14 +251,28 @@ async fn export(reader: &Reader, from_ms: i64, until_ms: i64, format: Format) ->
                 let entry = serde_json::from_str(body).with_context(|| {
                     format!("entry number {number} cannot be read; `idgate ledger verify` shows what is damaged")
                 })?;
-                Ok(csv.write_record(record(number, entry))?)
+                Ok(csv.write_record(record(number, entry).map(without_formula))?)
             };
             reader.each(from_ms, until_ms, each).await?;
             csv.flush()?;
         }
     }
-    bar.finish_and_clear();
-    Ok(ExitCode::SUCCESS)
+    Ok(())
+}
+
+/// Puts an apostrophe before each sign with which a spreadsheet begins a formula: at the start of the cell, and after a
+/// character that some spreadsheets take for the end of a cell, whatever stands between as white space or quotes.
+fn without_formula(cell: String) -> String {
+    let mut safe = String::with_capacity(cell.len());
+    let mut is_start = true;
+    for c in cell.chars() {
+        if is_start && matches!(c, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠') {
+            safe.push('\'');
+        }
+        safe.push(c);
+        is_start = matches!(c, ';' | ',' | '|' | '\t' | '\r' | '\n') || (is_start && matches!(c, ' ' | '"'));
+    }
+    safe
 }
 
 fn at(ms: i64) -> String {
@@ -343,4 +370,30 @@ fn in_short(attempt: &Attempt) -> String {
 pub(super) fn bar(length: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len} {eta}");
     ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cell_begins_with_the_sign_of_a_formula() {
+        for (cell, safe) in [
+            ("=HYPERLINK(\"http://x\")", "'=HYPERLINK(\"http://x\")"),
+            ("+1", "'+1"),
+            ("-1", "'-1"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("＝1", "'＝1"),
+            ("\"=1", "\"'=1"),
+            ("\t=1", "\t'=1"),
+            ("a;=1,\"+2|-3", "a;'=1,\"'+2|'-3"),
+        ] {
+            assert_eq!(without_formula(cell.to_owned()), safe);
+        }
+        for plain in
+            ["", "order-4711", "a=b+c", "0199f3b2-7c1e-7c55", "2026-11-28T00:00:00.000Z", "one/0=verdict(yes)"]
+        {
+            assert_eq!(without_formula(plain.to_owned()), plain);
+        }
+    }
 }

@@ -104,7 +104,7 @@ pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
             keys: [!settings.clients.is_empty(), !settings.operators.is_empty()],
         };
         let gateway = serve::bind(settings, world).await?.reloading(sources, files);
-        say(&welcome(&gateway, &access));
+        say(&welcome(&gateway, &access))?;
         let done = serve::finish(gateway, signals).await;
         stop.cancel();
         sandbox.closed().await;

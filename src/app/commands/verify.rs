@@ -40,11 +40,11 @@ pub(super) fn run(sources: &Sources, args: &Args) -> anyhow::Result<ExitCode> {
         verify.pipeline.ledger.close().await;
         match answer {
             Ok(reply) => {
-                say(&serde_json::to_string_pretty(&reply)?);
+                say(&serde_json::to_string_pretty(&reply)?)?;
                 Ok(ExitCode::SUCCESS)
             }
             Err(problem) => {
-                say(&serde_json::to_string_pretty(&problem)?);
+                say(&serde_json::to_string_pretty(&problem)?)?;
                 Ok(ExitCode::FAILURE)
             }
         }

@@ -86,6 +86,47 @@ fn openapi_prints_the_document() {
     assert!(ran.out.starts_with("openapi: 3.") && ran.out.contains("/v1/verify"), "{}", ran.out);
 }
 
+/// Issue 13, line 23: `idgate openapi | head -1` panicked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_has_gone_ends_a_command_quietly() {
+    let folder = crate::ledger::Folder::new();
+    let gateway = folder.gateway().start().await;
+    gateway.ask(&crate::support::anybody()).await;
+    assert!(gateway.stop().await);
+    let ledger = folder.file();
+    let file = TempFile::new(
+        "closed.toml",
+        "[providers.p]\ndriver = \"yunyi\"\nendpoints = [\"https://provider.example\"]\n\
+         app_code = { value = \"x\" }\n[chain]\norder = [\"p\"]\n",
+    );
+    let closed = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        writer
+    };
+    for arguments in [
+        &["openapi"][..],
+        &["--help"],
+        &["--version"],
+        &["key", "new", "payout"],
+        &["key", "new", "payout", "--kind", "access-key"],
+        &["check", "--config", file.path()],
+        &["ledger", "verify", "--file", &ledger],
+        &["ledger", "export", "--file", &ledger],
+        &["ledger", "export", "--format", "csv", "--file", &ledger],
+    ] {
+        let done = idgate(arguments).stdout(closed()).output().unwrap();
+        assert_eq!((done.status.code(), &*String::from_utf8_lossy(&done.stderr)), (Some(0), ""), "{arguments:?}");
+    }
+    // Nobody reads the errors either: the exit code is what it always is.
+    let done = idgate(&["check", "--config", "/nonexistent.toml"]).stderr(closed()).output().unwrap();
+    assert_eq!(done.status.code(), run(&mut idgate(&["check", "--config", "/nonexistent.toml"]), "").code);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let done = idgate(&["openapi"]).stdout(full).output().unwrap();
+    let told = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.code() == Some(1) && told.contains("standard output cannot be written"), "{told}");
+}
+
 #[test]
 fn a_healthcheck_is_zero_for_a_live_gateway_and_not_zero_for_none() {
     let sandbox = SandboxProcess::start(&[], &[]);

@@ -99,7 +99,7 @@ async fn reconcile(sources: &Sources, args: Args) -> anyhow::Result<ExitCode> {
         );
     }
     let report = Report::of(&args.provider, span, &rows, &calls, &matched).without_prices(has_no_prices);
-    say(&if args.json { serde_json::to_string_pretty(&report)? } else { report.table() });
+    say(&if args.json { serde_json::to_string_pretty(&report)? } else { report.table() })?;
     Ok(if report.balances { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
