@@ -125,6 +125,34 @@ async fn a_forged_removal_does_not_pass_the_command_with_an_expected_seal_either
     }
 }
 
+/// Issue 13, line 18: a spreadsheet ran a client's `reference` as a formula.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reference_that_begins_like_a_formula_is_text_in_the_csv_export() {
+    let folder = Folder::new();
+    let gateway = folder.gateway().start().await;
+    let references = ["=HYPERLINK(\"http://x\")", "+1", "-1", "@SUM(A1)", "\"=1+1", "x;=1+1", "order-1"];
+    for reference in references {
+        let mut body = anybody().body();
+        body["reference"] = reference.into();
+        assert_eq!(gateway.post(body.to_string(), &[]).await.verdict(), "match", "{reference}");
+    }
+    assert!(gateway.stop().await);
+    let export =
+        |format: &str| run(&mut idgate(&["ledger", "export", "--format", format, "--file", &folder.file()]), "").out;
+    let csv = export("csv");
+    let mut rows = csv::Reader::from_reader(csv.as_bytes());
+    let cells: Vec<_> =
+        rows.records().flat_map(|row| row.unwrap().iter().map(str::to_owned).collect::<Vec<_>>()).collect();
+    for reference in &references[..6] {
+        assert!(!cells.iter().any(|cell| cell == reference), "{reference}: {csv}");
+    }
+    for shown in ["'=HYPERLINK(\"http://x\")", "'+1", "'-1", "'@SUM(A1)", "\"'=1+1", "x;'=1+1", "order-1"] {
+        assert!(cells.iter().any(|cell| cell == shown), "{shown}: {csv}");
+    }
+    assert!(cells.iter().all(|cell| !cell.starts_with(['=', '+', '-', '@'])), "{csv}");
+    assert!(export("jsonl").contains(r#""reference":"+1""#), "what is sealed stays as it is");
+}
+
 #[test]
 fn a_ledger_wants_a_digest_key_that_stays() {
     let toml = "[ledger]\nfile = \"/tmp/none.db\"\nkeep = \"3 months\"\n";
