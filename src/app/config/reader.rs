@@ -12,7 +12,7 @@ use super::draft::{Draft, Tree, section};
 use super::files::{Files, Reading};
 use super::mistakes::Mistakes;
 use super::profile::Profile;
-use super::sections::{issued, provider, secret};
+use super::sections::{issued, provider, quotes, secret};
 use super::settings::Settings;
 use super::{deserialize, production, settings};
 
@@ -119,6 +119,7 @@ impl Sources {
     fn settings(&self, defaults: &Tree, read: &mut Draft) -> Option<Settings> {
         let profile = Profile::of(&read.tree);
         secret::take_all(read, profile, &self.environment);
+        quotes::check_variables(read, &self.environment);
         let sections = Sections::of(&read.tree, &read.secrets);
         let driver_settings = provider::split(read, &self.environment);
         let mut issued = issued::split(read);

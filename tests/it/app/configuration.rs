@@ -64,6 +64,47 @@ fn a_purpose_that_no_client_has_and_a_name_that_is_no_label_are_mistakes() {
     );
 }
 
+/// Issue 13, line 22: `--env-file` keeps quotes, `check` said good, and every call was refused.
+#[test]
+fn a_key_in_quotes_is_refused_by_check_with_its_remedy() {
+    let toml = "[providers.p]\ndriver = \"aliyun\"\nendpoints = [\"https://provider.example\"]\n\
+                access_key_id = { env = \"P_ID\" }\naccess_key_secret = { env = \"P_SECRET\" }\n\
+                [chain]\norder = [\"p\"]\n";
+    let file = TempFile::new("quotes.toml", toml);
+    let check = |variables: &[(&str, String)]| {
+        let mut command = idgate(&["check", "--config", file.path()]);
+        let ran = run(command.envs(variables.iter().map(|(name, value)| (*name, value.as_str()))), "");
+        assert!(!ran.err.contains(SECRET), "{}", ran.err);
+        (ran.code, ran.err)
+    };
+    let plain = ("P_ID", "LTAIsynthetic".to_owned());
+    assert_eq!(check(&[plain.clone(), ("P_SECRET", SECRET.to_owned())]).0, Some(0));
+    for quoted in [format!("\"{SECRET}\""), format!("'{SECRET}'"), format!("“{SECRET}”")] {
+        let (code, told) = check(&[plain.clone(), ("P_SECRET", quoted)]);
+        assert_eq!(code, Some(78), "{told}");
+        assert!(told.contains("providers.p.access_key_secret: begins and ends with quotes"), "{told}");
+        assert!(told.contains("remove them (an --env-file keeps quotes as they are)"), "{told}");
+    }
+    // A key that a variable overrides.
+    let given = [plain, ("P_SECRET", SECRET.to_owned()), ("IDGATE__LOG__LEVEL", "\"info\"".to_owned())];
+    let (code, told) = check(&given);
+    assert!(code == Some(78) && told.contains("IDGATE__LOG__LEVEL: begins and ends with quotes"), "{told}");
+}
+
+/// The variables that the vendors' clients read.
+#[test]
+fn a_quoted_variable_of_the_default_chain_is_refused() {
+    let toml = "[providers.p]\ndriver = \"aliyun\"\nendpoints = [\"https://provider.example\"]\n\
+                credentials = { kind = \"default_chain\" }\n[chain]\norder = [\"p\"]\n";
+    let of = |id: &str| {
+        let sources = idgate::app::config::Sources::text(toml).with_variable("ALIBABA_CLOUD_ACCESS_KEY_ID", id);
+        sources.with_variable("ALIBABA_CLOUD_ACCESS_KEY_SECRET", SECRET).load().map(drop)
+    };
+    assert_eq!(of("LTAIsynthetic"), Ok(()));
+    let told = of("\"LTAIsynthetic\"").unwrap_err().to_string();
+    assert!(told.contains("ALIBABA_CLOUD_ACCESS_KEY_ID: begins and ends with quotes"), "{told}");
+}
+
 #[test]
 fn nothing_is_bound_when_the_configuration_is_wrong() {
     // The test holds the port, so an attempt to bind it would fail with another message and exit code.

@@ -6,6 +6,7 @@ pub(super) mod money;
 pub(super) mod outbound;
 pub(super) mod provider;
 pub(super) mod provider_section;
+pub(super) mod quotes;
 pub(super) mod receipts;
 pub(super) mod secret;
 pub(super) mod tls;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use config::ValueKind;
 
-use super::outbound;
 use super::provider_section::{PriceYuan, Section};
 use super::secret::{CREDENTIALS, NEXT, PROXY_LOGIN, driver_of};
+use super::{outbound, quotes};
 use crate::app::config::change::Sections;
 use crate::app::config::draft::section;
 use crate::app::config::draft::{Draft, Tree};
@@ -80,6 +80,13 @@ pub(in crate::app::config) fn split(read: &mut Draft, environment: &BTreeMap<Str
             plain
         };
         let variables = driver.map_or(&[][..], |driver| driver.variables).iter();
+        // They are read only where a credential is looked for.
+        if credentials.is_some() {
+            let is_quoted = |name: &&&str| environment.get(**name).is_some_and(|value| quotes::is_quoted(value));
+            mistakes.extend(
+                variables.clone().filter(is_quoted).map(|name| ((*name).to_owned(), quotes::PROBLEM.to_owned())),
+            );
+        }
         let variables = variables
             .filter_map(|name| Some(((*name).to_owned(), Secret::new(environment.get(*name)?.as_str()))))
             .collect();

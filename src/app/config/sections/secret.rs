@@ -11,6 +11,7 @@ use crate::app::config::draft::section;
 use crate::app::config::draft::{Draft, Tree};
 use crate::app::config::files::Files;
 use crate::app::config::profile::Profile;
+use crate::app::config::sections::quotes::{self, is_quoted};
 use crate::domain::personal::Secret;
 use crate::providers::{self, schemes};
 
@@ -139,6 +140,9 @@ fn resolve(
     }?;
     if secret.is_empty() {
         return Err(format!("is empty; {HOW} of a secret that is not empty"));
+    }
+    if is_quoted(&secret) {
+        return Err(quotes::PROBLEM.to_owned());
     }
     Ok(Secret::new(secret))
 }
