@@ -1,5 +1,5 @@
-//! Quotes around a value, which `docker run --env-file`, Kubernetes and systemd hand on as part of it. The provider would
-//! refuse such a key at work.
+//! Quotes around a value, which `docker run --env-file` hands on as part of it. The provider would refuse such a key at
+//! work.
 
 use std::collections::BTreeMap;
 
