@@ -99,7 +99,7 @@ fn a_name_from_a_pdf_is_asked_with_its_ideographs() {
     assert_eq!(mapped.len(), 100);
     let pua = include_str!("../data/pua_gb18030.csv");
     for radical in ('\u{2E80}'..='\u{2EF3}').filter(|radical| !mapped.contains(radical)) {
-        // Registries hold it, or it stands for nothing: it stays, and a mismatch says that another spelling is possible.
+        // Registries hold it, or it stands for nothing: it stays, and a mismatch warns of another spelling.
         let name = Name::parse(&format!("李{radical}")).unwrap();
         assert!(name.expose().ends_with(radical) && name.has_alternate_spelling(), "{radical}");
         assert!(pua.contains(radical) || matches!(radical, '\u{2E80}' | '\u{2E9A}'), "{radical}");
