@@ -25,6 +25,7 @@ mod endpoint;
 mod person_details;
 mod protocol;
 mod registry;
+mod retry_after;
 pub mod source;
 pub mod temporary;
 
@@ -44,3 +45,4 @@ pub use self::endpoint::Endpoint;
 pub use self::person_details::PersonDetails;
 pub use self::protocol::{Asked, Pair, Protocol, Refusal, ReplyTo, Service, Stamp, is_redirect};
 pub use self::registry::{DRIVERS, addressee, driver, schemes, temporary_places};
+pub use self::retry_after::retry_after;

@@ -5,6 +5,14 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+/// How far the first hint of a provider is followed. A wrong hint must not cause a long outage; a right one is repeated.
+const FIRST_HINT: Duration = Duration::from_secs(30);
+
+/// How far a hint is followed that was repeated this often: 30 s, and twice as long each time.
+pub fn longest_hint(repeated: u32) -> Duration {
+    FIRST_HINT.saturating_mul(2_u32.saturating_pow(repeated))
+}
+
 pub struct Backoff {
     rounds: u32,
     chance: Rng,
@@ -17,15 +25,14 @@ impl Backoff {
     }
 
     /// The next delay: `first`, doubled for each earlier round, less a random 0 to 20 %. At least `floor`, which is
-    /// what the provider asked for, and at most `max`.
-    ///
-    /// `max` wins over `floor`, so a wrong hint cannot block anything for a day.
+    /// what the provider asked for, as far as [`longest_hint`] allows in this round, and at most `max`.
     pub fn next(&mut self, first: Duration, max: Duration, floor: Option<Duration>) -> Duration {
         let doubled = first.saturating_mul(2_u32.saturating_pow(self.rounds)).min(max);
+        let floor = floor.unwrap_or_default().min(longest_hint(self.rounds));
         self.rounds = self.rounds.saturating_add(1);
         let fifth = u64::try_from(doubled.as_nanos() / 5).unwrap_or(u64::MAX);
         let spread = doubled.saturating_sub(Duration::from_nanos(self.chance.u64(0..=fifth)));
-        spread.max(floor.unwrap_or_default()).min(max)
+        spread.max(floor).min(max)
     }
 
     /// A random number from 0 to 1, for other delays that replicas should not share.
@@ -66,9 +73,16 @@ mod tests {
     #[test]
     fn a_hint_raises_the_time_and_the_ceiling_lowers_it() {
         let hint = |seconds| Backoff::new(7).next(FIRST, MAX, Some(Duration::from_secs(seconds)));
-        assert_eq!(hint(30), Duration::from_secs(30));
+        assert_eq!(hint(20), Duration::from_secs(20));
         assert!(hint(1) >= FIRST * 4 / 5);
-        assert_eq!(hint(86_400), MAX);
+    }
+
+    #[test]
+    fn one_absurd_hint_is_followed_for_half_a_minute_and_a_repeated_one_for_longer() {
+        let mut backoff = Backoff::new(7);
+        for seconds in [30, 60, 120, 240, 300, 300] {
+            assert_eq!(backoff.next(FIRST, MAX, Some(Duration::MAX)), Duration::from_secs(seconds));
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock};
@@ -17,13 +17,22 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use tokio::time::Instant;
 
-/// The longest pause accepted from one hint. A longer hint is probably a mistake; if not, the provider repeats it.
-pub const LONGEST_PAUSE: Duration = Duration::from_hours(1);
+use crate::resilience::backoff::longest_hint;
+
+/// The longest pause that a provider can request, however often it repeats itself.
+pub const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
 pub struct Limiter<C: Clock = DefaultClock> {
     rate: RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<C::Instant>>,
     clock: C,
-    paused_until: Mutex<Option<Instant>>,
+    pause: Mutex<Pause>,
+}
+
+#[derive(Debug, Default)]
+struct Pause {
+    until: Option<Instant>,
+    /// Pauses in a row that were cut short, because a provider asked for more than [`longest_hint`] allowed.
+    cut: u32,
 }
 
 /// How long until a call may pass, because of the rate or a pause.
@@ -33,7 +42,7 @@ pub struct Wait(pub Duration);
 
 impl<C: Clock> fmt::Debug for Limiter<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Limiter").field("paused_until", &self.paused_until).finish_non_exhaustive()
+        f.debug_struct("Limiter").field("pause", &self.pause).finish_non_exhaustive()
     }
 }
 
@@ -49,7 +58,7 @@ impl<C: Clock + Clone> Limiter<C> {
     pub fn with_clock(per_second: NonZeroU32, burst: NonZeroU32, clock: C) -> Self {
         let quota = Quota::per_second(per_second).allow_burst(burst);
         let rate = RateLimiter::direct_with_clock(quota, clock.clone());
-        Self { rate, clock, paused_until: Mutex::new(None) }
+        Self { rate, clock, pause: Mutex::default() }
     }
 
     pub fn try_take(&self, now: Instant) -> Result<(), Wait> {
@@ -59,16 +68,47 @@ impl<C: Clock + Clone> Limiter<C> {
         }
     }
 
-    /// Blocks all calls for `time` from `now`, at most [`LONGEST_PAUSE`]. A pause that lasts longer stays in force.
-    pub fn pause(&self, now: Instant, time: Duration) {
-        let until = now.checked_add(time.min(LONGEST_PAUSE));
-        let mut paused_until = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        *paused_until = (*paused_until).max(until);
+    /// Blocks all calls for `asked` from `now`, and returns how long the pause now lasts. A pause that lasts longer
+    /// stays in force.
+    ///
+    /// The first long hint counts for half a minute only, for twice as long each time it is repeated after that, and
+    /// never for more than [`LONGEST_PAUSE`]. Answers to calls in flight that say the same do not count as repetition.
+    pub fn pause(&self, now: Instant, asked: Duration) -> Duration {
+        let mut pause = self.lock();
+        let repeats = pause.left(now).is_none();
+        let allowed = longest_hint(if repeats { pause.cut } else { pause.cut.saturating_sub(1) }).min(LONGEST_PAUSE);
+        if asked > allowed && (repeats || pause.cut == 0) {
+            pause.cut = pause.cut.saturating_add(1);
+        }
+        pause.until = pause.until.max(now.checked_add(asked.min(allowed)));
+        pause.left(now).unwrap_or_default()
+    }
+
+    /// Reports that the provider served a call: outside a pause, the next long hint is a first one again.
+    pub fn served(&self, now: Instant) {
+        let mut pause = self.lock();
+        if pause.left(now).is_none() {
+            *pause = Pause::default();
+        }
+    }
+
+    /// Ends the pause because an operator says so.
+    pub fn restore(&self) {
+        *self.lock() = Pause::default();
     }
 
     pub fn paused_for(&self, now: Instant) -> Option<Duration> {
-        let until = (*self.paused_until.lock().unwrap_or_else(PoisonError::into_inner))?;
-        until.checked_duration_since(now).filter(|left| !left.is_zero())
+        self.lock().left(now)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pause> {
+        self.pause.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pause {
+    fn left(&self, now: Instant) -> Option<Duration> {
+        self.until?.checked_duration_since(now).filter(|left| !left.is_zero())
     }
 }
 
@@ -121,10 +161,39 @@ mod tests {
     }
 
     #[test]
-    fn a_wild_hint_pauses_for_an_hour_at_most() {
+    fn one_absurd_hint_pauses_for_half_a_minute_and_a_repeated_one_for_longer() {
+        let (limiter, _clock) = limiter(1, 1);
+        let mut now = Instant::now();
+        for seconds in [30, 60, 120, 240, 300, 300] {
+            let pause = Duration::from_secs(seconds);
+            // What was in flight says the same, which is no repetition.
+            assert!((0..20).all(|_| limiter.pause(now, Duration::MAX) == pause), "{seconds}");
+            limiter.served(now);
+            assert_eq!(limiter.paused_for(now), Some(pause), "a call from before the pause ends nothing");
+            now += pause;
+        }
+        limiter.served(now);
+        assert_eq!(limiter.pause(now, Duration::MAX), Duration::from_secs(30));
+    }
+
+    #[test]
+    fn short_hints_do_not_pave_the_way_for_a_long_one() {
+        let (limiter, _clock) = limiter(1, 1);
+        let mut now = Instant::now();
+        for _ in 0..10 {
+            assert_eq!(limiter.pause(now, Duration::from_secs(1)), Duration::from_secs(1));
+            now += Duration::from_secs(1);
+        }
+        assert_eq!(limiter.pause(now, Duration::MAX), Duration::from_secs(30));
+    }
+
+    #[test]
+    fn the_operator_ends_a_pause() {
         let (limiter, _clock) = limiter(1, 1);
         let now = Instant::now();
         limiter.pause(now, Duration::MAX);
-        assert_eq!(limiter.paused_for(now), Some(LONGEST_PAUSE));
+        limiter.restore();
+        assert_eq!((limiter.paused_for(now), limiter.try_take(now)), (None, Ok(())));
+        assert_eq!(limiter.pause(now, Duration::MAX), Duration::from_secs(30));
     }
 }

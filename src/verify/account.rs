@@ -22,8 +22,6 @@ use crate::resilience::limiter::Limiter;
 
 /// The pause after a provider's rate-limit error that has no `Retry-After`.
 const PAUSE_WITHOUT_HINT: Duration = Duration::from_secs(1);
-/// The longest pause that a provider can request: a wrong header must not cause an outage.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
 pub(super) struct Account {
@@ -88,7 +86,13 @@ impl Account {
 
     /// Updates the account from an answer about `person`. Returns when a retry can help, if known.
     pub(super) fn learn(&self, result: &Result<Finding, Fault>, person: Digest, now: Instant) -> Option<Duration> {
-        let fault = result.as_ref().err()?;
+        let fault = match result {
+            Ok(_) => {
+                self.limiter.served(now);
+                return None;
+            }
+            Err(fault) => fault,
+        };
         let (provider, reason) = (&*self.name, fault.reason.as_str());
         match fault.outcome {
             Outcome::SubjectThrottled => {
@@ -97,8 +101,7 @@ impl Account {
                 Some(hold)
             }
             Outcome::RateLimited => {
-                let pause = fault.retry_after.unwrap_or(PAUSE_WITHOUT_HINT).min(LONGEST_PAUSE);
-                self.limiter.pause(now, pause);
+                let pause = self.limiter.pause(now, fault.retry_after.unwrap_or(PAUSE_WITHOUT_HINT));
                 tracing::warn!(provider, pause_ms = pause.as_millis(), "the provider asks for a pause");
                 Some(pause)
             }

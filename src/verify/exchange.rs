@@ -17,7 +17,7 @@ use crate::domain::money::Billed;
 use crate::domain::outcome::{Fault, Outcome, Reason};
 use crate::domain::subject::Subject;
 use crate::domain::verdict::Finding;
-use crate::providers::{Credential, Endpoint, Protocol, Stamp, is_redirect};
+use crate::providers::{Credential, Endpoint, Protocol, Stamp, is_redirect, retry_after};
 
 /// Sends questions to one endpoint.
 #[derive(Debug)]
@@ -103,6 +103,9 @@ impl Exchange {
             status => status,
         };
         *answer.headers_mut() = std::mem::take(response.headers_mut());
-        self.protocol.decode_response(subject.into(), &answer)
+        let hint = retry_after(answer.headers(), Some(stamp.now.into()));
+        let answer = self.protocol.decode_response(subject.into(), &answer);
+        // Of the driver's own header and the standard one, the longer wait.
+        answer.map_err(|fault| Fault { retry_after: fault.retry_after.max(hint), ..fault })
     }
 }

@@ -143,7 +143,7 @@ impl Metrics {
             )?,
             provider_available: gauge(
                 "idgate_provider_available",
-                "1 if the provider can be asked: not isolated, not set aside, an endpoint not open.",
+                "1 if the provider can be asked: not isolated, set aside or paused, and an endpoint not open.",
                 &["provider"],
             )?,
             account_fault: gauge(

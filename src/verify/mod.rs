@@ -43,4 +43,4 @@ pub use joined_flight::JoinedFlight;
 pub use metrics::{Avoided, Metrics};
 pub use question::{Answer, Attempt, Failure, FailureKind, Freshness, Question, Source, Ticket};
 pub use runtime::{BuildError, Runtime};
-pub use status::{AccountStatus, CredentialStatus, EndpointStatus, FaultStatus, ProviderStatus};
+pub use status::{AccountStatus, CredentialStatus, EndpointStatus, FaultStatus, ProviderStatus, Unavailable};

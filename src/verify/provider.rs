@@ -16,7 +16,7 @@ use super::exchange::{Exchange, Waits};
 use super::holds::Holds;
 use super::outbound::client::{Clients, Unusable};
 use super::question::Attempt;
-use super::status::{AccountStatus, EndpointStatus, FaultStatus, ProviderStatus};
+use super::status::{AccountStatus, EndpointStatus, FaultStatus, ProviderStatus, Unavailable};
 use crate::domain::money::Billed;
 use crate::domain::outcome::Outcome;
 use crate::resilience::account::AccountSuspension;
@@ -75,12 +75,13 @@ impl Provider {
         Ok(Self { endpoints: endpoints.collect::<Result<_, _>>()?, account, fetcher })
     }
 
-    /// Applies the settings of `one` to the reused parts.
+    /// Applies the settings of `one` to the reused parts, and ends a pause that the provider requested.
     pub(super) fn take_over(&self, one: &ProviderConfig, config: &Config, now: Instant) {
         for guarded in &self.endpoints {
             guarded.breaker.reconfigure(now, Arc::clone(&config.breaker));
         }
         self.account.holds.reconfigure(config.holds.clone());
+        self.account.limiter.restore();
         let given = Given::new(&one.configured.access, one.next.as_ref(), self.fetcher.as_ref());
         self.account.replace_keys(given, now);
     }
@@ -134,16 +135,26 @@ impl Provider {
         });
         let account_fault = account_fault.or_else(|| account.keys.lack(now));
         let isolated = account.is_isolated();
+        let paused_for = account.limiter.paused_for(now);
+        let unavailable = if isolated {
+            Some(Unavailable::Isolated)
+        } else if account_fault.is_some() {
+            Some(Unavailable::AccountFault)
+        } else if paused_for.is_some() {
+            Some(Unavailable::Paused)
+        } else if endpoints.iter().all(|endpoint| endpoint.state == State::Open) {
+            Some(Unavailable::BreakersOpen)
+        } else {
+            None
+        };
         ProviderStatus {
             name: Arc::clone(&account.name),
             driver: account.driver.name,
-            available: !isolated
-                && account_fault.is_none()
-                && endpoints.iter().any(|endpoint| endpoint.state != State::Open),
+            unavailable,
             isolated,
             account_fault,
             credential: account.keys.status(),
-            paused_for: account.limiter.paused_for(now),
+            paused_for,
             in_flight: account.bulkhead.in_use(),
             holds: account.holds.active(now),
             endpoints,

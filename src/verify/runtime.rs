@@ -210,13 +210,14 @@ impl Runtime {
         self.with_provider(provider, |provider| provider.account.isolated.store(true, Ordering::Relaxed))
     }
 
-    /// Ends the isolation and the account suspension of the named provider, fetches its credential and closes its
-    /// breakers. Returns false if there is no such provider.
+    /// Ends the isolation, the account suspension and the pause of the named provider, fetches its credential and
+    /// closes its breakers. Returns false if there is no such provider.
     pub fn restore(&self, provider: &str) -> bool {
         let now = Instant::now();
         self.with_provider(provider, |provider| {
             provider.account.isolated.store(false, Ordering::Relaxed);
             provider.account.standing.restore();
+            provider.account.limiter.restore();
             provider.account.keys.fetch_now();
             // Forcing the breaker closed and releasing it clears its counts; it then works as usual.
             for guarded in &provider.endpoints {
@@ -239,7 +240,7 @@ impl Runtime {
             for (guarded, endpoint) in provider.endpoints.iter().zip(&seen.endpoints) {
                 self.metrics.breaker(&provider.account.name, &guarded.endpoint).set(i64::from(endpoint.state.number()));
             }
-            provider.account.meter.available.set(i64::from(seen.available));
+            provider.account.meter.available.set(i64::from(seen.unavailable.is_none()));
             provider.account.meter.account(seen.account_fault.map(|fault| fault.reason));
             provider.account.meter.in_flight.set(i64::try_from(seen.in_flight).unwrap_or(i64::MAX));
             provider.account.meter.holds.set(i64::try_from(seen.holds).unwrap_or(i64::MAX));
@@ -248,11 +249,6 @@ impl Runtime {
         self.metrics.cache_entries(self.lookup.verdict_cache.cache.entries());
         // Scrapes are regular, so old entries are removed even when no questions arrive.
         self.lookup.traces.tries.sweep(self.enumeration.window, now);
-    }
-
-    /// Whether at least one provider is available.
-    pub fn has_available_provider(&self) -> bool {
-        self.status().iter().any(|provider| provider.available)
     }
 
     fn with_provider(&self, name: &str, then: impl FnOnce(&Provider)) -> bool {

@@ -12,8 +12,8 @@ use crate::resilience::breaker::{self, State};
 pub struct ProviderStatus {
     pub name: Arc<str>,
     pub driver: &'static str,
-    /// Not isolated, no account fault, and at least one breaker is not open.
-    pub available: bool,
+    /// Why it cannot be asked now; `None` if it can.
+    pub unavailable: Option<Unavailable>,
     /// Isolated by an operator.
     pub isolated: bool,
     /// The account fault that suspends it, if any.
@@ -28,6 +28,25 @@ pub struct ProviderStatus {
     pub holds: usize,
     /// First tried first.
     pub endpoints: Vec<EndpointStatus>,
+}
+
+/// Why a provider cannot be asked now. If several reasons apply, the first of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Unavailable {
+    Isolated,
+    AccountFault,
+    /// It asked us to pause.
+    Paused,
+    /// The breakers of all its endpoints are open.
+    BreakersOpen,
+}
+
+impl Unavailable {
+    /// The name used on the status page.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// An account fault.

@@ -30,7 +30,7 @@ use crate::providers::codec::form;
 use crate::providers::dialect::Addressed;
 use crate::providers::{
     Access, Asked, Code, Configured, Credential, CredentialStore, EncodeError, Mistakes, PersonDetails, Presented,
-    Protocol, ReplyTo, Sample, Scheme, Settings, Stamp, Taken, is_redirect,
+    Protocol, ReplyTo, Sample, Scheme, Settings, Stamp, Taken, is_redirect, retry_after,
 };
 
 pub mod echo;
@@ -233,7 +233,7 @@ pub fn decode(
     match verdict {
         Ok(verdict) => Ok(Finding { verdict, request_id }),
         Err(fault) => {
-            let retry_after = fault.retry_after.or_else(|| market_error::retry_after(response.headers()));
+            let retry_after = fault.retry_after.or_else(|| retry_after(response.headers(), None));
             Err(Fault { request_id, retry_after, ..fault })
         }
     }

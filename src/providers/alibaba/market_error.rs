@@ -16,15 +16,12 @@ use crate::domain::money::Billed;
 use crate::domain::outcome::{Fault, Outcome, Reason};
 use crate::domain::verdict::RequestId;
 use crate::providers::dialect::Cause;
-use crate::providers::{Code, Refusal, ReplyTo, is_redirect};
+use crate::providers::{Code, Refusal, ReplyTo, is_redirect, retry_after};
 
 /// The gateway's call reference, present on every response.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-ca-request-id");
 const ERROR_CODE: HeaderName = HeaderName::from_static("x-ca-error-code");
 const ERROR_MESSAGE: HeaderName = HeaderName::from_static("x-ca-error-message");
-
-/// Longer pauses are capped to this: they cannot be meant for this client.
-const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 
 // Errors that the gateway simulator produces itself.
 
@@ -231,7 +228,7 @@ pub fn fault(response: &Response<Bytes>) -> Option<Fault> {
     });
     let row = by_code.or_else(|| by_message(message.unwrap_or_default()));
     let fault = row.map(Code::fault).or_else(|| code.map(|_| by_status(response.status())))?;
-    Some(Fault { retry_after: retry_after(headers), ..fault })
+    Some(Fault { retry_after: retry_after(headers, None), ..fault })
 }
 
 /// The gateway's code for each cause, for a provider that only has its own codes for an invalid name or number. `None`
@@ -267,12 +264,6 @@ pub fn by_status(status: StatusCode) -> Fault {
         500..=599 => Fault::new(Outcome::ProviderError, Reason::Unspecified),
         _ => Fault::unreadable(Reason::UnknownCode),
     }
-}
-
-/// The pause that a response asks for, in whole seconds and at most a day.
-pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
 }
 
 /// The gateway's call reference, if it is well-formed.

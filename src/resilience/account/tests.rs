@@ -127,13 +127,13 @@ fn the_operator_restores_at_once() {
 
 #[test]
 fn what_the_other_side_asks_for_is_the_floor_and_the_ceiling_holds() {
-    let asked = |time| {
-        let (account, now) = account();
-        account.try_enter(now).unwrap().fault(now, Why::Arrears, Some(time));
-        wait(&account, now)
-    };
-    assert_eq!(asked(5 * MINUTE), 5 * MINUTE);
-    assert_eq!(asked(Duration::MAX), 30 * MINUTE);
+    let short = Config { first: Duration::from_secs(1), max: MINUTE };
+    let (account, mut now) = (AccountSuspension::new(short, 7), Instant::now());
+    for (asked, wanted) in [(MINUTE / 3, MINUTE / 3), (MINUTE / 2, MINUTE / 2), (Duration::MAX, MINUTE)] {
+        account.try_enter(now).unwrap().fault(now, Why::Arrears, Some(asked));
+        assert_eq!(wait(&account, now), wanted);
+        now += wanted;
+    }
 }
 
 #[test]

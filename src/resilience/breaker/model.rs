@@ -110,8 +110,9 @@ impl Model {
             self.rounds = 0;
         }
         let full = (self.config.open_for * 2_u32.pow(self.rounds.min(10))).min(self.config.open_max);
+        let followed = Duration::from_secs(30) * 2_u32.pow(self.rounds.min(10));
         self.rounds += 1;
-        let floor = hint.unwrap_or_default().min(self.config.open_max);
+        let floor = hint.unwrap_or_default().min(followed).min(self.config.open_max);
         assert!(((full * 4 / 5).max(floor)..=full.max(floor)).contains(&stay), "{stay:?} of {full:?}, hint {hint:?}");
         self.open_until = now + stay;
         self.enter(State::Open, now);

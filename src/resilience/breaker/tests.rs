@@ -244,8 +244,8 @@ fn a_failed_probe_doubles_the_open_time_and_a_stable_time_halves_it_all() {
 }
 
 #[test]
-fn what_the_other_side_asks_for_is_the_floor_and_the_ceiling_holds() {
-    for (asked, stays) in [(SECOND * 90, SECOND * 90), (Duration::MAX, MINUTE * 5)] {
+fn what_the_other_side_asks_for_is_the_floor_and_a_first_absurd_hint_is_cut() {
+    for (asked, stays) in [(SECOND * 20, SECOND * 20), (Duration::MAX, SECOND * 30)] {
         let bench = Bench::new(Config { consecutive_failures: 1, ..Config::default() });
         bench.permit().failure(bench.now, Some(asked));
         assert_eq!(bench.wait(), Some(stays));

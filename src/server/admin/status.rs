@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::state::Admin;
 use crate::providers::source::Miss;
-use crate::verify::{CredentialStatus, EndpointStatus, ProviderStatus};
+use crate::verify::{CredentialStatus, EndpointStatus, ProviderStatus, Unavailable};
 
 /// Everything that answers "why is this provider out?".
 #[derive(Debug, Serialize, ToSchema)]
@@ -33,6 +33,10 @@ pub struct ProviderDocument {
     driver: &'static str,
     /// Whether it could be asked now.
     available: bool,
+    /// Why not: `isolated`, `account_fault`, `paused` (it asked us to) or `breakers_open`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "paused")]
+    unavailable_reason: Option<&'static str>,
     /// Whether an operator has set it aside.
     isolated: bool,
     /// The account fault that sets it aside.
@@ -128,7 +132,8 @@ impl From<&ProviderStatus> for ProviderDocument {
         Self {
             name: status.name.to_string(),
             driver: status.driver,
-            available: status.available,
+            available: status.unavailable.is_none(),
+            unavailable_reason: status.unavailable.map(Unavailable::as_str),
             isolated: status.isolated,
             account_fault: status.account_fault.map(|fault| AccountFaultDocument {
                 reason: fault.reason.as_str(),

@@ -1,6 +1,8 @@
 //! Other reasons not to call a provider: its account, the operator, rate limit, concurrency limit, budget.
 
 use futures_util::future::join_all;
+use http::StatusCode;
+use serde_json::Value;
 
 use super::{SERVER_ERROR, breaker_of, in_short, unhurried, until};
 use crate::support::{Builder, TestGateway, anybody};
@@ -118,12 +120,45 @@ async fn the_only_provider_that_pauses_says_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn a_wrong_hint_is_no_outage() {
+async fn one_absurd_retry_after_is_no_outage_is_told_and_ends_with_restore_or_reload() {
     let gateway = two().start().await;
-    gateway.fault("aliyun", r#"{"kind": "outcome", "outcome": "rate_limited", "retry_after": "20h", "times": 1}"#);
-    gateway.ask(&anybody()).await;
-    let paused = gateway.status_of("aliyun").await["paused_seconds"].as_f64();
-    assert!(paused.is_some_and(|left| left <= 300.0), "{paused:?}");
+    let absurd = r#"{"kind": "outcome", "outcome": "rate_limited", "retry_after": "20h", "times": 1}"#;
+    for ended_by in ["restore", "reload"] {
+        gateway.fault("aliyun", absurd);
+        gateway.ask(&anybody()).await;
+        let status = gateway.status_of("aliyun").await;
+        assert!(status["paused_seconds"].as_f64().is_some_and(|left| left <= 30.0), "{status:#}");
+        assert_eq!((&status["available"], &status["unavailable_reason"]), (&false.into(), &"paused".into()));
+        assert_eq!(gateway.metric("idgate_provider_available", &[("provider", "aliyun")]).await, 0.0);
+        match ended_by {
+            "restore" => assert_eq!(gateway.admin_post("/v1/providers/aliyun/restore").await, 204),
+            _ => assert_eq!(gateway.reload().await.status, 200),
+        }
+        let status = gateway.status_of("aliyun").await;
+        assert_eq!((&status["available"], &status["paused_seconds"]), (&true.into(), &Value::Null), "{ended_by}");
+        assert!(status.get("unavailable_reason").is_none());
+        assert_eq!(in_short(&gateway.ask(&anybody()).await), "aliyun match (provider)", "{ended_by}");
+    }
+}
+
+#[tokio::test]
+async fn a_retry_after_is_heard_from_every_driver_and_as_a_date_too() {
+    for driver in idgate::providers::DRIVERS {
+        for hint in ["20", "Fri, 31 Dec 9999 23:59:59 GMT", "Friday, 31-Dec-49 23:59:59 GMT"] {
+            let app = axum::Router::new()
+                .fallback(move || async move { (StatusCode::TOO_MANY_REQUESTS, [("retry-after", hint)]) });
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let at = listener.local_addr().unwrap();
+            let server = tokio::spawn(async move { axum::serve(listener, app).await });
+            let name = driver.name;
+            let gateway = unhurried(TestGateway::new()).chain(&[name]);
+            let gateway = gateway.over(format!("[providers.{name}]\nendpoints = [\"http://{at}\"]")).start().await;
+            assert_eq!(gateway.ask(&anybody()).await.attempts(), [format!("{name}=rate_limited(no)")]);
+            let paused = gateway.status_of(name).await["paused_seconds"].as_f64();
+            assert!(paused.is_some_and(|left| (10.0..=30.0).contains(&left)), "{name}, {hint}: {paused:?}");
+            server.abort();
+        }
+    }
 }
 
 #[tokio::test]
