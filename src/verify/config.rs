@@ -33,6 +33,8 @@ pub struct Config {
     pub enumeration: enumeration::Config,
     /// The names of all clients.
     pub clients: Vec<Arc<str>>,
+    /// Client and purpose of every question that may be asked.
+    pub askers: Vec<(Arc<str>, Arc<str>)>,
     /// Budgets by client name. A client without an entry has no limit.
     pub budgets: BTreeMap<Arc<str>, Limits>,
     /// Maximum attempts per minute, over all questions, that follow an attempt that may have been billed.

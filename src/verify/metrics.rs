@@ -12,12 +12,13 @@ use prometheus::{
 
 use super::enumeration::Kind;
 use crate::domain::money::{Billed, Prices};
-use crate::domain::outcome::{Fault, Outcome, Reason};
+use crate::domain::outcome::{Fault, Next, Outcome, Reason};
 use crate::domain::verdict::{Finding, Verdict};
 use crate::resilience::breaker::{Reason as BreakerReason, State, Transition};
 
-/// In seconds. Providers answer in about 80 ms; the attempt timeout is a few seconds.
-const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0];
+/// In seconds. Providers answer in about 80 ms. Dense around the limits: `attempt_timeout` is 3 s, `call_limit` 15 s.
+const BUCKETS: [f64; 17] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 2.75, 3.0, 4.0, 5.0, 6.5, 8.0, 10.0, 15.0];
 
 /// Why a provider call was avoided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
@@ -305,18 +306,32 @@ impl Metrics {
         }
     }
 
-    pub(super) fn lookup(&self, providers: impl Iterator<Item = Arc<str>>) -> LookupMeter {
-        let names: Vec<_> = providers.collect();
-        // Created at zero for each pair with the usual reason, so that the fallback rate is defined from the start.
-        for from in &names {
-            for to in names.iter().filter(|to| *to != from) {
-                self.fallbacks.with_label_values(&[from, to, Outcome::ProviderError.as_str()]);
+    /// Creates the fallback counters of these orders of providers at zero.
+    pub(super) fn lookup(&self, orders: impl Iterator<Item = Vec<Arc<str>>>) -> LookupMeter {
+        for order in orders {
+            for (at, from) in order.iter().enumerate() {
+                for to in order.iter().skip(at + 1) {
+                    for reason in Outcome::ALL.iter().filter(|reason| is_fallback_reason(**reason)) {
+                        self.fallbacks.with_label_values(&[from, to, reason.as_str()]);
+                    }
+                }
             }
         }
         LookupMeter {
             chain: ChainMeter { fallbacks: self.fallbacks.clone(), attempts: self.attempts.clone() },
             verdicts: self.verdicts.clone(),
         }
+    }
+}
+
+/// Whether a question can go on from a provider to the next because of `outcome`.
+fn is_fallback_reason(outcome: Outcome) -> bool {
+    match outcome {
+        // `no_record`, where the next provider must confirm it.
+        Outcome::Verdict => true,
+        // Such a provider is passed over before it is asked.
+        Outcome::SkippedUnsupported => false,
+        _ => outcome.rule().next_provider != Next::No,
     }
 }
 

@@ -86,11 +86,12 @@ impl Runtime {
         let policies = purposes.values().chain([&policy]).map(|policy| Arc::clone(&policy.key));
         deps.traces.note(policies, config.clients.iter().cloned());
         config.clients.iter().for_each(|client| deps.metrics.client(client));
-        let names = providers.iter().map(|provider| Arc::clone(&provider.account.name));
+        let orders = purposes.values().chain([&policy]);
+        let orders = orders.map(|policy| policy.order.iter().map(|one| Arc::clone(&one.account.name)).collect());
         let verdict_cache = VerdictCache {
             cache: Arc::clone(&deps.cache),
             clock: deps.clock.clone(),
-            meter: deps.metrics.lookup(names),
+            meter: deps.metrics.lookup(orders),
         };
         // Keep the flights, so that a question in flight during a reload is joined and not billed twice.
         let flights = before.map(|before| before.lookup.flights.clone()).unwrap_or_default();

@@ -120,6 +120,15 @@ pub(super) fn finish(
         .chain(raw.purposes.keys().cloned())
         .chain(raw.clients.values().flat_map(|client| client.purposes.clone()))
         .collect();
+    let askers = match raw.clients.is_empty() {
+        true => purposes.iter().map(|purpose| (Arc::from(ANONYMOUS), Arc::from(&**purpose))).collect(),
+        false => {
+            let of = |(name, client): (&String, &ClientConfig)| -> Vec<_> {
+                client.purposes.iter().map(|purpose| (Arc::from(&**name), Arc::from(&**purpose))).collect()
+            };
+            raw.clients.iter().flat_map(of).collect()
+        }
+    };
     Some(Settings {
         sections,
         profile: raw.profile,
@@ -148,6 +157,7 @@ pub(super) fn finish(
             holds: raw.holds,
             enumeration: raw.enumeration,
             clients,
+            askers,
             budgets,
             extra_attempts_per_minute: raw.budget.extra_attempts_per_minute,
             sharing: raw.cache.sharing,

@@ -75,8 +75,6 @@ impl Payer {
                 return Err(UsedUp::Provider(self.billing.until_over(full)));
             }
         };
-        // Creates the cost counters at zero, so that a rate sees the first call as an increase.
-        self.billing.meter.cost(&account.name, &self.client, &self.purpose);
         Ok(Reservation { payer: self.clone(), account: Arc::clone(account), reserved: Some([of_client, of_provider]) })
     }
 }

@@ -78,6 +78,10 @@ impl Billing {
             spend.prepaid().packages.clone_from(&one.packages);
             spend.spending.limit(one.budget);
             known.insert(&one.name);
+            // At zero, so that a rate sees the first bill as an increase.
+            for (client, purpose) in &config.askers {
+                self.meter.cost(&one.name, client, purpose);
+            }
         }
         let owners = self.owners();
         for (name, spending) in &owners.clients {

@@ -213,7 +213,48 @@ async fn what_can_fail_is_counted_at_zero_before_it_does() {
     assert_eq!(page.zeroes("idgate_saved_yuan_total", "reason", &[]), words("cache shared idempotent"));
     let kinds = page.zeroes("idgate_enumeration_suspected_total", "kind", &[("client", "anonymous")]);
     assert_eq!(kinds, words("names_per_number numbers_per_client"));
-    assert!(!page.zeroes("idgate_fallbacks_total", "reason", &[("from", "aliyun"), ("to", "yunyi")]).is_empty());
+}
+
+/// A counter that appears with its first increment hides that increment from `increase()`.
+#[tokio::test]
+async fn the_first_bill_and_the_first_fallback_are_an_increase_from_zero() {
+    let words = |text: &str| -> BTreeSet<String> { text.split_whitespace().map(str::to_owned).collect() };
+    let hash = hex::encode(Sha256::digest("idg_synthetic"));
+    let client = |name: &str, purposes: &str| {
+        format!("[clients.{name}]\nkeys = [{{ id = \"{name}\", sha256 = \"{hash}\" }}]\npurposes = {purposes}")
+    };
+    let two = || TestGateway::new().chain(&["aliyun", "yunyi"]);
+    let with_client = two().over(client("c", r#"["payout", "signup"]"#)).start().await;
+    for (gateway, name, purposes) in
+        [(two().start().await, "anonymous", "default"), (with_client, "c", "payout signup")]
+    {
+        let page = Page::of(&gateway).await;
+        for provider in ["aliyun", "yunyi"] {
+            let of = [("provider", provider), ("client", name)];
+            assert_eq!(page.zeroes("idgate_cost_yuan_total", "purpose", &of), words(purposes));
+            assert_eq!(page.zeroes("idgate_possible_cost_yuan_total", "purpose", &of), words(purposes));
+        }
+        let reasons = "verdict input_refused subject_throttled rate_limited account_fault source_down provider_error \
+                       unreachable timeout interrupted unreadable skipped_open skipped_full skipped_rate skipped_hold \
+                       skipped_budget";
+        let onwards = [("from", "aliyun"), ("to", "yunyi")];
+        assert_eq!(page.zeroes("idgate_fallbacks_total", "reason", &onwards), words(reasons));
+        assert!(page.zeroes("idgate_fallbacks_total", "reason", &[("from", "yunyi")]).is_empty(), "the last is last");
+    }
+}
+
+#[tokio::test]
+async fn duration_buckets_have_edges_where_decisions_are() {
+    let gateway = TestGateway::new().chain(&["aliyun"]).start().await;
+    gateway.ask(&anybody()).await;
+    let (_, text) = gateway.admin_get("/metrics").await;
+    for family in ["idgate_request_duration_seconds", "idgate_attempt_duration_seconds"] {
+        for edge in ["2.5", "3", "5", "8", "10"] {
+            let bucket =
+                |line: &str| line.starts_with(&format!("{family}_bucket")) && line.contains(&format!("le=\"{edge}\""));
+            assert!(text.lines().any(bucket), "{family} {edge}");
+        }
+    }
 }
 
 /// S-44: labels that a caller can choose would exhaust the heap.
