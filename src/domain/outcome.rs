@@ -185,6 +185,10 @@ pub enum Reason {
     /// The proxy is unreachable, or refuses the tunnel.
     ProxyFailed,
     // --- others ---
+    /// Skipped because an operator has isolated the provider.
+    Isolated,
+    /// Called although its breaker is open, because every breaker of the chain is.
+    Trickle,
     /// The nonce was used before: an intermediary repeated the request, and the first copy may have been served.
     NonceReused,
     /// Nothing more specific is known.

@@ -134,6 +134,7 @@ impl CachedLookup {
             extra: None,
             flight: Flight::NONE,
             payer: Payer::new(&self.billing, &question, policy.on_no_record == OnNoRecord::AskNext),
+            trickles: false,
         };
         async move {
             if let Some((remembered, left)) = cache_slot.verdict_cache.get(&key, &question).await {

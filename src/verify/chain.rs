@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::account::Account;
-use super::endpoint::{AttemptContext, AttemptResult, ChainAbort, Late};
+use super::endpoint::{AttemptContext, AttemptResult, ChainAbort, GuardedEndpoint, Late};
 use super::failure;
 use super::joined_flight::AnnouncedFlight;
 use super::metrics::ChainMeter;
@@ -19,7 +19,7 @@ use super::policy::{OnNoRecord, OnUnknown};
 use super::provider::Provider;
 use super::question::{Attempt, FailureKind};
 use crate::domain::money::Billed;
-use crate::domain::outcome::{Next, Outcome};
+use crate::domain::outcome::{Next, Outcome, Reason};
 use crate::domain::verdict::{Finding, Verdict};
 use crate::resilience::budget::Budget;
 use crate::storage::ledger::Flight;
@@ -117,7 +117,10 @@ impl Run<'_> {
         for provider in &self.chain.policy.order {
             if let Some(outcome) = provider.account.unfit(&self.context.subject) {
                 self.chain.meter.skipped(&provider.account.name, outcome);
-                self.progress.add(Attempt::skipped(&provider.account.name, &Arc::default(), outcome, None));
+                let plain = Attempt::skipped(&provider.account.name, &Arc::default(), outcome, None);
+                let isolated = outcome == Outcome::SkippedOpen;
+                let reason = if isolated { Reason::Isolated } else { plain.reason };
+                self.progress.add(Attempt { reason, ..plain });
                 continue;
             }
             if let Some((from, outcome)) = left {
@@ -128,6 +131,9 @@ impl Run<'_> {
                 ProviderResult::Next(outcome) => left = Some((provider, outcome)),
                 ProviderResult::Stop => break,
             }
+        }
+        if let Some((by, finding)) = self.trickle().await {
+            return ChainResult::Found(by, finding);
         }
         if let Some((by, finding)) = self.unconfirmed.take() {
             return ChainResult::Found(by, finding);
@@ -141,6 +147,42 @@ impl Run<'_> {
         }
         let (kind, retry_after) = failure::of(&self.progress.attempts(), self.abort);
         ChainResult::Failed(kind, retry_after)
+    }
+
+    /// When nobody was asked because every breaker is open, asks the endpoint that fails least, if its breaker lets one
+    /// more call trickle through. So service degrades with the providers instead of stopping.
+    async fn trickle(&mut self) -> Option<(Arc<Account>, Finding)> {
+        let kept_out =
+            |attempt: &Attempt| matches!(attempt.outcome, Outcome::SkippedOpen | Outcome::SkippedUnsupported);
+        let now = Instant::now();
+        if self.abort.is_some() || now >= self.last_start || !self.progress.attempts().iter().all(kept_out) {
+            return None;
+        }
+        let fit = |provider: &&Arc<Provider>| {
+            let account = &provider.account;
+            account.unfit(&self.context.subject).is_none() && account.standing.snapshot(now).is_none()
+        };
+        let endpoints = self.chain.policy.order.iter().filter(fit).flat_map(|provider| {
+            let share = |guarded: &GuardedEndpoint| guarded.breaker.failed_share(now);
+            provider.endpoints.iter().enumerate().filter_map(move |(at, one)| Some((share(one)?, provider, at)))
+        });
+        let (_, provider, index) = endpoints.min_by(|(one, ..), (other, ..)| one.total_cmp(other))?;
+        let provider = Arc::clone(provider);
+        self.context.trickles = true;
+        match self.attempt(&provider, index).await {
+            Ok(attempted) if attempted.attempt.outcome == Outcome::SkippedOpen => self.progress.stop(),
+            Ok(attempted) => {
+                self.pending += usize::from(attempted.pending);
+                self.progress.add(attempted.attempt);
+                return self.accept(&provider.account, attempted.finding?);
+            }
+            Err(Interruption::Found(by, finding)) => return Some((by, finding)),
+            Err(Interruption::ChainAbort(abort)) => {
+                self.progress.stop();
+                self.abort = Some(abort);
+            }
+        }
+        None
     }
 
     async fn endpoints(&mut self, provider: &Arc<Provider>) -> ProviderResult {

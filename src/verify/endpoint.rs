@@ -75,6 +75,8 @@ pub(super) struct AttemptContext {
     pub(super) flight: Flight,
     /// Reserves the cost of each call.
     pub(super) payer: Payer,
+    /// Set if every breaker of the chain is open: this attempt is one of the few that pass nevertheless.
+    pub(super) trickles: bool,
 }
 
 /// The answer of a call that outlived its attempt.
@@ -116,7 +118,7 @@ struct Admitted {
 }
 
 enum Refused {
-    Here(Outcome, Option<Duration>),
+    Here(Outcome, Reason, Option<Duration>),
     Everywhere(ChainAbort),
 }
 
@@ -143,7 +145,13 @@ impl GuardedEndpoint {
         let began = Instant::now();
         let Admitted { slot, trial, permit, reservation, calling } = match self.admit(account, context, began).await {
             Ok(admitted) => admitted,
-            Err(Refused::Here(outcome, retry_after)) => return Ok(self.skipped(account, outcome, retry_after)),
+            Err(Refused::Here(outcome, reason, retry_after)) => {
+                // Where nothing more may trickle through, this skip is already counted.
+                if !(context.trickles && outcome == Outcome::SkippedOpen) {
+                    self.meter.attempted(outcome, Duration::ZERO);
+                }
+                return Ok(self.skipped(account, outcome, reason, retry_after));
+            }
             Err(Refused::Everywhere(abort)) => return Err(abort),
         };
         let mut call = Box::pin(Arc::clone(&self.exchange).call(Arc::clone(&context.subject)));
@@ -168,7 +176,10 @@ impl GuardedEndpoint {
             account.holds.cancel_call(context.person);
         }
         let retry_after = if pending { None } else { learn(account, &result, &context.cache_slot, now) };
-        let attempt = self.report(account, &result, duration, retry_after);
+        let mut attempt = self.report(account, &result, duration, retry_after);
+        if context.trickles && !attempt.reason.is_specific() {
+            attempt.reason = Reason::Trickle;
+        }
         self.meter.attempted(attempt.outcome, duration);
         Ok(AttemptResult { attempt, finding: result.ok(), pending })
     }
@@ -187,13 +198,18 @@ impl GuardedEndpoint {
     }
 
     async fn admit(&self, account: &Arc<Account>, context: &AttemptContext, now: Instant) -> Result<Admitted, Refused> {
-        let here = |outcome, retry_after| Refused::Here(outcome, retry_after);
+        let here = |outcome, retry_after| Refused::Here(outcome, Reason::Unspecified, retry_after);
         let slot = account.bulkhead.try_enter().map_err(|_| here(Outcome::SkippedFull, None))?;
         account.look_for_keys(now);
         let trial = account.standing.try_enter(now);
-        let trial = trial.map_err(|refused| here(Outcome::SkippedOpen, Some(refused.retry_after)))?;
-        let permit =
-            self.breaker.try_acquire(now).map_err(|refused| here(Outcome::SkippedOpen, refused.retry_after))?;
+        let trial =
+            trial.map_err(|refused| Refused::Here(Outcome::SkippedOpen, refused.reason, Some(refused.retry_after)))?;
+        let permit = match context.trickles {
+            true => self.breaker.try_trickle(now).ok_or(here(Outcome::SkippedOpen, None))?,
+            false => {
+                self.breaker.try_acquire(now).map_err(|refused| here(Outcome::SkippedOpen, refused.retry_after))?
+            }
+        };
         account.holds.record_call(context.person, now).map_err(|left| here(Outcome::SkippedHold, Some(left)))?;
         let announced = match pay(account, context, now) {
             Ok(reservation) => self.announce(account, context, reservation).await,
@@ -253,10 +269,15 @@ impl GuardedEndpoint {
         });
     }
 
-    fn skipped(&self, account: &Account, outcome: Outcome, retry_after: Option<Duration>) -> AttemptResult {
-        self.meter.attempted(outcome, Duration::ZERO);
-        let attempt = Attempt::skipped(&account.name, &self.endpoint, outcome, retry_after);
-        AttemptResult { attempt, finding: None, pending: false }
+    fn skipped(
+        &self,
+        account: &Account,
+        outcome: Outcome,
+        reason: Reason,
+        retry_after: Option<Duration>,
+    ) -> AttemptResult {
+        let plain = Attempt::skipped(&account.name, &self.endpoint, outcome, retry_after);
+        AttemptResult { attempt: Attempt { reason, ..plain }, finding: None, pending: false }
     }
 
     fn report(
@@ -278,18 +299,18 @@ impl GuardedEndpoint {
 /// Reserves the cost, then takes from the rate limit, then from the budget for extra attempts.
 fn pay(account: &Arc<Account>, context: &AttemptContext, now: Instant) -> Result<Reservation, Refused> {
     let reservation = context.payer.reserve(account).map_err(|used_up| match used_up {
-        UsedUp::Provider(left) => Refused::Here(Outcome::SkippedBudget, Some(left)),
+        UsedUp::Provider(left) => Refused::Here(Outcome::SkippedBudget, Reason::Unspecified, Some(left)),
         UsedUp::Client(retry_after) => {
             Refused::Everywhere(ChainAbort { kind: FailureKind::BudgetExhausted, retry_after })
         }
     })?;
     if let Err(wait) = account.limiter.try_take(now) {
         reservation.give_back();
-        return Err(Refused::Here(Outcome::SkippedRate, Some(wait.0)));
+        return Err(Refused::Here(Outcome::SkippedRate, Reason::Unspecified, Some(wait.0)));
     }
     if context.extra.as_ref().is_some_and(|budget| !budget.try_take(now)) {
         reservation.give_back();
-        return Err(Refused::Here(Outcome::SkippedDeadline, None));
+        return Err(Refused::Here(Outcome::SkippedDeadline, Reason::Unspecified, None));
     }
     Ok(reservation)
 }

@@ -39,6 +39,9 @@ pub struct Config {
     /// A probe that has reported nothing for this long no longer blocks others. Must be longer than any call may take.
     #[serde(with = "friendly")]
     pub probe_lease: Duration,
+    /// Calls per second that may pass although the breaker is not closed, if the caller has nobody else to ask. Only
+    /// while the endpoint still answers some of its calls; 0 allows none.
+    pub trickle: u32,
     /// After this long in the closed state, the next open time starts at `open_for` again.
     #[serde(with = "friendly")]
     pub stable_after: Duration,
@@ -92,6 +95,7 @@ impl Default for Config {
             open_for: Duration::from_secs(5),
             open_max: Duration::from_mins(5),
             probe_lease: Duration::from_secs(20),
+            trickle: 10,
             stable_after: Duration::from_mins(5),
         }
     }
@@ -161,6 +165,7 @@ mod tests {
             open_for: Duration::from_mins(10),
             open_max: Duration::from_mins(5),
             probe_lease: Duration::ZERO,
+            trickle: 0,
             stable_after: Duration::ZERO,
         };
         let keys: Vec<_> = nothing.validate().into_iter().map(|(key, _)| key).collect();

@@ -18,6 +18,7 @@
 //! - A result counts only in the state that admitted the call; each change of state starts a new epoch.
 //! - At most [`Config::probes`] leases exist at a time, under any contention.
 //! - A state forced by an operator stays until the operator clears it.
+//! - A call that trickles through changes no state: only probes close a breaker.
 //!
 //! `state` is the state machine, pure and single-threaded; this file puts a lock around it. A new way to trip needs a
 //! [`Reason`] in `report` and a condition in `state`.
@@ -75,6 +76,18 @@ impl Breaker {
     pub fn try_acquire(&self, now: Instant) -> Result<Permit, Refused> {
         let ticket = self.with(|machine| machine.admit(now))?;
         Ok(Permit { breaker: self.clone(), ticket })
+    }
+
+    /// Admits a call although the breaker is not closed, for a caller that has nobody else to ask: at most
+    /// [`Config::trickle`] in a second, and only while some calls are answered. Such a call changes no state.
+    pub fn try_trickle(&self, now: Instant) -> Option<Permit> {
+        let ticket = self.with(|machine| machine.admit_trickle(now))?;
+        Some(Permit { breaker: self.clone(), ticket })
+    }
+
+    /// The share of recent calls that failed; `None` if [`Breaker::try_trickle`] would refuse whatever the time.
+    pub fn failed_share(&self, now: Instant) -> Option<f64> {
+        self.with(|machine| machine.failed_share(now))
     }
 
     /// Time until a call could be admitted: zero if it would be now, `None` if only the operator can change that. While

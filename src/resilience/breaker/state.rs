@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::config::Config;
 use super::report::{Forced, Reason, Refused, Snapshot, State, Transition};
-use super::window::{End, Window};
+use super::window::{Counts, End, Window};
 use crate::resilience::backoff::Backoff;
 
 /// What a permit carries: the epoch that admitted it, and the number of its probe, if it is one.
@@ -15,6 +15,8 @@ use crate::resilience::backoff::Backoff;
 pub struct Ticket {
     epoch: u64,
     probe: Option<u64>,
+    /// Admitted by [`Machine::admit_trickle`]: counts nowhere but in `recent`.
+    trickles: bool,
 }
 
 /// The state of one breaker. The methods correspond to those of [`super::Breaker`] and [`super::Permit`].
@@ -28,6 +30,10 @@ pub struct Machine {
     opened_by: Option<Reason>,
     failures_in_a_row: u32,
     window: Window,
+    /// Every call of the last [`Config::window`], in whatever state it was made.
+    recent: Window,
+    /// When the next call may trickle through.
+    next_trickle: Instant,
     backoff: Backoff,
     moved: Option<Transition>,
 }
@@ -56,6 +62,8 @@ impl Machine {
             opened_by: None,
             failures_in_a_row: 0,
             window: Window::new(config.window, now),
+            recent: Window::new(config.window, now),
+            next_trickle: now,
             backoff: Backoff::new(seed),
             moved: None,
             config,
@@ -74,7 +82,26 @@ impl Machine {
             Phase::HalfOpen(probing) => Some(probing.send(now, self.config.probe_lease)),
             Phase::Closed | Phase::Open { .. } => None,
         };
-        Ok(Ticket { epoch: self.epoch, probe })
+        Ok(Ticket { epoch: self.epoch, probe, trickles: false })
+    }
+
+    /// Admits a call that [`Machine::admit`] refuses, at most [`Config::trickle`] in a second.
+    pub fn admit_trickle(&mut self, now: Instant) -> Option<Ticket> {
+        self.failed_share(now)?;
+        let pause = Duration::from_secs(1).checked_div(self.config.trickle)?;
+        if now < self.next_trickle {
+            return None;
+        }
+        self.next_trickle = now.checked_add(pause)?;
+        Some(Ticket { epoch: self.epoch, probe: None, trickles: true })
+    }
+
+    /// The share of recent calls that failed, if calls may trickle through: not closed, nothing forced, and some calls
+    /// are still answered. Probes alone find out when an endpoint that answers nothing is back.
+    pub fn failed_share(&self, now: Instant) -> Option<f64> {
+        let Counts { calls, failed, .. } = self.recent.counts(now);
+        let may_trickle = !matches!(self.phase, Phase::Closed) && self.forced.is_none() && calls > failed;
+        may_trickle.then(|| f64::from(failed) / f64::from(calls))
     }
 
     pub fn next_admission(&self, now: Instant) -> Option<Duration> {
@@ -93,10 +120,11 @@ impl Machine {
     }
 
     pub fn success(&mut self, ticket: Ticket, now: Instant, latency: Duration) {
-        if ticket.epoch != self.epoch {
+        let slow = latency >= self.config.slow_call;
+        self.recent.record(now, if slow { End::Slow } else { End::Good });
+        if ticket.epoch != self.epoch || ticket.trickles {
             return;
         }
-        let slow = latency >= self.config.slow_call;
         match &mut self.phase {
             Phase::Closed => {
                 self.failures_in_a_row = 0;
@@ -118,7 +146,8 @@ impl Machine {
     }
 
     pub fn failure(&mut self, ticket: Ticket, now: Instant, retry_after: Option<Duration>) {
-        if ticket.epoch != self.epoch {
+        self.recent.record(now, End::Failed);
+        if ticket.epoch != self.epoch || ticket.trickles {
             return;
         }
         match self.phase {
@@ -159,6 +188,7 @@ impl Machine {
     pub fn reconfigure(&mut self, now: Instant, config: Arc<Config>) {
         if config.window != self.window.length() {
             self.window = Window::new(config.window, now);
+            self.recent = Window::new(config.window, now);
         }
         self.config = config;
     }

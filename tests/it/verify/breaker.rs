@@ -176,3 +176,37 @@ async fn s35_looking_at_the_gateway_never_calls_a_provider() {
     }
     assert_eq!((gateway.sandbox.calls("aliyun"), gateway.sandbox.calls("yunyi")), (1, 1));
 }
+
+/// Two providers whose breakers are open, though the first answered a question before and has recovered.
+async fn after_a_storm(more: &str) -> TestGateway {
+    let breaker = "[breaker]\nconsecutive_failures = 1\nopen_for = \"1h\"\nopen_max = \"1h\"\n";
+    let gateway = two().over(format!("{breaker}{more}")).start().await;
+    assert_eq!(in_short(&gateway.ask(&anybody()).await), "aliyun match (provider)");
+    for provider in ["aliyun", "yunyi"] {
+        gateway.fault(provider, SERVER_ERROR);
+    }
+    assert_eq!(in_short(&gateway.ask(&anybody()).await), "502 provider_failure");
+    for provider in ["aliyun", "yunyi"] {
+        gateway.mend(provider);
+    }
+    gateway
+}
+
+#[tokio::test]
+async fn in_a_fault_storm_a_trickle_passes_through_the_least_bad_endpoint_and_provenance_says_so() {
+    let gateway = after_a_storm("trickle = 1").await;
+    let reply = gateway.ask(&anybody()).await;
+    assert_eq!(in_short(&reply), "aliyun match (provider)");
+    assert_eq!(reply.attempts(), ["aliyun=skipped_open(no)", "yunyi=skipped_open(no)", "aliyun=verdict(yes)"]);
+    assert_eq!(reply.body["provenance"]["attempts"][2]["reason"], "trickle");
+    assert_eq!(breaker_of(&gateway, "aliyun", 0).await, "open");
+    // yunyi has answered nothing, so only a probe may ask it.
+    assert_eq!((gateway.sandbox.calls("aliyun"), gateway.sandbox.calls("yunyi")), (3, 1));
+}
+
+#[tokio::test]
+async fn without_a_trickle_a_chain_of_open_breakers_asks_nobody() {
+    let gateway = after_a_storm("trickle = 0").await;
+    assert_eq!(in_short(&gateway.ask(&anybody()).await), "503 no_provider_available");
+    assert_eq!((gateway.sandbox.calls("aliyun"), gateway.sandbox.calls("yunyi")), (2, 1));
+}
