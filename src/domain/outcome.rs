@@ -34,7 +34,7 @@ pub enum Outcome {
     Interrupted,
     /// An answer that we cannot interpret or trust.
     Unreadable,
-    /// Not called: the endpoint's breaker is open, or the provider is set aside or isolated.
+    /// Not called: the endpoint's breaker is open; or, with a reason, the provider is set aside or isolated.
     SkippedOpen,
     /// Not called: the maximum number of calls is in flight.
     SkippedFull,

@@ -195,7 +195,7 @@ impl Code {
             Code::ProviderFailure => row(
                 S::BAD_GATEWAY,
                 true,
-                "All providers failed",
+                "No provider that was asked gave a verdict",
                 "Nothing is pending. Ask again later; `attempts` says what each provider did.",
             ),
             Code::NoProviderAvailable => row(

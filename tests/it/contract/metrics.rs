@@ -328,6 +328,29 @@ async fn every_label_that_a_query_names_is_one_of_its_series() {
     }
 }
 
+#[test]
+fn every_panel_of_the_dashboard_has_an_id_of_its_own() {
+    let dashboard: Value = serde_json::from_str(&read("config/grafana/dashboards/idgate.json")).unwrap();
+    let mut seen = BTreeSet::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        assert!(seen.insert(panel["id"].as_u64().unwrap()), "id {} twice: {}", panel["id"], panel["title"]);
+    }
+}
+
+/// Families with a series for each of many words or names, of which most stay zero.
+#[test]
+fn the_dashboard_draws_no_crowd_of_zero_lines() {
+    let dashboard: Value = serde_json::from_str(&read("config/grafana/dashboards/idgate.json")).unwrap();
+    let mut queries = Vec::new();
+    expressions(&dashboard, &mut queries);
+    let crowds = ["(provider, endpoint, to, reason)", "(provider, outcome)", "(from, to, reason)", "client, purpose)"];
+    for crowd in crowds {
+        let of_it: Vec<_> =
+            queries.iter().filter(|query| query.contains(crowd) && !query.contains("requests")).collect();
+        assert!(!of_it.is_empty() && of_it.iter().all(|query| query.ends_with("> 0")), "{crowd}: {of_it:?}");
+    }
+}
+
 /// Every query of the dashboard and the alerts.
 fn queries() -> Vec<String> {
     let dashboard: Value = serde_json::from_str(&read("config/grafana/dashboards/idgate.json")).unwrap();

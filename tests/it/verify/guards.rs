@@ -65,6 +65,21 @@ async fn the_only_provider_with_an_account_fault_is_no_provider_and_says_when_to
 }
 
 #[tokio::test]
+async fn skipped_open_says_which_account_fault_or_that_an_operator_is_the_reason() {
+    let gateway = two().start().await;
+    let reason = async || {
+        let reply = gateway.ask(&anybody()).await;
+        assert_eq!(reply.attempts(), ["aliyun=skipped_open(no)", "yunyi=verdict(yes)"]);
+        reply.body["provenance"]["attempts"][0]["reason"].clone()
+    };
+    gateway.fault("aliyun", ARREARS);
+    gateway.ask(&anybody()).await;
+    assert_eq!(reason().await, "arrears");
+    assert_eq!(gateway.admin_post("/v1/providers/aliyun/isolate").await, 204);
+    assert_eq!(reason().await, "isolated");
+}
+
+#[tokio::test]
 async fn an_isolated_provider_is_passed_over_until_it_is_restored() {
     let gateway = two().start().await;
     assert_eq!(gateway.admin_post("/v1/providers/aliyun/isolate").await, 204);
