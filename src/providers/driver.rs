@@ -25,6 +25,8 @@ pub struct Driver {
     pub schemes: &'static [&'static Scheme],
     /// The environment variables of its credential sources, the same as in its vendor's clients.
     pub variables: &'static [&'static str],
+    /// The keys of its section in plain text, beside its credentials and the keys of every provider.
+    pub options: &'static [&'static str],
     /// Settings with synthetic credentials: a sandbox uses the first, tests use all.
     pub samples: &'static [Sample],
     /// The kinds of ID number that it accepts.
@@ -88,6 +90,16 @@ impl Driver {
     /// Whether the setting is a credential part in plain text.
     pub fn is_public_id(&self, key: &str) -> bool {
         self.fields().any(|field| field.key == key && field.part == Part::Id && !field.is_secret)
+    }
+
+    /// The keys of its section, beside those of every provider.
+    pub fn keys(&self) -> impl Iterator<Item = &'static str> {
+        let credentials = (!self.variables.is_empty()).then_some("credentials");
+        let mut keys: Vec<_> = self.fields().map(|field| field.key).chain(self.options.iter().copied()).collect();
+        keys.extend(credentials);
+        keys.sort_unstable();
+        keys.dedup();
+        keys.into_iter()
     }
 
     pub fn all_codes(&self) -> impl Iterator<Item = &'static Code> {

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 
 use super::output::{say, tell};
 use super::{healthcheck, key, ledger, reconcile, sandbox, serve, verify};
-use crate::app::config::{Mistakes, Sources};
+use crate::app::config::{DEFAULT, Mistakes, Sources};
 
 /// `EX_CONFIG` of sysexits.h.
 const WRONG_CONFIGURATION: u8 = 78;
@@ -32,6 +32,9 @@ enum Command {
     Sandbox(sandbox::Args),
     /// Check the configuration and report all mistakes. Exit code 78 if there are any.
     Check,
+    /// Print the embedded configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Verify one person with the configured providers, which may bill it, and print the answer.
     Verify(verify::Args),
     /// Make a key for a client or an operator, or the key that signs receipts.
@@ -47,6 +50,12 @@ enum Command {
     Openapi,
     /// Check that the gateway on this machine is alive. Exit code 0 if so, 1 if not.
     Healthcheck,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum ConfigCommand {
+    /// Print the defaults, which document every key.
+    Default,
 }
 
 /// Parses the command line of this process and runs the command.
@@ -65,6 +74,10 @@ pub fn main() -> ExitCode {
         Command::Serve => serve::run(&sources),
         Command::Sandbox(args) => sandbox::run(sources, &args),
         Command::Check => check(&sources),
+        Command::Config(ConfigCommand::Default) => {
+            say(DEFAULT.trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Verify(args) => verify::run(&sources, &args),
         Command::Key(command) => key::run(&command),
         Command::Ledger(command) => ledger::run(&sources, command),
@@ -84,11 +97,20 @@ pub fn main() -> ExitCode {
 /// Removes personal data from a usage error: a superfluous argument is often part of a name or an ID number, and
 /// standard error ends up in logs. Misspelt options and commands stay.
 fn hide_values(error: &mut clap::Error) {
+    if error.get(ContextKind::InvalidValue).is_some_and(|value| *value != ContextValue::String(String::new())) {
+        error.insert(ContextKind::InvalidValue, ContextValue::String("…".to_owned()));
+    }
     for kind in [ContextKind::InvalidArg, ContextKind::InvalidSubcommand] {
         let is_word = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+        // As in our own help: `--listen <ADDR>`.
+        let is_option = |text: &str| {
+            let parts = text.strip_suffix('>').and_then(|text| text.split_once(" <"));
+            let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+            parts.is_some_and(|(flag, name)| flag.starts_with("--") && is_word(flag) && is_name(name))
+        };
         let harmless = match error.get(kind) {
             Some(ContextValue::String(text)) => {
-                is_word(text) && (text.starts_with('-') || kind != ContextKind::InvalidArg)
+                is_word(text) && (text.starts_with('-') || kind != ContextKind::InvalidArg) || is_option(text)
             }
             _ => true,
         };
@@ -100,6 +122,7 @@ fn hide_values(error: &mut clap::Error) {
 
 fn check(sources: &Sources) -> anyhow::Result<ExitCode> {
     let settings = sources.load()?;
+    settings.check_folders()?;
     let order = settings.verify.chain.order.join(", ");
     say(&format!("the configuration is valid; providers are asked in this order: {order}"))?;
     Ok(ExitCode::SUCCESS)

@@ -46,7 +46,7 @@ pub(super) struct New {
     #[arg(long, value_parser = kinds(), default_value = OUR_OWN)]
     kind: String,
     /// When the key expires: a date in China (2027-01-01) or a time (2027-01-01T00:00:00Z).
-    #[arg(long, value_name = "DATE", value_parser = end)]
+    #[arg(long, value_name = "DATE", value_parser = end_after_now)]
     expires: Option<Timestamp>,
 }
 
@@ -143,11 +143,22 @@ fn new_receipts_key(file: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The end of a key's life, which must lie ahead.
+fn end_after_now(text: &str) -> Result<Timestamp, String> {
+    #[expect(clippy::disallowed_methods, reason = "the command line is the outside world")]
+    end(text, Timestamp::now())
+}
+
 /// A time, or the start of a day in China.
-fn end(text: &str) -> Result<Timestamp, String> {
+fn end(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     let day = || text.parse::<Date>().ok()?.at(0, 0, 0, 0).to_zoned(Offset::constant(8).to_time_zone()).ok();
     let time = text.parse().ok().or_else(|| day().map(|begins| begins.timestamp()));
-    time.ok_or_else(|| "is not a date; write 2027-01-01 or 2027-01-01T00:00:00Z".to_owned())
+    let time = time.ok_or_else(|| "is not a date; write 2027-01-01 or 2027-01-01T00:00:00Z".to_owned())?;
+    if time <= now {
+        Err("is in the past, so the key would never work; write a later date".to_owned())
+    } else {
+        Ok(time)
+    }
 }
 
 /// 32 bytes from the operating system.
@@ -172,9 +183,12 @@ mod tests {
 
     #[test]
     fn a_day_begins_in_china_and_a_time_is_a_time() {
+        let now = "2026-11-28T00:00:00Z".parse().unwrap();
+        let end = |text: &str| end(text, now);
         let written = |text: &str| end(text).map(|time| time.to_string());
         assert_eq!(written("2027-01-01").as_deref(), Ok("2026-12-31T16:00:00Z"));
         assert_eq!(written("2027-01-01T00:00:00Z").as_deref(), Ok("2027-01-01T00:00:00Z"));
         assert!(written("tomorrow").is_err() && written("2027-02-30").is_err());
+        assert!(written("2026-11-27").is_err_and(|told| told.contains("in the past")));
     }
 }

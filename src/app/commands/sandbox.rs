@@ -30,10 +30,10 @@ const FOR_A_LAPTOP: &str = "[log]\nformat = \"text\"\n\n[server]\ndrain_notice =
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The address of the public API [default: 127.0.0.1:8080].
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     listen: Option<SocketAddr>,
     /// The address of the admin API and of the sandbox's controls [default: 127.0.0.1:9464].
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     admin_listen: Option<SocketAddr>,
     /// The verdict for ID numbers that are not on the sandbox's list of invented people.
     #[arg(long, value_enum, default_value_t = Unlisted::NoRecord)]
@@ -46,6 +46,13 @@ enum Unlisted {
     Match,
     Mismatch,
     NoRecord,
+}
+
+/// An address with its port, or a port of this machine alone.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let port = || Some(SocketAddr::from(([127, 0, 0, 1], text.strip_prefix(':').unwrap_or(text).parse().ok()?)));
+    let address = text.parse().ok().or_else(port);
+    address.ok_or_else(|| "is not an address with a port; write 127.0.0.1:8080, or only 8080".to_owned())
 }
 
 impl Args {

@@ -19,6 +19,7 @@ mod raw;
 mod reader;
 mod sections;
 mod settings;
+mod suggest;
 
 pub use change::{Difference, Sections};
 pub use files::{Files, Reading};

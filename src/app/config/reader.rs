@@ -162,13 +162,28 @@ impl Sources {
         built.map_err(|error| Mistakes::one("", &self.unreadable(&error)))
     }
 
-    /// A syntax error's own message quotes the line, which may contain a secret, so only the position is reported.
+    /// A syntax error's own message quotes the line, which may contain a secret, so only the position and the reason
+    /// are reported, and the reason without what it quotes.
     fn unreadable(&self, error: &config::ConfigError) -> String {
         let text = error.to_string();
         let place = text.lines().find_map(|line| line.find(" at line ").and_then(|at| line.get(at..)));
         let file = self.file.as_ref().map_or_else(|| "the configuration".to_owned(), |path| path.display().to_string());
-        format!("{file} is not valid TOML{}", place.unwrap_or_default())
+        format!("{file} is not valid TOML{}{}", place.unwrap_or_default(), reason(&text))
     }
+}
+
+/// The line below the quoted one. Quoted words longer than a few characters are left out.
+fn reason(text: &str) -> String {
+    let marker = |line: &&str| line.trim_start().starts_with('|') && line.trim_end().ends_with('^');
+    let Some(reason) = text.lines().skip_while(|line| !marker(line)).nth(1) else { return String::new() };
+    let parts = reason.split('`').enumerate().map(|(index, part)| match index % 2 == 1 {
+        true if part.chars().count() > 3 => "`…`".to_owned(),
+        true => format!("`{part}`"),
+        false => part.to_owned(),
+    });
+    let reason = parts.collect::<String>();
+    let reason = reason.split(" in ").next().unwrap_or_default().trim();
+    if reason.is_empty() { String::new() } else { format!(": {reason}") }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,12 +1,12 @@
 //! All validated sections, and the checks between them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use tracing_subscriber::EnvFilter;
 
 use super::change::Sections;
 use super::draft::Draft;
+use super::mistakes::{Mistake, Mistakes};
 use super::profile::Profile;
 use super::raw::{CalendarWord, Log, Raw, RegionsSection, Reload, Server};
 use super::sections::provider::{self, DriverSettings};
@@ -57,6 +57,32 @@ pub struct Settings {
     pub verify: verify::Config,
 }
 
+impl Settings {
+    /// Checks that the files which `serve` opens for writing have a folder on this machine.
+    ///
+    /// # Errors
+    /// One mistake for each missing folder.
+    pub fn check_folders(&self) -> Result<(), Mistakes> {
+        let folder_of = |path: &Path| match path.parent() {
+            Some(folder) if folder.as_os_str().is_empty() => PathBuf::from("."),
+            folder => folder.unwrap_or(path).to_path_buf(),
+        };
+        let folders = [
+            ("ledger.file", self.ledger.file.as_deref().map(folder_of)),
+            ("ledger.spool_folder", self.ledger.spool_folder.clone()),
+            ("log.file", self.log.file.as_deref().map(folder_of)),
+        ];
+        let missing = folders.into_iter().filter_map(|(key, folder)| {
+            let folder = folder.filter(|folder| !folder.is_dir())?;
+            let folder = folder.display();
+            let problem = format!("the folder {folder} does not exist; `mkdir -p {folder}`, or correct the path");
+            Some(Mistake::new(key, problem))
+        });
+        let missing: Vec<_> = missing.collect();
+        if missing.is_empty() { Ok(()) } else { Err(Mistakes(missing)) }
+    }
+}
+
 /// Validates each section and the relations between sections, and reads the files they name.
 pub(super) fn finish(
     raw: Raw,
@@ -88,8 +114,10 @@ pub(super) fn finish(
     read.section("dns", raw.dns.validate());
     checks::orders(&raw, read);
     checks::purposes(&raw, read);
-    if EnvFilter::try_new(&raw.log.level).is_err() {
-        read.mistake("log.level", "is not a level; write \"error\", \"warn\", \"info\" or \"debug\"");
+    if !checks::is_level_or_filter(&raw.log.level) {
+        let problem = "is not a level, or silences idgate itself; write \"error\", \"warn\", \"info\" or \"debug\", or \
+                       a filter that begins with one of them, such as \"info,idgate::verify=debug\"";
+        read.mistake("log.level", problem);
     }
     let longest_call = raw.providers.values().map(Section::call_limit).max().unwrap_or_default();
     if raw.breaker.probe_lease <= longest_call {

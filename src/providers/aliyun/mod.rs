@@ -23,6 +23,7 @@ pub static DRIVER: Driver = Driver {
     title: "Alibaba Cloud Id2MetaVerify",
     schemes: rpc::SCHEMES,
     variables: rpc::VARIABLES,
+    options: &["signature"],
     samples: &[
         &[("access_key_id", ID), ("access_key_secret", SECRET)],
         &[("access_key_id", ID), ("access_key_secret", SECRET), ("signature", "v1")],

@@ -34,6 +34,7 @@ pub static DRIVER: Driver = Driver {
     title: "拇指云 身份证二要素 (cloud market)",
     schemes: market::SCHEMES,
     variables: &[],
+    options: &["signature_method"],
     samples: &[
         &[("app_code", "sandbox0muzhiyun0appcode00000001")],
         market::APP_KEY_SAMPLE,

@@ -34,6 +34,7 @@ pub static DRIVER: Driver = Driver {
     title: "Tencent Cloud IdCardVerification",
     schemes: &[&scheme::SECRET_KEY],
     variables: credentials::VARIABLES,
+    options: &["region", "encryption"],
     samples: &[
         &[("secret_id", ID), ("secret_key", KEY)],
         &[("secret_id", ID), ("secret_key", KEY), ("region", "ap-guangzhou")],

@@ -35,6 +35,7 @@ pub static DRIVER: Driver = Driver {
     title: "云亿互通 身份证实名认证 (cloud market)",
     schemes: market::SCHEMES,
     variables: &[],
+    options: &["signature_method"],
     samples: &[
         &[("app_code", "sandbox0yunyi0appcode00000000001")],
         market::APP_KEY_SAMPLE,

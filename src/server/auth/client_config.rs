@@ -89,11 +89,11 @@ const fn default_rate() -> NonZeroU32 {
 impl ClientConfig {
     /// All errors, as (key, problem and remedy).
     pub fn validate(&self) -> Vec<(String, String)> {
-        let mut mistakes = validate_keys(&self.keys);
+        let mut mistakes = validate_keys(&self.keys, "idgate key new NAME");
         mistakes.extend(CertificateConfig::validate(&self.certificates));
         mistakes.extend(self.validate_issued());
         if self.keys.is_empty() && self.certificates.is_empty() && !self.has_issued() {
-            let text = "is empty, and so is `certificates`; `idgate key new CLIENT` prints a line for it";
+            let text = "is empty, and so is `certificates`; `idgate key new NAME` prints a line for it";
             mistakes.push(("keys".to_owned(), text.to_owned()));
         }
         if self.purposes.is_empty() {

@@ -23,16 +23,18 @@ pub struct KeyConfig {
     pub expires: Option<Timestamp>,
 }
 
-/// All errors in a list of keys, as (key, problem and remedy).
-pub(in crate::server) fn validate_keys(keys: &[KeyConfig]) -> Vec<(String, String)> {
+/// All errors in a list of keys, as (key, problem and remedy). `command` makes such a key.
+pub(in crate::server) fn validate_keys(keys: &[KeyConfig], command: &str) -> Vec<(String, String)> {
     let mut mistakes = Vec::new();
     for (index, key) in keys.iter().enumerate() {
         if parse_hash(&key.sha256).is_none() {
-            let text = "is not a SHA-256 in 64 hexadecimal digits; `idgate key new CLIENT` prints one".to_owned();
+            let text = format!("is not a SHA-256 in 64 hexadecimal digits; `{command}` prints one");
             mistakes.push((format!("keys[{index}].sha256"), text));
         }
         if key.id.is_empty() || key.id.len() > 64 || !key.id.bytes().all(|byte| byte.is_ascii_graphic()) {
-            let text = "must be 1 to 64 visible ASCII characters; it stands in logs".to_owned();
+            let text =
+                "must be 1 to 64 visible ASCII characters, because it stands in logs; write for example \"key-1\""
+                    .to_owned();
             mistakes.push((format!("keys[{index}].id"), text));
         }
     }

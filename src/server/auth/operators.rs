@@ -55,10 +55,10 @@ pub struct Operator {
 impl OperatorConfig {
     /// All errors, as (key, problem and remedy).
     pub fn validate(&self) -> Vec<(String, String)> {
-        let mut mistakes = validate_keys(&self.keys);
+        let mut mistakes = validate_keys(&self.keys, "idgate key new --operator NAME");
         mistakes.extend(CertificateConfig::validate(&self.certificates));
         if self.keys.is_empty() && self.certificates.is_empty() {
-            let text = "is empty, and so is `certificates`; `idgate key new NAME` prints a line for it";
+            let text = "is empty, and so is `certificates`; `idgate key new --operator NAME` prints a line for it";
             mistakes.push(("keys".to_owned(), text.to_owned()));
         }
         mistakes

@@ -167,13 +167,13 @@ fn a_secret_in_the_wrong_place_is_never_repeated() {
             "profile",
             format!("profile = \"{SECRET}\"\n{}", provider("app_code = { value = \"x\" }")),
             "profile",
-            "config/default.toml",
+            "\"development\" or \"production\"",
         ),
         (
             "word",
             provider("app_code = { value = \"x\" }") + &format!("on_unknown = \"{SECRET}\""),
             "chain.on_unknown",
-            "config/default.toml",
+            "\"ask_next\" or \"stop\"",
         ),
         (
             "duration",
@@ -211,7 +211,7 @@ fn a_secret_in_the_wrong_place_is_never_repeated() {
             provider("app_code = { value = \"x\" }")
                 + &format!("[clients.c]\nkeys = [{{ id = \"a\", sha256 = \"\", expires = \"{SECRET}\" }}]"),
             "clients.c",
-            "config/default.toml",
+            "2027-01-01T00:00:00Z",
         ),
         (
             "level",
@@ -324,12 +324,13 @@ fn production_refuses_a_secret_that_every_user_of_the_machine_can_read() {
     use std::os::unix::fs::PermissionsExt;
     let secret = TempFile::new("readable-secret", SECRET);
     let digest_key = TempFile::new("readable-digest-key", &"k".repeat(32));
+    let ledger = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("readable-ledger.db");
     std::fs::set_permissions(digest_key.path(), std::fs::Permissions::from_mode(0o600)).unwrap();
     let toml = |profile: &str| {
         format!(
             "profile = \"{profile}\"\n[clients.c]\nkeys = [{{ id = \"a\", sha256 = \"{}\" }}]\n[providers.p]\ndriver = \"yunyi\"\n\
              endpoints = [\"https://provider.example\"]\napp_code = {{ file = {:?} }}\n[chain]\norder = [\"p\"]\n\
-             [ledger]\nfile = \"/nonexistent/ledger.db\"\n[cache]\ndigest_key = {{ file = {:?} }}\n",
+             [ledger]\nfile = {ledger:?}\n[cache]\ndigest_key = {{ file = {:?} }}\n",
             "0".repeat(64),
             secret.path(),
             digest_key.path()

@@ -14,6 +14,7 @@ mod configuration;
 mod disk;
 mod drain;
 mod ledger;
+mod mistakes;
 mod operate;
 mod reconcile;
 mod reload;

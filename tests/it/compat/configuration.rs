@@ -81,7 +81,7 @@ fn every_mistake_of_a_key_is_told_with_its_remedy_and_never_with_its_secret() {
     for (toml, key, says) in [
         (on.to_owned(), "compat.enabled", "idgate key new"),
         ("[compat]\nnonces_per_key = 0".to_owned(), "compat.nonces_per_key", "500000"),
-        ("[compat]\nno_such_key = 1".to_owned(), "compat.no_such_key", "unknown field"),
+        ("[compat]\nno_such_key = 1".to_owned(), "compat.no_such_key", "unknown key"),
         (twice.clone(), "clients.two.access_keys[0]", "clients.one.access_keys[0]"),
         (twice.clone(), "clients.two.app_keys[0]", "clients.one.app_keys[0]"),
         (twice, "clients.two.app_codes[0]", "clients.one.app_codes[0]"),

@@ -62,6 +62,7 @@ static WITHOUT_SERVER: Driver = Driver {
     title: "a provider without a simulator",
     schemes: &[],
     variables: &[],
+    options: &[],
     samples: &[],
     kinds: &[],
     name_limit: 1,

@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use tracing_subscriber::EnvFilter;
+
 use super::money;
 use crate::app::config::draft::Draft;
 use crate::app::config::raw::{HASH_OF_NOTHING, Raw};
+use crate::app::config::suggest;
 use crate::server::auth::client_config::{ClientConfig, DEFAULT_PURPOSE};
 use crate::server::auth::key_config::KeyConfig;
 use crate::server::auth::operators::OperatorConfig;
@@ -23,6 +26,13 @@ pub(in crate::app::config) fn server(raw: &Raw, read: &mut Draft) {
     if raw.operators.is_empty() && !server.admin_listen.ip().is_loopback() {
         let problem = "is not a loopback address, and no operator is configured, so anybody could use it; add an \
                        [operators.NAME] section (`idgate key new --operator NAME`) or write \"127.0.0.1:9464\"";
+        read.mistake("server.admin_listen", problem);
+    }
+    let [one, other] = [server.listen, server.admin_listen];
+    let overlap = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    if one.port() == other.port() && one.port() != 0 && overlap {
+        let problem = "has the port of server.listen, and only one of them could be bound; write another port, such as \
+                       9464";
         read.mistake("server.admin_listen", problem);
     }
     for (key, value) in [("request_timeout", server.request_timeout), ("body_timeout", server.body_timeout)] {
@@ -50,13 +60,26 @@ pub(in crate::app::config) fn server(raw: &Raw, read: &mut Draft) {
     read.section("server.connections", server.connections.validate());
 }
 
+/// Whether `text` is a filter that lets something of idgate through. A misspelt level would be taken for the name of a
+/// crate, and then every line is lost.
+pub(in crate::app::config) fn is_level_or_filter(text: &str) -> bool {
+    let is_level = |word: &str| word.parse::<tracing::level_filters::LevelFilter>().is_ok() && !word.is_empty();
+    let is_ours = |target: &str| target == "idgate" || target.starts_with("idgate::") || target.starts_with("idgate[");
+    let directives = || text.split(',').map(str::trim).filter(|directive| !directive.is_empty());
+    let bare = |directive: &&str| !directive.contains('=') && !directive.contains('[');
+    EnvFilter::try_new(text).is_ok()
+        && directives().filter(bare).all(|word| is_level(word) || is_ours(word))
+        && directives().any(|one| is_level(one) || is_ours(one.split('=').next().unwrap_or_default().trim()))
+}
+
 pub(in crate::app::config) fn clients(clients: &BTreeMap<String, ClientConfig>, read: &mut Draft) {
     for (name, client) in clients {
         let at = format!("clients.{name}");
         read.check_name(&at, name);
         read.section(&at, client.validate());
     }
-    keys(clients.iter().map(|(name, client)| (format!("clients.{name}"), &*client.keys)), read);
+    let all = clients.iter().map(|(name, client)| (format!("clients.{name}"), &*client.keys));
+    keys(all, "idgate key new NAME", read);
 }
 
 pub(in crate::app::config) fn operators(operators: &BTreeMap<String, OperatorConfig>, read: &mut Draft) {
@@ -65,7 +88,8 @@ pub(in crate::app::config) fn operators(operators: &BTreeMap<String, OperatorCon
         read.check_name(&at, name);
         read.section(&at, operator.validate());
     }
-    keys(operators.iter().map(|(name, operator)| (format!("operators.{name}"), &*operator.keys)), read);
+    let all = operators.iter().map(|(name, operator)| (format!("operators.{name}"), &*operator.keys));
+    keys(all, "idgate key new --operator NAME", read);
 }
 
 /// Budgets and packages need the ledger, which counts the calls.
@@ -80,14 +104,15 @@ pub(in crate::app::config) fn money(raw: &Raw, read: &mut Draft) {
 }
 
 /// Each key must belong to one client or operator only.
-fn keys<'a>(all: impl Iterator<Item = (String, &'a [KeyConfig])>, read: &mut Draft) {
+fn keys<'a>(all: impl Iterator<Item = (String, &'a [KeyConfig])>, command: &str, read: &mut Draft) {
     let mut hashes = BTreeMap::new();
     for (at, keys) in all {
         for (index, key) in keys.iter().enumerate() {
             if key.sha256.eq_ignore_ascii_case(HASH_OF_NOTHING) {
-                let problem = "is the SHA-256 of an empty text, so requests without a key would be accepted; make a \
-                               key with \
-                               `idgate key new CLIENT`";
+                let problem = format!(
+                    "is the SHA-256 of an empty text, so requests without a key would be accepted; make a key with \
+                     `{command}`"
+                );
                 read.mistake(format!("{at}.keys[{index}].sha256"), problem);
             }
             if let Some(other) = hashes.insert(key.sha256.to_ascii_lowercase(), format!("{at}.keys[{index}]")) {
@@ -103,10 +128,10 @@ pub(in crate::app::config) fn purposes(raw: &Raw, read: &mut Draft) {
         raw.clients.is_empty() || name == DEFAULT_PURPOSE || raw.clients.values().any(|one| one.purposes.contains(name))
     };
     for name in raw.purposes.keys().filter(|name| !known(name)) {
-        read.mistake(
-            format!("purposes.{name}"),
-            "is not a purpose of any client; correct the name, or add it to a client",
-        );
+        let all = raw.clients.values().flat_map(|client| client.purposes.iter().map(String::as_str));
+        let hint = suggest::hint(name, all);
+        let problem = format!("is not a purpose of any client{hint}; correct the name, or add it to a client");
+        read.mistake(format!("purposes.{name}"), problem);
     }
 }
 
@@ -125,7 +150,10 @@ pub(in crate::app::config) fn orders(raw: &Raw, read: &mut Draft) {
         let mut seen = BTreeSet::new();
         for name in order {
             if !raw.providers.contains_key(name) {
-                read.mistake(&key, format!("names {name}, which has no section [providers.{name}]"));
+                let hint = suggest::hint(name, raw.providers.keys().map(String::as_str));
+                let problem =
+                    format!("names {name}, which has no section [providers.{name}]{hint}; add it, or correct the name");
+                read.mistake(&key, problem);
             } else if !seen.insert(name) {
                 read.mistake(&key, format!("names {name} twice; remove one of them"));
             }

@@ -10,6 +10,7 @@ use config::{Value, ValueKind};
 use crate::app::config::draft::Draft;
 use crate::app::config::draft::section;
 use crate::app::config::raw::HASH_OF_NOTHING;
+use crate::app::config::suggest;
 use crate::domain::personal::Secret;
 use crate::providers::{Scheme, schemes};
 use crate::server::auth::client_config::{ClientConfig, IssuedConfig};
@@ -36,7 +37,7 @@ pub(in crate::app::config) fn split(read: &mut Draft) -> Lists {
                     let read = |(index, value)| entry(scheme, index, value, &format!("{at}[{index}]"), &mut mistakes);
                     entries.extend(list.into_iter().enumerate().filter_map(read));
                 }
-                Some(_) => mistakes.push((at, "has the wrong type; write a sequence".to_owned())),
+                Some(_) => mistakes.push((at, "has the wrong type; write a list, such as [{ … }]".to_owned())),
             }
         }
     }
@@ -55,7 +56,7 @@ fn entry(
 ) -> Option<IssuedConfig> {
     let mut mistake = |key: String, problem: &str| mistakes.push((key, problem.to_owned()));
     let ValueKind::Table(table) = value.kind else {
-        mistake(at.to_owned(), "has the wrong type; write a table");
+        mistake(at.to_owned(), "has the wrong type; write a table: { KEY = … }");
         return None;
     };
     let id_member = scheme.issued.id;
@@ -75,11 +76,11 @@ fn entry(
         };
         match known {
             None => {
-                let hash = if scheme.is_bearer { "`sha256`, " } else { "" };
-                let takes = format!("`{id_member}`, {hash}`purpose`, `expires`");
-                mistake(place, &format!("unknown field `{key}`, expected one of {takes}"));
+                let needed = if scheme.is_bearer { "sha256" } else { "secret" };
+                let known = [id_member, needed, "purpose", "expires"];
+                mistake(place, &suggest::unknown_key(&key, &known, None));
             }
-            Some(_) if text.is_none() => mistake(place, "has the wrong type; write a string"),
+            Some(_) if text.is_none() => mistake(place, "has the wrong type; write a text in quotes"),
             Some(member) => *member = text,
         }
     }
@@ -87,13 +88,13 @@ fn entry(
         None => None,
         Some(Ok(end)) => Some(end),
         Some(Err(_)) => {
-            mistake(format!("{at}.expires"), "cannot be read; config/default.toml shows what to write");
+            mistake(format!("{at}.expires"), "is not a time; write for example \"2027-01-01T00:00:00Z\"");
             None
         }
     };
     let mut needed = |member: &str, value: Option<String>| {
         if value.is_none() {
-            mistake(at.to_owned(), &format!("missing field `{member}`"));
+            mistake(at.to_owned(), &format!("missing key `{member}`; add it"));
         }
         value
     };

@@ -101,7 +101,7 @@ fn pins(at: &str, section: &Section, endpoints: &[Endpoint], read: &mut Draft) -
             Some(pin) => pins.push(pin),
             None => read.mistake(
                 format!("{key}[{index}]"),
-                "is not a SHA-256 in 64 hexadecimal digits; config/default.toml has the command that prints it",
+                "is not a SHA-256 in 64 hexadecimal digits; `idgate config default` shows the command that prints it",
             ),
         }
     }

@@ -12,6 +12,7 @@ use super::{outbound, quotes};
 use crate::app::config::change::Sections;
 use crate::app::config::draft::section;
 use crate::app::config::draft::{Draft, Tree};
+use crate::app::config::suggest;
 use crate::domain::money::{MicroYuan, Prices};
 use crate::domain::personal::Secret;
 use crate::providers::{self, Configured, DRIVERS, Driver, Endpoint, Settings};
@@ -56,7 +57,6 @@ pub(in crate::app::config) fn split(read: &mut Draft, environment: &BTreeMap<Str
         let ValueKind::Table(table) = &mut provider.kind else { continue };
         // Only the driver knows which keys exist; a missing driver is reported first.
         let driver = driver_of(table);
-        let known_driver = driver.is_some();
         let at = format!("providers.{name}");
         let (next, credentials) = (table.remove(NEXT), table.remove(CREDENTIALS));
         let secrets = |at: &str| -> BTreeMap<String, Secret> {
@@ -69,10 +69,15 @@ pub(in crate::app::config) fn split(read: &mut Draft, environment: &BTreeMap<Str
             let own: Vec<String> = table.keys().filter(|key| !COMMON.contains(&key.as_str())).cloned().collect();
             let mut plain = BTreeMap::new();
             for (key, value) in own.into_iter().filter_map(|key| table.remove_entry(&key)) {
+                let Some(driver) = driver else { continue };
                 match value.kind {
-                    _ if !known_driver => {}
+                    // The keys of `credentials` depend on its kind, which only the driver knows.
+                    _ if !at.ends_with(CREDENTIALS) && driver.keys().all(|known| known != key) => {
+                        let known: Vec<_> = if at.ends_with(NEXT) { driver.keys().collect() } else { all_keys(driver) };
+                        mistakes.push((format!("{at}.{key}"), suggest::unknown_key(&key, &known, None)));
+                    }
                     ValueKind::Table(_) | ValueKind::Array(_) | ValueKind::Nil => {
-                        mistakes.push((format!("{at}.{key}"), "must be a string".to_owned()));
+                        mistakes.push((format!("{at}.{key}"), "has the wrong type; write a text in quotes".to_owned()));
                     }
                     _ => drop(plain.insert(key, value.into_string().unwrap_or_default())),
                 }
@@ -130,6 +135,11 @@ pub(in crate::app::config) fn split(read: &mut Draft, environment: &BTreeMap<Str
     all
 }
 
+/// The keys that a provider with this driver may have.
+fn all_keys(driver: &Driver) -> Vec<&'static str> {
+    COMMON.into_iter().chain([PROXY_LOGIN, NEXT]).chain(driver.keys()).collect()
+}
+
 /// Checks one provider.
 pub(in crate::app::config) fn finish(
     name: &str,
@@ -143,7 +153,9 @@ pub(in crate::app::config) fn finish(
     let driver = section.driver.as_deref().and_then(providers::driver);
     if driver.is_none() {
         let known: Vec<_> = DRIVERS.iter().map(|driver| driver.name).collect();
-        read.mistake(format!("{at}.driver"), format!("must be one of: {}", known.join(", ")));
+        let hint = section.driver.as_deref().map(|name| suggest::hint(name, known.iter().copied()));
+        let problem = format!("must be one of: {}{}", known.join(", "), hint.unwrap_or_default());
+        read.mistake(format!("{at}.driver"), problem);
     }
     let endpoints = endpoints(&at, &section.endpoints, read);
     let outbound = outbound::finish(&at, section, &endpoints, sections, read);
