@@ -34,8 +34,8 @@ pub(in crate::app::config) fn check_packages(at: &str, packages: &[Package], rea
         if !ids.insert(&package.id) {
             read.mistake(format!("{at}.id"), "is the id of another package of this provider; give it one of its own");
         }
-        if package.ends <= package.bought {
-            read.mistake(format!("{at}.ends"), "is not after bought; write the last day on which it can be used");
+        if package.ends < package.bought {
+            read.mistake(format!("{at}.ends"), "is before bought; write the last day on which it can be used");
         }
     }
 }
@@ -105,11 +105,13 @@ mod tests {
         let package = |id: &str, bought: &str, ends: &str| {
             format!("[[providers.one.packages]]\nid = \"{id}\"\ncalls = 10\nbought = \"{bought}\"\nends = {ends}\n")
         };
+        assert_eq!(keys(&package("a", "2026-01-01", "2026-01-01"), LEDGER), [""; 0], "a package for one day");
         let good = package("a", "2026-01-01", "2026-12-31");
         assert_eq!(keys(&good, LEDGER), [""; 0]);
         assert_eq!(keys(&good, ""), ["providers.one.packages"]);
-        let several =
-            good.clone() + &package("a", "2026-01-01", "2026-01-01") + &package("b c", "2025-01-01", "\"2027-01-01\"");
+        let several = good.clone()
+            + &package("a", "2026-01-02", "\"2026-01-01\"")
+            + &package("b c", "2025-01-01", "\"2027-01-01\"");
         let expected = ["packages[1].ends", "packages[1].id", "packages[2].ends", "packages[2].id"];
         assert_eq!(keys(&several, LEDGER), expected.map(|key| format!("providers.one.{key}")));
     }
