@@ -59,7 +59,19 @@ pub(super) struct Running {
 
 /// Digests of the settings that only a restart can change, because they were used to bind or open something.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fixed(Vec<(&'static str, [u8; 32])>);
+pub(super) struct Fixed {
+    settings: Vec<(&'static str, [u8; 32])>,
+    /// Sections without which anybody would be let in, and whether there is any. A file that was cut off has none.
+    guards: [(&'static str, bool); 2],
+}
+
+/// What looks at the files have shown. A file may be half-written, so a change is believed once two looks in a row
+/// have found the same.
+#[derive(Debug)]
+struct Looks {
+    as_read: Files,
+    last: Files,
+}
 
 /// A new configuration, ready to switch to.
 struct Prepared {
@@ -72,7 +84,8 @@ impl Fixed {
         let print = |value: &dyn Debug| Sha256::digest(format!("{value:?}")).into();
         let server = &settings.server;
         let digest_key = settings.digest_key.as_ref().map(|key| Sha256::digest(key.expose()));
-        Self(vec![
+        let guards = [("clients", !settings.clients.is_empty()), ("operators", !settings.operators.is_empty())];
+        let settings = vec![
             ("profile", print(&settings.profile)),
             ("server.listen", print(&server.listen)),
             ("server.admin_listen", print(&server.admin_listen)),
@@ -87,14 +100,21 @@ impl Fixed {
             ("cache.max_entries", print(&settings.cache.max_entries)),
             ("cache.digest_key", print(&digest_key)),
             ("ledger", print(&settings.ledger)),
-        ])
+        ];
+        Self { settings, guards }
     }
 
-    /// Adds a mistake for each setting that differs in `next`.
+    /// A mistake for each setting that differs in `next`, and for each guard that it lacks.
     fn mistakes(&self, next: &Self) -> Vec<Mistake> {
-        let differ = self.0.iter().zip(&next.0).filter(|((_, one), (_, other))| one != other);
+        let differ = self.settings.iter().zip(&next.settings).filter(|((_, one), (_, other))| one != other);
         let problem = "cannot change while the process runs; put it back, or restart";
-        differ.map(|((key, _), _)| Mistake::new(*key, problem)).collect()
+        let differ = differ.map(|((key, _), _)| Mistake::new(*key, problem));
+        let lost = self.guards.iter().zip(&next.guards).filter(|((_, before), (_, after))| *before && !after);
+        let lost = lost.map(|((key, _), _)| {
+            let problem = format!("has no section left, so anybody would be let in; put [{key}.NAME] back, or restart");
+            Mistake::new(*key, problem)
+        });
+        differ.chain(lost).collect()
     }
 }
 
@@ -128,22 +148,23 @@ impl Reloader {
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let Some(sources) = self.sources.take() else { return };
         loop {
-            let asker = tokio::select! {
+            let (asker, seen) = tokio::select! {
                 () = stop.cancelled() => return,
                 asker = self.asked.recv() => match asker {
-                    Some(asker) => Some(asker),
+                    Some(asker) => (Some(asker), None),
                     None => return,
                 },
-                () = self.watch.changed(self.running.poll) => None,
+                seen = self.watch.changed(self.running.poll) => (None, Some(seen)),
             };
             // The end of the process must not wait for a file.
-            if stop.run_until_cancelled(self.reload(&sources, asker)).await.is_none() {
+            if stop.run_until_cancelled(self.reload(&sources, asker, seen)).await.is_none() {
                 return;
             }
         }
     }
 
-    async fn reload(&mut self, sources: &Sources, asker: Option<oneshot::Sender<Outcome>>) {
+    /// `seen` is what a poll believes; if the files have changed again since, it is left to the next poll.
+    async fn reload(&mut self, sources: &Sources, asker: Option<oneshot::Sender<Outcome>>, seen: Option<Files>) {
         let (sources, deps, before) =
             (sources.clone(), self.running.deps.clone(), Arc::clone(&self.running.switch.load().runtime));
         let fixed = self.running.fixed.clone();
@@ -156,6 +177,7 @@ impl Reloader {
             self.watch.has_looked(self.running.poll);
         }
         let outcome = match read {
+            Ok((files, _)) if seen.is_some_and(|seen| !seen.agrees_with(&files)) => return,
             Ok((files, Ok(prepared))) => {
                 self.watch.files = files;
                 let Deps { billing, ledger, .. } = &self.running.deps;
@@ -174,6 +196,13 @@ impl Reloader {
             Ok(difference) => {
                 self.meter.with_label_values(&["success"]).inc();
                 tracing::info!(%difference, "the configuration was reloaded");
+                if !difference.removed.is_empty() {
+                    let removed = difference.removed.join(", ");
+                    tracing::warn!(
+                        removed,
+                        "sections were removed from the configuration; put them back if this was an accident"
+                    );
+                }
                 let Difference { added, changed, removed } = difference;
                 Ok(Reloaded { added, changed, removed })
             }
@@ -196,6 +225,7 @@ impl Reloader {
     fn switch(&mut self, prepared: Prepared) -> Difference {
         let difference = self.running.sections.difference(&prepared.settings.sections);
         self.running.poll = prepared.settings.reload.poll;
+        self.running.fixed = Fixed::of(&prepared.settings);
         self.running.sections = prepared.settings.sections.clone();
         prepared.switch(&self.running);
         difference
@@ -231,20 +261,34 @@ impl Prepared {
     }
 }
 
+impl Looks {
+    fn new(as_read: &Files) -> Self {
+        Self { as_read: as_read.clone(), last: as_read.clone() }
+    }
+
+    /// Adds a look. True if it shows a change, and the same as the one before.
+    fn confirm(&mut self, now: &Files) -> bool {
+        let is_confirmed = *now != self.as_read && *now == self.last;
+        self.last = now.clone();
+        is_confirmed
+    }
+}
+
 impl Watch {
-    /// Returns when the content of a file has changed. Never returns if polling is disabled.
-    async fn changed(&mut self, poll: Duration) {
+    /// Returns what the files contain when that has changed. Never returns if polling is disabled.
+    async fn changed(&mut self, poll: Duration) -> Files {
         if poll.is_zero() {
             return std::future::pending().await;
         }
+        let mut looks = Looks::new(&self.files);
         loop {
             tokio::time::sleep(poll).await;
             let as_read = self.files.clone();
-            match self.reader.run(move |reading| as_read.again(reading) != as_read).await {
-                Ok(has_changed) => {
+            match self.reader.run(move |reading| as_read.again(reading)).await {
+                Ok(now) => {
                     self.has_looked(poll);
-                    if has_changed {
-                        return;
+                    if looks.confirm(&now) {
+                        return now;
                     }
                 }
                 Err(failure) => tracing::error!(%failure, "changes of the configuration go unnoticed"),
@@ -254,5 +298,22 @@ impl Watch {
 
     fn has_looked(&self, poll: Duration) {
         self.looked.set(if poll.is_zero() { 0 } else { self.clock.now().as_second() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_poll_believes_only_what_two_looks_in_a_row_agree_on() {
+        let [before, half, whole] = ["before", "half", "whole"].map(|content| Files::of("idgate.toml", content));
+        let mut looks = Looks::new(&before);
+        assert!(!looks.confirm(&before) && !looks.confirm(&before), "nothing has changed");
+        assert!(!looks.confirm(&half) && !looks.confirm(&whole), "still being written");
+        assert!(looks.confirm(&whole));
+        let mut looks = Looks::new(&before);
+        assert!(!looks.confirm(&half) && !looks.confirm(&before) && !looks.confirm(&half), "put back meanwhile");
+        assert!(half.agrees_with(&half) && !half.agrees_with(&whole));
     }
 }

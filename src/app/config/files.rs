@@ -60,6 +60,17 @@ impl Files {
         Self { digests: BTreeMap::new(), reading: reading.clone() }
     }
 
+    /// Whether the files that both have read had the same content.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        self.digests.iter().all(|(path, digest)| other.digests.get(path).is_none_or(|one| one == digest))
+    }
+
+    #[cfg(test)]
+    pub(in crate::app) fn of(path: &str, content: &str) -> Self {
+        let digests = BTreeMap::from([(PathBuf::from(path), Some(Sha256::digest(content).into()))]);
+        Self { digests, reading: Reading::default() }
+    }
+
     /// Reads all files again and returns their current digests.
     pub fn again(&self, reading: &Reading) -> Self {
         let mut now = Self::noted_in(reading);

@@ -197,6 +197,38 @@ async fn what_needs_a_restart_is_refused_by_name_and_changes_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_file_that_was_cut_off_before_its_clients_or_operators_lets_nobody_in() {
+    let file = file("cut-off");
+    let operators = client("oncall", "").replace("[clients.", "[operators.");
+    let gateway = TestGateway::new().chain(&["aliyun"]).over(BY_HAND).over(client("payout", "")).over(operators);
+    let gateway = gateway.in_file(file.path()).start().await;
+    let reload = async || {
+        let url = format!("http://{}/v1/reload", gateway.admin);
+        let request = gateway.http.post(url).header("authorization", "Bearer idg_oncall");
+        crate::support::Reply::of(request.send().await.unwrap()).await
+    };
+    let whole = std::fs::read_to_string(file.path()).unwrap();
+    for lost in ["clients", "operators"] {
+        gateway.rewrite(|_| {
+            let mut toml: toml::Table = whole.parse().unwrap();
+            toml.remove(lost).unwrap();
+            toml.to_string()
+        });
+        let reply = reload().await;
+        assert_eq!((reply.status.as_u16(), reply.code()), (422, "invalid_configuration"), "{lost}: {reply:?}");
+        let told = reply.body["errors"][0]["detail"].as_str().unwrap();
+        assert!(told.starts_with(&format!("{lost}: has no section left")) && told.contains("restart"), "{told}");
+        assert_eq!(gateway.ask(&anybody()).await.status, 401, "{lost}");
+        assert_eq!(gateway.admin_post("/v1/providers/aliyun/isolate").await, 401, "{lost}");
+    }
+    // One of two may go.
+    gateway.rewrite(|_| whole.clone() + &client("second", ""));
+    assert_eq!(reload().await.body["added"], json!(["clients.second"]));
+    gateway.rewrite(|_| whole);
+    assert_eq!(reload().await.body["removed"], json!(["clients.second"]));
+}
+
+#[tokio::test]
 async fn what_an_operator_has_set_aside_stays_aside_and_a_hold_stays_a_hold() {
     let file = file("aside");
     let gateway = TestGateway::new().chain(&["aliyun", "yunyi"]).over(BY_HAND).in_file(file.path()).start().await;
@@ -356,6 +388,11 @@ fn a_hangup_is_a_reload_and_a_bad_file_is_told_once_with_all_its_mistakes() {
     };
     std::fs::write(file.path(), "[reload]\npoll = \"0s\"\n[cache]\nmatch_ttl = \"5m\"\n").unwrap();
     hang_up("changed cache");
+    let purpose = "[reload]\npoll = \"0s\"\n[purposes.default]\non_unknown = \"stop\"\n";
+    std::fs::write(file.path(), purpose).unwrap();
+    hang_up("added purposes.default");
+    std::fs::write(file.path(), "[reload]\npoll = \"0s\"\n").unwrap();
+    hang_up("sections were removed from the configuration");
     std::fs::write(file.path(), "[reload]\npoll = \"soon\"\n[cache]\nmatch_tll = \"5m\"\n").unwrap();
     hang_up("the configuration has mistakes");
     sandbox.terminate();
