@@ -23,7 +23,7 @@ use super::http::recorder::{Audience, Recorder};
 use super::http::request_scope::RequestScope;
 use super::records::forget::{self, Forget};
 use super::records::{Records, handlers as records};
-use super::{openapi, pipeline};
+use super::{index, openapi, pipeline};
 
 /// The state of the public listener's handlers.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ pub fn for_operators(state: ForOperators) -> Router {
         .merge(Router::new().route("/v1/subjects/forget", post(forget::forget)).with_state(forget))
         .merge(openapi::page())
         .merge(more)
-        .fallback(async || Problem::new(Code::NotFound))
+        .fallback(index::admin)
         .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed))
         .layer(from_fn_with_state(gate, operator_gate::pass))
         .layer(CatchPanicLayer::custom(last_resort))

@@ -149,14 +149,14 @@ async fn read(
     }
     headers::require_json(&parts.headers)?;
     let idempotency_key = headers::idempotency_key(&parts.headers)?;
+    let freshness = headers::freshness(&parts.headers)?;
     let bytes = body::read(body, now.limits.max_body_bytes, now.limits.body_timeout).await?;
     let malformed = |errors| Box::new(Problem::new(Code::MalformedRequest).with_errors(errors));
     let body = VerifyBody::parse(&bytes).map_err(malformed)?;
     if body.reference_carries_number(pipeline.clock.today_in_china()) {
         return Err(malformed(vec![reference_with_number()]));
     }
-    let options =
-        RequestOptions { freshness: headers::freshness(&parts.headers), patience: headers::patience(&parts.headers) };
+    let options = RequestOptions { freshness, patience: headers::patience(&parts.headers) };
     let question = build_question(pipeline, now, &client, &body, options, scope)?;
     client.count_question(&pipeline.clock)?;
     Ok(Asked { question, body, idempotency_key })

@@ -22,11 +22,13 @@ use crate::server::http::code::Code;
 use crate::server::http::headers;
 use crate::server::http::problem::{Problem, Refused};
 use crate::server::http::request_scope::{RequestScope, caught};
+use crate::server::index;
 use crate::server::pipeline::{self, RequestOptions, build_question};
 use crate::server::snapshot::Snapshot;
 use crate::verify::Question;
 
-/// The fallback of the public listener: answers in the protocol that the request belongs to, or with `not_found`.
+/// The fallback of the public listener: answers in the protocol that the request belongs to, with the index, or with
+/// `not_found`.
 pub(in crate::server) async fn answer(State(edge): State<Arc<Edge>>, request: Request) -> Response {
     let now = edge.pipeline.current.load();
     let mut scope = RequestScope::unrouted(&edge.recorder, &request);
@@ -35,7 +37,8 @@ pub(in crate::server) async fn answer(State(edge): State<Arc<Edge>>, request: Re
     let Some((driver, dialect)) = now.compat.enabled.then(|| addressed(&head)).flatten() else {
         let (parts, most) = (head.into_parts().0, edge.pipeline.max_header_bytes);
         let fits = pipeline::check_head(&parts.method, &parts.uri, &parts.headers, most);
-        return scope.respond(fits.and_then(|()| Err(Box::new(Problem::new(Code::NotFound)))));
+        let index = || index::public(&parts.method, &parts.uri).ok_or_else(|| Box::new(Problem::new(Code::NotFound)));
+        return scope.respond(fits.and_then(|()| index()));
     };
     scope.is_in_protocol(driver, dialect.path);
     let mut call = Call::to(driver, dialect, &head);

@@ -81,7 +81,13 @@ impl Code {
                 "Not allowed for this client",
                 "`errors` names what this client may not do. Leave it out, or have the right added to its section.",
             ),
-            Code::NotFound => row(S::NOT_FOUND, false, "No such resource", "Questions go to POST /v1/verify."),
+            Code::NotFound => row(
+                S::NOT_FOUND,
+                false,
+                "No such resource",
+                "`GET /` lists what this listener serves. Questions go to POST /v1/verify on `server.listen`; operators \
+                 use `server.admin_listen`.",
+            ),
             Code::MethodNotAllowed => row(
                 S::METHOD_NOT_ALLOWED,
                 false,

@@ -25,7 +25,10 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The directives of `Cache-Control` (RFC 9111) that apply to a question.
-pub fn freshness(headers: &HeaderMap) -> Freshness {
+///
+/// # Errors
+/// When `max-age` is no number of seconds. RFC 9111 (4.2.1) would take it for zero, and that makes a billed call.
+pub fn freshness(headers: &HeaderMap) -> Result<Freshness, Refused> {
     let mut freshness = Freshness::default();
     for directive in directives(headers, &header::CACHE_CONTROL, ',') {
         let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
@@ -33,14 +36,17 @@ pub fn freshness(headers: &HeaderMap) -> Freshness {
             "no-cache" => freshness.no_cache = true,
             "only-if-cached" => freshness.only_if_cached = true,
             "max-age" => {
-                // An invalid value counts as stale (RFC 9111, 4.2.1), which means asking for a fresh answer.
-                let age = seconds(value).unwrap_or(Duration::ZERO);
+                let Some(age) = seconds(value) else {
+                    let detail = "the header Cache-Control has a max-age that is no number of seconds; write for \
+                                  example max-age=60";
+                    return Err(Box::new(Problem::new(Code::MalformedRequest).with_error("", "bad_max_age", detail)));
+                };
                 freshness.max_age = Some(freshness.max_age.map_or(age, |known: Duration| known.min(age)));
             }
             _ => {}
         }
     }
-    freshness
+    Ok(freshness)
 }
 
 /// `Prefer: wait=N` (RFC 7240): how many seconds the caller is willing to wait.
@@ -223,14 +229,17 @@ mod tests {
 
     #[test]
     fn cache_control_is_read_as_its_rfc_says() {
-        let of = |text: &str| freshness(&with(header::CACHE_CONTROL, text));
+        let of = |text: &str| freshness(&with(header::CACHE_CONTROL, text)).unwrap();
         assert_eq!(of("no-store, foo=1"), Freshness::default());
         assert!(of("No-Cache").no_cache);
         assert!(of("only-if-cached").only_if_cached);
         assert_eq!(of("max-age=60").max_age, Some(Duration::from_secs(60)));
         assert_eq!(of("max-age=60, max-age=5").max_age, Some(Duration::from_secs(5)));
-        assert_eq!(of("max-age=soon").max_age, Some(Duration::ZERO));
-        assert_eq!(of("max-age=-1").max_age, Some(Duration::ZERO));
+        for bad in
+            ["max-age=soon", "max-age=-1", "max-age=", "max-age", "no-cache, max-age=1.5", "max-age=5, max-age=x"]
+        {
+            assert!(freshness(&with(header::CACHE_CONTROL, bad)).is_err(), "{bad}");
+        }
         assert!(of("max-age=99999999999999999999").accepts(Duration::from_secs(86_400)), "any age, and not none");
     }
 

@@ -57,8 +57,9 @@ impl Query {
                     verdict.is_none().then_some("must be match, mismatch or no_record")
                 }
                 _ => {
-                    let detail = "the query has a parameter that is unknown here; see openapi.yaml";
-                    let problem = Problem::new(Code::MalformedRequest).with_error("", "unknown_parameter", detail);
+                    let known = if filters { "cursor, from, to, provider, reference and verdict" } else { "cursor" };
+                    let detail = format!("the query has a parameter that is unknown here; this look-up takes {known}");
+                    let problem = Problem::new(Code::MalformedRequest).with_error("", "unknown_parameter", &detail);
                     return Err(Box::new(problem));
                 }
             };

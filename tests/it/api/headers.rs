@@ -34,10 +34,22 @@ async fn memory_says_how_it_took_part() {
     assert_eq!((remembered.source(), gateway.sandbox.calls("aliyun")), ("cache", 2));
     let of_any_age = gateway.ask_with(&pair, &[("cache-control", "max-age=99999999999999999999")]).await;
     assert_eq!((of_any_age.source(), gateway.sandbox.calls("aliyun")), ("cache", 2), "not paid for again");
-    // A `max-age` that cannot be parsed counts as zero.
-    gateway.ask_with(&pair, &[("cache-control", "max-age=soon")]).await;
-    assert_eq!(gateway.sandbox.calls("aliyun"), 3);
     assert_eq!(first.header("cache-control"), "no-store", "nobody in between keeps answers about people");
+}
+
+#[tokio::test]
+async fn a_max_age_that_is_no_number_is_refused_and_makes_no_billed_call() {
+    let gateway = TestGateway::new().chain(&["aliyun"]).start().await;
+    let pair = anybody();
+    gateway.ask(&pair).await;
+    for bad in ["max-age=abc", "max-age=-1", "max-age=", "max-age", "max-age=1.5", "only-if-cached, max-age=soon"] {
+        let reply = gateway.ask_with(&pair, &[("cache-control", bad)]).await;
+        assert_eq!((reply.status.as_u16(), reply.code()), (400, "malformed_request"), "{bad}");
+        let error = &reply.body["errors"][0];
+        assert_eq!(error["reason"], "bad_max_age");
+        assert!(error["detail"].as_str().unwrap().contains("the header Cache-Control"), "{reply:?}");
+    }
+    assert_eq!(gateway.sandbox.calls("aliyun"), 1);
 }
 
 #[tokio::test]

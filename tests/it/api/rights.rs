@@ -33,8 +33,7 @@ async fn a_client_without_the_right_cannot_force_a_call_whatever_it_sends() {
         gateway.ask_with(&pair, &[&[("authorization", &*bearer(KEY))][..], more].concat()).await
     };
     assert_eq!(ask(&[]).await.source(), "provider");
-    let demands =
-        ["no-cache", "No-Cache", "max-age=0", "max-age=86399", "max-age=soon", "max-age=-1", "foo, no-cache=x"];
+    let demands = ["no-cache", "No-Cache", "max-age=0", "max-age=86399", "max-age=00", "foo, no-cache=x"];
     for demand in demands {
         for key in [&[][..], &[("idempotency-key", "k-1")]] {
             let reply = ask(&[&[("cache-control", demand)][..], key].concat()).await;

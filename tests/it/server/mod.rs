@@ -1,5 +1,6 @@
 //! The server's endpoints, over real sockets.
 
+mod index;
 mod listener;
 mod operators;
 mod sandbox;
