@@ -107,6 +107,11 @@ const WHOLE: &[Case] = &[
         "providers.p.credential: unknown key",
         &["did you mean `credentials`?"],
     ),
+    (
+        "[providers.p]\ndriver = \"yunyi\"\nendpoints = [\"https://provider.example\"]\ncredentials = { kind = \"environment\" }",
+        "providers.p.credentials: unknown key",
+        &["`app_code`", "`proxy`"],
+    ),
     ("[providers.p]\ndriver = \"aliyn\"", "providers.p.driver:", &["did you mean `aliyun`?"]),
     (
         "[providers.aliyun]\ndriver = \"aliyun\"\n[chain]\norder = [\"alyun\"]",

@@ -99,6 +99,10 @@ pub(in crate::app::config) fn split(read: &mut Draft, environment: &BTreeMap<Str
         let at_credentials = format!("{at}.{CREDENTIALS}");
         match credentials.map(|credentials| credentials.kind) {
             None => {}
+            Some(_) if driver.is_some_and(|driver| driver.keys().all(|key| key != CREDENTIALS)) => {
+                let known = driver.map(all_keys).unwrap_or_default();
+                mistakes.push((at_credentials, suggest::unknown_key(CREDENTIALS, &known, None)));
+            }
             Some(ValueKind::Table(mut table)) => {
                 let of_table = plain(&at_credentials, &mut table, &mut mistakes);
                 let inner = |key: String| format!("{CREDENTIALS}.{key}");
