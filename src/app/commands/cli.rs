@@ -74,10 +74,7 @@ pub fn main() -> ExitCode {
         Command::Serve => serve::run(&sources),
         Command::Sandbox(args) => sandbox::run(sources, &args),
         Command::Check => check(&sources),
-        Command::Config(ConfigCommand::Default) => {
-            say(DEFAULT.trim_end());
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Config(ConfigCommand::Default) => say(DEFAULT.trim_end()).map(|()| ExitCode::SUCCESS),
         Command::Verify(args) => verify::run(&sources, &args),
         Command::Key(command) => key::run(&command),
         Command::Ledger(command) => ledger::run(&sources, command),

@@ -152,11 +152,11 @@ impl Of {
                 "nothing to confirm: the newest entry is not later than expected".to_owned()
             }
             Some(Times { newest_ms, believed_ms }) => format!(
-                "confirmed: the newest entry is of {}; the latest time before was {}. A running idgate removes what is                  too old within ten minutes",
+                "confirmed: the newest entry is of {}; the latest time before was {}. A running idgate removes what is too old within ten minutes",
                 at(newest_ms),
                 believed_ms.map_or("unknown".to_owned(), at),
             ),
-        });
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 

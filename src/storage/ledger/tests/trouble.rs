@@ -59,7 +59,7 @@ async fn a_journal_that_hangs_delays_no_worker_and_refuses_paid_calls_until_it_a
     let (release, hangs) = std::sync::mpsc::channel::<()>();
     shared.journal.submit(move |_| _ = hangs.recv());
     let flight = ledger.begin(begun).unwrap();
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     let (refused, ()) = tokio::join!(flight.call("one", "one.example", 300_000), async {
         // The only worker of this runtime goes on meanwhile.
         ledger.write(answer("match"), Flight::NONE).await.unwrap();
