@@ -45,7 +45,7 @@ impl Gateway {
         let (stop_public, stop_admin) = (CancellationToken::new(), CancellationToken::new());
         // No reloads once draining has started.
         let reloading = reloader.run(draining.clone());
-        let watching = apart(admin.serve(on_incoming(admin_routes, &draining), stop_admin.clone()), &stop_admin);
+        let watching = apart(admin.serve(on_incoming(admin_routes, &draining), stop_admin.clone()));
         let serving = public.serve(on_incoming(public_routes, &draining), stop_public.clone());
         let life = async {
             tokio::pin!(serving);
@@ -99,25 +99,30 @@ impl Gateway {
 }
 
 /// Serves the admin listener on a thread and a runtime of its own: probes and metrics are answered even when something
-/// blocks every worker. `stop` ends it, and so does dropping the returned future.
-fn apart(serving: impl Future<Output = ()> + Send + 'static, stop: &CancellationToken) -> impl Future<Output = ()> {
+/// blocks every worker. Dropping the returned future ends it at once.
+fn apart(serving: impl Future<Output = ()> + Send + 'static) -> impl Future<Output = ()> {
     let (ended, has_ended) = oneshot::channel::<()>();
+    let (wanted, unwanted) = oneshot::channel::<()>();
     let serve = move || {
         // Dropped with the thread, however it ends.
         let _ended = ended;
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         match runtime.enable_all().on_thread_park(memory::wipe_stack).build() {
-            Ok(runtime) => runtime.block_on(serving),
+            Ok(runtime) => runtime.block_on(async {
+                tokio::select! {
+                    () = serving => {}
+                    _ = unwanted => {}
+                }
+            }),
             Err(error) => tracing::error!(%error, "the admin listener cannot be served"),
         }
     };
     if let Err(error) = std::thread::Builder::new().name("admin".into()).spawn(serve) {
         tracing::error!(%error, "the admin listener cannot be served");
     }
-    let stop = stop.clone().drop_guard();
     async move {
         let _ = has_ended.await;
-        drop(stop);
+        drop(wanted);
     }
 }
 

@@ -24,8 +24,8 @@ use idgate::server::http::access_log::AccessLog;
 use idgate::server::sandbox::{People, Sandbox, SandboxHandle};
 use idgate::verify::outbound::dns::LookUp;
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 pub mod documented;
 pub mod net;
@@ -58,7 +58,8 @@ pub struct TestGateway {
     pub http: reqwest::Client,
     file: Option<PathBuf>,
     stop: CancellationToken,
-    serving: JoinHandle<bool>,
+    /// Ends the gateway when a test drops it, so that its sockets are closed.
+    serving: AbortOnDropHandle<bool>,
     _simulators: Sandbox,
 }
 
@@ -311,7 +312,7 @@ impl Builder {
         let ledger = idgate::app::ledger(&settings, &world).await.unwrap_or_else(|error| panic!("{error}"));
         let gateway = Gateway::bind(settings, world, ledger).expect("the gateway starts").reloading(sources, files);
         let (public, admin) = (gateway.public_addr(), gateway.admin_addr());
-        let serving = tokio::spawn(gateway.serve(stop.clone()));
+        let serving = AbortOnDropHandle::new(tokio::spawn(gateway.serve(stop.clone())));
         let Self { http, file, .. } = self;
         TestGateway { public, admin, sandbox, schemes, http, file, stop, serving, _simulators: simulators }
     }
