@@ -9,7 +9,7 @@
 //! | [`sandbox`] | loopback | every provider's own protocol, answered by a simulator |
 //!
 //! No edge imports another. They share these modules, each of which imports only those before it: [`http`] and
-//! [`auth`], [`index`], [`snapshot`], [`pipeline`] (the steps that every question goes through), [`idempotency`].
+//! [`auth`], `index`, [`snapshot`], [`pipeline`] (the steps that every question goes through), [`idempotency`].
 //!
 //! Invariants: all input from a socket is limited in time, size and number before it is processed; a request has one
 //! owner, its `RequestScope`, which logs and counts it however it ends. To add an edge, add a folder with its handlers,
