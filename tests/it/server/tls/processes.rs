@@ -1,19 +1,9 @@
-//! External tools, run as processes: openssl s_client, curl, h2load. `.ci/run` installs them; if one is missing, a
-//! message says what is not checked.
+//! External tools, run as processes: openssl s_client, curl, h2load. `.ci/run` installs them and runs these
+//! tests, which `cargo test` alone ignores.
 
 use std::process::{Command, Output, Stdio};
 
 use super::*;
-
-/// Whether a tool is installed. Prints a message if it is not.
-#[expect(clippy::print_stderr, reason = "what is not tested is said aloud")]
-fn has(tool: &str) -> bool {
-    let there = Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-    if !there {
-        eprintln!("SKIPPED: {tool} is not on PATH, so what it checks was NOT tested");
-    }
-    there
-}
 
 /// Runs a tool against the listener, with `input` on its standard input.
 async fn run(tool: &str, arguments: &[&str], input: &'static str) -> Output {
@@ -46,10 +36,8 @@ async fn s_client(server: &Server, authority: &Authority, who: Option<&Issued>, 
 }
 
 #[tokio::test]
+#[ignore = "needs openssl"]
 async fn openssl_is_let_in_with_a_good_certificate_over_tls_1_2_and_1_3() {
-    if !has("openssl") {
-        return;
-    }
     let authority = Authority::new("clients");
     let server = serve(patient(), asks(&authority, ClientCertificates::Required).tls(&authority.server()));
     let client = authority.client("spiffe://test/withdrawal");
@@ -61,10 +49,8 @@ async fn openssl_is_let_in_with_a_good_certificate_over_tls_1_2_and_1_3() {
 }
 
 #[tokio::test]
+#[ignore = "needs openssl"]
 async fn openssl_is_told_by_alert_why_it_is_refused() {
-    if !has("openssl") {
-        return;
-    }
     let (authority, other) = (Authority::new("clients"), Authority::new("others"));
     let revoked = authority.client("spiffe://test/old");
     let list = Some(authority.revokes(&[&revoked]));
@@ -83,10 +69,8 @@ async fn openssl_is_told_by_alert_why_it_is_refused() {
 }
 
 #[tokio::test]
+#[ignore = "needs openssl"]
 async fn openssl_is_refused_with_an_old_version() {
-    if !has("openssl") {
-        return;
-    }
     let authority = Authority::new("ours");
     let server = serve(patient(), NOBODY.tls(&authority.server()));
     for version in ["-tls1", "-tls1_1"] {
@@ -98,10 +82,8 @@ async fn openssl_is_refused_with_an_old_version() {
 }
 
 #[tokio::test]
+#[ignore = "needs curl"]
 async fn curl_speaks_both_protocols_with_a_certificate() {
-    if !has("curl") {
-        return;
-    }
     let authority = Authority::new("clients");
     let server = serve(patient(), asks(&authority, ClientCertificates::Required).tls(&authority.server()));
     let client = authority.client("spiffe://test/withdrawal");
@@ -119,10 +101,8 @@ async fn curl_speaks_both_protocols_with_a_certificate() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs h2load"]
 async fn h2load_loses_nothing() {
-    if !has("h2load") {
-        return;
-    }
     let authority = Authority::new("ours");
     let server = serve(patient(), NOBODY.tls(&authority.server()));
     let url = format!("https://localhost:{}/", server.addr.port());
@@ -136,10 +116,8 @@ async fn h2load_loses_nothing() {
 /// Very short connection ages. h2load does not repeat a request on another connection, so any lost request is our
 /// fault.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs h2load"]
 async fn h2load_over_http_1_loses_nothing_by_age() {
-    if !has("h2load") {
-        return;
-    }
     let authority = Authority::new("ours");
     let config = Config { max_connection_age: Duration::from_millis(20), ..patient() };
     let server = serve(config, NOBODY.tls(&authority.server()));
