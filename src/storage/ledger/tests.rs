@@ -15,8 +15,10 @@ use crate::domain::clock::{Clock, Ids};
 use crate::domain::subject::DigestKey;
 
 mod claims;
+mod removal;
 mod spool;
 mod trouble;
+mod walks;
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
@@ -282,175 +284,6 @@ async fn a_question_that_was_cut_off_is_outcome_unknown_after_the_next_start() {
 }
 
 #[tokio::test]
-async fn a_person_is_found_in_every_span_page_by_page_by_the_index_alone() {
-    let folder = Folder::new("spans");
-    let ledger = folder.open().await;
-    ledger.write(answer("match"), Flight::NONE).await.unwrap();
-    ledger.close().await;
-    drop(ledger);
-    // The same person again: on both sides of a border between spans, and two spans later.
-    let copies = "INSERT INTO entries (seq, body, hash) SELECT 16383, json_set(body, '$.id', 'a'), hash FROM entries WHERE seq = 1; \
-                  INSERT INTO entries (seq, body, hash) SELECT 16384, json_set(body, '$.id', 'b'), hash FROM entries WHERE seq = 1; \
-                  INSERT INTO entries (seq, body, hash) SELECT 50000, json_set(body, '$.id', 'c'), hash FROM entries WHERE seq = 1; \
-                  UPDATE entries SET body = json_set(body, '$.id', '01a2168d-cafe-7000-8000-' || printf('%012d', seq))";
-    folder.change(copies).await;
-    let reader = Reader::open(&folder.file()).await.unwrap();
-    let page = async |below| {
-        let about = Wanted { subject: Some(subject().digest), client: Some("payout".to_owned()), ..Wanted::default() };
-        let found = reader.answers(&about, below, 2, 9).await.unwrap().found;
-        found.into_iter().map(|found| found.seq).collect::<Vec<_>>()
-    };
-    assert_eq!((page(i64::MAX).await, page(16_384).await), (vec![50_000, 16_384], vec![16_383, 1]));
-    assert_eq!(page(1).await, [0; 0]);
-    let about = Wanted { subject: Some("a".to_owned()), client: Some("c".to_owned()), ..Wanted::default() };
-    let plan = about.explained(9);
-    let steps = sqlx::query(sqlx::AssertSqlSafe(plan)).fetch_all(&mut folder.connection().await).await.unwrap();
-    let steps: Vec<_> = steps.iter().map(|step| step.get::<String, _>("detail")).collect();
-    assert!(steps.iter().any(|step| step.contains("answers_by_subject (span=? AND subject_start=?")), "{steps:?}");
-}
-
-#[tokio::test]
-async fn what_is_too_old_goes_from_the_front_and_what_is_left_is_sound() {
-    let folder = Folder::new("old");
-    let now = Arc::new(AtomicI64::new(0));
-    let moved = Arc::clone(&now);
-    let clock = Clock::new(move || Timestamp::from_millisecond(moved.load(Ordering::SeqCst)).unwrap());
-    let ledger = folder.try_open(&clock).await.unwrap();
-    for day in [0, 1, 2, 300] {
-        now.store(day * DAY, Ordering::SeqCst);
-        ledger.write(answer("match"), Flight::NONE).await.unwrap();
-    }
-    ledger.close().await;
-    drop(ledger);
-    now.store(402 * DAY, Ordering::SeqCst);
-    for _ in 0..2 {
-        let ledger = folder.try_open(&clock).await.unwrap();
-        // The first removal of expired entries starts before the first entry is written.
-        ledger.write(answer("match"), Flight::NONE).await.unwrap();
-        ledger.close().await;
-        drop(ledger);
-        confirm_time(&folder.file()).await.unwrap();
-    }
-    let all = folder.entries().await;
-    assert_eq!((all.len(), &*all[0]), (5, "3 answer match"), "{all:?}");
-    assert!(all.iter().any(|entry| entry.ends_with("removed up to 2")), "{all:?}");
-    assert!(folder.check().await.is_ok());
-    let accepts = Expected { keep: Some(Duration::from_hours(400 * 24)), ..Expected::default() };
-    let check =
-        async |expected: &Expected| Reader::open(&folder.file()).await.unwrap().check(expected, |_| {}).await.unwrap();
-    let checked = check(&accepts).await.unwrap();
-    assert_eq!((checked.removed_up_to, checked.last, checked.is_adopted), (2, 7, false));
-    let longer = Expected { keep: Some(Duration::from_hours(401 * 24)), ..accepts };
-    assert!(matches!(check(&longer).await, Err(Broken::Removal { up_to: 2, .. })));
-}
-
-/// Four answers, all of the first moment of 1970, and their seals.
-async fn with_four_answers(name: &str) -> (Folder, Vec<Seal>) {
-    let folder = Folder::new(name);
-    let ledger = folder.open().await;
-    for outcome in ["match", "mismatch", "no_record", "match"] {
-        ledger.write(answer(outcome), Flight::NONE).await.unwrap();
-    }
-    ledger.close().await;
-    let rows = sqlx::query("SELECT hash FROM entries ORDER BY seq").fetch_all(&mut folder.connection().await).await;
-    let seals = rows.unwrap().iter().map(|row| Seal(row.get::<Vec<u8>, _>("hash").try_into().unwrap())).collect();
-    (folder, seals)
-}
-
-#[tokio::test]
-async fn a_forged_removal_is_found_with_and_without_an_expected_seal() {
-    // As an earlier idgate noted a removal: an unsealed row.
-    let (folder, seals) = with_four_answers("forged-row").await;
-    let mut other = folder.connection().await;
-    sqlx::raw_sql("CREATE TABLE removed (seq INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT")
-        .execute(&mut other)
-        .await
-        .unwrap();
-    let row = sqlx::query("INSERT INTO removed VALUES (2, $1)").bind(seals[1].0.to_vec());
-    row.execute(&mut other).await.unwrap();
-    sqlx::raw_sql("DELETE FROM entries WHERE seq <= 2").execute(&mut other).await.unwrap();
-    other.close().await.unwrap();
-    let kept = Expected { seal: Some((4, seals[3].to_hex())), ..Expected::default() };
-    let reader = Reader::open(&folder.file()).await.unwrap();
-    for expected in [&Expected::default(), &kept] {
-        assert_eq!(reader.check(expected, |_| {}).await.unwrap(), Err(Broken::Gap { after: 0, before: 3 }));
-    }
-    // Nor does a start believe it.
-    folder.open().await.close().await;
-    assert_eq!(folder.check().await, Err(Broken::Gap { after: 0, before: 3 }));
-    // As a sealed entry, by somebody who knows how seals are made.
-    let keep = 400 * DAY;
-    let forged = [
-        ("young", 2, Some(0), 0, keep),
-        ("late", 2, Some(-2), keep, keep),
-        ("gap", 2, Some(-keep - 1), 0, keep),
-        ("no-keep", 2, Some(-1), 0, 0),
-        ("no-age", 2, None, 0, keep),
-        ("itself", 5, Some(-keep - 1), 0, keep),
-    ];
-    for (name, up_to, newest_ms, at_ms, keep_ms) in forged {
-        let (folder, seals) = with_four_answers(&format!("forged-{name}")).await;
-        let removed = Removed::new((up_to, seals[1]), newest_ms, at_ms, keep_ms);
-        let removed = Removed { outcome: "removed".to_owned(), ..removed };
-        let body = Entry::Removed(removed).text().unwrap();
-        let mut other = folder.connection().await;
-        let row = sqlx::query("INSERT INTO entries (seq, body, hash) VALUES (5, $1, $2)").bind(&body);
-        row.bind(seals[3].next(5, &body).0.to_vec()).execute(&mut other).await.unwrap();
-        sqlx::raw_sql("DELETE FROM entries WHERE seq <= 2").execute(&mut other).await.unwrap();
-        other.close().await.unwrap();
-        let found = folder.check().await;
-        assert!(matches!(found, Err(Broken::Removal { seq: 5, .. } | Broken::Gap { .. })), "{name}: {found:?}");
-    }
-}
-
-#[tokio::test]
-async fn what_an_earlier_idgate_removed_is_sealed_once_and_said_to_be_unchecked() {
-    let (folder, seals) = with_four_answers("adopted").await;
-    let mut other = folder.connection().await;
-    let back = "DROP INDEX removals; DROP TABLE retention; DELETE FROM _sqlx_migrations WHERE version > 4; \
-                CREATE TABLE removed (seq INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT; \
-                DELETE FROM entries WHERE seq <= 2";
-    sqlx::raw_sql(back).execute(&mut other).await.unwrap();
-    let row = sqlx::query("INSERT INTO removed VALUES (2, $1)").bind(seals[1].0.to_vec());
-    row.execute(&mut other).await.unwrap();
-    other.close().await.unwrap();
-    for _ in 0..2 {
-        folder.open().await.close().await;
-    }
-    assert_eq!(folder.entries().await, ["3 answer no_record", "4 answer match", "5 adopted up to 2"]);
-    let checked = folder.check().await.unwrap();
-    assert_eq!((checked.removed_up_to, checked.is_adopted, checked.entries), (2, true, 3));
-}
-
-#[tokio::test]
-async fn a_start_with_the_clock_401_days_ahead_removes_nothing_until_an_operator_confirms() {
-    let folder = Folder::new("ahead");
-    let now = Arc::new(AtomicI64::new(0));
-    let moved = Arc::clone(&now);
-    let clock = Clock::new(move || Timestamp::from_millisecond(moved.load(Ordering::SeqCst)).unwrap());
-    let run = async |day: i64| {
-        now.store(day * DAY, Ordering::SeqCst);
-        let ledger = folder.try_open(&clock).await.unwrap();
-        ledger.write(answer("match"), Flight::NONE).await.unwrap();
-        ledger.close().await;
-        let open = ledger.0.as_ref().unwrap();
-        (folder.entries().await.len(), open.queue.shared.meter.is_removal_held())
-    };
-    assert_eq!(run(0).await, (1, false));
-    // A start may look before or after its entry is moved, so the second one shows what holds.
-    assert_eq!(run(401).await.0, 2);
-    assert_eq!(run(401).await, (3, true));
-    assert_eq!(run(1).await.0, 4);
-    assert_eq!(run(1).await, (5, false), "the clock is right again");
-    assert_eq!(run(401).await.0, 6);
-    assert_eq!(run(401).await, (7, true));
-    let both = Times { newest_ms: 401 * DAY, believed_ms: Some(DAY) };
-    assert_eq!(confirm_time(&folder.file()).await.unwrap(), Some(both));
-    assert_eq!(run(408).await, (8, false), "the first is gone; another has come, and an entry about the removal");
-    assert_eq!(run(408).await, (9, false), "a week between two entries needs nobody");
-}
-
-#[tokio::test]
 async fn the_journal_stays_small_and_keeps_what_is_open() {
     let folder = Folder::new("journal");
     let (mut journal, _) = Journal::open(folder.0.join("begun")).unwrap();
@@ -476,88 +309,15 @@ async fn the_journal_stays_small_and_keeps_what_is_open() {
     assert!(left.iter().any(|left| left.begun == stays && left.calls == calls));
 }
 
-#[test]
-fn a_time_to_keep_must_be_a_day_at_least_and_of_a_fixed_length() {
-    let mistakes = |keep: Span| Config { file: None, spool_folder: None, keep }.validate().len();
-    assert_eq!(
-        (mistakes(Span::new().days(400)), mistakes(Span::new().weeks(4)), mistakes(Span::new().hours(24))),
-        (0, 0, 0)
-    );
-    assert_eq!(
-        (mistakes(Span::new().hours(23)), mistakes(Span::new().months(1)), mistakes(Span::new().days(-400))),
-        (1, 1, 1)
-    );
-}
-
-/// A ledger of 2,000 answers of one client, all but the first without a provider.
-async fn with_many_answers(name: &str) -> Folder {
-    let (folder, _) = with_four_answers(name).await;
-    let copies = "WITH RECURSIVE n (n) AS (SELECT 5 UNION ALL SELECT n + 1 FROM n WHERE n < 2000) \
-                  INSERT INTO entries (seq, body, hash) SELECT n, json_set(body, '$.id', \
-                  '01a2168d-cafe-7000-8000-' || printf('%012d', n)), hash FROM n, entries WHERE seq = 1; \
-                  UPDATE entries SET body = json_set(body, '$.provider', 'one') WHERE seq = 1";
-    folder.change(copies).await;
-    folder
-}
-
-#[tokio::test]
-async fn a_walk_over_answers_that_do_not_match_has_a_bound_and_says_where_to_go_on() {
-    let folder = with_many_answers("walk").await;
-    let reader = Reader::open(&folder.file()).await.unwrap();
-    let walks = [
-        Wanted { client: Some("payout".to_owned()), ..Wanted::default() },
-        Wanted { reference: Some("r-1".to_owned()), ..Wanted::default() },
-        Wanted { subject: Some(subject().digest), ..Wanted::default() },
-        Wanted::default(),
-    ];
-    for wanted in walks {
-        let wanted = Wanted { provider: Some("one".to_owned()), ..wanted };
-        let (mut below, mut pages) = (Some(i64::MAX), Vec::new());
-        while let Some(from) = below {
-            let page = reader.answers(&wanted, from, 100, 1000).await.unwrap();
-            pages.push(page.found.iter().map(|found| found.seq).collect::<Vec<_>>());
-            below = page.below;
-        }
-        assert_eq!(pages[0], [0; 0], "{wanted:?}");
-        assert_eq!((pages.concat(), pages.len()), (vec![1], 3), "{wanted:?}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_export_whose_reader_stalls_does_not_keep_the_write_ahead_log() {
-    let folder = with_many_answers("stalled").await;
-    let reader = Reader::open(&folder.file()).await.unwrap();
-    let mut seen = 0;
-    let each = |_, _: &str| {
-        seen += 1;
-        if seen == 700 {
-            // The reader of the export stalls here, while the gateway goes on to write.
-            let stalled = async {
-                let mut other = folder.connection().await;
-                sqlx::raw_sql("UPDATE retention SET believed_ms = 1").execute(&mut other).await.unwrap();
-                let cut = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut other).await.unwrap();
-                assert_eq!(cut.get::<i64, _>(0), 0, "a query is open");
-            };
-            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(stalled));
-        }
-        Ok(())
-    };
-    reader.each::<ReadError>(i64::MIN, i64::MAX, each).await.unwrap();
-    assert_eq!(seen, 2000);
-}
-
-#[tokio::test]
-async fn a_lookup_by_id_waits_for_no_walk() {
-    let folder = Folder::new("by-id");
+/// Four answers, all of the first moment of 1970, and their seals.
+async fn with_four_answers(name: &str) -> (Folder, Vec<Seal>) {
+    let folder = Folder::new(name);
     let ledger = folder.open().await;
-    let id = ids().ordered();
-    ledger.write(|at_ms| Answer { id, ..answer("match")(at_ms) }, Flight::NONE).await.unwrap();
-    let pool = ledger.reader().await.unwrap().unwrap().pool().clone();
-    let mut busy = Vec::new();
-    for _ in 0..pool.options().get_max_connections() {
-        busy.push(pool.acquire().await.unwrap());
+    for outcome in ["match", "mismatch", "no_record", "match"] {
+        ledger.write(answer(outcome), Flight::NONE).await.unwrap();
     }
-    assert_eq!(ledger.answer(id).await.unwrap().map(|found| found.id), Some(id));
-    drop(busy);
     ledger.close().await;
+    let rows = sqlx::query("SELECT hash FROM entries ORDER BY seq").fetch_all(&mut folder.connection().await).await;
+    let seals = rows.unwrap().iter().map(|row| Seal(row.get::<Vec<u8>, _>("hash").try_into().unwrap())).collect();
+    (folder, seals)
 }
