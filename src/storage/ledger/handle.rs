@@ -87,6 +87,7 @@ impl Ledger {
         tracing::info!(file = %path.display(), number, seal = seal.to_hex(), "ledger: open");
         let shared = Arc::new(Shared {
             can_announce: AtomicBool::new(true),
+            is_probing: AtomicBool::new(false),
             can_write: AtomicBool::new(true),
             waiting: AtomicUsize::new(0),
             journal: JournalThread::start(journal).map_err(|error| OpenError::beside(&begun, error))?,

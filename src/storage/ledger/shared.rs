@@ -15,6 +15,7 @@ pub(super) struct Shared {
     pub(super) journal: JournalThread,
     /// Whether the journal's last write succeeded in time.
     pub(super) can_announce: AtomicBool,
+    pub(super) is_probing: AtomicBool,
     /// Whether the spool or the database can be written.
     pub(super) can_write: AtomicBool,
     /// Entries about idempotency keys that are only in the spool.
@@ -52,10 +53,22 @@ impl Shared {
         self.announces(false);
     }
 
-    /// Lets paid calls begin again once the journal can be written.
+    /// Refuses paid calls until the writer has finished an append: what they bring could not be told.
+    pub(super) fn hangs(&self) {
+        if self.is_keeping() {
+            tracing::error!("ledger: the disk does not answer; an answer was not sent, and paid calls are refused");
+        }
+        self.writes(false);
+    }
+
+    /// Lets paid calls begin again once the journal can be written. At most one probe waits for a disk that hangs.
     pub(super) fn probe_journal(self: &Arc<Self>) {
+        if self.is_probing.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let shared = Arc::clone(self);
         self.journal.submit(move |journal| {
+            shared.is_probing.store(false, Ordering::Relaxed);
             if !shared.can_announce.load(Ordering::Relaxed) && journal.probe().is_ok() {
                 tracing::warn!("ledger: the journal can be written again");
                 shared.announces(true);

@@ -328,6 +328,10 @@ impl Writer {
         if self.database_fails || self.resting.as_ref().is_some_and(|(flusher, _)| flusher.is_due()) {
             self.flush_at = Some(Instant::now());
         }
+        // It did not answer in time, but has by now.
+        if self.appending.is_none() && !self.goes_past {
+            self.shared.writes(true);
+        }
         if !self.shared.can_announce.load(Ordering::Relaxed) {
             self.shared.probe_journal();
         }

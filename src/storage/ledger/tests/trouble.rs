@@ -91,8 +91,12 @@ fn a_spool_that_hangs_refuses_the_answer_in_time_and_has_it_later() {
         let flight = ledger.begin(begun).unwrap();
         flight.call("one", "one.example", 300_000).await.unwrap().ended(verdict);
         assert_eq!(ledger.write(answer("match"), flight).await, Err(NotWritten));
+        assert_eq!(ledger.begin(begun).map(drop), Err(NotWritten), "nothing more is paid meanwhile");
         drop(release);
         busy.await.unwrap();
+        while ledger.begin(begun).is_err() {
+            tokio::task::yield_now().await;
+        }
         ledger.close().await;
         assert_eq!(folder.entries().await, ["1 call verdict yes", "2 answer match"]);
     });
