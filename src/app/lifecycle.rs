@@ -129,9 +129,15 @@ fn apart(serving: impl Future<Output = ()> + Send + 'static) -> impl Future<Outp
 /// The signals that idgate handles. Those that arrive before somebody waits for them are kept.
 #[derive(Debug)]
 pub struct Signals {
-    pub terminate: Signal,
-    pub interrupt: Signal,
+    pub stop_signal: StopSignal,
     pub hangup: Signal,
+}
+
+/// SIGTERM, or SIGINT of Ctrl-C.
+#[derive(Debug)]
+pub struct StopSignal {
+    terminate: Signal,
+    interrupt: Signal,
 }
 
 impl Signals {
@@ -142,7 +148,17 @@ impl Signals {
     pub fn register() -> io::Result<Self> {
         let [terminate, interrupt, hangup] =
             [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
-        Ok(Self { terminate: terminate?, interrupt: interrupt?, hangup: hangup? })
+        let stop_signal = StopSignal { terminate: terminate?, interrupt: interrupt? };
+        Ok(Self { stop_signal, hangup: hangup? })
+    }
+}
+
+impl StopSignal {
+    pub async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 

@@ -75,7 +75,7 @@ impl From<Unlisted> for Verdict {
 
 pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
     serve::block_on(async {
-        let signals = Signals::register()?;
+        let mut signals = Signals::register()?;
         let stop = CancellationToken::new();
         let mut world = World::real(AccessLog::nowhere());
         let sandbox = Sandbox::start(
@@ -95,7 +95,9 @@ pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
             None => sources,
         };
         let sources = with_receipts(sources);
-        let Found { files, settings } = sources.find();
+        let Some(Found { files, settings }) = serve::unless_stopped(serve::read(&sources), &mut signals).await? else {
+            return Ok(ExitCode::SUCCESS);
+        };
         let settings = settings?;
         anyhow::ensure!(
             settings.profile == Profile::Development,
@@ -110,7 +112,10 @@ pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
             schemes: [&settings.tls, &settings.admin_tls].map(|tls| if tls.is_some() { "https" } else { "http" }),
             keys: [!settings.clients.is_empty(), !settings.operators.is_empty()],
         };
-        let gateway = serve::bind(settings, world).await?.reloading(sources, files);
+        let Some(gateway) = serve::unless_stopped(serve::bind(settings, world), &mut signals).await? else {
+            return Ok(ExitCode::SUCCESS);
+        };
+        let gateway = gateway.reloading(sources, files);
         say(&welcome(&gateway, &access))?;
         let done = serve::finish(gateway, signals).await;
         stop.cancel();

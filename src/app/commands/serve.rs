@@ -15,15 +15,37 @@ use crate::server::reload::Requests;
 pub(super) fn run(sources: &Sources) -> anyhow::Result<ExitCode> {
     block_on(async {
         // Before anything else: a signal without a handler kills the process, and supervisors send them at any time.
-        let signals = Signals::register()?;
-        let Found { files, settings } = memory::wiping(|| sources.find());
-        let settings = settings?;
-        memory::forbid_dumps(settings.profile)?;
-        telemetry::start(&settings.log)?;
-        let access_log = access_log(&settings.log)?;
-        let gateway = bind(settings, World::real(access_log)).await?.reloading(sources.clone(), files);
-        finish(gateway, signals).await
+        let mut signals = Signals::register()?;
+        let start = async {
+            let Found { files, settings } = read(sources).await?;
+            let settings = settings?;
+            memory::forbid_dumps(settings.profile)?;
+            telemetry::start(&settings.log)?;
+            let access_log = access_log(&settings.log)?;
+            Ok(bind(settings, World::real(access_log)).await?.reloading(sources.clone(), files))
+        };
+        match unless_stopped(start, &mut signals).await? {
+            Some(gateway) => finish(gateway, signals).await,
+            None => Ok(ExitCode::SUCCESS),
+        }
     })
+}
+
+/// Reads the configuration on a thread that may be lost, because a file can hang.
+pub(super) async fn read(sources: &Sources) -> anyhow::Result<Found> {
+    let sources = sources.clone();
+    Ok(tokio::task::spawn_blocking(move || memory::wiping(|| sources.find())).await?)
+}
+
+/// Runs a start, or gives it up at a stop signal: nothing is served yet. `None` then.
+pub(super) async fn unless_stopped<T>(
+    start: impl Future<Output = anyhow::Result<T>>,
+    signals: &mut Signals,
+) -> anyhow::Result<Option<T>> {
+    tokio::select! {
+        started = start => started.map(Some),
+        () = signals.stop_signal.received() => Ok(None),
+    }
 }
 
 /// Opens the ledger, builds the gateway and binds its sockets.
@@ -39,12 +61,11 @@ pub(super) async fn bind(settings: Settings, world: World) -> anyhow::Result<Gat
 /// Serves until SIGTERM or Ctrl-C, then drains. SIGHUP reloads the configuration.
 pub(super) async fn finish(gateway: Gateway, signals: Signals) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
-    let (reloads, Signals { mut terminate, mut interrupt, mut hangup }) = (gateway.reloads(), signals);
+    let (reloads, Signals { mut stop_signal, mut hangup }) = (gateway.reloads(), signals);
     let served = gateway.serve(stop.clone());
     let stopped = async {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            () = stop_signal.received() => {}
             never = reload_at_each(&mut hangup, &reloads) => match never {},
         }
     };
