@@ -15,7 +15,7 @@ use super::database::{entry, sealed};
 use super::entry::{Entry, Removed};
 use super::error::ReadError;
 use super::queries::Reader;
-use super::retention::leap;
+use super::retention::longest_jump;
 
 /// How many entries are read at once.
 const PAGE: i64 = 1000;
@@ -242,7 +242,7 @@ impl Progress {
 fn unlikely_gap(last: &Removed, first_ms: i64, expected: &Expected) -> Option<String> {
     let keep = Duration::from_millis(last.keep_ms.unsigned_abs());
     let gap = first_ms.saturating_sub(last.newest_ms?);
-    let is_long = i64::try_from(leap(keep).as_millis()).is_ok_and(|leap| gap > leap);
+    let is_long = i64::try_from(longest_jump(keep).as_millis()).is_ok_and(|most| gap > most);
     let at = |ms| Timestamp::from_millisecond(ms).map(|at| format!("{at:.0}")).unwrap_or_default();
     (is_long && !expected.accepts_gap).then(|| {
         let (newest, first) = (at(last.newest_ms.unwrap_or_default()), at(first_ms));

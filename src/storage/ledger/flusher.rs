@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::database::{Store, Times};
 use super::error::remedy;
-use super::retention::leap;
+use super::retention::longest_jump;
 use super::shared::Shared;
 use super::spool::Spool;
 use crate::domain::clock::Clock;
@@ -131,8 +131,8 @@ impl Flusher {
 
     /// The latest time at which an entry can be. While this process runs, only as much time may pass as really passes.
     fn latest_to_believe(&mut self, believed_ms: i64) -> i64 {
-        let leap = leap(self.keep);
-        let latest = |base: &Base| base.believed_ms.saturating_add(in_ms(base.at.elapsed().saturating_add(leap)));
+        let most = longest_jump(self.keep);
+        let latest = |base: &Base| base.believed_ms.saturating_add(in_ms(base.at.elapsed().saturating_add(most)));
         match &self.base {
             Some(base) if believed_ms <= latest(base) => latest(base),
             // At the first look, and after an operator has confirmed a later time.

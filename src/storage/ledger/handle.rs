@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use prometheus::Registry;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -52,6 +52,7 @@ pub(super) struct Open {
     pub(super) queue: Arc<Queue>,
     reader: Reader,
     spools: [PathBuf; 2],
+    spool_searches: Arc<Semaphore>,
     closing: CancellationToken,
     writing: TaskTracker,
     /// Held for as long as the ledger is open.
@@ -104,7 +105,9 @@ impl Ledger {
         writing.spawn(writer.run(closing.clone()));
         writing.close();
         let queue = Arc::new(Queue { requests: asked, shared, clock, ids });
-        Ok(Self(Some(Arc::new(Open { queue, reader, spools: spool_paths, closing, writing, _lock: lock }))))
+        let spool_searches = Arc::new(Semaphore::new(spool_lookup::MOST_SEARCHES));
+        let spools = spool_paths;
+        Ok(Self(Some(Arc::new(Open { queue, reader, spools, spool_searches, closing, writing, _lock: lock }))))
     }
 
     /// Registers the metrics. Without a ledger they keep their initial values.
@@ -328,7 +331,7 @@ impl Open {
     async fn spooled(&self, id: Uuid) -> Result<Vec<Entry>, ReadError> {
         match self.flushed().await {
             Ok(_) => Ok(Vec::new()),
-            Err(_) => spool_lookup::entries_with(self.spools.clone(), id).await,
+            Err(_) => spool_lookup::entries_with(self.spools.clone(), id, &self.spool_searches).await,
         }
     }
 }

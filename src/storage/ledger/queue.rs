@@ -74,7 +74,7 @@ impl Queue {
     /// Like [`Self::write`], but waits for the disk at most [`WITHIN`]. After that the entry may be written all the same.
     pub(super) async fn write_soon(&self, entry: Entry, flight: Flight) -> Result<(), NotWritten> {
         tokio::time::timeout(WITHIN, self.write(entry, flight)).await.unwrap_or_else(|_| {
-            self.shared.hangs();
+            self.shared.append_timed_out();
             Err(NotWritten)
         })
     }

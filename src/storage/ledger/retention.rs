@@ -6,6 +6,6 @@ use std::time::Duration;
 const LONGEST: Duration = Duration::from_hours(7 * 24);
 
 /// How much later than expected an entry may be, if entries are kept for `keep`.
-pub(super) fn leap(keep: Duration) -> Duration {
+pub(super) fn longest_jump(keep: Duration) -> Duration {
     LONGEST.min(keep / 2)
 }

@@ -54,7 +54,7 @@ impl Shared {
     }
 
     /// Refuses paid calls until the writer has finished an append: what they bring could not be told.
-    pub(super) fn hangs(&self) {
+    pub(super) fn append_timed_out(&self) {
         if self.is_keeping() {
             tracing::error!("ledger: the disk does not answer; an answer was not sent, and paid calls are refused");
         }
