@@ -40,18 +40,18 @@ impl FileReader {
         if let Some(thread) = &mut self.thread
             && timeout(WITHIN, thread).await.is_err()
         {
-            return Err(self.hangs());
+            return Err(self.timed_out());
         }
         let (done, result) = oneshot::channel();
         let reading = self.reading.clone();
         self.thread = Some(tokio::task::spawn_blocking(move || drop(done.send(memory::wiping(|| work(&reading))))));
         match timeout(WITHIN, result).await {
             Ok(result) => result.map_err(|_| ReadFailure::Panicked),
-            Err(_) => Err(self.hangs()),
+            Err(_) => Err(self.timed_out()),
         }
     }
 
-    fn hangs(&self) -> ReadFailure {
+    fn timed_out(&self) -> ReadFailure {
         ReadFailure::Hangs(self.reading.path().unwrap_or_default())
     }
 }

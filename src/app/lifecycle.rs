@@ -45,7 +45,7 @@ impl Gateway {
         let (stop_public, stop_admin) = (CancellationToken::new(), CancellationToken::new());
         // No reloads once draining has started.
         let reloading = reloader.run(draining.clone());
-        let watching = apart(admin.serve(on_incoming(admin_routes, &draining), stop_admin.clone()));
+        let watching = serve_on_own_thread(admin.serve(on_incoming(admin_routes, &draining), stop_admin.clone()));
         let serving = public.serve(on_incoming(public_routes, &draining), stop_public.clone());
         let life = async {
             tokio::pin!(serving);
@@ -100,7 +100,7 @@ impl Gateway {
 
 /// Serves the admin listener on a thread and a runtime of its own: probes and metrics are answered even when something
 /// blocks every worker. Dropping the returned future ends it at once.
-fn apart(serving: impl Future<Output = ()> + Send + 'static) -> impl Future<Output = ()> {
+fn serve_on_own_thread(serving: impl Future<Output = ()> + Send + 'static) -> impl Future<Output = ()> {
     let (ended, has_ended) = oneshot::channel::<()>();
     let (wanted, unwanted) = oneshot::channel::<()>();
     let serve = move || {

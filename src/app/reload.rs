@@ -43,7 +43,7 @@ struct Watch {
     reader: FileReader,
     clock: Clock,
     /// When all files were last looked at, in Unix time.
-    looked: IntGauge,
+    checked: IntGauge,
 }
 
 #[derive(Debug)]
@@ -65,10 +65,9 @@ pub(super) struct Fixed {
     guards: [(&'static str, bool); 2],
 }
 
-/// What looks at the files have shown. A file may be half-written, so a change is believed once two looks in a row
-/// have found the same.
+/// Confirms a change of the files once two polls in a row have found the same: a file may be half-written.
 #[derive(Debug)]
-struct Looks {
+struct Debounce {
     as_read: Files,
     last: Files,
 }
@@ -127,13 +126,13 @@ impl Reloader {
         for result in ["success", "failure"] {
             meter.with_label_values(&[result]);
         }
-        let looked = IntGauge::new(
+        let checked = IntGauge::new(
             "idgate_config_checked_timestamp_seconds",
             "When all files of the configuration were last looked at, in Unix time; 0 without a reload.poll.",
         )?;
-        registry.register(Box::new(looked.clone()))?;
+        registry.register(Box::new(checked.clone()))?;
         let clock = running.deps.clock.clone();
-        let watch = Watch { files: Files::default(), reader: FileReader::default(), clock, looked };
+        let watch = Watch { files: Files::default(), reader: FileReader::default(), clock, checked };
         Ok(Self { running, asked, meter, sources: None, watch })
     }
 
@@ -141,7 +140,7 @@ impl Reloader {
     pub(super) fn read_from(&mut self, sources: Sources, files: Files) {
         self.sources = Some(sources);
         self.watch.files = files;
-        self.watch.has_looked(self.running.poll);
+        self.watch.has_checked(self.running.poll);
     }
 
     /// Reloads on request, or when a file has changed, until `stop`.
@@ -174,7 +173,7 @@ impl Reloader {
         });
         let read = read.await;
         if read.is_ok() {
-            self.watch.has_looked(self.running.poll);
+            self.watch.has_checked(self.running.poll);
         }
         let outcome = match read {
             Ok((files, _)) if seen.is_some_and(|seen| !seen.agrees_with(&files)) => return,
@@ -261,7 +260,7 @@ impl Prepared {
     }
 }
 
-impl Looks {
+impl Debounce {
     fn new(as_read: &Files) -> Self {
         Self { as_read: as_read.clone(), last: as_read.clone() }
     }
@@ -280,14 +279,14 @@ impl Watch {
         if poll.is_zero() {
             return std::future::pending().await;
         }
-        let mut looks = Looks::new(&self.files);
+        let mut debounce = Debounce::new(&self.files);
         loop {
             tokio::time::sleep(poll).await;
             let as_read = self.files.clone();
             match self.reader.run(move |reading| as_read.again(reading)).await {
                 Ok(now) => {
-                    self.has_looked(poll);
-                    if looks.confirm(&now) {
+                    self.has_checked(poll);
+                    if debounce.confirm(&now) {
                         return now;
                     }
                 }
@@ -296,8 +295,8 @@ impl Watch {
         }
     }
 
-    fn has_looked(&self, poll: Duration) {
-        self.looked.set(if poll.is_zero() { 0 } else { self.clock.now().as_second() });
+    fn has_checked(&self, poll: Duration) {
+        self.checked.set(if poll.is_zero() { 0 } else { self.clock.now().as_second() });
     }
 }
 
@@ -308,12 +307,15 @@ mod tests {
     #[test]
     fn a_poll_believes_only_what_two_looks_in_a_row_agree_on() {
         let [before, half, whole] = ["before", "half", "whole"].map(|content| Files::of("idgate.toml", content));
-        let mut looks = Looks::new(&before);
-        assert!(!looks.confirm(&before) && !looks.confirm(&before), "nothing has changed");
-        assert!(!looks.confirm(&half) && !looks.confirm(&whole), "still being written");
-        assert!(looks.confirm(&whole));
-        let mut looks = Looks::new(&before);
-        assert!(!looks.confirm(&half) && !looks.confirm(&before) && !looks.confirm(&half), "put back meanwhile");
+        let mut debounce = Debounce::new(&before);
+        assert!(!debounce.confirm(&before) && !debounce.confirm(&before), "nothing has changed");
+        assert!(!debounce.confirm(&half) && !debounce.confirm(&whole), "still being written");
+        assert!(debounce.confirm(&whole));
+        let mut debounce = Debounce::new(&before);
+        assert!(
+            !debounce.confirm(&half) && !debounce.confirm(&before) && !debounce.confirm(&half),
+            "put back meanwhile"
+        );
         assert!(half.agrees_with(&half) && !half.agrees_with(&whole));
     }
 }
