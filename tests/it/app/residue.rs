@@ -3,6 +3,7 @@
 //! The gateway is a separate process. The simulators, the callers and the search run in this one, so the search
 //! cannot find its own data.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::io::Read;
 use std::path::PathBuf;
@@ -97,8 +98,6 @@ struct Gateway {
     child: Child,
     public: String,
     said: TempFile,
-    /// Number of open sockets before any connection.
-    sockets: usize,
 }
 
 impl Gateway {
@@ -108,14 +107,13 @@ impl Gateway {
         let mut command = idgate(&["serve", "--config", config]);
         // A core dump includes reserved memory; a smaller reserve makes a smaller file.
         command.env("MIMALLOC_ARENA_RESERVE", "64MiB").stdout(Stdio::null()).stderr(to);
-        let mut gateway = Self { child: command.spawn().unwrap(), public: String::new(), said, sockets: 0 };
+        let mut gateway = Self { child: command.spawn().unwrap(), public: String::new(), said };
         let began = Instant::now();
         loop {
             let said = gateway.said.text();
             if let Some(up) = said.lines().find(|line| line.contains("idgate is up")) {
                 let up: Value = serde_json::from_str(up).unwrap();
                 gateway.public = format!("{scheme}://{}/v1/verify", up["public"].as_str().unwrap());
-                gateway.sockets = gateway.sockets();
                 return gateway;
             }
             assert!(began.elapsed() < PATIENCE, "it does not come up: {said}");
@@ -123,17 +121,30 @@ impl Gateway {
         }
     }
 
-    fn sockets(&self) -> usize {
-        let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+    /// Number of open connections, those of callers and to providers. Not simply of sockets: a runtime has some of its
+    /// own, and opens them when its thread gets round to it.
+    fn connections(&self) -> usize {
+        let id = self.child.id();
+        let table = std::fs::read_to_string(format!("/proc/{id}/net/tcp")).unwrap();
+        let is_listener = |line: &&str| line.split_whitespace().nth(3) == Some("0A");
+        let inodes: HashSet<_> = (table.lines().skip(1).filter(|line| !is_listener(line)))
+            .filter_map(|line| line.split_whitespace().nth(9))
+            .map(|inode| format!("socket:[{inode}]"))
+            .collect();
+        let files = std::fs::read_dir(format!("/proc/{id}/fd")).unwrap();
         let links = files.flatten().filter_map(|file| std::fs::read_link(file.path()).ok());
-        links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+        links.filter(|link| inodes.contains(&*link.to_string_lossy())).count()
     }
 
-    /// Waits until `left` connections are open, counting those of callers and to providers.
+    /// Waits until exactly `left` connections are open.
     async fn until_connections(&self, left: usize) {
         let began = Instant::now();
-        while self.sockets() != self.sockets + left {
-            assert!(began.elapsed() < PATIENCE, "{} connections", self.sockets() - self.sockets);
+        loop {
+            let open = self.connections();
+            if open == left {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "{open} connections");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
