@@ -39,8 +39,8 @@ pub struct Config {
     /// A probe that has reported nothing for this long no longer blocks others. Must be longer than any call may take.
     #[serde(with = "friendly")]
     pub probe_lease: Duration,
-    /// Calls per second that may pass although the breaker is not closed, if the caller has nobody else to ask. Only
-    /// while the endpoint still answers some of its calls; 0 allows none.
+    /// Calls per second that may pass although the breaker is not closed, if the caller has nobody else to ask. None
+    /// while the endpoint answers nothing, more while it answers at least a quarter of such calls; 0 allows none.
     pub trickle: u32,
     /// After this long in the closed state, the next open time starts at `open_for` again.
     #[serde(with = "friendly")]

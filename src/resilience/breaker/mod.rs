@@ -78,8 +78,9 @@ impl Breaker {
         Ok(Permit { breaker: self.clone(), ticket })
     }
 
-    /// Admits a call although the breaker is not closed, for a caller that has nobody else to ask: at most
-    /// [`Config::trickle`] in a second, and only while some calls are answered. Such a call changes no state.
+    /// Admits a call although the breaker is not closed, for a caller that has nobody else to ask:
+    /// [`Config::trickle`] in a second, more while at least a quarter of them is answered, none while nothing is. Such a
+    /// call changes no state.
     pub fn try_trickle(&self, now: Instant) -> Option<Permit> {
         let ticket = self.with(|machine| machine.admit_trickle(now))?;
         Some(Permit { breaker: self.clone(), ticket })

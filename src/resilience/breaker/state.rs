@@ -19,6 +19,10 @@ pub struct Ticket {
     trickles: bool,
 }
 
+/// Number of calls that may trickle through for each recent call that was answered. So an endpoint that goes on to answer
+/// a quarter of its calls gets all of them.
+const EARNED_BY_AN_ANSWER: u32 = 4;
+
 /// The state of one breaker. The methods correspond to those of [`super::Breaker`] and [`super::Permit`].
 pub struct Machine {
     config: Arc<Config>,
@@ -32,8 +36,10 @@ pub struct Machine {
     window: Window,
     /// Every call of the last [`Config::window`], in whatever state it was made.
     recent: Window,
-    /// When the next call may trickle through.
+    /// When the next call may trickle through that no answer has earned.
     next_trickle: Instant,
+    /// Number of calls that answers have earned, at most [`Config::trickle`].
+    earned: u32,
     backoff: Backoff,
     moved: Option<Transition>,
 }
@@ -64,6 +70,7 @@ impl Machine {
             window: Window::new(config.window, now),
             recent: Window::new(config.window, now),
             next_trickle: now,
+            earned: 0,
             backoff: Backoff::new(seed),
             moved: None,
             config,
@@ -85,14 +92,15 @@ impl Machine {
         Ok(Ticket { epoch: self.epoch, probe, trickles: false })
     }
 
-    /// Admits a call that [`Machine::admit`] refuses, at most [`Config::trickle`] in a second.
+    /// Admits a call that [`Machine::admit`] refuses: [`Config::trickle`] in a second, and those that answers have earned.
     pub fn admit_trickle(&mut self, now: Instant) -> Option<Ticket> {
         self.failed_share(now)?;
         let pause = Duration::from_secs(1).checked_div(self.config.trickle)?;
-        if now < self.next_trickle {
-            return None;
+        if now >= self.next_trickle {
+            self.next_trickle = now.checked_add(pause)?;
+        } else {
+            self.earned = self.earned.checked_sub(1)?;
         }
-        self.next_trickle = now.checked_add(pause)?;
         Some(Ticket { epoch: self.epoch, probe: None, trickles: true })
     }
 
@@ -122,6 +130,8 @@ impl Machine {
     pub fn success(&mut self, ticket: Ticket, now: Instant, latency: Duration) {
         let slow = latency >= self.config.slow_call;
         self.recent.record(now, if slow { End::Slow } else { End::Good });
+        // Bounded, so that an endpoint that stops answering is soon left alone.
+        self.earned = self.earned.saturating_add(EARNED_BY_AN_ANSWER).min(self.config.trickle);
         if ticket.epoch != self.epoch || ticket.trickles {
             return;
         }
