@@ -1,6 +1,6 @@
 //! Keeps personal data and secrets out of memory dumps.
 //!
-//! Three things wipe memory. The allocator in `main` zeroes freed memory. [`wipe_stack`] zeroes the unused part of an
+//! Three things wipe memory. The allocator in `main` zeroes freed memory. `stack_wiper` zeroes the unused part of an
 //! idle worker's stack, and [`wiping`] the stack used for reading a configuration. `server::listener` zeroes the buffer
 //! of a connection that waits for its next request. A test (`tests/it/app/residue.rs`) reads a core of the idle
 //! process. [`forbid_dumps`] prevents dumps altogether.
@@ -13,7 +13,7 @@ use super::config::Profile;
 /// More stack than a request uses. Frames of a debug build are much larger: a request over TLS needs more than 128 KiB.
 const DEPTH: usize = if cfg!(debug_assertions) { 512 * 1024 } else { 128 * 1024 };
 
-/// Wipes the unused stack below the caller. For a worker that is about to sleep: moved values and working memory of
+/// Wipes the unused stack below the caller. For a thread that is about to sleep: moved values and working memory of
 /// digests stay on the stack until they are overwritten.
 pub(super) fn wipe_stack() {
     zeroize::zeroize_stack::<DEPTH>();

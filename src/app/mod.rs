@@ -9,6 +9,7 @@ mod memory;
 mod reload;
 pub mod simulated;
 mod snapshot;
+mod stack_wiper;
 pub mod telemetry;
 
 pub use gateway::{Books, Gateway, StartError, World, ledger};

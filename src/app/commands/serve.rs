@@ -2,12 +2,14 @@
 
 use std::convert::Infallible;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::config::{Found, Log, Settings, Sources};
 use crate::app::lifecycle::Signals;
+use crate::app::stack_wiper::StackWiper;
 use crate::app::{Gateway, World, memory, telemetry};
 use crate::server::http::access_log::AccessLog;
 use crate::server::reload::Requests;
@@ -102,8 +104,13 @@ pub(super) fn access_log(log: &Log) -> anyhow::Result<AccessLog> {
 
 /// Runs `work` on a new runtime. Does not wait for tasks that `work` leaves running, such as a slow DNS look-up.
 pub(super) fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_park(memory::wipe_stack).build()?;
+    let wiper = Arc::new(StackWiper::default());
+    let on_park = {
+        let wiper = Arc::clone(&wiper);
+        move || wiper.on_park()
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_park(on_park).build()?;
+    runtime.spawn(wiper.run());
     let done = runtime.block_on(work);
     runtime.shutdown_background();
     telemetry::flush();

@@ -35,6 +35,9 @@ const FAMILY: &str = "龘靐";
 /// The region, year and month in every ID number; no other test data has them.
 const NUMBERS: &str = "659004188802";
 
+/// A busy process is idle, and its stacks are wiped, much sooner; but the search takes its time.
+const WIPED_WITHIN: Duration = Duration::from_secs(15);
+
 const CLIENT_KEY: &str = "idg_cmVzaWR1ZS1vZi1hLWNsaWVudHMta2V5LXN5bnRoZXRpYw";
 const DIGEST_SECRET: &str = "residue0digest0secret0synthetic0of0the0tests";
 
@@ -302,8 +305,12 @@ async fn look_into_memory(scheme: &str) {
     // The caller's connection stays open, with hyper's buffer for it; the connections to the providers are closed.
     gateway.until_connections(1).await;
     let (people, secrets) = (people(), secrets());
-    for (wanted, (count, around)) in people.iter().zip(gateway.find(&people)) {
-        assert_eq!(count, 0, "{}, for example …{around}…", wanted.what);
+    // The stacks are wiped soon after the last request, not at once.
+    let began = Instant::now();
+    loop {
+        let found = gateway.find(&people);
+        let Some((wanted, (_, around))) = people.iter().zip(&found).find(|(_, (count, _))| *count > 0) else { break };
+        assert!(began.elapsed() < WIPED_WITHIN, "{}, for example …{around}…", wanted.what);
     }
     for (wanted, (count, around)) in secrets.iter().zip(gateway.find(&secrets)) {
         let live = usize::from(SECRETS.iter().any(|secret| secret.as_bytes() == wanted.bytes));
