@@ -27,7 +27,6 @@ use crate::server::auth::expiry::Expiries;
 use crate::server::auth::operator_gate::OperatorGate;
 use crate::server::compat::{Edge, EdgeError};
 use crate::server::http::access_log::AccessLog;
-use crate::server::http::line_sink::LineSink;
 use crate::server::http::metrics::Metrics;
 use crate::server::http::recorder::Recorder;
 use crate::server::idempotency::Idempotency;
@@ -165,8 +164,8 @@ impl Gateway {
         let records = Arc::new(Records { pipeline: pipe(), recorder: record() });
         let compat = Arc::new(Edge::new(pipe(), record(), server.max_in_flight, &registry)?);
         register_process(&registry)?;
-        for lost in world.access_log.lost().into_iter().chain(telemetry::sink().map(LineSink::lost)) {
-            registry.register(Box::new(lost.clone()))?;
+        for counter in world.access_log.counters().into_iter().chain(telemetry::counters()) {
+            registry.register(Box::new(counter))?;
         }
         registry.register(Box::new(Expiries::new(current.clone())?))?;
         let limits = listener::Config { drain_timeout: server.drain_timeout, ..server.connections.clone() };

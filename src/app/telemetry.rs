@@ -1,13 +1,17 @@
 //! The log of the process on standard error. Requests are logged separately (`server::http::access_log`).
 //!
 //! Invariants: the HTTP and TLS libraries never log below warnings, whatever the level, because their debug lines
-//! contain headers and URLs. A panic is logged with its location, never with its message, which may contain personal
+//! contain headers and URLs. No place in the code writes more than [`MOST`] lines a second, because a stranger may be the
+//! cause; the others are counted, and a line says so. A panic is logged with its location, never with its message, which may contain personal
 //! data.
 
+use std::collections::HashMap;
 use std::io::{self, IsTerminal, stderr};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use prometheus::IntCounter;
+use tracing::callsite::Identifier;
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
@@ -17,19 +21,34 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use super::config::{Format, Log};
 use crate::server::http::line_sink::{self, LineSink};
+use crate::server::http::sampler::Sampler;
 
 /// Crates whose debug lines contain headers, URLs or bodies.
 const QUIET: [&str; 8] = ["axum", "h2", "hyper", "hyper_util", "reqwest", "rustls", "tower", "tower_http"];
 
+/// The most lines a second from one place in the code.
+const MOST: u32 = 50;
+
 /// Standard error of the whole process, which has one global subscriber.
-static SINK: OnceLock<LineSink> = OnceLock::new();
+static SINK: OnceLock<Events> = OnceLock::new();
 
 /// How long the end of the process waits for an output that may hang.
 pub(super) const LAST_FLUSH: Duration = Duration::from_secs(1);
 
 /// Passes each event, which the formatter writes in one piece, to the sink.
-#[derive(Clone)]
-struct Events(LineSink);
+#[derive(Debug, Clone)]
+struct Events {
+    sink: LineSink,
+    places: Arc<Places>,
+    left_out: IntCounter,
+}
+
+/// The places in the code that write to the log.
+#[derive(Debug, Default)]
+struct Places(Mutex<HashMap<Identifier, Sampler>>);
+
+/// Writes one event, or discards it.
+struct Event<'a>(Option<&'a LineSink>);
 
 /// Starts logging to standard error, and removes messages from panic reports.
 ///
@@ -39,9 +58,13 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
     // A separate filter, because a more specific directive in the configuration would override one added to the first.
     let filter = EnvFilter::try_new(&log.level)?.and(filter_fn(may_be_logged));
     // A reader of standard error that hangs must not stop the workers.
-    let sink = LineSink::start("log", stderr(), Duration::ZERO, line_sink::lost("process")?)?;
-    let sink = SINK.get_or_init(|| sink).clone();
-    let events = tracing_subscriber::fmt::layer().with_writer(Events(sink)).with_ansi(stderr().is_terminal());
+    let places = Arc::<Places>::default();
+    let of_thread = Arc::clone(&places);
+    let remark = move |_: &mut Vec<u8>| of_thread.remark();
+    let sink = LineSink::start("log", stderr(), Duration::ZERO, line_sink::lost("process")?, remark)?;
+    let events = Events { sink, places, left_out: line_sink::left_out("process")? };
+    let events = SINK.get_or_init(|| events).clone();
+    let events = tracing_subscriber::fmt::layer().with_writer(events).with_ansi(stderr().is_terminal());
     // With two gateways in one process, the first configuration stays; this is not an error.
     let _ = match log.format {
         Format::Json => {
@@ -56,15 +79,15 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The sink, once logging has started.
-pub(super) fn sink() -> Option<&'static LineSink> {
-    SINK.get()
+/// The counts of lines that were lost and of those that were left out, once logging has started.
+pub(super) fn counters() -> Vec<IntCounter> {
+    SINK.get().into_iter().flat_map(|events| [events.sink.lost().clone(), events.left_out.clone()]).collect()
 }
 
 /// Waits until the log is written, but not for an output that hangs.
 pub(super) fn flush() {
-    if let Some(sink) = SINK.get() {
-        sink.flush(LAST_FLUSH);
+    if let Some(events) = SINK.get() {
+        events.sink.flush(LAST_FLUSH);
     }
 }
 
@@ -73,17 +96,50 @@ fn may_be_logged(event: &Metadata<'_>) -> bool {
     *event.level() <= Level::WARN || !QUIET.contains(&source)
 }
 
-impl<'a> MakeWriter<'a> for Events {
-    type Writer = Self;
+impl Places {
+    /// Whether this place may write another line.
+    fn may_write(&self, place: Identifier) -> bool {
+        let mut samplers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        samplers.entry(place).or_insert_with(Sampler::new).passes(MOST)
+    }
 
-    fn make_writer(&'a self) -> Self {
-        self.clone()
+    /// Says how many lines were left out. Runs on the thread of the sink, whose queue takes the line like any other.
+    fn remark(&self) {
+        let samplers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines: u64 = samplers.values().map(Sampler::take_left_out).sum();
+        drop(samplers);
+        if lines > 0 {
+            tracing::warn!(
+                lines,
+                most = MOST,
+                "log lines were left out, as one place in the code wrote too many a second"
+            );
+        }
     }
 }
 
-impl io::Write for Events {
+impl<'a> MakeWriter<'a> for Events {
+    type Writer = Event<'a>;
+
+    fn make_writer(&'a self) -> Event<'a> {
+        Event(Some(&self.sink))
+    }
+
+    fn make_writer_for(&'a self, event: &Metadata<'_>) -> Event<'a> {
+        let may_write = self.places.may_write(event.callsite());
+        if !may_write {
+            self.left_out.inc();
+            self.sink.owe_remark();
+        }
+        Event(may_write.then_some(&self.sink))
+    }
+}
+
+impl io::Write for Event<'_> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        self.0.push(|bytes| bytes.extend_from_slice(event));
+        if let Some(sink) = self.0 {
+            sink.push(|bytes| bytes.extend_from_slice(event));
+        }
         Ok(event.len())
     }
 

@@ -326,29 +326,12 @@ fn widened(old: &[u8; LENGTH]) -> Zeroizing<[u8; LENGTH]> {
     new
 }
 
-/// Whether `text` contains an 18-character ID number, with or without separators. Checked before text is logged or
-/// stored.
-///
-/// It checks neither the year nor the region, so false positives are possible: about one in 50,000 UUIDs.
-pub fn holds_number(text: &str) -> bool {
-    let mut window = [0; LENGTH];
-    let mut digits = 0;
-    text.bytes().filter(u8::is_ascii_alphanumeric).any(|byte| {
-        window.rotate_left(1);
-        let [.., last] = &mut window;
-        *last = byte.to_ascii_uppercase();
-        let is_behind_digits = digits >= LENGTH - 1;
-        digits = if byte.is_ascii_digit() { digits + 1 } else { 0 };
-        is_behind_digits && is_number(&window)
-    })
-}
-
-/// Whether 17 digits and a character could be an ID number: possible month and day, and the right check character.
-fn is_number(text: &[u8; LENGTH]) -> bool {
-    let &[_, _, _, _, _, _, _, _, _, _, month @ .., _, _, _, check] = text;
-    let [m, month_ones, d, day_ones] = month.map(|digit| digit.wrapping_sub(b'0'));
-    let (month, day) = (m * 10 + month_ones, d * 10 + day_ones);
-    (1..=12).contains(&month) && (1..=31).contains(&day) && check == check_character(text)
+/// Whether 17 digits and a character could be an ID number: a region, a year of birth, and the right check character. The
+/// day may be one that does not exist ([`Calendar::Lenient`]).
+pub(super) fn could_be_number(text: &[u8; LENGTH]) -> bool {
+    let &[region, _, _, _, _, _, c1, c2, decade, _, .., check] = text;
+    let is_year = matches!((c1, c2, decade), (b'1', b'8', b'5'..=b'9') | (b'1', b'9', _) | (b'2', b'0', _));
+    region != b'0' && is_year && check == check_character(text)
 }
 
 /// The check character for the first 17 digits.

@@ -5,6 +5,7 @@
 //! To add a type: one file with the type, its parse function and its tests. Nothing here imports from other layers.
 
 pub mod clock;
+pub mod disclosure;
 pub mod id_number;
 pub mod money;
 pub mod name;

@@ -1,6 +1,6 @@
 //! Verdicts: the values of a provider's documented verdict field. Nothing else counts as a verdict.
 
-use super::id_number::holds_number;
+use super::disclosure::may_hold_number;
 
 /// The answer to a question. A mismatch is an answer like any other, not an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr)]
@@ -33,15 +33,15 @@ pub struct Finding {
 }
 
 /// A provider's reference for one call: at most 64 characters of `A-Z a-z 0-9 - _ .`. It cannot contain a Han
-/// name, and never contains an 18-character ID number (see [`RequestId::parse`]).
+/// name, and never contains an ID number (see [`RequestId::parse`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(Box<str>);
 
 impl RequestId {
     /// Parses a reference as the provider sent it; `None` if it is malformed.
     ///
-    /// A reference with 15 or more consecutive digits, or with an 18-character ID number split by separators, is
-    /// dropped. Otherwise a provider that echoes the ID number there would get it into our logs.
+    /// A reference with 15 or more consecutive digits, or with what may be an ID number of any kind, is dropped. Otherwise
+    /// a provider that echoes the ID number there would get it into our logs.
     pub fn parse(text: &str) -> Option<Self> {
         let (mut plain, mut digits, mut most_digits) = (true, 0, 0);
         for byte in text.bytes() {
@@ -49,7 +49,7 @@ impl RequestId {
             digits = if byte.is_ascii_digit() { digits + 1 } else { 0 };
             most_digits = most_digits.max(digits);
         }
-        let sound = plain && (1..=64).contains(&text.len()) && most_digits < 15 && !holds_number(text);
+        let sound = plain && (1..=64).contains(&text.len()) && most_digits < 15 && !may_hold_number(text);
         sound.then(|| Self(text.into()))
     }
 
@@ -65,7 +65,17 @@ mod tests {
     #[test]
     fn a_request_id_cannot_carry_a_person() {
         assert!(RequestId::parse("130A2C10-B9EE-4D84-88E3-5384FF039795").is_some());
-        for bad in ["", "张三", "11010519491231002X", "110105-19491231-002x", "a b", "x\n", &"a".repeat(65)] {
+        for bad in [
+            "",
+            "张三",
+            "11010519491231002X",
+            "110105-19491231-002x",
+            "110105-491231-002",
+            "USA310119850101",
+            "a b",
+            "x\n",
+            &"a".repeat(65),
+        ] {
             assert_eq!(RequestId::parse(bad), None, "{bad:?}");
         }
     }

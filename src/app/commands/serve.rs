@@ -91,15 +91,16 @@ async fn reload_at_each(hangup: &mut Signal, reloads: &Requests) -> Infallible {
 }
 
 pub(super) fn access_log(log: &Log) -> anyhow::Result<AccessLog> {
-    match &log.file {
-        None => Ok(AccessLog::stdout()?),
+    let access_log = match &log.file {
+        None => AccessLog::stdout()?,
         Some(path) => AccessLog::file(path).map_err(|error| {
             anyhow::anyhow!(
                 "log.file = {:?} cannot be opened for writing: {error}; correct the path or its permissions",
                 path.display()
             )
-        }),
-    }
+        })?,
+    };
+    Ok(access_log.with_strangers_per_second(log.strangers_per_second))
 }
 
 /// Runs `work` on a new runtime. Does not wait for tasks that `work` leaves running, such as a slow DNS look-up.

@@ -58,6 +58,8 @@ pub struct Log {
     /// The access log; standard output if not set.
     #[serde(default)]
     pub file: Option<PathBuf>,
+    /// The most lines a second and listener about requests of nobody we know.
+    pub strangers_per_second: u32,
 }
 
 /// The format of log lines.

@@ -15,7 +15,7 @@ use super::{idempotent, reply};
 use crate::domain::personal::Personal;
 use crate::domain::subject::Subject;
 use crate::server::http::access_log::Line;
-use crate::server::http::body_reader::{VerifyBody, VerifyRequest, reference_with_number};
+use crate::server::http::body_reader::{VerifyBody, VerifyRequest};
 use crate::server::http::code::Code;
 use crate::server::http::problem::{Problem, Refused};
 use crate::server::http::recorder::Audience;
@@ -153,9 +153,6 @@ async fn read(
     let bytes = body::read(body, now.limits.max_body_bytes, now.limits.body_timeout).await?;
     let malformed = |errors| Box::new(Problem::new(Code::MalformedRequest).with_errors(errors));
     let body = VerifyBody::parse(&bytes).map_err(malformed)?;
-    if body.reference_carries_number(pipeline.clock.today_in_china()) {
-        return Err(malformed(vec![reference_with_number()]));
-    }
     let options = RequestOptions { freshness, patience: headers::patience(&parts.headers) };
     let question = build_question(pipeline, now, &client, &body, options, scope)?;
     client.count_question(&pipeline.clock)?;

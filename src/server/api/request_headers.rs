@@ -18,7 +18,7 @@ pub struct VerifyHeaders {
     #[param(rename = "Idempotency-Key", required = false, min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
     idempotency_key: String,
     /// The caller's own id for this request: up to 128 of letters, digits and `-_.:`, fewer than 15 digits in a row;
-    /// anything else is replaced by an id of ours.
+    /// anything else, and what may be an ID number or the person's name, is replaced by an id of ours.
     #[param(rename = "X-Request-Id", required = false, example = "payout-4711")]
     x_request_id: String,
     /// The caller's trace; its trace id stands in the log line (W3C Trace Context).

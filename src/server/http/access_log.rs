@@ -3,23 +3,61 @@
 //!
 //! Lines are collected and written a few times a second, so that no request pays for a system call. A stuck or full
 //! output loses lines, which are counted, and delays nothing ([`LineSink`]); `kill -9` loses what was collected.
+//!
+//! Requests of nobody we know have a limited number of lines a second and listener, and one line that says how many were
+//! left out. A client's or operator's request always has its line.
 
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::IntCounter;
 use serde::Serialize;
 
 use super::line_sink::{self, LineSink};
+use super::sampler::Sampler;
 
 const FLUSH_EVERY: Duration = Duration::from_millis(250);
 
+/// The kind of a line about a request on the public listener, and on the admin listener.
+pub(in crate::server) const REQUEST: &str = "request";
+pub(in crate::server) const ADMIN_REQUEST: &str = "admin_request";
+
 /// The output of the access log; `None` discards all lines. Clones share it.
 #[derive(Debug, Clone)]
-pub struct AccessLog(Option<LineSink>);
+pub struct AccessLog(Option<Output>);
+
+#[derive(Debug, Clone)]
+struct Output {
+    sink: LineSink,
+    strangers: Arc<[Strangers; 2]>,
+    /// The most lines a second and listener about requests of nobody we know.
+    strangers_per_second: u32,
+    left_out: IntCounter,
+}
+
+/// The requests of nobody we know on one listener.
+#[derive(Debug)]
+struct Strangers {
+    /// Of their lines.
+    kind: &'static str,
+    listener: &'static str,
+    sampler: Sampler,
+    /// When the last request ended whose line was left out. The thread of the sink has no clock.
+    last: Mutex<String>,
+}
+
+/// The line that stands for those that were left out.
+#[derive(Serialize)]
+struct LeftOut<'a> {
+    time: &'a str,
+    kind: &'static str,
+    listener: &'static str,
+    lines: u64,
+}
 
 /// One request.
 #[derive(Debug, Default, Serialize)]
@@ -105,26 +143,66 @@ impl AccessLog {
         Self(None)
     }
 
+    /// Writes at most this many lines a second and listener about requests of nobody we know.
+    #[must_use]
+    pub fn with_strangers_per_second(self, strangers_per_second: u32) -> Self {
+        Self(self.0.map(|output| Output { strangers_per_second, ..output }))
+    }
+
     fn to(output: impl io::Write + Send + 'static) -> io::Result<Self> {
-        LineSink::start("access-log", output, FLUSH_EVERY, line_sink::lost("access")?).map(|sink| Self(Some(sink)))
+        let strangers = |kind, listener| Strangers { kind, listener, sampler: Sampler::new(), last: Mutex::default() };
+        let strangers = Arc::new([strangers(REQUEST, "public"), strangers(ADMIN_REQUEST, "admin")]);
+        let of_thread = Arc::clone(&strangers);
+        let remark = move |bytes: &mut Vec<u8>| of_thread.iter().for_each(|strangers| strangers.remark(bytes));
+        let sink = LineSink::start("access-log", output, FLUSH_EVERY, line_sink::lost("access")?, remark)?;
+        let left_out = line_sink::left_out("access")?;
+        Ok(Self(Some(Output { sink, strangers, strangers_per_second: u32::MAX, left_out })))
     }
 
     pub fn write(&self, line: &Line<'_>) {
-        let Some(sink) = &self.0 else { return };
-        sink.push(|bytes| {
-            // Writing to a `Vec` cannot fail, and a line has only strings and numbers.
-            let _ = serde_json::to_writer(&mut *bytes, line);
-            bytes.push(b'\n');
-        });
+        let Some(output) = &self.0 else { return };
+        if line.client.is_none() && line.operator.is_none() && !output.may_write_of_stranger(line) {
+            return;
+        }
+        output.sink.push(|bytes| append(bytes, line));
     }
 
     /// Waits until all lines are written, at most for `limit`. Returns whether they are. Blocks the thread.
     pub fn flush(&self, limit: Duration) -> bool {
-        self.0.as_ref().is_none_or(|sink| sink.flush(limit))
+        self.0.as_ref().is_none_or(|output| output.sink.flush(limit))
     }
 
-    /// The count of lost lines, to be registered.
-    pub fn lost(&self) -> Option<&IntCounter> {
-        self.0.as_ref().map(LineSink::lost)
+    /// The counts of lines that were lost and of those that were left out, to be registered.
+    pub fn counters(&self) -> Vec<IntCounter> {
+        self.0.iter().flat_map(|output| [output.sink.lost().clone(), output.left_out.clone()]).collect()
     }
+}
+
+impl Output {
+    fn may_write_of_stranger(&self, line: &Line<'_>) -> bool {
+        let Some(strangers) = self.strangers.iter().find(|strangers| strangers.kind == line.kind) else { return true };
+        if strangers.sampler.passes(self.strangers_per_second) {
+            return true;
+        }
+        strangers.last.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&line.time);
+        self.left_out.inc();
+        self.sink.owe_remark();
+        false
+    }
+}
+
+impl Strangers {
+    fn remark(&self, bytes: &mut Vec<u8>) {
+        let lines = self.sampler.take_left_out();
+        if lines > 0 {
+            let time = &*self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            append(bytes, &LeftOut { time, kind: "left_out", listener: self.listener, lines });
+        }
+    }
+}
+
+fn append(bytes: &mut Vec<u8>, line: &impl Serialize) {
+    // Writing to a `Vec` cannot fail, and a line has only strings and numbers.
+    let _ = serde_json::to_writer(&mut *bytes, line);
+    bytes.push(b'\n');
 }

@@ -2,14 +2,13 @@
 
 use std::fmt;
 
-use jiff::civil::Date;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::problem::MemberError;
-use crate::domain::id_number::{Calendar, IdNumber};
+use crate::domain::disclosure::{holds_number, holds_person};
 use crate::domain::personal::Personal;
 use crate::server::auth::key_config;
 
@@ -113,16 +112,6 @@ impl VerifyBody {
     pub fn wants_person(&self) -> bool {
         self.include_person.unwrap_or(false)
     }
-
-    /// Whether the reference contains a valid 18-character ID number, of this person or any other.
-    pub fn reference_carries_number(&self, today: Date) -> bool {
-        let compact = self.reference.as_deref().map(compact).unwrap_or_default();
-        // Nearly all references have no run of 17 digits, so the full check rarely runs.
-        let windows = (0..compact.len().saturating_sub(17)).filter_map(|at| compact.get(at..at + 18));
-        windows
-            .filter(|window| window.bytes().take(17).all(|byte| byte.is_ascii_digit()))
-            .any(|window| IdNumber::parse(window, today, Calendar::Lenient).is_ok())
-    }
 }
 
 /// Uses only the position and kind of the error, because serde_json's own text may quote the input.
@@ -200,8 +189,10 @@ impl Draft {
                 self.mistake("/reference", "bad_length", "must have 1 to 128 characters");
             } else if !reference.bytes().all(|byte| byte.is_ascii_graphic()) {
                 self.mistake("/reference", "bad_character", "may hold visible ASCII characters only, no spaces");
-            } else if self.id_number.as_ref().is_some_and(|number| contains(reference, number.expose())) {
-                self.errors.push(reference_with_number());
+            } else if holds_number(reference) || holds_person(reference, shown(&self.name), shown(&self.id_number)) {
+                let detail =
+                    "holds an ID number or a name, and would carry it into records; use a reference of your own";
+                self.mistake("/reference", "holds_id_number", detail);
             } else if key_config::holds_key(reference) {
                 let detail = "holds a client key, and would carry it into records; replace that key, it is known now";
                 self.mistake("/reference", "holds_key", detail);
@@ -220,21 +211,8 @@ impl Draft {
     }
 }
 
-/// The mistake of a reference that contains an ID number, which would end up in logs and in the ledger.
-pub fn reference_with_number() -> MemberError {
-    let detail = "holds an ID number, and would carry it into records; use a reference of your own".to_owned();
-    MemberError { pointer: "/reference".to_owned(), reason: "holds_id_number", detail }
-}
-
-/// Whether `reference` contains `number`, ignoring case and separators.
-fn contains(reference: &str, number: &str) -> bool {
-    let number = compact(number);
-    number.len() >= 15 && compact(reference).contains(&number)
-}
-
-/// Removes everything but ASCII letters and digits, and converts to upper case.
-fn compact(text: &str) -> String {
-    text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_uppercase()).collect()
+fn shown(text: &Option<Personal>) -> &str {
+    text.as_ref().map(Personal::expose).unwrap_or_default()
 }
 
 impl Given {

@@ -8,7 +8,7 @@ use sfv::{Integer, Item, ListSerializer, Parser, key_ref, token_ref};
 
 use super::code::Code;
 use super::problem::{Problem, Refused};
-use crate::domain::id_number::holds_number;
+use crate::domain::disclosure::may_hold_number;
 use crate::server::auth::key_config;
 use crate::verify::{Freshness, Source};
 
@@ -99,22 +99,24 @@ pub fn size(method: &Method, uri: &Uri, headers: &HeaderMap) -> usize {
 }
 
 /// The caller's request id, if it is safe to log: at most 128 of `A-Z a-z 0-9 - _ . :`, no run of 15 or more digits
-/// (which could be an ID number), no ID number with separators, and nothing that looks like one of our keys.
+/// (which could be an ID number), nothing that may be an ID number in another form, and nothing that looks like one of our
+/// keys.
 pub fn request_id(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(X_REQUEST_ID)?.to_str().ok()?;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
     let longest_digits = text.split(|c: char| !c.is_ascii_digit()).map(str::len).max().unwrap_or(0);
     let sound = (1..=128).contains(&text.len()) && text.bytes().all(plain) && longest_digits < 15;
-    let sound = sound && !holds_number(text) && !key_config::holds_key(text);
+    let sound = sound && !may_hold_number(text) && !key_config::holds_key(text);
     sound.then(|| text.to_owned())
 }
 
-/// The trace id of a well-formed `traceparent` (W3C Trace Context).
+/// The trace id of a well-formed `traceparent` (W3C Trace Context), if it is safe to log.
 pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
     let mut parts = headers.get(TRACEPARENT)?.to_str().ok()?.split('-');
     let (_version, trace) = (parts.next()?, parts.next()?);
     let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    (trace.len() == 32 && trace.bytes().all(hex) && trace.bytes().any(|byte| byte != b'0')).then_some(trace)
+    let is_trace = trace.len() == 32 && trace.bytes().all(hex) && trace.bytes().any(|byte| byte != b'0');
+    (is_trace && !may_hold_number(trace)).then_some(trace)
 }
 
 pub fn accepts_json(headers: &HeaderMap) -> bool {
@@ -283,15 +285,29 @@ mod tests {
     fn a_request_id_cannot_carry_a_number_into_logs() {
         assert!(request_id(&with(X_REQUEST_ID, "a1b2-c3.d4:e5")).is_some());
         assert!(request_id(&with(X_REQUEST_ID, "11010519491231002X")).is_none());
-        for apart in
-            ["110105-19491231-002X", "110105.1949.1231.002x", "pay:11010519491231-002X:1", "1-1-0105-19491231-002-X"]
-        {
+        for apart in [
+            "110105-19491231-002X",
+            "110105.1949.1231.002x",
+            "pay:11010519491231-002X:1",
+            "1-1-0105-19491231-002-X",
+            "110105-491231-002",
+            "pay-USA310119850101",
+        ] {
             assert!(request_id(&with(X_REQUEST_ID, apart)).is_none(), "{apart}");
         }
         // Looks like a birth date, but is no ID number: the check character is wrong.
         assert!(request_id(&with(X_REQUEST_ID, "110105-19491231-0021")).is_some());
         assert!(request_id(&with(X_REQUEST_ID, "a b")).is_none());
         assert!(request_id(&with(X_REQUEST_ID, "idg_c3ludGhldGlj")).is_none(), "a key sent in the wrong header");
+    }
+
+    #[test]
+    fn a_trace_id_cannot_carry_a_number_into_logs() {
+        let of = |trace: &str| trace_id(&with(TRACEPARENT, &format!("00-{trace}-00f067aa0ba902b7-01"))).is_some();
+        assert!(of("4bf92f3577b34da6a3ce929d0e0e4736"));
+        for number in ["110105194912310038", "110105491231002", "350521199003071016abc"] {
+            assert!(!of(&format!("{number:0>32}")), "{number}");
+        }
     }
 
     #[test]

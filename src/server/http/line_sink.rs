@@ -12,11 +12,14 @@ use std::thread;
 use std::time::Duration;
 
 use prometheus::{IntCounter, Opts};
+use tokio::time::Instant;
 
 /// Bytes that may wait for the writer thread. With the batch being written, a sink holds at most twice as much.
 const CAPACITY: usize = 1024 * 1024;
 /// The writer thread does not wait for more lines once it has this many bytes.
 const BATCH: usize = 64 * 1024;
+/// How long after the first line that is left out the remark about all of them is written.
+const REMARK_AFTER: Duration = Duration::from_secs(1);
 
 /// A log output. Clones share it; the thread ends after the last one is dropped.
 #[derive(Clone)]
@@ -38,8 +41,15 @@ struct Queue {
     bytes: Vec<u8>,
     /// Whether the writer thread is writing lines that it has taken out.
     is_writing: bool,
+    /// When the thread has to make the remark about lines that were left out.
+    remark_at: Option<Instant>,
     is_urgent: bool,
     is_closed: bool,
+}
+
+/// What the writer thread has taken out of the queue.
+struct Taken {
+    has_remark: bool,
 }
 
 /// The counter of lines that never reached the output `sink`.
@@ -52,8 +62,19 @@ pub fn lost(sink: &str) -> io::Result<IntCounter> {
     IntCounter::with_opts(opts).map_err(io::Error::other)
 }
 
+/// The counter of lines that were left out on purpose, because too many came.
+///
+/// # Errors
+/// Never for a valid label value.
+pub fn left_out(sink: &str) -> io::Result<IntCounter> {
+    let help = "Log lines that were left out, because a stranger or a fault caused too many a second.";
+    let opts = Opts::new("idgate_log_lines_left_out_total", help).const_label("sink", sink);
+    IntCounter::with_opts(opts).map_err(io::Error::other)
+}
+
 impl LineSink {
-    /// Starts the writer thread. Lines reach `output` within about `delay`; `lost` counts those that do not.
+    /// Starts the writer thread. Lines reach `output` within about `delay`; `lost` counts those that do not. `remark`
+    /// appends what [`LineSink::owe_remark`] asked for.
     ///
     /// # Errors
     /// If the system cannot start a thread.
@@ -62,6 +83,7 @@ impl LineSink {
         output: impl Write + Send + 'static,
         delay: Duration,
         lost: IntCounter,
+        remark: impl FnMut(&mut Vec<u8>) + Send + 'static,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue { bytes: Vec::with_capacity(BATCH), ..Queue::default() }),
@@ -70,7 +92,7 @@ impl LineSink {
             lost,
         });
         let of_thread = Arc::clone(&shared);
-        thread::Builder::new().name(name.to_owned()).spawn(move || of_thread.write_all_to(output, delay))?;
+        thread::Builder::new().name(name.to_owned()).spawn(move || of_thread.write_all_to(output, delay, remark))?;
         Ok(Self(Arc::new(Handle(shared))))
     }
 
@@ -92,6 +114,17 @@ impl LineSink {
         }
     }
 
+    /// Has the thread make its remark within a second, and before the end of the process.
+    pub fn owe_remark(&self) {
+        let shared = &*self.0.0;
+        let mut queue = shared.lock();
+        if queue.remark_at.is_none() {
+            queue.remark_at = Some(Instant::now() + REMARK_AFTER);
+            drop(queue);
+            shared.changed.notify_one();
+        }
+    }
+
     /// The number of lines lost so far.
     pub fn lost(&self) -> &IntCounter {
         &self.0.0.lost
@@ -103,7 +136,7 @@ impl LineSink {
         let mut queue = shared.lock();
         queue.is_urgent = true;
         shared.changed.notify_one();
-        let waits = |queue: &mut Queue| queue.is_writing || !queue.bytes.is_empty();
+        let waits = |queue: &mut Queue| queue.is_writing || !queue.bytes.is_empty() || queue.remark_at.is_some();
         let waited = shared.written.wait_timeout_while(queue, limit, waits);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
@@ -115,9 +148,12 @@ impl Shared {
     }
 
     /// The writer thread.
-    fn write_all_to(&self, mut output: impl Write, delay: Duration) {
+    fn write_all_to(&self, mut output: impl Write, delay: Duration, mut remark: impl FnMut(&mut Vec<u8>)) {
         let mut batch = Vec::with_capacity(BATCH);
-        while self.take(&mut batch, delay) {
+        while let Some(Taken { has_remark }) = self.take(&mut batch, delay) {
+            if has_remark {
+                remark(&mut batch);
+            }
             if output.write_all(&batch).and_then(|()| output.flush()).is_err() {
                 // Some of the lines may have been written; count what may be missing. A full disk loses log lines, but
                 // fails no requests.
@@ -129,17 +165,39 @@ impl Shared {
         }
     }
 
-    /// Waits for lines and moves them into `batch`. Returns `false` when there will be no more.
-    fn take(&self, batch: &mut Vec<u8>, delay: Duration) -> bool {
-        let idle = |queue: &mut Queue| queue.bytes.is_empty() && !queue.is_closed;
-        let queue = self.changed.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
-        let collecting = |queue: &mut Queue| queue.bytes.len() < BATCH && !queue.is_urgent && !queue.is_closed;
+    /// Waits for lines and moves them into `batch`. Returns `None` when there will be no more.
+    fn take(&self, batch: &mut Vec<u8>, delay: Duration) -> Option<Taken> {
+        let mut queue = self.lock();
+        while queue.is_idle() {
+            queue = match queue.remark_at {
+                None => self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                Some(at) => {
+                    let left = at.saturating_duration_since(Instant::now());
+                    self.changed.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        let collecting = |queue: &mut Queue| (1..BATCH).contains(&queue.bytes.len()) && !queue.is_hurried();
         let waited = self.changed.wait_timeout_while(queue, delay, collecting);
         let mut queue = waited.unwrap_or_else(PoisonError::into_inner).0;
         std::mem::swap(&mut queue.bytes, batch);
+        let is_due = queue.is_hurried() || queue.remark_at.is_some_and(|at| at <= Instant::now());
+        let has_remark = is_due && queue.remark_at.take().is_some();
         queue.is_urgent = false;
-        queue.is_writing = !batch.is_empty();
-        queue.is_writing
+        queue.is_writing = !batch.is_empty() || has_remark;
+        queue.is_writing.then_some(Taken { has_remark })
+    }
+}
+
+impl Queue {
+    /// Whether the thread has nothing to do yet.
+    fn is_idle(&self) -> bool {
+        let has_remark = self.remark_at.is_some_and(|at| self.is_urgent || at <= Instant::now());
+        self.bytes.is_empty() && !has_remark && !self.is_closed
+    }
+
+    fn is_hurried(&self) -> bool {
+        self.is_urgent || self.is_closed
     }
 }
 
@@ -183,7 +241,8 @@ mod tests {
     fn gated() -> (LineSink, mpsc::Sender<io::Result<()>>, mpsc::Receiver<Vec<u8>>) {
         let ((allow, allowed), (written, seen)) = (mpsc::channel(), mpsc::channel());
         let lost = IntCounter::new("lost", "test").unwrap();
-        (LineSink::start("test", Gated { allowed, written }, Duration::ZERO, lost).unwrap(), allow, seen)
+        let remark = |bytes: &mut Vec<u8>| bytes.extend_from_slice(b"some were left out\n");
+        (LineSink::start("test", Gated { allowed, written }, Duration::ZERO, lost, remark).unwrap(), allow, seen)
     }
 
     fn line(sink: &LineSink, length: usize) {
@@ -231,5 +290,20 @@ mod tests {
         line(&sink, 10);
         drop(sink);
         assert_eq!(seen.iter().count(), 1, "the channel closes when the thread has ended");
+    }
+    #[test]
+    fn a_remark_is_made_once_within_a_second_or_at_the_end() {
+        let (sink, allow, seen) = gated();
+        drop(allow);
+        sink.owe_remark();
+        sink.owe_remark();
+        assert_eq!(seen.recv_timeout(Duration::from_secs(60)).unwrap(), b"some were left out\n");
+        sink.owe_remark();
+        assert!(sink.flush(Duration::from_secs(60)));
+        sink.owe_remark();
+        line(&sink, 10);
+        drop(sink);
+        let rest: Vec<u8> = seen.iter().flatten().collect();
+        assert_eq!(rest, b"some were left out\nxxxxxxxxx\nsome were left out\n");
     }
 }

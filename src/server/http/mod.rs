@@ -12,4 +12,5 @@ pub mod problem;
 pub mod rate_limit;
 pub mod recorder;
 pub mod request_scope;
+pub mod sampler;
 pub mod schema;

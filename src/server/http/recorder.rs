@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::access_log::{AccessLog, Line};
+use super::access_log::{ADMIN_REQUEST, AccessLog, Line, REQUEST};
 use super::metrics::{Metrics, NO_SOURCE, UNKNOWN};
 use crate::domain::clock::{Clock, Ids};
 
@@ -43,8 +43,8 @@ impl Recorder {
     /// Logs and counts a request that took `total`, including `waited` spent waiting for others.
     pub(super) fn record(&self, audience: Audience, line: Line<'_>, total: Duration, waited: Duration) {
         let kind = match audience {
-            Audience::Services => "request",
-            Audience::Operators => "admin_request",
+            Audience::Services => REQUEST,
+            Audience::Operators => ADMIN_REQUEST,
             Audience::Probes => return,
         };
         let Sinks { access_log, metrics, clock, .. } = &*self.0;

@@ -26,6 +26,8 @@ use super::headers;
 use super::problem::{Problem, Refused};
 use super::rate_limit::Allowance;
 use super::recorder::{Audience, Recorder};
+use crate::domain::disclosure::holds_person;
+use crate::domain::subject::Subject;
 use crate::server::audit::AuditEntry;
 use crate::server::auth::client::Caller;
 use crate::server::auth::operators::Operator;
@@ -39,6 +41,8 @@ pub(in crate::server) struct RequestScope {
     /// The driver whose protocol the request is in; `None` for our own API.
     protocol: Option<&'static str>,
     request_id: String,
+    /// Whether the caller gave the request id.
+    is_id_of_caller: bool,
     trace_id: Option<String>,
     began: Instant,
     /// Time spent waiting for providers or other requests since `began`.
@@ -110,7 +114,9 @@ fn matched(extensions: &Extensions) -> Route {
 
 impl RequestScope {
     fn begin(recorder: &Recorder, audience: Audience, method: &Method, route: Route, head: &HeaderMap) -> Self {
-        let request_id = headers::request_id(head).unwrap_or_else(|| recorder.new_id());
+        let given = headers::request_id(head);
+        let is_id_of_caller = given.is_some();
+        let request_id = given.unwrap_or_else(|| recorder.new_id());
         Self {
             recorder: recorder.clone(),
             audience,
@@ -118,6 +124,7 @@ impl RequestScope {
             route,
             protocol: None,
             request_id,
+            is_id_of_caller,
             trace_id: headers::trace_id(head).map(str::to_owned),
             began: Instant::now(),
             waited: Duration::ZERO,
@@ -173,6 +180,17 @@ impl RequestScope {
 
     pub(in crate::server) fn caller(&self) -> Option<&Caller> {
         self.admitted.as_ref().map(|(caller, _)| caller)
+    }
+
+    /// Drops ids of the caller that name the person it asks about. Only now is it known who that is.
+    pub(in crate::server) fn is_about(&mut self, subject: &Subject) {
+        let names = |id: &str| holds_person(id, subject.name(), subject.id_number());
+        if self.is_id_of_caller && names(&self.request_id) {
+            (self.request_id, self.is_id_of_caller) = (self.recorder.new_id(), false);
+        }
+        if self.trace_id.as_deref().is_some_and(names) {
+            self.trace_id = None;
+        }
     }
 
     pub(in crate::server) fn has_reference(&mut self, reference: Option<&str>) {

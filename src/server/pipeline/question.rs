@@ -93,6 +93,7 @@ fn checked(
     let today = pipeline.clock.today_in_china();
     let checked = local_rules::subject(now.rules, today, &body.name, &body.id_number);
     let subject = checked.inspect_err(|_| pipeline.verify_metrics.avoided(Avoided::InvalidInput))?;
+    scope.is_about(&subject);
     if let Some(audit) = scope.audit() {
         audit.is_about(pipeline.in_ledger(&pipeline.digest_key.person(&subject)));
     }

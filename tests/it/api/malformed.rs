@@ -10,6 +10,10 @@ const NAME: &str = "龘靐齉";
 const NUMBER: &str = "110101190307250010";
 const BOTH: &str = r#""name": "龘靐齉", "id_number": "110101190307250010""#;
 
+fn about(name: &str, id_number: &str, reference: &str) -> Vec<u8> {
+    format!("{{\"name\": \"{name}\", \"id_number\": \"{id_number}\", \"reference\": \"{reference}\"}}").into()
+}
+
 #[tokio::test]
 async fn what_is_wrong_with_a_body_is_named_and_not_quoted() {
     let gateway = TestGateway::new().start().await;
@@ -61,6 +65,10 @@ async fn what_is_wrong_with_a_body_is_named_and_not_quoted() {
         (question(&format!(", \"reference\": \"order-{NUMBER}\"")).into(), "/reference", "holds_id_number"),
         (question(", \"reference\": \"110101-19030725-0010\"").into(), "/reference", "holds_id_number"),
         (question(", \"reference\": \"of-11010519491231002x\"").into(), "/reference", "holds_id_number"),
+        (about("SMITH JOHN", "ABC110119850101", "pay-abc-1101-1985-0101"), "/reference", "holds_id_number"),
+        (about("SMITH JOHN", "ABC110119850101", "payout-JohnSmith-1"), "/reference", "holds_id_number"),
+        (about(NAME, "１１０１０５４９１２３１００２", "pay-110105491231002"), "/reference", "holds_id_number"),
+        (about(NAME, "11010519491231002X", "pay-110105-491231-002"), "/reference", "holds_id_number"),
         (question(", \"reference\": \"idg_synthetic-key\"").into(), "/reference", "holds_key"),
     ];
     for (body, pointer, reason) in cases {

@@ -15,6 +15,7 @@ mod configuration;
 mod disk;
 mod drain;
 mod ledger;
+mod log_flood;
 mod mistakes;
 mod operate;
 mod reconcile;

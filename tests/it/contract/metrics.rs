@@ -49,6 +49,7 @@ pub const SERIES: &[(&str, &[&str])] = &[
     ("idgate_config_reloads_total", &["result"]),
     ("idgate_config_checked_timestamp_seconds", &[]),
     ("idgate_log_lines_lost_total", &["sink"]),
+    ("idgate_log_lines_left_out_total", &["sink"]),
     ("idgate_ledger_entries_total", &["kind"]),
     ("idgate_ledger_commit_seconds", &[]),
     ("idgate_ledger_spooled_total", &[]),
