@@ -3,11 +3,15 @@
 //! A provider that has refused a person as "repeated" would refuse the next call too, and for longer. Its threshold is
 //! unknown, so a call limit of our own stops us before we reach it. Keys are keyed digests: no personal data is stored
 //! here.
+//!
+//! Invariant: a question costs the same however many persons the tables hold. Every list is in the order in which its
+//! entries end, so a clean-up looks at its front, and at a few entries at most.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use hashlink::{LinkedHashMap, LinkedHashSet};
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -15,6 +19,12 @@ use crate::domain::subject::Digest;
 
 /// Bounds the memory of both tables: about 100 bytes per entry.
 const MOST_ENTRIES: usize = 200_000;
+
+/// How much of what is over a question removes. More than it adds, so that the tables shrink.
+const FEW: usize = 4;
+
+/// How much is removed at a time when nobody waits for it.
+const BATCH: usize = 1000;
 
 /// Maximum of every duration here. A longer one is a mistake, and a much longer one would overflow `Instant`.
 const LONGEST: Duration = Duration::from_hours(30 * 24);
@@ -41,10 +51,17 @@ pub(super) struct Holds(Mutex<State>);
 struct State {
     config: Config,
     held: HashMap<Digest, Held>,
-    calls: HashMap<Digest, VecDeque<Instant>>,
-    /// One entry per counted call, oldest first, so that old calls are removed without a search. May hold stale
-    /// entries.
-    touched: VecDeque<(Instant, Digest)>,
+    /// Who is on hold, by the length of the hold: holds of one length end in the order of their list.
+    running: BTreeMap<Duration, LinkedHashSet<Digest>>,
+    /// Whose hold has ended, first ended first. They are kept for `longest`, so that the next hold can be longer.
+    ended: LinkedHashSet<Digest>,
+    /// The calls in the window. The person whose last call is the oldest comes first.
+    calls: LinkedHashMap<Digest, VecDeque<Instant>>,
+    /// The number of calls in `calls`.
+    counted: usize,
+    /// The number of entries that clean-ups have looked at.
+    #[cfg(test)]
+    visited: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -82,8 +99,16 @@ impl Config {
 
 impl Holds {
     pub(super) fn new(config: Config) -> Self {
-        let (held, calls, touched) = (HashMap::new(), HashMap::new(), VecDeque::new());
-        Self(Mutex::new(State { config, held, calls, touched }))
+        Self(Mutex::new(State {
+            config,
+            held: HashMap::new(),
+            running: BTreeMap::new(),
+            ended: LinkedHashSet::new(),
+            calls: LinkedHashMap::new(),
+            counted: 0,
+            #[cfg(test)]
+            visited: 0,
+        }))
     }
 
     /// Applies new settings. Existing holds keep their end.
@@ -98,90 +123,155 @@ impl Holds {
         if let Some(held) = state.held.get(&person).filter(|held| held.until > now) {
             return Err(held.until - now);
         }
-        state.forget_calls_before(now, window);
-        let recent = state.calls.entry(person).or_default();
-        while recent.front().is_some_and(|at| now.duration_since(*at) >= window) {
-            recent.pop_front();
+        state.forget_calls(now, FEW);
+        let recent = state.calls.entry(person).or_insert_with(VecDeque::new);
+        let before = recent.len();
+        while recent.pop_front_if(|at| now.duration_since(*at) >= window).is_some() {}
+        let lapsed = before - recent.len();
+        let refused = recent.front().filter(|_| recent.len() >= calls).copied();
+        if refused.is_none() {
+            recent.push_back(now);
+            state.calls.to_back(&person);
+            state.counted += 1;
         }
-        if let (true, Some(oldest)) = (recent.len() >= calls, recent.front()) {
-            return Err(window.saturating_sub(now.duration_since(*oldest)));
+        state.counted = state.counted.saturating_sub(lapsed);
+        match refused {
+            Some(oldest) => Err(window.saturating_sub(now.duration_since(oldest))),
+            None => Ok(()),
         }
-        recent.push_back(now);
-        state.touched.push_back((now, person));
-        Ok(())
     }
 
     /// Reverts the count of a call that was not made.
     pub(super) fn cancel_call(&self, person: Digest) {
         let mut state = self.lock();
-        if let Some(recent) = state.calls.get_mut(&person) {
-            recent.pop_back();
-            if recent.is_empty() {
-                state.calls.remove(&person);
-            }
+        let Some(recent) = state.calls.get_mut(&person) else { return };
+        let was_counted = recent.pop_back().is_some();
+        if recent.is_empty() {
+            state.calls.remove(&person);
         }
-        // It is the last entry, unless another call was recorded in between. Then it stays behind as a stale entry.
-        if state.touched.back().is_some_and(|(_, last)| *last == person) {
-            state.touched.pop_back();
-        }
+        state.counted = state.counted.saturating_sub(usize::from(was_counted));
     }
 
     /// Holds `person` after a refusal by the provider, each time for longer. Returns the length of the hold.
     pub(super) fn hold(&self, person: Digest, now: Instant) -> Duration {
         let mut state = self.lock();
+        state.end_holds(now, FEW);
         let Config { first, longest, .. } = state.config;
-        // Entries are kept for `longest` after the hold has ended, so that the next hold can be longer.
-        state.held.retain(|_, held| now < held.until + longest);
-        if state.held.len() >= MOST_ENTRIES
-            && let Some(first_to_end) = state.held.iter().min_by_key(|(_, held)| held.until).map(|(key, _)| *key)
-        {
-            state.held.remove(&first_to_end);
-        }
-        let length = match state.held.get(&person) {
+        let known = state.remove_hold(person).filter(|held| now < held.until + longest);
+        let length = match known {
             Some(held) if held.until > now => held.length,
             Some(held) => (held.length * 2).min(longest),
             None => first,
         };
+        if state.held.len() >= MOST_ENTRIES {
+            state.make_room();
+        }
         state.held.insert(person, Held { until: now + length, length });
+        state.running.entry(length).or_default().insert(person);
         length
     }
 
     /// Removes everything about `person`, who may then be sent again at once. Returns whether there was anything.
     pub(super) fn forget(&self, person: Digest) -> bool {
         let mut state = self.lock();
-        let (held, called) = (state.held.remove(&person), state.calls.remove(&person));
-        if called.is_some() {
-            state.touched.retain(|(_, other)| *other != person);
-        }
+        let (held, called) = (state.remove_hold(person), state.calls.remove(&person));
+        state.counted = state.counted.saturating_sub(called.as_ref().map_or(0, VecDeque::len));
         held.is_some() || called.is_some()
     }
 
+    /// How many are on hold. Also removes what is over, which needs somebody to ask when no questions come in.
     pub(super) fn active(&self, now: Instant) -> usize {
-        self.lock().held.values().filter(|held| held.until > now).count()
+        // Released between batches, so that questions are not blocked.
+        while self.lock().forget_calls(now, BATCH) {}
+        loop {
+            let mut state = self.lock();
+            if !state.end_holds(now, BATCH) {
+                return state.running.values().map(LinkedHashSet::len).sum();
+            }
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        // If a holder panics, `calls` and `touched` may differ by one entry, which is harmless.
+        // If a holder panics, the tables may differ by one entry, which is harmless.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    fn forget_calls_before(&mut self, now: Instant, window: Duration) {
-        while let Some((at, person)) = self.touched.front().copied() {
-            if now.duration_since(at) < window && self.touched.len() < MOST_ENTRIES {
-                break;
-            }
-            self.touched.pop_front();
-            if let Some(recent) = self.calls.get_mut(&person) {
-                while recent.front().is_some_and(|first| *first <= at) {
-                    recent.pop_front();
-                }
-                if recent.is_empty() {
-                    self.calls.remove(&person);
-                }
+    /// Ends the holds that are over, and removes those that ended `longest` ago: at most `most` steps. Returns whether
+    /// there may be more.
+    fn end_holds(&mut self, now: Instant, most: usize) -> bool {
+        let (mut left, longest) = (most, self.config.longest);
+        let until = |held: &HashMap<Digest, Held>, person: &Digest| held.get(person).map_or(now, |held| held.until);
+        for list in self.running.values_mut() {
+            while left > 0
+                && let Some(person) = list.front().copied().filter(|person| until(&self.held, person) <= now)
+            {
+                left -= 1;
+                list.pop_front();
+                self.ended.insert(person);
             }
         }
+        while left > 0
+            && let Some(person) = self.ended.front().copied()
+            && until(&self.held, &person) + longest <= now
+        {
+            left -= 1;
+            self.ended.pop_front();
+            self.held.remove(&person);
+        }
+        // One list per length, so these are few.
+        self.running.retain(|_, list| !list.is_empty());
+        #[cfg(test)]
+        {
+            self.visited += most - left;
+        }
+        left == 0
+    }
+
+    /// Removes the oldest hold that has ended, or else the one that ends first.
+    fn make_room(&mut self) {
+        #[cfg(test)]
+        {
+            self.visited += 1;
+        }
+        let ended = self.ended.pop_front();
+        let first_to_end = || {
+            let fronts = self.running.values().filter_map(LinkedHashSet::front);
+            fronts.min_by_key(|person| self.held.get(person).map(|held| held.until)).copied()
+        };
+        if let Some(person) = ended.or_else(first_to_end) {
+            self.remove_hold(person);
+        }
+    }
+
+    fn remove_hold(&mut self, person: Digest) -> Option<Held> {
+        let held = self.held.remove(&person)?;
+        if !self.ended.remove(&person)
+            && let Some(list) = self.running.get_mut(&held.length)
+        {
+            list.remove(&person);
+        }
+        Some(held)
+    }
+
+    /// Removes persons whose last call was a window ago, and the first ones while there are too many: at most `most`.
+    /// Returns whether there may be more.
+    fn forget_calls(&mut self, now: Instant, most: usize) -> bool {
+        let (mut left, window) = (most, self.config.window);
+        while left > 0
+            && let Some((_, recent)) = self.calls.front()
+            && (self.counted >= MOST_ENTRIES || recent.back().is_none_or(|last| now.duration_since(*last) >= window))
+        {
+            left -= 1;
+            self.counted = self.counted.saturating_sub(recent.len());
+            self.calls.pop_front();
+        }
+        #[cfg(test)]
+        {
+            self.visited += most - left;
+        }
+        left == 0
     }
 }
 

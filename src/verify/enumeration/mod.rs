@@ -7,10 +7,10 @@
 //! counted, stores nothing, and gets the same answer whether its name would match or not.
 //!
 //! Invariants: only keyed digests are stored, eight bytes of each. One lock, held for a few table operations and never
-//! across an await. At most [`MOST_TRIES`] tries of names are kept. When the table is full, numbers with one name are
-//! evicted first, oldest first; a number with several names is evicted only when such numbers take up nine tenths of
-//! the table. [`Config::validate`] ensures that no single client can cause that, so that nobody can erase their own
-//! traces by asking about many people.
+//! across an await; they cost the same however many tries there are. At most [`MOST_TRIES`] tries of names are kept.
+//! When the table is full, numbers with one name are evicted first, oldest first; a number with several names is
+//! evicted only when such numbers take up nine tenths of the table. [`Config::validate`] ensures that no single client
+//! can cause that, so that nobody can erase their own traces by asking about many people.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -30,6 +30,12 @@ pub const MOST_TRIES: usize = 1_000_000;
 
 /// The number of tries kept for numbers with several names, however many other numbers there are.
 const MOST_LOUD: usize = MOST_TRIES - MOST_TRIES / QUIET_SHARE;
+
+/// How many lapsed tries a question removes from a table. More than it adds, so that the tables shrink.
+const FEW: usize = 4;
+
+/// How many are removed at a time when nobody waits for it.
+const BATCH: usize = 1000;
 
 /// Kept small because the names of a number are compared one by one.
 const MOST_NAMES: usize = 100;
@@ -158,23 +164,24 @@ impl Tries {
 impl State {
     /// Removes one batch of tries made at `until` or before. Returns whether there may be more.
     fn lapse(&mut self, until: Instant) -> bool {
-        let (names, numbers) = (self.names.lapse(until), self.numbers.lapse(until));
+        let (names, numbers) = (self.names.lapse(until, BATCH), self.numbers.lapse(until, BATCH));
         names || numbers
     }
 
     /// Counts in both tables or in neither. A refusal returns when the oldest try that blocks this one was made.
     fn admit(&mut self, config: &Config, client: &str, mark: Mark, now: Instant) -> Result<(), (Kind, Instant)> {
         let Config { names_per_number, numbers_per_client, window } = *config;
-        if let Some(until) = now.checked_sub(window) {
-            self.names.lapse(until);
+        let until = now.checked_sub(window);
+        if let Some(until) = until {
+            self.names.lapse(until, FEW);
             self.names.lapse_of(mark.number, until);
-            self.numbers.lapse_of(client, until);
+            self.numbers.lapse_of(client, until, FEW);
         }
         if names_per_number > 0 {
             self.names.check(mark, names_per_number).map_err(|oldest| (Kind::NamesPerNumber, oldest))?;
         }
         if numbers_per_client > 0 {
-            let counted = self.numbers.count(client, mark.number, numbers_per_client, now);
+            let counted = self.numbers.count(client, mark.number, numbers_per_client, until, now);
             counted.map_err(|oldest| (Kind::NumbersPerClient, oldest))?;
         }
         if names_per_number > 0 {

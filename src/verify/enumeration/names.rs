@@ -1,15 +1,11 @@
 //! The names tried for each number of a client.
 //!
-//! Each try has one entry in a queue, so that lapsed tries are removed in order, without a search. A number is quiet
-//! while it has one name and loud once it has several: its first try goes to the quiet queue, each further one to the
-//! loud queue. Eviction takes from the quiet queue first. An entry may be stale (its number has lapsed, was evicted or
-//! has become loud) and is then skipped.
+//! A number is quiet while it has one name, and loud from its second name on. Both kinds are kept in the order of their
+//! latest try, so that lapsed tries and those that make room are found at the front, without a search. Eviction takes
+//! quiet numbers first.
 
-use std::collections::{HashMap, VecDeque};
-
+use hashlink::LinkedHashMap;
 use tokio::time::Instant;
-
-use super::numbers::AT_A_TIME;
 
 /// One in this many tries is reserved for numbers with one name.
 pub(super) const QUIET_SHARE: usize = 10;
@@ -25,9 +21,11 @@ pub(super) struct Mark {
 
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    tried: HashMap<u64, Vec<Try>>,
-    quiet: VecDeque<(Instant, u64)>,
-    loud: VecDeque<(Instant, u64)>,
+    quiet: LinkedHashMap<u64, Try>,
+    /// Never empty. The oldest try comes first.
+    loud: LinkedHashMap<u64, Vec<Try>>,
+    /// The number of tries in `loud`.
+    loud_tries: usize,
 }
 
 /// A name and when it was first tried.
@@ -41,7 +39,7 @@ impl Names {
     /// Whether another name is within `most`. A name that was tried before always is. A refusal returns when the oldest
     /// try was made.
     pub(super) fn check(&self, mark: Mark, most: usize) -> Result<(), Instant> {
-        let Some(tries) = self.tried.get(&mark.number) else { return Ok(()) };
+        let tries = self.of(mark.number);
         match tries.first() {
             Some(oldest) if tries.len() >= most && !knows(tries, mark.name) => Err(oldest.at),
             _ => Ok(()),
@@ -50,74 +48,96 @@ impl Names {
 
     /// Counts a try, unless the name was tried before. Keeps at most `most` tries over all numbers.
     pub(super) fn count(&mut self, mark: Mark, now: Instant, most: usize) {
-        // Nearly all numbers have one name, and there may be a million of them, so reserve no more.
-        let tries = self.tried.entry(mark.number).or_insert_with(|| Vec::with_capacity(1));
-        if knows(tries, mark.name) {
+        let Mark { number, name } = mark;
+        if knows(self.of(number), name) {
             return;
         }
-        let queue = if tries.is_empty() { &mut self.quiet } else { &mut self.loud };
-        tries.push(Try { name: mark.name, at: now });
-        queue.push_back((now, mark.number));
-        while self.quiet.len() + self.loud.len() > most {
+        let one = Try { name, at: now };
+        if let Some(first) = self.quiet.remove(&number) {
+            self.loud.insert(number, vec![first, one]);
+            self.loud_tries += 2;
+        } else if let Some(tries) = self.loud.to_back(&number) {
+            tries.push(one);
+            self.loud_tries += 1;
+        } else {
+            self.quiet.insert(number, one);
+        }
+        // Once: the tries grew by one, and an eviction removes one or more.
+        if self.len() > most {
             self.make_room(most);
         }
     }
 
-    /// Removes one batch of tries made at `until` or before. Returns whether there may be more.
-    pub(super) fn lapse(&mut self, until: Instant) -> bool {
-        let mut left = AT_A_TIME;
-        for queue in [&mut self.quiet, &mut self.loud] {
-            while left > 0
-                && let Some((at, number)) = queue.pop_front_if(|(at, _)| *at <= until)
-            {
-                left -= 1;
-                lapse_of(&mut self.tried, number, at);
-            }
+    /// Removes numbers whose latest try was made at `until` or before: at most `most`. Returns whether there may be
+    /// more.
+    pub(super) fn lapse(&mut self, until: Instant, most: usize) -> bool {
+        let mut left = most;
+        while left > 0 && self.quiet.front().is_some_and(|(_, one)| one.at <= until) {
+            left -= 1;
+            self.quiet.pop_front();
+        }
+        while left > 0 && self.loud.front().is_some_and(|(_, tries)| tries.last().is_none_or(|one| one.at <= until)) {
+            left -= 1;
+            self.evict_loud();
         }
         left == 0
     }
 
-    /// Removes all lapsed tries of one number; their queue entries stay behind as stale.
+    /// Removes all lapsed tries of one number.
     pub(super) fn lapse_of(&mut self, number: u64, until: Instant) {
-        lapse_of(&mut self.tried, number, until);
+        if self.quiet.get(&number).is_some_and(|one| one.at <= until) {
+            self.quiet.remove(&number);
+        }
+        if let Some(tries) = self.loud.get_mut(&number) {
+            let before = tries.len();
+            tries.retain(|one| one.at > until);
+            self.loud_tries -= before - tries.len();
+            if tries.is_empty() {
+                self.loud.remove(&number);
+            }
+        }
     }
 
     /// Removes a number. Returns how many names were tried for it.
     pub(super) fn forget(&mut self, number: u64) -> usize {
-        let Some(tries) = self.tried.remove(&number) else { return 0 };
-        for queue in [&mut self.quiet, &mut self.loud] {
-            queue.retain(|(_, other)| *other != number);
-        }
-        tries.len()
+        let loud = self.loud.remove(&number).map_or(0, |tries| tries.len());
+        self.loud_tries -= loud;
+        loud + usize::from(self.quiet.remove(&number).is_some())
     }
 
-    /// Evicts one entry: the oldest quiet number, or the oldest loud one if few are quiet. Some quiet entries always
-    /// stay, otherwise a new number would be evicted before its second name could arrive.
+    /// Evicts the oldest quiet number, or the oldest loud one if few are quiet. Some quiet numbers always stay,
+    /// otherwise a new number would be evicted before its second name could arrive.
     fn make_room(&mut self, most: usize) {
         if self.quiet.len() <= most / QUIET_SHARE {
-            if let Some((_, number)) = self.loud.pop_front() {
-                self.tried.remove(&number);
-            }
-        } else if let Some((_, number)) = self.quiet.pop_front()
-            // Otherwise the number has become loud, and its further entries are in the loud queue.
-            && self.tried.get(&number).is_some_and(|tries| tries.len() == 1)
-        {
-            self.tried.remove(&number);
+            self.evict_loud();
+        } else {
+            self.quiet.pop_front();
         }
+    }
+
+    fn evict_loud(&mut self) {
+        let tries = self.loud.pop_front().map_or(0, |(_, tries)| tries.len());
+        self.loud_tries -= tries;
+    }
+
+    fn of(&self, number: u64) -> &[Try] {
+        let quiet = || self.quiet.get(&number).map(std::slice::from_ref);
+        self.loud.get(&number).map(Vec::as_slice).or_else(quiet).unwrap_or_default()
+    }
+
+    /// The number of tries.
+    pub(super) fn len(&self) -> usize {
+        self.quiet.len() + self.loud_tries
     }
 
     #[cfg(test)]
-    pub(super) fn sizes(&self) -> (usize, usize) {
-        (self.tried.len(), self.quiet.len() + self.loud.len())
+    pub(super) fn tries_of(&self, number: u64) -> usize {
+        self.of(number).len()
     }
-}
 
-fn lapse_of(tried: &mut HashMap<u64, Vec<Try>>, number: u64, until: Instant) {
-    if let Some(tries) = tried.get_mut(&number) {
-        tries.retain(|one| one.at > until);
-        if tries.is_empty() {
-            tried.remove(&number);
-        }
+    #[cfg(test)]
+    pub(super) fn numbers(&self) -> usize {
+        self.quiet.len() + self.loud.len()
     }
 }
 

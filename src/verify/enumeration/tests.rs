@@ -32,10 +32,14 @@ fn tried(tries: &Tries, config: &Config, client: &str, pair: (u32, u32), now: In
     tries.admit(config, &key(), client, &subject(pair.0, pair.1), now).err()
 }
 
-/// ((numbers with names, queue entries), numbers counted over all clients).
+/// ((numbers with names, their tries), numbers counted over all clients).
 fn sizes(tries: &Tries) -> ((usize, usize), usize) {
     let state = tries.lock();
-    (state.names.sizes(), state.numbers.kept())
+    (sizes_of(&state.names), state.numbers.kept())
+}
+
+fn sizes_of(names: &names::Names) -> (usize, usize) {
+    (names.numbers(), names.len())
 }
 
 #[test]
@@ -91,7 +95,7 @@ fn an_honest_client_with_a_thousand_people_a_minute_is_never_stopped() {
         let mark = Mark { number: u64::from(n), name: 1 };
         assert_eq!(state.admit(&config, "honest", mark, now), Ok(()), "person {n}");
     }
-    let (numbers, lines) = state.names.sizes();
+    let (numbers, lines) = sizes_of(&state.names);
     assert_eq!((numbers, lines, state.numbers.kept()), (60_000, 60_000, 60_000), "an hour's worth, and no more");
 }
 
@@ -125,7 +129,7 @@ fn whoever_floods_the_table_pushes_out_the_quiet_and_never_the_traces_of_several
     assert!(names.check(mark(0, 9), 5).is_err(), "the number with five names is still guarded");
     assert!(names.check(mark(10_000, 9), 1).is_err(), "and so is the newest of the quiet");
     assert!(names.check(mark(1, 9), 1).is_ok(), "the oldest of the quiet has made room");
-    let (numbers, lines) = names.sizes();
+    let (numbers, lines) = sizes_of(&names);
     assert!(numbers <= 97 && lines <= 100, "{numbers} numbers, {lines} lines");
 }
 
@@ -138,9 +142,84 @@ fn the_table_is_bounded_also_when_every_number_is_loud() {
             names.count(Mark { number, name }, now, 100);
         }
     }
-    let (numbers, lines) = names.sizes();
+    let (numbers, lines) = sizes_of(&names);
     assert!(lines <= 100 && numbers <= lines, "{numbers} numbers, {lines} lines");
     assert!(names.check(Mark { number: 9_999, name: 9 }, 5).is_err(), "the newest is guarded");
+}
+
+#[test]
+fn a_number_that_lapsed_and_came_back_is_not_evicted_for_what_it_was() {
+    let (mut names, start) = (names::Names::default(), Instant::now());
+    for name in 0..3 {
+        names.count(Mark { number: 0, name }, start, 100);
+    }
+    // Its three names lapse, and it is asked about again.
+    names.lapse_of(0, start);
+    let now = start + HOUR;
+    names.count(Mark { number: 0, name: 7 }, now, 100);
+    for number in 1..=60 {
+        for name in 0..2 {
+            names.count(Mark { number, name }, now, 100);
+        }
+    }
+    assert!(names.check(Mark { number: 0, name: 9 }, 1).is_err(), "one of few quiet numbers, and the newest of them");
+}
+
+#[test]
+fn no_flood_of_any_kind_keeps_more_tries_than_allowed() {
+    let (mut names, start) = (names::Names::default(), Instant::now());
+    let mut random = fastrand::Rng::with_seed(13);
+    for second in 0..50_000_u32 {
+        let now = start + second * Duration::from_millis(10);
+        if let Some(until) = now.checked_sub(MINUTE) {
+            names.lapse(until, FEW);
+        }
+        match random.u8(0..50) {
+            0 => assert!(names.forget(random.u64(0..500)) <= 5),
+            1 => names.lapse_of(random.u64(0..500), now - MINUTE / 2),
+            _ => names.count(Mark { number: random.u64(0..500), name: random.u64(0..5) }, now, 100),
+        }
+        assert!(names.len() <= 100);
+        if second % 997 == 0 {
+            assert_eq!((0..500).map(|number| names.tries_of(number)).sum::<usize>(), names.len());
+        }
+    }
+}
+
+#[test]
+fn a_question_costs_the_same_at_100_000_tries_as_at_1_000() {
+    for people in [1_000, 100_000_u64] {
+        let (tries, config, start) = (Tries::default(), config(5, usize::MAX), Instant::now());
+        let mut state = tries.lock();
+        let kept = |state: &State| state.names.numbers() + state.numbers.kept();
+        for number in 0..people {
+            let loud = if number % 10 == 0 { 3 } else { 1 };
+            for name in 0..loud {
+                assert_eq!(state.admit(&config, "a", Mark { number, name }, start), Ok(()));
+            }
+        }
+        // All has lapsed at once. A question adds one entry to each table, and removes a few.
+        let questions = people / 3;
+        for number in 0..questions {
+            let before = kept(&state);
+            let mark = Mark { number: people + number, name: 1 };
+            assert_eq!(state.admit(&config, "a", mark, start + 2 * HOUR), Ok(()));
+            assert!(before <= kept(&state) + 2 * FEW, "{people}: {before} entries, then {}", kept(&state));
+        }
+        assert_eq!(kept(&state) as u64, 2 * questions, "{people}: nothing is left of what has lapsed");
+    }
+}
+
+#[test]
+fn a_limit_that_was_lowered_counts_what_has_not_lapsed() {
+    let (tries, start) = (Tries::default(), Instant::now());
+    for number in 0..50 {
+        assert_eq!(tried(&tries, &config(0, 100), "a", (1, number), start), None);
+    }
+    assert_eq!(tried(&tries, &config(0, 3), "a", (1, 60), start + HOUR), None);
+    assert_eq!(tried(&tries, &config(0, 3), "a", (1, 1), start + HOUR), None, "asked again, after an hour");
+    assert_eq!(tried(&tries, &config(0, 3), "a", (1, 2), start + HOUR), None);
+    assert!(tried(&tries, &config(0, 3), "a", (1, 3), start + HOUR).is_some());
 }
 
 #[test]
@@ -151,7 +230,7 @@ fn what_is_over_goes_although_nobody_asks() {
         assert_eq!(tries.lock().admit(&config, "a", mark, start), Ok(()));
     }
     tries.sweep(HOUR, start + HOUR - Duration::from_millis(1));
-    assert_eq!(tries.lock().names.sizes(), (2_500, 5_000));
+    assert_eq!(sizes_of(&tries.lock().names), (2_500, 5_000));
     tries.sweep(HOUR, start + HOUR);
     assert_eq!(sizes(&tries), ((0, 0), 0));
 }

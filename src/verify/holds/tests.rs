@@ -94,10 +94,99 @@ fn what_is_over_takes_no_memory() {
         holds.hold(person(n), start);
     }
     let later = start + 10 * MINUTE + DAY;
-    assert_eq!(holds.record_call(person(1), later), Ok(()));
-    holds.hold(person(2), later);
+    assert_eq!(holds.active(later), 0, "although nobody asks");
     let state = holds.lock();
-    assert_eq!((state.calls.len(), state.touched.len(), state.held.len()), (1, 1, 1));
+    assert_eq!((state.calls.len(), state.counted, state.held.len()), (0, 0, 0));
+    assert_eq!((state.running.len(), state.ended.len()), (0, 0));
+}
+
+/// The most entries that one call looked at, over `calls` of them.
+fn dearest(holds: &Holds, calls: u32, mut call: impl FnMut(u32)) -> usize {
+    let visited = || holds.lock().visited;
+    (0..calls)
+        .map(|n| {
+            let before = visited();
+            call(n);
+            visited() - before
+        })
+        .max()
+        .unwrap_or_default()
+}
+
+#[test]
+fn a_question_costs_the_same_at_120_000_holds_as_at_1_000() {
+    for people in [1_000, 120_000] {
+        let (holds, start) = (holds(), Instant::now());
+        for n in 0..people {
+            holds.hold(person(n), start + n * Duration::from_millis(1));
+            assert!(holds.record_call(person(people + n), start + n * Duration::from_millis(1)).is_ok());
+        }
+        // While all are held; when all holds are over at once; when all that is remembered of them is over at once.
+        for now in [start + 5 * MINUTE, start + 20 * MINUTE, start + 3 * DAY] {
+            let most = dearest(&holds, 1_000, |n| {
+                let _ = holds.record_call(person(3 * people + n), now);
+                holds.hold(person(4 * people + n), now);
+                holds.cancel_call(person(3 * people + n));
+                holds.forget(person(n));
+            });
+            assert!(most <= 2 * FEW, "{people} people, {:?}: {most} entries", now - start);
+        }
+    }
+}
+
+#[test]
+fn a_full_table_makes_room_in_one_step_and_for_the_newcomer() {
+    let (holds, now) = (holds(), Instant::now());
+    let most = u32::try_from(MOST_ENTRIES).unwrap();
+    holds.hold(person(0), now - 11 * MINUTE);
+    holds.hold(person(1), now - 30 * MINUTE);
+    assert_eq!(holds.hold(person(1), now - MINUTE), 20 * MINUTE);
+    for n in 2..most {
+        holds.hold(person(n), now);
+    }
+    let held = |n: u32| holds.lock().held.contains_key(&person(n));
+    let more = |n: u32| {
+        let visited = dearest(&holds, 1, |_| assert!(!holds.hold(person(n), now).is_zero()));
+        assert!(visited <= FEW + 1 && held(n), "{n}: {visited} entries");
+    };
+    more(most);
+    assert!(!held(0) && held(2), "whose hold was over");
+    more(most + 1);
+    assert!(held(1) && !held(2), "whose hold ends first, of whatever length");
+    assert_eq!(holds.lock().held.len(), MOST_ENTRIES);
+    for n in 0..=most {
+        assert_eq!(holds.record_call(person(2 * most + n), now), Ok(()));
+    }
+    assert!(holds.lock().counted <= MOST_ENTRIES);
+}
+
+#[test]
+fn the_tables_agree_whatever_happens_in_whatever_order() {
+    let (holds, start) = (holds(), Instant::now());
+    let mut random = fastrand::Rng::with_seed(13);
+    let mut now = start;
+    for _ in 0..50_000 {
+        now += Duration::from_millis(random.u64(0..2_000));
+        let person = person(random.u32(0..200));
+        match random.u8(0..20) {
+            0..10 => holds.record_call(person, now).unwrap_or_default(),
+            10..14 => holds.cancel_call(person),
+            14..17 => assert!(!holds.hold(person, now).is_zero()),
+            17 => assert!(!holds.forget(person) || !holds.forget(person)),
+            18 => assert!(holds.active(now) <= 200),
+            _ => {
+                let first = MINUTE * random.u32(1..30);
+                holds.reconfigure(Config { first, longest: first * random.u32(1..9), ..config() });
+            }
+        }
+        let state = holds.lock();
+        assert_eq!(state.counted, state.calls.values().map(VecDeque::len).sum::<usize>());
+        assert_eq!(state.held.len(), state.ended.len() + state.running.values().map(LinkedHashSet::len).sum::<usize>());
+    }
+    holds.reconfigure(config());
+    assert_eq!(holds.active(now + 10 * DAY), 0);
+    let state = holds.lock();
+    assert_eq!((state.held.len(), state.calls.len()), (0, 0));
 }
 
 #[test]
