@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::config::{self, Files, Settings, Sources};
+use super::descriptors::{self, Shares};
 use super::reload::{self, Reloader};
 use super::snapshot::{snapshot, warn_of_expiry};
 use super::telemetry;
@@ -57,6 +58,10 @@ pub struct World {
     pub more_admin: Router,
     /// Resolves the names of providers.
     pub look_up: Arc<dyn LookUp>,
+    /// The limit on open files; `None` if there is none.
+    pub open_files: Option<u64>,
+    /// The descriptors that other parts of this process may take: the simulators of the sandbox.
+    pub taken_elsewhere: usize,
 }
 
 /// A gateway whose sockets are bound but not served yet.
@@ -101,12 +106,20 @@ pub struct Books {
 }
 
 impl World {
-    /// The system clock, random ids and the system's resolver.
+    /// The system clock, random ids, the system's resolver and the limits of this process.
     #[expect(clippy::disallowed_methods, reason = "this is where time and chance come from")]
     pub fn real(access_log: AccessLog) -> Self {
         let ids = Ids::new(uuid::Uuid::new_v4, uuid::Uuid::now_v7);
         let look_up = Arc::new(dns::System);
-        Self { clock: Clock::new(jiff::Timestamp::now), ids, access_log, more_admin: Router::new(), look_up }
+        Self {
+            clock: Clock::new(jiff::Timestamp::now),
+            ids,
+            access_log,
+            more_admin: Router::new(),
+            look_up,
+            open_files: descriptors::limit(),
+            taken_elsewhere: 0,
+        }
     }
 }
 
@@ -134,6 +147,14 @@ impl Gateway {
             ledger: ledger.clone(),
             billing: Arc::new(Billing::new(world.clock.clone(), opening, &registry)?),
         };
+        let shares = Shares::of(
+            world.open_files,
+            descriptors::to_providers(&settings).saturating_add(world.taken_elsewhere),
+            settings.server.connections.max_connections,
+        );
+        if let Some(complaint) = shares.complaint() {
+            tracing::warn!("{complaint}");
+        }
         let sections = settings.sections.clone();
         let fixed = reload::Fixed::of(&settings);
         let runtime = Arc::new(Runtime::build(&settings.verify, &deps, None)?);
@@ -168,9 +189,17 @@ impl Gateway {
             registry.register(Box::new(counter))?;
         }
         registry.register(Box::new(Expiries::new(current.clone())?))?;
-        let limits = listener::Config { drain_timeout: server.drain_timeout, ..server.connections.clone() };
+        let limits = listener::Config {
+            drain_timeout: server.drain_timeout,
+            max_connections: shares.public,
+            ..server.connections.clone()
+        };
         // The admin listener stops last and has nothing to wait for.
-        let admin_limits = listener::Config { drain_timeout: ADMIN_DRAIN.min(limits.drain_timeout), ..limits.clone() };
+        let admin_limits = listener::Config {
+            drain_timeout: ADMIN_DRAIN.min(limits.drain_timeout),
+            max_connections: shares.admin,
+            ..limits.clone()
+        };
         for (section, tls) in [("server.tls", &public_tls), ("server.admin_tls", &admin_tls)] {
             tls.iter().for_each(|tls| warn_of_expiry(section, tls, pipeline.clock.now()));
         }

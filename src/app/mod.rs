@@ -2,6 +2,7 @@
 
 pub mod commands;
 pub mod config;
+mod descriptors;
 mod file_reader;
 mod gateway;
 pub mod lifecycle;

@@ -48,6 +48,8 @@ pub enum Outcome {
     SkippedDeadline,
     /// Not called: the provider's budget is used up.
     SkippedBudget,
+    /// Not called: this process or machine has no descriptor or memory for another connection.
+    SkippedExhausted,
 }
 
 /// How an outcome affects the breaker of its endpoint.
@@ -114,6 +116,8 @@ impl Outcome {
             Outcome::SkippedHold | Outcome::SkippedUnsupported => (No, Yes, Neutral, Billed::No),
             Outcome::SkippedDeadline => (No, No, Neutral, Billed::No),
             Outcome::SkippedBudget => (No, Yes, Neutral, Billed::No),
+            // The next provider may have a connection that is already open.
+            Outcome::SkippedExhausted => (No, Yes, Neutral, Billed::No),
         };
         Rule { next_endpoint, next_provider, breaker, billed }
     }
@@ -129,6 +133,7 @@ impl Outcome {
                 | Outcome::SkippedUnsupported
                 | Outcome::SkippedDeadline
                 | Outcome::SkippedBudget
+                | Outcome::SkippedExhausted
         )
     }
 }
@@ -224,7 +229,7 @@ impl Reason {
 /// Why a provider could not answer. Contains no text from the provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// Never [`Outcome::Verdict`] and never a skip.
+    /// Never [`Outcome::Verdict`]; of the skips only [`Outcome::SkippedExhausted`], which shows when a call is sent.
     pub outcome: Outcome,
     pub reason: Reason,
     /// The documented code that reported it, if any; taken from the driver's own table, never from the response.
@@ -244,6 +249,12 @@ impl Fault {
     pub const fn unreadable(reason: Reason) -> Self {
         Self::new(Outcome::Unreadable, reason)
     }
+
+    /// Whether nothing was sent to the provider.
+    pub const fn is_unsent(&self) -> bool {
+        matches!(self.outcome, Outcome::Unreachable | Outcome::SkippedExhausted)
+            || matches!(self.reason, Reason::NoCredential)
+    }
 }
 
 #[cfg(test)]
@@ -251,7 +262,7 @@ mod tests {
     use super::*;
 
     /// The table of the documentation, copied from there: outcome, next endpoint, next provider, breaker, billed.
-    const CONTRACT: [(&str, &str, &str, &str, &str); 18] = [
+    const CONTRACT: [(&str, &str, &str, &str, &str); 19] = [
         ("verdict", "no", "no", "success", "by price"),
         ("input_refused", "no", "yes", "neutral", "no"),
         ("subject_throttled", "no", "yes", "neutral", "unknown"),
@@ -270,6 +281,7 @@ mod tests {
         ("skipped_unsupported", "no", "yes", "neutral", "no"),
         ("skipped_deadline", "no", "no", "neutral", "no"),
         ("skipped_budget", "no", "yes", "neutral", "no"),
+        ("skipped_exhausted", "no", "yes", "neutral", "no"),
     ];
 
     fn next(next: Next) -> &'static str {

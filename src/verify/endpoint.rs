@@ -171,7 +171,7 @@ impl GuardedEndpoint {
             reservation.settle(&result, &context.cache_slot).await;
             self.meter.answered(account.prices, &result);
         }
-        if result.as_ref().is_err_and(lacks_credential) {
+        if result.as_ref().is_err_and(|fault| lacks_credential(fault) || fault.outcome.is_skip()) {
             // Nothing was sent, so the call does not count for the person.
             account.holds.cancel_call(context.person);
         }

@@ -353,7 +353,7 @@ impl EndpointMeter {
         let billed = match result {
             Ok(finding) => prices.billed(finding.verdict),
             // Nothing was sent to the provider.
-            Err(fault) if fault.outcome == Outcome::Unreachable || fault.reason == Reason::NoCredential => return,
+            Err(fault) if fault.is_unsent() => return,
             Err(fault) => fault.billed,
         };
         if let Some(counter) = self.billed.get(billed as usize) {

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use super::output::{say, tell};
 use super::{healthcheck, key, ledger, reconcile, sandbox, serve, verify};
 use crate::app::config::{DEFAULT, Mistakes, Sources};
+use crate::app::descriptors::{self, Shares};
 
 /// `EX_CONFIG` of sysexits.h.
 const WRONG_CONFIGURATION: u8 = 78;
@@ -69,6 +70,7 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
         }
     };
+    descriptors::raise_limit();
     let sources = Sources::of_process(cli.config);
     let done = match cli.command {
         Command::Serve => serve::run(&sources),
@@ -122,6 +124,11 @@ fn check(sources: &Sources) -> anyhow::Result<ExitCode> {
     settings.check_folders()?;
     let order = settings.verify.chain.order.join(", ");
     say(&format!("the configuration is valid; providers are asked in this order: {order}"))?;
+    let wanted = settings.server.connections.max_connections;
+    if let Some(complaint) = Shares::of(descriptors::limit(), descriptors::to_providers(&settings), wanted).complaint()
+    {
+        say(&format!("note: with the limits of this shell, {complaint}"))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

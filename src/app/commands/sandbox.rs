@@ -15,7 +15,7 @@ use crate::app::commands::output::say;
 use crate::app::config::{Found, Profile, Settings, Sources};
 use crate::app::lifecycle::Signals;
 use crate::app::simulated::{self, ENDPOINTS};
-use crate::app::{Gateway, World, telemetry};
+use crate::app::{Gateway, World, descriptors, telemetry};
 use crate::domain::clock::Ids;
 use crate::domain::verdict::Verdict;
 use crate::providers::DRIVERS;
@@ -112,6 +112,8 @@ pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
             schemes: [&settings.tls, &settings.admin_tls].map(|tls| if tls.is_some() { "https" } else { "http" }),
             keys: [!settings.clients.is_empty(), !settings.operators.is_empty()],
         };
+        // Both ends of each call to a provider are in this process.
+        world.taken_elsewhere = descriptors::to_providers(&settings);
         let Some(gateway) = serve::unless_stopped(serve::bind(settings, world), &mut signals).await? else {
             return Ok(ExitCode::SUCCESS);
         };

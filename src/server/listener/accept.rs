@@ -27,7 +27,7 @@ use tower::Service;
 use super::config::{Config, LAST_WORDS};
 use super::connection::Http1;
 use super::connections::Connections;
-use super::refusal::Refuser;
+use super::refusal::{Refuser, lingering};
 use super::secure::Secure;
 use super::tls::{Tls, TlsSwitch};
 use super::{connection, secure};
@@ -37,6 +37,12 @@ const BACKLOG: u32 = 4096;
 
 /// The first and the longest pause when the system has no file descriptor or memory for another connection.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// How many descriptors a listener with `max_connections` takes at most: for its connections, for those it is refusing,
+/// for the next one, and for its socket.
+pub fn descriptors(max_connections: usize) -> usize {
+    max_connections.saturating_add(lingering(max_connections) + 2)
+}
 
 /// A bound socket that is not served yet; the kernel already queues connections.
 #[derive(Debug)]
@@ -105,7 +111,7 @@ impl Listener {
         };
         let http1 = Arc::new(Http1::new(&config));
         let secure = tls.map(|tls| Arc::new(Secure::new(&config, Arc::clone(&http1), tls)));
-        let refuser = Refuser::default();
+        let refuser = Refuser::new(config.max_connections);
         let closing = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let welcome = |tasks: &mut JoinSet<()>, stream, peer| match connections.admit(config.max_connections) {

@@ -15,7 +15,7 @@ mod watch;
 mod write_timeout;
 mod zeroizing_io;
 
-pub use self::accept::Listener;
+pub use self::accept::{Listener, descriptors};
 pub use self::config::Config;
 pub use self::connections::Connections;
 pub use self::metrics::Metrics;

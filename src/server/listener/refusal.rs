@@ -31,21 +31,28 @@ const OVERLOADED: &str = concat!(
 /// How many refused connections may linger at the same time. Any more are answered and closed at once.
 const LINGERING: usize = 256;
 
+/// The same for a listener with fewer places: as a share of them, but at least a few.
+const LINGERING_SHARE: usize = 8;
+const LINGERING_LEAST: usize = 4;
+
 /// How long to wait for a refused client, before the answer and again after it, and how many of its bytes to discard.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: u64 = 64 * 1024;
 
-/// Refuses connections, up to `LINGERING` of them gracefully at the same time.
+/// Refuses connections, some of them gracefully at the same time.
 #[derive(Debug)]
 pub(super) struct Refuser(Arc<Semaphore>);
 
-impl Default for Refuser {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(LINGERING)))
-    }
+/// How many connections beside the admitted ones a listener with `places` may hold open.
+pub(super) fn lingering(places: usize) -> usize {
+    (places / LINGERING_SHARE).clamp(LINGERING_LEAST, LINGERING)
 }
 
 impl Refuser {
+    pub(super) fn new(places: usize) -> Self {
+        Self(Arc::new(Semaphore::new(lingering(places))))
+    }
+
     /// Refuses `stream`. The future, if there is one, does so gracefully; otherwise the stream is already answered and
     /// closed.
     pub(super) fn refuse(&self, stream: TcpStream) -> Option<impl Future<Output = ()> + Send + 'static> {

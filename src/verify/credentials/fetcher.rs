@@ -99,7 +99,7 @@ impl Fetcher {
 
 fn reason(fault: &Fault) -> MissReason {
     match (fault.outcome, fault.reason) {
-        (Outcome::Unreachable, _) => MissReason::Unreachable,
+        (Outcome::Unreachable | Outcome::SkippedExhausted, _) => MissReason::Unreachable,
         (Outcome::Timeout, _) => MissReason::Timeout,
         (_, Reason::TooBig) => MissReason::TooBig,
         _ => MissReason::Interrupted,

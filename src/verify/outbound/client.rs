@@ -6,11 +6,13 @@
 //! its line here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 
 use super::dns::{self, Names, Resolver};
+use super::exhaustion;
 use super::settings::{Outbound, Proxy};
 use super::trust::{self, Trust};
 use crate::domain::outcome::{Fault, Outcome, Reason};
@@ -18,6 +20,9 @@ use crate::providers::Endpoint;
 
 /// In bytes. Providers answer with a few hundred bytes; anything longer than this is not an answer.
 const BODY_CAP: usize = 64 * 1024;
+
+/// When to try again after this process had no descriptor for a connection.
+const RETRY_EXHAUSTED: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone)]
 pub(in crate::verify) struct Client {
@@ -125,7 +130,12 @@ impl Client {
     /// No response has started. Only a failed connection guarantees that nothing was sent.
     pub(in crate::verify) async fn send(&self, request: reqwest::Request) -> Result<reqwest::Response, Fault> {
         self.http.execute(request).await.map_err(|error| {
-            if error.is_connect() {
+            if error.is_connect() && exhaustion::is_behind(&error) {
+                Fault {
+                    retry_after: Some(RETRY_EXHAUSTED),
+                    ..Fault::new(Outcome::SkippedExhausted, Reason::Unspecified)
+                }
+            } else if error.is_connect() {
                 Fault::new(Outcome::Unreachable, self.why_unreachable(&error))
             } else {
                 fault_of(error)
@@ -176,8 +186,6 @@ pub(in crate::verify) fn fault_of(error: reqwest::Error) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::domain::personal::Secret;
     use crate::verify::outbound::dns::System;

@@ -21,6 +21,7 @@ use serde::Deserialize;
 use tokio::sync::SetOnce;
 use tokio::time::Instant;
 
+use super::exhaustion;
 use super::settings::Family;
 
 /// How long to wait for a look-up when there is a stale answer.
@@ -73,8 +74,14 @@ pub struct Names {
 
 /// A name could not be resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the name cannot be resolved")]
-pub struct Unresolved;
+pub enum Unresolved {
+    /// The look-up failed, or found nothing.
+    #[error("the name cannot be resolved")]
+    Unknown,
+    /// This process has no descriptor for a look-up.
+    #[error("no name can be resolved for want of descriptors")]
+    Exhausted,
+}
 
 #[derive(Debug)]
 struct State {
@@ -149,7 +156,8 @@ impl Config {
 
 impl LookUp for System {
     fn look_up(&self, host: &str) -> io::Result<Vec<IpAddr>> {
-        Ok((host, 0).to_socket_addrs()?.map(|address| address.ip()).collect())
+        let found = (host, 0).to_socket_addrs().map_err(|error| exhaustion::now().unwrap_or(error))?;
+        Ok(found.map(|address| address.ip()).collect())
     }
 }
 
@@ -267,6 +275,10 @@ impl State {
 impl Pilot {
     fn fly(self) {
         let found = self.names.look_up.look_up(&self.host);
+        if found.as_ref().is_err_and(exhaustion::is_cause) {
+            tracing::warn!(host = &*self.host, "no descriptor is free to resolve a provider's name");
+            return self.land(Err(Unresolved::Exhausted));
+        }
         let mut addresses = found.unwrap_or_default();
         addresses.truncate(MOST_ADDRESSES);
         if addresses.is_empty() {
@@ -287,7 +299,7 @@ impl Pilot {
                 place.known = Some(Known { addresses: Arc::clone(addresses), since: now });
                 place.failed = None;
             }
-            Err(Unresolved) => place.failed = Some(now),
+            Err(_) => place.failed = Some(now),
         }
         drop(state);
         // Set last, so that a waiter that wakes up finds the result in the table. Nothing else sets it.
@@ -298,7 +310,7 @@ impl Pilot {
 impl Drop for Pilot {
     fn drop(&mut self) {
         if !self.landing.initialized() {
-            self.land(Err(Unresolved));
+            self.land(Err(Unresolved::Unknown));
         }
     }
 }
@@ -307,10 +319,13 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let (names, family) = (Arc::clone(&self.names), self.family);
         Box::pin(async move {
-            let addresses = names.resolve(name.as_str()).await?;
+            let addresses = match names.resolve(name.as_str()).await {
+                Err(Unresolved::Exhausted) => return Err(exhaustion::error().into()),
+                addresses => addresses?,
+            };
             let fit: Vec<_> = addresses.iter().copied().filter(|address| family.takes(*address)).collect();
             if fit.is_empty() {
-                return Err(Unresolved.into());
+                return Err(Unresolved::Unknown.into());
             }
             // Port 0 means the port of the URL.
             let fit: Addrs = Box::new(fit.into_iter().map(|address| SocketAddr::new(address, 0)));

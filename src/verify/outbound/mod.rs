@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod dns;
+mod exhaustion;
 pub mod pin;
 pub mod settings;
 pub mod trust;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 mod canary;
 mod commands;
 mod configuration;
+mod descriptors;
 mod disk;
 mod drain;
 mod ledger;

@@ -63,6 +63,7 @@ pub const SERIES: &[(&str, &[&str])] = &[
     ("process_cpu_seconds_total", &[]),
     ("process_resident_memory_bytes", &[]),
     ("process_open_fds", &[]),
+    ("process_max_fds", &[]),
     ("process_start_time_seconds", &[]),
 ];
 
@@ -187,7 +188,7 @@ async fn what_can_fail_is_counted_at_zero_before_it_does() {
     let words = |text: &str| -> BTreeSet<String> { text.split_whitespace().map(str::to_owned).collect() };
     let outcomes = "verdict input_refused subject_throttled rate_limited account_fault source_down provider_error \
                     unreachable timeout interrupted unreadable skipped_open skipped_full skipped_rate skipped_hold \
-                    skipped_unsupported skipped_deadline skipped_budget";
+                    skipped_unsupported skipped_deadline skipped_budget skipped_exhausted";
     let accounts = "arrears quota_used_up subscription_expired not_activated no_permission key_refused \
                     signature_refused no_credential clock misconfigured";
     for provider in ["aliyun", "yunyi"] {
@@ -237,7 +238,7 @@ async fn the_first_bill_and_the_first_fallback_are_an_increase_from_zero() {
         }
         let reasons = "verdict input_refused subject_throttled rate_limited account_fault source_down provider_error \
                        unreachable timeout interrupted unreadable skipped_open skipped_full skipped_rate skipped_hold \
-                       skipped_budget";
+                       skipped_budget skipped_exhausted";
         let onwards = [("from", "aliyun"), ("to", "yunyi")];
         assert_eq!(page.zeroes("idgate_fallbacks_total", "reason", &onwards), words(reasons));
         assert!(page.zeroes("idgate_fallbacks_total", "reason", &[("from", "yunyi")]).is_empty(), "the last is last");
