@@ -85,7 +85,10 @@ impl Gateway {
             stop_admin.cancel();
             finished && is_closed
         };
-        let ((), finished) = tokio::join!(reloading, life);
+        let ((), finished) = tokio::select! {
+            ended = async { tokio::join!(reloading, life) } => ended,
+            never = memory::give_back_regularly() => match never {},
+        };
         // What follows may hang, and has nothing to lose but log lines and answers to probes.
         let _ = timeout(LAST_FLUSH, watching).await;
         let _ = tokio::task::spawn_blocking(move || access_log.flush(LAST_FLUSH)).await;

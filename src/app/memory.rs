@@ -5,6 +5,9 @@
 //! of a connection that waits for its next request. A test (`tests/it/app/residue.rs`) reads a core of the idle
 //! process. [`forbid_dumps`] prevents dumps altogether.
 
+use std::convert::Infallible;
+use std::time::Duration;
+
 use anyhow::Context;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
@@ -12,6 +15,9 @@ use super::config::Profile;
 
 /// More stack than a request uses. Frames of a debug build are much larger: a request over TLS needs more than 128 KiB.
 const DEPTH: usize = if cfg!(debug_assertions) { 512 * 1024 } else { 128 * 1024 };
+
+const GIVE_BACK_EVERY: Duration = Duration::from_secs(5);
+const PROBE: usize = 1024 * 1024;
 
 /// Wipes the unused stack below the caller. For a thread that is about to sleep: moved values and working memory of
 /// digests stay on the stack until they are overwritten.
@@ -47,6 +53,16 @@ pub(super) fn forbid_dumps(profile: Profile) -> anyhow::Result<()> {
             "core dumps, which would contain secrets, cannot be disabled; allow prctl and setrlimit in the seccomp \
              profile",
         )
+}
+
+/// From time to time makes the allocator look for memory that it can give back to the system. It looks only when it is
+/// used, so an idle process would keep what a flood of connections has taken.
+pub(super) async fn give_back_regularly() -> Infallible {
+    loop {
+        tokio::time::sleep(GIVE_BACK_EVERY).await;
+        // Too large for a page that is shared, so that it is returned at once.
+        drop(std::hint::black_box(Vec::<u8>::with_capacity(PROBE)));
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Our own accept loop, because the ready-made ones never close a connection on which the client sends nothing.
 //!
 //! Invariants: a connection is cut when its first request head is late, when it is idle for too long, and when the
-//! drain times out; at most [`Config::max_connections`] are open; the loop awaits nothing but the next connection;
+//! drain times out; at most [`Config::max_connections`] are open, and of one address
+//! [`Config::max_per_address`]; the loop awaits nothing but the next connection;
 //! every task belongs to [`Listener::serve`] and ends with it.
 //!
 //! With a [`Tls`], every connection is TLS. The handshake runs in the connection's task, so that it cannot hold up the
@@ -114,7 +115,9 @@ impl Listener {
         let refuser = Refuser::new(config.max_connections);
         let closing = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        let welcome = |tasks: &mut JoinSet<()>, stream, peer| match connections.admit(config.max_connections) {
+        let per_address = config.per_address();
+        let admit = |peer: SocketAddr| connections.admit(peer.ip(), config.max_connections, per_address);
+        let welcome = |tasks: &mut JoinSet<()>, stream, peer| match admit(peer) {
             Some(slot) => {
                 let (service, closing) = (service.clone(), closing.clone());
                 match &secure {

@@ -12,6 +12,12 @@ pub(super) const LAST_WORDS: Duration = Duration::from_millis(100);
 pub(super) const MIN_HEADER_BYTES: usize = 8 * 1024;
 const MAX_HEADER_BYTES: usize = 1024 * 1024;
 
+const MIN_UNFINISHED_BYTES: usize = 1024 * 1024;
+
+/// Without a configured limit, an address may take this share of the places, but at least so many.
+const ADDRESS_SHARE: usize = 2;
+const ADDRESS_LEAST: usize = 64;
+
 /// The upper limit of every duration here. Far longer ones would overflow an `Instant`.
 pub(super) const LONGEST: Duration = Duration::from_hours(31 * 24);
 
@@ -19,8 +25,8 @@ pub(super) const LONGEST: Duration = Duration::from_hours(31 * 24);
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How long a new connection may take until its first request head is complete, TLS handshake included. Then it is
-    /// closed.
+    /// How long a new connection may take until its first request head is complete, TLS handshake included, and how
+    /// long any later head may take once it has begun. Then the connection is closed.
     #[serde(with = "friendly")]
     pub first_request_timeout: Duration,
     /// How long a connection may take until the head of its next request is complete, idle time included. Keep it above
@@ -30,6 +36,12 @@ pub struct Config {
     pub keep_alive_timeout: Duration,
     /// The limit on open connections. The next one gets `503 overloaded`, or is closed if it uses TLS.
     pub max_connections: usize,
+    /// The limit on open connections from one address (of IPv6: one /64). `None`: half of [`Self::max_connections`],
+    /// but at least 64.
+    pub max_per_address: Option<usize>,
+    /// The budget, in bytes, for the unfinished heads of all connections together. Above it, the connection with the
+    /// largest one is cut.
+    pub max_unfinished_bytes: usize,
     /// The limit on a request head, in bytes. A longer head gets 431: from the service, with a reason, up to four times
     /// the limit, and from the HTTP parser beyond that. So a connection buffers at most four times the limit.
     pub max_header_bytes: usize,
@@ -56,6 +68,8 @@ impl Default for Config {
             first_request_timeout: Duration::from_secs(10),
             keep_alive_timeout: Duration::from_secs(75),
             max_connections: 10_000,
+            max_per_address: None,
+            max_unfinished_bytes: 16 * 1024 * 1024,
             max_header_bytes: 16 * 1024,
             max_concurrent_streams: 200,
             ping_interval: Duration::from_secs(20),
@@ -67,6 +81,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The limit on open connections from one address.
+    pub(super) fn per_address(&self) -> usize {
+        self.max_per_address.unwrap_or((self.max_connections / ADDRESS_SHARE).max(ADDRESS_LEAST))
+    }
+
     /// All mistakes, as (key, what is wrong and what to write instead).
     pub fn validate(&self) -> Vec<(&'static str, String)> {
         let mut mistakes = Vec::new();
@@ -86,6 +105,13 @@ impl Config {
         }
         if self.max_connections == 0 {
             mistakes.push(("max_connections", "would refuse everybody; write at least 1".to_owned()));
+        }
+        if self.max_per_address == Some(0) {
+            mistakes.push(("max_per_address", "would refuse everybody; write at least 1".to_owned()));
+        }
+        if self.max_unfinished_bytes < MIN_UNFINISHED_BYTES {
+            let problem = "would cut connections whose requests are fine; write at least 1048576".to_owned();
+            mistakes.push(("max_unfinished_bytes", problem));
         }
         if self.max_concurrent_streams == 0 {
             mistakes.push(("max_concurrent_streams", "would refuse every request; write at least 1".to_owned()));
@@ -117,6 +143,8 @@ mod tests {
             first_request_timeout: Duration::ZERO,
             keep_alive_timeout: Duration::ZERO,
             max_connections: 0,
+            max_per_address: Some(0),
+            max_unfinished_bytes: 0,
             max_header_bytes: 100,
             max_concurrent_streams: 0,
             ping_interval: Duration::ZERO,
@@ -132,6 +160,8 @@ mod tests {
             "ping_timeout",
             "max_connection_age",
             "max_connections",
+            "max_per_address",
+            "max_unfinished_bytes",
             "max_concurrent_streams",
             "max_header_bytes",
         ];

@@ -1,8 +1,8 @@
 //! One plain connection, from its first byte to its close.
 //!
 //! Invariant: whenever a client keeps us waiting, a timeout is running: ours until the first request head, hyper's
-//! before each later head, and the one of [`WriteTimeout`] while the client does not read its answer. Request bodies
-//! are limited by the code that reads them.
+//! before each later head, the one of [`Unfinished`] once that has begun, and the one of [`WriteTimeout`] while the
+//! client does not read its answer. Request bodies are limited by the code that reads them.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -10,7 +10,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -18,15 +17,18 @@ use axum::extract::ConnectInfo;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tower::util::Oneshot;
 use tower::{Service, ServiceExt};
 
 use super::config::{Config, MIN_HEADER_BYTES};
 use super::connections::Slot;
+use super::framing::Framing;
+use super::life::{Life, UnderWay};
+use super::unfinished::{Budget, Unfinished};
 use super::write_timeout::WriteTimeout;
 use super::zeroizing_io::ZeroizingIo;
 
@@ -40,6 +42,8 @@ pub(super) struct Http1 {
     pub(super) first_request_timeout: Duration,
     /// How long a client may read nothing of its answer.
     pub(super) stall_timeout: Duration,
+    /// For the unfinished heads of all connections.
+    budget: Arc<Budget>,
 }
 
 impl Http1 {
@@ -52,7 +56,18 @@ impl Http1 {
             // service can answer 431 with a reason. If it does not fit the buffer either, hyper answers 431 without a
             // body.
             .max_buf_size(config.max_header_bytes.max(MIN_HEADER_BYTES).saturating_mul(HEAD_BUFFER_FACTOR));
-        Self { builder, first_request_timeout: config.first_request_timeout, stall_timeout: config.keep_alive_timeout }
+        Self {
+            builder,
+            first_request_timeout: config.first_request_timeout,
+            stall_timeout: config.keep_alive_timeout,
+            budget: Budget::new(config.max_unfinished_bytes),
+        }
+    }
+
+    /// Limits how long `stream` may take to finish what `framing` finds begun, and how much of it may wait.
+    pub(super) fn watching<S>(&self, stream: S, framing: Framing, slot: &Slot) -> Unfinished<S> {
+        let (budget, limit) = (Arc::clone(&self.budget), self.first_request_timeout);
+        Unfinished::new(stream, framing, budget, limit, slot.connections())
     }
 }
 
@@ -69,13 +84,21 @@ pub(super) async fn drive<S>(
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    let heard = Arc::new(AtomicBool::new(false));
-    let service = Greeted { service, peer, heard: heard.clone() };
-    let mut connection = pin!(
-        http1
-            .builder
-            .serve_connection(TokioIo::new(ZeroizingIo::new(WriteTimeout::new(stream, http1.stall_timeout))), service)
-    );
+    let life = Arc::<Life>::default();
+    let stream = WriteTimeout::new(stream, http1.stall_timeout);
+    let stream = ZeroizingIo::new(http1.watching(stream, Framing::heads(Arc::clone(&life)), &slot));
+    let requests = Arc::clone(&life);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let under_way = UnderWay::begin(&requests);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let answer = service.clone().oneshot(request);
+        async move {
+            let answer = answer.await;
+            drop(under_way);
+            answer
+        }
+    });
+    let mut connection = pin!(http1.builder.serve_connection(TokioIo::new(stream), service));
     let mut first_request_deadline = pin!(sleep(http1.first_request_timeout));
     let (mut greeted, mut stopping) = (false, false);
     loop {
@@ -87,10 +110,10 @@ pub(super) async fn drive<S>(
                 }
                 return;
             }
-            // `heard` is read only when the deadline passes. A branch condition is evaluated before the connection is
+            // The requests are counted only when the deadline passes. A branch condition is evaluated before the connection is
             // polled, so it would miss a request that this poll receives.
             () = first_request_deadline.as_mut(), if !greeted => {
-                if !heard.load(Relaxed) {
+                if life.heard() == 0 {
                     slot.timed_out();
                     return;
                 }
@@ -110,26 +133,4 @@ pub(super) fn is_late(error: &hyper::Error) -> bool {
         source.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
     };
     error.is_timeout() || error.source().is_some_and(stalled)
-}
-
-/// The service of one connection. It adds the peer's address to each request and records that a request has arrived.
-struct Greeted<S> {
-    service: S,
-    peer: SocketAddr,
-    heard: Arc<AtomicBool>,
-}
-
-impl<S> hyper::service::Service<Request<Incoming>> for Greeted<S>
-where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Oneshot<S, Request<Incoming>>;
-
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        self.heard.store(true, Relaxed);
-        request.extensions_mut().insert(ConnectInfo(self.peer));
-        self.service.clone().oneshot(request)
-    }
 }

@@ -10,6 +10,7 @@ pub struct Metrics {
     open: IntGaugeVec,
     refused: IntCounterVec,
     timed_out: IntCounterVec,
+    evicted: IntCounterVec,
     expiry: IntGaugeVec,
     handshakes_failed: IntCounterVec,
     listeners: Vec<Watched>,
@@ -37,6 +38,13 @@ impl Metrics {
             Opts::new("idgate_connections_timed_out_total", "Connections cut because a request head came too late."),
             &["listener"],
         )?;
+        let evicted = IntCounterVec::new(
+            Opts::new(
+                "idgate_connections_evicted_total",
+                "Connections cut because the unfinished heads of all connections were too large.",
+            ),
+            &["listener"],
+        )?;
         let expiry = IntGaugeVec::new(
             Opts::new(
                 "idgate_tls_certificate_expiry_timestamp_seconds",
@@ -53,13 +61,14 @@ impl Metrics {
         registry.register(Box::new(open.clone()))?;
         registry.register(Box::new(refused.clone()))?;
         registry.register(Box::new(timed_out.clone()))?;
+        registry.register(Box::new(evicted.clone()))?;
         let watch = |(name, listener): &(&'static str, &Listener)| Watched {
             name,
             connections: listener.connections(),
             tls: listener.tls(),
         };
         let listeners = listeners.iter().map(watch).collect();
-        let metrics = Self { open, refused, timed_out, expiry, handshakes_failed, listeners };
+        let metrics = Self { open, refused, timed_out, evicted, expiry, handshakes_failed, listeners };
         metrics.refresh();
         Ok(metrics)
     }
@@ -70,6 +79,7 @@ impl Metrics {
             self.open.with_label_values(&[name]).set(i64::try_from(connections.open()).unwrap_or(i64::MAX));
             raise(&self.refused, &[name], connections.refused_total());
             raise(&self.timed_out, &[name], connections.timed_out_total());
+            raise(&self.evicted, &[name], connections.evicted_total());
             let Some(tls) = tls else { continue };
             if let Some(end) = tls.load().expires() {
                 self.expiry.with_label_values(&[name]).set(end.as_second());

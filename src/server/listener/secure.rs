@@ -1,8 +1,8 @@
 //! One TLS connection, from its first byte to its close: the handshake, then HTTP/2 or HTTP/1.1 as ALPN selects.
 //!
 //! Invariants: whenever a client keeps us waiting, a timeout is running: the handshake's, then ours until the first
-//! request head, then hyper's (HTTP/1.1) or those for pings and idle connections (HTTP/2, see `watch`), and always the
-//! one of [`WriteTimeout`]. The requests of an HTTP/2 connection are separate tasks and end with it.
+//! request head, then hyper's (HTTP/1.1) or those for pings and idle connections (HTTP/2, see `watch`), and always those
+//! of [`Unfinished`] and [`WriteTimeout`]. The requests of an HTTP/2 connection are separate tasks and end with it.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -29,10 +29,13 @@ use tower::{Service, ServiceExt};
 use super::config::{Config, LAST_WORDS, MIN_HEADER_BYTES};
 use super::connection::{HEAD_BUFFER_FACTOR, Http1};
 use super::connections::Slot;
+use super::framing::Framing;
+use super::life::{Life, UnderWay};
 use super::refusal::linger;
 use super::tls;
 use super::tls::{Failure, HTTP2, PeerCertificate, TlsSwitch};
-use super::watch::{Life, UnderWay, Watch};
+use super::unfinished::Unfinished;
+use super::watch::Watch;
 use super::write_timeout::WriteTimeout;
 use super::zeroizing_io::ZeroizingIo;
 
@@ -123,9 +126,11 @@ pub(super) async fn drive<S>(
     let first_request_deadline = Instant::now() + secure.http1.first_request_timeout;
     // rustls decrypts records in the buffer it reads into, so the stream below TLS has to be zeroizing as well.
     let stream = ZeroizingIo::new(WriteTimeout::new(stream, secure.http1.stall_timeout));
-    let Some(stream) = handshake(stream, &secure.tls.load(), first_request_deadline, &slot, &stop).await else {
+    let stream = secure.http1.watching(stream, Framing::tls(), &slot);
+    let Some(mut stream) = handshake(stream, &secure.tls.load(), first_request_deadline, &slot, &stop).await else {
         return;
     };
+    stream.get_mut().0.handshake_is_over();
     let (_, session) = stream.get_ref();
     let is_http2 = session.alpn_protocol() == Some(HTTP2);
     let certificate = session.peer_certificates().and_then(<[_]>::first).map(PeerCertificate::of);
@@ -144,8 +149,9 @@ pub(super) async fn drive<S>(
             Ok::<_, Infallible>(response)
         }
     });
+    let framing = if is_http2 { Framing::http2() } else { Framing::heads(Arc::clone(&life)) };
+    let io = TokioIo::new(ZeroizingIo::new(secure.http1.watching(stream, framing, &slot)));
     let watch = Watch { first_request_deadline, life, slot: &slot, config: &secure.config, stop };
-    let io = TokioIo::new(ZeroizingIo::new(stream));
     if is_http2 {
         let connection = CancellationToken::new();
         let _ends_with_it = connection.clone().drop_guard();
@@ -158,12 +164,12 @@ pub(super) async fn drive<S>(
 
 /// The handshake, limited by its own timeout and by the first-request deadline. Failures are counted.
 async fn handshake(
-    stream: ZeroizingIo<WriteTimeout>,
+    stream: Unfinished<ZeroizingIo<WriteTimeout>>,
     tls: &tls::Tls,
     deadline: Instant,
     slot: &Slot,
     stop: &CancellationToken,
-) -> Option<TlsStream<ZeroizingIo<WriteTimeout>>> {
+) -> Option<TlsStream<Unfinished<ZeroizingIo<WriteTimeout>>>> {
     let accepted = TlsAcceptor::from(Arc::clone(&tls.server)).accept(stream).into_fallible();
     let deadline = deadline.min(Instant::now() + tls.handshake_timeout);
     let too_late = async {

@@ -1,4 +1,4 @@
-//! The timers of one TLS connection after its handshake, and the state that it shares with its requests.
+//! The timers of one TLS connection after its handshake.
 //!
 //! Invariants: a connection past its maximum age gets GOAWAY or `Connection: close` before it is closed, so that no
 //! request meets a closing connection; an idle HTTP/2 connection gets GOAWAY, and is cut if it then does not read its
@@ -6,11 +6,9 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use axum::body::Body;
-use http::{HeaderValue, Response, header};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -18,51 +16,10 @@ use tokio_util::sync::CancellationToken;
 use super::config::{Config, LAST_WORDS};
 use super::connection::is_late;
 use super::connections::Slot;
+use super::life::Life;
 
 /// Ages are shortened by up to this fraction, so that connections opened together are not closed together.
 const JITTER: f64 = 0.1;
-
-/// The state that a connection shares with its requests.
-#[derive(Debug, Default)]
-pub(super) struct Life {
-    heard: AtomicU64,
-    under_way: AtomicUsize,
-    /// The connection is past its maximum age; the next HTTP/1.1 answer is the last one.
-    aged: AtomicBool,
-    /// Cancelled when the service marks an HTTP/2 answer as the last one.
-    leave: CancellationToken,
-}
-
-/// A request in progress, counted until it is dropped.
-pub(super) struct UnderWay(Arc<Life>);
-
-impl UnderWay {
-    pub(super) fn begin(life: &Arc<Life>) -> Self {
-        life.heard.fetch_add(1, Relaxed);
-        life.under_way.fetch_add(1, Relaxed);
-        Self(Arc::clone(life))
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Relaxed);
-    }
-}
-
-impl UnderWay {
-    /// Handles the last answer of a connection. HTTP/1.1 announces it with `Connection: close`. HTTP/2 forbids this
-    /// header and uses GOAWAY, so a header set by the service is removed and triggers the GOAWAY instead.
-    pub(super) fn say_goodbye(&self, response: &mut Response<Body>, is_http2: bool) {
-        if is_http2 {
-            if response.headers_mut().remove(header::CONNECTION).is_some() {
-                self.0.leave.cancel();
-            }
-        } else if self.0.aged.load(Relaxed) {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-    }
-}
 
 pub(super) struct Watch<'a> {
     pub(super) first_request_deadline: Instant,
@@ -98,7 +55,7 @@ impl Watch<'_> {
                 biased;
                 ended = connection.as_mut() => return self.note(ended),
                 () = first_request_deadline.as_mut(), if !greeted => {
-                    if self.life.heard.load(Relaxed) == 0 {
+                    if self.life.heard() == 0 {
                         return self.slot.timed_out();
                     }
                     greeted = true;
@@ -129,7 +86,7 @@ impl Watch<'_> {
                 biased;
                 ended = connection.as_mut() => return self.note(ended),
                 () = first_request_deadline.as_mut(), if !greeted => {
-                    if self.life.heard.load(Relaxed) == 0 {
+                    if self.life.heard() == 0 {
                         return self.slot.timed_out();
                     }
                     greeted = true;
@@ -140,8 +97,8 @@ impl Watch<'_> {
                 () = stopped.as_mut(), if !closing => false,
                 () = look.as_mut() => true,
             };
-            let heard = self.life.heard.load(Relaxed);
-            let is_quiet = self.life.under_way.load(Relaxed) == 0 && heard == heard_before;
+            let heard = self.life.heard();
+            let is_quiet = !self.life.is_busy() && heard == heard_before;
             heard_before = heard;
             look.as_mut().reset(Instant::now() + quiet_for);
             match (idle, closing) {

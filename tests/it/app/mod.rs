@@ -23,6 +23,7 @@ mod reconcile;
 mod reload;
 mod residue;
 mod stuck_sinks;
+mod unfinished;
 
 /// Limit on the start and stop of a process; only a broken test waits this long.
 const PATIENCE: Duration = Duration::from_secs(60);

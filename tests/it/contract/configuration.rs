@@ -172,7 +172,10 @@ fn what_the_file_sets_is_what_the_code_would_do_without_a_file() {
     let settings = load(&file(&entries())).unwrap();
     assert_eq!(*settings.verify.breaker, breaker::Config::default());
     let connections = settings.server.connections;
-    assert_eq!(connections, listener::Config { drain_timeout: connections.drain_timeout, ..Default::default() });
+    // The example that depends on another key.
+    let (drain_timeout, max_per_address) = (connections.drain_timeout, connections.max_per_address);
+    let expected = listener::Config { drain_timeout, max_per_address, ..Default::default() };
+    assert_eq!(connections, expected);
 }
 
 #[test]

@@ -299,3 +299,96 @@ async fn a_client_that_leaves_ends_its_request() {
     eventually(|| server.connections.open() == 0).await;
     assert_eq!(server.connections.timed_out_total(), 0);
 }
+
+/// Reads until the server closes; only a broken test waits for the limit.
+async fn closed(stream: &mut TcpStream) -> String {
+    tokio::time::timeout(Duration::from_secs(60), rest(stream)).await.expect("it is closed")
+}
+
+#[tokio::test]
+async fn a_later_head_once_begun_has_no_more_time_than_a_first_one_and_an_idle_connection_has() {
+    let server = serve(Config { first_request_timeout: SOON, ..patient() });
+    let mut idle = connect(server.addr).await;
+    send(&mut idle, "/").await;
+    one_answer(&mut idle).await;
+    for rest_of_a_head in ["GET / HTTP/1.1\r\nhos", "G", "\r\n\r\nGET"] {
+        let mut client = connect(server.addr).await;
+        send(&mut client, "/").await;
+        one_answer(&mut client).await;
+        client.write_all(rest_of_a_head.as_bytes()).await.unwrap();
+        assert_eq!(closed(&mut client).await, "", "{rest_of_a_head:?}");
+    }
+    assert_eq!(server.connections.timed_out_total(), 3);
+    send(&mut idle, "/").await;
+    one_answer(&mut idle).await;
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_no_unfinished_head() {
+    let server = serve(Config { first_request_timeout: SOON, ..patient() });
+    let mut client = connect(server.addr).await;
+    client.write_all(b"POST /held HTTP/1.1\r\nhost: test\r\ncontent-length: 4\r\n\r\n").await.unwrap();
+    server.arrived.acquire().await.unwrap().forget();
+    client.write_all(b"bo").await.unwrap();
+    // The silent connection serves as the clock.
+    closed(&mut connect(server.addr).await).await;
+    server.release.add_permits(1);
+    assert!(one_answer(&mut client).await.contains("200 OK"));
+}
+
+#[tokio::test]
+async fn of_unfinished_heads_beyond_the_budget_the_largest_goes_first_and_others_are_answered() {
+    let server = serve(Config { max_unfinished_bytes: 1024 * 1024, ..patient() });
+    let begun = |size: usize| format!("GET / HTTP/1.1\r\nlong: {}", "a".repeat(size));
+    let mut small = connect(server.addr).await;
+    small.write_all(begun(10_000).as_bytes()).await.unwrap();
+    let mut strangers = Vec::new();
+    while server.connections.evicted_total() < 20 {
+        let mut stranger = connect(server.addr).await;
+        stranger.write_all(begun(60_000).as_bytes()).await.unwrap();
+        strangers.push(stranger);
+        assert!(strangers.len() < 1_000, "nobody is evicted");
+        tokio::task::yield_now().await;
+    }
+    assert!(strangers.len() > 15, "16 of them fit");
+    assert_eq!(closed(&mut strangers[0]).await, "", "the oldest of the largest");
+    let mut newcomer = connect(server.addr).await;
+    send(&mut newcomer, "/").await;
+    one_answer(&mut newcomer).await;
+    small.write_all(b"\r\nhost: test\r\n\r\n").await.unwrap();
+    assert!(one_answer(&mut small).await.contains("200 OK"), "a smaller one may be finished");
+    drop(strangers);
+    eventually(|| server.connections.open() == 2).await;
+    assert_eq!(server.connections.timed_out_total(), 0);
+}
+
+async fn connect_from(source: &str, to: SocketAddr) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{source}:0").parse().unwrap()).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+#[tokio::test]
+async fn one_address_cannot_take_all_places() {
+    // Not configured: half of the places, but at least 64.
+    for (max_connections, max_per_address, places) in [(8, Some(3), 3), (160, None, 80), (80, None, 64)] {
+        let server = serve(Config { max_connections, max_per_address, ..patient() });
+        let mut greedy = Vec::new();
+        for _ in 0..places {
+            greedy.push(connect_from("127.0.0.2", server.addr).await);
+        }
+        eventually(|| server.connections.open() == places).await;
+        let mut one_more = connect_from("127.0.0.2", server.addr).await;
+        send(&mut one_more, "/").await;
+        assert!(closed(&mut one_more).await.starts_with("HTTP/1.1 503 "));
+        assert_eq!(server.connections.refused_total(), 1);
+        let mut neighbour = connect_from("127.0.0.3", server.addr).await;
+        send(&mut neighbour, "/").await;
+        one_answer(&mut neighbour).await;
+        drop(greedy.pop());
+        eventually(|| server.connections.open() == places).await;
+        let mut again = connect_from("127.0.0.2", server.addr).await;
+        send(&mut again, "/").await;
+        one_answer(&mut again).await;
+    }
+}

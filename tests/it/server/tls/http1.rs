@@ -32,6 +32,29 @@ async fn an_idle_connection_is_cut() {
 }
 
 #[tokio::test]
+async fn a_later_head_or_tls_record_once_begun_has_no_more_time_than_a_first_one() {
+    let authority = Authority::new("ours");
+    let config = Config { first_request_timeout: A_WHILE, ..patient() };
+    let server = serve(config, NOBODY.tls(&authority.server()));
+    let mut idle = secure(&server, &authority, None).await;
+    answer_on(&mut idle, "/").await;
+    for is_head in [true, false] {
+        let mut stream = secure(&server, &authority, None).await;
+        answer_on(&mut stream, "/").await;
+        match is_head {
+            true => stream.write_all(b"GET / HT").await.unwrap(),
+            // The header of a record of 100 bytes.
+            false => stream.get_mut().0.write_all(&[23, 3, 3, 0, 100]).await.unwrap(),
+        }
+        let mut got = Vec::new();
+        let cut = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut got)).await;
+        let _ = cut.expect("it is cut");
+    }
+    assert_eq!(server.connections.timed_out_total(), 2);
+    answer_on(&mut idle, "/").await;
+}
+
+#[tokio::test]
 async fn a_client_that_never_reads_is_cut() {
     let authority = Authority::new("ours");
     let server = serve(Config { keep_alive_timeout: SOON, ..patient() }, NOBODY.tls(&authority.server()));

@@ -204,6 +204,28 @@ async fn headers_that_never_end_are_cut() {
 }
 
 #[tokio::test]
+async fn a_header_block_once_begun_has_no_more_time_than_a_first_head_and_an_idle_connection_has() {
+    let authority = Authority::new("ours");
+    let config = Config { first_request_timeout: A_WHILE, ..patient() };
+    let server = serve(config, NOBODY.tls(&authority.server()));
+    let mut idle = Client::of(&server, &authority, None).await;
+    idle.ask("/").await.unwrap();
+    // Half a frame, and half a block.
+    for half in [headers(3)[..12].to_vec(), frame(1, 0x01, 3, &[0x82])] {
+        let mut stream = raw(&server, &authority).await;
+        server.release.add_permits(1);
+        stream.write_all(&headers(1)).await.unwrap();
+        assert!(payload_of(&mut stream, 1).await.is_some(), "the first request is answered");
+        stream.write_all(&half).await.unwrap();
+        let mut end = Vec::new();
+        let cut = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut end)).await;
+        let _ = cut.expect("it is cut");
+    }
+    assert_eq!(server.connections.timed_out_total(), 2);
+    idle.ask("/").await.unwrap();
+}
+
+#[tokio::test]
 async fn a_peer_that_is_silent_after_its_preface_is_cut() {
     let authority = Authority::new("ours");
     let server = serve(Config { first_request_timeout: A_WHILE, ..patient() }, NOBODY.tls(&authority.server()));
