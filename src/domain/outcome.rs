@@ -66,9 +66,9 @@ pub enum BreakerEffect {
 pub enum Next {
     Yes,
     No,
-    /// Yes, but only once per question.
+    /// As `ByPolicy`, but only once per question.
     Once,
-    /// Decided by the policy `on_unknown`.
+    /// Yes, unless the call may have been billed and the policy `on_unknown` is `stop`.
     ByPolicy,
 }
 
@@ -101,14 +101,14 @@ impl Outcome {
             // `no_record` with `on_no_record = "ask_next"` is the exception, which the chain decides.
             Outcome::Verdict => (No, No, Success, Billed::Yes),
             Outcome::InputRefused => (No, Yes, Neutral, Billed::No),
-            Outcome::SubjectThrottled => (No, Yes, Neutral, Billed::Unknown),
+            Outcome::SubjectThrottled => (No, ByPolicy, Neutral, Billed::Unknown),
             Outcome::RateLimited => (No, Yes, Neutral, Billed::No),
             Outcome::AccountFault => (No, Yes, Neutral, Billed::No),
-            Outcome::SourceDown => (No, Yes, Failure, Billed::Unknown),
-            Outcome::ProviderError => (Once, Yes, Failure, Billed::Unknown),
+            Outcome::SourceDown => (No, ByPolicy, Failure, Billed::Unknown),
+            Outcome::ProviderError => (Once, ByPolicy, Failure, Billed::Unknown),
             Outcome::Unreachable => (Yes, Yes, Failure, Billed::No),
             Outcome::Timeout | Outcome::Interrupted => (No, ByPolicy, Failure, Billed::Unknown),
-            Outcome::Unreadable => (No, Yes, Failure, Billed::Unknown),
+            Outcome::Unreadable => (No, ByPolicy, Failure, Billed::Unknown),
             // A skipped endpoint leaves the question unchanged. Slots, rate, holds, document kinds and budget belong to
             // the whole account and are the same at its next endpoint, so only `SkippedOpen` continues there.
             Outcome::SkippedOpen => (Yes, Yes, Neutral, Billed::No),
@@ -265,15 +265,15 @@ mod tests {
     const CONTRACT: [(&str, &str, &str, &str, &str); 19] = [
         ("verdict", "no", "no", "success", "by price"),
         ("input_refused", "no", "yes", "neutral", "no"),
-        ("subject_throttled", "no", "yes", "neutral", "unknown"),
+        ("subject_throttled", "no", "by policy", "neutral", "unknown"),
         ("rate_limited", "no", "yes", "neutral", "no"),
         ("account_fault", "no", "yes", "neutral", "no"),
-        ("source_down", "no", "yes", "failure", "unknown"),
-        ("provider_error", "once", "yes", "failure", "unknown"),
+        ("source_down", "no", "by policy", "failure", "unknown"),
+        ("provider_error", "once", "by policy", "failure", "unknown"),
         ("unreachable", "yes", "yes", "failure", "no"),
         ("timeout", "no", "by policy", "failure", "unknown"),
         ("interrupted", "no", "by policy", "failure", "unknown"),
-        ("unreadable", "no", "yes", "failure", "unknown"),
+        ("unreadable", "no", "by policy", "failure", "unknown"),
         ("skipped_open", "yes", "yes", "neutral", "no"),
         ("skipped_full", "no", "yes", "neutral", "no"),
         ("skipped_rate", "no", "yes", "neutral", "no"),
@@ -306,6 +306,16 @@ mod tests {
             (outcome.as_str(), next(rule.next_endpoint), next(rule.next_provider), breaker, billed)
         });
         assert_eq!(rows.collect::<Vec<_>>(), CONTRACT);
+    }
+
+    #[test]
+    fn the_policy_decides_after_every_outcome_that_may_be_billed_and_after_no_other() {
+        for outcome in Outcome::ALL {
+            let Rule { next_endpoint, next_provider, billed, .. } = outcome.rule();
+            let may_be_billed = billed == Billed::Unknown;
+            assert_eq!(next_provider == Next::ByPolicy, may_be_billed, "{}", outcome.as_str());
+            assert!(!may_be_billed || next_endpoint != Next::Yes, "{}", outcome.as_str());
+        }
     }
 
     #[test]

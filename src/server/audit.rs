@@ -45,6 +45,11 @@ impl AuditEntry {
         })
     }
 
+    /// The verification id.
+    pub(in crate::server) fn id(&self) -> Uuid {
+        self.ticket.id
+    }
+
     /// Adds the person, as a keyed digest.
     pub(in crate::server) fn is_about(&mut self, subject: ledger::Subject) {
         self.subject = Some(subject);

@@ -19,6 +19,7 @@ use super::erasure::{Traces, Words};
 use super::ledger_entries;
 use super::policy::OnNoRecord;
 use super::question::{Answer, Attempt, Failure, FailureKind, Freshness, Question, Source};
+use super::unanswered::{Ending, Unanswered};
 use super::verdict_cache::{CacheSlot, VerdictCache};
 use crate::domain::clock::Clock;
 use crate::domain::subject::{Digest, DigestKey, Subject};
@@ -32,6 +33,7 @@ use crate::storage::{Remembered, Sharing};
 pub(super) struct CachedLookup {
     pub(super) flights: Flights<Digest, Arc<Progress>, Arc<FlightResult>>,
     pub(super) verdict_cache: Arc<VerdictCache>,
+    pub(super) unanswered: Arc<Unanswered>,
     pub(super) digest_key: DigestKey,
     pub(super) sharing: Sharing,
     pub(super) budget: Arc<Budget>,
@@ -49,6 +51,8 @@ pub(super) struct FlightResult {
     flight: Flight,
     /// The client that paid for it.
     client: Arc<str>,
+    /// Whether this is how an earlier flight ended.
+    is_recalled: bool,
 }
 
 #[derive(Debug)]
@@ -106,7 +110,9 @@ impl CachedLookup {
         for policy in &policies {
             // Earlier configurations may have shared verdicts between clients or not, so erase both kinds of key.
             for owner in std::iter::once(&everybody).chain(&clients) {
-                verdicts += usize::from(self.verdict_cache.cache.forget(&self.key(subject, policy, owner)).await);
+                let key = self.key(subject, policy, owner);
+                verdicts += usize::from(self.verdict_cache.cache.forget(&key).await);
+                self.unanswered.forget(&key).await;
             }
         }
         (verdicts, under_way)
@@ -125,6 +131,7 @@ impl CachedLookup {
         let (question, policy, budget) = (question.clone(), Arc::clone(policy), Arc::clone(&self.budget));
         let (late, mut late_answers) = mpsc::unbounded_channel();
         let (ledger, digest_key) = (self.ledger.clone(), self.digest_key.clone());
+        let unanswered = Arc::clone(&self.unanswered);
         let mut context = AttemptContext {
             person,
             subject: Arc::clone(&question.subject),
@@ -140,6 +147,11 @@ impl CachedLookup {
             if let Some((remembered, left)) = cache_slot.verdict_cache.get(&key, &question).await {
                 return Arc::new(FlightResult::without_a_call(&question, Ok(FlightVerdict::Cached(remembered, left))));
             }
+            if !question.freshness.no_cache
+                && let Some(ending) = unanswered.get(&key).await
+            {
+                return Arc::new(FlightResult::recalled(&question, &ending));
+            }
             // No paid call starts unless the ledger can record it.
             let announced = ledger.begin(|flight, at_ms| {
                 ledger_entries::begun(&question, ledger::Subject::new(&digest_key, &context.person))(flight, at_ms)
@@ -153,19 +165,37 @@ impl CachedLookup {
             let chain = Chain { policy: &policy, budget: &budget, meter: &cache_slot.verdict_cache.meter.chain };
             let result = match chain.run(context, &mut late_answers, &progress).await {
                 ChainResult::Found(by, finding) => {
-                    Ok(FlightVerdict::Answered(cache_slot.verdict(&by.name, finding).await))
+                    let verdict = cache_slot.verdict(&by.name, finding).await;
+                    // Where verdicts are not cached, the ending that `no-cache` passed over would hide this one.
+                    if question.freshness.no_cache {
+                        unanswered.forget(&key).await;
+                    }
+                    Ok(FlightVerdict::Answered(verdict))
                 }
-                ChainResult::Failed(kind, retry_after) => Err((kind, retry_after)),
+                ChainResult::Failed(kind, retry_after) => {
+                    let attempts = progress.attempts_until(Instant::now());
+                    let window = cache_slot.verdict_cache.cache.unknown_lifetime();
+                    let ending = Ending::of(&attempts, policy.on_unknown, window);
+                    let wait = ending.as_ref().and_then(|ending| ending.retry_after(Instant::now()));
+                    if let Some(ending) = ending {
+                        unanswered.put(key, ending).await;
+                        // Checked after the write, as for verdicts.
+                        if cache_slot.work.is_forgotten() {
+                            unanswered.forget(&key).await;
+                        }
+                    }
+                    Err((kind, retry_after.max(wait)))
+                }
             };
             // After the close, each late call caches its own verdict. Verdicts that arrived before it are cached here.
             late_answers.close();
             while let Ok(late) = late_answers.try_recv() {
-                if let Late { by, result: Ok(finding) } = late {
+                if let Late { by, result: Ok(finding), .. } = late {
                     cache_slot.late(&by.name, finding).await;
                 }
             }
             let attempts = progress.attempts_until(Instant::now());
-            Arc::new(FlightResult { result, attempts, flight, client: question.client })
+            Arc::new(FlightResult { result, attempts, flight, client: question.client, is_recalled: false })
         }
     }
 
@@ -192,7 +222,8 @@ impl FlightResult {
     fn is_fresh_enough(&self, freshness: Freshness, clock: &Clock) -> bool {
         match &self.result {
             Ok(FlightVerdict::Cached(remembered, _)) => freshness.accepts(remembered.age(clock.now())),
-            Ok(FlightVerdict::Answered(_)) | Err(_) => true,
+            Ok(FlightVerdict::Answered(_)) => true,
+            Err(_) => !(self.is_recalled && freshness.no_cache),
         }
     }
 
@@ -202,7 +233,15 @@ impl FlightResult {
     }
 
     fn without_a_call(question: &Question, result: Result<FlightVerdict, (FailureKind, Option<Duration>)>) -> Self {
-        Self { result, attempts: Vec::new(), flight: Flight::NONE, client: Arc::clone(&question.client) }
+        let client = Arc::clone(&question.client);
+        Self { result, attempts: Vec::new(), flight: Flight::NONE, client, is_recalled: false }
+    }
+
+    /// The ending of an earlier flight, which may yet be billed.
+    fn recalled(question: &Question, ending: &Ending) -> Self {
+        let failed = Err((ending.kind, ending.retry_after(Instant::now())));
+        let attempts = ending.attempts.clone();
+        Self { attempts, is_recalled: true, ..Self::without_a_call(question, failed) }
     }
 
     fn answer_for(&self, role: Role, verdict_cache: &VerdictCache) -> Result<Answer, Failure> {
@@ -261,12 +300,14 @@ mod tests {
             attempts: Vec::new(),
             flight: Flight::NONE,
             client: Arc::default(),
+            is_recalled: false,
         };
         let answered = FlightResult {
             result: Ok(FlightVerdict::Answered(remembered)),
             attempts: Vec::new(),
             flight: Flight::NONE,
             client: Arc::default(),
+            is_recalled: false,
         };
         let clock = Clock::fixed(verified_at + 2 * second);
         let any = Freshness::default();

@@ -2,7 +2,7 @@
 //!
 //! Invariants: a mismatch is final and ends the loop. No endpoint is asked twice. The first verdict wins, even one that
 //! arrives late from a call whose attempt has timed out. While a call is pending, the loop does not end without a
-//! verdict, so that a retry joins it.
+//! verdict, so that a retry joins it. With `on_unknown = "stop"` nothing is asked after a call that may be billed.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use super::policy::{OnNoRecord, OnUnknown};
 use super::provider::Provider;
 use super::question::{Attempt, FailureKind};
 use crate::domain::money::Billed;
-use crate::domain::outcome::{Next, Outcome, Reason};
+use crate::domain::outcome::{Fault, Next, Outcome, Reason};
 use crate::domain::verdict::{Finding, Verdict};
 use crate::resilience::budget::Budget;
 use crate::storage::ledger::Flight;
@@ -141,8 +141,9 @@ impl Run<'_> {
         while self.pending > 0 {
             let Some(late) = self.late.recv().await else { break };
             self.pending -= 1;
-            if let Late { by, result: Ok(finding) } = late {
-                return ChainResult::Found(by, finding);
+            match late {
+                Late { by, result: Ok(finding), .. } => return ChainResult::Found(by, finding),
+                Late { by, endpoint, result: Err(fault) } => self.progress.ended_late(&by.name, &endpoint, &fault),
             }
         }
         let (kind, retry_after) = failure::of(&self.progress.attempts(), self.abort);
@@ -210,12 +211,16 @@ impl Run<'_> {
             };
             self.pending += usize::from(attempted.pending);
             left = attempted.attempt.outcome;
+            let may_be_billed = attempted.attempt.billed != Billed::No;
             self.progress.add(attempted.attempt);
             if let Some(finding) = attempted.finding {
                 return match self.accept(&provider.account, finding) {
                     Some((by, finding)) => ProviderResult::Found(by, finding),
                     None => ProviderResult::Next(left),
                 };
+            }
+            if may_be_billed && self.chain.policy.on_unknown == OnUnknown::Stop {
+                return ProviderResult::Stop;
             }
             let go_on = match left.rule().next_endpoint {
                 Next::Yes => true,
@@ -226,12 +231,10 @@ impl Run<'_> {
                 break;
             }
         }
-        let go_on = match left.rule().next_provider {
-            Next::Yes | Next::Once => true,
-            Next::ByPolicy => self.chain.policy.on_unknown == OnUnknown::AskNext,
-            Next::No => false,
-        };
-        if go_on { ProviderResult::Next(left) } else { ProviderResult::Stop }
+        match left.rule().next_provider {
+            Next::Yes | Next::Once | Next::ByPolicy => ProviderResult::Next(left),
+            Next::No => ProviderResult::Stop,
+        }
     }
 
     /// Makes one attempt, or returns the verdict of an earlier call if that arrives first.
@@ -256,10 +259,12 @@ impl Run<'_> {
                 attempted = &mut attempted => {
                     return attempted.unwrap_or_else(|_| Ok(provider.lost(index))).map_err(Interruption::ChainAbort);
                 }
-                Some(Late { by, result }) = self.late.recv() => {
+                Some(Late { by, endpoint, result }) = self.late.recv() => {
                     self.pending -= 1;
-                    if let Some((by, finding)) = result.ok().and_then(|finding| self.accept(&by, finding)) {
-                        return Err(Interruption::Found(by, finding));
+                    match result.map(|finding| self.accept(&by, finding)) {
+                        Ok(Some((by, finding))) => return Err(Interruption::Found(by, finding)),
+                        Ok(None) => {}
+                        Err(fault) => self.progress.ended_late(&by.name, &endpoint, &fault),
                     }
                 }
             }
@@ -317,6 +322,17 @@ impl Progress {
         state.attempts.push(attempt);
     }
 
+    /// Replaces the timeout of a call that has now failed by what is known of it.
+    fn ended_late(&self, provider: &str, endpoint: &str, fault: &Fault) {
+        let mut state = self.lock();
+        // No endpoint is asked twice, but one may have been skipped before it is.
+        let mut timeouts = state.attempts.iter_mut().filter(|attempt| attempt.outcome == Outcome::Timeout);
+        if let Some(attempt) = timeouts.find(|one| *one.provider == *provider && *one.endpoint == *endpoint) {
+            let Fault { outcome, reason, code, billed, retry_after, .. } = *fault;
+            *attempt = Attempt { outcome, reason, code, billed, retry_after, ..attempt.clone() };
+        }
+    }
+
     /// Discards the attempt in progress.
     fn stop(&self) {
         self.lock().current = None;
@@ -329,5 +345,30 @@ impl Progress {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Every change is a single push or assignment, so a panic cannot leave the state half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_ends_late_without_a_verdict_is_no_longer_unknown() {
+        let (provider, endpoint): (Arc<str>, Arc<str>) = (Arc::from("p"), Arc::from("e"));
+        let progress = Progress::default();
+        let attempt = |outcome: Outcome| Attempt {
+            billed: outcome.rule().billed,
+            ..Attempt::skipped(&provider, &endpoint, outcome, None)
+        };
+        progress.add(attempt(Outcome::SkippedOpen));
+        progress.add(attempt(Outcome::Timeout));
+        progress.ended_late("other", "e", &Fault::new(Outcome::InputRefused, Reason::Unspecified));
+        assert!(progress.may_have_been_billed(), "another call");
+        progress.ended_late("p", "e", &Fault::new(Outcome::Timeout, Reason::Unspecified));
+        assert!(progress.may_have_been_billed(), "it was cut off");
+        progress.ended_late("p", "e", &Fault::new(Outcome::InputRefused, Reason::Unspecified));
+        let seen: Vec<_> = progress.attempts().iter().map(|attempt| (attempt.outcome, attempt.billed)).collect();
+        assert_eq!(seen, [(Outcome::SkippedOpen, Billed::No), (Outcome::InputRefused, Billed::No)]);
+        assert!(!progress.may_have_been_billed());
     }
 }

@@ -83,6 +83,7 @@ pub(super) struct AttemptContext {
 #[derive(Debug)]
 pub(super) struct Late {
     pub(super) by: Arc<Account>,
+    pub(super) endpoint: Arc<str>,
     pub(super) result: Result<Finding, Fault>,
 }
 
@@ -253,6 +254,7 @@ impl GuardedEndpoint {
         F: Future<Output = Result<Finding, Fault>> + Send + 'static,
     {
         let (late, cache_slot, meter) = (context.late.clone(), context.cache_slot.clone(), self.meter.clone());
+        let endpoint = Arc::clone(&self.endpoint);
         context.tasks.spawn(async move {
             let Call { answer, calling, reservation, began } = call;
             let result = answer.await;
@@ -263,7 +265,8 @@ impl GuardedEndpoint {
             conclude(trial, &result, now);
             learn(&by, &result, &cache_slot, now);
             meter.answered(by.prices, &result);
-            if let Err(mpsc::error::SendError(Late { by, result: Ok(finding) })) = late.send(Late { by, result }) {
+            let sent = late.send(Late { by, endpoint, result });
+            if let Err(mpsc::error::SendError(Late { by, result: Ok(finding), .. })) = sent {
                 cache_slot.late(&by.name, finding).await;
             }
         });

@@ -15,8 +15,12 @@ pub(super) fn of(attempts: &[Attempt], abort: Option<ChainAbort>) -> (FailureKin
         return (kind, Some(retry_after));
     }
     let retry_after = attempts.iter().filter_map(|attempt| attempt.retry_after).min();
-    let may_help = !matches!(kind, FailureKind::UnsupportedDocument | FailureKind::RejectedByProvider);
-    (kind, retry_after.filter(|_| may_help))
+    (kind, retry_after.filter(|_| may_pass(kind)))
+}
+
+/// Whether the same question can succeed later.
+pub(super) const fn may_pass(kind: FailureKind) -> bool {
+    !matches!(kind, FailureKind::UnsupportedDocument | FailureKind::RejectedByProvider)
 }
 
 fn kind_of(attempts: &[Attempt]) -> FailureKind {

@@ -34,6 +34,7 @@ mod provider;
 mod question;
 mod runtime;
 mod status;
+mod unanswered;
 mod verdict_cache;
 
 pub use config::{Config, ProviderConfig};

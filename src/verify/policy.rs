@@ -12,7 +12,7 @@ pub struct Config {
     pub order: Vec<String>,
     /// After a `no_record`.
     pub on_no_record: OnNoRecord,
-    /// After a call whose outcome is unknown.
+    /// After a call that may have been billed and brought no verdict.
     pub on_unknown: OnUnknown,
     /// No attempt starts later than this after the first one.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
@@ -45,9 +45,9 @@ pub enum OnNoRecord {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnUnknown {
-    /// The next provider is asked; both may bill.
+    /// The next endpoint or provider is asked; both may bill.
     AskNext,
-    /// No other provider is asked; the caller can retry to get the late answer.
+    /// Nobody else is asked; the caller can retry to get the late answer.
     Stop,
 }
 

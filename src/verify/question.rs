@@ -196,6 +196,12 @@ impl Failure {
         Self { kind, retry_after: None, attempts: Vec::new() }
     }
 
+    /// Whether a call was begun, as far as is known.
+    pub fn has_called(&self) -> bool {
+        matches!(self.kind, FailureKind::OutcomeUnknown | FailureKind::Internal)
+            || self.attempts.iter().any(|attempt| !attempt.outcome.is_skip())
+    }
+
     /// Whether money may have been spent, or may still be.
     pub fn may_have_been_billed(&self) -> bool {
         // While a call is pending, and after a bug, it is unknown how far the call got.

@@ -22,6 +22,7 @@ use super::policy;
 use super::provider::Provider;
 use super::question::{Answer, Failure, FailureKind, Question, Source};
 use super::status::ProviderStatus;
+use super::unanswered::Unanswered;
 use super::verdict_cache::VerdictCache;
 use crate::domain::subject::Subject;
 use crate::domain::verdict::Verdict;
@@ -95,6 +96,7 @@ impl Runtime {
         };
         // Keep the flights, so that a question in flight during a reload is joined and not billed twice.
         let flights = before.map(|before| before.lookup.flights.clone()).unwrap_or_default();
+        let unanswered = before.map(|before| Arc::clone(&before.lookup.unanswered));
         let budget = before.map(|before| Arc::clone(&before.lookup.budget));
         let budget = budget.filter(|budget| budget.per_minute() == config.extra_attempts_per_minute);
         if before.is_none() {
@@ -105,6 +107,7 @@ impl Runtime {
             lookup: CachedLookup {
                 flights,
                 verdict_cache: Arc::new(verdict_cache),
+                unanswered: unanswered.unwrap_or_else(|| Arc::new(Unanswered::new())),
                 digest_key: deps.digest_key.clone(),
                 sharing: config.sharing,
                 budget: budget.unwrap_or_else(|| Arc::new(Budget::new(config.extra_attempts_per_minute))),

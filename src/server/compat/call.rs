@@ -51,6 +51,9 @@ impl Call {
         // or a refused request in our access log.
         let id = result.as_ref().ok().map(|delivered| delivered.verified.id.to_string());
         self.reply_to.request_id = id.as_deref().unwrap_or(request_id).to_ascii_uppercase();
+        // A question without a verdict has an id too, if a provider may have been called.
+        let unanswered = || result.as_ref().err()?.verification_id().map(|id| id.to_string());
+        let id = id.or_else(unanswered);
         let mut response = self.dialect.service.encode_response(answer, &self.reply_to).map(Body::from);
         let headers = response.headers_mut();
         if let Some(id) = id.and_then(|id| HeaderValue::try_from(id).ok()) {

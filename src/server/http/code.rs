@@ -202,7 +202,8 @@ impl Code {
                 S::BAD_GATEWAY,
                 true,
                 "No provider that was asked gave a verdict",
-                "Nothing is pending. Ask again later; `attempts` says what each provider did.",
+                "Nothing is pending. Ask again when `Retry-After` says, or later; `attempts` says what each provider did. \
+                 Where `may_have_been_billed` is true, the next call may be a second bill.",
             ),
             Code::NoProviderAvailable => row(
                 S::SERVICE_UNAVAILABLE,
@@ -233,7 +234,9 @@ impl Code {
                 S::GATEWAY_TIMEOUT,
                 true,
                 "A call was sent and has not answered in time",
-                "Ask the same question again: it joins the call or finds its answer, and is not billed again.",
+                "Ask the same question again when `Retry-After` says. It joins the call, or finds its answer. If there is \
+                 none, it gets this problem again, without a new call, until the operator's `unknown_ttl` is over; after \
+                 that, and with `Cache-Control: no-cache` at once, a provider is called anew, which may be a second bill.",
             ),
             Code::NotCached => {
                 row(S::GATEWAY_TIMEOUT, true, "Nothing is remembered", "Ask without `Cache-Control: only-if-cached`.")

@@ -10,6 +10,7 @@ use axum::response::IntoResponse;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::attempt::{self, AttemptDocument};
 use super::code::Code;
@@ -70,6 +71,10 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     may_have_been_billed: Option<bool>,
+    /// The id under which the question is in the ledger (UUID version 7), where a provider may have been called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    verification_id: Option<Uuid>,
 }
 
 impl Problem {
@@ -88,6 +93,7 @@ impl Problem {
             errors: Vec::new(),
             attempts: Vec::new(),
             may_have_been_billed: None,
+            verification_id: None,
         }
     }
 
@@ -110,12 +116,22 @@ impl Problem {
         Self { may_have_been_billed: Some(true), ..self }
     }
 
+    /// Names the question, so that its caller can look up what became of its calls.
+    pub fn with_verification_id(self, id: Uuid) -> Self {
+        Self { verification_id: Some(id), ..self }
+    }
+
     pub fn with_request_id(self, request_id: &str) -> Self {
         Self { request_id: request_id.to_owned(), ..self }
     }
 
     pub fn code(&self) -> Code {
         self.code
+    }
+
+    /// The id of the question, where a provider may have been called.
+    pub fn verification_id(&self) -> Option<Uuid> {
+        self.verification_id
     }
 
     /// Whether a provider may have charged for it; `false` if that is not known.

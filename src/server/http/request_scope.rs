@@ -309,6 +309,7 @@ impl RequestScope {
             End::Answer(answer) => answer.describe(&mut line),
             End::Problem(problem) => {
                 line.code = Some(problem.code().as_str());
+                line.verification_id = problem.verification_id();
                 line.reason = problem.reason();
                 line.attempts = attempt::in_short(problem.attempts());
             }

@@ -13,6 +13,7 @@ use utoipa::openapi::path::Operation;
 use utoipa::openapi::{
     ContentBuilder, Header, HeaderBuilder, ObjectBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder, Type,
 };
+use uuid::Uuid;
 
 use crate::domain::id_number::InvalidIdNumber;
 use crate::providers::DRIVERS;
@@ -218,6 +219,10 @@ fn example(code: Code) -> Problem {
         | Code::LedgerUnavailable
         | Code::NoProviderAvailable
         | Code::IdempotencyInProgress => plain.with_retry_after(Duration::from_secs(1)),
+        Code::OutcomeUnknown => {
+            let id = Uuid::from_u128(0x0199_f3b2_7c1e_7c55_9d0a_4c2f_0f6b_9a12);
+            plain.with_retry_after(Duration::from_secs(1)).perhaps_billed().with_verification_id(id)
+        }
         _ => plain,
     }
 }

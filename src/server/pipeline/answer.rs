@@ -107,12 +107,14 @@ impl Unwritten {
 impl WriteFailed {
     /// The problem that the caller gets, which the request owes the ledger now.
     pub(in crate::server) fn refuse(self, scope: &mut RequestScope) -> Refused {
+        let id = self.audit.id();
         scope.owes(*self.audit);
-        Box::new(Problem::from(Failure {
+        let problem = Problem::from(Failure {
             attempts: self.attempts,
             retry_after: Some(SOON),
             ..Failure::bare(FailureKind::LedgerUnavailable)
-        }))
+        });
+        Box::new(problem.with_verification_id(id))
     }
 }
 

@@ -43,7 +43,8 @@ pub(in crate::server) async fn ask(
         answer = now.runtime.ask(&question) => answer,
         // A call may be under way, and then is paid for, although it is not answered here.
         () = pipeline.last_call.cancelled() => {
-            return Err(Box::new(Problem::new(Code::ShuttingDown).with_retry_after(SOON).perhaps_billed()));
+            let problem = Problem::new(Code::ShuttingDown).with_retry_after(SOON).perhaps_billed();
+            return Err(Box::new(problem.with_verification_id(question.ticket.id)));
         }
     };
     match answer {
@@ -61,7 +62,9 @@ pub(in crate::server) async fn ask(
         }
         Err(failure) => {
             drop(waiting);
-            Err(Box::new(failure.into()))
+            let has_called = failure.has_called();
+            let problem = Problem::from(failure);
+            Err(Box::new(if has_called { problem.with_verification_id(question.ticket.id) } else { problem }))
         }
     }
 }

@@ -27,6 +27,9 @@ pub struct Config {
     /// How long a `no_record` is cached; zero turns it off.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub no_record_ttl: Duration,
+    /// How long a question is not asked again after its calls brought no answer; zero turns it off.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub unknown_ttl: Duration,
     /// The maximum number of cached verdicts; the least recently used is evicted first.
     pub max_entries: u64,
     /// Whether one client may get a verdict that another client asked for.
@@ -46,9 +49,12 @@ impl Config {
     /// Returns every mistake as (key, what is wrong and what to write instead).
     pub fn validate(&self) -> Vec<(&'static str, String)> {
         let mut mistakes = Vec::new();
-        for (key, lifetime) in
-            [("match_ttl", self.match_ttl), ("mismatch_ttl", self.mismatch_ttl), ("no_record_ttl", self.no_record_ttl)]
-        {
+        for (key, lifetime) in [
+            ("match_ttl", self.match_ttl),
+            ("mismatch_ttl", self.mismatch_ttl),
+            ("no_record_ttl", self.no_record_ttl),
+            ("unknown_ttl", self.unknown_ttl),
+        ] {
             if lifetime > LONGEST_LIFETIME {
                 mistakes.push((key, "is longer than a day; write at most \"24h\"".to_owned()));
             }

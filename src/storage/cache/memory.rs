@@ -151,8 +151,14 @@ mod tests {
     #[tokio::test]
     async fn a_full_memory_forgets_the_least_recently_used_and_never_the_newcomer() {
         let ttl = Duration::from_secs(600);
-        let config =
-            Config { match_ttl: ttl, mismatch_ttl: ttl, no_record_ttl: ttl, max_entries: 3, sharing: Sharing::Shared };
+        let config = Config {
+            match_ttl: ttl,
+            mismatch_ttl: ttl,
+            no_record_ttl: ttl,
+            unknown_ttl: ttl,
+            max_entries: 3,
+            sharing: Sharing::Shared,
+        };
         let memory = Memory::new(&Arc::new(arc_swap::ArcSwap::from_pointee(config)));
         let key = |n: u8| DigestKey::new([7; 32]).digest("test/v1", &[&[n]]);
         let verdict = Remembered {

@@ -10,7 +10,8 @@ use crate::domain::verdict::{RequestId, Verdict};
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn config(mismatch_ttl: Duration) -> Config {
-    Config { match_ttl: 10 * MINUTE, mismatch_ttl, no_record_ttl: MINUTE, max_entries: 100, sharing: Sharing::Shared }
+    let (match_ttl, no_record_ttl, unknown_ttl) = (10 * MINUTE, MINUTE, MINUTE);
+    Config { match_ttl, mismatch_ttl, no_record_ttl, unknown_ttl, max_entries: 100, sharing: Sharing::Shared }
 }
 
 fn key(n: u8) -> Digest {
@@ -75,7 +76,7 @@ async fn a_newer_verdict_that_is_not_kept_ends_the_older_one_all_the_same() {
 fn every_mistake_names_its_key() {
     let day = 24 * 60 * MINUTE;
     assert_eq!(config(day).validate(), []);
-    let wrong = Config { match_ttl: day * 2, max_entries: 0, ..config(day * 2) };
+    let wrong = Config { match_ttl: day * 2, unknown_ttl: day * 2, max_entries: 0, ..config(day * 2) };
     let keys: Vec<_> = wrong.validate().into_iter().map(|(key, _)| key).collect();
-    assert_eq!(keys, ["match_ttl", "mismatch_ttl", "max_entries"]);
+    assert_eq!(keys, ["match_ttl", "mismatch_ttl", "unknown_ttl", "max_entries"]);
 }

@@ -36,6 +36,11 @@ impl Cache {
         self.lifetimes.load().lifetime(verdict)
     }
 
+    /// How long a question is not asked again that ended with an unknown outcome. No verdict, so never in this cache.
+    pub fn unknown_lifetime(&self) -> Duration {
+        self.lifetimes.load().unknown_ttl
+    }
+
     /// The verdict cached under `key`, with its remaining lifetime.
     pub async fn get(&self, key: &Digest, now: Timestamp) -> Option<(Remembered, Duration)> {
         let found = self.memory.get(key).await?;

@@ -58,6 +58,7 @@ fn assert_problem(reply: &Reply, status: u16, code: &str) {
         "errors",
         "attempts",
         "may_have_been_billed",
+        "verification_id",
     ];
     let members = body.as_object().expect("a document");
     assert!(members.keys().all(|member| known.contains(&member.as_str())), "{body}");

@@ -142,12 +142,14 @@ async fn failing_and_missing_providers_are_told_apart() {
     let failed = gateway.ask(&anybody()).await;
     assert_problem(&failed, 502, "provider_failure");
     assert_eq!((&failed.body["retryable"], &failed.body["may_have_been_billed"]), (&true.into(), &true.into()));
+    assert!(failed.body["verification_id"].is_string(), "its call can be looked up: {failed:?}");
     gateway.fault("aliyun", r#"{"kind": "outcome", "outcome": "account_fault"}"#);
     gateway.ask(&anybody()).await;
     let nobody = gateway.ask(&anybody()).await;
     assert_problem(&nobody, 503, "no_provider_available");
     assert_says_when(&nobody);
     assert_eq!(nobody.attempts(), ["aliyun=skipped_open(no)"]);
+    assert_eq!(nobody.body["verification_id"], serde_json::Value::Null, "no call was begun");
     let not_cached = gateway.ask_with(&anybody(), &[("cache-control", "only-if-cached")]).await;
     assert_problem(&not_cached, 504, "not_cached");
 }
@@ -161,6 +163,7 @@ async fn an_unknown_outcome_a_full_house_and_a_key_at_work_say_when_to_come_back
     assert_problem(&unknown, 504, "outcome_unknown");
     assert_says_when(&unknown);
     assert_eq!(unknown.body["may_have_been_billed"], true);
+    assert!(unknown.body["verification_id"].is_string(), "what becomes of it can be looked up: {unknown:?}");
 
     let waiting = async { gateway.ask_with(&pair, &[("idempotency-key", "k-1")]).await };
     let others = async {
@@ -225,6 +228,7 @@ async fn who_still_waits_when_the_process_goes_down_is_told_so() {
     assert_problem(&reply, 503, "shutting_down");
     assert_says_when(&reply);
     assert_eq!(reply.body["may_have_been_billed"], true, "its call is under way");
+    assert!(reply.body["verification_id"].is_string(), "and can be looked up: {reply:?}");
     assert_eq!(reply.header("connection"), "close");
     assert!(!gateway.stop().await, "the call that hangs had to be cut");
 }

@@ -148,6 +148,7 @@ async fn a_call_that_does_not_answer_in_time_is_unknown_in_every_protocol() {
         let pair = anybody();
         let answer = speaker.ask(&gateway, &pair).await;
         assert_eq!(answer.said(), speaker.says("unknown"), "{}: {answer:?}", speaker.label());
+        assert_ne!(answer.header("x-idgate-verification-id"), "", "{}: nobody finds its call", speaker.label());
         let billed = speaker.heard(&pair, &answer).unwrap_err().billed;
         assert_eq!(billed.as_str(), "unknown", "{}", speaker.label());
     }

@@ -106,7 +106,7 @@ impl Answer {
         of_body().or_else(of_xml).or_else(of_head).unwrap_or_default()
     }
 
-    /// Whether this is a verdict; only verdicts have a verification id.
+    /// Whether this is a verdict, where no provider fails: then only verdicts have a verification id.
     fn is_answered(&self) -> bool {
         !self.header("x-idgate-verification-id").is_empty()
     }

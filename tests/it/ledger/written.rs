@@ -5,7 +5,7 @@ use std::time::Duration;
 use idgate::storage::ledger::Entry;
 
 use super::{Folder, connection, eventually, get_as_operator};
-use crate::support::{Pair, anybody, person};
+use crate::support::{Pair, Reply, anybody, person};
 
 #[tokio::test]
 async fn a_paid_verdict_is_on_the_disk_when_it_is_told_with_its_call_and_its_price() {
@@ -71,6 +71,13 @@ async fn what_was_paid_is_written_though_its_caller_has_left_and_its_attempt_was
     assert!(left.is_err(), "the caller has left");
     let here = gateway.ask_with(&anybody(), &[("prefer", "wait=0")]).await;
     assert_eq!(here.code(), "outcome_unknown");
+    let id = here.body["verification_id"].as_str().unwrap_or_else(|| panic!("it cannot be looked up: {here:?}"));
+    let path = format!("http://{}/v1/verifications/{id}", gateway.public);
+    eventually("the question is found by the id that its problem names", async || {
+        let found = Reply::of(gateway.http.get(&path).send().await.expect("the gateway answers")).await;
+        found.body["code"] == "outcome_unknown" && found.body["verification_id"] == id
+    })
+    .await;
     assert!(gateway.stop().await);
     let mut all = folder.in_short().await;
     all.sort();

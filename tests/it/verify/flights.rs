@@ -157,7 +157,7 @@ async fn who_shares_a_failed_flight_hears_of_the_failure_and_the_next_question_s
     let gateway = unhurried(TestGateway::new()).chain(&["aliyun"]).over("[server]\nrequest_timeout = \"60s\"");
     let gateway =
         gateway.over(super::attempt_timeout("aliyun", "800ms")).over("[providers.aliyun]\ncall_limit = \"1s\"");
-    let gateway = gateway.start().await;
+    let gateway = gateway.over("[cache]\nunknown_ttl = \"0s\"").start().await;
     gateway.fault("aliyun", r#"{"kind": "hang"}"#);
     let pair = anybody();
     let (first, second) = tokio::join!(gateway.ask(&pair), async {

@@ -92,7 +92,8 @@ async fn the_first_verdict_wins_though_it_is_late_and_the_second_call_is_not_cut
 
 #[tokio::test]
 async fn a_late_failure_ends_the_wait_and_is_no_verdict() {
-    let gateway = chain(&["aliyun"]).over("[providers.aliyun]\ncall_limit = \"600ms\"").start().await;
+    let gateway = chain(&["aliyun"]).over("[providers.aliyun]\ncall_limit = \"600ms\"");
+    let gateway = gateway.over("[cache]\nunknown_ttl = \"0s\"").start().await;
     gateway.fault("aliyun", r#"{"kind": "hang"}"#);
     let pair = anybody();
     assert_eq!(in_short(&gateway.ask(&pair).await), "504 outcome_unknown");

@@ -128,7 +128,8 @@ async fn a_question_is_the_same_however_it_is_written() {
 
 #[tokio::test]
 async fn s01_an_error_never_poisons_the_memory() {
-    let gateway = unhurried(TestGateway::new()).chain(&["aliyun", "yunyi"]).start().await;
+    let gateway = unhurried(TestGateway::new()).chain(&["aliyun", "yunyi"]);
+    let gateway = gateway.over("[cache]\nunknown_ttl = \"0s\"").start().await;
     for fault in [SERVER_ERROR, r#"{"kind": "garbage"}"#, r#"{"kind": "truncated"}"#, r#"{"kind": "html_502"}"#] {
         gateway.fault("aliyun", fault);
         let pair = anybody();

@@ -18,6 +18,7 @@ mod memory;
 mod outbound;
 mod outcomes;
 mod repeated;
+mod unanswered;
 mod verdicts;
 
 #[tokio::test]

@@ -1,0 +1,164 @@
+//! Questions that ended without a verdict after a call that may yet be billed, so that a retry is not a second bill.
+//!
+//! Keys are keyed digests, and the table is bounded. Only such endings are kept here: a verdict is in the cache, and a
+//! call in flight is joined.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use moka::Expiry;
+use moka::future::Cache;
+use moka::policy::EvictionPolicy;
+use tokio::time::Instant;
+
+use super::failure;
+use super::policy::OnUnknown;
+use super::question::{Attempt, FailureKind};
+use crate::domain::money::Billed;
+use crate::domain::outcome::Outcome;
+use crate::domain::subject::Digest;
+
+/// When full, the least recently used entry is evicted. About 500 bytes each.
+const MOST: u64 = 100_000;
+
+#[derive(Debug)]
+pub(super) struct Unanswered {
+    table: Cache<Digest, Arc<Ending>>,
+    /// Whether anything was ever put in. Until then a look costs nothing.
+    is_used: AtomicBool,
+}
+
+/// How a question ended, for those who ask it again.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub(super) kind: FailureKind,
+    pub(super) attempts: Vec<Attempt>,
+    ended: Instant,
+    window: Duration,
+}
+
+struct ByWindow;
+
+impl Ending {
+    /// The ending of a question with these attempts, if it must be kept. After a call without an answer nobody knows
+    /// whether it will be billed. After an answer that is no verdict the bill is merely unknown; that keeps the
+    /// question from being asked again only where it keeps the next provider from being asked.
+    pub(super) fn of(attempts: &[Attempt], on_unknown: OnUnknown, window: Duration) -> Option<Self> {
+        let may_be_billed = |attempt: &Attempt| {
+            let has_no_answer = matches!(attempt.outcome, Outcome::Timeout | Outcome::Interrupted);
+            attempt.billed != Billed::No && (has_no_answer || on_unknown == OnUnknown::Stop)
+        };
+        (!window.is_zero() && attempts.iter().any(may_be_billed)).then(|| Self {
+            // Without what ended it for one client, such as its budget: others may ask the same question.
+            kind: failure::of(attempts, None).0,
+            attempts: attempts.to_vec(),
+            ended: Instant::now(),
+            window,
+        })
+    }
+
+    /// How long the question is not asked again.
+    fn left(&self, now: Instant) -> Duration {
+        self.window.saturating_sub(now.duration_since(self.ended))
+    }
+
+    /// The time after which a retry can help, if any can.
+    pub(super) fn retry_after(&self, now: Instant) -> Option<Duration> {
+        failure::may_pass(self.kind).then(|| self.left(now))
+    }
+}
+
+impl Unanswered {
+    pub(super) fn new() -> Self {
+        let table = Cache::builder().max_capacity(MOST).eviction_policy(EvictionPolicy::lru()).expire_after(ByWindow);
+        Self { table: table.build(), is_used: AtomicBool::new(false) }
+    }
+
+    pub(super) async fn get(&self, key: &Digest) -> Option<Arc<Ending>> {
+        if !self.is_used.load(Ordering::Acquire) {
+            return None;
+        }
+        let found = self.table.get(key).await?;
+        (!found.left(Instant::now()).is_zero()).then_some(found)
+    }
+
+    pub(super) async fn put(&self, key: Digest, ending: Ending) {
+        self.is_used.store(true, Ordering::Release);
+        self.table.insert(key, Arc::new(ending)).await;
+    }
+
+    pub(super) async fn forget(&self, key: &Digest) {
+        if self.is_used.load(Ordering::Acquire) {
+            self.table.invalidate(key).await;
+        }
+    }
+}
+
+impl Expiry<Digest, Arc<Ending>> for ByWindow {
+    fn expire_after_create(&self, _: &Digest, ending: &Arc<Ending>, _: std::time::Instant) -> Option<Duration> {
+        Some(ending.window)
+    }
+
+    // The default implementation keeps the expiry of the overwritten entry.
+    fn expire_after_update(
+        &self,
+        _: &Digest,
+        ending: &Arc<Ending>,
+        _: std::time::Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(ending.window)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::subject::DigestKey;
+
+    fn attempts(outcomes: &[(Outcome, Billed)]) -> Vec<Attempt> {
+        let skipped = |outcome| Attempt::skipped(&Arc::default(), &Arc::default(), outcome, None);
+        outcomes.iter().map(|&(outcome, billed)| Attempt { billed, ..skipped(outcome) }).collect()
+    }
+
+    #[test]
+    fn an_ending_is_kept_for_every_outcome_that_may_yet_be_billed_as_the_policy_says() {
+        let minute = Duration::from_secs(60);
+        let keeps = |outcome, billed, policy| Ending::of(&attempts(&[(outcome, billed)]), policy, minute).is_some();
+        for &outcome in Outcome::ALL.iter().filter(|outcome| **outcome != Outcome::Verdict) {
+            let (name, billed) = (outcome.as_str(), outcome.rule().billed);
+            let has_no_answer = ["timeout", "interrupted"].contains(&name);
+            assert_eq!(keeps(outcome, billed, OnUnknown::AskNext), has_no_answer, "{name}");
+            assert_eq!(keeps(outcome, billed, OnUnknown::Stop), billed == Billed::Unknown, "{name}");
+            assert!(!keeps(outcome, Billed::No, OnUnknown::Stop), "{name}: it is known to be free");
+        }
+        let mixed = attempts(&[(Outcome::Timeout, Billed::Unknown), (Outcome::RateLimited, Billed::No)]);
+        let ending = Ending::of(&mixed, OnUnknown::AskNext, minute).unwrap();
+        assert_eq!((ending.kind, &ending.attempts), (FailureKind::OutcomeUnknown, &mixed));
+        assert_eq!(ending.retry_after(ending.ended), Some(minute));
+        let refused = attempts(&[(Outcome::InputRefused, Billed::Unknown)]);
+        let ending = Ending::of(&refused, OnUnknown::Stop, minute).unwrap();
+        assert_eq!((ending.kind, ending.retry_after(ending.ended)), (FailureKind::RejectedByProvider, None));
+        assert!(Ending::of(&mixed, OnUnknown::Stop, Duration::ZERO).is_none(), "turned off");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_ending_is_told_until_its_window_is_over_and_a_later_one_begins_anew() {
+        let (table, second) = (Unanswered::new(), Duration::from_secs(1));
+        let key = |n: u8| DigestKey::new([7; 32]).digest("test/v1", &[&[n]]);
+        let hung = attempts(&[(Outcome::Timeout, Billed::Unknown)]);
+        let ending = || Ending::of(&hung, OnUnknown::AskNext, 60 * second).unwrap();
+        let left = async |n| table.get(&key(n)).await.map(|ending| ending.left(Instant::now()).as_secs());
+        assert_eq!(left(1).await, None);
+        table.put(key(1), ending()).await;
+        table.put(key(2), ending()).await;
+        tokio::time::advance(59 * second).await;
+        assert_eq!((left(1).await, left(2).await, left(3).await), (Some(1), Some(1), None));
+        table.put(key(1), ending()).await;
+        tokio::time::advance(second).await;
+        assert_eq!((left(1).await, left(2).await), (Some(59), None));
+        table.forget(&key(1)).await;
+        assert_eq!(left(1).await, None);
+    }
+}
