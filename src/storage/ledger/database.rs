@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::chain_hash::Seal;
 use super::entry::{Entry, Removed};
 use super::error::{OpenError, ReadError};
+use super::private_file;
 
 /// How long a statement waits while another process holds the file. After that, entries stay in the spool.
 const BUSY: Duration = Duration::from_millis(250);
@@ -262,6 +263,8 @@ async fn believe(connection: &mut SqliteConnection, newest_ms: i64) -> Result<()
 }
 
 async fn connect(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
+    // SQLite would make it readable for others, and the files beside it take its mode. What fails here fails there too.
+    let _ = tokio::fs::OpenOptions::from(private_file::options()).create_new(true).write(true).open(path).await;
     let options = options(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
     // SQLite copies the pages that a statement touches in case it fails; these copies need no disk.
     let options = options.pragma("journal_size_limit", JOURNAL_SIZE);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::OpenError;
-use super::spool;
+use super::{private_file, spool};
 
 /// A running idgate empties its spool within this time.
 const FLUSH_TIME: Duration = Duration::from_secs(2);
@@ -31,7 +31,7 @@ pub(super) fn lock(path: &Path) -> Result<std::fs::File, OpenError> {
         return Err(OpenError::NoFolder(path.to_owned()));
     }
     let beside = path.with_extension("lock");
-    let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&beside);
+    let file = private_file::options().create(true).truncate(false).write(true).open(&beside);
     let file = file.map_err(|error| OpenError::beside(&beside, error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),

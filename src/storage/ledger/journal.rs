@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::entry::{Begun, BegunCall};
+use super::private_file;
 
 const LARGEST: u64 = 1 << 20;
 
@@ -56,7 +57,7 @@ enum Written<'a> {
 impl Journal {
     /// Opens the file at `path` and returns what an earlier process began and did not finish.
     pub(super) fn open(path: PathBuf) -> io::Result<(Self, Vec<Left>)> {
-        let file = OpenOptions::new().create(true).read(true).append(true).open(&path)?;
+        let file = private_file::options().create(true).read(true).append(true).open(&path)?;
         let text = fs::read(&path)?;
         let mut left: Vec<Left> = Vec::new();
         let mut places = HashMap::new();
@@ -130,7 +131,7 @@ impl Journal {
     fn cut(&mut self) -> io::Result<()> {
         let beside = self.path.with_extension("begun.new");
         let text: Vec<u8> = self.open.values().flatten().copied().collect();
-        fs::write(&beside, &text)?;
+        private_file::options().create(true).truncate(true).write(true).open(&beside)?.write_all(&text)?;
         let file = OpenOptions::new().append(true).open(&beside)?;
         fs::rename(&beside, &self.path)?;
         (self.file, self.length, self.is_torn) = (file, text.len() as u64, false);

@@ -20,6 +20,7 @@ mod handle;
 mod journal;
 mod journal_thread;
 mod metrics;
+mod private_file;
 mod queries;
 mod queue;
 mod repair;

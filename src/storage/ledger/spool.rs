@@ -7,12 +7,14 @@
 //! written once.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
+
+use super::private_file;
 
 /// The maximum size of each file, in bytes. It is reached after days of outage; paid calls are refused then.
 const LARGEST: u64 = 1 << 29;
@@ -56,7 +58,7 @@ pub(super) fn open_both(paths: [PathBuf; 2]) -> Result<[Spool; 2], (PathBuf, io:
 
 impl Spool {
     fn open(path: PathBuf) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).read(true).append(true).open(&path)?;
+        let file = private_file::options().create(true).read(true).append(true).open(&path)?;
         // A new file must survive a power cut.
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             File::open(folder)?.sync_all()?;
@@ -149,7 +151,7 @@ impl Spool {
     /// Makes later writes fail, or succeed again.
     #[cfg(test)]
     pub(super) fn break_for_a_test(&mut self, is_broken: bool) {
-        let open = OpenOptions::new().read(true).append(!is_broken).open(&self.path);
+        let open = std::fs::OpenOptions::new().read(true).append(!is_broken).open(&self.path);
         self.file = open.expect("it is there");
     }
 

@@ -28,6 +28,21 @@ async fn a_paid_verdict_is_on_the_disk_when_it_is_told_with_its_call_and_its_pri
 }
 
 #[tokio::test]
+async fn nobody_else_may_read_a_file_of_the_ledger() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    let gateway = folder.gateway().chain(&["aliyun"]).start().await;
+    assert_eq!(gateway.ask(&anybody()).await.source(), "provider");
+    let files = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap());
+    let ours = files.filter(|file| file.file_name().to_string_lossy().starts_with("ledger."));
+    let modes: Vec<_> =
+        ours.map(|file| (file.file_name(), file.metadata().unwrap().permissions().mode() & 0o777)).collect();
+    let of = |end: &str| modes.iter().any(|(name, _)| name.to_string_lossy().ends_with(end));
+    assert!([".db", ".db-wal", ".db-shm", ".lock", ".begun", ".spool"].into_iter().all(of), "{modes:?}");
+    assert!(modes.iter().all(|(_, mode)| *mode == 0o600), "{modes:?}");
+}
+
+#[tokio::test]
 async fn memory_hits_refusals_and_failures_are_written_and_replays_are_not_written_again() {
     let folder = Folder::new();
     let gateway = folder.gateway().chain(&["aliyun"]).over("[purposes.default]\non_unknown = \"stop\"").start().await;
