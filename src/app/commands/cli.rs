@@ -129,6 +129,10 @@ fn check(sources: &Sources) -> anyhow::Result<ExitCode> {
     {
         say(&format!("note: with the limits of this shell, {complaint}"))?;
     }
+    let variables = sources.overriding_variables().join(", ");
+    if !variables.is_empty() {
+        say(&format!("these environment variables override the file: {variables}"))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

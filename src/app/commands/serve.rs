@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::config::{Found, Log, Settings, Sources};
+use crate::app::config::{Behind, Found, Log, Settings, Sources};
 use crate::app::lifecycle::Signals;
 use crate::app::stack_wiper::StackWiper;
 use crate::app::{Gateway, World, memory, telemetry};
@@ -23,6 +23,7 @@ pub(super) fn run(sources: &Sources) -> anyhow::Result<ExitCode> {
             let settings = settings?;
             memory::forbid_dumps(settings.profile)?;
             telemetry::start(&settings.log)?;
+            tell_overrides(sources);
             let access_log = access_log(&settings.log)?;
             Ok(bind(settings, World::real(access_log)).await?.reloading(sources.clone(), files))
         };
@@ -31,6 +32,14 @@ pub(super) fn run(sources: &Sources) -> anyhow::Result<ExitCode> {
             None => Ok(ExitCode::SUCCESS),
         }
     })
+}
+
+/// A variable that an image or a pod sets may be forgotten by whoever edits the file.
+fn tell_overrides(sources: &Sources) {
+    let variables = sources.overriding_variables().join(", ");
+    if !variables.is_empty() {
+        tracing::info!(variables, "environment variables override the configuration file");
+    }
 }
 
 /// Reads the configuration on a thread that may be lost, because a file can hang.
@@ -53,6 +62,10 @@ pub(super) async fn unless_stopped<T>(
 /// Opens the ledger, builds the gateway and binds its sockets.
 pub(super) async fn bind(settings: Settings, world: World) -> anyhow::Result<Gateway> {
     let order = settings.verify.chain.order.join(", ");
+    for plain in settings.plain_listeners().filter(|_| settings.server.behind == Behind::TrustedProxy) {
+        let (key, address) = (plain.key, plain.address);
+        tracing::warn!(key, %address, "serves plain HTTP: let nothing but the trusted proxy reach this port");
+    }
     let ledger = crate::app::ledger(&settings, &world).await?;
     let gateway = memory::wiping(|| Gateway::bind(settings, world, ledger))?;
     let (public, admin) = (gateway.public_addr(), gateway.admin_addr());

@@ -25,6 +25,6 @@ pub use change::{Difference, Sections};
 pub use files::{Files, Reading};
 pub use mistakes::{Mistake, Mistakes};
 pub use profile::Profile;
-pub use raw::{Format, Log, Reload, Rules, Server};
+pub use raw::{Behind, Format, Log, Reload, Rules, Server};
 pub use reader::{DEFAULT, Found, Sources};
 pub use settings::Settings;

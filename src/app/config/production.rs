@@ -2,7 +2,8 @@
 //! inline secrets and secret files that every user can read.)
 
 use super::mistakes::Mistake;
-use super::settings::Settings;
+use super::raw::Behind;
+use super::settings::{PlainListener, Settings};
 use crate::verify::ProviderConfig;
 
 /// All mistakes in `settings` that only production rejects.
@@ -36,20 +37,18 @@ fn is_sandboxed(provider: &ProviderConfig) -> bool {
 }
 
 fn listeners(settings: &Settings) -> Vec<Mistake> {
-    let server = &settings.server;
-    let listeners = [
-        ("server.listen", server.listen, server.tls.is_some(), "server.tls"),
-        ("server.admin_listen", server.admin_listen, server.admin_tls.is_some(), "server.admin_tls"),
-    ];
-    let plain = listeners.into_iter().filter(|(_, address, has_tls, _)| !has_tls && !address.ip().is_loopback());
-    let to_mistake = |(key, _, _, section): (&str, _, _, _)| {
+    if settings.server.behind == Behind::TrustedProxy {
+        return Vec::new();
+    }
+    let to_mistake = |PlainListener { key, section, .. }| {
         let problem = format!(
-            "serves plain HTTP to other machines, which production refuses; add [{section}], or listen on a loopback \
-             address behind a proxy on this machine"
+            "serves plain HTTP to other machines, which production refuses; add [{section}], listen on a loopback \
+             address behind a proxy on this machine, or write server.behind = \"trusted-proxy\" if nothing but a mesh or \
+             a proxy that ends TLS can reach this port"
         );
         mistake(key, &problem)
     };
-    plain.map(to_mistake).collect()
+    settings.plain_listeners().map(to_mistake).collect()
 }
 
 fn clients(settings: &Settings) -> Option<Mistake> {
@@ -106,6 +105,21 @@ mod tests {
         let of_server = ["server.listen", "server.listen"];
         let others = ["clients", "ledger.file", "log.level", "providers.one", "providers.one.endpoints[0]"];
         assert_eq!(told, [&others[..], &of_server].concat());
+    }
+
+    #[test]
+    fn plain_http_is_for_who_says_that_a_trusted_proxy_stands_in_front() {
+        let refused = |behind: &str| {
+            let toml = format!("profile = \"production\"\n[server]\nlisten = \"0.0.0.0:1\"\n{behind}\n");
+            let told = Sources::text(toml).load().unwrap_err().0;
+            let told = told.iter().map(|one| format!("{}; {}", one.problem, one.remedy));
+            told.filter(|told| told.contains("plain HTTP")).collect::<Vec<_>>()
+        };
+        for open in ["", "behind = \"nothing\""] {
+            let told = refused(open);
+            assert!(told.len() == 1 && told[0].contains("server.behind = \"trusted-proxy\""), "{told:?}");
+        }
+        assert_eq!(refused("behind = \"trusted-proxy\""), Vec::<String>::new());
     }
 
     #[test]

@@ -40,6 +40,7 @@ pub struct Server {
     #[serde(with = "friendly")]
     pub drain_timeout: Duration,
     pub client_identity: Identity,
+    pub behind: Behind,
     pub connections: listener::Config,
     /// Plain HTTP if not set.
     #[serde(default)]
@@ -47,6 +48,16 @@ pub struct Server {
     /// Plain HTTP if not set.
     #[serde(default)]
     pub admin_tls: Option<listener::tls::Section>,
+}
+
+/// What stands between the callers and the listeners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Behind {
+    /// Callers may reach the ports themselves.
+    Nothing,
+    /// Only a proxy or a mesh that ends TLS reaches the ports, so that they may serve plain HTTP in production.
+    TrustedProxy,
 }
 
 /// Section `[log]`.

@@ -140,6 +140,11 @@ impl Sources {
         Some((value.into_string().ok()?.parse().ok()?, is_tls))
     }
 
+    /// The names of the environment variables that override the file; never their values.
+    pub fn overriding_variables(&self) -> Vec<&str> {
+        self.environment.keys().map(String::as_str).filter(|name| name.starts_with("IDGATE__")).collect()
+    }
+
     /// Whether any layer sets this key, to any value. The sandbox fills in what is not set.
     pub fn names(&self, name: &str, key: &str) -> bool {
         let tree = self.layers(Layer::All, &mut Files::default());

@@ -1,6 +1,7 @@
 //! All validated sections, and the checks between them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +25,15 @@ use crate::server::records::receipt;
 use crate::server::{compat, listener, snapshot};
 use crate::storage;
 use crate::verify::{self};
+
+/// A listener that serves plain HTTP to other machines.
+#[derive(Debug, Clone, Copy)]
+pub struct PlainListener {
+    pub key: &'static str,
+    /// The section that would give it TLS.
+    pub section: &'static str,
+    pub address: SocketAddr,
+}
 
 /// A complete, validated configuration.
 #[derive(Debug)]
@@ -58,6 +68,16 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The listeners that serve plain HTTP to other machines, which production allows behind a trusted proxy only.
+    pub fn plain_listeners(&self) -> impl Iterator<Item = PlainListener> {
+        let server = &self.server;
+        let listener = |key, section, address| PlainListener { key, section, address };
+        let public = listener("server.listen", "server.tls", server.listen);
+        let admin = listener("server.admin_listen", "server.admin_tls", server.admin_listen);
+        let plain = [public, admin].into_iter().zip([server.tls.is_none(), server.admin_tls.is_none()]);
+        plain.filter_map(|(one, is_plain)| (is_plain && !one.address.ip().is_loopback()).then_some(one))
+    }
+
     /// Checks that the files which `serve` opens for writing have a folder on this machine.
     ///
     /// # Errors

@@ -310,7 +310,11 @@ fn a_good_configuration_comes_from_file_and_environment_and_says_whom_it_asks() 
     let ran = run(idgate(&["check"]).envs(environment), "");
     assert_eq!(
         (ran.code, &*ran.out),
-        (Some(0), "the configuration is valid; providers are asked in this order: p\n"),
+        (
+            Some(0),
+            "the configuration is valid; providers are asked in this order: p\n\
+             these environment variables override the file: IDGATE__SERVER__MAX_IN_FLIGHT\n"
+        ),
         "{}",
         ran.err
     );

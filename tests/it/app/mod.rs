@@ -13,6 +13,7 @@ mod canary;
 mod commands;
 mod configuration;
 mod descriptors;
+mod containers;
 mod disk;
 mod drain;
 mod ledger;
