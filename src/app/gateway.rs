@@ -155,6 +155,7 @@ impl Gateway {
         if let Some(complaint) = shares.complaint() {
             tracing::warn!("{complaint}");
         }
+        let has_documentation = settings.profile == config::Profile::Development;
         let sections = settings.sections.clone();
         let fixed = reload::Fixed::of(&settings);
         let runtime = Arc::new(Runtime::build(&settings.verify, &deps, None)?);
@@ -236,7 +237,7 @@ impl Gateway {
             more: world.more_admin,
         };
         Ok(Self {
-            public_routes: routes::public(Public { verify: Arc::clone(&verify), records, compat }),
+            public_routes: routes::public(Public { verify: Arc::clone(&verify), records, compat, has_documentation }),
             admin_routes: routes::for_operators(for_operators),
             verify,
             public,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::config::Settings;
+use crate::server::auth::browsers::Hosts;
 use crate::server::auth::callers::Clients;
 use crate::server::auth::operators::Operators;
 use crate::server::listener::Tls;
@@ -16,13 +17,16 @@ const EXPIRES_SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// The snapshot that requests work with. Clients keep their counters from `before`.
 pub(super) fn snapshot(runtime: Arc<Runtime>, settings: Settings, before: Option<&Clients>) -> Snapshot {
+    let hosts = Hosts::new(&settings.server.hosts);
     Snapshot {
         runtime,
         version: Arc::from(settings.sections.version()),
         clients: Clients::new(&settings.clients, &settings.purposes, settings.server.client_identity, before)
-            .with_issued(settings.issued),
+            .with_issued(settings.issued)
+            .with_hosts(hosts.clone()),
         compat: settings.compat,
         operators: Operators::new(&settings.operators),
+        hosts,
         rules: settings.rules,
         regions: Arc::new(settings.regions),
         receipts: settings.receipts,

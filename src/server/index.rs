@@ -1,11 +1,14 @@
-//! `GET /` of both listeners: what each serves, for somebody who does not know the paths.
+//! `GET /` of both listeners: what each serves, for somebody who does not know the paths. JSON, or a page for browsers.
+
+use std::fmt::Write as _;
 
 use axum::Json;
-use axum::response::{IntoResponse, Response};
-use http::{Method, Uri};
+use axum::response::{Html, IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use serde::Serialize;
 
 use super::http::code::Code;
+use super::http::page_headers;
 use super::http::problem::Problem;
 
 /// What a listener serves.
@@ -61,20 +64,51 @@ fn is_asked(method: &Method, uri: &Uri) -> bool {
     matches!(*method, Method::GET | Method::HEAD) && uri.path() == "/" && uri.query().is_none()
 }
 
+impl Index {
+    fn to_response(&self, headers: &HeaderMap) -> Response {
+        let mut response =
+            if wants_page(headers) { Html(self.page()).into_response() } else { Json(self).into_response() };
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+        page_headers::add(response)
+    }
+
+    fn page(&self) -> String {
+        let mut page = format!(
+            "<!doctype html>\n<html lang=\"en\">\n<title>idgate: {0} listener</title>\n<h1>idgate: {0} listener</h1>\n<ul>\n",
+            self.listener
+        );
+        for Route { method, path, about } in self.routes {
+            // A browser can follow what is read and has no gaps in its path.
+            let is_link = *method == "GET" && !path.contains('{');
+            let shown = if is_link { format!("<a href=\"{path}\">{path}</a>") } else { (*path).to_owned() };
+            // Writing to a `String` cannot fail.
+            let _ = writeln!(page, "<li><code>{method} {shown}</code> {about}");
+        }
+        let _ = writeln!(page, "</ul>\n<p>{}", self.other);
+        page
+    }
+}
+
+/// Whether the caller asks for a page by name, as browsers do.
+fn wants_page(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
+    accepted.flat_map(|value| value.split([',', ';'])).any(|range| range.trim().eq_ignore_ascii_case("text/html"))
+}
+
 /// The index of the public listener, if the request is for it.
-pub(super) fn public(method: &Method, uri: &Uri) -> Option<Response> {
+pub(super) fn public(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Response> {
     if !is_asked(method, uri) {
         return None;
     }
     let other = "the operators' routes are on `server.admin_listen`";
-    Some(Json(Index { service: "idgate", listener: "public", other, routes: PUBLIC }).into_response())
+    Some(Index { service: "idgate", listener: "public", other, routes: PUBLIC }.to_response(headers))
 }
 
 /// The answer of the admin listener to all that it has no route for: its index, or `not_found`.
-pub(super) async fn admin(method: Method, uri: Uri) -> Response {
+pub(super) async fn admin(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     if !is_asked(&method, &uri) {
         return Problem::new(Code::NotFound).into_response();
     }
     let other = "questions go to POST /v1/verify on `server.listen`";
-    Json(Index { service: "idgate", listener: "admin", other, routes: ADMIN }).into_response()
+    Index { service: "idgate", listener: "admin", other, routes: ADMIN }.to_response(&headers)
 }

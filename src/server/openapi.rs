@@ -1,7 +1,8 @@
 //! The OpenAPI document. `idgate openapi` writes it to `openapi.yaml`, and a test compares the two.
 
 use axum::Router;
-use utoipa::openapi::path::Operation;
+use axum::middleware::map_response;
+use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::server::ServerBuilder;
 use utoipa::{Modify, OpenApi};
@@ -10,6 +11,8 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use self::problems::{Kind, Problems, add_problems};
 use super::auth::operators::OPEN;
 use super::http::code::Code;
+use super::http::page_headers;
+use super::records::handlers::ROUTE_ALL;
 use super::{admin, api};
 
 mod problems;
@@ -91,7 +94,7 @@ impl Modify for Operators {
 
 fn for_operators(operation: &mut Operation) {
     operation.security = Some(vec![SecurityRequirement::new("operator_key", Vec::<String>::new())]);
-    add_problems(operation, &[Code::Unauthenticated], Kind::ForEverybody);
+    add_problems(operation, &[Code::Unauthenticated, Code::Forbidden], Kind::ForEverybody);
 }
 
 /// The document as YAML.
@@ -115,10 +118,39 @@ fn quoted(line: &str) -> String {
     }
 }
 
-/// Swagger UI at `/docs/`, served from memory, and the document at `/openapi.json`.
-pub(super) fn page() -> Router {
+/// The listener whose documentation is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Public,
+    Admin,
+}
+
+/// Swagger UI at `/docs/`, served from memory, and the document at `/openapi.json`. What this listener serves can be tried:
+/// its address in the document is that of the page.
+pub(super) fn page(side: Side) -> Router {
     let config = Config::new(["/openapi.json"]).validator_url("none");
-    SwaggerUi::new("/docs").url("/openapi.json", Document::openapi()).config(config).into()
+    let documentation: Router = SwaggerUi::new("/docs").url("/openapi.json", document_of(side)).config(config).into();
+    documentation.layer(map_response(async |response| page_headers::add_to_documentation(response)))
+}
+
+fn document_of(side: Side) -> utoipa::openapi::OpenApi {
+    let mut document = Document::openapi();
+    let here = ServerBuilder::new().url("/").description(Some("This listener")).build();
+    let is_of_operators = |item: &PathItem| item.servers.is_some();
+    match side {
+        Side::Public => {
+            document.servers = Some(vec![here]);
+            document.paths.paths.retain(|_, item| !is_of_operators(item));
+        }
+        Side::Admin => {
+            for (path, item) in &mut document.paths.paths {
+                if is_of_operators(item) || path.starts_with(ROUTE_ALL) {
+                    item.servers = Some(vec![here.clone()]);
+                }
+            }
+        }
+    }
+    document
 }
 
 #[cfg(test)]

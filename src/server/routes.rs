@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
 use http::{HeaderValue, header};
@@ -18,9 +18,11 @@ use super::api::{self, Verify};
 use super::auth::operator_gate::{self, OperatorGate};
 use super::compat::{self, Edge};
 use super::http::code::Code;
+use super::http::page_headers;
 use super::http::problem::Problem;
 use super::http::recorder::{Audience, Recorder};
 use super::http::request_scope::RequestScope;
+use super::openapi::Side;
 use super::records::forget::{self, Forget};
 use super::records::{Records, handlers as records};
 use super::{index, openapi, pipeline};
@@ -33,6 +35,8 @@ pub struct Public {
     pub records: Arc<Records>,
     /// The providers' own protocols.
     pub compat: Arc<Edge>,
+    /// Whether the documentation is shown here too, where it can be tried.
+    pub has_documentation: bool,
 }
 
 /// The state of the admin listener's handlers.
@@ -50,7 +54,7 @@ pub struct ForOperators {
 
 /// The routes of the public listener.
 pub fn public(state: Public) -> Router {
-    let Public { verify, records, compat } = state;
+    let Public { verify, records, compat, has_documentation } = state;
     let (recorder, most) = (verify.recorder.clone(), verify.pipeline.max_header_bytes);
     let only = |allowed| {
         let recorder = recorder.clone();
@@ -67,6 +71,7 @@ pub fn public(state: Public) -> Router {
         .route(api::ROUTE, post(api::handler::verify).fallback(only("POST")))
         .with_state(verify)
         .merge(of_records)
+        .merge(if has_documentation { public_documentation(recorder.clone(), most) } else { Router::new() })
         .fallback_service(Router::new().fallback(compat::answer).with_state(compat))
         .layer(CatchPanicLayer::custom(last_resort(recorder, Audience::Services)))
 }
@@ -75,6 +80,7 @@ pub fn public(state: Public) -> Router {
 pub fn for_operators(state: ForOperators) -> Router {
     let ForOperators { gate, admin, records, forget, more } = state;
     let last_resort = last_resort(gate.recorder.clone(), Audience::Operators);
+    let last_resort = move |panic: Box<dyn Any + Send>| page_headers::add(last_resort(panic));
     let of_records = Router::new()
         .route(records::ROUTE_ALL, get(records::page_of_all))
         .route(records::ROUTE_ONE, get(records::one_of_all))
@@ -92,12 +98,27 @@ pub fn for_operators(state: ForOperators) -> Router {
         .with_state(admin)
         .merge(of_records)
         .merge(Router::new().route("/v1/subjects/forget", post(forget::forget)).with_state(forget))
-        .merge(openapi::page())
+        .merge(openapi::page(Side::Admin))
         .merge(more)
         .fallback(index::admin)
         .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed))
         .layer(from_fn_with_state(gate, operator_gate::pass))
         .layer(CatchPanicLayer::custom(last_resort))
+}
+
+/// The documentation, with a request scope and a limited head like every route of the public listener.
+fn public_documentation(recorder: Recorder, most_head: usize) -> Router {
+    let within_scope = move |request: Request, next: Next| {
+        let recorder = recorder.clone();
+        async move {
+            let scope = RequestScope::unrouted(&recorder, &request);
+            match pipeline::check_head(request.method(), request.uri(), request.headers(), most_head) {
+                Ok(()) => scope.respond(Ok(next.run(request).await)),
+                Err(problem) => scope.respond(Err(problem)),
+            }
+        }
+    };
+    openapi::page(Side::Public).layer(from_fn(within_scope))
 }
 
 /// Answers a request that panicked before it had a request scope. Later panics are caught within the scope.

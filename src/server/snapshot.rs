@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::auth::browsers::Hosts;
 use super::auth::callers::Clients;
 use super::auth::operators::Operators;
 use super::compat;
@@ -25,6 +26,8 @@ pub struct Snapshot {
     pub runtime: Arc<Runtime>,
     pub clients: Clients,
     pub operators: Operators,
+    /// The names under which this process may be asked without a key.
+    pub hosts: Hosts,
     pub rules: Rules,
     pub regions: Arc<Regions>,
     /// Whether and how the providers' own protocols are served.

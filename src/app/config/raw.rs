@@ -29,6 +29,8 @@ pub(super) const HASH_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41
 pub struct Server {
     pub listen: SocketAddr,
     pub admin_listen: SocketAddr,
+    /// Names under which the listeners may be asked where no key is needed.
+    pub hosts: Vec<String>,
     #[serde(with = "friendly")]
     pub request_timeout: Duration,
     #[serde(with = "friendly")]

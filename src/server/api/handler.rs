@@ -141,7 +141,7 @@ async fn read(
     scope: &mut RequestScope,
 ) -> Result<Asked, Refused> {
     let pipeline = &*verify.pipeline;
-    let caller = now.clients.identify(&parts.headers, &parts.extensions, pipeline.clock.now())?;
+    let caller = now.clients.identify(&parts, pipeline.clock.now())?;
     let client = pipeline::admit(scope, caller)?;
     pipeline::check_head(&parts.method, &parts.uri, &parts.headers, pipeline.max_header_bytes)?;
     if !headers::accepts_json(&parts.headers) {

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use http::{Extensions, HeaderMap, header};
+use http::{Extensions, HeaderMap, Method, header, request};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::browsers::{self, Hosts};
 use super::certificates::{ANOTHER, Certificates, Identity, MISSING, NO_KEY, Owner, SEVERAL, UNKNOWN, refusal};
 use super::client::{Caller, Client};
 use super::client_config::ClientConfig;
@@ -26,6 +27,7 @@ pub struct Clients {
     identity: Identity,
     /// The client of every request if none is configured (loopback only).
     anonymous: Option<Arc<Client>>,
+    hosts: Hosts,
 }
 
 #[derive(Debug)]
@@ -64,7 +66,21 @@ impl Clients {
         }
         let anonymous = || Arc::new(Client::anonymous(all_purposes));
         let issued = IssuedKeys::default();
-        Self { anonymous: configured.is_empty().then(anonymous), by_hash, by_name, certificates, issued, identity }
+        Self {
+            anonymous: configured.is_empty().then(anonymous),
+            by_hash,
+            by_name,
+            certificates,
+            issued,
+            identity,
+            hosts: Hosts::default(),
+        }
+    }
+
+    /// Adds the names under which this process may be asked without a key.
+    #[must_use]
+    pub fn with_hosts(self, hosts: Hosts) -> Self {
+        Self { hosts, ..self }
     }
 
     /// Adds the keys issued for the providers' protocols.
@@ -104,15 +120,22 @@ impl Clients {
         }
     }
 
-    /// Identifies the client from the headers of a request and the extensions of its connection.
+    /// Identifies the client from the head of a request, which has the extensions of its connection.
     ///
     /// # Errors
     /// `unauthenticated` without the credentials that [`Identity`] requires; the problem names what is missing.
-    pub fn identify(&self, headers: &HeaderMap, extensions: &Extensions, now: Timestamp) -> Result<Caller, Refused> {
+    /// `forbidden` where none are required, and a browser asks for a foreign page.
+    pub fn identify(&self, head: &request::Parts, now: Timestamp) -> Result<Caller, Refused> {
+        let request::Parts { uri, headers, extensions, .. } = head;
         let certificate = extensions.get::<PeerCertificate>();
         let sends_key = || headers.get(header::AUTHORIZATION).and_then(bearer).is_some();
         match (self.identity, certificate) {
-            (_, _) if self.anonymous.is_some() => self.caller(headers, now),
+            (_, _) if self.anonymous.is_some() => {
+                self.hosts.check(uri, headers)?;
+                // A question has a body in JSON, for which a browser asks first, and is refused.
+                browsers::check_origin(&Method::GET, uri, headers, false)?;
+                self.caller(headers, now)
+            }
             (Identity::Key, _) | (Identity::Any, None) => self.caller(headers, now),
             (Identity::Any, Some(_)) if sends_key() => self.confirm(self.caller(headers, now)?, extensions),
             (Identity::Any, Some(certificate)) | (Identity::Certificate, Some(certificate)) => {

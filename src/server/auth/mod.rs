@@ -1,5 +1,6 @@
 //! Authentication and authorization: clients and operators, their keys and certificates, rights and rates.
 
+pub mod browsers;
 pub mod callers;
 pub mod certificates;
 pub mod client;

@@ -1,17 +1,19 @@
-//! The first step of every request on the admin listener: checks the header size and identifies the operator.
+//! The first step of every request on the admin listener: checks the header size, refuses what a browser sends for a
+//! foreign page, and identifies the operator.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use std::pin::pin;
 
-use super::operators::OPEN;
+use super::browsers;
+use super::operators::{OPEN, is_for_everybody, is_page};
 use crate::domain::clock::Clock;
 use crate::server::http::code::Code;
-use crate::server::http::headers;
 use crate::server::http::problem::Problem;
 use crate::server::http::recorder::Recorder;
 use crate::server::http::request_scope::{RequestScope, caught};
+use crate::server::http::{headers, page_headers};
 use crate::server::snapshot::Current;
 
 /// Polled by probes and scrapers; a log line for each request would be noise.
@@ -27,15 +29,23 @@ pub struct OperatorGate {
     pub max_header_bytes: usize,
 }
 
-/// Creates the request scope and admits operators. The [`OPEN`] routes need no operator.
+/// Creates the request scope and admits operators. The [`OPEN`] routes and the pages need no operator.
 pub(in crate::server) async fn pass(State(gate): State<OperatorGate>, mut request: Request, next: Next) -> Response {
     let mut scope = RequestScope::admin(&gate.recorder, &POLLED, &request);
     let result = caught(pin!(async {
         if headers::size(request.method(), request.uri(), request.headers()) > gate.max_header_bytes {
             return Err(Box::new(Problem::new(Code::HeadersTooLarge)));
         }
-        if !OPEN.contains(&request.uri().path()) {
-            let operators = &gate.current.load().operators;
+        let now = gate.current.load();
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        if !OPEN.contains(&uri.path()) {
+            if now.operators.is_open_to_all() {
+                now.hosts.check(uri, headers)?;
+            }
+            browsers::check_origin(method, uri, headers, is_page(uri.path()))?;
+        }
+        if !is_for_everybody(method, uri.path()) {
+            let operators = &now.operators;
             let operator = operators.identify(request.headers(), request.extensions(), gate.clock.now())?;
             scope.is_operated_by(&operator);
             request.extensions_mut().insert(operator);
@@ -44,5 +54,5 @@ pub(in crate::server) async fn pass(State(gate): State<OperatorGate>, mut reques
         Ok(next.run(request).await)
     }))
     .await;
-    scope.respond(result)
+    page_headers::add(scope.respond(result))
 }

@@ -1,13 +1,13 @@
 //! Operators: users of the admin listener, identified by a key or a certificate.
 //!
-//! Invariant: if operators are configured, every admin route except [`OPEN`] requires one. If none is configured, the
+//! Invariant: if operators are configured, every admin route requires one, except those that [`is_for_everybody`] names. If none is configured, the
 //! admin listener must be on loopback. Each request carries its [`Operator`] as an extension, so that actions are
 //! logged with a name.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use http::{Extensions, HeaderMap, header};
+use http::{Extensions, HeaderMap, Method, header};
 use jiff::Timestamp;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -19,6 +19,16 @@ use crate::server::listener::tls::PeerCertificate;
 
 /// Routes that require no operator: orchestrators and load balancers have no key, and these answers reveal nothing.
 pub const OPEN: [&str; 2] = ["/livez", "/readyz"];
+
+/// Whether anybody may read this: what [`OPEN`] has, and the pages, which are the same in every installation.
+pub(in crate::server) fn is_for_everybody(method: &Method, path: &str) -> bool {
+    OPEN.contains(&path) || (matches!(*method, Method::GET | Method::HEAD) && is_page(path))
+}
+
+/// Whether this is a page for browsers, or part of one.
+pub(in crate::server) fn is_page(path: &str) -> bool {
+    matches!(path, "/" | "/docs" | "/openapi.json") || path.starts_with("/docs/")
+}
 
 /// Section `[operators.NAME]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -81,6 +91,11 @@ impl Operators {
             all.local = Some(Arc::new(Operator { name: Arc::from("local") }));
         }
         all
+    }
+
+    /// Whether no operator is configured.
+    pub(in crate::server) fn is_open_to_all(&self) -> bool {
+        self.local.is_some()
     }
 
     /// Identifies the operator from the headers of a request and the extensions of its connection.

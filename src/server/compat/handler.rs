@@ -37,7 +37,8 @@ pub(in crate::server) async fn answer(State(edge): State<Arc<Edge>>, request: Re
     let Some((driver, dialect)) = now.compat.enabled.then(|| addressed(&head)).flatten() else {
         let (parts, most) = (head.into_parts().0, edge.pipeline.max_header_bytes);
         let fits = pipeline::check_head(&parts.method, &parts.uri, &parts.headers, most);
-        let index = || index::public(&parts.method, &parts.uri).ok_or_else(|| Box::new(Problem::new(Code::NotFound)));
+        let index = || index::public(&parts.method, &parts.uri, &parts.headers);
+        let index = || index().ok_or_else(|| Box::new(Problem::new(Code::NotFound)));
         return scope.respond(fits.and_then(|()| index()));
     };
     scope.is_in_protocol(driver, dialect.path);

@@ -8,6 +8,7 @@ pub mod code;
 pub mod headers;
 pub mod line_sink;
 pub mod metrics;
+pub mod page_headers;
 pub mod problem;
 pub mod rate_limit;
 pub mod recorder;

@@ -25,8 +25,9 @@ pub(in crate::server) const ROUTE_RECEIPT: &str = "/v1/verifications/{id}/receip
 pub(in crate::server) const ROUTE_KEYS: &str = "/.well-known/jwks.json";
 
 /// The problems that every lookup can return.
-pub(in crate::server) const PROBLEMS: [Code; 8] = [
+pub(in crate::server) const PROBLEMS: [Code; 9] = [
     Code::Unauthenticated,
+    Code::Forbidden,
     Code::NotFound,
     Code::NotAcceptable,
     Code::RateLimited,
@@ -192,7 +193,7 @@ fn admit<'a>(records: &'a Records, parts: &request::Parts, scope: &mut RequestSc
     let pipeline = &records.pipeline;
     let place = pipeline.places.try_acquire().map_err(|_| pipeline::overloaded())?;
     let now = pipeline.current.load();
-    let caller = now.clients.identify(&parts.headers, &parts.extensions, pipeline.clock.now())?;
+    let caller = now.clients.identify(parts, pipeline.clock.now())?;
     let client = pipeline::admit(scope, caller)?;
     pipeline::check_head(&parts.method, &parts.uri, &parts.headers, pipeline.max_header_bytes)?;
     Ok(Admitted { client: Visible::Client(Arc::clone(&client.name)), _place: place })

@@ -86,6 +86,9 @@ async fn look_ups_and_keys_have_the_codes_that_they_can_be_made_to_answer_with()
     for operation in LOOK_UPS.into_iter().chain([KEYS]) {
         assert_eq!(seen.ask(&without, operation, &[("x-padding", &long)]).await.code(), "headers_too_large");
     }
+    for operation in LOOK_UPS {
+        assert_eq!(seen.ask(&without, operation, &[("origin", "https://evil.example")]).await.code(), "forbidden");
+    }
     assert_eq!(seen.ask(&without, KEYS, &[]).await.status, 200);
 
     let folder = Folder::new();

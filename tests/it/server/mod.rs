@@ -1,5 +1,6 @@
 //! The server's endpoints, over real sockets.
 
+mod browsers;
 mod index;
 mod listener;
 mod operators;

@@ -28,6 +28,13 @@ pub(in crate::app::config) fn server(raw: &Raw, read: &mut Draft) {
                        [operators.NAME] section (`idgate key new --operator NAME`) or write \"127.0.0.1:9464\"";
         read.mistake("server.admin_listen", problem);
     }
+    for (index, host) in server.hosts.iter().enumerate() {
+        let is_name = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+        if host.is_empty() || !is_name {
+            let problem = "is not a host name; write it without scheme, port and path, such as \"idgate.example.com\"";
+            read.mistake(format!("server.hosts[{index}]"), problem);
+        }
+    }
     let [one, other] = [server.listen, server.admin_listen];
     let overlap = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
     if one.port() == other.port() && one.port() != 0 && overlap {
