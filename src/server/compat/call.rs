@@ -37,6 +37,10 @@ impl Call {
     pub(super) fn refused(&mut self, refusal: Refusal) -> Refused {
         let problem = Problem::new(words::our_word(refusal.code));
         let problem = problem.with_error("", refusal.code.code, "is what the caller is told, in its protocol");
+        let problem = match refusal.retry_after {
+            Some(wait) => problem.with_retry_after(wait),
+            None => problem,
+        };
         self.refusal = Some(refusal);
         Box::new(problem)
     }

@@ -1,6 +1,7 @@
 //! The keys issued to callers, as the codec looks them up; records which one authenticated the request.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -17,17 +18,24 @@ pub(super) struct CallerKeys<'a> {
     config: Config,
     now: Timestamp,
     proven: Cell<Option<&'a Holder>>,
+    /// Until the nonces of the caller's key have room, if they have none.
+    wait: Cell<Option<Duration>>,
 }
 
 impl<'a> CallerKeys<'a> {
     pub(super) fn new(keys: &'a IssuedKeys, nonces: &'a Nonces, config: Config, now: Timestamp) -> Self {
-        Self { keys, nonces, config, now, proven: Cell::new(None) }
+        Self { keys, nonces, config, now, proven: Cell::new(None), wait: Cell::new(None) }
     }
 
     /// The key that the request was authenticated with. The result of the codec proves nothing: it may refuse an
     /// authenticated request, and accept one whose key it never looked up.
     pub(super) fn proven(&self) -> Option<&'a Holder> {
         self.proven.get()
+    }
+
+    /// How long the caller has to wait for room for its nonce.
+    pub(super) fn wait(&self) -> Option<Duration> {
+        self.wait.get()
     }
 
     /// The key that the request names; `None` if it has expired, unless the protocol has a code for that.
@@ -57,8 +65,10 @@ impl CredentialStore for CallerKeys<'_> {
     fn take_nonce(&self, presented: Presented<'_>, nonce: &str, until: Timestamp) -> Taken {
         let Some(holder) = self.presented(presented) else { return Taken::Seen };
         let taken = self.nonces.take(&holder.id, nonce, until, self.now, self.config.nonces_per_key);
-        if taken == Taken::New {
-            self.proven.set(Some(holder));
+        match taken {
+            Taken::New => self.proven.set(Some(holder)),
+            Taken::NoRoom => self.wait.set(Some(self.nonces.room_in(&holder.id, self.now))),
+            Taken::Seen => {}
         }
         taken
     }

@@ -15,7 +15,7 @@ use super::edge::Edge;
 use super::words;
 use crate::domain::subject::Subject;
 use crate::providers::dialect::Dialect;
-use crate::providers::{PersonDetails, Stamp, addressee};
+use crate::providers::{PersonDetails, Refusal, Stamp, addressee};
 use crate::server::http::body;
 use crate::server::http::body_reader::VerifyBody;
 use crate::server::http::code::Code;
@@ -34,7 +34,20 @@ pub(in crate::server) async fn answer(State(edge): State<Arc<Edge>>, request: Re
     let mut scope = RequestScope::unrouted(&edge.recorder, &request);
     let (parts, body) = request.into_parts();
     let mut head = Request::from_parts(parts, Bytes::new());
-    let Some((driver, dialect)) = now.compat.enabled.then(|| addressed(&head)).flatten() else {
+    let mut unread = Some(body);
+    let mut found = now.compat.enabled.then(|| addressed(&head)).flatten();
+    // A form at a path that is not ours may be signed in its body, and is then answered in its protocol.
+    if now.compat.enabled
+        && found.is_none()
+        && headers::is_form(head.headers())
+        && let Some(body) = unread.take()
+    {
+        if let Err(problem) = receive(&edge, &now, &mut head, body).await {
+            return scope.respond(Err(problem));
+        }
+        found = addressed(&head);
+    }
+    let Some((driver, dialect)) = found else {
         let (parts, most) = (head.into_parts().0, edge.pipeline.max_header_bytes);
         let fits = pipeline::check_head(&parts.method, &parts.uri, &parts.headers, most);
         let index = || index::public(&parts.method, &parts.uri, &parts.headers);
@@ -44,7 +57,9 @@ pub(in crate::server) async fn answer(State(edge): State<Arc<Edge>>, request: Re
     scope.is_in_protocol(driver, dialect.path);
     let mut call = Call::to(driver, dialect, &head);
     let result = caught(pin!(async {
-        receive(&edge, &now, &mut head, body).await?;
+        if let Some(body) = unread {
+            receive(&edge, &now, &mut head, body).await?;
+        }
         let _place = edge.pipeline.places.try_acquire().map_err(|_| pipeline::overloaded())?;
         // The request's buffers are freed before the wait for a provider begins, because thousands of calls may wait.
         let question = question(&edge, &now, &mut call, head, &mut scope)?;
@@ -88,15 +103,15 @@ fn question(
         (call.protocol, call.dialect) = (driver, dialect);
     }
     let stamp = Stamp { now: clock.now(), nonce: String::new() };
-    let (proven, decoded) = {
+    let (proven, decoded, wait) = {
         let keys = CallerKeys::new(now.clients.issued(), &edge.nonces, now.compat, stamp.now);
         let (decoded, reply_to) = call.dialect.service.decode_request(&request, &keys, &stamp);
         call.reply_to = reply_to;
-        (keys.proven(), decoded)
+        (keys.proven(), decoded, keys.wait())
     };
     let Some(holder) = proven else {
         let refusal = decoded.err().unwrap_or_else(|| words::refusal(call.dialect, Code::Unauthenticated, None));
-        return Err(call.refused(refusal));
+        return Err(call.refused(Refusal { retry_after: refusal.retry_after.or(wait), ..refusal }));
     };
     let caller = now.clients.confirm(holder.caller(), request.extensions())?;
     let client = pipeline::admit(scope, caller)?;

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use prometheus::{IntCounter, Registry};
@@ -63,6 +64,15 @@ impl Nonces {
         set.known.insert(hash);
         set.by_end.entry(minute(until)).or_default().push(hash);
         Taken::New
+    }
+
+    /// When the key's first nonces expire and make room.
+    pub(super) fn room_in(&self, key: &Arc<str>, now: Timestamp) -> Duration {
+        let sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = sets.of_keys.get(key).and_then(|set| set.by_end.first_key_value());
+        // They are removed after the minute in which they expire.
+        let end = first.map_or(0, |(end, _)| end.saturating_add(1).saturating_mul(60));
+        Duration::from_secs(u64::try_from(end.saturating_sub(now.as_second())).unwrap_or(0).max(1))
     }
 }
 
@@ -129,6 +139,7 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(show("one more", "08:15:00", "08:00:00"), Taken::NoRoom);
         }
+        assert_eq!(nonces.room_in(&key, at("08:00:00")), Duration::from_secs(11 * 60), "when `early` is forgotten");
         assert_eq!(nonces.refused.get(), 2);
         assert_eq!(show("early", "08:10:00", "08:10:00"), Taken::Seen);
         assert_eq!(show("late", "08:20:00", "08:10:00"), Taken::Seen);

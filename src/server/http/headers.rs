@@ -148,6 +148,12 @@ pub(in crate::server) fn require_json(headers: &HeaderMap) -> Result<(), Refused
     require_utf8(headers, Code::UnsupportedMediaType)
 }
 
+/// Whether the body is said to be a form.
+pub(in crate::server) fn is_form(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes().to_ascii_lowercase());
+    kind.is_some_and(|kind| kind.starts_with(b"application/x-www-form-urlencoded"))
+}
+
 /// Requires that no `Content-Type` names a charset other than UTF-8. A body in another charset may be valid UTF-8 by
 /// chance, and would be asked and paid for as another name.
 ///

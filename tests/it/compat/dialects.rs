@@ -275,6 +275,7 @@ async fn whatever_else_is_wrong_is_answered_in_the_protocol_too() {
     let empty = |request: http::request::Builder| request.body(bytes::Bytes::new()).unwrap();
     let long = bytes::Bytes::from("a".repeat(5000));
     let form = "application/x-www-form-urlencoded";
+    let v1 = "Action=Id2MetaVerify&Version=2019-03-07&AccessKeyId=x&Signature=y&SignatureMethod=HMAC-SHA1";
     for (request, said) in [
         (empty(plain("GET", "/")), (400, "MissingAction")),
         (empty(plain("DELETE", "/")), (405, "UnsupportedHTTPMethod")),
@@ -283,6 +284,7 @@ async fn whatever_else_is_wrong_is_answered_in_the_protocol_too() {
         (empty(plain("POST", "/api").header("x-acs-action", "Id2MetaVerify")), (404, "InvalidAction.NotFound")),
         (empty(plain("POST", "/").header("authorization", "ACS3-HMAC-SHA256 nonsense")), (400, "MissingAction")),
         (plain("POST", "/").header("content-type", form).body(long.clone()).unwrap(), (200, "401")),
+        (plain("POST", "/api").header("content-type", form).body(v1.into()).unwrap(), (404, "InvalidAction.NotFound")),
         (empty(plain("POST", "/idcard")), (405, "I405UM")),
         (empty(plain("GET", "/idcard/")), (404, "I404NF")),
         (empty(plain("GET", "/idcard")), (400, "A400MA")),
@@ -299,6 +301,9 @@ async fn whatever_else_is_wrong_is_answered_in_the_protocol_too() {
     }
     // A request of no known protocol gets our own answer.
     let other = send(&gateway, empty(plain("GET", "/favicon.ico"))).await;
+    assert_eq!((other.status(), other.header("content-type")), (404, "application/problem+json"));
+    let form = plain("POST", "/login").header("content-type", form).body("user=x&password=y".into()).unwrap();
+    let other = send(&gateway, form).await;
     assert_eq!((other.status(), other.header("content-type")), (404, "application/problem+json"));
 }
 

@@ -115,6 +115,10 @@ async fn a_key_that_has_used_up_its_room_is_too_fast_and_no_request_of_it_is_ans
     for (speaker, said) in signed.iter().zip([(400, "Throttling.User"), (429, "T429PA")]) {
         let answer = speaker.ask(&gateway, &right()).await;
         assert_eq!(answer.said(), (said.0, said.1.to_owned()), "{}: {answer:?}", speaker.label());
+        // As promised for every throttling: when to come back, in the header that these clients read.
+        let [millis, seconds] = ["x-acs-retry-after", "retry-after"].map(|name| answer.header(name).parse::<u64>());
+        let wait = millis.map(|millis| millis / 1000).or(seconds).unwrap_or_default();
+        assert!((1..=3600).contains(&wait), "{}: {answer:?}", speaker.label());
     }
     assert_eq!(gateway.metric("idgate_compat_nonces_refused_total", &[]).await, 3.0);
     assert_eq!(send(&gateway, answered).await.word(), "SignatureNonceUsed");

@@ -60,7 +60,7 @@ pub fn addressed(action: &Action, request: &Request<Bytes>) -> Addressed {
     }
     let signs = headers.get(AUTHORIZATION).is_some_and(|value| value.as_bytes().starts_with(b"ACS"))
         || headers.contains_key(X_ACS_ACTION)
-        || form_urlencoded::parse(query).any(|(name, _)| name == rpc_v1::SIGNATURE);
+        || parameter(rpc_v1::SIGNATURE).is_some();
     if signs { Addressed::ByProof } else { Addressed::No }
 }
 
