@@ -94,8 +94,9 @@ pub enum StartError {
     Ledger(#[from] OpenError),
     #[error("past spending cannot be read from ledger.file: {0}")]
     Spent(String),
-    #[error("cannot listen on {key} = \"{addr}\": {source}; stop the process that uses it, or choose another address")]
-    Bind { key: &'static str, addr: SocketAddr, source: io::Error },
+    // Not named `source`: the whole chain is printed, and would say it twice.
+    #[error("cannot listen on {key} = \"{addr}\": {error}; stop the process that uses it, or choose another address")]
+    Bind { key: &'static str, addr: SocketAddr, error: io::Error },
 }
 
 /// The opened ledger and the spending of earlier processes, for [`Gateway::bind`].
@@ -205,7 +206,7 @@ impl Gateway {
             tls.iter().for_each(|tls| warn_of_expiry(section, tls, pipeline.clock.now()));
         }
         let bind = |key, addr: SocketAddr, limits, tls: Option<Tls>| {
-            let bound = Listener::bind(addr, limits).map_err(|source| StartError::Bind { key, addr, source })?;
+            let bound = Listener::bind(addr, limits).map_err(|error| StartError::Bind { key, addr, error })?;
             Ok::<_, StartError>(match tls {
                 Some(tls) => bound.with_tls(tls),
                 None => bound,
@@ -271,6 +272,10 @@ impl Gateway {
     /// The bound address of the admin API.
     pub fn admin_addr(&self) -> SocketAddr {
         self.admin.local_addr()
+    }
+
+    pub(super) fn access_log(&self) -> AccessLog {
+        self.access_log.clone()
     }
 
     /// The verification service without its sockets, for commands.

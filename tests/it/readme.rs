@@ -16,7 +16,7 @@ use idgate::server::http::code::Code;
 use serde_json::{Deserializer, Value};
 
 use crate::contract::{metrics::SERIES, read};
-use crate::support::client;
+use crate::support::{client, process};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -82,8 +82,6 @@ struct Sandbox {
 impl Sandbox {
     fn start() -> Self {
         let mut process = idgate(&["sandbox", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-            // The breaker must stay open between two commands even on a slow machine.
-            .env("IDGATE__BREAKER__OPEN_FOR", "60s")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -171,8 +169,7 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        process::end(&mut self.process);
     }
 }
 
@@ -328,7 +325,7 @@ fn events_that_go_to_a_file_have_no_colours() {
     let mut process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut first = String::new();
     BufReader::new(process.stderr.take().unwrap()).read_line(&mut first).unwrap();
-    process.kill().and_then(|()| process.wait()).unwrap();
+    process::end(&mut process);
     assert!(first.contains(" INFO ") && !first.contains('\u{1b}'), "{first:?}");
 }
 

@@ -6,16 +6,17 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use tokio_util::sync::CancellationToken;
 
-use super::serve;
+use super::serve::{self, Hangup};
 use crate::app::commands::output::say;
 use crate::app::config::{Found, Profile, Settings, Sources};
 use crate::app::lifecycle::Signals;
 use crate::app::simulated::{self, ENDPOINTS};
-use crate::app::{Gateway, World, descriptors, telemetry};
+use crate::app::{Gateway, StartError, World, descriptors, telemetry};
 use crate::domain::clock::Ids;
 use crate::domain::verdict::Verdict;
 use crate::providers::DRIVERS;
@@ -24,8 +25,13 @@ use crate::server::records::receipt::keys::Pair;
 use crate::server::sandbox::{People, Sandbox, SandboxHandle};
 use crate::verify::ProviderConfig;
 
-/// Settings for local use that differ from the defaults.
-const FOR_A_LAPTOP: &str = "[log]\nformat = \"text\"\n\n[server]\ndrain_notice = \"0s\"\n";
+/// How long the simulators may take to close their sockets.
+const SIMULATORS_LEAVE: Duration = Duration::from_secs(1);
+
+/// Settings for local use that differ from the defaults. A breaker stays open long enough to read what is shown and to
+/// type the next command.
+const FOR_A_LAPTOP: &str =
+    "[log]\nformat = \"text\"\n\n[server]\ndrain_notice = \"0s\"\n\n[breaker]\nopen_for = \"1m\"\n";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -38,6 +44,9 @@ pub(super) struct Args {
     /// The verdict for ID numbers that are not on the sandbox's list of invented people.
     #[arg(long, value_enum, default_value_t = Unlisted::NoRecord)]
     unlisted: Unlisted,
+    /// Leave out the line about each request, which scrolls these hints away.
+    #[arg(long)]
+    quiet: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -107,23 +116,37 @@ pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
             anyhow::bail!("a sandbox asks simulators only, and providers.{real} is none; use another configuration");
         }
         telemetry::start(&settings.log)?;
-        world.access_log = serve::access_log(&settings.log)?;
+        if !args.quiet {
+            world.access_log = serve::access_log(&settings.log)?;
+        }
         let access = Access {
             schemes: [&settings.tls, &settings.admin_tls].map(|tls| if tls.is_some() { "https" } else { "http" }),
             keys: [!settings.clients.is_empty(), !settings.operators.is_empty()],
         };
         // Both ends of each call to a provider are in this process.
         world.taken_elsewhere = descriptors::to_providers(&settings);
-        let Some(gateway) = serve::unless_stopped(serve::bind(settings, world), &mut signals).await? else {
+        let bound = async { serve::bind(settings, world).await.map_err(naming_the_flag) };
+        let Some(gateway) = serve::unless_stopped(bound, &mut signals).await? else {
             return Ok(ExitCode::SUCCESS);
         };
         let gateway = gateway.reloading(sources, files);
         say(&welcome(&gateway, &access))?;
-        let done = serve::finish(gateway, signals).await;
+        let done = serve::finish(gateway, signals, Hangup::Stops).await;
         stop.cancel();
-        sandbox.closed().await;
+        // A simulator may be in the middle of a fault that hangs.
+        let _ = tokio::time::timeout(SIMULATORS_LEAVE, sandbox.closed()).await;
         done
     })
+}
+
+/// Adds the flag that chooses another address to the error of one that is taken.
+fn naming_the_flag(error: anyhow::Error) -> anyhow::Error {
+    let flag = match error.downcast_ref() {
+        Some(StartError::Bind { key: "server.listen", .. }) => "--listen 8081",
+        Some(StartError::Bind { key: "server.admin_listen", .. }) => "--admin-listen 9465",
+        _ => return error,
+    };
+    anyhow::anyhow!("{error} with {flag}")
 }
 
 /// A temporary key for receipts, if there is a ledger and no configured key.
@@ -189,7 +212,8 @@ fn welcome(gateway: &Gateway, access: &Access) -> String {
     let (name, number) = person.map_or(("", ""), |person| (person.name.expose(), person.id_number.expose()));
     format!(
         "idgate sandbox: all providers are simulated on this machine, all people are invented, nothing is billed. \
-         Ctrl-C stops it.\n\n\
+         Ctrl-C stops it.\n\
+         Each request gets a line below; start with --quiet to leave those out.\n\n\
          ask      curl -s {http}://{public}/v1/verify{key} -H 'Content-Type: application/json' \
          -d '{{\"name\":\"{name}\",\"id_number\":\"{number}\"}}'\n\
          break    curl -s -X PUT {admin_http}://{admin}/sandbox/{first}/fault{admin_key} -d \

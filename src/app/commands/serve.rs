@@ -28,7 +28,7 @@ pub(super) fn run(sources: &Sources) -> anyhow::Result<ExitCode> {
             Ok(bind(settings, World::real(access_log)).await?.reloading(sources.clone(), files))
         };
         match unless_stopped(start, &mut signals).await? {
-            Some(gateway) => finish(gateway, signals).await,
+            Some(gateway) => finish(gateway, signals, Hangup::Reloads).await,
             None => Ok(ExitCode::SUCCESS),
         }
     })
@@ -73,26 +73,54 @@ pub(super) async fn bind(settings: Settings, world: World) -> anyhow::Result<Gat
     Ok(gateway)
 }
 
-/// Serves until SIGTERM or Ctrl-C, then drains. SIGHUP reloads the configuration.
-pub(super) async fn finish(gateway: Gateway, signals: Signals) -> anyhow::Result<ExitCode> {
+/// What SIGHUP means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hangup {
+    /// The configuration is read again.
+    Reloads,
+    /// The terminal was closed, and the process ends as at Ctrl-C.
+    Stops,
+}
+
+/// Serves until SIGTERM or Ctrl-C, then drains. A second one ends the drain at once.
+pub(super) async fn finish(gateway: Gateway, mut signals: Signals, hangup: Hangup) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
-    let (reloads, Signals { mut stop_signal, mut hangup }) = (gateway.reloads(), signals);
+    let (reloads, access_log) = (gateway.reloads(), gateway.access_log());
     let served = gateway.serve(stop.clone());
-    let stopped = async {
-        tokio::select! {
-            () = stop_signal.received() => {}
-            never = reload_at_each(&mut hangup, &reloads) => match never {},
-        }
-    };
     tokio::pin!(served);
     let finished = tokio::select! {
         finished = &mut served => finished,
-        () = stopped => {
+        () = stopped(&mut signals, &reloads, hangup) => {
             stop.cancel();
-            served.await
+            tokio::select! {
+                finished = &mut served => finished,
+                () = signals.stop_signal.received() => {
+                    tracing::error!(
+                        "stopped at once by a second signal: requests in progress were cut, and calls under way may be \
+                         billed; with a ledger the next start records those as interrupted"
+                    );
+                    let _ = tokio::task::spawn_blocking(move || access_log.flush(telemetry::LAST_FLUSH)).await;
+                    false
+                }
+            }
         }
     };
     Ok(if finished { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Waits for the first signal that stops the process.
+async fn stopped(signals: &mut Signals, reloads: &Requests, hangup: Hangup) {
+    let Signals { stop_signal, hangup: hung_up } = signals;
+    let hung_up = async {
+        match hangup {
+            Hangup::Stops => drop(hung_up.recv().await),
+            Hangup::Reloads => match reload_at_each(hung_up, reloads).await {},
+        }
+    };
+    tokio::select! {
+        () = stop_signal.received() => {}
+        () = hung_up => {}
+    }
 }
 
 /// The result of each reload is in the log and in `idgate_config_reloads_total`.

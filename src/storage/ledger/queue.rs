@@ -82,9 +82,14 @@ impl Queue {
     pub(super) fn submit(&self, entry: Entry, flight: Flight, done: Option<Done>) {
         let Some(request) = WriteRequest::new(entry, flight, done) else { return self.shared.lost(1) };
         self.shared.waiting.fetch_add(1, Ordering::Relaxed);
+        let is_in_journal = request.flight.id().is_some();
         if self.requests.send(Asked::Write(request)).is_err() {
             self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
-            self.shared.lost(1);
+            // The ledger is closed. The journal still has the flight, from which the next start makes the entries.
+            match is_in_journal {
+                true => tracing::warn!("ledger: a call was cut; the next start records it as interrupted"),
+                false => self.shared.lost(1),
+            }
         }
     }
 

@@ -236,7 +236,8 @@ fn an_occupied_address_is_named_with_its_key() {
         let ran = run(&mut idgate(&["sandbox", option, &address, free, "127.0.0.1:0"]), "");
         assert_eq!(ran.code, Some(1), "{}", ran.err);
         assert!(ran.err.contains(&format!("cannot listen on {key} = \"{address}\"")), "{}", ran.err);
-        assert!(ran.err.contains("choose another address"), "{}", ran.err);
+        assert!(ran.err.contains(&format!("choose another address with {option} ")), "{}", ran.err);
+        assert_eq!(ran.err.matches("in use").count(), 1, "said once: {}", ran.err);
     }
 }
 

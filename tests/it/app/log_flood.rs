@@ -34,8 +34,8 @@ fn a_stranger_cannot_flood_either_log() {
     let config = TempFile::new(
         "flood.toml",
         &format!(
-            "[log]\nlevel = \"info,idgate::server=debug\"\nstrangers_per_second = 3\n{}\n[operators.alice]\nkeys = [{{ id = \"a-1\", sha256 = \
-             \"{hash}\" }}]",
+            "[log]\nlevel = \"info,idgate::server=debug\"\nstrangers_per_second = 3\n{}\n[operators.alice]\n\
+             keys = [{{ id = \"a-1\", sha256 = \"{hash}\" }}]",
             server.section("tls", "")
         ),
     );

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::support::process;
+
 mod canary;
 mod commands;
 mod configuration;
@@ -16,6 +18,7 @@ mod descriptors;
 mod containers;
 mod disk;
 mod drain;
+mod ending;
 mod ledger;
 mod log_flood;
 mod mistakes;
@@ -119,20 +122,12 @@ impl SandboxProcess {
     }
 
     fn terminate(&self) {
-        let kill = format!("kill -TERM {}", self.child.id());
-        assert!(Command::new("/bin/sh").args(["-c", &kill]).status().unwrap().success());
+        signal(&self.child, "TERM");
     }
 
     /// Waits for the exit. Returns the status, standard output and standard error.
     fn ended(mut self) -> (ExitStatus, String, String) {
-        let began = Instant::now();
-        let status = loop {
-            match self.child.try_wait().unwrap() {
-                Some(status) => break status,
-                None => assert!(began.elapsed() < PATIENCE, "it does not end"),
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        };
+        let status = ended_in_time(&mut self.child);
         for reader in self.readers.drain(..) {
             reader.join().unwrap();
         }
@@ -142,10 +137,68 @@ impl SandboxProcess {
 
 impl Drop for SandboxProcess {
     fn drop(&mut self) {
-        // Kills the process if a test failed before it exited.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        process::end(&mut self.child);
     }
+}
+
+/// `idgate serve`, once it says that it is up.
+struct ServeProcess {
+    child: Child,
+    err: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl ServeProcess {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = idgate(&[&["serve"], arguments].concat()).stdout(Stdio::null()).spawn().unwrap();
+        let err = Arc::<Mutex<String>>::default();
+        let reader = Some(gather(child.stderr.take().unwrap(), Arc::clone(&err)));
+        let process = Self { child, err, reader };
+        process.says("idgate is up");
+        process
+    }
+
+    fn says(&self, text: &str) {
+        says(&self.err, text);
+    }
+
+    fn ended(mut self) -> (ExitStatus, String) {
+        let status = ended_in_time(&mut self.child);
+        self.reader.take().unwrap().join().unwrap();
+        (status, self.err.lock().unwrap().clone())
+    }
+}
+
+impl Drop for ServeProcess {
+    fn drop(&mut self) {
+        process::end(&mut self.child);
+    }
+}
+
+/// Waits until a process has written `text`.
+fn says(output: &Mutex<String>, text: &str) {
+    let began = Instant::now();
+    while !output.lock().unwrap().contains(text) {
+        assert!(began.elapsed() < PATIENCE, "{text:?} is not in {}", output.lock().unwrap());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn ended_in_time(child: &mut Child) -> ExitStatus {
+    let began = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        assert!(began.elapsed() < PATIENCE, "it does not end");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Sends a signal, such as `INT`.
+fn signal(child: &Child, name: &str) {
+    let kill = format!("kill -{name} {}", child.id());
+    assert!(Command::new("/bin/sh").args(["-c", &kill]).status().unwrap().success());
 }
 
 fn gather(from: impl Read + Send + 'static, into: Arc<Mutex<String>>) -> JoinHandle<()> {

@@ -10,7 +10,7 @@ use idgate::providers::Credential;
 use idgate::providers::alibaba::schemes::{ACCESS_KEY, APP_CODE};
 use serde_json::json;
 
-use super::{PATIENCE, SandboxProcess, TempFile};
+use super::{PATIENCE, SandboxProcess, ServeProcess, TempFile};
 use crate::support::{Pair, TestGateway, anybody, client as client_of_tests, person};
 
 /// Disables polling: files are read again only when a test asks for it.
@@ -375,28 +375,26 @@ async fn a_new_key_brings_back_at_once_what_the_old_one_had_set_aside() {
 
 #[test]
 fn a_hangup_is_a_reload_and_a_bad_file_is_told_once_with_all_its_mistakes() {
-    let file = TempFile::new("hangup.toml", "[reload]\npoll = \"0s\"\n");
-    let sandbox = SandboxProcess::start(&["--config", file.path()], &[]);
+    const BASE: &str = "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ndrain_notice = \"0s\"\n\
+                        [providers.none]\ndriver = \"muzhiyun\"\nendpoints = [\"http://127.0.0.1:9\"]\n\
+                        app_code = { value = \"0123456789abcdef0123456789abcdef\" }\n[chain]\norder = [\"none\"]\n";
+    let file = TempFile::new("hangup.toml", &format!("{BASE}[reload]\npoll = \"0s\"\n"));
+    let serving = ServeProcess::start(&["--config", file.path()]);
     let hang_up = |expected: &str| {
-        let kill = format!("kill -HUP {}", sandbox.child.id());
-        assert!(std::process::Command::new("/bin/sh").args(["-c", &kill]).status().unwrap().success());
-        let began = std::time::Instant::now();
-        while !sandbox.err.lock().unwrap().contains(expected) {
-            assert!(began.elapsed() < PATIENCE, "{}", sandbox.err.lock().unwrap());
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
+        super::signal(&serving.child, "HUP");
+        serving.says(expected);
     };
-    std::fs::write(file.path(), "[reload]\npoll = \"0s\"\n[cache]\nmatch_ttl = \"5m\"\n").unwrap();
+    std::fs::write(file.path(), format!("{BASE}[reload]\npoll = \"0s\"\n[cache]\nmatch_ttl = \"5m\"\n")).unwrap();
     hang_up("changed cache");
-    let purpose = "[reload]\npoll = \"0s\"\n[purposes.default]\non_unknown = \"stop\"\n";
+    let purpose = format!("{BASE}[reload]\npoll = \"0s\"\n[purposes.default]\non_unknown = \"stop\"\n");
     std::fs::write(file.path(), purpose).unwrap();
     hang_up("added purposes.default");
-    std::fs::write(file.path(), "[reload]\npoll = \"0s\"\n").unwrap();
+    std::fs::write(file.path(), format!("{BASE}[reload]\npoll = \"0s\"\n")).unwrap();
     hang_up("sections were removed from the configuration");
-    std::fs::write(file.path(), "[reload]\npoll = \"soon\"\n[cache]\nmatch_tll = \"5m\"\n").unwrap();
+    std::fs::write(file.path(), format!("{BASE}[reload]\npoll = \"soon\"\n[cache]\nmatch_tll = \"5m\"\n")).unwrap();
     hang_up("the configuration has mistakes");
-    sandbox.terminate();
-    let (status, _, err) = sandbox.ended();
+    super::signal(&serving.child, "TERM");
+    let (status, err) = serving.ended();
     assert_eq!(status.code(), Some(0), "{err}");
     let told: Vec<_> = err.lines().filter(|line| line.contains("has mistakes")).collect();
     assert!(told.len() == 1 && told[0].contains("reload.poll") && told[0].contains("cache.match_tll"), "{err}");

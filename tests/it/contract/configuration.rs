@@ -16,6 +16,7 @@ use idgate::server::listener;
 use idgate::server::records::receipt::keys;
 
 use super::read;
+use crate::support::process::shared_folder;
 use crate::support::{Pair, TestGateway, pki};
 
 /// Defaults described in prose, because they are the value of another key or depend on the driver.
@@ -75,7 +76,7 @@ fn on_this_machine(toml: &str) -> String {
     // The file must be readable by its owner only, which a checkout cannot guarantee. It is created once, since tests
     // run in parallel.
     static SECRET: LazyLock<PathBuf> = LazyLock::new(|| {
-        let secret = std::env::temp_dir().join(format!("idgate-contract-secret-{}", std::process::id()));
+        let secret = shared_folder().join("secret");
         let kept = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config/secret");
         std::fs::copy(kept, &secret).unwrap();
         std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -84,8 +85,7 @@ fn on_this_machine(toml: &str) -> String {
     // A key for receipts, and the public key of a previous one.
     static RECEIPTS: LazyLock<[PathBuf; 2]> = LazyLock::new(|| {
         let pair = keys::Pair::new().unwrap();
-        let [private, public] = ["key", "pub"]
-            .map(|end| std::env::temp_dir().join(format!("idgate-contract-{}.{end}", std::process::id())));
+        let [private, public] = ["key", "pub"].map(|end| shared_folder().join(format!("receipts.{end}")));
         std::fs::write(&private, pair.private.expose()).unwrap();
         std::fs::set_permissions(&private, std::fs::Permissions::from_mode(0o600)).unwrap();
         std::fs::write(&public, keys::Pair::new().unwrap().public).unwrap();

@@ -30,6 +30,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub mod documented;
 pub mod net;
 pub mod pki;
+pub mod process;
 
 /// Describes a gateway to start.
 pub struct Builder {

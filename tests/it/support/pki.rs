@@ -2,7 +2,7 @@
 //! [`Authority`].
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
@@ -18,6 +18,8 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+use super::process;
 
 /// A certificate authority with a folder for its files.
 pub struct Authority {
@@ -44,11 +46,15 @@ fn next() -> u64 {
 impl Authority {
     /// A new authority; two with the same name have different keys.
     pub fn new(name: &str) -> Self {
+        Self::within(Path::new(env!("CARGO_TARGET_TMPDIR")), name)
+    }
+
+    fn within(parent: &Path, name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("pki-{}-{}", std::process::id(), next()));
+        let folder = parent.join(format!("pki-{}-{}", std::process::id(), next()));
         std::fs::create_dir_all(&folder).unwrap();
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         std::fs::write(folder.join("ca.pem"), issuer.pem()).unwrap();
@@ -219,7 +225,7 @@ impl Issued {
 /// An authority and a server certificate shared by all tests.
 pub fn shared() -> &'static (Authority, Issued) {
     static SHARED: LazyLock<(Authority, Issued)> = LazyLock::new(|| {
-        let authority = Authority::new("of all tests");
+        let authority = Authority::within(process::shared_folder(), "of all tests");
         let server = authority.server();
         (authority, server)
     });
