@@ -1,5 +1,9 @@
 //! The verdict cache: what is cached, for which callers, how long, and with what provenance.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
 use idgate::domain::verdict::Verdict;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -220,4 +224,52 @@ async fn no_more_is_remembered_than_the_cap_allows_and_the_newest_stays() {
     until("the rest is forgotten", async || gateway.metric("idgate_cache_entries", &[]).await <= 10.0).await;
     assert_eq!(gateway.ask_with(&people[0], ONLY_IF_CACHED).await.code(), "not_cached");
     assert_eq!(gateway.ask_with(&people[49], ONLY_IF_CACHED).await.verdict(), "match");
+}
+
+/// A key that counts how often it is hashed or compared.
+#[derive(Debug, Clone)]
+struct Counted(u64, Arc<AtomicUsize>);
+
+impl std::hash::Hash for Counted {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.hash(state);
+    }
+}
+
+impl PartialEq for Counted {
+    fn eq(&self, other: &Self) -> bool {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0 == other.0
+    }
+}
+
+impl Eq for Counted {}
+
+/// The table behind cached verdicts, idempotency keys and known bills, with their settings: full, and with entries that
+/// are used, replaced, evicted and new.
+#[tokio::test]
+async fn a_full_table_of_the_crate_looks_at_as_few_entries_at_100_000_as_at_1_000() {
+    let mut work = Vec::new();
+    for entries in [1_000, 100_000] {
+        let policy = moka::policy::EvictionPolicy::lru();
+        let ends = Duration::from_secs(600);
+        let table =
+            moka::future::Cache::builder().max_capacity(entries).eviction_policy(policy).time_to_live(ends).build();
+        let counter = Arc::new(AtomicUsize::new(0));
+        let key = |n| Counted(n, Arc::clone(&counter));
+        for n in 0..entries {
+            table.insert(key(n), n).await;
+        }
+        table.run_pending_tasks().await;
+        counter.store(0, Ordering::Relaxed);
+        for n in 0..2_000 {
+            table.insert(key(entries + n), n).await;
+            table.get(&key(n * 7 % entries)).await;
+            table.insert(key(entries - 1), n).await;
+        }
+        table.run_pending_tasks().await;
+        work.push(counter.load(Ordering::Relaxed) / 2_000);
+    }
+    assert!(work[1] <= 2 * work[0], "hashes and comparisons per round: {work:?}");
 }
