@@ -42,7 +42,7 @@ use crate::storage::Cache;
 use crate::storage::ledger::{Ledger, OpenError};
 use crate::verify::billing::{Billing, Opening};
 use crate::verify::outbound::dns::{self, LookUp, Names};
-use crate::verify::{self, BuildError, Deps, Runtime};
+use crate::verify::{self, BuildError, Deps, Places, Runtime};
 
 /// How long admin requests may take after everything else has stopped.
 const ADMIN_DRAIN: Duration = Duration::from_millis(500);
@@ -147,6 +147,7 @@ impl Gateway {
             names: Arc::new(Names::new(world.look_up, &registry)?),
             ledger: ledger.clone(),
             billing: Arc::new(Billing::new(world.clock.clone(), opening, &registry)?),
+            places: Arc::new(Places::new(settings.server.max_in_flight, &verify_metrics)),
         };
         let shares = Shares::of(
             world.open_files,
@@ -173,7 +174,7 @@ impl Gateway {
         let pipeline = Arc::new(Pipeline {
             current: current.clone(),
             digest_key,
-            places: Semaphore::new(server.max_in_flight.min(Semaphore::MAX_PERMITS)),
+            lookups: Semaphore::new(server.max_in_flight.min(Semaphore::MAX_PERMITS)),
             max_header_bytes: server.connections.max_header_bytes,
             verify_metrics,
             clock: world.clock,

@@ -111,6 +111,13 @@ where
     }
 }
 
+impl<K: Eq + Hash, C, V> Flights<K, C, V> {
+    /// The flight of `key`, if there is one.
+    pub fn join(&self, key: &K) -> Option<Flight<C, V>> {
+        self.table.lock().get(key).map(|landing| Flight { landing: Arc::clone(landing) })
+    }
+}
+
 impl<C, V: Clone> Flight<C, V> {
     /// Waits for the result. Cancel-safe.
     pub async fn wait(&self) -> Result<V, Lost> {

@@ -1,31 +1,28 @@
-//! Outbound rate limit of one account, plus a pause that the provider can request.
+//! Outbound rate limit of one account, shared by weight, plus a pause that the provider can request.
 //!
 //! Invariants: a refused call consumes nothing. Nothing waits here; a refusal says how long the wait would be. A later
 //! pause extends the current one and never shortens it.
-//!
-//! Two clocks are involved. The rate uses governor's own clock, which pausing tokio's clock does not affect, so tests
-//! inject one. The pause uses the caller's.
 
-use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use governor::clock::{Clock, DefaultClock};
-use governor::middleware::NoOpMiddleware;
-use governor::state::{InMemoryState, NotKeyed};
-use governor::{Quota, RateLimiter};
 use tokio::time::Instant;
 
+use super::party::{Party, Share};
+use super::rate::{NotYet, Rate};
 use crate::resilience::backoff::longest_hint;
 
 /// The longest pause that a provider can request, however often it repeats itself.
 pub const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
-pub struct Limiter<C: Clock = DefaultClock> {
-    rate: RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<C::Instant>>,
-    clock: C,
-    pause: Mutex<Pause>,
+#[derive(Debug)]
+pub struct Limiter(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    rate: Rate,
+    pause: Pause,
 }
 
 #[derive(Debug, Default)]
@@ -35,36 +32,26 @@ struct Pause {
     cut: u32,
 }
 
-/// How long until a call may pass, because of the rate or a pause.
+/// How long until a call may pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the outbound rate allows no call for {0:?}")]
-pub struct Wait(pub Duration);
-
-impl<C: Clock> fmt::Debug for Limiter<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Limiter").field("pause", &self.pause).finish_non_exhaustive()
-    }
+#[error("the outbound rate allows no call for {wait:?}")]
+pub struct Wait {
+    pub wait: Duration,
+    /// Set if the rate is the reason, and not a pause.
+    pub share: Option<Share>,
 }
 
 impl Limiter {
     /// Allows `per_second` calls on average, and up to `burst` at once after an idle period.
     pub fn new(per_second: NonZeroU32, burst: NonZeroU32) -> Self {
-        Self::with_clock(per_second, burst, DefaultClock::default())
-    }
-}
-
-impl<C: Clock + Clone> Limiter<C> {
-    /// Like [`Limiter::new`], with a given clock, for tests.
-    pub fn with_clock(per_second: NonZeroU32, burst: NonZeroU32, clock: C) -> Self {
-        let quota = Quota::per_second(per_second).allow_burst(burst);
-        let rate = RateLimiter::direct_with_clock(quota, clock.clone());
-        Self { rate, clock, pause: Mutex::default() }
+        Self(Mutex::new(State { rate: Rate::new(per_second, burst), pause: Pause::default() }))
     }
 
-    pub fn try_take(&self, now: Instant) -> Result<(), Wait> {
-        match self.paused_for(now) {
-            Some(left) => Err(Wait(left)),
-            None => self.rate.check().map_err(|until| Wait(until.wait_time_from(self.clock.now()))),
+    pub fn try_take(&self, party: &Party, now: Instant) -> Result<(), Wait> {
+        let mut state = self.lock();
+        match state.pause.left(now) {
+            Some(left) => Err(Wait { wait: left, share: None }),
+            None => state.rate.try_take(party, now).map_err(|NotYet { wait, share }| Wait { wait, share: Some(share) }),
         }
     }
 
@@ -74,7 +61,7 @@ impl<C: Clock + Clone> Limiter<C> {
     /// The first long hint counts for half a minute only, for twice as long each time it is repeated after that, and
     /// never for more than [`LONGEST_PAUSE`]. Answers to calls in flight that say the same do not count as repetition.
     pub fn pause(&self, now: Instant, asked: Duration) -> Duration {
-        let mut pause = self.lock();
+        let pause = &mut self.lock().pause;
         let repeats = pause.left(now).is_none();
         let allowed = longest_hint(if repeats { pause.cut } else { pause.cut.saturating_sub(1) }).min(LONGEST_PAUSE);
         if asked > allowed && (repeats || pause.cut == 0) {
@@ -86,7 +73,7 @@ impl<C: Clock + Clone> Limiter<C> {
 
     /// Reports that the provider served a call: outside a pause, the next long hint is a first one again.
     pub fn served(&self, now: Instant) {
-        let mut pause = self.lock();
+        let pause = &mut self.lock().pause;
         if pause.left(now).is_none() {
             *pause = Pause::default();
         }
@@ -94,15 +81,15 @@ impl<C: Clock + Clone> Limiter<C> {
 
     /// Ends the pause because an operator says so.
     pub fn restore(&self) {
-        *self.lock() = Pause::default();
+        self.lock().pause = Pause::default();
     }
 
     pub fn paused_for(&self, now: Instant) -> Option<Duration> {
-        self.lock().left(now)
+        self.lock().pause.left(now)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Pause> {
-        self.pause.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -114,44 +101,44 @@ impl Pause {
 
 #[cfg(test)]
 mod tests {
-    use governor::clock::FakeRelativeClock;
-
     use super::*;
 
-    fn limiter(per_second: u32, burst: u32) -> (Limiter<FakeRelativeClock>, FakeRelativeClock) {
-        let clock = FakeRelativeClock::default();
+    fn limiter(per_second: u32, burst: u32) -> Limiter {
         let number = |n| NonZeroU32::new(n).unwrap();
-        (Limiter::with_clock(number(per_second), number(burst), clock.clone()), clock)
+        Limiter::new(number(per_second), number(burst))
+    }
+
+    fn take(limiter: &Limiter, now: Instant) -> Result<(), Duration> {
+        limiter.try_take(&Party::alone("one"), now).map_err(|refused| refused.wait)
     }
 
     #[test]
     fn a_burst_passes_and_then_the_rate_holds() {
-        let (limiter, clock) = limiter(10, 3);
-        let now = Instant::now();
-        assert_eq!((0..5).filter(|_| limiter.try_take(now).is_ok()).count(), 3);
-        assert_eq!(limiter.try_take(now), Err(Wait(Duration::from_millis(100))));
-        clock.advance(Duration::from_millis(40));
-        assert_eq!(limiter.try_take(now), Err(Wait(Duration::from_millis(60))));
-        clock.advance(Duration::from_millis(60));
-        assert_eq!(limiter.try_take(now), Ok(()));
+        let (limiter, now) = (limiter(10, 3), Instant::now());
+        let at = |ms| now + Duration::from_millis(ms);
+        assert_eq!((0..5).filter(|_| take(&limiter, now).is_ok()).count(), 3);
+        assert_eq!(take(&limiter, now), Err(Duration::from_millis(100)));
+        assert_eq!(take(&limiter, at(40)), Err(Duration::from_millis(60)));
+        assert_eq!(take(&limiter, at(100)), Ok(()));
+        assert_eq!(take(&limiter, at(90)), Err(Duration::from_millis(100)), "a clock that lags gains nothing");
     }
 
     #[test]
     fn a_pause_stops_everything_and_takes_nothing_from_the_rate() {
-        let (limiter, _clock) = limiter(1, 2);
+        let limiter = limiter(1, 2);
         let now = Instant::now();
         limiter.pause(now, Duration::from_secs(30));
         let later = now + Duration::from_secs(10);
-        assert!((0..100).all(|_| limiter.try_take(later) == Err(Wait(Duration::from_secs(20)))));
+        assert!((0..100).all(|_| take(&limiter, later) == Err(Duration::from_secs(20))));
         assert_eq!(limiter.paused_for(later), Some(Duration::from_secs(20)));
         let over = now + Duration::from_secs(30);
         assert_eq!(limiter.paused_for(over), None);
-        assert_eq!((0..5).filter(|_| limiter.try_take(over).is_ok()).count(), 2);
+        assert_eq!((0..5).filter(|_| take(&limiter, over).is_ok()).count(), 2);
     }
 
     #[test]
     fn a_later_pause_extends_and_never_shortens() {
-        let (limiter, _clock) = limiter(1, 1);
+        let limiter = limiter(1, 1);
         let now = Instant::now();
         limiter.pause(now, Duration::from_secs(30));
         limiter.pause(now + Duration::from_secs(1), Duration::from_secs(5));
@@ -162,7 +149,7 @@ mod tests {
 
     #[test]
     fn one_absurd_hint_pauses_for_half_a_minute_and_a_repeated_one_for_longer() {
-        let (limiter, _clock) = limiter(1, 1);
+        let limiter = limiter(1, 1);
         let mut now = Instant::now();
         for seconds in [30, 60, 120, 240, 300, 300] {
             let pause = Duration::from_secs(seconds);
@@ -178,7 +165,7 @@ mod tests {
 
     #[test]
     fn short_hints_do_not_pave_the_way_for_a_long_one() {
-        let (limiter, _clock) = limiter(1, 1);
+        let limiter = limiter(1, 1);
         let mut now = Instant::now();
         for _ in 0..10 {
             assert_eq!(limiter.pause(now, Duration::from_secs(1)), Duration::from_secs(1));
@@ -189,11 +176,11 @@ mod tests {
 
     #[test]
     fn the_operator_ends_a_pause() {
-        let (limiter, _clock) = limiter(1, 1);
+        let limiter = limiter(1, 1);
         let now = Instant::now();
         limiter.pause(now, Duration::MAX);
         limiter.restore();
-        assert_eq!((limiter.paused_for(now), limiter.try_take(now)), (None, Ok(())));
+        assert_eq!((limiter.paused_for(now), take(&limiter, now)), (None, Ok(())));
         assert_eq!(limiter.pause(now, Duration::MAX), Duration::from_secs(30));
     }
 }

@@ -15,7 +15,8 @@
 //! control both. Nothing here spawns a task or does I/O. State is per process: `n` replicas allow `n` times as much.
 //!
 //! These are plain types, not tower layers: `verify::endpoint` composes most of them in one function that reads from
-//! top to bottom. A new primitive gets its own file and a row above, and depends on none of the others.
+//! top to bottom. A new primitive gets its own file and a row above, and depends on none of the others. [`party`] says
+//! how those that are shared are divided.
 
 pub mod account;
 pub mod breaker;
@@ -23,6 +24,8 @@ pub mod budget;
 pub mod bulkhead;
 pub mod flight;
 pub mod limiter;
+pub mod party;
+mod rate;
 pub mod spending;
 
 pub mod backoff;

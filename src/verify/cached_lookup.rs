@@ -2,7 +2,8 @@
 //!
 //! Invariants: a flight runs in its own task and within its own limits, even if every caller disconnects. Its verdict
 //! is cached before its waiters get it and before the flight is removed. Only verdicts are cached. A new flight checks
-//! the cache again, because another flight may have ended after the caller's check.
+//! the cache again, because another flight may have ended after the caller's check. A cached verdict needs no place; a
+//! flight has one until it ends, and so has every caller that has joined it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,16 +18,22 @@ use super::endpoint::COME_BACK;
 use super::endpoint::{AttemptContext, Late};
 use super::erasure::{Traces, Words};
 use super::ledger_entries;
+use super::places::{NoPlace, Parties, Place, Places};
 use super::policy::OnNoRecord;
 use super::question::{Answer, Attempt, Failure, FailureKind, Freshness, Question, Source};
 use super::unanswered::{Ending, Unanswered};
 use super::verdict_cache::{CacheSlot, VerdictCache};
 use crate::domain::clock::Clock;
 use crate::domain::subject::{Digest, DigestKey, Subject};
+use crate::resilience;
 use crate::resilience::budget::Budget;
 use crate::resilience::flight::{Flights, Role};
+use crate::resilience::party::Party;
 use crate::storage::ledger::{self, Flight, Ledger};
 use crate::storage::{Remembered, Sharing};
+
+/// A flight as its waiters see it.
+type Joinable = resilience::flight::Flight<Arc<Progress>, Arc<FlightResult>>;
 
 /// The verdict cache and the flights.
 #[derive(Debug)]
@@ -41,6 +48,8 @@ pub(super) struct CachedLookup {
     pub(super) traces: Arc<Traces>,
     pub(super) ledger: Ledger,
     pub(super) billing: Arc<Billing>,
+    pub(super) places: Arc<Places>,
+    pub(super) parties: Parties,
 }
 
 /// The result of a flight, shared by all its waiters.
@@ -67,6 +76,7 @@ impl CachedLookup {
     pub(super) async fn ask(&self, question: &Question, policy: &Arc<Policy>) -> Result<Answer, Failure> {
         let key = self.key_of(question, policy);
         let deadline = Instant::now() + question.patience;
+        let party = self.parties.of(&question.client, policy.priority);
         loop {
             if let Some((remembered, left)) = self.verdict_cache.get(&key, question).await {
                 return Ok(Answer::from_cache(remembered, left, &self.verdict_cache.clock));
@@ -74,11 +84,12 @@ impl CachedLookup {
             if question.freshness.only_if_cached {
                 return Err(Failure::bare(FailureKind::NotCached));
             }
-            let (role, flight) = self.flights.join_or_start(
-                key,
-                |work| drop(self.tasks.spawn(work)),
-                |progress| self.fly(key, question, policy, progress),
-            );
+            let (role, flight) = self.board(key, question, policy, party)?;
+            // Who only waits has a place of its own: it must not take one from those who could be answered.
+            let _place = match role {
+                Role::Leader => None,
+                Role::Joined => Some(self.places.to_wait(party).map_err(overloaded)?),
+            };
             question.ticket.joined.set(&flight.context().flight());
             match tokio::time::timeout_at(deadline, flight.wait()).await {
                 // The cached verdict was fresh enough for the leader; this caller may want a fresher one.
@@ -96,6 +107,27 @@ impl CachedLookup {
                     });
                 }
             }
+        }
+    }
+
+    /// Joins the flight of `key`, or starts it if there is a place for it.
+    fn board(
+        &self,
+        key: Digest,
+        question: &Question,
+        policy: &Arc<Policy>,
+        party: &Party,
+    ) -> Result<(Role, Joinable), Failure> {
+        match self.places.to_call(party) {
+            Ok(place) => Ok(self.flights.join_or_start(
+                key,
+                |work| drop(self.tasks.spawn(work)),
+                |progress| self.fly(key, question, policy, party, place, progress),
+            )),
+            Err(none) => match self.flights.join(&key) {
+                Some(flight) => Ok((Role::Joined, flight)),
+                None => Err(overloaded(none)),
+            },
         }
     }
 
@@ -124,6 +156,8 @@ impl CachedLookup {
         key: Digest,
         question: &Question,
         policy: &Arc<Policy>,
+        party: &Party,
+        place: Place,
         progress: Arc<Progress>,
     ) -> impl Future<Output = Arc<FlightResult>> + Send + 'static + use<> {
         let person = self.digest_key.person(&question.subject);
@@ -135,6 +169,7 @@ impl CachedLookup {
         let mut context = AttemptContext {
             person,
             subject: Arc::clone(&question.subject),
+            party: party.clone(),
             late,
             cache_slot: cache_slot.clone(),
             tasks: self.tasks.clone(),
@@ -144,6 +179,8 @@ impl CachedLookup {
             trickles: false,
         };
         async move {
+            // The flight's own, because it can outlive every caller.
+            let _place = place;
             if let Some((remembered, left)) = cache_slot.verdict_cache.get(&key, &question).await {
                 return Arc::new(FlightResult::without_a_call(&question, Ok(FlightVerdict::Cached(remembered, left))));
             }
@@ -215,6 +252,10 @@ impl CachedLookup {
         let parts = [subject.id_number(), subject.name(), policy, owner].map(str::as_bytes);
         self.digest_key.digest("question/v1", &parts)
     }
+}
+
+fn overloaded(NoPlace: NoPlace) -> Failure {
+    Failure { retry_after: Some(COME_BACK), ..Failure::bare(FailureKind::Overloaded) }
 }
 
 impl FlightResult {

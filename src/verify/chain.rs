@@ -15,7 +15,7 @@ use super::endpoint::{AttemptContext, AttemptResult, ChainAbort, GuardedEndpoint
 use super::failure;
 use super::joined_flight::AnnouncedFlight;
 use super::metrics::ChainMeter;
-use super::policy::{OnNoRecord, OnUnknown};
+use super::policy::{OnNoRecord, OnUnknown, Priority};
 use super::provider::Provider;
 use super::question::{Attempt, FailureKind};
 use crate::domain::money::Billed;
@@ -51,6 +51,7 @@ pub(super) struct Policy {
     pub(super) on_no_record: OnNoRecord,
     pub(super) on_unknown: OnUnknown,
     pub(super) budget: Duration,
+    pub(super) priority: Priority,
     /// Part of the cache key: policies with different keys share no verdicts. Empty for `[chain]` itself.
     pub(super) key: Arc<str>,
 }

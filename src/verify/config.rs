@@ -33,6 +33,8 @@ pub struct Config {
     pub enumeration: enumeration::Config,
     /// The names of all clients.
     pub clients: Vec<Arc<str>>,
+    /// Weights by client name. A client without an entry has 1.
+    pub weights: BTreeMap<Arc<str>, NonZeroU32>,
     /// Client and purpose of every question that may be asked.
     pub askers: Vec<(Arc<str>, Arc<str>)>,
     /// Budgets by client name. A client without an entry has no limit.

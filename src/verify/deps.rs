@@ -8,6 +8,7 @@ use super::billing::Billing;
 use super::erasure::Traces;
 use super::metrics::Metrics;
 use super::outbound::dns::Names;
+use super::places::Places;
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::subject::DigestKey;
 use crate::storage::Cache;
@@ -29,4 +30,5 @@ pub struct Deps {
     pub traces: Arc<Traces>,
     pub ledger: Ledger,
     pub billing: Arc<Billing>,
+    pub places: Arc<Places>,
 }

@@ -23,7 +23,7 @@ use super::account::Account;
 use super::billing::{Payer, Reservation, UsedUp};
 use super::exchange::Exchange;
 use super::ledger_entries;
-use super::metrics::EndpointMeter;
+use super::metrics::{EndpointMeter, Shared};
 use super::question::{Attempt, FailureKind};
 use super::verdict_cache::CacheSlot;
 use crate::domain::outcome::{BreakerEffect, Fault, Outcome, Reason};
@@ -32,7 +32,9 @@ use crate::domain::verdict::Finding;
 use crate::resilience::account::Admission;
 use crate::resilience::breaker::{Breaker, Permit};
 use crate::resilience::budget::Budget;
-use crate::resilience::bulkhead::Slot;
+use crate::resilience::bulkhead::{Full, Slot};
+use crate::resilience::limiter::Wait;
+use crate::resilience::party::Party;
 use crate::storage::ledger::{Calling, Flight, NotWritten};
 
 /// `Retry-After` when no better time is known, or when a retry would join the pending call.
@@ -63,6 +65,8 @@ pub(super) struct AttemptContext {
     pub(super) subject: Arc<Subject>,
     /// The same person as a digest, for tables that must not hold personal data.
     pub(super) person: Digest,
+    /// Whose share of the account's slots and rate is used.
+    pub(super) party: Party,
     /// Receives the answers of calls that outlived their attempt.
     pub(super) late: mpsc::UnboundedSender<Late>,
     /// Caches a verdict that arrives after the flight has ended.
@@ -200,7 +204,10 @@ impl GuardedEndpoint {
 
     async fn admit(&self, account: &Arc<Account>, context: &AttemptContext, now: Instant) -> Result<Admitted, Refused> {
         let here = |outcome, retry_after| Refused::Here(outcome, Reason::Unspecified, retry_after);
-        let slot = account.bulkhead.try_enter().map_err(|_| here(Outcome::SkippedFull, None))?;
+        let slot = account.bulkhead.try_enter(&context.party, now).map_err(|Full(share)| {
+            account.meter.capacity.short_of(Shared::Slots, &context.party, share);
+            here(Outcome::SkippedFull, None)
+        })?;
         account.look_for_keys(now);
         let trial = account.standing.try_enter(now);
         let trial =
@@ -307,9 +314,12 @@ fn pay(account: &Arc<Account>, context: &AttemptContext, now: Instant) -> Result
             Refused::Everywhere(ChainAbort { kind: FailureKind::BudgetExhausted, retry_after })
         }
     })?;
-    if let Err(wait) = account.limiter.try_take(now) {
+    if let Err(Wait { wait, share }) = account.limiter.try_take(&context.party, now) {
         reservation.give_back();
-        return Err(Refused::Here(Outcome::SkippedRate, Reason::Unspecified, Some(wait.0)));
+        if let Some(share) = share {
+            account.meter.capacity.short_of(Shared::Rate, &context.party, share);
+        }
+        return Err(Refused::Here(Outcome::SkippedRate, Reason::Unspecified, Some(wait)));
     }
     if context.extra.as_ref().is_some_and(|budget| !budget.try_take(now)) {
         reservation.give_back();

@@ -15,6 +15,7 @@ use crate::domain::money::{Billed, Prices};
 use crate::domain::outcome::{Fault, Next, Outcome, Reason};
 use crate::domain::verdict::{Finding, Verdict};
 use crate::resilience::breaker::{Reason as BreakerReason, State, Transition};
+use crate::resilience::party::{Party, Share};
 
 /// In seconds. Providers answer in about 80 ms. Dense around the limits: `attempt_timeout` is 3 s, `call_limit` 15 s.
 const BUCKETS: [f64; 17] =
@@ -35,6 +36,22 @@ pub enum Avoided {
     Idempotent,
 }
 
+/// What clients share by weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub(super) enum Shared {
+    /// Places of requests that are being read.
+    Reading,
+    /// Places of calls.
+    Calls,
+    /// Places of those who wait for another's call.
+    Waiting,
+    /// A provider's `max_concurrency`.
+    Slots,
+    /// A provider's `rate_limit`.
+    Rate,
+}
+
 #[derive(Debug, Clone)]
 pub struct Metrics {
     verdicts: IntCounterVec,
@@ -52,9 +69,14 @@ pub struct Metrics {
     cache_entries: IntGauge,
     credential_generation: IntGaugeVec,
     enumeration_suspected: IntCounterVec,
+    capacity_refusals: IntCounterVec,
     credential_refreshes: IntCounterVec,
     credential_expiry: IntGaugeVec,
 }
+
+/// Counts refusals for want of capacity.
+#[derive(Debug, Clone)]
+pub(super) struct CapacityMeter(IntCounterVec);
 
 #[derive(Debug, Clone)]
 pub(super) struct EndpointMeter {
@@ -77,6 +99,7 @@ pub(super) struct ProviderMeter {
     pub(super) available: IntGauge,
     pub(super) in_flight: IntGauge,
     pub(super) holds: IntGauge,
+    pub(super) capacity: CapacityMeter,
     account_faults: Vec<(Reason, IntGauge)>,
 }
 
@@ -176,6 +199,11 @@ impl Metrics {
                 "Questions refused because they look like trying out names or numbers.",
                 &["client", "kind"],
             )?,
+            capacity_refusals: counter(
+                "idgate_capacity_refusals_total",
+                "Times that a client found no capacity left, by whether it had its share of it already.",
+                &["client", "capacity", "share"],
+            )?,
             credential_refreshes: counter(
                 "idgate_credential_refreshes_total",
                 "Fetches of a credential, of providers whose credentials are fetched.",
@@ -205,6 +233,15 @@ impl Metrics {
         for &kind in Kind::ALL {
             self.enumeration_suspected.with_label_values(&[client, kind.as_str()]);
         }
+        for &shared in <Shared as strum::VariantArray>::VARIANTS {
+            for share in Share::ALL {
+                self.capacity_refusals.with_label_values(&[client, shared.into(), share.as_str()]);
+            }
+        }
+    }
+
+    pub(super) fn capacity(&self) -> CapacityMeter {
+        CapacityMeter(self.capacity_refusals.clone())
     }
 
     pub(super) fn enumeration_suspected(&self, client: &str, kind: Kind) {
@@ -281,6 +318,7 @@ impl Metrics {
             available: self.provider_available.with_label_values(&[provider]),
             in_flight: self.in_flight.with_label_values(&[provider]),
             holds: self.subject_holds.with_label_values(&[provider]),
+            capacity: self.capacity(),
             account_faults: Reason::ACCOUNT.into_iter().map(fault).collect(),
         }
     }
@@ -332,6 +370,13 @@ fn is_fallback_reason(outcome: Outcome) -> bool {
         // Such a provider is passed over before it is asked.
         Outcome::SkippedUnsupported => false,
         _ => outcome.rule().next_provider != Next::No,
+    }
+}
+
+impl CapacityMeter {
+    /// Counts that `party` found nothing left of `shared`.
+    pub(super) fn short_of(&self, shared: Shared, party: &Party, share: Share) {
+        self.0.with_label_values(&[&*party.owner, shared.into(), share.as_str()]).inc();
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A question passes these steps, outermost first; each step has a file of that name:
 //! 0. `enumeration`: refuses a client that tries out names or ID numbers;
-//! 1. `cached_lookup`: answers from the verdict cache, joins a call in flight, or starts a flight in its own task;
+//! 1. `cached_lookup`: answers from the verdict cache, joins a call in flight, or starts a flight in its own task,
+//!    within its `places`;
 //! 2. `chain`: asks the providers in order; the outcome table in `domain::outcome` decides what comes next;
 //! 3. `endpoint`: the checks that may refuse a call (slot, account, breaker, hold, budget, rate), then the attempt
 //!    timeout;
@@ -29,6 +30,7 @@ mod joined_flight;
 mod ledger_entries;
 mod metrics;
 pub mod outbound;
+mod places;
 pub mod policy;
 mod provider;
 mod question;
@@ -42,6 +44,7 @@ pub use deps::Deps;
 pub use erasure::{Forgotten, Traces};
 pub use joined_flight::JoinedFlight;
 pub use metrics::{Avoided, Metrics};
+pub use places::{NoPlace, Place, Places};
 pub use question::{Answer, Attempt, Failure, FailureKind, Freshness, Question, Source, Ticket};
 pub use runtime::{BuildError, Runtime};
 pub use status::{AccountStatus, CredentialStatus, EndpointStatus, FaultStatus, ProviderStatus, Unavailable};

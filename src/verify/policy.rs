@@ -29,6 +29,20 @@ pub struct Purpose {
     pub on_no_record: Option<OnNoRecord>,
     /// After a call whose outcome is unknown.
     pub on_unknown: Option<OnUnknown>,
+    /// How urgent its questions are.
+    pub priority: Option<Priority>,
+}
+
+/// How urgent the questions of a purpose are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// Four times the client's weight.
+    High,
+    #[default]
+    Normal,
+    /// A quarter of the client's weight.
+    Low,
 }
 
 /// Whether a missing record is the answer.
@@ -49,6 +63,17 @@ pub enum OnUnknown {
     AskNext,
     /// Nobody else is asked; the caller can retry to get the late answer.
     Stop,
+}
+
+impl Priority {
+    /// In quarters of the client's weight.
+    pub(super) const fn factor(self) -> u32 {
+        match self {
+            Self::High => 16,
+            Self::Normal => 4,
+            Self::Low => 1,
+        }
+    }
 }
 
 impl Config {

@@ -151,6 +151,8 @@ pub enum FailureKind {
     NoProviderAvailable,
     /// The providers that were asked failed, and no call is pending.
     ProviderFailure,
+    /// This process has as much work in progress as it takes on, or as this client's share allows.
+    Overloaded,
     /// A call may be pending: there was no answer in time.
     OutcomeUnknown,
     /// `only-if-cached` was requested, and no fresh enough verdict is cached.

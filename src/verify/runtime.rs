@@ -18,7 +18,8 @@ use super::enumeration;
 use super::erasure::Forgotten;
 use super::metrics::{Avoided, Metrics};
 use super::outbound::client::{Clients, Unusable};
-use super::policy;
+use super::places::{NoPlace, Parties, Place};
+use super::policy::{self, Priority};
 use super::provider::Provider;
 use super::question::{Answer, Failure, FailureKind, Question, Source};
 use super::status::ProviderStatus;
@@ -63,7 +64,7 @@ impl Runtime {
             let provider = Provider::build(one, config, deps, &mut clients, same);
             providers.push(Arc::new(provider.map_err(|Unusable| BuildError::Client)?));
         }
-        let policy_of = |chain: &policy::Config, key: &str| -> Result<Arc<Policy>, BuildError> {
+        let policy_of = |chain: &policy::Config, priority, key: &str| -> Result<Arc<Policy>, BuildError> {
             let find = |name: &String| {
                 let found = providers.iter().find(|provider| *provider.account.name == **name);
                 found.cloned().ok_or_else(|| BuildError::UnknownProvider(name.clone()))
@@ -73,6 +74,7 @@ impl Runtime {
                 on_no_record: chain.on_no_record,
                 on_unknown: chain.on_unknown,
                 budget: chain.budget,
+                priority,
                 key: Arc::from(key),
             }))
         };
@@ -81,12 +83,14 @@ impl Runtime {
             let adapted = config.chain.adapted(purpose);
             // A purpose that changes nothing shares its verdicts with `[chain]`.
             let key = if adapted == config.chain { "" } else { name };
-            purposes.insert(name.clone(), policy_of(&adapted, key)?);
+            purposes.insert(name.clone(), policy_of(&adapted, purpose.priority.unwrap_or_default(), key)?);
         }
-        let policy = policy_of(&config.chain, "")?;
+        let policy = policy_of(&config.chain, Priority::Normal, "")?;
         let policies = purposes.values().chain([&policy]).map(|policy| Arc::clone(&policy.key));
         deps.traces.note(policies, config.clients.iter().cloned());
         config.clients.iter().for_each(|client| deps.metrics.client(client));
+        let priorities = purposes.values().map(|policy| policy.priority);
+        let parties = Parties::new(&config.clients, &config.weights, priorities);
         let orders = purposes.values().chain([&policy]);
         let orders = orders.map(|policy| policy.order.iter().map(|one| Arc::clone(&one.account.name)).collect());
         let verdict_cache = VerdictCache {
@@ -115,6 +119,8 @@ impl Runtime {
                 traces: Arc::clone(&deps.traces),
                 ledger: deps.ledger.clone(),
                 billing: Arc::clone(&deps.billing),
+                places: Arc::clone(&deps.places),
+                parties,
             },
             enumeration: config.enumeration.clone(),
             policy,
@@ -170,6 +176,22 @@ impl Runtime {
             _ => {}
         }
         answer
+    }
+
+    /// A place for a request of `client` that is being read.
+    ///
+    /// # Errors
+    /// All are taken, or the client has its share.
+    pub fn place_to_read(&self, client: &str) -> Result<Place, NoPlace> {
+        self.lookup.places.to_read(self.lookup.parties.of(client, Priority::Normal))
+    }
+
+    /// A place for a request of `client` that waits for another one.
+    ///
+    /// # Errors
+    /// As [`Runtime::place_to_read`].
+    pub fn place_to_wait(&self, client: &str) -> Result<Place, NoPlace> {
+        self.lookup.places.to_wait(self.lookup.parties.of(client, Priority::Normal))
     }
 
     /// Counts a call that was avoided, and its price, because `provider` had already given this verdict.

@@ -21,6 +21,7 @@ const SERIES: &[&str] = &[
     "idgate_build_info",
     "idgate_cache_entries",
     "idgate_calls_avoided_total",
+    "idgate_capacity_refusals_total",
     "idgate_client_key_expiry_timestamp_seconds",
     "idgate_compat_nonces_refused_total",
     "idgate_dns_lookups_total",

@@ -164,6 +164,7 @@ pub(super) fn finish(
         true => vec![Arc::from(ANONYMOUS)],
         false => raw.clients.keys().map(|name| Arc::from(&**name)).collect(),
     };
+    let weights = raw.clients.iter().map(|(name, client)| (Arc::from(&**name), client.weight)).collect();
     let purposes: BTreeSet<String> = std::iter::once(DEFAULT_PURPOSE.to_owned())
         .chain(raw.purposes.keys().cloned())
         .chain(raw.clients.values().flat_map(|client| client.purposes.clone()))
@@ -205,6 +206,7 @@ pub(super) fn finish(
             holds: raw.holds,
             enumeration: raw.enumeration,
             clients,
+            weights,
             askers,
             budgets,
             extra_attempts_per_minute: raw.budget.extra_attempts_per_minute,

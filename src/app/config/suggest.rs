@@ -8,7 +8,7 @@ use super::draft::Tree;
 const SIMILAR: f64 = 0.84;
 
 /// Keys without a default, by section. The others are found in the embedded defaults.
-const WITHOUT_DEFAULT: [(&str, &[&str]); 8] = [
+const WITHOUT_DEFAULT: [(&str, &[&str]); 9] = [
     ("log", &["file"]),
     ("regions", &["file"]),
     ("ledger", &["file", "spool_folder"]),
@@ -17,8 +17,19 @@ const WITHOUT_DEFAULT: [(&str, &[&str]); 8] = [
     ("server.tls", &["certificate", "client_ca", "client_crl", "client_certificate", "handshake_timeout"]),
     (
         "clients.NAME",
-        &["keys", "certificates", "purposes", "burst", "daily_cap", "no_cache", "longest_max_age", "include_person"],
+        &[
+            "keys",
+            "certificates",
+            "purposes",
+            "burst",
+            "weight",
+            "daily_cap",
+            "no_cache",
+            "longest_max_age",
+            "include_person",
+        ],
     ),
+    ("purposes.NAME", &["priority"]),
     (
         "providers.NAME",
         &["driver", "endpoints", "attempt_timeout", "connect_timeout", "call_limit", "max_concurrency", "price_yuan"],

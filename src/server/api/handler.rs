@@ -117,7 +117,6 @@ async fn answer(
     scope: &mut RequestScope,
 ) -> Result<Replied, Refused> {
     let pipeline = &*verify.pipeline;
-    let _place = pipeline.places.try_acquire().map_err(|_| pipeline::overloaded())?;
     let now = pipeline.current.load();
     // Head and body share the connection's read buffers. `read` frees them before the wait for a provider begins,
     // because thousands of requests may be waiting.
@@ -143,6 +142,7 @@ async fn read(
     let pipeline = &*verify.pipeline;
     let caller = now.clients.identify(&parts, pipeline.clock.now())?;
     let client = pipeline::admit(scope, caller)?;
+    let _place = now.runtime.place_to_read(&client.name).map_err(|_| pipeline::overloaded())?;
     pipeline::check_head(&parts.method, &parts.uri, &parts.headers, pipeline.max_header_bytes)?;
     if !headers::accepts_json(&parts.headers) {
         return Err(Box::new(Problem::new(Code::NotAcceptable)));

@@ -16,9 +16,9 @@ use crate::server::http::code::Code;
 use crate::server::http::problem::{Problem, Refused, SOON};
 use crate::server::http::request_scope::RequestScope;
 use crate::server::idempotency::{Claim, ClaimResult, InProgress, Keyed, LedgerLookup, Lookup, LookupWait, not_before};
-use crate::server::pipeline::{Delivered, Unwritten, Verified, WriteFailed, ask, ask_and_write};
+use crate::server::pipeline::{Delivered, Unwritten, Verified, WriteFailed, ask, ask_and_write, overloaded};
 use crate::server::snapshot::Snapshot;
-use crate::verify::{Avoided, Failure, FailureKind, Freshness, Question};
+use crate::verify::{Avoided, Failure, FailureKind, Freshness, NoPlace, Question};
 
 /// Answers a question under an idempotency key.
 ///
@@ -48,16 +48,20 @@ pub(super) async fn ask_once(
                 }
             }
             ClaimResult::Done(done) => return Ok(replay(now, done.answer, scope)),
-            ClaimResult::InProgress(first) => match wait_for(first, deadline, scope).await? {
-                Some(answer) => return Ok(replay(now, answer, scope)),
-                None => continue,
-            },
+            ClaimResult::InProgress(first) => {
+                let _place = now.runtime.place_to_wait(&question.client).map_err(|NoPlace| overloaded())?;
+                match wait_for(first, deadline, scope).await? {
+                    Some(answer) => return Ok(replay(now, answer, scope)),
+                    None => continue,
+                }
+            }
             ClaimResult::Reused => {
                 let detail = "was used with another body before; use a new key";
                 let problem = Problem::new(Code::IdempotencyKeyReused);
                 return Err(Box::new(problem.with_error("", "idempotency_key_reused", detail)));
             }
         };
+        let _place = now.runtime.place_to_wait(&question.client).map_err(|NoPlace| overloaded())?;
         // This wait is not limited by the caller's deadline, since nothing may begin before the key's owner is known.
         if !lookup.is_known().await {
             return ask_memory(verify, now, question, scope).await;

@@ -203,6 +203,7 @@ mod tests {
             purposes: vec!["withdrawal".to_owned()],
             rate_limit: NonZeroU32::new(2).unwrap(),
             burst: None,
+            weight: NonZeroU32::MIN,
             daily_cap: NonZeroU32::new(3),
             no_cache: true,
             longest_max_age: None,

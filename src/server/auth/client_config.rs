@@ -15,6 +15,9 @@ use crate::verify::billing::Budget;
 /// The purpose of a question that names none.
 pub const DEFAULT_PURPOSE: &str = "default";
 
+/// A larger weight would leave the others less than a thousandth.
+const LARGEST_WEIGHT: u32 = 1000;
+
 /// The name of the client used when none is configured.
 pub const ANONYMOUS: &str = "anonymous";
 
@@ -37,6 +40,9 @@ pub struct ClientConfig {
     /// Requests allowed at once after a pause; defaults to `rate_limit`.
     #[serde(default)]
     pub burst: Option<NonZeroU32>,
+    /// Its share of everything that clients share, relative to the others' weights.
+    #[serde(default = "default_weight")]
+    pub weight: NonZeroU32,
     /// Questions per day in China; unlimited if not set.
     #[serde(default)]
     pub daily_cap: Option<NonZeroU32>,
@@ -79,6 +85,10 @@ const fn yes() -> bool {
     true
 }
 
+const fn default_weight() -> NonZeroU32 {
+    NonZeroU32::MIN
+}
+
 const fn default_rate() -> NonZeroU32 {
     match NonZeroU32::new(1000) {
         Some(rate) => rate,
@@ -98,6 +108,13 @@ impl ClientConfig {
         }
         if self.purposes.is_empty() {
             mistakes.push(("purposes".to_owned(), "is empty; write [\"default\"] or leave it out".to_owned()));
+        }
+        if self.weight.get() > LARGEST_WEIGHT {
+            let text = format!(
+                "is more than {LARGEST_WEIGHT}, which leaves next to nothing to the others; write a small number, such \
+                 as 4 for four times the share of a client with 1"
+            );
+            mistakes.push(("weight".to_owned(), text));
         }
         if self.longest_max_age.is_some_and(|age| age > LONGEST_LIFETIME) {
             let text = "is longer than a day, and nothing is remembered for longer; leave it out".to_owned();

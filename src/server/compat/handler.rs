@@ -60,7 +60,6 @@ pub(in crate::server) async fn answer(State(edge): State<Arc<Edge>>, request: Re
         if let Some(body) = unread {
             receive(&edge, &now, &mut head, body).await?;
         }
-        let _place = edge.pipeline.places.try_acquire().map_err(|_| pipeline::overloaded())?;
         // The request's buffers are freed before the wait for a provider begins, because thousands of calls may wait.
         let question = question(&edge, &now, &mut call, head, &mut scope)?;
         pipeline::ask_and_write(&edge.pipeline, &now, question, &mut scope).await

@@ -197,6 +197,7 @@ impl From<Failure> for Problem {
             FailureKind::SubjectThrottled => Code::SubjectThrottled,
             FailureKind::NoProviderAvailable => Code::NoProviderAvailable,
             FailureKind::ProviderFailure => Code::ProviderFailure,
+            FailureKind::Overloaded => Code::Overloaded,
             FailureKind::OutcomeUnknown => Code::OutcomeUnknown,
             FailureKind::NotCached => Code::NotCached,
             FailureKind::EnumerationSuspected(_) => Code::EnumerationSuspected,

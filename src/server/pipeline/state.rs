@@ -16,8 +16,8 @@ pub struct Pipeline {
     pub current: Current,
     /// Digests of persons, keys and bodies.
     pub digest_key: DigestKey,
-    /// Requests that may be worked on at once.
-    pub places: Semaphore,
+    /// Look-ups that may be worked on at once. Questions have places of their own, in `verify`.
+    pub lookups: Semaphore,
     /// The largest head, in bytes.
     pub max_header_bytes: usize,
     /// Calls avoided.

@@ -191,7 +191,7 @@ pub(in crate::server) async fn receipt_of_all(
 /// Takes a concurrency slot, identifies the client and checks its rate limit.
 fn admit<'a>(records: &'a Records, parts: &request::Parts, scope: &mut RequestScope) -> Result<Admitted<'a>, Refused> {
     let pipeline = &records.pipeline;
-    let place = pipeline.places.try_acquire().map_err(|_| pipeline::overloaded())?;
+    let place = pipeline.lookups.try_acquire().map_err(|_| pipeline::overloaded())?;
     let now = pipeline.current.load();
     let caller = now.clients.identify(parts, pipeline.clock.now())?;
     let client = pipeline::admit(scope, caller)?;

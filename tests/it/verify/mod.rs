@@ -9,6 +9,7 @@ use crate::support::{Builder, Pair, Reply, TestGateway, anybody};
 
 mod breaker;
 mod credentials;
+mod fairness;
 mod flights;
 mod guards;
 mod instances;
