@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::clock_watch::{self, ClockWatch};
 use super::config::{self, Files, Settings, Sources};
 use super::descriptors::{self, Shares};
 use super::reload::{self, Reloader};
@@ -78,6 +79,7 @@ pub struct Gateway {
     pub(super) server: config::Server,
     pub(super) reloads: Requests,
     pub(super) reloader: Reloader,
+    pub(super) clock_watch: ClockWatch,
 }
 
 /// Why a gateway cannot start.
@@ -113,7 +115,7 @@ impl World {
         let ids = Ids::new(uuid::Uuid::new_v4, uuid::Uuid::now_v7);
         let look_up = Arc::new(dns::System);
         Self {
-            clock: Clock::new(jiff::Timestamp::now),
+            clock: Clock::watched(jiff::Timestamp::now, clock_watch::since_boot),
             ids,
             access_log,
             more_admin: Router::new(),
@@ -165,6 +167,7 @@ impl Gateway {
         let (public_tls, admin_tls) = (settings.tls.take(), settings.admin_tls.take());
         let (current, switch) = place(snapshot(runtime, settings, None));
         let draining = CancellationToken::new();
+        let clock_watch = ClockWatch::new(world.clock.clone(), &registry)?;
         let recorder = Recorder::new(
             world.access_log.clone(),
             Metrics::register(&registry)?,
@@ -204,7 +207,7 @@ impl Gateway {
             ..limits.clone()
         };
         for (section, tls) in [("server.tls", &public_tls), ("server.admin_tls", &admin_tls)] {
-            tls.iter().for_each(|tls| warn_of_expiry(section, tls, pipeline.clock.now()));
+            tls.iter().for_each(|tls| warn_of_expiry(section, tls, pipeline.clock.wall()));
         }
         let bind = |key, addr: SocketAddr, limits, tls: Option<Tls>| {
             let bound = Listener::bind(addr, limits).map_err(|error| StartError::Bind { key, addr, error })?;
@@ -250,6 +253,7 @@ impl Gateway {
             server,
             reloads,
             reloader,
+            clock_watch,
         })
     }
 

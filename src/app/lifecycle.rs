@@ -40,11 +40,13 @@ impl Gateway {
             draining,
             server,
             reloader,
+            clock_watch,
             ..
         } = self;
         let (stop_public, stop_admin) = (CancellationToken::new(), CancellationToken::new());
         // No reloads once draining has started.
         let reloading = reloader.run(draining.clone());
+        let ticking = clock_watch.run(draining.clone());
         let watching = serve_on_own_thread(admin.serve(on_incoming(admin_routes, &draining), stop_admin.clone()));
         let serving = public.serve(on_incoming(public_routes, &draining), stop_public.clone());
         let life = async {
@@ -85,8 +87,8 @@ impl Gateway {
             stop_admin.cancel();
             finished && is_closed
         };
-        let ((), finished) = tokio::select! {
-            ended = async { tokio::join!(reloading, life) } => ended,
+        let ((), (), finished) = tokio::select! {
+            ended = async { tokio::join!(reloading, ticking, life) } => ended,
             never = memory::give_back_regularly() => match never {},
         };
         // What follows may hang, and has nothing to lose but log lines and answers to probes.

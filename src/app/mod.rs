@@ -1,5 +1,6 @@
 //! The only module that knows all others: configuration, assembly, life cycle, commands.
 
+mod clock_watch;
 pub mod commands;
 pub mod config;
 mod descriptors;

@@ -251,7 +251,7 @@ impl Prepared {
         let certificates = [settings.tls.take(), settings.admin_tls.take()];
         for ((section, listener), tls) in running.tls.iter().zip(certificates) {
             if let (Some(listener), Some(tls)) = (listener, tls) {
-                warn_of_expiry(section, &tls, running.deps.clock.now());
+                warn_of_expiry(section, &tls, running.deps.clock.wall());
                 listener.replace(tls);
             }
         }
@@ -296,7 +296,7 @@ impl Watch {
     }
 
     fn has_checked(&self, poll: Duration) {
-        self.checked.set(if poll.is_zero() { 0 } else { self.clock.now().as_second() });
+        self.checked.set(if poll.is_zero() { 0 } else { self.clock.wall().as_second() });
     }
 }
 

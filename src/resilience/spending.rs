@@ -1,10 +1,14 @@
 //! What an owner has spent today and this month, and how much of its limits is left.
 //!
 //! A call *reserves* its maximum cost before it is made, and is *settled* with its actual cost when it ends. So
-//! spending and reservations together never exceed a limit, in whatever order calls start and end. Days and months are
-//! numbers that only grow. A reservation open at the start of a period counts in the new period, because it is settled
-//! there. A clock that goes back starts no new period.
+//! spending and reservations together never exceed a limit, in whatever order calls start and end. A reservation open
+//! at the start of a period counts in the new period, because it is settled there.
+//!
+//! What was spent is kept by the hour of monotonic time, and dated by the calendar of the moment at which it is summed.
+//! So another date brings no new budget for what was spent in the last hours, and the return to the right one restores
+//! its sums, with what was spent meanwhile.
 
+use std::collections::VecDeque;
 use std::ops::{Add, AddAssign, SubAssign};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -28,13 +32,19 @@ pub struct Limits {
     pub month: Limit,
 }
 
-/// The current day and month.
+const HOUR: i64 = 3600;
+const DAY: i64 = 24 * HOUR;
+/// The calendar was changed, not corrected, in seconds.
+const STEP: u64 = 60;
+/// Longer than any month.
+const KEPT: i64 = 32 * DAY;
+
+/// A point in monotonic time, and the calendar that dates it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
-    /// Number of the day; the next day has a larger one.
-    pub day: i32,
-    /// Number of the month; the next month has a larger one.
-    pub month: i32,
+    monotonic: i64,
+    /// Civil time minus monotonic time.
+    ahead: i64,
 }
 
 /// The limit that was reached. There is room again when its period ends.
@@ -63,14 +73,50 @@ pub struct Reserved {
 struct State {
     limits: Limits,
     reserved: Use,
+    /// The last moment seen.
+    at: Moment,
     day: Period,
     month: Period,
+    /// What was spent, oldest first.
+    parts: VecDeque<Part>,
 }
 
+/// The current day or month, and what was spent in it.
 #[derive(Debug)]
 struct Period {
-    number: i32,
+    number: i64,
     spent: Use,
+}
+
+/// What was spent within one hour.
+#[derive(Debug)]
+struct Part {
+    /// When, in monotonic seconds.
+    at: i64,
+    spent: Use,
+}
+
+impl Moment {
+    /// Both in seconds; `civil` since 1970.
+    pub const fn new(monotonic: i64, civil: i64) -> Self {
+        Self { monotonic, ahead: civil.saturating_sub(monotonic) }
+    }
+
+    /// The number of the day.
+    const fn day(self, monotonic: i64) -> i64 {
+        self.civil(monotonic).div_euclid(DAY)
+    }
+
+    /// The number of the month.
+    fn month(self, monotonic: i64) -> i64 {
+        let date = jiff::Timestamp::from_second(self.civil(monotonic)).unwrap_or_default();
+        let date = jiff::tz::Offset::UTC.to_datetime(date).date();
+        i64::from(date.year()) * 12 + i64::from(date.month())
+    }
+
+    const fn civil(self, monotonic: i64) -> i64 {
+        monotonic.saturating_add(self.ahead)
+    }
 }
 
 impl Limit {
@@ -83,8 +129,9 @@ impl Spending {
     /// Nothing spent, no limits.
     pub fn new(at: Moment) -> Self {
         let period = |number| Period { number, spent: Use::default() };
-        let (day, month) = (period(at.day), period(at.month));
-        Self(Mutex::new(State { limits: Limits::default(), reserved: Use::default(), day, month }))
+        let (day, month) = (period(at.day(at.monotonic)), period(at.month(at.monotonic)));
+        let (limits, reserved) = (Limits::default(), Use::default());
+        Self(Mutex::new(State { limits, reserved, at, day, month, parts: VecDeque::new() }))
     }
 
     /// Sets new limits, effective immediately. Earlier spending still counts.
@@ -92,9 +139,16 @@ impl Spending {
         self.lock().limits = limits;
     }
 
-    /// Adds spending that happened before this process started.
-    pub fn spent_before(&self, day: Use, month: Use) {
+    /// Adds spending of today, and of this month including today, that happened before this process started.
+    pub fn spent_before(&self, at: Moment, day: Use, month: Use) {
         let mut state = self.lock();
+        state.pass_to(at);
+        let mut earlier = month;
+        earlier -= day;
+        state.parts.push_front(Part { at: at.monotonic, spent: day });
+        if earlier != Use::default() {
+            state.parts.push_front(Part { at: at.monotonic - DAY, spent: earlier });
+        }
         state.day.spent += day;
         state.month.spent += month;
     }
@@ -133,17 +187,40 @@ impl Spending {
 
 impl State {
     fn pass_to(&mut self, at: Moment) {
-        for (period, number) in [(&mut self.day, at.day), (&mut self.month, at.month)] {
-            if number > period.number {
-                *period = Period { number, spent: Use::default() };
-            }
+        // Callers may come a little out of order; a small correction of the clock changes nothing by itself.
+        let monotonic = at.monotonic.max(self.at.monotonic);
+        let has_stepped = at.ahead.abs_diff(self.at.ahead) >= STEP;
+        self.at = Moment { monotonic, ..at };
+        let day = at.day(monotonic);
+        if day == self.day.number && !has_stepped {
+            return;
         }
+        let month = at.month(monotonic);
+        let sum = |is_in: &dyn Fn(&Part) -> bool| {
+            self.parts.iter().filter(|part| is_in(part)).fold(Use::default(), |sum, part| sum + part.spent)
+        };
+        self.day = Period { number: day, spent: sum(&|part| at.day(part.at) == day) };
+        self.month = Period { number: month, spent: sum(&|part| at.month(part.at) == month) };
     }
 
     fn settle(&mut self, most: u64, spent: Use) {
         self.reserved -= Use { calls: 1, amount: most };
+        if spent == Use::default() {
+            return;
+        }
         self.day.spent += spent;
         self.month.spent += spent;
+        let Moment { monotonic, .. } = self.at;
+        let hour = |at: i64| self.at.civil(at).div_euclid(HOUR);
+        match self.parts.back_mut().filter(|part| hour(part.at) == hour(monotonic)) {
+            Some(part) => part.spent += spent,
+            None => {
+                self.parts.push_back(Part { at: monotonic, spent });
+                while self.parts.front().is_some_and(|part| part.at < monotonic - KEPT) {
+                    self.parts.pop_front();
+                }
+            }
+        }
     }
 }
 

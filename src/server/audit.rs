@@ -76,7 +76,7 @@ impl AuditEntry {
             source: Some(answer.source.as_str().to_owned()),
             provider: Some(answer.provider.to_string()),
             provider_request_id: answer.provider_request_id.as_ref().map(|id| id.as_str().to_owned()),
-            verified_at_ms: Some(answer.verified_at.as_millisecond()),
+            verified_at_ms: Some(answer.verified_at.at.as_millisecond()),
             attempts: answer.attempts.iter().map(on_record).collect(),
             receipt: receipt.as_ref().map(Digest::to_hex),
             ..self.entry(answer.verdict.as_str(), &answer.flight)

@@ -262,7 +262,7 @@ impl FlightResult {
     /// A verdict that a provider has just given is always fresh enough.
     fn is_fresh_enough(&self, freshness: Freshness, clock: &Clock) -> bool {
         match &self.result {
-            Ok(FlightVerdict::Cached(remembered, _)) => freshness.accepts(remembered.age(clock.now())),
+            Ok(FlightVerdict::Cached(remembered, _)) => freshness.accepts(remembered.age(clock.monotonic())),
             Ok(FlightVerdict::Answered(_)) => true,
             Err(_) => !(self.is_recalled && freshness.no_cache),
         }
@@ -313,7 +313,7 @@ impl FlightResult {
 impl Answer {
     fn from_cache(remembered: Remembered, left: Duration, clock: &Clock) -> Self {
         Self {
-            age: remembered.age(clock.now()),
+            age: remembered.age(clock.monotonic()),
             verdict: remembered.verdict,
             provider: remembered.provider,
             provider_request_id: remembered.request_id,
@@ -333,7 +333,10 @@ mod tests {
 
     #[test]
     fn what_a_flight_found_in_memory_is_told_to_those_only_for_whom_it_is_fresh_enough() {
-        let (second, verified_at) = (Duration::from_secs(1), jiff::Timestamp::UNIX_EPOCH);
+        let second = Duration::from_secs(1);
+        let at = jiff::Timestamp::UNIX_EPOCH;
+        let clock = Clock::fixed(at);
+        let verified_at = clock.moment_of(at - 2 * second);
         let remembered =
             Remembered { verdict: Verdict::Match, provider: Arc::from("p"), request_id: None, verified_at };
         let cached = FlightResult {
@@ -350,7 +353,6 @@ mod tests {
             client: Arc::default(),
             is_recalled: false,
         };
-        let clock = Clock::fixed(verified_at + 2 * second);
         let any = Freshness::default();
         for (freshness, good) in [
             (any, true),

@@ -83,7 +83,7 @@ impl Exchange {
     }
 
     async fn send_with(&self, credential: &Credential, subject: &Subject) -> Result<Finding, Fault> {
-        let stamp = Stamp { now: self.clock.now(), nonce: self.ids.nonce().to_string() };
+        let stamp = Stamp { now: self.clock.wall(), nonce: self.ids.nonce().to_string() };
         let request = self
             .protocol
             .encode_request(subject.into(), &self.endpoint, credential, &stamp)

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::enumeration::Kind;
 use super::joined_flight::JoinedFlight;
+use crate::domain::clock::Moment;
 use crate::domain::money::Billed;
 use crate::domain::outcome::{Outcome, Reason};
 use crate::domain::subject::Subject;
@@ -101,7 +101,7 @@ pub struct Answer {
     /// The provider's own id of the call.
     pub provider_request_id: Option<RequestId>,
     /// When the provider answered.
-    pub verified_at: Timestamp,
+    pub verified_at: Moment,
     pub source: Source,
     /// The attempts made for this request; empty unless it led the flight.
     pub attempts: Vec<Attempt>,

@@ -33,7 +33,7 @@ impl VerdictCache {
         if question.freshness.no_cache {
             return None;
         }
-        let now = self.clock.now();
+        let now = self.clock.monotonic();
         let found = self.cache.get(key, now).await?;
         question.freshness.accepts(found.0.age(now)).then_some(found)
     }
@@ -56,7 +56,7 @@ impl CacheSlot {
     /// Caches a verdict that arrived after its flight had ended, unless there already is one.
     pub(super) async fn late(&self, by: &Arc<str>, finding: Finding) {
         let remembered = self.now(by, finding);
-        let is_known = self.verdict_cache.cache.get(&self.key, self.verdict_cache.clock.now()).await.is_some();
+        let is_known = self.verdict_cache.cache.get(&self.key, self.verdict_cache.clock.monotonic()).await.is_some();
         if !is_known && self.first.set(remembered.clone()).is_ok() {
             self.put(&remembered).await;
         }
@@ -67,7 +67,7 @@ impl CacheSlot {
             verdict: finding.verdict,
             provider: Arc::clone(by),
             request_id: finding.request_id,
-            verified_at: self.verdict_cache.clock.now(),
+            verified_at: self.verdict_cache.clock.moment(),
         }
     }
 

@@ -12,6 +12,7 @@
 
 mod api;
 mod app;
+mod clock;
 mod compat;
 mod contract;
 mod domain;

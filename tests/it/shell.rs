@@ -23,6 +23,8 @@ const SERIES: &[&str] = &[
     "idgate_calls_avoided_total",
     "idgate_capacity_refusals_total",
     "idgate_client_key_expiry_timestamp_seconds",
+    "idgate_clock_offset_seconds",
+    "idgate_clock_steps_total",
     "idgate_compat_nonces_refused_total",
     "idgate_dns_lookups_total",
     "idgate_config_checked_timestamp_seconds",

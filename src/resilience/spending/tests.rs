@@ -5,8 +5,16 @@ use super::*;
 
 const MOST: u64 = 300;
 
-fn on(day: i32) -> Moment {
-    Moment { day, month: day / 30 }
+/// The first of a month with thirty days.
+const APRIL: i64 = 90 * DAY;
+
+fn on(day: i64) -> Moment {
+    after(24 * day, 0)
+}
+
+/// So many hours after the start, by a calendar that was changed by some.
+fn after(hours: i64, changed: i64) -> Moment {
+    Moment::new(hours * HOUR, APRIL + (hours + changed) * HOUR)
 }
 
 fn limited(limits: Limits) -> Arc<Spending> {
@@ -58,7 +66,7 @@ fn a_day_and_a_month_end_and_what_is_under_way_then_counts_in_the_next() {
     assert_eq!(spending.used(on(30)).map(|(_, used)| used.calls), [2, 2]);
     early.settle(on(30), use_of(1, MOST));
     assert_eq!(spending.try_reserve(on(30), MOST).unwrap_err(), Full::Day);
-    // A clock that goes back does not reopen yesterday.
+    // A caller that comes late does not reopen yesterday.
     assert_eq!(spending.try_reserve(on(29), MOST).unwrap_err(), Full::Day);
     assert!(spending.try_reserve(on(31), MOST).is_ok());
 }
@@ -74,8 +82,33 @@ fn other_limits_hold_at_once_for_what_was_spent_without_any() {
     spending.limit(calls(Some(6), None));
     assert!(spending.try_reserve(on(0), MOST).is_ok());
     let before = limited(calls(None, Some(7)));
-    before.spent_before(use_of(1, 10), use_of(7, 70));
-    assert_eq!(before.try_reserve(on(0), MOST).unwrap_err(), Full::Month);
+    before.spent_before(on(1), use_of(1, 10), use_of(7, 70));
+    assert_eq!(before.used(on(1)).map(|(_, used)| used.calls), [1, 7]);
+    assert_eq!(before.used(on(2)).map(|(_, used)| used.calls), [0, 7]);
+    assert_eq!(before.try_reserve(on(2), MOST).unwrap_err(), Full::Month);
+}
+
+#[test]
+fn a_step_of_the_clock_frees_no_budget_and_freezes_none() {
+    for changed in [40 * 24, -40 * 24, 26, -26] {
+        let spending = limited(calls(Some(2), Some(40)));
+        let spend = |at: Moment| spending.try_reserve(at, MOST).map(|reserved| reserved.settle(at, use_of(1, MOST)));
+        let used = |at: Moment| spending.used(at).map(|(_, used)| used.calls);
+        // Two days at the end of April, the second at noon.
+        spend(after(20 * 24 + 12, 0)).unwrap();
+        spend(after(21 * 24 + 11, 0)).unwrap();
+        // Another day, and nearly as many calls left: this morning's has moved with it.
+        let wrong = after(21 * 24 + 12, changed);
+        assert_eq!(used(wrong)[0], 1, "{changed}");
+        spend(wrong).unwrap();
+        // The right day again: its sums, with what was spent meanwhile.
+        assert_eq!(used(after(21 * 24 + 13, 0)), [2, 3], "{changed}");
+        assert_eq!(spend(after(21 * 24 + 13, 0)).unwrap_err(), Full::Day);
+        assert_eq!(used(after(22 * 24, 0)), [0, 3], "and the next day is a new one");
+        assert_eq!(used(after(30 * 24, 0)), [0, 0]);
+        // When the wrong day comes, nothing is left of it.
+        assert_eq!(used(after(21 * 24 + 13 + 40 * 24, 0)), [0, 0]);
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -85,24 +118,28 @@ enum Step {
     Settle(usize, u64),
     Release(usize),
     Drop(usize),
-    /// Moves the clock by this many days.
-    Later(i32),
+    /// So many hours pass.
+    Later(i64),
+    /// The calendar is changed by so many hours.
+    Set(i64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        5 => (0..=MOST).prop_map(Step::Reserve),
-        3 => (any::<usize>(), 0..=100_u64).prop_map(|(index, share)| Step::Settle(index, share)),
-        1 => any::<usize>().prop_map(Step::Release),
-        1 => any::<usize>().prop_map(Step::Drop),
-        1 => (-1..=20).prop_map(Step::Later),
+        15 => (0..=MOST).prop_map(Step::Reserve),
+        9 => (any::<usize>(), 0..=100_u64).prop_map(|(index, share)| Step::Settle(index, share)),
+        3 => any::<usize>().prop_map(Step::Release),
+        3 => any::<usize>().prop_map(Step::Drop),
+        3 => (0..=480_i64).prop_map(Step::Later),
+        1 => (-1000..=1000_i64).prop_map(Step::Set),
     ]
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, rng_seed: RngSeed::Fixed(7), failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// The model sums what was settled in each period, whenever it was reserved. This is how the payer sees it.
+    /// The model sums what was settled in each period of the present calendar, whenever it was reserved. This is how the
+    /// payer sees it.
     #[test]
     fn no_limit_is_ever_passed_in_whatever_order_calls_begin_and_end(
         steps in proptest::collection::vec(step(), 1..200),
@@ -115,10 +152,10 @@ proptest! {
         };
         let spending = limited(limits);
         let mut open = Vec::new();
-        let (mut day, mut latest) = (0, 0);
-        let mut ended: Vec<(i32, Use)> = Vec::new();
+        let (mut hours, mut changed, mut was_changed) = (0, 0, false);
+        let mut ended: Vec<(i64, Use)> = Vec::new();
         for step in steps {
-            let at = on(day);
+            let at = after(hours, changed);
             let pick = |open: &mut Vec<(Reserved, u64)>, index: usize| {
                 (!open.is_empty()).then(|| open.swap_remove(index % open.len()))
             };
@@ -132,7 +169,7 @@ proptest! {
                     if let Some((reserved, most)) = pick(&mut open, index) {
                         let spent = use_of(u64::from(share > 0), most * share / 100);
                         reserved.settle(at, spent);
-                        ended.push((latest, spent));
+                        ended.push((at.monotonic, spent));
                     }
                 }
                 Step::Release(index) => {
@@ -143,24 +180,25 @@ proptest! {
                 Step::Drop(index) => {
                     if let Some((reserved, most)) = pick(&mut open, index) {
                         drop(reserved);
-                        ended.push((latest, use_of(1, most)));
+                        ended.push((at.monotonic, use_of(1, most)));
                     }
                 }
-                Step::Later(days) => {
-                    day = (day + days).max(0);
-                    latest = latest.max(day);
-                    spending.used(on(day));
-                }
+                Step::Later(more) => hours += more,
+                Step::Set(to) => (changed, was_changed) = (to, true),
             }
-            let sum = |wanted: &dyn Fn(i32) -> bool| {
-                ended.iter().filter(|(day, _)| wanted(*day)).fold(Use::default(), |sum, (_, spent)| sum + *spent)
-            };
-            let of_today = sum(&|day| day == latest);
-            let of_this_month = sum(&|day| day / 30 == latest / 30);
-            prop_assert!(limits.day.has_room_for(of_today), "{of_today:?} of {:?}", limits.day);
-            prop_assert!(limits.month.has_room_for(of_this_month), "{of_this_month:?} of {:?}", limits.month);
-            let reserved = open.iter().fold(Use::default(), |sum, (_, most)| sum + use_of(1, *most));
+            let at = after(hours, changed);
             let used = spending.used(at).map(|(_, used)| used);
+            let sum = |wanted: &dyn Fn(i64) -> bool| {
+                let ended = ended.iter().filter(|(when, _)| *when >= at.monotonic - KEPT && wanted(*when));
+                ended.fold(Use::default(), |sum, (_, spent)| sum + *spent)
+            };
+            let of_today = sum(&|when| at.day(when) == at.day(at.monotonic));
+            let of_this_month = sum(&|when| at.month(when) == at.month(at.monotonic));
+            if !was_changed {
+                prop_assert!(limits.day.has_room_for(of_today), "{of_today:?} of {:?}", limits.day);
+                prop_assert!(limits.month.has_room_for(of_this_month), "{of_this_month:?} of {:?}", limits.month);
+            }
+            let reserved = open.iter().fold(Use::default(), |sum, (_, most)| sum + use_of(1, *most));
             prop_assert_eq!(used, [of_today + reserved, of_this_month + reserved]);
         }
     }

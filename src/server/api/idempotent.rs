@@ -15,7 +15,7 @@ use crate::server::http::body_reader::VerifyBody;
 use crate::server::http::code::Code;
 use crate::server::http::problem::{Problem, Refused, SOON};
 use crate::server::http::request_scope::RequestScope;
-use crate::server::idempotency::{Claim, ClaimResult, InProgress, Keyed, LedgerLookup, Lookup, LookupWait, not_before};
+use crate::server::idempotency::{Claim, ClaimResult, InProgress, Keyed, LedgerLookup, Lookup, LookupWait};
 use crate::server::pipeline::{Delivered, Unwritten, Verified, WriteFailed, ask, ask_and_write, overloaded};
 use crate::server::snapshot::Snapshot;
 use crate::verify::{Avoided, Failure, FailureKind, Freshness, NoPlace, Question};
@@ -35,8 +35,7 @@ pub(super) async fn ask_once(
     let deadline = Instant::now() + question.patience;
     let keyed = digests(verify, key, &question, body);
     loop {
-        let not_before_ms = not_before(&verify.pipeline.clock);
-        let lookup = match verify.idempotency.claim(keyed.key, keyed.body, not_before_ms).await {
+        let lookup = match verify.idempotency.claim(keyed.key, keyed.body, verify.pipeline.clock.monotonic()).await {
             ClaimResult::Unknown(lookup) => begin_lookup(verify, lookup, &keyed, &question),
             ClaimResult::LookedUp(lookup) => lookup,
             ClaimResult::Claimed(claim) => return work(verify, now, claim, question, deadline, scope).await,
@@ -88,7 +87,7 @@ fn begin_lookup(verify: &Verify, lookup: Lookup, keyed: &Keyed, question: &Quest
     let (pipeline, waiting) = (&verify.pipeline, lookup.wait());
     if !pipeline.ledger.is_on() {
         // Without a ledger, a key that is not in memory is free.
-        let owner = keyed.owner(pipeline.clock.now().as_millisecond(), None);
+        let owner = keyed.owner(pipeline.clock.monotonic(), None);
         let mut unsettled = Some(lookup);
         while let Some(lookup) = unsettled {
             let erasures = lookup.erasures();
@@ -137,7 +136,7 @@ async fn work(
         audit.is_under_claim(claim.id());
     }
     let patience = deadline.saturating_duration_since(Instant::now());
-    let freshness = match claim.since_first_use(verify.pipeline.clock.now().as_millisecond()) {
+    let freshness = match claim.since_first_use(verify.pipeline.clock.monotonic()) {
         Some(used) => question.freshness.or_since(used),
         None => question.freshness,
     };
@@ -201,7 +200,7 @@ async fn ask_memory(
 
 /// Time since the provider gave this answer.
 fn age_of(verify: &Verify, answer: &Verified) -> Duration {
-    Duration::try_from(verify.pipeline.clock.now().duration_since(answer.verified_at)).unwrap_or_default()
+    verify.pipeline.clock.monotonic().since(answer.verified_at.monotonic)
 }
 
 fn replay(now: &Snapshot, answer: Arc<Verified>, scope: &mut RequestScope) -> Delivered {

@@ -101,7 +101,7 @@ impl VerifyReply {
                 provider: verified.provider.to_string(),
                 provider_request_id: verified.provider_request_id.as_ref().map(|id| id.as_str().to_owned()),
                 source: verified.source.as_str(),
-                verified_at: format!("{:.3}", verified.verified_at),
+                verified_at: format!("{:.3}", verified.verified_at.at),
                 attempts: verified.attempts.clone(),
             },
             warnings: warnings(verified.verdict, subject),

@@ -34,6 +34,8 @@ pub(in crate::server) struct Day {
 #[derive(Debug, Default)]
 struct Used {
     day: Date,
+    /// The clock's [`Clock::turns`] at the last question.
+    turns: u32,
     questions: u32,
 }
 
@@ -97,10 +99,13 @@ impl Day {
     /// `rate_limited` until midnight in China, if the cap is reached.
     pub(in crate::server) fn count(&self, clock: &Clock) -> Result<(), Refused> {
         let Some(cap) = self.cap else { return Ok(()) };
-        let today = clock.today_in_china();
+        let (today, turns) = (clock.believed_date_in_china(), clock.turns());
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        if used.day != today {
-            *used = Used { day: today, questions: 0 };
+        // Another date that is believed after a step is no new day: the count goes with it, until the next midnight.
+        match used.turns == turns {
+            true if today > used.day => *used = Used { day: today, turns, questions: 0 },
+            true => {}
+            false => (used.day, used.turns) = (today, turns),
         }
         if used.questions >= cap.get() {
             let detail = format!(
@@ -117,6 +122,9 @@ impl Day {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicI64;
+    use std::sync::atomic::Ordering::SeqCst;
+
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -166,5 +174,36 @@ mod tests {
         let (narrow, wide) = (Day::new(NonZeroU32::new(1), Some(&day)), Day::new(NonZeroU32::new(3), Some(&day)));
         assert!(narrow.count(&evening).is_err() && wide.count(&evening).is_ok() && wide.count(&evening).is_err());
         assert!(day.count(&at("2026-11-25T16:00:00Z")).is_ok());
+    }
+
+    #[test]
+    fn a_step_of_the_clock_gives_no_second_day_and_takes_no_week() {
+        let (hours, wrong) = (Arc::new(AtomicI64::new(30 * 24)), Arc::new(AtomicI64::new(0)));
+        let (now, monotonic, ahead) = (Arc::clone(&hours), Arc::clone(&hours), Arc::clone(&wrong));
+        let hour = |hours: i64| jiff::SignedDuration::from_hours(hours);
+        let clock = Clock::watched(
+            move || jiff::Timestamp::UNIX_EPOCH + hour(now.load(SeqCst) + ahead.load(SeqCst)),
+            move || hour(monotonic.load(SeqCst)).unsigned_abs(),
+        );
+        // The clock runs rightly for a day first, from midnight in China (16:00 UTC) to ten in the morning.
+        hours.fetch_add(16 + 10, SeqCst);
+        let day = Day::new(NonZeroU32::new(2), None);
+        assert!(day.count(&clock).is_ok() && day.count(&clock).is_ok() && day.count(&clock).is_err());
+        for step in [24, -24, 40 * 24, -40 * 24] {
+            wrong.store(step, SeqCst);
+            assert!(day.count(&clock).is_err(), "{step}: a wrong date");
+            wrong.store(0, SeqCst);
+            assert!(day.count(&clock).is_err(), "{step}: the right one");
+        }
+        // A step that is believed after an hour takes the count with it.
+        for step in [40 * 24, 0] {
+            wrong.store(step, SeqCst);
+            assert!(day.count(&clock).is_err());
+            hours.fetch_add(1, SeqCst);
+            assert!(day.count(&clock).is_err(), "{step}");
+        }
+        assert_eq!(clock.turns(), 2);
+        hours.fetch_add(12, SeqCst);
+        assert!(day.count(&clock).is_ok(), "the next midnight");
     }
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::config::Config;
 use super::nonces::Nonces;
+use crate::domain::clock::Moment;
 use crate::providers::{Credential, CredentialStore, Presented, Taken};
 use crate::server::auth::issued_keys::{Holder, IssuedKeys};
 
@@ -16,15 +17,17 @@ pub(super) struct CallerKeys<'a> {
     keys: &'a IssuedKeys,
     nonces: &'a Nonces,
     config: Config,
-    now: Timestamp,
+    /// The time that signatures are compared with.
+    wall: Timestamp,
+    now: Moment,
     proven: Cell<Option<&'a Holder>>,
     /// Until the nonces of the caller's key have room, if they have none.
     wait: Cell<Option<Duration>>,
 }
 
 impl<'a> CallerKeys<'a> {
-    pub(super) fn new(keys: &'a IssuedKeys, nonces: &'a Nonces, config: Config, now: Timestamp) -> Self {
-        Self { keys, nonces, config, now, proven: Cell::new(None), wait: Cell::new(None) }
+    pub(super) fn new(keys: &'a IssuedKeys, nonces: &'a Nonces, config: Config, wall: Timestamp, now: Moment) -> Self {
+        Self { keys, nonces, config, wall, now, proven: Cell::new(None), wait: Cell::new(None) }
     }
 
     /// The key that the request was authenticated with. The result of the codec proves nothing: it may refuse an
@@ -41,7 +44,7 @@ impl<'a> CallerKeys<'a> {
     /// The key that the request names; `None` if it has expired, unless the protocol has a code for that.
     fn presented(&self, presented: Presented<'_>) -> Option<&'a Holder> {
         let holder = self.keys.holder(presented)?;
-        (presented.scheme().issued.tells_end || !holder.has_ended(self.now)).then_some(holder)
+        (presented.scheme().issued.tells_end || !holder.has_ended(self.now.at)).then_some(holder)
     }
 }
 
@@ -55,7 +58,7 @@ impl CredentialStore for CallerKeys<'_> {
     }
 
     fn has_ended(&self, presented: Presented<'_>) -> bool {
-        self.presented(presented).is_some_and(|holder| holder.has_ended(self.now))
+        self.presented(presented).is_some_and(|holder| holder.has_ended(self.now.at))
     }
 
     fn authenticated(&self, presented: Presented<'_>) {
@@ -64,10 +67,11 @@ impl CredentialStore for CallerKeys<'_> {
 
     fn take_nonce(&self, presented: Presented<'_>, nonce: &str, until: Timestamp) -> Taken {
         let Some(holder) = self.presented(presented) else { return Taken::Seen };
-        let taken = self.nonces.take(&holder.id, nonce, until, self.now, self.config.nonces_per_key);
+        let (now, most) = (self.now.monotonic, self.config.nonces_per_key);
+        let taken = self.nonces.take(&holder.id, nonce, (until, self.wall), now, most);
         match taken {
             Taken::New => self.proven.set(Some(holder)),
-            Taken::NoRoom => self.wait.set(Some(self.nonces.room_in(&holder.id, self.now))),
+            Taken::NoRoom => self.wait.set(Some(self.nonces.room_in(&holder.id, now))),
             Taken::Seen => {}
         }
         taken

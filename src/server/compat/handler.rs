@@ -101,9 +101,9 @@ fn question(
     if let Some((driver, dialect)) = addressed(&request) {
         (call.protocol, call.dialect) = (driver, dialect);
     }
-    let stamp = Stamp { now: clock.now(), nonce: String::new() };
+    let stamp = Stamp { now: clock.wall(), nonce: String::new() };
     let (proven, decoded, wait) = {
-        let keys = CallerKeys::new(now.clients.issued(), &edge.nonces, now.compat, stamp.now);
+        let keys = CallerKeys::new(now.clients.issued(), &edge.nonces, now.compat, stamp.now, clock.moment());
         let (decoded, reply_to) = call.dialect.service.decode_request(&request, &keys, &stamp);
         call.reply_to = reply_to;
         (keys.proven(), decoded, keys.wait())

@@ -1,6 +1,8 @@
 //! Replay protection: stores the nonces of signed requests.
 //!
-//! Invariants: a nonce is kept until the timestamp it was signed with has expired, so no request is accepted twice.
+//! Invariants: a nonce is kept until the timestamp it was signed with has expired by monotonic time, which no step of the
+//! wall clock shortens. After that its end stays known, and no request with such an end is accepted again, so that none
+//! is accepted twice when the wall clock steps back.
 //! Each key has its own bounded set. When the set is full, new nonces are refused and counted, because evicting an old
 //! one would allow its request again. A nonce is stored only after its signature is verified, so unauthenticated
 //! requests cannot fill the set. The sets are in memory only and do not survive a restart.
@@ -13,6 +15,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use prometheus::{IntCounter, Registry};
 
+use crate::domain::clock::Monotonic;
 use crate::providers::Taken;
 
 #[derive(Debug)]
@@ -28,14 +31,24 @@ struct NonceSets {
     of_keys: HashMap<Arc<str>, NonceSet>,
     /// Nonces that expired before this minute have been removed.
     swept: i64,
+    gone: Gone,
 }
+
+/// The ends (Unix time, minutes) of the nonces that were removed, as ranges: the first minute and the last.
+#[derive(Debug, Default)]
+struct Gone(BTreeMap<i64, i64>);
+
+/// Ends this close to each other, in minutes, make one range.
+const ADJOINING: i64 = 60;
+/// The oldest ranges are forgotten beyond this number. A range is a time without a pause of an hour.
+const MOST_RANGES: usize = 1000;
 
 /// The nonces of one key, each as a 64-bit keyed hash.
 #[derive(Debug, Default)]
 struct NonceSet {
     known: HashSet<u64>,
-    /// The same hashes, by the minute in which they expire.
-    by_end: BTreeMap<i64, Vec<u64>>,
+    /// The same hashes with their ends, by the minute of monotonic time in which they expire.
+    by_end: BTreeMap<i64, Vec<(u64, i64)>>,
 }
 
 impl Nonces {
@@ -48,11 +61,22 @@ impl Nonces {
         Ok(Self { sets: Mutex::default(), hasher: RandomState::new(), refused })
     }
 
-    /// Stores the `nonce` of a request with `key` until `until`. A key can have at most `most` nonces.
-    pub(super) fn take(&self, key: &Arc<str>, nonce: &str, until: Timestamp, now: Timestamp, most: usize) -> Taken {
+    /// Stores the `nonce` of a request with `key` until `until`, as seen at `wall`. A key can have at most `most` nonces.
+    pub(super) fn take(
+        &self,
+        key: &Arc<str>,
+        nonce: &str,
+        (until, wall): (Timestamp, Timestamp),
+        now: Monotonic,
+        most: usize,
+    ) -> Taken {
         let hash = self.hasher.hash_one(nonce);
+        let ends = now.0.saturating_add(until.as_millisecond().saturating_sub(wall.as_millisecond()));
         let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
-        sets.sweep(minute(now));
+        sets.sweep(now.0.div_euclid(60_000));
+        if sets.gone.has(minute(until)) {
+            return Taken::Seen;
+        }
         let set = sets.of_keys.entry(Arc::clone(key)).or_default();
         if set.known.contains(&hash) {
             return Taken::Seen;
@@ -62,17 +86,17 @@ impl Nonces {
             return Taken::NoRoom;
         }
         set.known.insert(hash);
-        set.by_end.entry(minute(until)).or_default().push(hash);
+        set.by_end.entry(ends.div_euclid(60_000)).or_default().push((hash, minute(until)));
         Taken::New
     }
 
     /// When the key's first nonces expire and make room.
-    pub(super) fn room_in(&self, key: &Arc<str>, now: Timestamp) -> Duration {
+    pub(super) fn room_in(&self, key: &Arc<str>, now: Monotonic) -> Duration {
         let sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
         let first = sets.of_keys.get(key).and_then(|set| set.by_end.first_key_value());
         // They are removed after the minute in which they expire.
         let end = first.map_or(0, |(end, _)| end.saturating_add(1).saturating_mul(60));
-        Duration::from_secs(u64::try_from(end.saturating_sub(now.as_second())).unwrap_or(0).max(1))
+        Duration::from_secs(u64::try_from(end.saturating_sub(now.0.div_euclid(1000))).unwrap_or(0).max(1))
     }
 }
 
@@ -82,9 +106,10 @@ impl NonceSets {
             return;
         }
         self.swept = minute;
+        let gone = &mut self.gone;
         self.of_keys.retain(|_, set| {
             while set.by_end.first_key_value().is_some_and(|(end, _)| *end < minute) {
-                set.forget_first();
+                set.forget_first(gone);
             }
             !set.known.is_empty()
         });
@@ -92,9 +117,31 @@ impl NonceSets {
 }
 
 impl NonceSet {
-    fn forget_first(&mut self) {
-        for hash in self.by_end.pop_first().map(|(_, hashes)| hashes).unwrap_or_default() {
+    fn forget_first(&mut self, gone: &mut Gone) {
+        for (hash, end) in self.by_end.pop_first().map(|(_, hashes)| hashes).unwrap_or_default() {
             self.known.remove(&hash);
+            gone.add(end);
+        }
+    }
+}
+
+impl Gone {
+    fn has(&self, end: i64) -> bool {
+        self.0.range(..=end).next_back().is_some_and(|(_, last)| *last >= end)
+    }
+
+    fn add(&mut self, end: i64) {
+        let (mut first, mut last) = (end, end);
+        if let Some((from, to)) = self.0.range(..=end).next_back().filter(|(_, to)| **to + ADJOINING >= end) {
+            (first, last) = (*from, end.max(*to));
+        }
+        while let Some((from, to)) = self.0.range(first + 1..=last + ADJOINING).next().map(|(from, to)| (*from, *to)) {
+            self.0.remove(&from);
+            last = last.max(to);
+        }
+        self.0.insert(first, last);
+        if self.0.len() > MOST_RANGES {
+            self.0.pop_first();
         }
     }
 }
@@ -111,6 +158,11 @@ mod tests {
         format!("2026-11-22T{text}Z").parse().unwrap()
     }
 
+    /// Monotonic time that agrees with the wall clock.
+    fn steady(wall: Timestamp) -> Monotonic {
+        Monotonic(wall.as_millisecond() - at("08:00:00").as_millisecond())
+    }
+
     fn empty() -> Nonces {
         Nonces::new(&Registry::new()).unwrap()
     }
@@ -118,14 +170,14 @@ mod tests {
     #[test]
     fn a_nonce_is_known_until_its_time_is_over_and_to_its_own_key_only() {
         let (nonces, one, other) = (empty(), Arc::from("one"), Arc::from("other"));
-        let shown = |key: &Arc<str>, now: &str| nonces.take(key, "n", at("08:15:00"), at(now), 10);
+        let shown = |key: &Arc<str>, now: &str| nonces.take(key, "n", (at("08:15:00"), at(now)), steady(at(now)), 10);
         assert_eq!(shown(&one, "08:00:00"), Taken::New);
         assert_eq!(shown(&other, "08:00:00"), Taken::New);
         for now in ["08:00:00", "08:14:59", "08:15:00"] {
             assert_eq!(shown(&one, now), Taken::Seen, "{now}");
         }
         // By 08:16 the timestamp has expired too, so `n` was removed and only `m` is left.
-        assert_eq!(nonces.take(&one, "m", at("08:40:00"), at("08:16:00"), 10), Taken::New);
+        assert_eq!(nonces.take(&one, "m", (at("08:40:00"), at("08:16:00")), steady(at("08:16:00")), 10), Taken::New);
         assert_eq!(nonces.sets.lock().unwrap().of_keys.len(), 1);
         assert_eq!(nonces.sets.lock().unwrap().of_keys[&one].known.len(), 1);
     }
@@ -133,34 +185,71 @@ mod tests {
     #[test]
     fn a_full_room_takes_no_new_nonce_until_others_end_and_forgets_none() {
         let (nonces, key) = (empty(), Arc::from("key"));
-        let show = |nonce: &str, until: &str, now: &str| nonces.take(&key, nonce, at(until), at(now), 2);
+        let show =
+            |nonce: &str, until: &str, now: &str| nonces.take(&key, nonce, (at(until), at(now)), steady(at(now)), 2);
         assert_eq!(show("early", "08:10:00", "08:00:00"), Taken::New);
         assert_eq!(show("late", "08:20:00", "08:00:00"), Taken::New);
         for _ in 0..2 {
             assert_eq!(show("one more", "08:15:00", "08:00:00"), Taken::NoRoom);
         }
-        assert_eq!(nonces.room_in(&key, at("08:00:00")), Duration::from_secs(11 * 60), "when `early` is forgotten");
+        assert_eq!(
+            nonces.room_in(&key, steady(at("08:00:00"))),
+            Duration::from_secs(11 * 60),
+            "when `early` is forgotten"
+        );
         assert_eq!(nonces.refused.get(), 2);
         assert_eq!(show("early", "08:10:00", "08:10:00"), Taken::Seen);
         assert_eq!(show("late", "08:20:00", "08:10:00"), Taken::Seen);
         assert_eq!(show("one more", "08:26:00", "08:11:00"), Taken::New);
         // Lowering the limit evicts nothing.
-        assert_eq!(nonces.take(&key, "late", at("08:20:00"), at("08:11:00"), 1), Taken::Seen);
-        assert_eq!(nonces.take(&key, "another", at("08:26:00"), at("08:11:00"), 1), Taken::NoRoom);
+        assert_eq!(nonces.take(&key, "late", (at("08:20:00"), at("08:11:00")), steady(at("08:11:00")), 1), Taken::Seen);
+        assert_eq!(
+            nonces.take(&key, "another", (at("08:26:00"), at("08:11:00")), steady(at("08:11:00")), 1),
+            Taken::NoRoom
+        );
     }
 
     #[test]
-    fn a_clock_that_jumps_back_forgets_nothing() {
+    fn a_step_of_the_clock_lets_no_recorded_request_in_again() {
         let (nonces, key) = (empty(), Arc::from("key"));
-        assert_eq!(nonces.take(&key, "n", at("08:15:00"), at("08:00:00"), 10), Taken::New);
-        assert_eq!(nonces.take(&key, "m", at("07:15:00"), at("07:00:00"), 10), Taken::New);
-        assert_eq!(nonces.take(&key, "n", at("08:15:00"), at("07:00:00"), 10), Taken::Seen);
+        let minute = |minute: i64| Monotonic(minute * 60_000);
+        let shown = |nonce: &str, until: &str, wall: &str, now: i64| {
+            nonces.take(&key, nonce, (at(until), at(wall)), minute(now), 10)
+        };
+        assert_eq!(shown("n", "08:15:00", "08:00:00", 0), Taken::New);
+        // A step forward, with a question that sweeps, and the step back.
+        assert_eq!(shown("m", "18:15:00", "18:00:00", 1), Taken::New);
+        assert_eq!(shown("n", "08:15:00", "08:02:00", 2), Taken::Seen);
+        // A step back after `n` has expired and was forgotten.
+        assert_eq!(shown("o", "08:35:00", "08:20:00", 20), Taken::New);
+        assert_eq!(shown("n", "08:15:00", "08:05:00", 25), Taken::Seen);
+        // A caller whose clock went back with ours is let in again where nobody was before.
+        assert_eq!(shown("p", "07:15:00", "07:00:00", 26), Taken::New);
+        // What others signed at the wrong time is in nobody's way, nor let in when that time comes.
+        assert_eq!(shown("q", "08:50:00", "08:35:00", 35), Taken::New);
+        assert_eq!(shown("m", "18:15:00", "18:00:00", 600), Taken::Seen);
+        assert_eq!(shown("r", "18:20:00", "18:05:00", 605), Taken::New);
+    }
+
+    #[test]
+    fn ranges_grow_together_and_are_bounded() {
+        let mut gone = Gone::default();
+        for end in [1000, 1060, 900, 2000] {
+            gone.add(end);
+        }
+        assert_eq!(gone.0.iter().collect::<Vec<_>>(), [(&900, &900), (&1000, &1060), (&2000, &2000)]);
+        gone.add(950);
+        assert_eq!(gone.0.iter().collect::<Vec<_>>(), [(&900, &1060), (&2000, &2000)]);
+        assert!(gone.has(900) && gone.has(1030) && !gone.has(1061) && !gone.has(899));
+        (0..2000).for_each(|day| gone.add(10_000 + day * 1440));
+        assert_eq!(gone.0.len(), MOST_RANGES);
     }
 
     #[test]
     fn of_many_threads_with_one_nonce_one_is_the_first() {
         let (nonces, key) = (empty(), Arc::from("key"));
-        let first = || nonces.take(&key, "n", at("08:15:00"), at("08:00:00"), 10) == Taken::New;
+        let first =
+            || nonces.take(&key, "n", (at("08:15:00"), at("08:00:00")), steady(at("08:00:00")), 10) == Taken::New;
         let firsts: usize = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..16).map(|_| scope.spawn(first)).collect();
             threads.into_iter().map(|thread| usize::from(thread.join().unwrap())).sum()

@@ -49,7 +49,7 @@ impl Recorder {
         };
         let Sinks { access_log, metrics, clock, .. } = &*self.0;
         let duration_ms = (total.as_secs_f64() * 1e6).round() / 1e3;
-        let line = Line { time: format!("{:.3}", clock.now()), kind, duration_ms, ..line };
+        let line = Line { time: format!("{:.3}", clock.wall()), kind, duration_ms, ..line };
         access_log.write(&line);
         if audience == Audience::Services {
             metrics.request(

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::domain::clock::Clock;
+use crate::domain::clock::{Clock, Monotonic};
 use crate::domain::subject::Digest;
 use crate::server::http::problem::Problem;
 use crate::server::pipeline::Verified;
@@ -61,8 +61,8 @@ pub struct Owner {
     pub body: Digest,
     /// The person in that body, so that the key can be forgotten with them.
     pub person: Digest,
-    /// When it was first used, in milliseconds since 1970.
-    pub since_ms: i64,
+    /// When it was first used.
+    pub since: Monotonic,
     /// Its claim in the ledger.
     pub claim: Option<Uuid>,
 }
@@ -139,14 +139,14 @@ impl Idempotency {
         Self { slots, erasures: Arc::default(), tasks: TaskTracker::new() }
     }
 
-    /// Claims `key` (the digest of client and key) for a request with this digest of its body. Claims before
-    /// `not_before_ms` (milliseconds since 1970) have expired.
-    pub async fn claim(&self, key: Digest, body: Digest, not_before_ms: i64) -> ClaimResult {
+    /// Claims `key` (the digest of client and key) for a request with this digest of its body. Claims that are older
+    /// than a day at `now` have expired.
+    pub async fn claim(&self, key: Digest, body: Digest, now: Monotonic) -> ClaimResult {
         loop {
             // Inserted first and claimed afterwards, so that a caller who leaves in between leaves nothing claimed.
             let unknown = async { Arc::new(Slot::new(State::Unknown)) };
             let slot = self.slots.get_with(key, unknown).await;
-            if !slot.is_over(not_before_ms) {
+            if !slot.is_over(now) {
                 return slot.claim(body, &self.erasures);
             }
             if let Some(lookup) = self.replace(key, &slot).await {
@@ -207,10 +207,10 @@ impl Slot {
     }
 
     /// Whether its claim has expired. A request under way finishes first.
-    fn is_over(&self, not_before_ms: i64) -> bool {
+    fn is_over(&self, now: Monotonic) -> bool {
         match &*self.0.borrow() {
             State::Owned(_, Work::Working) | State::Unknown | State::LookingUp | State::Unavailable => false,
-            State::Owned(owner, _) => owner.since_ms < not_before_ms,
+            State::Owned(owner, _) => is_over(owner.since, now),
         }
     }
 
@@ -312,12 +312,10 @@ impl LookupWait {
 }
 
 impl Claim {
-    /// If an earlier request held the key: the time since its first use, at `now_ms`. A verdict no older than that
+    /// If an earlier request held the key: the time since its first use, at `now`. A verdict no older than that
     /// answers it.
-    pub fn since_first_use(&self, now_ms: i64) -> Option<Duration> {
-        let ms = now_ms.saturating_sub(self.owner.since_ms);
-        // Never negative, also if the clock was set back.
-        self.again.then(|| Duration::from_millis(u64::try_from(ms).unwrap_or_default()))
+    pub fn since_first_use(&self, now: Monotonic) -> Option<Duration> {
+        self.again.then(|| now.since(self.owner.since))
     }
 
     /// Its claim in the ledger.
@@ -365,10 +363,14 @@ impl InProgress {
     }
 }
 
-/// Claims before this time (milliseconds since 1970) have expired.
+/// Whether a key that was first used at `since` has expired.
+pub(super) fn is_over(since: Monotonic, now: Monotonic) -> bool {
+    now.since(since) > KEPT
+}
+
+/// Claims that were recorded before this time (milliseconds since 1970) have expired.
 pub fn not_before(clock: &Clock) -> i64 {
-    let kept = i64::try_from(KEPT.as_millis()).unwrap_or(i64::MAX);
-    clock.now().as_millisecond().saturating_sub(kept)
+    clock.earliest_within(KEPT).as_millisecond()
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use strum::VariantArray;
 
-use super::keys::{Lookup, Owner, not_before};
-use crate::domain::clock::Clock;
+use super::keys::{Lookup, Owner, is_over, not_before};
+use crate::domain::clock::{Clock, Monotonic};
 use crate::domain::money::Billed;
 use crate::domain::outcome::{Outcome, Reason};
 use crate::domain::subject::Digest;
@@ -41,9 +41,9 @@ enum Found {
 }
 
 impl Keyed {
-    /// The owner that these digests make, since `since_ms` (milliseconds since 1970), with its claim in the ledger.
-    pub(in crate::server) fn owner(&self, since_ms: i64, claim: Option<uuid::Uuid>) -> Owner {
-        Owner { body: self.body, person: self.person, since_ms, claim }
+    /// The owner that these digests make, with its claim in the ledger.
+    pub(in crate::server) fn owner(&self, since: Monotonic, claim: Option<uuid::Uuid>) -> Owner {
+        Owner { body: self.body, person: self.person, since, claim }
     }
 }
 
@@ -75,10 +75,12 @@ impl LedgerLookup {
             // The caller is only asked to come back; the cause is here.
             known.inspect_err(|error| tracing::error!(%error, "ledger: a key cannot be looked up")).ok()?
         };
+        // The ledger goes by the date, memory by the time that has passed.
+        let known = known.filter(|known| !is_over(self.since(known.claim.at_ms), self.clock.monotonic()));
         if let Some(Claimed { claim, answer }) = known {
             let (body, person) = (Digest::from_hex(&claim.body)?, Digest::from_hex(&claim.subject.digest)?);
-            let owner = Owner { body, person, since_ms: claim.at_ms, claim: Some(claim.id) };
-            return Some(Found::Owned(owner, answer.and_then(verified).map(Box::new)));
+            let owner = Owner { body, person, since: self.since(claim.at_ms), claim: Some(claim.id) };
+            return Some(Found::Owned(owner, answer.and_then(|answer| verified(answer, &self.clock)).map(Box::new)));
         }
         let claim = self.ledger.claim(|id, at_ms| ledger::Claim {
             id,
@@ -90,18 +92,25 @@ impl LedgerLookup {
             subject: self.subject.clone(),
         });
         let claim = claim.await.ok()??;
-        Some(Found::Free(self.keyed.owner(claim.at_ms, Some(claim.id))))
+        Some(Found::Free(self.keyed.owner(self.since(claim.at_ms), Some(claim.id))))
+    }
+}
+
+impl LedgerLookup {
+    fn since(&self, at_ms: i64) -> Monotonic {
+        let at = Timestamp::from_millisecond(at_ms).unwrap_or(Timestamp::UNIX_EPOCH);
+        self.clock.moment_of(at).monotonic
     }
 }
 
 /// An entry of the ledger as the answer that it was; nothing if it is not one, or was written by a later version.
-fn verified(answer: ledger::Answer) -> Option<Verified> {
+fn verified(answer: ledger::Answer, clock: &Clock) -> Option<Verified> {
     Some(Verified {
         id: answer.id,
         verdict: Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == answer.outcome)?,
         provider: Arc::from(answer.provider.unwrap_or_default()),
         provider_request_id: answer.provider_request_id.as_deref().and_then(RequestId::parse),
-        verified_at: Timestamp::from_millisecond(answer.verified_at_ms?).ok()?,
+        verified_at: clock.moment_of(Timestamp::from_millisecond(answer.verified_at_ms?).ok()?),
         source: Source::VARIANTS.iter().copied().find(|source| Some(source.as_str()) == answer.source.as_deref())?,
         attempts: answer.attempts.iter().map(attempt).collect::<Option<_>>()?,
     })

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use jiff::Timestamp;
 use uuid::Uuid;
 
+use crate::domain::clock::Moment;
 use crate::domain::subject::Digest;
 use crate::domain::verdict::{RequestId, Verdict};
 use crate::server::audit::AuditEntry;
@@ -39,7 +39,7 @@ pub struct Verified {
     /// The provider's reference for its call.
     pub provider_request_id: Option<RequestId>,
     /// When the provider gave it.
-    pub verified_at: Timestamp,
+    pub verified_at: Moment,
     /// How it came to its first caller.
     pub source: Source,
     /// The attempts made for that caller's request.

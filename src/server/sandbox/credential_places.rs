@@ -168,7 +168,7 @@ impl Lender for Counter<'_> {
 
     fn lend(&self, lifetime: Duration) -> Granted {
         let Scenario { clock, ids, .. } = &*self.of.scenario;
-        let (now, unique) = (clock.now(), || ids.nonce().simple().to_string());
+        let (now, unique) = (clock.wall(), || ids.nonce().simple().to_string());
         let (secret, token) = (format!("sandboxTemporary{}", unique()), format!("CAIS+sandbox/{}==", unique()));
         let [secret, token] = [secret, token].map(Secret::new);
         let lifetime = {
@@ -236,7 +236,7 @@ impl Host for CredentialPlaces {
             Some(PlaceFault::Status(code)) => return Ok(status(code).map(Body::from)),
             Some(PlaceFault::WrongDocument(_) | PlaceFault::NoTokens) | None => {}
         }
-        let stamp = Stamp { now: self.scenario.clock.now(), nonce: self.scenario.ids.nonce().to_string() };
+        let stamp = Stamp { now: self.scenario.clock.wall(), nonce: self.scenario.ids.nonce().to_string() };
         let right = (place.answer)(&request, &Counter { of: self, place, fault }, &stamp);
         Ok(corrupted(right, place, fault).map(Body::from))
     }

@@ -166,7 +166,7 @@ impl Simulator {
 
     /// Expires all temporary credentials.
     pub(super) fn end_temporary(&self) {
-        let now = self.scenario.clock.now();
+        let now = self.scenario.clock.wall();
         for guest in self.accepted().iter_mut().filter(|guest| guest.ends.is_some()) {
             guest.ends = Some(now);
         }
@@ -250,7 +250,7 @@ impl Host for Simulator {
         let body = Limited::new(body, MAX_REQUEST).collect().await.map_err(|_| Cut::Close)?.to_bytes();
         let request = Request::from_parts(parts, body);
 
-        let stamp = Stamp { now: self.scenario.clock.now(), nonce: self.scenario.ids.nonce().to_string() };
+        let stamp = Stamp { now: self.scenario.clock.wall(), nonce: self.scenario.ids.nonce().to_string() };
         let guests = Guests { all: self.accepted().clone(), now: stamp.now };
         let (decoded, reply_to) = self.spec.service.decode_request(&request, &guests, &stamp);
         self.call_stats().call(reply_to.asked.as_ref().map(|asked| &asked.id_number));

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::config::Lifetimes;
 use super::remembered::Remembered;
+use crate::domain::clock::{Moment, Monotonic};
 use crate::domain::subject::Digest;
 use crate::domain::verdict::{RequestId, Verdict};
 
@@ -26,6 +27,8 @@ struct Entry {
     provider: Arc<str>,
     reference: Reference,
     verified_at_ms: i64,
+    /// The low half of the monotonic time: no entry lives for the 49 days after which it repeats.
+    monotonic_ms: u32,
     verdict: Verdict,
 }
 
@@ -51,13 +54,16 @@ impl Memory {
         Self(cache)
     }
 
-    pub(super) async fn get(&self, key: &Digest) -> Option<Remembered> {
+    pub(super) async fn get(&self, key: &Digest, now: Monotonic) -> Option<Remembered> {
         let entry = self.0.get(key).await?;
         Some(Remembered {
             verdict: entry.verdict,
             provider: entry.provider,
             request_id: entry.reference.unpacked(),
-            verified_at: Timestamp::from_millisecond(entry.verified_at_ms).ok()?,
+            verified_at: Moment {
+                at: Timestamp::from_millisecond(entry.verified_at_ms).ok()?,
+                monotonic: widened(entry.monotonic_ms, now),
+            },
         })
     }
 
@@ -66,7 +72,8 @@ impl Memory {
             verdict: verdict.verdict,
             provider: verdict.provider,
             reference: Reference::packed(verdict.request_id),
-            verified_at_ms: verdict.verified_at.as_millisecond(),
+            verified_at_ms: verdict.verified_at.at.as_millisecond(),
+            monotonic_ms: low_half(verdict.verified_at.monotonic),
         };
         self.0.insert(key, entry).await;
     }
@@ -78,6 +85,16 @@ impl Memory {
     pub(super) fn entries(&self) -> u64 {
         self.0.entry_count()
     }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the low half is what is wanted")]
+const fn low_half(at: Monotonic) -> u32 {
+    at.0 as u32
+}
+
+/// The last time up to `now` that ends in `low`.
+fn widened(low: u32, now: Monotonic) -> Monotonic {
+    Monotonic(now.0 - i64::from(low_half(now).wrapping_sub(low)))
 }
 
 impl Expiry<Digest, Entry> for ByVerdict {
@@ -165,19 +182,19 @@ mod tests {
             verdict: Verdict::Match,
             provider: Arc::from("p"),
             request_id: None,
-            verified_at: Timestamp::UNIX_EPOCH,
+            verified_at: Moment { at: Timestamp::UNIX_EPOCH, monotonic: Monotonic(0) },
         };
         for n in 0..3 {
             memory.put(key(n), verdict.clone()).await;
             memory.0.run_pending_tasks().await;
         }
         // A read makes entry 0 the most recently used.
-        assert!(memory.get(&key(0)).await.is_some());
+        assert!(memory.get(&key(0), Monotonic(0)).await.is_some());
         memory.put(key(3), verdict).await;
         memory.0.run_pending_tasks().await;
         let mut kept = Vec::new();
         for n in 0..4 {
-            kept.push(memory.get(&key(n)).await.is_some());
+            kept.push(memory.get(&key(n), Monotonic(0)).await.is_some());
         }
         assert_eq!((kept, memory.entries()), (vec![true, false, true, true], 3));
     }

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-
+use crate::domain::clock::{Moment, Monotonic};
 use crate::domain::verdict::{RequestId, Verdict};
 
 /// A cached verdict: which provider gave it, when, and under which reference. It contains no name and no ID number.
@@ -16,12 +15,12 @@ pub struct Remembered {
     /// The provider's reference.
     pub request_id: Option<RequestId>,
     /// When the provider answered.
-    pub verified_at: Timestamp,
+    pub verified_at: Moment,
 }
 
 impl Remembered {
-    /// How long ago the provider answered; zero if the clock was set back.
-    pub fn age(&self, now: Timestamp) -> Duration {
-        Duration::try_from(now.duration_since(self.verified_at).max(SignedDuration::ZERO)).unwrap_or_default()
+    /// How long ago the provider answered, whatever became of the wall clock since.
+    pub fn age(&self, now: Monotonic) -> Duration {
+        now.since(self.verified_at.monotonic)
     }
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use jiff::Timestamp;
 
 use super::config::{Config, Lifetimes};
 use super::memory::Memory;
 use super::remembered::Remembered;
+use crate::domain::clock::Monotonic;
 use crate::domain::subject::Digest;
 use crate::domain::verdict::Verdict;
 
@@ -42,8 +42,8 @@ impl Cache {
     }
 
     /// The verdict cached under `key`, with its remaining lifetime.
-    pub async fn get(&self, key: &Digest, now: Timestamp) -> Option<(Remembered, Duration)> {
-        let found = self.memory.get(key).await?;
+    pub async fn get(&self, key: &Digest, now: Monotonic) -> Option<(Remembered, Duration)> {
+        let found = self.memory.get(key, now).await?;
         // The configured lifetime decides, not moka's timer, which runs on a different clock.
         let left =
             self.lifetimes.load().lifetime(found.verdict).checked_sub(found.age(now)).filter(|left| !left.is_zero())?;

@@ -25,7 +25,7 @@ impl Opening {
     /// # Errors
     /// The ledger cannot be read.
     pub async fn read(ledger: &Ledger, config: &Config, clock: &Clock) -> Result<Self, ReadError> {
-        let today = clock.today_in_china();
+        let today = clock.believed_date_in_china();
         let since = reach(config, today);
         let spent = ledger.spent(ms(today.first_of_month()), ms(today)).await?;
         Ok(Self { spent, histories: histories(ledger, ms(since), i64::MAX).await?, since })

@@ -95,13 +95,13 @@ impl Reservation {
         match cost.billed {
             Billed::Yes => {
                 meter.billed(cost.price);
-                self.account.spend.prepaid().history.billed(billing.clock.today_in_china());
+                self.account.spend.prepaid().history.billed(billing.clock.believed_date_in_china());
             }
             Billed::Unknown => meter.possible(cost.price),
             Billed::No => {}
         }
         if result.as_ref().is_err_and(|fault| fault.reason == Reason::QuotaUsedUp) {
-            self.account.spend.prepaid().history.used_up(billing.clock.today_in_china());
+            self.account.spend.prepaid().history.used_up(billing.clock.believed_date_in_china());
         }
         if cost.billed == Billed::Yes {
             self.is_billed_twice(cost.verdict, cache_slot).await;

@@ -56,8 +56,9 @@ impl Billing {
         for Spent { client, provider, calls_today, micro_yuan_today, calls, micro_yuan } in opening.spent {
             let day = Use { calls: calls_today, amount: micro_yuan_today };
             let month = Use { calls, amount: micro_yuan };
-            billing.client(&Arc::from(client)).spent_before(day, month);
-            billing.spend(&Arc::from(provider)).spending.spent_before(day, month);
+            let now = billing.moment();
+            billing.client(&Arc::from(client)).spent_before(now, day, month);
+            billing.spend(&Arc::from(provider)).spending.spent_before(now, day, month);
         }
         for (provider, history) in opening.histories {
             billing.spend(&Arc::from(provider)).prepaid().history = history;
@@ -138,9 +139,8 @@ impl Billing {
     }
 
     pub(super) fn moment(&self) -> Moment {
-        let date = self.clock.today_in_china();
-        let month = i32::from(date.year()) * 12 + i32::from(date.month());
-        Moment { day: month * 31 + i32::from(date.day()), month }
+        let (civil, monotonic) = self.clock.moment().seconds();
+        Moment::new(monotonic, civil)
     }
 
     pub(super) fn until_over(&self, full: Full) -> Duration {
@@ -162,7 +162,7 @@ impl Billing {
     /// The ledger cannot be read. Nothing has changed then.
     pub async fn reach_back(&self, ledger: &Ledger, config: &Config) -> Result<(), ReadError> {
         let known = self.owners().since;
-        let since = opening::reach(config, self.clock.today_in_china());
+        let since = opening::reach(config, self.clock.believed_date_in_china());
         if since >= known {
             return Ok(());
         }

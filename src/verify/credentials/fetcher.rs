@@ -77,7 +77,7 @@ impl Fetcher {
                 Step::Ask(ask, then) => {
                     let limit = ask.limit;
                     let answer = timeout(limit, self.ask(ask)).await.unwrap_or(Err(MissReason::Timeout));
-                    then((answer, self.clock.now()))
+                    then((answer, self.clock.wall()))
                 }
             };
         }
@@ -85,7 +85,7 @@ impl Fetcher {
     }
 
     async fn ask(&self, ask: Ask) -> Result<Response<Bytes>, MissReason> {
-        let stamp = Stamp { now: self.clock.now(), nonce: self.ids.nonce().to_string() };
+        let stamp = Stamp { now: self.clock.wall(), nonce: self.ids.nonce().to_string() };
         let request = (ask.compose)(&stamp).ok().and_then(|request| reqwest::Request::try_from(request).ok());
         let client = if ask.is_local { &self.near } else { &self.far };
         let sent = client.send(request.ok_or(MissReason::RequestForm)?).await;

@@ -108,7 +108,7 @@ impl Keeper {
     /// The credential for a new call: the one in use, or the one being fetched if it arrives within `patience`.
     pub(super) async fn held(&self, patience: Duration) -> Option<Arc<Held>> {
         let desk = &self.desk;
-        let now = desk.clock.now();
+        let now = desk.clock.wall();
         match desk.in_use.load().filter(|held| held.is_good(now)) {
             Some(held) => {
                 if desk.in_use.due_in(now).is_zero() && !desk.is_failing() {
@@ -119,7 +119,7 @@ impl Keeper {
             None if desk.is_failing() => None,
             None => {
                 desk.another(patience).await;
-                desk.in_use.load().filter(|held| held.is_good(desk.clock.now()))
+                desk.in_use.load().filter(|held| held.is_good(desk.clock.wall()))
             }
         }
     }
@@ -127,7 +127,7 @@ impl Keeper {
     /// A credential other than the refused one: its replacement if there already is one, or the result of one fetch.
     pub(super) async fn instead_of(&self, refused: &Arc<Held>, patience: Duration) -> Option<Arc<Held>> {
         let desk = &self.desk;
-        let other = || desk.in_use.load().filter(|held| !Arc::ptr_eq(held, refused) && held.is_good(desk.clock.now()));
+        let other = || desk.in_use.load().filter(|held| !Arc::ptr_eq(held, refused) && held.is_good(desk.clock.wall()));
         if let Some(other) = other() {
             return Some(other);
         }
@@ -148,7 +148,7 @@ impl Keeper {
     pub(super) fn lack(&self, now: Instant) -> Option<AccountStatus> {
         let desk = &self.desk;
         let ended = desk.ended.borrow();
-        if ended.count == 0 || desk.in_use.load().is_some_and(|held| held.is_good(desk.clock.now())) {
+        if ended.count == 0 || desk.in_use.load().is_some_and(|held| held.is_good(desk.clock.wall())) {
             return None;
         }
         let since = now.saturating_duration_since(ended.at);
@@ -158,8 +158,8 @@ impl Keeper {
 
     pub(super) fn status(&self) -> CredentialStatus {
         let desk = &self.desk;
-        let held = desk.in_use.load().filter(|held| held.is_good(desk.clock.now()));
-        let left = |ends: Timestamp| Duration::try_from(ends.duration_since(desk.clock.now())).ok();
+        let held = desk.in_use.load().filter(|held| held.is_good(desk.clock.wall()));
+        let left = |ends: Timestamp| Duration::try_from(ends.duration_since(desk.clock.wall())).ok();
         CredentialStatus {
             source: desk.source.name(),
             from: held.as_ref().and_then(|held| held.from),
@@ -201,7 +201,7 @@ impl Desk {
                 backoff.reset();
                 meter.successes.inc();
                 meter.expiry.set(granted.ends.map_or(0, Timestamp::as_second));
-                let now = self.clock.now();
+                let now = self.clock.wall();
                 let left = granted.ends.map(|ends| ends.duration_since(now));
                 let (source, seconds) = (granted.from, left.map(|left| left.as_secs()));
                 tracing::info!(provider, source, expires_in_seconds = seconds, "credential fetched");
@@ -217,7 +217,7 @@ impl Desk {
                 for Miss { source, reason, code } in &misses {
                     tracing::warn!(provider, source, reason = reason.as_str(), code, "no credential from this source");
                 }
-                let in_use = self.in_use.load().is_some_and(|held| held.is_good(self.clock.now()));
+                let in_use = self.in_use.load().is_some_and(|held| held.is_good(self.clock.wall()));
                 if in_use {
                     tracing::warn!(provider, "the credential could not be replaced; the one in use is used to its end");
                 } else {
@@ -245,7 +245,7 @@ async fn keep(desk: Arc<Desk>, fetcher: Arc<Fetcher>, meter: CredentialMeter, mu
         loop {
             let left = match desk.in_use.load() {
                 _ if failed => pause.saturating_sub(at.elapsed()),
-                Some(_) => desk.in_use.due_in(desk.clock.now()),
+                Some(_) => desk.in_use.due_in(desk.clock.wall()),
                 None => Duration::MAX,
             };
             if left.is_zero() || *wanted.borrow_and_update() > count {

@@ -8,6 +8,7 @@ use idgate::providers::{DRIVERS, Stamp};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{ACCESS_KEY, Speaker, nobody, one_of_each, right, section, send, speakers, wrong};
+use crate::clock::Hands;
 use crate::support::{Builder, Pair, TestGateway, anybody, eventually};
 
 /// Rate limits and breakers out of reach, so that they do not interfere.
@@ -220,6 +221,40 @@ async fn a_recorded_request_is_answered_once_unless_the_provider_answers_it_agai
         for _ in 0..2 {
             let again = send(&gateway, request.clone()).await;
             assert_eq!(again.said(), expected, "{}: {again:?}", speaker.label());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_recorded_request_is_not_answered_again_after_a_step_of_the_clock_and_back() {
+    for off in [2 * 3600, -2 * 3600, 40 * 86_400] {
+        let (hands, clock) = Hands::new(Timestamp::now());
+        // Nobody is asked about so often that the person is put on hold.
+        let remembers = "[cache]\nmatch_ttl = \"24h\"";
+        let gateway = steady().chain(&["yunyi"]).over(remembers).clock(clock).start().await;
+        for speaker in speakers().into_iter().filter(|speaker| speaker.is_signed() && speaker.refuses_replays()) {
+            let signed = |nonce: &str| {
+                let nonce = format!("{nonce}{}", speaker.label().replace(' ', ""));
+                speaker.signed(&gateway.public.to_string(), &right(), &Stamp { now: hands.wall(), nonce })
+            };
+            let recorded = signed("recorded");
+            assert!(send(&gateway, recorded.clone()).await.is_answered(), "{}", speaker.label());
+            hands.set(off);
+            // Somebody who has the same clock: what has expired by it is swept.
+            assert!(send(&gateway, signed("other")).await.is_answered(), "{}", speaker.label());
+            hands.pass(60);
+            hands.set(0);
+            let again = send(&gateway, recorded.clone()).await;
+            assert_eq!(again.said(), speaker.says("replayed"), "{off}: {}: {again:?}", speaker.label());
+            // It has expired and its nonce is forgotten, when the clock goes back to its time.
+            hands.pass(2 * 3600);
+            let later = send(&gateway, signed("later")).await;
+            assert!(later.is_answered(), "{off}: {}: {later:?}", speaker.label());
+            hands.set(-2 * 3600);
+            let again = send(&gateway, recorded).await;
+            assert_eq!(again.said(), speaker.says("replayed"), "{off}: {}: {again:?}", speaker.label());
+            hands.set(0);
+            hands.pass(3600);
         }
     }
 }

@@ -46,6 +46,8 @@ pub const SERIES: &[(&str, &[&str])] = &[
     ("idgate_compat_nonces_refused_total", &[]),
     ("idgate_credential_refreshes_total", &["provider", "result"]),
     ("idgate_credential_expiry_timestamp_seconds", &["provider"]),
+    ("idgate_clock_steps_total", &["direction"]),
+    ("idgate_clock_offset_seconds", &[]),
     ("idgate_config_reloads_total", &["result"]),
     ("idgate_config_checked_timestamp_seconds", &[]),
     ("idgate_log_lines_lost_total", &["sink"]),

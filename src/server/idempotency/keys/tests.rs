@@ -24,20 +24,20 @@ fn reply() -> Arc<Verified> {
         verdict: Verdict::Match,
         provider: Arc::default(),
         provider_request_id: None,
-        verified_at: jiff::Timestamp::UNIX_EPOCH,
+        verified_at: Clock::fixed(jiff::Timestamp::UNIX_EPOCH).moment(),
         source: Source::Provider,
         attempts: Vec::new(),
     })
 }
 
 fn owner(body: Digest, person: Digest) -> Owner {
-    Owner { body, person, since_ms: 0, claim: None }
+    Owner { body, person, since: Monotonic(0), claim: None }
 }
 
 /// Claims a key for a body about `person`, which nobody had before.
 async fn claim_about(keys: &Idempotency, key: Digest, body: Digest, person: Digest) -> ClaimResult {
     loop {
-        match keys.claim(key, body, 0).await {
+        match keys.claim(key, body, Monotonic(0)).await {
             ClaimResult::Unknown(lookup) => {
                 let erasures = lookup.erasures();
                 lookup.claimed(owner(body, person), erasures).unwrap();
@@ -71,12 +71,12 @@ async fn a_finished_key_answers_its_body_and_refuses_another() {
 async fn a_key_given_back_stays_with_its_body_and_remembers_since_when_it_is_used() {
     let keys = Idempotency::new();
     let first = held(&keys, digest(0), digest(1)).await;
-    assert_eq!(first.since_first_use(3000), None);
+    assert_eq!(first.since_first_use(Monotonic(3000)), None);
     drop(first);
     assert!(matches!(claim(&keys, digest(0), digest(2)).await, ClaimResult::Reused));
     let second = held(&keys, digest(0), digest(1)).await;
-    assert_eq!(second.since_first_use(3000), Some(Duration::from_secs(3)));
-    assert_eq!(second.since_first_use(-3000), Some(Duration::ZERO), "a clock that goes back");
+    assert_eq!(second.since_first_use(Monotonic(3000)), Some(Duration::from_secs(3)));
+    assert_eq!(second.since_first_use(Monotonic(-3000)), Some(Duration::ZERO), "a clock that goes back");
 }
 
 #[tokio::test]
@@ -170,7 +170,10 @@ async fn a_key_begins_anew_only_in_place_of_the_answer_that_was_seen() {
     let (first, second) = (done().await, done().await);
     let lookup = keys.start_over(digest(0), &first).await.unwrap();
     assert!(lookup.starts_over);
-    assert!(matches!(keys.claim(digest(0), digest(2), 0).await, ClaimResult::LookedUp(_)), "nobody knows whose it is");
+    assert!(
+        matches!(keys.claim(digest(0), digest(2), Monotonic(0)).await, ClaimResult::LookedUp(_)),
+        "nobody knows whose it is"
+    );
     lookup.claimed(owner(digest(1), person()), 0).unwrap();
     let new = reply();
     held(&keys, digest(0), digest(1)).await.finish(Arc::clone(&new));
@@ -182,19 +185,25 @@ async fn a_key_begins_anew_only_in_place_of_the_answer_that_was_seen() {
 #[tokio::test]
 async fn whose_a_key_is_one_finds_out_for_all() {
     let keys = Idempotency::new();
-    let ClaimResult::Unknown(lookup) = keys.claim(digest(0), digest(1), 0).await else { panic!("nobody has looked") };
-    let ClaimResult::LookedUp(looking) = keys.claim(digest(0), digest(2), 0).await else { panic!("one looks") };
+    let ClaimResult::Unknown(lookup) = keys.claim(digest(0), digest(1), Monotonic(0)).await else {
+        panic!("nobody has looked")
+    };
+    let ClaimResult::LookedUp(looking) = keys.claim(digest(0), digest(2), Monotonic(0)).await else {
+        panic!("one looks")
+    };
     // It was another body's, and finished.
     lookup.found(owner(digest(2), person()), Some(Verified::clone(&reply())), 0).unwrap();
     assert!(looking.is_known().await);
-    assert!(matches!(keys.claim(digest(0), digest(1), 0).await, ClaimResult::Reused));
-    assert!(matches!(keys.claim(digest(0), digest(2), 0).await, ClaimResult::Done(_)));
+    assert!(matches!(keys.claim(digest(0), digest(1), Monotonic(0)).await, ClaimResult::Reused));
+    assert!(matches!(keys.claim(digest(0), digest(2), Monotonic(0)).await, ClaimResult::Done(_)));
 }
 
 #[tokio::test]
 async fn a_look_that_comes_to_nothing_is_told_to_those_who_wait_and_is_the_next_ones() {
     let keys = Idempotency::new();
-    let ClaimResult::Unknown(lookup) = keys.claim(digest(0), digest(1), 0).await else { panic!("nobody has looked") };
+    let ClaimResult::Unknown(lookup) = keys.claim(digest(0), digest(1), Monotonic(0)).await else {
+        panic!("nobody has looked")
+    };
     let waiting = lookup.wait();
     drop(lookup);
     assert!(!waiting.is_known().await);
@@ -204,7 +213,9 @@ async fn a_look_that_comes_to_nothing_is_told_to_those_who_wait_and_is_the_next_
 #[tokio::test]
 async fn a_person_who_is_forgotten_while_a_key_is_looked_up_is_not_found() {
     let keys = Idempotency::new();
-    let ClaimResult::Unknown(lookup) = keys.claim(digest(0), digest(1), 0).await else { panic!("nobody has looked") };
+    let ClaimResult::Unknown(lookup) = keys.claim(digest(0), digest(1), Monotonic(0)).await else {
+        panic!("nobody has looked")
+    };
     let before = lookup.erasures();
     assert_eq!(keys.forget(person()).await, 0);
     let lookup = lookup.found(owner(digest(1), person()), None, before).unwrap_err();
@@ -217,8 +228,8 @@ async fn a_person_who_is_forgotten_while_a_key_is_looked_up_is_not_found() {
 async fn a_key_is_over_when_its_time_is_but_not_while_somebody_works() {
     let keys = Idempotency::new();
     let working = held(&keys, digest(0), digest(1)).await;
-    assert!(matches!(keys.claim(digest(0), digest(1), 1).await, ClaimResult::InProgress(_)));
+    assert!(matches!(keys.claim(digest(0), digest(1), Monotonic(86_400_001)).await, ClaimResult::InProgress(_)));
     working.finish(reply());
-    assert!(matches!(keys.claim(digest(0), digest(1), 0).await, ClaimResult::Done(_)));
-    assert!(matches!(keys.claim(digest(0), digest(2), 1).await, ClaimResult::Unknown(_)));
+    assert!(matches!(keys.claim(digest(0), digest(1), Monotonic(0)).await, ClaimResult::Done(_)));
+    assert!(matches!(keys.claim(digest(0), digest(2), Monotonic(86_400_001)).await, ClaimResult::Unknown(_)));
 }
