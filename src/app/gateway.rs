@@ -43,7 +43,7 @@ use crate::storage::Cache;
 use crate::storage::ledger::{Ledger, OpenError};
 use crate::verify::billing::{Billing, Opening};
 use crate::verify::outbound::dns::{self, LookUp, Names};
-use crate::verify::{self, BuildError, Deps, Places, Runtime};
+use crate::verify::{self, BuildError, Deps, Places, Runtime, Warming};
 
 /// How long admin requests may take after everything else has stopped.
 const ADMIN_DRAIN: Duration = Duration::from_millis(500);
@@ -150,6 +150,7 @@ impl Gateway {
             ledger: ledger.clone(),
             billing: Arc::new(Billing::new(world.clock.clone(), opening, &registry)?),
             places: Arc::new(Places::new(settings.server.max_in_flight, &verify_metrics)),
+            warming: Arc::new(Warming::new(ledger.clone(), world.clock.clone())),
         };
         let shares = Shares::of(
             world.open_files,

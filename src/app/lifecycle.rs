@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -15,6 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tower::{Service, ServiceExt};
 
 use super::telemetry::LAST_FLUSH;
@@ -47,6 +49,10 @@ impl Gateway {
         // No reloads once draining has started.
         let reloading = reloader.run(draining.clone());
         let ticking = clock_watch.run(draining.clone());
+        let runtime = Arc::clone(&verify.pipeline.current.load().runtime);
+        // Nothing waits for it: until it has ended, each question is looked up.
+        #[expect(clippy::disallowed_methods, reason = "it only reads, so shutdown does not wait for it")]
+        let warming = AbortOnDropHandle::new(tokio::spawn(async move { runtime.warm().await }));
         let watching = serve_on_own_thread(admin.serve(on_incoming(admin_routes, &draining), stop_admin.clone()));
         let serving = public.serve(on_incoming(public_routes, &draining), stop_public.clone());
         let life = async {
@@ -54,6 +60,7 @@ impl Gateway {
             let notice = async {
                 stop.cancelled().await;
                 draining.cancel();
+                warming.abort();
                 tracing::info!(notice = ?server.drain_notice, limit = ?server.drain_timeout, "draining");
                 sleep(server.drain_notice).await;
             };

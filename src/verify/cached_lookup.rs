@@ -22,14 +22,15 @@ use super::places::{NoPlace, Parties, Place, Places};
 use super::policy::OnNoRecord;
 use super::question::{Answer, Attempt, Failure, FailureKind, Freshness, Question, Source};
 use super::unanswered::{Ending, Unanswered};
-use super::verdict_cache::{CacheSlot, VerdictCache};
+use super::verdict_cache::{CacheSlot, VerdictCache, key_of};
+use super::warmer::Warmer;
 use crate::domain::clock::Clock;
 use crate::domain::subject::{Digest, DigestKey, Subject};
 use crate::resilience;
 use crate::resilience::budget::Budget;
 use crate::resilience::flight::{Flights, Role};
 use crate::resilience::party::Party;
-use crate::storage::ledger::{self, Flight, Ledger};
+use crate::storage::ledger::{self, Flight, Ledger, ReadError};
 use crate::storage::{Remembered, Sharing};
 
 /// A flight as its waiters see it.
@@ -50,6 +51,7 @@ pub(super) struct CachedLookup {
     pub(super) billing: Arc<Billing>,
     pub(super) places: Arc<Places>,
     pub(super) parties: Parties,
+    pub(super) warmer: Arc<Warmer>,
 }
 
 /// The result of a flight, shared by all its waiters.
@@ -74,7 +76,8 @@ enum FlightVerdict {
 
 impl CachedLookup {
     pub(super) async fn ask(&self, question: &Question, policy: &Arc<Policy>) -> Result<Answer, Failure> {
-        let key = self.key_of(question, policy);
+        let person = self.digest_key.person(&question.subject);
+        let key = self.key_of(&person, question, policy);
         let deadline = Instant::now() + question.patience;
         let party = self.parties.of(&question.client, policy.priority);
         loop {
@@ -82,9 +85,12 @@ impl CachedLookup {
                 return Ok(Answer::from_cache(remembered, left, &self.verdict_cache.clock));
             }
             if question.freshness.only_if_cached {
+                if self.warmer.look_up(person).await {
+                    continue;
+                }
                 return Err(Failure::bare(FailureKind::NotCached));
             }
-            let (role, flight) = self.board(key, question, policy, party)?;
+            let (role, flight) = self.board((person, key), question, policy, party)?;
             // Who only waits has a place of its own: it must not take one from those who could be answered.
             let _place = match role {
                 Role::Leader => None,
@@ -113,7 +119,7 @@ impl CachedLookup {
     /// Joins the flight of `key`, or starts it if there is a place for it.
     fn board(
         &self,
-        key: Digest,
+        (person, key): (Digest, Digest),
         question: &Question,
         policy: &Arc<Policy>,
         party: &Party,
@@ -122,7 +128,7 @@ impl CachedLookup {
             Ok(place) => Ok(self.flights.join_or_start(
                 key,
                 |work| drop(self.tasks.spawn(work)),
-                |progress| self.fly(key, question, policy, party, place, progress),
+                |progress| self.fly((person, key), question, policy, party, place, progress),
             )),
             Err(none) => match self.flights.join(&key) {
                 Some(flight) => Ok((Role::Joined, flight)),
@@ -131,18 +137,42 @@ impl CachedLookup {
         }
     }
 
+    /// The newest verdict recorded since `since_ms` that answers `question`.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read in time.
+    pub(super) async fn recorded(
+        &self,
+        question: &Question,
+        policy: &Policy,
+        since_ms: i64,
+    ) -> Result<Option<Answer>, ReadError> {
+        let person = self.digest_key.person(&question.subject);
+        let key = self.key_of(&person, question, policy);
+        let found = self.warmer.recorded(person, key, since_ms).await?;
+        let (cache, clock) = (&self.verdict_cache.cache, &self.verdict_cache.clock);
+        let age = |found: &Remembered| found.age(clock.monotonic());
+        let told = found.filter(|found| question.freshness.may_be_told(age(found)));
+        Ok(told.map(|found| {
+            let left = cache.lifetime(found.verdict).saturating_sub(age(&found));
+            Answer::from_cache(found, left, clock)
+        }))
+    }
+
     /// Erases the cached verdicts about `subject` for every client and purpose, and marks its flights so that they
     /// cache nothing. Returns the number of verdicts and of flights.
     pub(super) async fn forget(&self, subject: &Subject) -> (usize, usize) {
         // Mark first: a flight that still caches its verdict sees the mark and removes it.
-        let under_way = self.traces.under_way.forget(self.digest_key.person(subject));
+        let person = self.digest_key.person(subject);
+        self.warmer.warming.forget(person);
+        let under_way = self.traces.under_way.forget(person);
         let Words { policies, clients } = self.traces.words();
         let everybody = Arc::from("");
         let mut verdicts = 0;
         for policy in &policies {
             // Earlier configurations may have shared verdicts between clients or not, so erase both kinds of key.
             for owner in std::iter::once(&everybody).chain(&clients) {
-                let key = self.key(subject, policy, owner);
+                let key = key_of(&self.digest_key, &person, policy, owner);
                 verdicts += usize::from(self.verdict_cache.cache.forget(&key).await);
                 self.unanswered.forget(&key).await;
             }
@@ -153,19 +183,19 @@ impl CachedLookup {
     /// The future of a flight. It owns its data because it can outlive every caller.
     fn fly(
         &self,
-        key: Digest,
+        (person, key): (Digest, Digest),
         question: &Question,
         policy: &Arc<Policy>,
         party: &Party,
         place: Place,
         progress: Arc<Progress>,
     ) -> impl Future<Output = Arc<FlightResult>> + Send + 'static + use<> {
-        let person = self.digest_key.person(&question.subject);
         let cache_slot = CacheSlot::new(Arc::clone(&self.verdict_cache), key, self.traces.under_way.begin(person));
         let (question, policy, budget) = (question.clone(), Arc::clone(policy), Arc::clone(&self.budget));
         let (late, mut late_answers) = mpsc::unbounded_channel();
         let (ledger, digest_key) = (self.ledger.clone(), self.digest_key.clone());
         let unanswered = Arc::clone(&self.unanswered);
+        let warmer = Arc::clone(&self.warmer);
         let mut context = AttemptContext {
             person,
             subject: Arc::clone(&question.subject),
@@ -181,6 +211,8 @@ impl CachedLookup {
         async move {
             // The flight's own, because it can outlive every caller.
             let _place = place;
+            // What was paid for before a restart is not paid for again.
+            warmer.look_up(person).await;
             if let Some((remembered, left)) = cache_slot.verdict_cache.get(&key, &question).await {
                 return Arc::new(FlightResult::without_a_call(&question, Ok(FlightVerdict::Cached(remembered, left))));
             }
@@ -236,21 +268,23 @@ impl CachedLookup {
         }
     }
 
-    /// The cache key of a question: everything that can change its answer, each part length-prefixed.
+    /// The cache key of a question: everything that can change its answer.
     ///
     /// The pattern lists every field, so a new field of [`Question`] must be included or excluded explicitly.
-    fn key_of(&self, question: &Question, policy: &Policy) -> Digest {
-        let Question { subject, client, purpose: _selects_the_policy, freshness: _, patience: _, ticket: _ } = question;
+    fn key_of(&self, person: &Digest, question: &Question, policy: &Policy) -> Digest {
+        let Question {
+            subject: _is_the_person,
+            client,
+            purpose: _selects_the_policy,
+            freshness: _,
+            patience: _,
+            ticket: _,
+        } = question;
         let owner = match self.sharing {
             Sharing::Shared => "",
             Sharing::PerClient => client,
         };
-        self.key(subject, &policy.key, owner)
-    }
-
-    fn key(&self, subject: &Subject, policy: &str, owner: &str) -> Digest {
-        let parts = [subject.id_number(), subject.name(), policy, owner].map(str::as_bytes);
-        self.digest_key.digest("question/v1", &parts)
+        key_of(&self.digest_key, person, &policy.key, owner)
     }
 }
 

@@ -9,6 +9,7 @@ use super::erasure::Traces;
 use super::metrics::Metrics;
 use super::outbound::dns::Names;
 use super::places::Places;
+use super::warming::Warming;
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::subject::DigestKey;
 use crate::storage::Cache;
@@ -31,4 +32,6 @@ pub struct Deps {
     pub ledger: Ledger,
     pub billing: Arc<Billing>,
     pub places: Arc<Places>,
+    /// What is restored from the ledger after a start.
+    pub warming: Arc<Warming>,
 }

@@ -171,6 +171,46 @@ impl Holds {
         length
     }
 
+    /// Restores what an earlier process knew of `person`: when calls began and when the provider refused the person,
+    /// each oldest first. What is known already stays.
+    pub(super) fn restore(&self, person: Digest, calls: &[Instant], refusals: &[Instant], now: Instant) {
+        let mut state = self.lock();
+        let Config { first, longest, window, .. } = state.config;
+        // The hold is as long, and ends, as if there had been no restart.
+        let held = refusals.iter().fold(None::<Held>, |held, at| {
+            let length = match held {
+                Some(held) if held.until > *at => held.length,
+                Some(held) if *at < held.until + longest => (held.length * 2).min(longest),
+                _ => first,
+            };
+            Some(Held { until: *at + length, length })
+        });
+        if let Some(held) = held.filter(|held| now < held.until + longest)
+            && state.held.len() < MOST_ENTRIES
+            && !state.held.contains_key(&person)
+        {
+            state.held.insert(person, held);
+            match held.until > now {
+                true => state.running.entry(held.length).or_default().insert(person),
+                false => state.ended.insert(person),
+            };
+        }
+        let room = MOST_ENTRIES.saturating_sub(state.counted);
+        let in_window = |at: &&Instant| now.saturating_duration_since(**at) < window;
+        let restored: Vec<Instant> = calls.iter().rev().filter(in_window).take(room).copied().collect();
+        if restored.is_empty() {
+            return;
+        }
+        state.counted += restored.len();
+        if let Some(recent) = state.calls.get_mut(&person) {
+            restored.into_iter().for_each(|at| recent.push_front(at));
+        } else {
+            state.calls.insert(person, restored.into_iter().rev().collect());
+            // Its last call is older than those made since the start.
+            state.calls.to_front(&person);
+        }
+    }
+
     /// Removes everything about `person`, who may then be sent again at once. Returns whether there was anything.
     pub(super) fn forget(&self, person: Digest) -> bool {
         let mut state = self.lock();

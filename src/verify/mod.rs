@@ -9,9 +9,10 @@
 //!    timeout;
 //! 4. `exchange`: encodes, sends and decodes; the only place that talks to a provider.
 //!
-//! `runtime` assembles all of it from `config` and `deps`. `billing` reserves and counts the money, `credentials` keeps
-//! fetched keys fresh, `ledger_entries` builds the ledger entries, `metrics` counts, `status` reports to operators, and
-//! `outbound` makes the HTTP clients. This module does not know the HTTP documents of our own API.
+//! `runtime` assembles all of it from `config` and `deps`. `warmer` restores from the ledger what an earlier process
+//! knew. `billing` reserves and counts the money, `credentials` keeps fetched keys fresh, `ledger_entries` builds the
+//! ledger entries, `metrics` counts, `status` reports to operators, and `outbound` makes the HTTP clients. This module
+//! does not know the HTTP documents of our own API.
 
 mod account;
 pub mod billing;
@@ -38,6 +39,8 @@ mod runtime;
 mod status;
 mod unanswered;
 mod verdict_cache;
+mod warmer;
+mod warming;
 
 pub use config::{Config, ProviderConfig};
 pub use deps::Deps;
@@ -48,3 +51,4 @@ pub use places::{NoPlace, Place, Places};
 pub use question::{Answer, Attempt, Failure, FailureKind, Freshness, Question, Source, Ticket};
 pub use runtime::{BuildError, Runtime};
 pub use status::{AccountStatus, CredentialStatus, EndpointStatus, FaultStatus, ProviderStatus, Unavailable};
+pub use warming::{Warming, WarmingState};

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -25,9 +26,12 @@ use super::question::{Answer, Failure, FailureKind, Question, Source};
 use super::status::ProviderStatus;
 use super::unanswered::Unanswered;
 use super::verdict_cache::VerdictCache;
+use super::warmer::Warmer;
+use super::warming::WarmingState;
 use crate::domain::subject::Subject;
 use crate::domain::verdict::Verdict;
 use crate::resilience::budget::Budget;
+use crate::storage::ledger::ReadError;
 
 /// The running state of one configuration.
 #[derive(Debug)]
@@ -107,6 +111,23 @@ impl Runtime {
             deps.names.keep_for(config.dns);
             deps.billing.configure(config);
         }
+        let warmer = Warmer {
+            warming: Arc::clone(&deps.warming),
+            cache: Arc::clone(&deps.cache),
+            digest_key: deps.digest_key.clone(),
+            sharing: config.sharing,
+            policy: Arc::clone(&policy),
+            purposes: purposes.clone(),
+            holds: providers
+                .iter()
+                .map(|one| (Arc::clone(&one.account.name), Arc::clone(&one.account.holds)))
+                .collect(),
+            billing: Arc::clone(&deps.billing),
+            reach: Verdict::ALL
+                .map(|verdict| deps.cache.lifetime(verdict))
+                .into_iter()
+                .fold(config.holds.longest.max(config.holds.window), Duration::max),
+        };
         Ok(Self {
             lookup: CachedLookup {
                 flights,
@@ -121,6 +142,7 @@ impl Runtime {
                 billing: Arc::clone(&deps.billing),
                 places: Arc::clone(&deps.places),
                 parties,
+                warmer: Arc::new(warmer),
             },
             enumeration: config.enumeration.clone(),
             policy,
@@ -194,6 +216,20 @@ impl Runtime {
         self.lookup.places.to_wait(self.lookup.parties.of(client, Priority::Normal))
     }
 
+    /// The newest verdict that the ledger has for `question` since `since_ms` (milliseconds since 1970), also if it is
+    /// not cached: a retry of a question whose caller had left is not paid for again.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read in time.
+    pub async fn recorded(&self, question: &Question, since_ms: i64) -> Result<Option<Answer>, ReadError> {
+        let policy = self.purposes.get(&*question.purpose).unwrap_or(&self.policy);
+        let answer = self.lookup.recorded(question, policy, since_ms).await?;
+        if let Some(answer) = &answer {
+            self.spared(Avoided::Idempotent, &answer.provider, answer.verdict);
+        }
+        Ok(answer)
+    }
+
     /// Counts a call that was avoided, and its price, because `provider` had already given this verdict.
     pub fn spared(&self, why: Avoided, provider: &str, verdict: Verdict) {
         self.metrics.avoided(why);
@@ -214,6 +250,16 @@ impl Runtime {
         let clients = self.lookup.traces.words().clients;
         let tries = self.lookup.traces.tries.forget(key, clients.iter().map(|client| &**client), subject);
         Forgotten { verdicts, holds, tries, under_way }
+    }
+
+    /// Restores from the ledger what an earlier process knew. Until this has ended, each question is looked up.
+    pub async fn warm(&self) {
+        self.lookup.warmer.run().await;
+    }
+
+    /// How far [`Runtime::warm`] is, and how many verdicts it has restored.
+    pub fn warming(&self) -> (WarmingState, u64) {
+        self.lookup.warmer.warming.progress()
     }
 
     fn guard(&self, question: &Question) -> Result<(), Failure> {

@@ -7,7 +7,7 @@ use super::erasure::Work;
 use super::metrics::LookupMeter;
 use super::question::Question;
 use crate::domain::clock::Clock;
-use crate::domain::subject::Digest;
+use crate::domain::subject::{Digest, DigestKey};
 use crate::domain::verdict::Finding;
 use crate::storage::{Cache, Remembered};
 
@@ -26,6 +26,16 @@ pub(super) struct CacheSlot {
     pub(super) work: Arc<Work>,
     /// The first verdict of this flight. Kept even if caching is off.
     first: Arc<OnceLock<Remembered>>,
+}
+
+/// The cache key of a question about `person`: everything that can change its answer. It is made from the person's
+/// digest, which the ledger has, so that cached verdicts can be restored from there. `owner` is empty if clients share
+/// verdicts.
+pub(super) fn key_of(digest_key: &DigestKey, person: &Digest, policy: &str, owner: &str) -> Digest {
+    if policy.is_empty() && owner.is_empty() {
+        return *person;
+    }
+    digest_key.digest("question/v2", &[person.as_bytes(), policy.as_bytes(), owner.as_bytes()])
 }
 
 impl VerdictCache {

@@ -22,8 +22,21 @@ pub struct Status {
     version: &'static str,
     /// Questions being worked on.
     flights: usize,
+    /// What was restored from the ledger after the start.
+    restored: RestoredDocument,
     /// The providers that have a section.
     providers: Vec<ProviderDocument>,
+}
+
+/// What this process has restored of what the one before it had paid for.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RestoredDocument {
+    /// `off` (no ledger), `running`, `looking_up` (each question, because more is recorded than
+    /// is read at once) or `done`.
+    #[schema(example = "done")]
+    state: &'static str,
+    /// Remembered verdicts that were restored.
+    verdicts: u64,
 }
 
 /// One provider as it stands.
@@ -119,10 +132,12 @@ pub struct LastFaultDocument {
 #[utoipa::path(get, path = "/v1/status", tag = "operate", responses((status = 200, description = "Now", body = Status)))]
 pub(in crate::server) async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
     let live = &admin.current.load().runtime;
+    let (state, verdicts) = live.warming();
     Json(Status {
         status: admin.word(),
         version: env!("CARGO_PKG_VERSION"),
         flights: live.flights(),
+        restored: RestoredDocument { state: state.into(), verdicts },
         providers: live.status().iter().map(ProviderDocument::from).collect(),
     })
 }

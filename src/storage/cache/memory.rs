@@ -68,14 +68,12 @@ impl Memory {
     }
 
     pub(super) async fn put(&self, key: Digest, verdict: Remembered) {
-        let entry = Entry {
-            verdict: verdict.verdict,
-            provider: verdict.provider,
-            reference: Reference::packed(verdict.request_id),
-            verified_at_ms: verdict.verified_at.at.as_millisecond(),
-            monotonic_ms: low_half(verdict.verified_at.monotonic),
-        };
-        self.0.insert(key, entry).await;
+        self.0.insert(key, Entry::packed(verdict)).await;
+    }
+
+    /// Like [`Self::put`], unless there is an entry already.
+    pub(super) async fn add(&self, key: Digest, verdict: Remembered) {
+        self.0.entry(key).or_insert(Entry::packed(verdict)).await;
     }
 
     pub(super) async fn forget(&self, key: &Digest) -> bool {
@@ -84,6 +82,18 @@ impl Memory {
 
     pub(super) fn entries(&self) -> u64 {
         self.0.entry_count()
+    }
+}
+
+impl Entry {
+    fn packed(verdict: Remembered) -> Self {
+        Self {
+            verdict: verdict.verdict,
+            provider: verdict.provider,
+            reference: Reference::packed(verdict.request_id),
+            verified_at_ms: verdict.verified_at.at.as_millisecond(),
+            monotonic_ms: low_half(verdict.verified_at.monotonic),
+        }
     }
 }
 

@@ -61,6 +61,13 @@ impl Cache {
         }
     }
 
+    /// Caches a verdict of an earlier process, unless one is cached already.
+    pub async fn restore(&self, key: Digest, verdict: Remembered) {
+        if !self.lifetimes.load().lifetime(verdict.verdict).is_zero() {
+            self.memory.add(key, verdict).await;
+        }
+    }
+
     /// Removes the verdict cached under `key` and returns whether there was one.
     pub async fn forget(&self, key: &Digest) -> bool {
         self.memory.forget(key).await

@@ -50,7 +50,7 @@ pub struct Ledger(pub(super) Option<Arc<Open>>);
 
 pub(super) struct Open {
     pub(super) queue: Arc<Queue>,
-    reader: Reader,
+    pub(super) reader: Reader,
     spools: [PathBuf; 2],
     spool_searches: Arc<Semaphore>,
     closing: CancellationToken,

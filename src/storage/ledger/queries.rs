@@ -24,12 +24,12 @@ const KEY_READERS: u32 = 2;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Selects entries by span (16,384 each), as the index by subject requires. SQLite never reorders a `CROSS JOIN`.
-const SPANS: &str = "WITH RECURSIVE spans (span) AS (SELECT (SELECT max(seq) FROM entries) >> 14 \
+pub(super) const SPANS: &str = "WITH RECURSIVE spans (span) AS (SELECT (SELECT max(seq) FROM entries) >> 14 \
                      UNION ALL SELECT span - 1 FROM spans WHERE span > (SELECT min(seq) FROM entries) >> 14) ";
 const IN_SPANS: &str = " FROM spans CROSS JOIN entries WHERE entries.span = spans.span AND kind = 'answer' AND seq < ";
 
 /// How many entries one statement of a walk reads.
-const PART: usize = 500;
+pub(super) const PART: usize = 500;
 /// How many entries a lookup walks over, and for how long, before it says where to go on.
 pub(super) const MOST_ROWS: usize = 50_000;
 const LONGEST_WALK: Duration = Duration::from_secs(1);
@@ -142,8 +142,13 @@ impl Reader {
 
     /// The calls of a flight, in the order in which they ended.
     pub(super) async fn calls(&self, flight: Uuid) -> Result<Vec<Call>, sqlx::Error> {
+        self.calls_through(&self.ids, flight).await
+    }
+
+    /// The same through these connections.
+    pub(super) async fn calls_through(&self, pool: &SqlitePool, flight: Uuid) -> Result<Vec<Call>, sqlx::Error> {
         let query = "SELECT body FROM entries WHERE flight = $1 AND kind = 'call' ORDER BY seq";
-        let rows = sqlx::query(query).bind(flight.to_string()).fetch_all(&self.ids).await?;
+        let rows = sqlx::query(query).bind(flight.to_string()).fetch_all(pool).await?;
         rows.iter()
             .map(entry)
             .filter_map(|entry| match entry {

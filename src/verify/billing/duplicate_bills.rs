@@ -40,6 +40,11 @@ impl Bill {
     pub(super) fn new(provider: &Arc<str>, verification: Uuid, verdict: Option<Verdict>, window: Duration) -> Self {
         Self { provider: Arc::clone(provider), verification, verdict, at: Instant::now(), window }
     }
+
+    /// The same bill, made at `at`.
+    pub(super) fn made_at(self, at: Instant) -> Self {
+        Self { at, ..self }
+    }
 }
 
 impl Bills {
@@ -73,6 +78,11 @@ impl Bills {
         // cached.
         let too_soon = |known: &Bill| known.verification == verification || at.duration_since(known.at) < known.window;
         earlier.filter(too_soon)
+    }
+
+    /// Adds a bill of an earlier process, unless there is one about `person` already.
+    pub(super) async fn restore(&self, person: Digest, bill: Bill) {
+        self.table.entry(person).or_insert(bill).await;
     }
 
     pub(super) async fn forget(&self, person: &Digest) {

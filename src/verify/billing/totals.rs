@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use jiff::civil::Date;
 use prometheus::Registry;
+use tokio::time::Instant;
+use uuid::Uuid;
 
-use super::duplicate_bills::Bills;
+use super::duplicate_bills::{Bill, Bills};
 use super::meter::Meter;
 use super::opening::{self, Opening};
 use super::packages;
@@ -18,6 +20,7 @@ use super::provider_spend::ProviderSpend;
 use crate::domain::clock::Clock;
 use crate::domain::money::MicroYuan;
 use crate::domain::subject::Digest;
+use crate::domain::verdict::Verdict;
 use crate::resilience::spending::{Full, Limits, Moment, Spending, Use};
 use crate::storage::ledger::{Ledger, ReadError, Spent};
 use crate::verify::config::Config;
@@ -109,6 +112,18 @@ impl Billing {
     /// Counts the price of a call that was not needed.
     pub(in crate::verify) fn saved(&self, why: Avoided, price: MicroYuan) {
         self.meter.saved(why, price);
+    }
+
+    /// Adds a bill of an earlier process, made at `at`.
+    pub(in crate::verify) async fn restore_bill(
+        &self,
+        person: Digest,
+        (provider, verdict): (&Arc<str>, Option<Verdict>),
+        verification: Uuid,
+        (at, window): (Instant, Duration),
+    ) {
+        let bill = Bill::new(provider, verification, verdict, window).made_at(at);
+        self.duplicate_bills.restore(person, bill).await;
     }
 
     /// Removes the last bill about `person`.

@@ -26,6 +26,7 @@ mod operate;
 mod reconcile;
 mod reload;
 mod residue;
+mod restart;
 mod stuck_sinks;
 mod unfinished;
 

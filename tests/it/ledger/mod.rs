@@ -15,6 +15,7 @@ mod budgets;
 mod idempotency;
 mod lookups;
 mod receipts;
+mod restored;
 mod sums;
 mod trouble;
 mod written;
