@@ -122,7 +122,9 @@ impl<T> Roster<T> {
         let seat = self.states.len();
         self.states.push(Seat { weight: 0, state });
         let seats = self.seats.entry(Arc::clone(&party.owner)).or_default();
-        seats.iter_mut().nth(class).into_iter().for_each(|one| *one = Some(seat));
+        if let Some(one) = seats.get_mut(class) {
+            *one = Some(seat);
+        }
         seat
     }
 

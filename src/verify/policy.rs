@@ -30,7 +30,7 @@ pub struct Purpose {
     /// After a call whose outcome is unknown.
     pub on_unknown: Option<OnUnknown>,
     /// How urgent its questions are.
-    pub priority: Option<Priority>,
+    pub priority: Priority,
 }
 
 /// How urgent the questions of a purpose are.

@@ -87,7 +87,7 @@ impl Runtime {
             let adapted = config.chain.adapted(purpose);
             // A purpose that changes nothing shares its verdicts with `[chain]`.
             let key = if adapted == config.chain { "" } else { name };
-            purposes.insert(name.clone(), policy_of(&adapted, purpose.priority.unwrap_or_default(), key)?);
+            purposes.insert(name.clone(), policy_of(&adapted, purpose.priority, key)?);
         }
         let policy = policy_of(&config.chain, Priority::Normal, "")?;
         let policies = purposes.values().chain([&policy]).map(|policy| Arc::clone(&policy.key));

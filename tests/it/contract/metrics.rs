@@ -42,6 +42,7 @@ pub const SERIES: &[(&str, &[&str])] = &[
     ("idgate_subject_holds", &["provider"]),
     ("idgate_dns_lookups_total", &["result"]),
     ("idgate_enumeration_suspected_total", &["client", "kind"]),
+    ("idgate_capacity_refusals_total", &["client", "capacity", "share"]),
     ("idgate_client_key_expiry_timestamp_seconds", &["client", "key_id"]),
     ("idgate_compat_nonces_refused_total", &[]),
     ("idgate_credential_refreshes_total", &["provider", "result"]),
@@ -217,6 +218,10 @@ async fn what_can_fail_is_counted_at_zero_before_it_does() {
     assert_eq!(page.zeroes("idgate_saved_yuan_total", "reason", &[]), words("cache shared idempotent"));
     let kinds = page.zeroes("idgate_enumeration_suspected_total", "kind", &[("client", "anonymous")]);
     assert_eq!(kinds, words("names_per_number numbers_per_client"));
+    for (label, values) in [("capacity", "reading calls waiting slots rate"), ("share", "within above")] {
+        let zeroes = page.zeroes("idgate_capacity_refusals_total", label, &[("client", "anonymous")]);
+        assert_eq!(zeroes, words(values), "{label}");
+    }
 }
 
 /// A counter that appears with its first increment hides that increment from `increase()`.
