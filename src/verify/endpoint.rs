@@ -323,7 +323,7 @@ fn pay(account: &Arc<Account>, context: &AttemptContext, now: Instant) -> Result
     }
     if context.extra.as_ref().is_some_and(|budget| !budget.try_take(now)) {
         reservation.give_back();
-        return Err(Refused::Here(Outcome::SkippedDeadline, Reason::Unspecified, None));
+        return Err(Refused::Here(Outcome::SkippedBudget, Reason::Unspecified, None));
     }
     Ok(reservation)
 }

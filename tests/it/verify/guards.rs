@@ -212,7 +212,7 @@ async fn s23_the_budget_for_extra_attempts_ends() {
     }
     let third = gateway.ask(&anybody()).await;
     assert_eq!(in_short(&third), "502 provider_failure");
-    assert_eq!(third.attempts(), ["aliyun=provider_error(unknown)", "yunyi=skipped_deadline(no)"]);
+    assert_eq!(third.attempts(), ["aliyun=provider_error(unknown)", "yunyi=skipped_budget(no)"]);
     assert_eq!(third.body["may_have_been_billed"], true);
     assert_eq!(gateway.sandbox.calls("yunyi"), 2);
 

@@ -81,7 +81,7 @@ async fn a_second_opinion_is_an_extra_attempt_and_its_budget_can_end() {
     let gateway = second_opinion(&["aliyun", "yunyi"]).over("[budget]\nextra_attempts_per_minute = 1").start().await;
     assert_eq!(gateway.ask(&anybody()).await.attempts(), ["aliyun=verdict(yes)", "yunyi=verdict(yes)"]);
     let second = gateway.ask(&anybody()).await;
-    assert_eq!(second.attempts(), ["aliyun=verdict(yes)", "yunyi=skipped_deadline(no)"]);
+    assert_eq!(second.attempts(), ["aliyun=verdict(yes)", "yunyi=skipped_budget(no)"]);
     assert_eq!(in_short(&second), "aliyun no_record (provider)");
 }
 
