@@ -123,16 +123,26 @@ pub fn accepts_json(headers: &HeaderMap) -> bool {
     accepts(headers, "application/json")
 }
 
-/// Whether the caller accepts this media type, one of `application/…`.
+/// Whether the caller accepts this media type, one of `application/…`. The most specific range decides (RFC 9110,
+/// 12.5.1).
 pub fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
     let mut ranges = directives(headers, &header::ACCEPT, ',').peekable();
-    ranges.peek().is_none()
-        || ranges.any(|range| {
-            let mut parts = range.split(';').map(str::trim);
-            let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
-            let refused = parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
-            !refused && (matches!(kind.as_str(), "*/*" | "application/*") || kind == wanted)
-        })
+    if ranges.peek().is_none() {
+        return true;
+    }
+    let weighed = ranges.filter_map(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let how_specific = ["*/*", "application/*", wanted].iter().position(|range| *range == kind)?;
+        Some((how_specific, !parts.any(is_no_quality)))
+    });
+    weighed.max().is_some_and(|(_, accepted)| accepted)
+}
+
+/// Whether a parameter of a range says "not acceptable", such as `q=0` or `Q=0.000`.
+fn is_no_quality(parameter: &str) -> bool {
+    let zero = |text: &str| text.starts_with('0') && text.bytes().all(|byte| matches!(byte, b'0' | b'.'));
+    parameter.split_once('=').is_some_and(|(name, value)| name.trim().eq_ignore_ascii_case("q") && zero(value.trim()))
 }
 
 /// Requires a body in JSON and UTF-8.
@@ -276,6 +286,19 @@ mod tests {
         let plain = size(&Method::POST, &Uri::from_static("/v1/verify"), &host);
         let absolute = Uri::from_static("https://idgate.example/v1/verify");
         assert_eq!(size(&Method::POST, &absolute, &HeaderMap::new()), plain);
+    }
+
+    #[test]
+    fn the_most_specific_range_decides_what_a_caller_accepts() {
+        let of = |text: &str| accepts(&with(header::ACCEPT, text), "application/json");
+        for yes in ["*/*", "application/*;q=0.1", "application/JSON", "application/json, */*;q=0", "text/html, */*"] {
+            assert!(of(yes), "{yes}");
+        }
+        for no in ["text/html", "application/json;q=0, */*", "*/*, application/*; Q=0.000", "application/json; q = 0."]
+        {
+            assert!(!of(no), "{no}");
+        }
+        assert!(accepts(&HeaderMap::new(), "application/json"));
     }
 
     #[test]
