@@ -25,7 +25,7 @@ const CLASSES: usize = 4;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Party {
     pub owner: Arc<str>,
-    /// Tells parties of one owner apart: below [`CLASSES`].
+    /// Tells parties of one owner apart: below 4.
     pub class: u8,
     pub weight: NonZeroU32,
     /// Whether there are others. A party that is alone needs no reserve.
