@@ -66,7 +66,6 @@ pub const SERIES: &[(&str, &[&str])] = &[
     ("process_cpu_seconds_total", &[]),
     ("process_resident_memory_bytes", &[]),
     ("process_open_fds", &[]),
-    ("process_max_fds", &[]),
     ("process_start_time_seconds", &[]),
 ];
 
