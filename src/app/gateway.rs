@@ -190,7 +190,8 @@ impl Gateway {
         let (pipe, record) = (|| Arc::clone(&pipeline), || recorder.clone());
         let verify = Arc::new(Verify { pipeline: pipe(), idempotency: idempotency.clone(), recorder: record() });
         let records = Arc::new(Records { pipeline: pipe(), recorder: record() });
-        let compat = Arc::new(Edge::new(pipe(), record(), server.max_in_flight, &registry)?);
+        let streams = usize::try_from(server.connections.max_concurrent_streams).unwrap_or(usize::MAX);
+        let compat = Arc::new(Edge::new(pipe(), record(), server.max_in_flight, streams, &registry)?);
         register_process(&registry)?;
         for counter in world.access_log.counters().into_iter().chain(telemetry::counters()) {
             registry.register(Box::new(counter))?;

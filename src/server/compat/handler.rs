@@ -1,10 +1,11 @@
 //! Turns a request in a provider's protocol into a question, and the result into a response.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderValue, header};
@@ -12,17 +13,20 @@ use http::{HeaderValue, header};
 use super::call::Call;
 use super::caller_keys::CallerKeys;
 use super::edge::Edge;
+use super::named_key::named_key;
 use super::words;
 use crate::domain::subject::Subject;
 use crate::providers::dialect::Dialect;
 use crate::providers::{PersonDetails, Refusal, Stamp, addressee};
 use crate::server::http::body;
 use crate::server::http::body_reader::VerifyBody;
+use crate::server::http::body_room::{BodyRoom, Owner};
 use crate::server::http::code::Code;
 use crate::server::http::headers;
 use crate::server::http::problem::{Problem, Refused};
 use crate::server::http::request_scope::{RequestScope, caught};
 use crate::server::index;
+use crate::server::listener::network;
 use crate::server::pipeline::{self, RequestOptions, build_question};
 use crate::server::snapshot::Snapshot;
 use crate::verify::Question;
@@ -42,7 +46,7 @@ pub(in crate::server) async fn answer(State(edge): State<Arc<Edge>>, request: Re
         && headers::is_form(head.headers())
         && let Some(body) = unread.take()
     {
-        if let Err(problem) = receive(&edge, &now, &mut head, body).await {
+        if let Err(problem) = receive(&edge, &now, None, &mut head, body).await {
             return scope.respond(Err(problem));
         }
         found = addressed(&head);
@@ -58,7 +62,7 @@ pub(in crate::server) async fn answer(State(edge): State<Arc<Edge>>, request: Re
     let mut call = Call::to(driver, dialect, &head);
     let result = caught(pin!(async {
         if let Some(body) = unread {
-            receive(&edge, &now, &mut head, body).await?;
+            receive(&edge, &now, Some(dialect), &mut head, body).await?;
         }
         // The request's buffers are freed before the wait for a provider begins, because thousands of calls may wait.
         let question = question(&edge, &now, &mut call, head, &mut scope)?;
@@ -76,12 +80,48 @@ fn addressed(request: &Request<Bytes>) -> Option<(&'static str, &'static Dialect
 }
 
 /// Reads the whole request without taking one of the slots for questions. The signature covers the whole request, so
-/// the caller is not known until it is read, and slow senders must not block known clients.
-async fn receive(edge: &Edge, now: &Snapshot, head: &mut Request<Bytes>, body: Body) -> Result<(), Refused> {
+/// the caller is not known until it is read, and slow senders must not block others. A body that is not there yet waits
+/// in a room: that of the key which the head names, or the smaller one for everybody else.
+async fn receive(
+    edge: &Edge,
+    now: &Snapshot,
+    dialect: Option<&Dialect>,
+    head: &mut Request<Bytes>,
+    body: Body,
+) -> Result<(), Refused> {
     pipeline::check_head(head.method(), head.uri(), head.headers(), edge.pipeline.max_header_bytes)?;
-    let _place = edge.bodies.try_acquire().map_err(|_| pipeline::overloaded())?;
-    *head.body_mut() = body::read(body, now.limits.max_body_bytes, now.limits.body_timeout).await?;
+    let mut reading = pin!(body::read(body, now.limits.max_body_bytes, now.limits.body_timeout));
+    let read = tokio::select! {
+        biased;
+        read = reading.as_mut() => read,
+        () = std::future::ready(()) => {
+            let (room, owner, peer) = room(edge, now, dialect, head);
+            let mut place = room.enter(owner, peer);
+            tokio::select! {
+                biased;
+                read = reading => read,
+                () = place.displaced() => Err(Box::new(Problem::new(Code::RequestTimeout))),
+            }
+        }
+    };
+    *head.body_mut() = read?;
     Ok(())
+}
+
+/// The room in which the body of `head` may wait, and on whose account.
+fn room<'a>(
+    edge: &'a Edge,
+    now: &Snapshot,
+    dialect: Option<&Dialect>,
+    head: &Request<Bytes>,
+) -> (&'a BodyRoom, Owner, SocketAddr) {
+    let peer = head.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer);
+    let peer = peer.unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into());
+    let stamp = Stamp { now: edge.pipeline.clock.wall(), nonce: String::new() };
+    match dialect.and_then(|dialect| named_key(dialect, head, now.clients.issued(), now.compat, &stamp)) {
+        Some(key) => (&edge.named, Owner::Key(key), peer),
+        None => (&edge.unnamed, Owner::Address(network(peer.ip())), peer),
+    }
 }
 
 fn question(

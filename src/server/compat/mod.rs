@@ -13,6 +13,7 @@ mod caller_keys;
 mod config;
 mod edge;
 mod handler;
+mod named_key;
 mod nonces;
 mod words;
 

@@ -4,6 +4,7 @@ pub mod access_log;
 pub mod attempt;
 pub mod body;
 pub mod body_reader;
+pub mod body_room;
 pub mod code;
 pub mod headers;
 pub mod line_sink;

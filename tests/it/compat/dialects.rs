@@ -184,8 +184,9 @@ async fn who_sends_slowly_and_is_nobody_stands_in_nobodys_way() {
         socket.write_all(head.as_bytes()).await.unwrap();
         slow.push(socket);
     }
-    let shed = Speaker::new("aliyun", 1);
-    eventually("two are being read", async || shed.ask(&gateway, &right()).await.status() == 503).await;
+    for speaker in speakers() {
+        assert!(speaker.ask(&gateway, &right()).await.is_answered(), "{}", speaker.label());
+    }
     // A request without a body is not queued behind the bodies being read.
     let answer = gateway.ask_with(&right(), &[("authorization", "Bearer nobody")]).await;
     assert_eq!(answer.code(), "unauthenticated", "REST is not in the queue behind them");

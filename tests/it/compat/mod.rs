@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::support::{Pair, TestGateway};
 use speaker::{Answers, Speaker, id_of, one_of_each, secret_of, served, speakers};
 
+mod bodies;
 mod canary;
 mod chained;
 mod configuration;
