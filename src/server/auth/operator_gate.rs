@@ -13,7 +13,7 @@ use crate::server::http::code::Code;
 use crate::server::http::problem::Problem;
 use crate::server::http::recorder::Recorder;
 use crate::server::http::request_scope::{RequestScope, caught};
-use crate::server::http::{headers, page_headers};
+use crate::server::http::{headers, page_headers, unambiguous};
 use crate::server::snapshot::Current;
 
 /// Polled by probes and scrapers; a log line for each request would be noise.
@@ -38,6 +38,7 @@ pub(in crate::server) async fn pass(State(gate): State<OperatorGate>, mut reques
         }
         let now = gate.current.load();
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        unambiguous::check(uri, headers)?;
         if !OPEN.contains(&uri.path()) {
             if now.operators.is_open_to_all() {
                 now.hosts.check(uri, headers)?;

@@ -25,6 +25,7 @@ use crate::server::http::code::Code;
 use crate::server::http::headers;
 use crate::server::http::problem::{Problem, Refused};
 use crate::server::http::request_scope::{RequestScope, caught};
+use crate::server::http::unambiguous;
 use crate::server::index;
 use crate::server::listener::network;
 use crate::server::pipeline::{self, RequestOptions, build_question};
@@ -89,6 +90,10 @@ async fn receive(
     head: &mut Request<Bytes>,
     body: Body,
 ) -> Result<(), Refused> {
+    // A signature does not cover both of two values. These protocols have no code for that but the one for a bad
+    // signature: "malformed" judges the person, of whom a stranger is told nothing.
+    let unsigned = |problem: Refused| problem.with_code(Code::Unauthenticated);
+    unambiguous::check(head.uri(), head.headers()).map_err(|problem| Box::new(unsigned(problem)))?;
     pipeline::check_head(head.method(), head.uri(), head.headers(), edge.pipeline.max_header_bytes)?;
     let mut reading = pin!(body::read(body, now.limits.max_body_bytes, now.limits.body_timeout));
     let read = tokio::select! {

@@ -16,3 +16,4 @@ pub mod recorder;
 pub mod request_scope;
 pub mod sampler;
 pub mod schema;
+pub mod unambiguous;

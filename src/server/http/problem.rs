@@ -97,6 +97,11 @@ impl Problem {
         }
     }
 
+    /// The same mistakes under another code.
+    pub fn with_code(self, code: Code) -> Self {
+        Self::new(code).with_errors(self.errors)
+    }
+
     pub fn with_errors(self, errors: Vec<MemberError>) -> Self {
         Self { errors, ..self }
     }

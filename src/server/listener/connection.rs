@@ -24,6 +24,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt};
 
+use super::bare_refusal::BareRefusal;
 use super::config::{Config, MIN_HEADER_BYTES};
 use super::connections::Slot;
 use super::framing::Framing;
@@ -53,8 +54,8 @@ impl Http1 {
             .timer(TokioTimer::new())
             .header_read_timeout(config.keep_alive_timeout)
             // hyper's default would let a connection buffer 400 KiB. A head over the limit must still fit, so that the
-            // service can answer 431 with a reason. If it does not fit the buffer either, hyper answers 431 without a
-            // body.
+            // service can answer 431 with a reason. If it does not fit the buffer either, hyper answers 431, and
+            // `BareRefusal` adds the body.
             .max_buf_size(config.max_header_bytes.max(MIN_HEADER_BYTES).saturating_mul(HEAD_BUFFER_FACTOR));
         Self {
             builder,
@@ -98,7 +99,7 @@ pub(super) async fn drive<S>(
             answer
         }
     });
-    let mut connection = pin!(http1.builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(http1.builder.serve_connection(TokioIo::new(BareRefusal::new(stream)), service));
     let mut first_request_deadline = pin!(sleep(http1.first_request_timeout));
     let (mut greeted, mut stopping) = (false, false);
     loop {

@@ -4,6 +4,7 @@
 //! HTTP/1.1.
 
 mod accept;
+mod bare_refusal;
 mod config;
 mod connection;
 mod connections;

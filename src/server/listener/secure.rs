@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
 
+use super::bare_refusal::BareRefusal;
 use super::config::{Config, LAST_WORDS, MIN_HEADER_BYTES};
 use super::connection::{HEAD_BUFFER_FACTOR, Http1};
 use super::connections::Slot;
@@ -150,15 +151,15 @@ pub(super) async fn drive<S>(
         }
     });
     let framing = if is_http2 { Framing::http2() } else { Framing::heads(Arc::clone(&life)) };
-    let io = TokioIo::new(ZeroizingIo::new(secure.http1.watching(stream, framing, &slot)));
+    let io = ZeroizingIo::new(secure.http1.watching(stream, framing, &slot));
     let watch = Watch { first_request_deadline, life, slot: &slot, config: &secure.config, stop };
     if is_http2 {
         let connection = CancellationToken::new();
         let _ends_with_it = connection.clone().drop_guard();
         let streams = Streams { tracker: secure.requests.clone(), connection };
-        watch.http2(secure.http2(streams).serve_connection(io, service)).await;
+        watch.http2(secure.http2(streams).serve_connection(TokioIo::new(io), service)).await;
     } else {
-        watch.http1(secure.http1.builder.serve_connection(io, service)).await;
+        watch.http1(secure.http1.builder.serve_connection(TokioIo::new(BareRefusal::new(io)), service)).await;
     }
 }
 

@@ -9,6 +9,7 @@ use crate::server::http::code::Code;
 use crate::server::http::headers;
 use crate::server::http::problem::{Problem, Refused, SOON};
 use crate::server::http::request_scope::RequestScope;
+use crate::server::http::unambiguous;
 
 /// Adds the caller to the request's scope, and counts the request against the client's rate.
 ///
@@ -28,13 +29,13 @@ pub(in crate::server) fn admit(scope: &mut RequestScope, caller: Caller) -> Resu
     }
 }
 
-/// Refuses a head of more than `most` bytes.
+/// Refuses a head of more than `most` bytes, and one that can be understood in two ways.
 ///
 /// # Errors
-/// `headers_too_large`.
+/// `headers_too_large`; `malformed_request`.
 pub(in crate::server) fn check_head(method: &Method, uri: &Uri, head: &HeaderMap, most: usize) -> Result<(), Refused> {
     let is_too_large = headers::size(method, uri, head) > most;
-    if is_too_large { Err(Box::new(Problem::new(Code::HeadersTooLarge))) } else { Ok(()) }
+    if is_too_large { Err(Box::new(Problem::new(Code::HeadersTooLarge))) } else { unambiguous::check(uri, head) }
 }
 
 /// The problem of a request for which there is no place.

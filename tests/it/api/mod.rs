@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::support::{Reply, TestGateway, eventually};
 
+mod ambiguous;
 mod caller_ids;
 mod callers;
 mod certificates;

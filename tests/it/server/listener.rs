@@ -178,7 +178,30 @@ async fn a_head_beyond_all_room_is_answered_431() {
     // Up to four times the limit, the service itself refuses the request. This head is longer and never ends.
     let head = format!("GET / HTTP/1.1\r\nlong: {}", "a".repeat(40_000));
     client.write_all(head.as_bytes()).await.unwrap();
-    assert!(rest(&mut client).await.starts_with("HTTP/1.1 431 "));
+    assert_is_a_problem(&rest(&mut client).await, "HTTP/1.1 431 ", "headers_too_large");
+}
+
+fn assert_is_a_problem(answer: &str, status: &str, code: &str) {
+    assert!(answer.starts_with(status), "{answer}");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("content-type: application/problem+json"), "{head}");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(body).unwrap()["code"], code, "{body}");
+}
+
+#[tokio::test]
+async fn what_the_parser_cannot_read_is_answered_with_a_problem_document() {
+    let server = serve(patient());
+    for malformed in ["GET / HTTP/9\r\n\r\n", "GE(T / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nno colon\r\n\r\n"] {
+        let mut client = connect(server.addr).await;
+        client.write_all(malformed.as_bytes()).await.unwrap();
+        assert_is_a_problem(&closed(&mut client).await, "HTTP/1.1 400 ", "malformed_request");
+    }
+    // After a request on the same connection, too.
+    let mut client = connect(server.addr).await;
+    send(&mut client, "/").await;
+    one_answer(&mut client).await;
+    client.write_all(b"\0\r\n\r\n").await.unwrap();
+    assert_is_a_problem(&closed(&mut client).await, "HTTP/1.1 400 ", "malformed_request");
 }
 
 #[tokio::test]
