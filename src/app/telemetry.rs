@@ -100,7 +100,7 @@ impl Places {
     /// Whether this place may write another line.
     fn may_write(&self, place: Identifier) -> bool {
         let mut samplers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        samplers.entry(place).or_insert_with(Sampler::new).passes(MOST)
+        samplers.entry(place).or_default().passes(MOST)
     }
 
     /// Says how many lines were left out. Runs on the thread of the sink, whose queue takes the line like any other.

@@ -150,7 +150,8 @@ impl AccessLog {
     }
 
     fn to(output: impl io::Write + Send + 'static) -> io::Result<Self> {
-        let strangers = |kind, listener| Strangers { kind, listener, sampler: Sampler::new(), last: Mutex::default() };
+        let strangers =
+            |kind, listener| Strangers { kind, listener, sampler: Sampler::default(), last: Mutex::default() };
         let strangers = Arc::new([strangers(REQUEST, "public"), strangers(ADMIN_REQUEST, "admin")]);
         let of_thread = Arc::clone(&strangers);
         let remark = move |bytes: &mut Vec<u8>| of_thread.iter().for_each(|strangers| strangers.remark(bytes));

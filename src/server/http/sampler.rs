@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 const WINDOW: Duration = Duration::from_secs(1);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Sampler(Mutex<Window>);
 
 #[derive(Debug, Default)]
@@ -19,10 +19,6 @@ struct Window {
 }
 
 impl Sampler {
-    pub const fn new() -> Self {
-        Self(Mutex::new(Window { began: None, passed: 0, left_out: 0 }))
-    }
-
     /// Whether the next line may be written. If not, it is counted.
     pub fn passes(&self, per_second: u32) -> bool {
         let now = Instant::now();
@@ -50,7 +46,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn so_many_lines_a_second_pass_and_the_others_are_counted_once() {
-        let sampler = Sampler::new();
+        let sampler = Sampler::default();
         let passed = |most| (0..100).filter(|_| sampler.passes(most)).count();
         assert_eq!((passed(20), sampler.take_left_out(), sampler.take_left_out()), (20, 80, 0));
         tokio::time::advance(Duration::from_millis(999)).await;
