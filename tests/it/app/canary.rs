@@ -460,7 +460,8 @@ async fn child_that_panics_with_a_canary() {
         return;
     }
     let log: idgate::app::config::Log =
-        serde_json::from_value(serde_json::json!({"level": "trace", "format": "json"})).unwrap();
+        serde_json::from_value(serde_json::json!({"level": "trace", "format": "json", "strangers_per_second": 20}))
+            .unwrap();
     idgate::app::telemetry::start(&log).unwrap();
     let pair = canary(1);
     let text = format!("{} {} {KEY}", pair.name, pair.id_number);
