@@ -308,12 +308,17 @@ pub async fn ledger(settings: &Settings, world: &World) -> Result<Books, StartEr
 /// The configured digest key, or a random one: without a ledger, the cache and idempotency keys end with the process
 /// anyway.
 fn digest_key(settings: &Settings, ids: &Ids) -> DigestKey {
+    match &settings.digest_key {
+        Some(secret) => digest_key_of(&[secret.expose().as_bytes()]),
+        None => digest_key_of(&[(); 4].map(|()| ids.nonce().into_bytes()).each_ref().map(|nonce| &nonce[..])),
+    }
+}
+
+/// The digest key that is made of a configured secret.
+pub(super) fn digest_key_of(secret: &[&[u8]]) -> DigestKey {
     use sha2::{Digest, Sha256};
     let mut hash = Sha256::new_with_prefix("idgate digest key");
-    match &settings.digest_key {
-        Some(secret) => hash.update(secret.expose()),
-        None => (0..4).for_each(|_| hash.update(ids.nonce())),
-    }
+    secret.iter().for_each(|part| hash.update(part));
     DigestKey::new(hash.finalize().into())
 }
 

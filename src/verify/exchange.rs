@@ -11,12 +11,13 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::credentials::{self, CredentialStore};
+use super::deps::Deps;
 use super::outbound::client::{Client, read_capped};
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::money::Billed;
 use crate::domain::outcome::{Fault, Outcome, Reason};
-use crate::domain::subject::Subject;
-use crate::domain::verdict::Finding;
+use crate::domain::subject::{DigestKey, Subject};
+use crate::domain::verdict::{Finding, RequestId};
 use crate::providers::{Credential, Endpoint, Protocol, Stamp, is_redirect, retry_after};
 
 /// Sends questions to one endpoint.
@@ -29,6 +30,8 @@ pub(super) struct Exchange {
     waits: Waits,
     clock: Clock,
     ids: Ids,
+    /// Seals references that may contain a person.
+    digest_key: DigestKey,
 }
 
 /// The time limits of a call.
@@ -47,10 +50,10 @@ impl Exchange {
         protocol: Arc<dyn Protocol>,
         keys: Arc<CredentialStore>,
         waits: Waits,
-        clock: Clock,
-        ids: Ids,
+        deps: &Deps,
     ) -> Self {
-        Self { client, endpoint, protocol, keys, waits, clock, ids }
+        let (clock, ids, digest_key) = (deps.clock.clone(), deps.ids.clone(), deps.digest_key.clone());
+        Self { client, endpoint, protocol, keys, waits, clock, ids, digest_key }
     }
 
     pub(super) fn endpoint(&self) -> &Endpoint {
@@ -105,7 +108,14 @@ impl Exchange {
         *answer.headers_mut() = std::mem::take(response.headers_mut());
         let hint = retry_after(answer.headers(), Some(stamp.now.into()));
         let answer = self.protocol.decode_response(subject.into(), &answer);
-        // Of the driver's own header and the standard one, the longer wait.
-        answer.map_err(|fault| Fault { retry_after: fault.retry_after.max(hint), ..fault })
+        let sealed = |id: Option<RequestId>| id.map(|id| id.sealed(&self.digest_key, subject));
+        match answer {
+            Ok(finding) => Ok(Finding { request_id: sealed(finding.request_id), ..finding }),
+            // Of the driver's own header and the standard one, the longer wait.
+            Err(fault) => {
+                let retry_after = fault.retry_after.max(hint);
+                Err(Fault { retry_after, request_id: sealed(fault.request_id), ..fault })
+            }
+        }
     }
 }

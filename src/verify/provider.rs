@@ -61,8 +61,7 @@ impl Provider {
                 Arc::clone(&account.keys),
                 // The other half of the attempt is left for the call itself.
                 Waits { credential: one.attempt_timeout / 2, call: one.call_limit },
-                deps.clock.clone(),
-                deps.ids.clone(),
+                deps,
             );
             let authority = endpoint.authority();
             let known =

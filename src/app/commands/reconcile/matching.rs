@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use super::usage::Row;
 use crate::domain::outcome::Outcome;
+use crate::domain::subject::DigestKey;
+use crate::domain::verdict::RequestId;
 
 /// One call in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +36,17 @@ pub(super) struct Matched {
     pub(super) repeated: BTreeSet<usize>,
     /// Calls without a row.
     pub(super) calls: Vec<usize>,
+}
+
+/// Replaces the request id of each row that the ledger has as a digest only, because it may contain an ID number.
+pub(super) fn seal(rows: &mut [Row], calls: &[Known], key: &DigestKey) {
+    let known: HashSet<&str> = calls.iter().filter_map(|call| call.request_id.as_deref()).collect();
+    for row in rows {
+        let sealed = row.request_id.as_deref().filter(|id| !known.contains(id)).map(|id| RequestId::digest_of(id, key));
+        if let Some(id) = sealed.filter(|id| known.contains(id.as_str())) {
+            row.request_id = Some(id.as_str().to_owned());
+        }
+    }
 }
 
 /// Matches all rows. A call without a request id may match a row whose time is in the call's window or within
@@ -202,6 +215,20 @@ mod tests {
         };
         let (billed, outcome) = (billed.to_owned(), outcome.to_owned());
         Known { id: String::new(), begin_ms, end_ms, request_id, billed, micro_yuan: 1, outcome, late: false }
+    }
+
+    #[test]
+    fn a_request_id_that_looks_like_a_number_is_matched_by_its_digest() {
+        let key = DigestKey::new([7; 32]);
+        let shown = RequestId::digest_of("110105194912310038", &key);
+        // A day apart, so that only the id can match them.
+        let calls = [call(shown.as_str(), 0, 10), call("plain", 0, 10)];
+        let mut rows = [row(2, "110105194912310038", 86_400_000), row(3, "plain", 86_400_000)];
+        assert_eq!(all(&rows, &calls, 5).pairs, [(1, 1, true)]);
+        seal(&mut rows, &calls, &key);
+        let mut pairs = all(&rows, &calls, 5).pairs;
+        pairs.sort_unstable();
+        assert_eq!(pairs, [(0, 0, true), (1, 1, true)]);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use super::ledger::{self, bar};
 use super::serve;
 use crate::app::commands::output::{say, tell};
 use crate::app::config::{Mistakes, Sources};
+use crate::app::gateway::digest_key_of;
 use crate::storage::ledger::{Call, ReadError, Reader};
 
 mod matching;
@@ -81,11 +82,15 @@ pub(super) fn run(sources: &Sources, args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn reconcile(sources: &Sources, args: Args) -> anyhow::Result<ExitCode> {
-    let Usage { rows, has_no_prices } = usage(&args)?;
+    let Usage { mut rows, has_no_prices } = usage(&args)?;
     let reader = args.of.open(sources).await?;
     let tolerance_ms = i64::try_from(args.tolerance.as_millis()).unwrap_or(i64::MAX);
     let span = span(&args, &rows, tolerance_ms)?;
     let calls = calls(&reader, &args.provider, span).await?;
+    // Without the key such rows are matched by time.
+    if let Some(secret) = sources.load().ok().and_then(|settings| settings.digest_key) {
+        matching::seal(&mut rows, &calls, &digest_key_of(&[secret.expose().as_bytes()]));
+    }
     let matched = matching::all(&rows, &calls, tolerance_ms);
     if let Some(minutes) = matching::zone_shift(&rows, &calls, &matched) {
         let (sign, size) = (if minutes < 0 { '-' } else { '+' }, minutes.abs());
