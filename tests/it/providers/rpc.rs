@@ -522,7 +522,9 @@ fn every_answer_in_the_fixtures_means_what_they_say() {
                     }
                 };
             assert_eq!(means, answer.means, "{why}");
-            assert_eq!(request_id.as_ref().map(|id| id.as_str()), answer.request_id.as_deref(), "{why}");
+            // One that could hold a person has no text before it is sealed.
+            let shown = request_id.as_ref().map(|id| id.as_str()).filter(|id| !id.is_empty());
+            assert_eq!(shown, answer.request_id.as_deref(), "{why}");
             let fault = fault.as_ref();
             assert_eq!(fault.and_then(|fault| fault.code), answer.code.as_deref(), "{why}");
             assert_eq!(
