@@ -1,7 +1,7 @@
 //! The log of the process on standard error. Requests are logged separately (`server::http::access_log`).
 //!
 //! Invariants: the HTTP and TLS libraries never log below warnings, whatever the level, because their debug lines
-//! contain headers and URLs. No place in the code writes more than [`MOST`] lines a second, because a stranger may be
+//! contain headers and URLs. No place in the code writes more than `MOST` lines a second, because a stranger may be
 //! the cause; the others are counted, and a line says so. A panic is logged with its location, never with its message,
 //! which may contain personal data.
 

@@ -1,6 +1,6 @@
 //! Operators: users of the admin listener, identified by a key or a certificate.
 //!
-//! Invariant: if operators are configured, every admin route requires one, except those that [`is_for_everybody`]
+//! Invariant: if operators are configured, every admin route requires one, except those that `is_for_everybody`
 //! names. If none is configured, the admin listener must be on loopback. Each request carries its [`Operator`] as an
 //! extension, so that actions are logged with a name.
 
