@@ -2,8 +2,8 @@
 //!
 //! Only `app` creates these from the real sources; `.clippy.toml` forbids the shortcuts elsewhere.
 //!
-//! Three questions, three clocks. How long: [`Clock::monotonic`], or `tokio::time::Instant`; steps do not touch it. Which
-//! date, for sums, limits and records: [`Clock::now`], which goes on through a step until the new time is believed
+//! Three questions, three clocks. How long: [`Clock::monotonic`], or `tokio::time::Instant`; steps do not touch it.
+//! Which date, for sums, limits and records: [`Clock::now`], which goes on through a step until the new time is believed
 //! (`belief`). What the peer's clock will say, for signatures and certificates: [`Clock::wall`].
 
 use std::fmt;

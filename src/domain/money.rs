@@ -39,7 +39,7 @@ impl Billed {
     }
 }
 
-/// A provider's price per verdict; zero means not billed.
+/// A provider's list price per verdict; zero means not billed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Prices {
     pub on_match: MicroYuan,
@@ -66,9 +66,60 @@ impl Prices {
     }
 }
 
+/// What calls cost at one provider: the list prices, and what prepaid packages change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tariff {
+    pub list: Prices,
+    /// The prices that tell which verdicts are billed.
+    billed_by: Prices,
+    /// What a call costs at most by the packages.
+    dearest: MicroYuan,
+}
+
+impl Tariff {
+    /// `dearest` is the highest price per call of the packages, if there are any. If calls have no list price then,
+    /// those verdicts are billed that have one by `usual`.
+    pub fn new(list: Prices, usual: Prices, dearest: Option<MicroYuan>) -> Self {
+        let billed_by = if list.most().0 == 0 && dearest.is_some() { usual } else { list };
+        Self { list, billed_by, dearest: dearest.unwrap_or_default() }
+    }
+
+    /// The list price.
+    pub const fn of(&self, verdict: Verdict) -> MicroYuan {
+        self.list.of(verdict)
+    }
+
+    /// The maximum cost of a call.
+    pub fn most(&self) -> MicroYuan {
+        self.list.most().max(self.dearest)
+    }
+
+    pub const fn billed(&self, verdict: Verdict) -> Billed {
+        self.billed_by.billed(verdict)
+    }
+}
+
+impl From<Prices> for Tariff {
+    fn from(list: Prices) -> Self {
+        Self::new(list, list, None)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn billed_and_price_are_two_things() {
+        let prices =
+            |yuan: u64| Prices { on_match: MicroYuan(yuan), on_mismatch: MicroYuan(yuan), on_no_record: MicroYuan(0) };
+        let free = Tariff::new(prices(0), prices(30), Some(MicroYuan(0)));
+        assert_eq!((free.billed(Verdict::Match), free.most()), (Billed::Yes, MicroYuan(0)), "from a free package");
+        assert_eq!(free.billed(Verdict::NoRecord), Billed::No);
+        assert_eq!(Tariff::from(prices(0)).billed(Verdict::Match), Billed::No, "without any package");
+        let paid = Tariff::new(prices(30), prices(50), Some(MicroYuan(40)));
+        assert_eq!((paid.most(), paid.of(Verdict::Match)), (MicroYuan(40), MicroYuan(30)));
+    }
 
     #[test]
     fn amounts_are_exact() {

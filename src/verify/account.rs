@@ -11,7 +11,7 @@ use super::billing::ProviderSpend;
 use super::credentials::{CredentialStore, Given};
 use super::holds::Holds;
 use super::metrics::ProviderMeter;
-use crate::domain::money::Prices;
+use crate::domain::money::Tariff;
 use crate::domain::outcome::{Fault, Outcome, Reason};
 use crate::domain::subject::{Digest, Subject};
 use crate::domain::verdict::Finding;
@@ -27,7 +27,7 @@ const PAUSE_WITHOUT_HINT: Duration = Duration::from_secs(1);
 pub(super) struct Account {
     pub(super) name: Arc<str>,
     pub(super) driver: &'static Driver,
-    pub(super) prices: Prices,
+    pub(super) prices: Tariff,
     pub(super) spend: Arc<ProviderSpend>,
     pub(super) attempt_timeout: Duration,
     pub(super) keys: Arc<CredentialStore>,

@@ -9,7 +9,7 @@ use super::billing::Package;
 use super::outbound::dns;
 use super::outbound::settings::Outbound;
 use super::{enumeration, holds, policy};
-use crate::domain::money::Prices;
+use crate::domain::money::Tariff;
 use crate::providers::{Configured, Credential, Driver, Endpoint};
 use crate::resilience;
 use crate::resilience::spending::Limits;
@@ -68,7 +68,7 @@ pub struct ProviderConfig {
     pub max_concurrency: usize,
     /// Calls per second, for the whole account.
     pub rate_limit: NonZeroU32,
-    pub prices: Prices,
+    pub prices: Tariff,
     /// The spending limits of this account.
     pub budget: Limits,
     pub packages: Vec<Package>,

@@ -172,8 +172,9 @@ impl GuardedEndpoint {
             self.harvest(call, slot, trial, Arc::clone(account), context);
         } else {
             conclude(trial, &result, now);
-            calling.ended(|| ledger_entries::end(&account.prices, &result, duration, false));
-            reservation.settle(&result, &context.cache_slot).await;
+            let cost = reservation.cost(&result);
+            calling.ended(|| ledger_entries::end(cost, &result, duration, false));
+            reservation.settle(cost, &result, &context.cache_slot).await;
             self.meter.answered(account.prices, &result);
         }
         if result.as_ref().is_err_and(|fault| lacks_credential(fault) || fault.outcome.is_skip()) {
@@ -267,8 +268,9 @@ impl GuardedEndpoint {
             let result = answer.await;
             let now = Instant::now();
             drop(slot);
-            calling.ended(|| ledger_entries::end(&by.prices, &result, now.duration_since(began), true));
-            reservation.settle(&result, &cache_slot).await;
+            let cost = reservation.cost(&result);
+            calling.ended(|| ledger_entries::end(cost, &result, now.duration_since(began), true));
+            reservation.settle(cost, &result, &cache_slot).await;
             conclude(trial, &result, now);
             learn(&by, &result, &cache_slot, now);
             meter.answered(by.prices, &result);

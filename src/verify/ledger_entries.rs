@@ -6,7 +6,6 @@ use uuid::Uuid;
 
 use super::billing::Cost;
 use super::question::Question;
-use crate::domain::money::Prices;
 use crate::domain::outcome::{Fault, Outcome};
 use crate::domain::verdict::Finding;
 use crate::storage::ledger::{Begun, End, Subject};
@@ -27,13 +26,13 @@ pub(super) fn begun(question: &Question, subject: Subject) -> impl FnOnce(Uuid, 
 }
 
 /// The entry for the end of a call.
-pub(super) fn end(prices: &Prices, result: &Result<Finding, Fault>, duration: Duration, late: bool) -> End {
+pub(super) fn end(cost: Cost, result: &Result<Finding, Fault>, duration: Duration, late: bool) -> End {
     let (outcome, verdict, request_id) = match result {
         Ok(finding) => (Outcome::Verdict, Some(finding.verdict), &finding.request_id),
         Err(fault) => (fault.outcome, None, &fault.request_id),
     };
     let reason = result.as_ref().err().map(|fault| fault.reason).filter(|reason| reason.is_specific());
-    let Cost { billed, price, .. } = Cost::of(prices, result);
+    let Cost { billed, price, .. } = cost;
     End {
         outcome: outcome.as_str().to_owned(),
         reason: reason.map(|reason| reason.as_str().to_owned()),

@@ -11,7 +11,7 @@ use prometheus::{
 };
 
 use super::enumeration::Kind;
-use crate::domain::money::{Billed, Prices};
+use crate::domain::money::{Billed, Tariff};
 use crate::domain::outcome::{Fault, Next, Outcome, Reason};
 use crate::domain::verdict::{Finding, Verdict};
 use crate::resilience::breaker::{Reason as BreakerReason, State, Transition};
@@ -394,7 +394,7 @@ impl EndpointMeter {
     }
 
     /// Counts a call that has ended, in time or late, by whether it is billed.
-    pub(super) fn answered(&self, prices: Prices, result: &Result<Finding, Fault>) {
+    pub(super) fn answered(&self, prices: Tariff, result: &Result<Finding, Fault>) {
         let billed = match result {
             Ok(finding) => prices.billed(finding.verdict),
             // Nothing was sent to the provider.

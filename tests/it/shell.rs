@@ -45,6 +45,8 @@ const SERIES: &[&str] = &[
     "idgate_log_lines_lost_total",
     "idgate_overhead_seconds",
     "idgate_package_days_left",
+    "idgate_package_end_timestamp_seconds",
+    "idgate_package_remaining_ratio",
     "idgate_package_remaining_calls",
     "idgate_possible_cost_yuan_total",
     "idgate_provider_available",

@@ -1,6 +1,6 @@
 //! The cost of a finished call.
 
-use crate::domain::money::{Billed, MicroYuan, Prices};
+use crate::domain::money::{Billed, MicroYuan, Tariff};
 use crate::domain::outcome::Fault;
 use crate::domain::verdict::{Finding, Verdict};
 use crate::resilience::spending::Use;
@@ -8,13 +8,14 @@ use crate::resilience::spending::Use;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::verify) struct Cost {
     pub(in crate::verify) billed: Billed,
-    /// Zero if not billed. The maximum price if the call is or may be billed without a verdict to price it by.
+    /// Zero if not billed, or billed at nothing. The maximum price if the call is or may be billed without a verdict to
+    /// price it by.
     pub(in crate::verify) price: MicroYuan,
     pub(super) verdict: Option<Verdict>,
 }
 
 impl Cost {
-    pub(in crate::verify) fn of(prices: &Prices, result: &Result<Finding, Fault>) -> Self {
+    pub(in crate::verify) fn of(prices: &Tariff, result: &Result<Finding, Fault>) -> Self {
         let (billed, verdict) = match result {
             Ok(finding) => (prices.billed(finding.verdict), Some(finding.verdict)),
             Err(fault) => (fault.billed, None),
@@ -38,11 +39,13 @@ impl Cost {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::money::Prices;
     use crate::domain::outcome::{Outcome, Reason};
 
     #[test]
     fn a_call_counts_if_it_brought_a_verdict_or_may_be_billed() {
         let prices = Prices { on_match: MicroYuan(30), on_mismatch: MicroYuan(50), on_no_record: MicroYuan(0) };
+        let prices = Tariff::from(prices);
         let cost = |result| {
             let cost = Cost::of(&prices, &result);
             (cost.billed, cost.price.0, cost.spent().calls)

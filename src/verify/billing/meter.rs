@@ -16,6 +16,8 @@ pub(super) struct Meter {
     refused: IntCounterVec,
     used: GaugeVec,
     remaining: IntGaugeVec,
+    remaining_share: GaugeVec,
+    ends: IntGaugeVec,
     days_left: GaugeVec,
 }
 
@@ -63,6 +65,20 @@ impl Meter {
                 Opts::new("idgate_package_remaining_calls", "Calls that are left of a prepaid package."),
                 &["provider", "package"],
             )?,
+            remaining_share: GaugeVec::new(
+                Opts::new(
+                    "idgate_package_remaining_ratio",
+                    "The share of the calls of a prepaid package that is left.",
+                ),
+                &["provider", "package"],
+            )?,
+            ends: IntGaugeVec::new(
+                Opts::new(
+                    "idgate_package_end_timestamp_seconds",
+                    "When the last day of a prepaid package is over (Unix time, seconds).",
+                ),
+                &["provider", "package"],
+            )?,
             days_left: GaugeVec::new(
                 Opts::new(
                     "idgate_package_days_left",
@@ -78,6 +94,8 @@ impl Meter {
         registry.register(Box::new(meter.refused.clone()))?;
         registry.register(Box::new(meter.used.clone()))?;
         registry.register(Box::new(meter.remaining.clone()))?;
+        registry.register(Box::new(meter.remaining_share.clone()))?;
+        registry.register(Box::new(meter.ends.clone()))?;
         registry.register(Box::new(meter.days_left.clone()))?;
         for reason in [Avoided::Cache, Avoided::Shared, Avoided::Idempotent] {
             meter.saved.with_label_values(&[reason.as_str()]);
@@ -129,6 +147,10 @@ impl Meter {
     pub(super) fn package(&self, provider: &str, left: &Left) {
         let labels = [provider, &left.id];
         self.remaining.with_label_values(&labels).set(i64::try_from(left.calls).unwrap_or(i64::MAX));
+        self.remaining_share.with_label_values(&labels).set(left.share);
+        if let Some(ends) = left.ends {
+            self.ends.with_label_values(&labels).set(ends.as_second());
+        }
         self.days_left.with_label_values(&labels).set(left.days);
     }
 
@@ -136,6 +158,8 @@ impl Meter {
     pub(super) fn reset(&self) {
         self.used.reset();
         self.remaining.reset();
+        self.remaining_share.reset();
+        self.ends.reset();
         self.days_left.reset();
     }
 }

@@ -11,6 +11,7 @@ use jiff::civil::Date;
 use serde::Deserialize;
 
 use crate::domain::clock::{date_in_china, start_in_china};
+use crate::domain::money::MicroYuan;
 
 /// Daily use is averaged over this many days.
 const DAYS: i8 = 7;
@@ -22,6 +23,9 @@ pub struct Package {
     /// Chosen by the operator.
     pub id: String,
     pub calls: NonZeroU64,
+    /// What the whole package cost. Without it its calls are counted at list price.
+    #[serde(default)]
+    pub price_yuan: Option<String>,
     /// The first valid day, in China.
     pub bought: Date,
     /// The last valid day, in China.
@@ -45,7 +49,11 @@ struct Part {
 pub(super) struct Left {
     pub(super) id: String,
     pub(super) calls: u64,
+    /// The share of its calls that is left.
+    pub(super) share: f64,
     pub(super) days: f64,
+    /// When its last day is over.
+    pub(super) ends: Option<Timestamp>,
 }
 
 impl History {
@@ -87,6 +95,30 @@ impl Package {
     fn is_valid_on(&self, day: Date) -> bool {
         self.bought <= day && day <= self.ends
     }
+
+    /// What the whole package cost, if that is given and an amount.
+    fn price(&self) -> Option<MicroYuan> {
+        MicroYuan::parse(self.price_yuan.as_ref()?)
+    }
+
+    /// What a call of it costs at most; nothing if its calls have the list price.
+    pub fn dearest_call(&self) -> Option<MicroYuan> {
+        let MicroYuan(price) = self.price()?;
+        Some(MicroYuan(price.div_ceil(self.calls.get())))
+    }
+
+    /// Whether its price, if any, is an amount.
+    pub fn has_readable_price(&self) -> bool {
+        self.price_yuan.is_none() || self.price().is_some()
+    }
+
+    /// What the next call costs while `left` are left. Rounded so that all its calls together cost its price.
+    fn price_of_next(&self, left: u64) -> Option<MicroYuan> {
+        let (MicroYuan(price), calls) = (self.price()?, self.calls.get());
+        let used = calls.saturating_sub(left);
+        let up_to = |used: u64| u128::from(price) * u128::from(used) / u128::from(calls);
+        u64::try_from(up_to(used + 1) - up_to(used)).ok().map(MicroYuan)
+    }
 }
 
 /// The calls left of each package, by end date, earliest first. Each call uses up the package that ends first.
@@ -109,6 +141,16 @@ fn calls_left<'a>(packages: &'a [Package], history: &History) -> Vec<(&'a Packag
     all
 }
 
+/// What the next billed call costs on `day`; nothing if it has the list price.
+pub(super) fn next_price(packages: &[Package], history: &History, day: Date) -> Option<MicroYuan> {
+    if packages.is_empty() {
+        return None;
+    }
+    let mut left = calls_left(packages, history).into_iter();
+    let (package, left) = left.find(|(package, left)| *left > 0 && package.is_valid_on(day))?;
+    package.price_of_next(left)
+}
+
 /// What is left of each package at `now`. A package that is used after others lasts longer.
 pub(super) fn left(packages: &[Package], history: &History, now: Timestamp) -> Vec<Left> {
     let average = history.average(now);
@@ -122,7 +164,7 @@ pub(super) fn left(packages: &[Package], history: &History, now: Timestamp) -> V
         let lasts = if average > 0.0 { float(calls) / average } else { f64::INFINITY };
         let days = if calls == 0 { 0.0 } else { (starts + lasts).min(ends) };
         begins = begins.max(days);
-        Left { id: package.id.clone(), calls, days }
+        Left { id: package.id.clone(), calls, share: float(calls) / float(package.calls.get()), days, ends: end }
     };
     calls_left(packages, history).into_iter().map(of).collect()
 }
@@ -148,7 +190,48 @@ mod tests {
     }
 
     fn package(id: &str, calls: u64, bought: i8, ends: i8) -> Package {
-        Package { id: id.to_owned(), calls: NonZeroU64::new(calls).unwrap(), bought: day(bought), ends: day(ends) }
+        let calls = NonZeroU64::new(calls).unwrap();
+        Package { id: id.to_owned(), calls, price_yuan: None, bought: day(bought), ends: day(ends) }
+    }
+
+    fn at(price: &str, package: Package) -> Package {
+        Package { price_yuan: Some(price.to_owned()), ..package }
+    }
+
+    #[test]
+    fn each_call_costs_what_its_package_cost_and_all_together_the_whole_price() {
+        // Seed 002 sells 2,500 calls at 4 fen, 20,000 at 3.6 and 100,000 at 3.3; a third of a yuan has no end.
+        for (calls, price, each) in [
+            (2500, "100", 40_000..=40_000),
+            (20_000, "720", 36_000..=36_000),
+            (100_000, "3300", 33_000..=33_000),
+            (3, "1", 333_333..=333_334),
+            (500, "0", 0..=0),
+            (7, "0.000003", 0..=1),
+        ] {
+            let package = at(price, package("p", calls, 1, 30));
+            let prices: Vec<_> = (1..=calls).rev().map(|left| package.price_of_next(left).unwrap().0).collect();
+            assert!(prices.iter().all(|price| each.contains(price)), "{price}");
+            assert_eq!(Some(MicroYuan(prices.iter().sum())), MicroYuan::parse(price));
+            assert_eq!(package.dearest_call().map(|MicroYuan(most)| most), prices.iter().max().copied(), "{price}");
+        }
+    }
+
+    #[test]
+    fn a_call_has_the_price_of_the_package_that_ends_first_then_of_the_next_then_of_the_list() {
+        let packages =
+            [at("8", package("late", 4, 1, 30)), at("1", package("early", 2, 1, 20)), package("listed", 1, 1, 10)];
+        let mut history = History::default();
+        let mut paid = |on: i8| {
+            let price = next_price(&packages, &history, day(on)).map(|MicroYuan(price)| price);
+            history.billed(day(on));
+            price
+        };
+        assert_eq!([paid(5), paid(5)], [None, Some(500_000)], "a package without a price has the list's");
+        assert_eq!([paid(21), paid(21)], [Some(2_000_000); 2], "the early one has ended");
+        assert_eq!(paid(6), Some(500_000));
+        assert_eq!([paid(22), paid(22), paid(22)], [Some(2_000_000), Some(2_000_000), None]);
+        assert_eq!(next_price(&[], &history, day(5)), None);
     }
 
     fn history(parts: &[(i8, u64)], used_up: &[i8]) -> History {

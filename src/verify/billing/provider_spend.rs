@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::packages::{History, Package};
+use jiff::civil::Date;
+
+use super::packages::{History, Package, next_price};
+use crate::domain::money::MicroYuan;
 use crate::resilience::spending::Spending;
 
 #[derive(Debug)]
@@ -15,6 +18,15 @@ pub(in crate::verify) struct ProviderSpend {
 pub(super) struct Prepaid {
     pub(super) packages: Vec<Package>,
     pub(super) history: History,
+}
+
+impl Prepaid {
+    /// Counts a billed call. Returns its price if a package with a price covers it.
+    pub(super) fn take(&mut self, day: Date) -> Option<MicroYuan> {
+        let price = next_price(&self.packages, &self.history, day);
+        self.history.billed(day);
+        price
+    }
 }
 
 impl ProviderSpend {

@@ -85,18 +85,30 @@ impl Reservation {
         self.reserved.take().into_iter().flatten().for_each(Reserved::release);
     }
 
-    /// Settles a call that has ended, in time or late.
-    pub(in crate::verify) async fn settle(mut self, result: &Result<Finding, Fault>, cache_slot: &CacheSlot) {
+    /// What the call has cost. A billed one uses up a call of a package, so this is asked once.
+    pub(in crate::verify) fn cost(&self, result: &Result<Finding, Fault>) -> Cost {
         let cost = Cost::of(&self.account.prices, result);
+        if cost.billed != Billed::Yes {
+            return cost;
+        }
+        let day = self.payer.billing.clock.believed_date_in_china();
+        let price = self.account.spend.prepaid().take(day).unwrap_or(cost.price);
+        Cost { price, ..cost }
+    }
+
+    /// Settles a call that has ended, in time or late.
+    pub(in crate::verify) async fn settle(
+        mut self,
+        cost: Cost,
+        result: &Result<Finding, Fault>,
+        cache_slot: &CacheSlot,
+    ) {
         let (billing, provider) = (&self.payer.billing, &self.account.name);
         let moment = billing.moment();
         self.reserved.take().into_iter().flatten().for_each(|reserved| reserved.settle(moment, cost.spent()));
         let meter = billing.meter.cost(provider, &self.payer.client, &self.payer.purpose);
         match cost.billed {
-            Billed::Yes => {
-                meter.billed(cost.price);
-                self.account.spend.prepaid().history.billed(billing.clock.believed_date_in_china());
-            }
+            Billed::Yes => meter.billed(cost.price),
             Billed::Unknown => meter.possible(cost.price),
             Billed::No => {}
         }

@@ -36,6 +36,8 @@ pub const SERIES: &[(&str, &[&str])] = &[
     ("idgate_budget_used_ratio", &["owner", "name", "period", "unit"]),
     ("idgate_package_remaining_calls", &["provider", "package"]),
     ("idgate_package_days_left", &["provider", "package"]),
+    ("idgate_package_remaining_ratio", &["provider", "package"]),
+    ("idgate_package_end_timestamp_seconds", &["provider", "package"]),
     ("idgate_cache_entries", &[]),
     ("idgate_credential_generation", &["provider"]),
     ("idgate_in_flight", &["provider"]),

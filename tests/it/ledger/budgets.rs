@@ -262,3 +262,60 @@ async fn a_package_counts_down_over_restarts_and_a_provider_that_says_it_is_used
     assert_eq!(running.metric("idgate_package_days_left", &[]).await, 0.0);
     assert!(running.stop().await);
 }
+
+#[tokio::test]
+async fn free_packages_count_down_and_calls_cost_what_their_package_cost() {
+    const FREE: &str = "price_yuan = { match = \"0\", mismatch = \"0\", no_record = \"0\" }\n";
+    let folder = Folder::new();
+    let package = |of: &str, id: &str, calls: u32, price: &str, ends: u32| {
+        format!(
+            "[[providers.{of}.packages]]\nid = \"{id}\"\ncalls = {calls}\nprice_yuan = \"{price}\"\n\
+             bought = \"2020-01-01\"\nends = \"{ends}-12-31\"\n"
+        )
+    };
+    let described = || {
+        // Seed 004 begins with 500 free calls and has no other price here; seed 002 sells 2,500 calls at 4 fen.
+        let free = format!("[providers.aliyun]\n{FREE}") + &package("aliyun", "trial", 500, "0", 2098);
+        let paid = package("yunyi", "third", 3, "1", 2097) + &package("yunyi", "four-fen", 2500, "100", 2098);
+        let keeps = "[ledger]\nkeep = \"40000 days\"\n[clients.payout.budget]\nyuan_per_month = \"100\"\n";
+        let clients = client("payout", "payout") + &client("other", "other");
+        gateway(&folder).chain(&["aliyun", "yunyi"]).over(clients).over(keeps).over(free + &paid)
+    };
+    let left =
+        async |running: &TestGateway, id| running.metric("idgate_package_remaining_calls", &[("package", id)]).await;
+    let spent = async |running: &TestGateway| {
+        let share = running.metric("idgate_budget_used_ratio", &[("name", "payout"), ("unit", "yuan")]).await;
+        (share * 100.0 * 1e6).round()
+    };
+    let running = described().start().await;
+    let first = ask(&running, "payout", &anybody()).await;
+    assert_eq!(first.attempts(), ["aliyun=verdict(yes)"], "billed, at nothing");
+    ask(&running, "payout", &anybody()).await;
+    assert_eq!((left(&running, "trial").await, spent(&running).await), (498.0, 0.0));
+    assert_eq!(running.metric("idgate_package_remaining_ratio", &[("package", "trial")]).await, 0.996);
+    let ends = running.metric("idgate_package_end_timestamp_seconds", &[("package", "trial")]).await;
+    assert_eq!(ends, 4_070_908_800.0 - 8.0 * 3600.0, "the end of its last day in China");
+    running.admin_post("/v1/providers/aliyun/isolate").await;
+    let mut costs = Vec::new();
+    for _ in 0..4 {
+        let before = spent(&running).await;
+        assert_eq!(ask(&running, "payout", &anybody()).await.verdict(), "match");
+        costs.push(spent(&running).await - before);
+    }
+    assert_eq!(costs, [333_333.0, 333_333.0, 333_334.0, 40_000.0]);
+    // Nobody knows whether this one is billed: it may cost as much as the dearest call, and counts no
+    // package down.
+    running.fault("yunyi", r#"{"kind": "outcome", "outcome": "provider_error", "times": 1}"#);
+    ask(&running, "payout", &anybody()).await;
+    assert_eq!((spent(&running).await, left(&running, "four-fen").await), (1_373_334.0, 2499.0));
+    assert!(running.stop().await);
+
+    let again = described().start().await;
+    assert_eq!((left(&again, "trial").await, left(&again, "third").await), (498.0, 0.0));
+    assert_eq!((spent(&again).await, left(&again, "four-fen").await), (1_373_334.0, 2499.0));
+    again.admin_post("/v1/providers/aliyun/isolate").await;
+    assert_eq!(ask(&again, "payout", &anybody()).await.verdict(), "match");
+    assert_eq!(spent(&again).await, 1_413_334.0);
+    assert!(again.stop().await);
+    folder.assert_sound().await;
+}

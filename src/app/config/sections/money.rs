@@ -34,6 +34,10 @@ pub(in crate::app::config) fn check_packages(at: &str, packages: &[Package], rea
         if !ids.insert(&package.id) {
             read.mistake(format!("{at}.id"), "is the id of another package of this provider; give it one of its own");
         }
+        if !package.has_readable_price() {
+            let problem = "is not an amount in yuan; write what the whole package cost, for example \"100.00\"";
+            read.mistake(format!("{at}.price_yuan"), problem);
+        }
         if package.ends < package.bought {
             read.mistake(format!("{at}.ends"), "is before bought; write the last day on which it can be used");
         }
@@ -109,6 +113,9 @@ mod tests {
         let good = package("a", "2026-01-01", "2026-12-31");
         assert_eq!(keys(&good, LEDGER), [""; 0]);
         assert_eq!(keys(&good, ""), ["providers.one.packages"]);
+        let priced = |price: &str| good.clone() + &format!("price_yuan = {price}\n");
+        assert_eq!(keys(&priced("\"0\""), LEDGER), [""; 0], "a free package");
+        assert_eq!(keys(&priced("\"4 fen\""), LEDGER), ["providers.one.packages[0].price_yuan"]);
         let several = good.clone()
             + &package("a", "2026-01-02", "\"2026-01-01\"")
             + &package("b c", "2025-01-01", "\"2027-01-01\"");

@@ -13,10 +13,11 @@ use crate::app::config::change::Sections;
 use crate::app::config::draft::section;
 use crate::app::config::draft::{Draft, Tree};
 use crate::app::config::suggest;
-use crate::domain::money::{MicroYuan, Prices};
+use crate::domain::money::{MicroYuan, Prices, Tariff};
 use crate::domain::personal::Secret;
 use crate::providers::{self, Configured, DRIVERS, Driver, Endpoint, Settings};
 use crate::verify::ProviderConfig;
+use crate::verify::billing::Package;
 
 /// The keys of every provider; all others belong to the driver.
 const COMMON: [&str; 16] = [
@@ -175,6 +176,9 @@ pub(in crate::app::config) fn finish(
             driver.prices
         }
     };
+    let dearest = section.packages.iter().filter_map(Package::dearest_call).max();
+    let dearest = dearest.or_else(|| (!section.packages.is_empty()).then_some(MicroYuan(0)));
+    let prices = Tariff::new(prices, driver.prices, dearest);
     let budget = super::money::limits(&at, section.budget.as_ref(), read);
     super::money::check_packages(&at, &section.packages, read);
     let next = match &own.next {
