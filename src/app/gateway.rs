@@ -237,6 +237,7 @@ impl Gateway {
                 registry,
                 connections,
                 reloads: reloads.clone(),
+                ledger: pipeline.ledger.clone(),
                 draining: draining.clone(),
             }),
             records: Arc::clone(&records),

@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::server::snapshot::Current;
 use crate::server::{listener, reload};
+use crate::storage::ledger::Ledger;
 
 /// Shared state of the admin listener.
 #[derive(Debug)]
@@ -15,6 +16,7 @@ pub struct Admin {
     /// Connection metrics of all listeners.
     pub connections: listener::Metrics,
     pub reloads: reload::Requests,
+    pub ledger: Ledger,
     /// Cancelled when shutdown begins.
     pub draining: CancellationToken,
 }

@@ -24,6 +24,8 @@ pub struct Status {
     flights: usize,
     /// What was restored from the ledger after the start.
     restored: RestoredDocument,
+    /// The ledger; null without `ledger.file`.
+    ledger: Option<LedgerDocument>,
     /// The providers that have a section.
     providers: Vec<ProviderDocument>,
 }
@@ -37,6 +39,17 @@ pub struct RestoredDocument {
     state: &'static str,
     /// Remembered verdicts that were restored.
     verdicts: u64,
+}
+
+/// The ledger as it stands.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LedgerDocument {
+    /// Whether paid calls are made: what they bring can be written.
+    available: bool,
+    /// Why not: `files_moved` (or deleted, replaced, given a second name), `not_writable` or `journal_not_writable`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "files_moved")]
+    unavailable_reason: Option<&'static str>,
 }
 
 /// One provider as it stands.
@@ -138,6 +151,10 @@ pub(in crate::server) async fn status(State(admin): State<Arc<Admin>>) -> Json<S
         version: env!("CARGO_PKG_VERSION"),
         flights: live.flights(),
         restored: RestoredDocument { state: state.into(), verdicts },
+        ledger: admin.ledger.is_on().then(|| {
+            let reason = admin.ledger.unavailable_reason();
+            LedgerDocument { available: reason.is_none(), unavailable_reason: reason.map(Into::into) }
+        }),
         providers: live.status().iter().map(ProviderDocument::from).collect(),
     })
 }

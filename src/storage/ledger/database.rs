@@ -6,6 +6,7 @@
 //! PostgreSQL; the schema is specific to SQLite.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
@@ -16,7 +17,7 @@ use uuid::Uuid;
 use super::chain_hash::Seal;
 use super::entry::{Entry, Removed};
 use super::error::{OpenError, ReadError};
-use super::private_file;
+use super::wal::Wal;
 
 /// How long a statement waits while another process holds the file. After that, entries stay in the spool.
 const BUSY: Duration = Duration::from_millis(250);
@@ -38,6 +39,7 @@ const JOURNAL_SIZE: &str = "67108864";
 #[derive(Debug)]
 pub(super) struct Store {
     path: PathBuf,
+    wal: Arc<Wal>,
     /// `None` after a failure, until the file is reopened.
     connection: Option<SqliteConnection>,
     /// The number and seal of the last entry, if known.
@@ -69,8 +71,8 @@ fn migrations() -> Migrator {
 
 impl Store {
     /// Opens or creates the file and finds its last entry.
-    pub(super) async fn open(path: &Path) -> Result<Self, OpenError> {
-        let mut store = Self { path: path.to_owned(), connection: None, last: None };
+    pub(super) async fn open(path: &Path, wal: Arc<Wal>) -> Result<Self, OpenError> {
+        let mut store = Self { path: path.to_owned(), wal, connection: None, last: None };
         let failed = |error| OpenError::database(path, error);
         let mut connection = connect(path).await.map_err(failed)?;
         adopt(&mut connection).await.map_err(failed)?;
@@ -84,6 +86,7 @@ impl Store {
         probe.rollback().await.map_err(failed)?;
         store.last = Some(end_of(&mut connection).await.map_err(failed)?);
         store.connection = Some(connection);
+        store.wal.opened().await;
         Ok(store)
     }
 
@@ -202,6 +205,7 @@ impl Store {
     /// Merges the write-ahead log into the file and closes it, so that the file can be moved or read on its own.
     pub(super) async fn close(&mut self) {
         if let Some(connection) = self.connection.take() {
+            self.wal.closes();
             // If this fails, the next start does it.
             let _ = connection.close().await;
         }
@@ -210,13 +214,18 @@ impl Store {
     async fn connection(&mut self) -> Result<&mut SqliteConnection, sqlx::Error> {
         match self.connection {
             Some(ref mut connection) => Ok(connection),
-            None => Ok(self.connection.insert(connect(&self.path).await?)),
+            None => {
+                let connection = self.connection.insert(connect(&self.path).await?);
+                self.wal.opened().await;
+                Ok(connection)
+            }
         }
     }
 
     /// After an error the content of the file is uncertain, so the next use reopens it and looks up its last entry.
     fn settle<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
         if result.is_err() {
+            self.wal.closes();
             (self.connection, self.last) = (None, None);
         }
         result
@@ -263,9 +272,8 @@ async fn believe(connection: &mut SqliteConnection, newest_ms: i64) -> Result<()
 }
 
 async fn connect(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
-    // SQLite would make it readable for others, and the files beside it take its mode. What fails here fails there too.
-    let _ = tokio::fs::OpenOptions::from(private_file::options()).create_new(true).write(true).open(path).await;
-    let options = options(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
+    // Never creates the file, which is there and locked: a new one in the place of a deleted one would lack everything.
+    let options = options(path).journal_mode(SqliteJournalMode::Wal);
     // SQLite copies the pages that a statement touches in case it fails; these copies need no disk.
     let options = options.pragma("journal_size_limit", JOURNAL_SIZE);
     options.pragma("temp_store", "MEMORY").pragma("cache_size", CACHE).connect().await

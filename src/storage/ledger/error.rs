@@ -27,6 +27,26 @@ pub enum OpenError {
         "ledger.file = {0:?} is in use by another idgate; each needs a file of its own: stop that one, or name another"
     )]
     InUse(PathBuf),
+    #[error(
+        "the ledger's spool {0:?} is in use by another idgate; each needs files of its own: name another \
+         ledger.spool_folder or ledger.file"
+    )]
+    SpoolInUse(PathBuf),
+    #[error(
+        "ledger.file = {0:?} has a second name (a hard link), under which another process could write to it; remove that \
+         name, or make a copy with SQLite's .backup"
+    )]
+    Linked(PathBuf),
+    #[error(
+        "ledger.file = {path:?}: {what}: it is damaged; `idgate ledger verify` says where. Restore a copy, or move the file \
+         and those beside it (-wal, -shm) away and keep them: idgate begins a new one"
+    )]
+    Damaged {
+        /// The value of `ledger.file`.
+        path: PathBuf,
+        /// The first damage that was found.
+        what: String,
+    },
     #[error("ledger.file = {path:?}: {}", remedy(.source))]
     Database {
         /// The value of `ledger.file`.

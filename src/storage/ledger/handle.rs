@@ -19,18 +19,21 @@ use super::config::Config;
 use super::database::Store;
 use super::entry::{Answer, Begun, Call, Claim, Entry, Forgotten, Subject};
 use super::error::{NotWritten, OpenError, ReadError};
-use super::files::{beside, lock, spools};
+use super::files::{Identity, Locks, beside, lock, spools};
 use super::flusher::Flusher;
-use super::journal::Journal;
+use super::journal::{Journal, Left};
 use super::journal_thread::JournalThread;
 use super::metrics::Meter;
 use super::queries::{Answers, MOST_ROWS, Reader, Wanted};
 use super::queue::{Flight, Queue};
 use super::repair::{RepairError, repair};
-use super::shared::Shared;
+use super::shared::{Shared, Unavailable};
 use super::spent::{self, Counted, Spent};
-use super::spool;
+use super::spool::{self, Spool};
 use super::spool_lookup;
+use super::start_check::{self, Covered};
+use super::wal::Wal;
+use super::watch::{Places, watch};
 use super::writer::Writer;
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::subject::Digest;
@@ -56,7 +59,33 @@ pub(super) struct Open {
     closing: CancellationToken,
     writing: TaskTracker,
     /// Held for as long as the ledger is open.
-    _lock: std::fs::File,
+    _locks: Locks,
+}
+
+/// The files of a ledger, opened and locked, and what an earlier process left unfinished.
+struct Files {
+    locks: Locks,
+    spools: [Spool; 2],
+    journal: Journal,
+    left: Vec<Left>,
+    wal: Arc<Wal>,
+}
+
+impl Files {
+    /// `None` without `ledger.file`. Blocks the thread.
+    fn open(config: &Config) -> Result<Option<Self>, OpenError> {
+        let Some(path) = &config.file else { return Ok(None) };
+        let locks = lock(path)?;
+        let folder = config.spool_folder.as_deref();
+        let spools = spool::open_both(spools(path, folder)).map_err(|(path, error)| match error.kind() {
+            io::ErrorKind::InvalidData => OpenError::Spool(path),
+            io::ErrorKind::WouldBlock => OpenError::SpoolInUse(path),
+            _ => OpenError::beside(&path, error),
+        })?;
+        let begun = beside(path, folder, "begun");
+        let (journal, left) = Journal::open(begun.clone()).map_err(|error| OpenError::beside(&begun, error))?;
+        Ok(Some(Self { locks, spools, journal, left, wal: Arc::new(Wal::beside(path)) }))
+    }
 }
 
 impl Ledger {
@@ -67,29 +96,40 @@ impl Ledger {
     /// If its files cannot be used; the error says what to do.
     pub async fn open(config: &Config, clock: Clock, ids: Ids) -> Result<Self, OpenError> {
         let Some(path) = &config.file else { return Ok(Self::default()) };
-        let lock = lock(path)?;
-        let begun = beside(path, config.spool_folder.as_deref(), "begun");
-        let spool_paths = spools(path, config.spool_folder.as_deref());
-        let both = spool::open_both(spool_paths.clone());
-        let mut spools = both.map_err(|(path, error)| match error.kind() {
-            io::ErrorKind::InvalidData => OpenError::Spool(path),
-            _ => OpenError::beside(&path, error),
-        })?;
-        let (mut journal, left) = Journal::open(begun.clone()).map_err(|error| OpenError::beside(&begun, error))?;
-        let mut store = Store::open(path).await?;
+        let files = config.clone();
+        // A disk may hang; a stop signal must end the start all the same.
+        let opened = tokio::task::spawn_blocking(move || Files::open(&files)).await;
+        let Some(files) = opened.map_err(|_| OpenError::beside(path, io::Error::other("it cannot be opened")))?? else {
+            return Ok(Self::default());
+        };
+        let Files { locks, mut spools, mut journal, left, wal } = files;
+        let covered = start_check::check(path, start_check::WITHIN).await?;
+        let mut store = Store::open(path, Arc::clone(&wal)).await?;
         repair(&mut store, &mut spools, &left, &clock).await.map_err(|error| match error {
             RepairError::Database(error) => OpenError::database(path, error),
             RepairError::Spool(path) => OpenError::Spool(path),
         })?;
+        let begun = journal.path().to_owned();
         journal.clear().map_err(|error| OpenError::beside(&begun, error))?;
         let reader = Reader::open(path).await.map_err(|error| OpenError::Read(path.to_owned(), error))?;
         let meter = Meter::new().map_err(OpenError::Metrics)?;
         let (number, seal) = store.last().unwrap_or((0, Seal::NONE));
         tracing::info!(file = %path.display(), number, seal = seal.to_hex(), "ledger: open");
+        if let Some(Covered { from, all_seals, pages, indexes }) = covered.filter(|covered| !covered.is_all()) {
+            tracing::info!(
+                seals_from = from,
+                all_seals,
+                pages,
+                indexes,
+                "ledger: too large to be checked wholly at a start; the seals from this number on are sound. `idgate ledger \
+                 verify` checks all of it"
+            );
+        }
         let shared = Arc::new(Shared {
             can_announce: AtomicBool::new(true),
             is_probing: AtomicBool::new(false),
             can_write: AtomicBool::new(true),
+            in_place: AtomicBool::new(true),
             waiting: AtomicUsize::new(0),
             journal: JournalThread::start(journal).map_err(|error| OpenError::beside(&begun, error))?,
             spooled: Spooled::default(),
@@ -99,6 +139,16 @@ impl Ledger {
         });
         let (asked, receiver) = mpsc::unbounded_channel();
         let (closing, writing) = (CancellationToken::new(), TaskTracker::new());
+        let spool_paths = spools.each_ref().map(|spool| spool.path().to_owned());
+        let failed = |error| OpenError::beside(path, error);
+        let [one, two] =
+            spools.each_ref().map(|spool| Ok((spool.path().to_owned(), Identity::of(&spool.file().metadata()?))));
+        let places = Places {
+            database: (path.to_owned(), locks.database),
+            wal,
+            spools: [one.map_err(failed)?, two.map_err(failed)?],
+        };
+        writing.spawn(watch(places, Arc::downgrade(&shared), closing.clone()));
         let keep = config.keep().unwrap_or(Duration::MAX);
         let flusher = Flusher::new(store, Arc::clone(&shared), keep, clock.clone());
         let writer = Writer::new(receiver, Arc::clone(&shared), writing.clone(), flusher, spools);
@@ -107,7 +157,7 @@ impl Ledger {
         let queue = Arc::new(Queue { requests: asked, shared, clock, ids });
         let spool_searches = Arc::new(Semaphore::new(spool_lookup::MOST_SEARCHES));
         let spools = spool_paths;
-        Ok(Self(Some(Arc::new(Open { queue, reader, spools, spool_searches, closing, writing, _lock: lock }))))
+        Ok(Self(Some(Arc::new(Open { queue, reader, spools, spool_searches, closing, writing, _locks: locks }))))
     }
 
     /// Registers the metrics. Without a ledger they keep their initial values.
@@ -124,6 +174,11 @@ impl Ledger {
     /// Whether there is a ledger.
     pub const fn is_on(&self) -> bool {
         self.0.is_some()
+    }
+
+    /// Why no paid call is made; `None` if they are made, or without a ledger.
+    pub fn unavailable_reason(&self) -> Option<Unavailable> {
+        self.0.as_ref()?.queue.shared.unavailable_reason()
     }
 
     /// Starts a flight, which is announced with its first call. `begun` is called only if there is a ledger.

@@ -9,12 +9,13 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::entry::{Begun, BegunCall};
+use super::files::Identity;
 use super::private_file;
 
 const LARGEST: u64 = 1 << 20;
@@ -108,6 +109,15 @@ impl Journal {
     /// Checks that the file can be written.
     pub(super) fn probe(&mut self) -> io::Result<()> {
         self.append(b"\n")
+    }
+
+    /// Whether its path still leads to the file that is open.
+    pub(super) fn is_in_place(&self) -> bool {
+        self.file.metadata().is_ok_and(|data| Identity::of(&data).is_at(&self.path))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Discards what an earlier process left.

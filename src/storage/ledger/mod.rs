@@ -30,8 +30,11 @@ mod shared;
 mod spent;
 mod spool;
 mod spool_lookup;
+mod start_check;
 #[cfg(test)]
 mod tests;
+mod wal;
+mod watch;
 mod writer;
 
 pub use chain_check::{Broken, Checked, Expected};
@@ -45,4 +48,5 @@ pub use handle::Ledger;
 pub use queries::{Answers, Found, Reader, Wanted};
 pub use queue::{Calling, Flight};
 pub use recent::{Past, PastCall, PastFlight, PastVerdict, Recent, Since};
+pub use shared::Unavailable;
 pub use spent::{Counted, Spent};

@@ -68,7 +68,9 @@ impl Queue {
     pub(super) async fn write(&self, entry: Entry, flight: Flight) -> Result<(), NotWritten> {
         let (done, written) = oneshot::channel();
         self.submit(entry, flight, Some(done));
-        written.await.unwrap_or(Err(NotWritten))
+        written.await.unwrap_or(Err(NotWritten))?;
+        // It is in a file that the next start will not find.
+        if self.shared.in_place.load(Ordering::Relaxed) { Ok(()) } else { Err(NotWritten) }
     }
 
     /// Like [`Self::write`], but waits for the disk at most [`WITHIN`]. After that the entry may be written all the same.

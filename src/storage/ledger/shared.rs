@@ -8,6 +8,18 @@ use super::claims::Spooled;
 use super::journal_thread::JournalThread;
 use super::metrics::Meter;
 
+/// Why the ledger takes no paid call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Unavailable {
+    /// One of its files was moved, deleted, replaced or given a second name, or its disk does not answer.
+    FilesMoved,
+    /// Neither the spool nor the database can be written.
+    NotWritable,
+    /// Calls cannot be announced in the journal.
+    JournalNotWritable,
+}
+
 #[derive(Debug)]
 pub(super) struct Shared {
     /// The number of submitted entries that are not on the disk yet.
@@ -18,6 +30,8 @@ pub(super) struct Shared {
     pub(super) is_probing: AtomicBool,
     /// Whether the spool or the database can be written.
     pub(super) can_write: AtomicBool,
+    /// Whether the files are where the next start will look for them.
+    pub(super) in_place: AtomicBool,
     /// Entries about idempotency keys that are only in the spool.
     pub(super) spooled: Spooled,
     pub(super) meter: Meter,
@@ -28,7 +42,27 @@ pub(super) struct Shared {
 impl Shared {
     /// Whether a paid call may begin: its announcement and its entries can be written.
     pub(super) fn is_keeping(&self) -> bool {
-        self.can_write.load(Ordering::Relaxed) && self.can_announce.load(Ordering::Relaxed)
+        self.can_write.load(Ordering::Relaxed)
+            && self.can_announce.load(Ordering::Relaxed)
+            && self.in_place.load(Ordering::Relaxed)
+    }
+
+    /// Why no paid call may begin; `None` if it may.
+    pub(super) fn unavailable_reason(&self) -> Option<Unavailable> {
+        if !self.in_place.load(Ordering::Relaxed) {
+            Some(Unavailable::FilesMoved)
+        } else if !self.can_write.load(Ordering::Relaxed) {
+            Some(Unavailable::NotWritable)
+        } else if !self.can_announce.load(Ordering::Relaxed) {
+            Some(Unavailable::JournalNotWritable)
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn is_in_place(&self, is: bool) {
+        self.in_place.store(is, Ordering::Relaxed);
+        self.meter.available(self.is_keeping());
     }
 
     pub(super) fn writes(&self, can: bool) {

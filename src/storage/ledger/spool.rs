@@ -8,7 +8,8 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -59,6 +60,8 @@ pub(super) fn open_both(paths: [PathBuf; 2]) -> Result<[Spool; 2], (PathBuf, io:
 impl Spool {
     fn open(path: PathBuf) -> io::Result<Self> {
         let file = private_file::options().create(true).read(true).append(true).open(&path)?;
+        // Databases of different folders may share the spool's folder.
+        file.try_lock()?;
         // A new file must survive a power cut.
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             File::open(folder)?.sync_all()?;
@@ -77,6 +80,10 @@ impl Spool {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
     }
 
     /// Makes this the newer file.
@@ -122,9 +129,8 @@ impl Spool {
         if self.is_empty() {
             return Ok(part);
         }
-        let mut file = File::open(&self.path)?;
-        file.seek(SeekFrom::Start(self.moved))?;
-        let mut reader = BufReader::new(file);
+        // From the open file: its entries must reach the database even if its name is gone.
+        let mut reader = BufReader::new(ReadFrom { file: &self.file, at: self.moved });
         while part.texts.len() < most && part.end < self.length {
             let mut line = String::new();
             part.end += reader.read_line(&mut line)? as u64;
@@ -151,8 +157,11 @@ impl Spool {
     /// Makes later writes fail, or succeed again.
     #[cfg(test)]
     pub(super) fn break_for_a_test(&mut self, is_broken: bool) {
-        let open = std::fs::OpenOptions::new().read(true).append(!is_broken).open(&self.path);
-        self.file = open.expect("it is there");
+        use std::os::fd::AsRawFd;
+        // The same file, even if it has been moved.
+        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let open = std::fs::OpenOptions::new().read(true).append(!is_broken).open(path);
+        self.file = open.expect("it is open");
     }
 
     /// Checks that a few entries could be written.
@@ -182,6 +191,20 @@ impl Spool {
             }
             whole += read as u64;
         }
+    }
+}
+
+/// Reads from a position on, without moving that of the file.
+struct ReadFrom<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl Read for ReadFrom<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.at)?;
+        self.at += read as u64;
+        Ok(read)
     }
 }
 

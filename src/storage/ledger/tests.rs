@@ -15,6 +15,7 @@ use crate::domain::clock::{Clock, Ids};
 use crate::domain::subject::DigestKey;
 
 mod claims;
+mod place;
 mod removal;
 mod spool;
 mod trouble;

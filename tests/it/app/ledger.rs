@@ -153,6 +153,60 @@ async fn a_reference_that_begins_like_a_formula_is_text_in_the_csv_export() {
     assert!(export("jsonl").contains(r#""reference":"+1""#), "what is sealed stays as it is");
 }
 
+/// Issue 13, line 30.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_process_on_one_ledger_through_a_link_does_not_start() {
+    let folder = Folder::new();
+    let file = configuration("ledger-first.toml", &folder);
+    let first = SandboxProcess::start(&["--config", file.path()], &[]);
+    assert_eq!(ask(&first, &anybody()).await.status, 200);
+    let link = folder.path().join("other.db");
+    std::os::unix::fs::symlink(folder.file(), &link).unwrap();
+    let linked = file.text().replace(&folder.file(), link.to_str().unwrap());
+    let linked = TempFile::new("ledger-second.toml", &linked);
+    let free = ["sandbox", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--config", linked.path()];
+    let mut second = idgate(&free).spawn().unwrap();
+    let began = std::time::Instant::now();
+    while second.try_wait().unwrap().is_none() && began.elapsed() < super::PATIENCE / 2 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let _ = second.kill();
+    let ended = second.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.code() == Some(1) && told.contains("is in use by another idgate"), "{}: {told}", ended.status);
+    first.terminate();
+    assert_eq!(first.ended().0.code(), Some(0));
+    folder.assert_sound().await;
+}
+
+/// Issue 13, line 30: everything told since would be lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ledger_that_is_moved_under_a_running_process_refuses_paid_calls_until_it_is_back() {
+    let folder = Folder::new();
+    let file = configuration("ledger-moved.toml", &folder);
+    let sandbox = SandboxProcess::start(&["--config", file.path()], &[]);
+    let known = anybody();
+    assert_eq!(ask(&sandbox, &known).await.status, 200);
+    let away = folder.path().join("away.db");
+    std::fs::rename(folder.file(), &away).unwrap();
+    let status = async || {
+        let url = format!("http://{}/v1/status", sandbox.admin);
+        Reply::of(client().get(url).send().await.unwrap()).await.body["ledger"].clone()
+    };
+    eventually("it is noticed", async || status().await["unavailable_reason"] == "files_moved").await;
+    let refused = ask(&sandbox, &anybody()).await;
+    assert_eq!((refused.status.as_u16(), refused.code()), (503, "ledger_unavailable"), "{refused:?}");
+    assert_eq!(ask(&sandbox, &known).await.source(), "cache");
+    std::fs::rename(&away, folder.file()).unwrap();
+    eventually("it is back", async || status().await["available"] == true).await;
+    assert_eq!(ask(&sandbox, &anybody()).await.status, 200);
+    sandbox.terminate();
+    let (status, _, err) = sandbox.ended();
+    assert_eq!(status.code(), Some(0), "{err}");
+    assert!(err.contains("was moved, deleted or replaced") && err.contains("back where they were"), "{err}");
+    folder.assert_sound().await;
+}
+
 #[test]
 fn a_ledger_wants_a_digest_key_that_stays() {
     let toml = "[ledger]\nfile = \"/tmp/none.db\"\nkeep = \"3 months\"\n";

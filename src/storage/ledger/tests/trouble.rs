@@ -114,6 +114,13 @@ async fn what_cannot_be_opened_says_what_to_do() {
     }
     ledger.close().await;
     drop(ledger);
+    let mut connection = folder.connection().await;
+    let page: i64 = sqlx::query_scalar("SELECT rootpage FROM sqlite_schema WHERE name = 'answers_by_client'")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+    let page_of_an_index = usize::try_from(page - 1).unwrap() * 4096;
     let sound = std::fs::read(folder.file()).unwrap();
     // Byte 18 is the file format's write version: one that SQLite does not know makes the file read-only.
     let mut newer = sound.clone();
@@ -121,9 +128,8 @@ async fn what_cannot_be_opened_says_what_to_do() {
     std::fs::write(folder.file(), newer).unwrap();
     let read_only = told(&folder).await;
     assert!(read_only.contains("it is read-only; let this user write"), "{read_only}");
-    // Overwrite every page except the first, which has the schema.
     let mut damaged = sound.clone();
-    damaged[4096..].iter_mut().for_each(|byte| *byte = 0xa5);
+    damaged[page_of_an_index..][..4096].iter_mut().for_each(|byte| *byte = 0xa5);
     std::fs::write(folder.file(), damaged).unwrap();
     let damaged = told(&folder).await;
     assert!(damaged.contains("it is damaged; `idgate ledger verify` says where"), "{damaged}");
@@ -150,11 +156,10 @@ async fn a_page_that_is_damaged_while_it_runs_leaves_entries_in_the_spool() {
         .await
         .unwrap();
     connection.close().await.unwrap();
-    let mut damaged = sound.clone();
-    let at = usize::try_from(page - 1).unwrap() * 4096;
-    damaged[at..at + 4096].iter_mut().for_each(|byte| *byte = 0xa5);
-    std::fs::write(folder.file(), &damaged).unwrap();
     let ledger = folder.open().await;
+    let at = u64::try_from(page - 1).unwrap() * 4096;
+    let file = std::fs::OpenOptions::new().write(true).open(folder.file()).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0xa5; 4096], at).unwrap();
     ask(&ledger).await.unwrap();
     ledger.close().await;
     drop(ledger);
