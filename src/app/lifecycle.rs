@@ -28,9 +28,20 @@ const LAST_CALL_BEFORE: Duration = Duration::from_millis(500);
 /// How long the ledger may take to be closed after everything else has ended.
 const LEDGER_CLOSE: Duration = Duration::from_secs(5);
 
+/// How serving has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// All running work finished in time, and everything is recorded.
+    Complete,
+    /// All running work finished in time, but entries of the ledger or lines of the access log are lost.
+    Lost,
+    /// Running calls were cut, or the ledger could not be closed in time.
+    Cut,
+}
+
 impl Gateway {
-    /// Serves until `stop`, then drains. Returns whether all running work finished in time.
-    pub async fn serve(self, stop: CancellationToken) -> bool {
+    /// Serves until `stop`, then drains.
+    pub async fn serve(self, stop: CancellationToken) -> Ended {
         let Self {
             verify,
             public,
@@ -81,6 +92,7 @@ impl Gateway {
             // Calls still in flight have been paid for, or may have been.
             tasks.close();
             let finished = timeout_at(end, tasks.wait()).await.is_ok();
+            let cut = tasks.len();
             let recorded = async {
                 verify.idempotency.ended().await;
                 verify.pipeline.ledger.close().await;
@@ -92,21 +104,38 @@ impl Gateway {
                 );
             }
             stop_admin.cancel();
-            finished && is_closed
+            (finished && is_closed, cut)
         };
-        let ((), (), finished) = tokio::select! {
+        let ((), (), (finished, cut)) = tokio::select! {
             ended = async { tokio::join!(reloading, ticking, life) } => ended,
             never = memory::give_back_regularly() => match never {},
         };
         // What follows may hang, and has nothing to lose but log lines and answers to probes.
         let _ = timeout(LAST_FLUSH, watching).await;
-        let _ = tokio::task::spawn_blocking(move || access_log.flush(LAST_FLUSH)).await;
-        if finished {
-            tracing::info!("stopped; nothing was cut");
-        } else {
-            tracing::error!("stopped at server.drain_timeout; running calls were cut and may have been billed");
+        let logged = tokio::task::spawn_blocking(move || access_log.end(LAST_FLUSH)).await.unwrap_or_default();
+        let lost = verify.pipeline.ledger.lost();
+        if let Some(entries) = &lost {
+            tracing::error!(entries, "these entries could be written nowhere; the ledger lacks them");
         }
-        finished
+        if !logged {
+            tracing::error!("lines of the access log are lost; what reads it, or its disk, did not take them");
+        }
+        let ended = match (finished, lost.is_none() && logged) {
+            (true, true) => Ended::Complete,
+            (true, false) => Ended::Lost,
+            (false, _) => Ended::Cut,
+        };
+        match ended {
+            Ended::Complete => tracing::info!("stopped; nothing was cut"),
+            Ended::Lost => tracing::error!("stopped; no call was cut, but not everything is recorded"),
+            Ended::Cut => {
+                tracing::error!(
+                    cut,
+                    "stopped at server.drain_timeout; running calls were cut and may have been billed"
+                );
+            }
+        }
+        ended
     }
 }
 

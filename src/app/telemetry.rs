@@ -84,11 +84,10 @@ pub(super) fn counters() -> Vec<IntCounter> {
     SINK.get().into_iter().flat_map(|events| [events.sink.lost().clone(), events.left_out.clone()]).collect()
 }
 
-/// Waits until the log is written, but not for an output that hangs.
-pub(super) fn flush() {
-    if let Some(events) = SINK.get() {
-        events.sink.flush(LAST_FLUSH);
-    }
+/// Waits until the log is written, but not for an output that hangs. Returns whether every line of this process was
+/// written.
+pub(super) fn end() -> bool {
+    SINK.get().is_none_or(|events| events.sink.end(LAST_FLUSH))
 }
 
 fn may_be_logged(event: &Metadata<'_>) -> bool {

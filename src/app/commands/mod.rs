@@ -1,4 +1,5 @@
-//! The commands, one file each. Exit codes: 0 success, 1 failure, 2 cannot tell (`reconcile` only), 64 wrong usage,
+//! The commands, one file each. Exit codes: 0 success, 1 failure, 2 cannot tell (`reconcile` only), 3 ended
+//! with losses in ledger or logs, 64 wrong usage,
 //! 78 wrong configuration.
 
 mod cli;

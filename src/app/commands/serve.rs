@@ -8,11 +8,14 @@ use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::config::{Behind, Found, Log, Settings, Sources};
-use crate::app::lifecycle::Signals;
+use crate::app::lifecycle::{Ended, Signals};
 use crate::app::stack_wiper::StackWiper;
 use crate::app::{Gateway, World, memory, telemetry};
 use crate::server::http::access_log::AccessLog;
 use crate::server::reload::Requests;
+
+/// The exit code if all work was finished, but not everything could be recorded.
+const LOST: u8 = 3;
 
 pub(super) fn run(sources: &Sources) -> anyhow::Result<ExitCode> {
     block_on(async {
@@ -88,24 +91,28 @@ pub(super) async fn finish(gateway: Gateway, mut signals: Signals, hangup: Hangu
     let (reloads, access_log) = (gateway.reloads(), gateway.access_log());
     let served = gateway.serve(stop.clone());
     tokio::pin!(served);
-    let finished = tokio::select! {
-        finished = &mut served => finished,
+    let ended = tokio::select! {
+        ended = &mut served => ended,
         () = stopped(&mut signals, &reloads, hangup) => {
             stop.cancel();
             tokio::select! {
-                finished = &mut served => finished,
+                ended = &mut served => ended,
                 () = signals.stop_signal.received() => {
                     tracing::error!(
                         "stopped at once by a second signal: requests in progress were cut, and calls under way may be \
                          billed; with a ledger the next start records those as interrupted"
                     );
                     let _ = tokio::task::spawn_blocking(move || access_log.flush(telemetry::LAST_FLUSH)).await;
-                    false
+                    Ended::Cut
                 }
             }
         }
     };
-    Ok(if finished { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(match ended {
+        Ended::Complete => ExitCode::SUCCESS,
+        Ended::Lost => ExitCode::from(LOST),
+        Ended::Cut => ExitCode::FAILURE,
+    })
 }
 
 /// Waits for the first signal that stops the process.
@@ -155,6 +162,7 @@ pub(super) fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> 
     runtime.spawn(wiper.run());
     let done = runtime.block_on(work);
     runtime.shutdown_background();
-    telemetry::flush();
-    done
+    // Nobody else can tell that lines of this log are missing.
+    let logged = telemetry::end();
+    done.map(|code| if code == ExitCode::SUCCESS && !logged { ExitCode::from(LOST) } else { code })
 }

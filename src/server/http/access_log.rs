@@ -173,6 +173,12 @@ impl AccessLog {
         self.0.as_ref().is_none_or(|output| output.sink.flush(limit))
     }
 
+    /// Flushes for the last time; what is not written within `limit` is counted as lost. Returns whether all lines of
+    /// this process were written. Blocks the thread.
+    pub fn end(&self, limit: Duration) -> bool {
+        self.0.as_ref().is_none_or(|output| output.sink.end(limit))
+    }
+
     /// The counts of lines that were lost and of those that were left out, to be registered.
     pub fn counters(&self) -> Vec<IntCounter> {
         self.0.iter().flat_map(|output| [output.sink.lost().clone(), output.left_out.clone()]).collect()

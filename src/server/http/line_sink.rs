@@ -43,6 +43,8 @@ struct Queue {
     is_writing: bool,
     /// When the thread has to make the remark about lines that were left out.
     remark_at: Option<Instant>,
+    /// How many lines these are.
+    writing: u64,
     is_urgent: bool,
     is_closed: bool,
 }
@@ -130,6 +132,16 @@ impl LineSink {
         &self.0.0.lost
     }
 
+    /// Flushes for the last time: what is not written within `limit` is counted as lost. Returns whether all was
+    /// written, now and before. Blocks the thread.
+    pub fn end(&self, limit: Duration) -> bool {
+        if !self.flush(limit) {
+            let queue = self.0.0.lock();
+            self.lost().inc_by(lines(&queue.bytes) + queue.writing);
+        }
+        self.lost().get() == 0
+    }
+
     /// Waits until everything pushed so far is written, at most for `limit`. Returns whether it is. Blocks the thread.
     pub fn flush(&self, limit: Duration) -> bool {
         let shared = &*self.0.0;
@@ -157,10 +169,13 @@ impl Shared {
             if output.write_all(&batch).and_then(|()| output.flush()).is_err() {
                 // Some of the lines may have been written; count what may be missing. A full disk loses log lines, but
                 // fails no requests.
-                self.lost.inc_by(batch.iter().filter(|byte| **byte == b'\n').count() as u64);
+                self.lost.inc_by(lines(&batch));
             }
             batch.clear();
-            self.lock().is_writing = false;
+            {
+                let mut queue = self.lock();
+                (queue.is_writing, queue.writing) = (false, 0);
+            }
             self.written.notify_all();
         }
     }
@@ -184,7 +199,7 @@ impl Shared {
         let is_due = queue.is_hurried() || queue.remark_at.is_some_and(|at| at <= Instant::now());
         let has_remark = is_due && queue.remark_at.take().is_some();
         queue.is_urgent = false;
-        queue.is_writing = !batch.is_empty() || has_remark;
+        (queue.is_writing, queue.writing) = (!batch.is_empty() || has_remark, lines(batch));
         queue.is_writing.then_some(Taken { has_remark })
     }
 }
@@ -199,6 +214,10 @@ impl Queue {
     fn is_hurried(&self) -> bool {
         self.is_urgent || self.is_closed
     }
+}
+
+fn lines(text: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', text).count() as u64
 }
 
 impl Drop for Handle {

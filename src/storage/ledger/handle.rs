@@ -27,7 +27,7 @@ use super::metrics::Meter;
 use super::queries::{Answers, MOST_ROWS, Reader, Wanted};
 use super::queue::{Flight, Queue};
 use super::repair::{RepairError, repair};
-use super::shared::{Shared, Unavailable};
+use super::shared::{Shared, Unavailable, by_kind};
 use super::spent::{self, Counted, Spent};
 use super::spool::{self, Spool};
 use super::spool_lookup;
@@ -211,7 +211,7 @@ impl Ledger {
         if open.queue.shared.waiting.load(Ordering::Relaxed) >= MOST_WAITING {
             // Counted, not logged: one line per answer would flood the log.
             flight.leave_open();
-            return open.queue.shared.meter.lost(1);
+            return open.queue.shared.meter.lost("answer");
         }
         open.queue.submit(Entry::Answer(answer(open.queue.clock.now().as_millisecond())), flight, None);
     }
@@ -267,6 +267,12 @@ impl Ledger {
             // Until here, ended flights were only queued for the journal; without this the next start looks them up.
             let _ = open.queue.shared.journal.run(|_| Ok(())).await;
         }
+    }
+
+    /// The entries that could be written nowhere, as a text such as `answer 2100, call 53`; `None` if there are none.
+    pub fn lost(&self) -> Option<String> {
+        let lost = self.0.as_ref()?.queue.shared.meter.all_lost();
+        (!lost.is_empty()).then(|| by_kind(&lost))
     }
 
     /// The claim on `key`, if it was made at `not_before_ms` (milliseconds since 1970) or later and its person has not

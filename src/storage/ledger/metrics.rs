@@ -1,7 +1,8 @@
 //! The ledger's metrics.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
@@ -19,6 +20,8 @@ pub(super) struct Meter {
     behind: IntGauge,
     spooled: IntCounter,
     lost: IntCounter,
+    /// Of which kinds. Not exported: the log has it, and the end of the process.
+    lost_by_kind: Arc<Mutex<BTreeMap<&'static str, u64>>>,
     available: IntGauge,
     removal_held: IntGauge,
     progress: Arc<Progress>,
@@ -58,6 +61,7 @@ impl Meter {
                 "Entries that waited in the spool because the database could not be written.",
             )?,
             lost: IntCounter::new("idgate_ledger_lost_total", "Entries that could be written nowhere.")?,
+            lost_by_kind: Arc::default(),
             available: IntGauge::new(
                 "idgate_ledger_available",
                 "0 while new paid calls are refused, because the ledger can be written nowhere.",
@@ -130,8 +134,14 @@ impl Meter {
         self.behind.get() == 0
     }
 
-    pub(super) fn lost(&self, entries: usize) {
-        self.lost.inc_by(entries as u64);
+    pub(super) fn lost(&self, kind: &'static str) {
+        self.lost.inc();
+        *self.lost_by_kind.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default() += 1;
+    }
+
+    /// The entries lost so far, by kind.
+    pub(super) fn all_lost(&self) -> BTreeMap<&'static str, u64> {
+        self.lost_by_kind.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     #[cfg(test)]

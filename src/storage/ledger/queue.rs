@@ -82,7 +82,9 @@ impl Queue {
     }
 
     pub(super) fn submit(&self, entry: Entry, flight: Flight, done: Option<Done>) {
-        let Some(request) = WriteRequest::new(entry, flight, done) else { return self.shared.lost(1) };
+        let kind = entry.kind();
+        let lost = || self.shared.lost(std::iter::once(kind));
+        let Some(request) = WriteRequest::new(entry, flight, done) else { return lost() };
         self.shared.waiting.fetch_add(1, Ordering::Relaxed);
         let is_in_journal = request.flight.id().is_some();
         if self.requests.send(Asked::Write(request)).is_err() {
@@ -90,7 +92,7 @@ impl Queue {
             // The ledger is closed. The journal still has the flight, from which the next start makes the entries.
             match is_in_journal {
                 true => tracing::warn!("ledger: a call was cut; the next start records it as interrupted"),
-                false => self.shared.lost(1),
+                false => lost(),
             }
         }
     }

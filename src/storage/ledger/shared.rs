@@ -1,5 +1,6 @@
 //! State shared by the writer and the code that submits entries to it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,6 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::claims::Spooled;
 use super::journal_thread::JournalThread;
 use super::metrics::Meter;
+
+/// Such as `answer 2100, call 53`.
+pub(super) fn by_kind(entries: &BTreeMap<&'static str, u64>) -> String {
+    entries.iter().map(|(kind, count)| format!("{kind} {count}")).collect::<Vec<_>>().join(", ")
+}
 
 /// Why the ledger takes no paid call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
@@ -75,9 +81,14 @@ impl Shared {
         self.meter.available(self.is_keeping());
     }
 
-    pub(super) fn lost(&self, entries: usize) {
-        self.meter.lost(entries);
-        tracing::error!(entries, "ledger: entries are lost");
+    /// Counts entries of these kinds as lost.
+    pub(super) fn lost(&self, kinds: impl Iterator<Item = &'static str>) {
+        let mut entries = BTreeMap::<_, u64>::new();
+        for kind in kinds {
+            self.meter.lost(kind);
+            *entries.entry(kind).or_default() += 1;
+        }
+        tracing::error!(entries = by_kind(&entries), "ledger: entries are lost");
     }
 
     pub(super) fn cannot_announce(&self, error: &io::Error) {

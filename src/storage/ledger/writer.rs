@@ -373,7 +373,7 @@ impl Writer {
     fn lose(&self, lost: Vec<WriteRequest>) {
         if !lost.is_empty() {
             self.shared.waiting.fetch_sub(lost.len(), Ordering::Relaxed);
-            self.shared.lost(lost.len());
+            self.shared.lost(lost.iter().map(|request| request.kind));
         }
     }
 }

@@ -89,6 +89,27 @@ impl Patient {
     }
 }
 
+/// Issue 13, line 27: 2,153 entries were lost at SIGTERM, with exit code 0 and the words "nothing was cut".
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_full_disk_takes_at_the_end_is_said_and_counted_and_in_the_exit_code() {
+    // The shell's blocks have 512 bytes. SIGXFSZ is ignored, because a full disk sends no signal.
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 512; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_idgate")]);
+    let mut patient = Patient::start("ledger-lost.toml", Folder::new(), command).await;
+    assert_eq!(patient.ask_until_refused().await.code(), "ledger_unavailable");
+    for _ in 0..20 {
+        assert_eq!(ask(&patient.sandbox, &patient.known).await.source(), "cache");
+    }
+    patient.sandbox.terminate();
+    let (status, _, err) = patient.sandbox.ended();
+    assert_eq!(status.code(), Some(3), "{err}");
+    let said = err.lines().find(|line| line.contains("could be written nowhere; the ledger lacks them"));
+    let lost = said.and_then(|line| line.split("answer ").nth(1)).unwrap_or_else(|| panic!("{err}"));
+    let lost: usize = lost.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap();
+    assert!(lost >= 20, "{err}");
+    assert!(!err.contains("nothing was cut"), "{err}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs prlimit"]
 async fn at_the_limit_of_a_files_size_nothing_new_is_paid_memory_goes_on_and_room_ends_it() {

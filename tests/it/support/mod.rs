@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 use idgate::app::config::{Found, Sources};
+use idgate::app::lifecycle::Ended;
 use idgate::app::simulated;
 use idgate::app::{Gateway, World};
 use idgate::domain::clock::{Clock, Ids};
@@ -60,7 +61,7 @@ pub struct TestGateway {
     file: Option<PathBuf>,
     stop: CancellationToken,
     /// Ends the gateway when a test drops it, so that its sockets are closed.
-    serving: AbortOnDropHandle<bool>,
+    serving: AbortOnDropHandle<Ended>,
     _simulators: Sandbox,
 }
 
@@ -190,10 +191,10 @@ impl TestGateway {
         self.sandbox.clear_fault(provider).expect("the provider is simulated");
     }
 
-    /// Stops the gateway. Returns whether all requests and calls in progress finished.
+    /// Stops the gateway. Returns whether all requests and calls in progress finished and are recorded.
     pub async fn stop(self) -> bool {
         self.stop.cancel();
-        self.serving.await.expect("serving does not panic")
+        self.serving.await.expect("serving does not panic") == Ended::Complete
     }
 
     /// Starts the shutdown without waiting for it.
