@@ -153,6 +153,35 @@ async fn a_reference_that_begins_like_a_formula_is_text_in_the_csv_export() {
     assert!(export("jsonl").contains(r#""reference":"+1""#), "what is sealed stays as it is");
 }
 
+/// Issue 13, line 33: `idgate verify` failed on the ledger's lock and did not say what to do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_command_works_beside_a_running_gateway_or_says_what_to_do() {
+    let folder = Folder::new();
+    let gateway = folder.gateway().start().await;
+    assert_eq!(gateway.ask(&anybody()).await.status, 200);
+    let file = folder.file();
+    for command in ["verify", "export", "confirm-time"] {
+        let done = run(&mut idgate(&["ledger", command, "--file", &file]), "");
+        assert_eq!(done.code, Some(0), "{command}: {}{}", done.out, done.err);
+    }
+    let usage = TempFile::new("beside.csv", "request_id,time\n1,2026-11-28T00:00:00+08:00\n");
+    let reconciled = run(&mut idgate(&["reconcile", "--provider", "aliyun", usage.path(), "--file", &file]), "");
+    assert_eq!(reconciled.code, Some(1), "one row is not ours: {}{}", reconciled.out, reconciled.err);
+    let provider = "[providers.none]\ndriver = \"muzhiyun\"\nendpoints = [\"http://127.0.0.1:9\"]\n\
+                    app_code = { value = \"0123456789abcdef0123456789abcdef\" }\n[chain]\norder = [\"none\"]\n";
+    let listen = "[server]\nlisten = \"127.0.0.1:8123\"\nadmin_listen = \"127.0.0.1:0\"\n";
+    let config = TempFile::new("beside.toml", &format!("{listen}{}{provider}", folder.toml()));
+    let pair = anybody();
+    let verify =
+        run(&mut idgate(&["verify", "-", "--config", config.path()]), &format!("{}\n{}\n", pair.name, pair.id_number));
+    assert_eq!(verify.code, Some(1), "{}", verify.out);
+    let how = "curl -s http://127.0.0.1:8123/v1/verify -H 'Content-Type: application/json' -d '{\"name\":\"NAME\"";
+    assert!(verify.err.contains("ask that one") && verify.err.contains(how), "{}", verify.err);
+    let second = run(&mut idgate(&["serve", "--config", config.path()]), "");
+    assert!(second.code == Some(1) && second.err.contains("stop that one, or name another"), "{}", second.err);
+    assert!(gateway.stop().await);
+}
+
 /// Issue 13, line 30.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_process_on_one_ledger_through_a_link_does_not_start() {
