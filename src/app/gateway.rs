@@ -1,4 +1,5 @@
-//! The gateway: everything is built before anything is bound, and bound before anything is served.
+//! The gateway: everything is built before anything is served. The admin listener is bound first, because probes are
+//! answered while the ledger is opened; the public one last, so that nobody waits in its queue.
 //!
 //! It holds no global state, so two gateways fit into one process. To add a part, build it here from its section and
 //! hand it down as an argument.
@@ -131,7 +132,22 @@ impl Gateway {
     ///
     /// # Errors
     /// When a part cannot be built (then nothing is bound), or an address cannot be bound.
-    pub fn bind(mut settings: Settings, world: World, books: Books) -> Result<Self, StartError> {
+    pub fn bind(settings: Settings, world: World, books: Books) -> Result<Self, StartError> {
+        let admin = bind_admin(&settings, &world)?;
+        Self::bind_public(settings, world, books, admin)
+    }
+
+    /// Builds everything from `settings` around the bound `admin` listener, then binds the public one.
+    pub(super) fn bind_public(
+        mut settings: Settings,
+        world: World,
+        books: Books,
+        admin: Listener,
+    ) -> Result<Self, StartError> {
+        let shares = shares(&settings, &world);
+        if let Some(complaint) = shares.complaint() {
+            tracing::warn!("{complaint}");
+        }
         let registry = Registry::new();
         let tasks = TaskTracker::new();
         let digest_key = digest_key(&settings, &world.ids);
@@ -152,20 +168,14 @@ impl Gateway {
             places: Arc::new(Places::new(settings.server.max_in_flight, &verify_metrics)),
             warming: Arc::new(Warming::new(ledger.clone(), world.clock.clone())),
         };
-        let shares = Shares::of(
-            world.open_files,
-            descriptors::to_providers(&settings).saturating_add(world.taken_elsewhere),
-            settings.server.connections.max_connections,
-        );
-        if let Some(complaint) = shares.complaint() {
-            tracing::warn!("{complaint}");
-        }
         let has_documentation = settings.profile == config::Profile::Development;
         let sections = settings.sections.clone();
         let fixed = reload::Fixed::of(&settings);
         let runtime = Arc::new(Runtime::build(&settings.verify, &deps, None)?);
         let (server, poll) = (settings.server.clone(), settings.reload.poll);
-        let (public_tls, admin_tls) = (settings.tls.take(), settings.admin_tls.take());
+        let public_tls = settings.tls.take();
+        // The listener has it.
+        settings.admin_tls = None;
         let (current, switch) = place(snapshot(runtime, settings, None));
         let draining = CancellationToken::new();
         let clock_watch = ClockWatch::new(world.clock.clone(), &registry)?;
@@ -197,29 +207,13 @@ impl Gateway {
             registry.register(Box::new(counter))?;
         }
         registry.register(Box::new(Expiries::new(current.clone())?))?;
+        public_tls.iter().for_each(|tls| warn_of_expiry("server.tls", tls, pipeline.clock.wall()));
         let limits = listener::Config {
             drain_timeout: server.drain_timeout,
             max_connections: shares.public,
             ..server.connections.clone()
         };
-        // The admin listener stops last and has nothing to wait for.
-        let admin_limits = listener::Config {
-            drain_timeout: ADMIN_DRAIN.min(limits.drain_timeout),
-            max_connections: shares.admin,
-            ..limits.clone()
-        };
-        for (section, tls) in [("server.tls", &public_tls), ("server.admin_tls", &admin_tls)] {
-            tls.iter().for_each(|tls| warn_of_expiry(section, tls, pipeline.clock.wall()));
-        }
-        let bind = |key, addr: SocketAddr, limits, tls: Option<Tls>| {
-            let bound = Listener::bind(addr, limits).map_err(|error| StartError::Bind { key, addr, error })?;
-            Ok::<_, StartError>(match tls {
-                Some(tls) => bound.with_tls(tls),
-                None => bound,
-            })
-        };
         let public = bind("server.listen", server.listen, limits, public_tls)?;
-        let admin = bind("server.admin_listen", server.admin_listen, admin_limits, admin_tls)?;
         let connections = listener::Metrics::register(&registry, &[("public", &public), ("admin", &admin)])?;
         let (reloads, asked) = crate::server::reload::channel();
         let tls = [("server.tls", public.tls()), ("server.admin_tls", admin.tls())];
@@ -290,6 +284,36 @@ impl Gateway {
     pub fn verify(&self) -> &Verify {
         &self.verify
     }
+}
+
+/// How many connections each listener may have.
+fn shares(settings: &Settings, world: &World) -> Shares {
+    let outgoing = descriptors::to_providers(settings).saturating_add(world.taken_elsewhere);
+    Shares::of(world.open_files, outgoing, settings.server.connections.max_connections)
+}
+
+/// Binds the admin listener of `settings`. Must be called within a tokio runtime.
+pub(super) fn bind_admin(settings: &Settings, world: &World) -> Result<Listener, StartError> {
+    let (server, tls) = (&settings.server, settings.admin_tls.clone());
+    tls.iter().for_each(|tls| warn_of_expiry("server.admin_tls", tls, world.clock.wall()));
+    // It stops last and has nothing to wait for.
+    let drain_timeout = ADMIN_DRAIN.min(server.drain_timeout);
+    let max_connections = shares(settings, world).admin;
+    let limits = listener::Config { drain_timeout, max_connections, ..server.connections.clone() };
+    bind("server.admin_listen", server.admin_listen, limits, tls)
+}
+
+fn bind(
+    key: &'static str,
+    addr: SocketAddr,
+    limits: listener::Config,
+    tls: Option<Tls>,
+) -> Result<Listener, StartError> {
+    let bound = Listener::bind(addr, limits).map_err(|error| StartError::Bind { key, addr, error })?;
+    Ok(match tls {
+        Some(tls) => bound.with_tls(tls),
+        None => bound,
+    })
 }
 
 /// Opens the ledger of `settings` and reads past spending from it, for [`Gateway::bind`].

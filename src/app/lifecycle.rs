@@ -21,6 +21,8 @@ use tower::{Service, ServiceExt};
 
 use super::telemetry::LAST_FLUSH;
 use super::{Gateway, memory};
+use crate::server::admin::starting;
+use crate::server::listener::Listener;
 
 /// Requests that still wait this long before the end of the drain get an error instead of a closed connection.
 const LAST_CALL_BEFORE: Duration = Duration::from_millis(500);
@@ -137,6 +139,29 @@ impl Gateway {
         }
         ended
     }
+}
+
+/// Answers probes on the admin listener during `start`: `/livez` that the process is alive, everything else that it is
+/// starting. What `start` returns may then serve the same socket; requests meanwhile wait in its queue.
+///
+/// # Errors
+/// Those of `start`, or if the system has no descriptor left.
+pub async fn answering_probes<T, E: From<io::Error>>(
+    admin: &Listener,
+    start: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let stop = CancellationToken::new();
+    let service = on_incoming(starting(), &stop);
+    // Connections must not stay: what answers on them later is something else.
+    let closes = service.map_response(|mut response| {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+    });
+    let probes = serve_on_own_thread(admin.try_clone()?.serve(closes, stop.clone()));
+    let started = start.await;
+    stop.cancel();
+    let _ = timeout(LAST_FLUSH, probes).await;
+    started
 }
 
 /// Serves the admin listener on a thread and a runtime of its own: probes and metrics are answered even when something

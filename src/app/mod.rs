@@ -14,4 +14,5 @@ mod snapshot;
 mod stack_wiper;
 pub mod telemetry;
 
+use gateway::bind_admin;
 pub use gateway::{Books, Gateway, StartError, World, ledger};

@@ -8,7 +8,7 @@ use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::config::{Behind, Found, Log, Settings, Sources};
-use crate::app::lifecycle::{Ended, Signals};
+use crate::app::lifecycle::{Ended, Signals, answering_probes};
 use crate::app::stack_wiper::StackWiper;
 use crate::app::{Gateway, World, memory, telemetry};
 use crate::server::http::access_log::AccessLog;
@@ -62,15 +62,17 @@ pub(super) async fn unless_stopped<T>(
     }
 }
 
-/// Opens the ledger, builds the gateway and binds its sockets.
+/// Opens the ledger, while probes are answered, builds the gateway and binds its sockets.
 pub(super) async fn bind(settings: Settings, world: World) -> anyhow::Result<Gateway> {
     let order = settings.verify.chain.order.join(", ");
     for plain in settings.plain_listeners().filter(|_| settings.server.behind == Behind::TrustedProxy) {
         let (key, address) = (plain.key, plain.address);
         tracing::warn!(key, %address, "serves plain HTTP: let nothing but the trusted proxy reach this port");
     }
-    let ledger = crate::app::ledger(&settings, &world).await?;
-    let gateway = memory::wiping(|| Gateway::bind(settings, world, ledger))?;
+    let admin = crate::app::bind_admin(&settings, &world)?;
+    let opening = async { anyhow::Ok(crate::app::ledger(&settings, &world).await?) };
+    let ledger = answering_probes(&admin, opening).await?;
+    let gateway = memory::wiping(|| Gateway::bind_public(settings, world, ledger, admin))?;
     let (public, admin) = (gateway.public_addr(), gateway.admin_addr());
     tracing::info!(%public, %admin, order, version = env!("CARGO_PKG_VERSION"), "idgate is up");
     Ok(gateway)

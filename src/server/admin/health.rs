@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
 use http::{StatusCode, header};
 use prometheus::{Encoder, TextEncoder};
 use serde::Serialize;
@@ -19,9 +20,18 @@ use crate::server::http::{code::Code, problem::Problem};
 /// Whether this process is alive, or takes requests.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Health {
-    /// `live`, `ready` or `draining`.
+    /// `live`, `starting`, `ready` or `draining`.
     #[schema(example = "ready")]
     status: &'static str,
+}
+
+/// The routes of the admin listener until the gateway is built, which opens its ledger first.
+pub fn starting() -> Router {
+    let starting = async || {
+        let soon = [(header::RETRY_AFTER, "1")];
+        (StatusCode::SERVICE_UNAVAILABLE, soon, Json(Health { status: "starting" }))
+    };
+    Router::new().route("/livez", get(livez)).fallback(starting)
 }
 
 /// Whether this process runs.
@@ -33,7 +43,7 @@ pub(in crate::server) async fn livez() -> Json<Health> {
 /// Whether this process takes requests. Says nothing about providers.
 #[utoipa::path(get, path = "/readyz", tag = "operate", responses(
     (status = 200, description = "It does", body = Health),
-    (status = 503, description = "It is going down", body = Health),
+    (status = 503, description = "It is starting (the ledger is being opened), or going down", body = Health),
 ))]
 pub(in crate::server) async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     let status = admin.word();

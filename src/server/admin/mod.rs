@@ -10,4 +10,5 @@ pub(super) mod reload;
 mod state;
 pub(super) mod status;
 
+pub use health::starting;
 pub use state::Admin;

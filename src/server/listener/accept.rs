@@ -80,6 +80,16 @@ impl Listener {
         Self { tls: Some(TlsSwitch::new(tls)), ..self }
     }
 
+    /// The same socket once more: whichever of the two is served takes the next connection.
+    ///
+    /// # Errors
+    /// If the system has no descriptor left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let Self { socket, local_addr, config, connections, tls } = self;
+        let (config, connections, tls) = (config.clone(), connections.clone(), tls.clone());
+        Ok(Self { socket: socket.try_clone()?, local_addr: *local_addr, config, connections, tls })
+    }
+
     /// A handle that replaces the certificate while the listener is served; `None` without TLS.
     pub fn tls(&self) -> Option<TlsSwitch> {
         self.tls.clone()

@@ -22,6 +22,9 @@ use super::wal::Wal;
 /// How long a statement waits while another process holds the file. After that, entries stay in the spool.
 const BUSY: Duration = Duration::from_millis(250);
 
+/// How long a start waits while another process holds the file, such as one that copies it.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+
 /// How long an operator's command waits while another process holds the file.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -75,6 +78,8 @@ impl Store {
         let mut store = Self { path: path.to_owned(), wal, connection: None, last: None };
         let failed = |error| OpenError::database(path, error);
         let mut connection = connect(path).await.map_err(failed)?;
+        // Probes are answered meanwhile, so a start need not fail because somebody makes a copy.
+        set_busy_timeout(&mut connection, START_PATIENCE).await.map_err(failed)?;
         adopt(&mut connection).await.map_err(failed)?;
         migrations().run(&mut connection).await.map_err(|error| match error {
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => failed(error),
@@ -85,6 +90,7 @@ impl Store {
         sqlx::query("DELETE FROM retention WHERE only_row <> 1").execute(&mut *probe).await.map_err(failed)?;
         probe.rollback().await.map_err(failed)?;
         store.last = Some(end_of(&mut connection).await.map_err(failed)?);
+        set_busy_timeout(&mut connection, BUSY).await.map_err(failed)?;
         store.connection = Some(connection);
         store.wal.opened().await;
         Ok(store)
@@ -277,6 +283,11 @@ async fn connect(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
     // SQLite copies the pages that a statement touches in case it fails; these copies need no disk.
     let options = options.pragma("journal_size_limit", JOURNAL_SIZE);
     options.pragma("temp_store", "MEMORY").pragma("cache_size", CACHE).connect().await
+}
+
+async fn set_busy_timeout(connection: &mut SqliteConnection, timeout: Duration) -> Result<(), sqlx::Error> {
+    let pragma = format!("PRAGMA busy_timeout = {}", timeout.as_millis());
+    sqlx::query(sqlx::AssertSqlSafe(pragma)).execute(connection).await.map(drop)
 }
 
 /// Inserts the rows whose id does not exist yet and returns how many there were.

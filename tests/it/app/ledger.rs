@@ -182,6 +182,82 @@ async fn every_command_works_beside_a_running_gateway_or_says_what_to_do() {
     assert!(gateway.stop().await);
 }
 
+/// Issue 13, line 3: nothing answered probes until the ledger was read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn probes_are_answered_while_the_ledger_is_opened() {
+    let folder = Folder::new();
+    folder.gateway().start().await.stop().await;
+    let mut other = crate::ledger::connection(&folder).await;
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let (started, asked) = start_and_probe(&folder, "probes-locked.toml").await;
+    assert_eq!(asked, [(200, "live".to_owned()), (503, "starting".to_owned()), (503, "starting".to_owned())]);
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    eventually("it is ready", async || probe(started.admin, "/readyz").await == Some((200, "ready".to_owned()))).await;
+    started.ends().await;
+    // A disk that hangs: the journal is a pipe that nobody writes to.
+    let journal = folder.path().join("ledger.begun");
+    std::fs::remove_file(&journal).unwrap();
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &journal, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let (started, asked) = start_and_probe(&folder, "probes-hang.toml").await;
+    assert_eq!(asked, [(200, "live".to_owned()), (503, "starting".to_owned()), (503, "starting".to_owned())]);
+    started.ends().await;
+}
+
+struct Started {
+    child: std::process::Child,
+    admin: std::net::SocketAddr,
+    _config: TempFile,
+}
+
+impl Started {
+    async fn ends(mut self) {
+        let kill = format!("kill -TERM {}", self.child.id());
+        assert!(std::process::Command::new("/bin/sh").args(["-c", &kill]).status().unwrap().success());
+        let began = std::time::Instant::now();
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(began.elapsed() < super::PATIENCE, "SIGTERM does not end it");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts a gateway and returns what it answers to probes as soon as it answers anything.
+async fn start_and_probe(folder: &Folder, name: &str) -> (Started, [(u16, String); 3]) {
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (public, admin) = (free(), free());
+    let config = format!(
+        "[server]\nlisten = \"{public}\"\nadmin_listen = \"{admin}\"\ndrain_notice = \"0s\"\n{}[providers.none]\n\
+         driver = \"muzhiyun\"\nendpoints = [\"http://127.0.0.1:9\"]\n\
+         app_code = {{ value = \"0123456789abcdef0123456789abcdef\" }}\n[chain]\norder = [\"none\"]\n",
+        folder.toml()
+    );
+    let config = TempFile::new(name, &config);
+    let mut command = idgate(&["serve", "--config", config.path()]);
+    let child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let started = Started { child, admin, _config: config };
+    eventually("it answers", async || probe(admin, "/livez").await.is_some()).await;
+    let mut asked = Vec::new();
+    for path in ["/livez", "/readyz", "/v1/status"] {
+        asked.push(probe(admin, path).await.unwrap());
+    }
+    (started, asked.try_into().unwrap())
+}
+
+/// The status and the word of a probe; `None` if nothing answers.
+async fn probe(admin: std::net::SocketAddr, path: &str) -> Option<(u16, String)> {
+    let reply = Reply::of(client().get(format!("http://{admin}{path}")).send().await.ok()?).await;
+    Some((reply.status.as_u16(), reply.body["status"].as_str().unwrap_or_default().to_owned()))
+}
+
 /// Issue 13, line 30.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_process_on_one_ledger_through_a_link_does_not_start() {
