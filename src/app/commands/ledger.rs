@@ -205,6 +205,10 @@ async fn verify(reader: &Reader, expected: &Expected) -> anyhow::Result<ExitCode
                     "keep the file and those beside it (-wal, -shm, .spool, .spool-2, .begun), restore a copy, and \
                                        compare both with `idgate ledger export`"
                 }
+                Broken::Sums { .. } => {
+                    "the entries are sound; budgets and packages are read from the sums. Keep a copy of the file, stop idgate, \
+                     run `sqlite3 FILE 'DELETE FROM spent_by_day; DELETE FROM summed'` and start it: it sums anew"
+                }
                 Broken::Gap { after: 0, .. } => {
                     "if an earlier idgate has removed them because of their age: it did not seal that. Start this idgate \
                      with the file once, which seals it, and check again. Otherwise keep a copy of the file: it is evidence"

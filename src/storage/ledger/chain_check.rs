@@ -16,6 +16,7 @@ use super::entry::{Entry, Removed};
 use super::error::ReadError;
 use super::queries::Reader;
 use super::retention::longest_jump;
+use super::sums::{self, Sums, day_of};
 
 /// How many entries are read at once.
 const PAGE: i64 = 1000;
@@ -73,6 +74,14 @@ pub enum Broken {
         up_to: i64,
         why: String,
     },
+    /// The sums from which budgets and packages are read are wrong; the entries themselves are sound.
+    #[error("the sum of what {client} has spent at {provider} on {day} is not that of its calls")]
+    Sums {
+        /// In China.
+        day: String,
+        provider: String,
+        client: String,
+    },
     /// SQLite reports that the file is damaged.
     #[error("the file is damaged: {0}")]
     Damaged(String),
@@ -92,6 +101,9 @@ struct Progress {
     at_ms: Option<i64>,
     /// The number up to which the last removal seen removed.
     removed: i64,
+    /// The latest day of an entry that a removal seen removed.
+    removed_day: Option<i64>,
+    sums: Sums,
 }
 
 impl Reader {
@@ -141,6 +153,12 @@ impl Reader {
         })
     }
 
+    /// The sums as they are now, and the last entry that they include; `None` in a file of an earlier idgate.
+    async fn sums(&self) -> Result<Option<(Sums, i64)>, sqlx::Error> {
+        let mut connection = self.pool().begin().await?;
+        if sums::exist(&mut connection).await? { sums::all(&mut connection).await.map(Some) } else { Ok(None) }
+    }
+
     async fn check_seals(
         &self,
         begin: Option<&(i64, Removed)>,
@@ -152,7 +170,16 @@ impl Reader {
         let is_adopted = begin.is_some_and(|(_, removed)| removed.outcome == Removed::ADOPTED);
         let checked = Checked { entries: 0, removed_up_to: up_to, is_adopted, last: up_to, seal: String::new() };
         // A seal that is none fits no entry.
-        let mut chain = Progress { checked, seal: seal.unwrap_or(Seal::NONE), at_ms: None, removed: 0 };
+        let mut chain = Progress {
+            checked,
+            seal: seal.unwrap_or(Seal::NONE),
+            at_ms: None,
+            removed: 0,
+            removed_day: None,
+            sums: Sums::default(),
+        };
+        chain.removes(begin.and_then(|(_, removed)| removed.newest_ms));
+        let kept = self.sums().await.map_err(|error| Broken::Damaged(error.to_string()))?;
         let mut is_as_expected = expected.seal.is_none();
         let mut after = i64::MIN;
         loop {
@@ -176,12 +203,24 @@ impl Reader {
                 let is = |(number, hex): &(i64, String)| *number == seq && *hex == chain.seal.to_hex();
                 is_as_expected |= expected.seal.as_ref().is_some_and(is);
                 chain.at_ms = Some(entry.at_ms());
+                match entry {
+                    Entry::Call(call) if kept.as_ref().is_some_and(|(_, summed)| seq <= *summed) => {
+                        chain.sums.add(&call)
+                    }
+                    Entry::Removed(removed) => chain.removes(removed.newest_ms),
+                    _ => {}
+                }
                 (chain.checked.last, chain.checked.entries, after) = (seq, chain.checked.entries + 1, seq);
                 progress(chain.checked.entries);
             }
             if page.is_empty() {
                 break;
             }
+        }
+        if let Some((day, provider, client)) =
+            kept.and_then(|(kept, _)| kept.difference(&chain.sums, chain.removed_day))
+        {
+            return Err(Broken::Sums { day, provider, client });
         }
         match &expected.seal {
             Some((seq, _)) if !is_as_expected => Err(Broken::NotAsExpected { seq: *seq }),
@@ -191,6 +230,10 @@ impl Reader {
 }
 
 impl Progress {
+    fn removes(&mut self, newest_ms: Option<i64>) {
+        self.removed_day = self.removed_day.max(newest_ms.map(day_of));
+    }
+
     /// Checks what `entry`, which has the next number, says of removals.
     fn check_ages(
         &mut self,

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::chain_hash::Seal;
 use super::entry::{Entry, Removed};
 use super::error::{OpenError, ReadError};
+use super::sums;
 use super::wal::Wal;
 
 /// How long a statement waits while another process holds the file. After that, entries stay in the spool.
@@ -69,6 +70,7 @@ fn migrations() -> Migrator {
         one(4, "indexes", include_str!("indexes.sql")),
         one(5, "retention", include_str!("retention.sql")),
         one(6, "sealed removals", include_str!("sealed_removals.sql")),
+        one(7, "sums", include_str!("sums.sql")),
     ])
 }
 
@@ -116,6 +118,8 @@ impl Store {
             Some(last) => last,
             None => end_of(&mut transaction).await?,
         };
+        let is_summed = sums::summed(&mut transaction).await? == before.0;
+        let mut added: Vec<&str> = Vec::new();
         let mut last = before;
         let mut written = 0;
         let mut rest = texts;
@@ -142,8 +146,15 @@ impl Store {
                 let next = (last.0 + 1, last.1.next(last.0 + 1, body));
                 if insert(&mut transaction, &[(next, body)]).await? > 0 {
                     last = next;
+                    added.push(body);
                 }
             }
+        } else {
+            added.extend(texts.iter().map(String::as_str));
+        }
+        // Otherwise the flusher catches up.
+        if is_summed {
+            sums::add(&mut transaction, added.into_iter(), last.0).await?;
         }
         transaction.commit().await?;
         self.last = Some(last);
@@ -201,11 +212,28 @@ impl Store {
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         // Before the deletion, so that there is always an entry.
         let end = end_of(&mut transaction).await?;
+        let is_summed = sums::summed(&mut transaction).await? == end.0;
         let last = seal_removal(&mut transaction, end, Removed::new(front, Some(newest_ms), at_ms, keep_ms)).await?;
+        if is_summed {
+            sums::reach(&mut transaction, last.0).await?;
+        }
+        sums::forget_before(&mut transaction, newest_ms).await?;
         sqlx::query("DELETE FROM entries WHERE seq <= $1").bind(front.0).execute(&mut *transaction).await?;
         transaction.commit().await?;
         self.last = Some(last);
         Ok(count)
+    }
+
+    /// Adds entries that the sums lack, at most `most`. Returns whether there may be more.
+    pub(super) async fn catch_up(&mut self, most: i64) -> Result<bool, sqlx::Error> {
+        let caught_up = async {
+            let mut transaction = self.connection().await?.begin_with("BEGIN IMMEDIATE").await?;
+            let more = sums::catch_up(&mut transaction, most).await?;
+            transaction.commit().await?;
+            Ok(more)
+        };
+        let caught_up = caught_up.await;
+        self.settle(caught_up)
     }
 
     /// Merges the write-ahead log into the file and closes it, so that the file can be moved or read on its own.

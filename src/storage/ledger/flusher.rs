@@ -20,6 +20,9 @@ pub(super) const PART: usize = 1024;
 /// How often expired entries are removed, and how many at a time.
 const REMOVE_EVERY: Duration = Duration::from_secs(600);
 const REMOVE_AT_ONCE: i64 = 1000;
+/// How many entries are summed in one transaction, and for how long in one round.
+const SUM_AT_ONCE: i64 = 2000;
+const SUM_FOR: Duration = Duration::from_millis(200);
 
 pub(super) struct Flusher {
     pub(super) store: Store,
@@ -32,6 +35,8 @@ pub(super) struct Flusher {
     is_held: bool,
     /// When to look for expired entries.
     remove_at: Instant,
+    /// Whether the sums include every entry, and so will those that are appended.
+    is_summed: bool,
 }
 
 /// A time that is believed, and the moment at which it was looked at.
@@ -60,13 +65,14 @@ pub(super) enum Stuck {
 
 impl Flusher {
     pub(super) fn new(store: Store, shared: Arc<Shared>, keep: Duration, clock: Clock) -> Self {
-        Self { store, shared, keep, clock, base: None, is_held: false, remove_at: Instant::now() }
+        Self { store, shared, keep, clock, base: None, is_held: false, remove_at: Instant::now(), is_summed: false }
     }
 
     /// Moves the load, then removes expired entries. After an error, what was not moved is still where it was.
     pub(super) async fn round(mut self, mut load: Load) -> (Self, Load, Result<(), Stuck>) {
         let moved = self.move_all(&mut load).await;
         if moved.is_ok() {
+            self.catch_up().await;
             self.remove_old().await;
         }
         (self, load, moved)
@@ -87,13 +93,30 @@ impl Flusher {
         Ok(())
     }
 
-    /// Whether it is time to look for expired entries.
+    /// Whether there is something to do besides moving entries.
     pub(super) fn is_due(&self) -> bool {
+        !self.is_summed || self.is_removal_due()
+    }
+
+    fn is_removal_due(&self) -> bool {
         Instant::now() >= self.remove_at
     }
 
+    /// Sums the entries of an earlier idgate, some at a time, so that writes go first.
+    async fn catch_up(&mut self) {
+        let until = Instant::now() + SUM_FOR;
+        while !self.is_summed && Instant::now() < until {
+            match self.store.catch_up(SUM_AT_ONCE).await {
+                Ok(more) => self.is_summed = !more,
+                Err(error) => {
+                    return tracing::error!(error = remedy(&error), "ledger: what was spent cannot be summed");
+                }
+            }
+        }
+    }
+
     async fn remove_old(&mut self) {
-        if !self.is_due() {
+        if !self.is_removal_due() {
             return;
         }
         match self.try_remove_old().await {

@@ -31,6 +31,7 @@ mod spent;
 mod spool;
 mod spool_lookup;
 mod start_check;
+mod sums;
 #[cfg(test)]
 mod tests;
 mod wal;

@@ -9,7 +9,9 @@ use sqlx::{Connection, Row};
 use uuid::Uuid;
 
 use super::chain_hash::Seal;
+use super::database::Store;
 use super::journal::Journal;
+use super::wal::Wal;
 use super::*;
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::subject::DigestKey;
@@ -18,6 +20,7 @@ mod claims;
 mod place;
 mod removal;
 mod spool;
+mod sums;
 mod trouble;
 mod walks;
 
@@ -218,7 +221,7 @@ async fn any_change_is_found_with_its_place() {
 async fn a_file_of_an_earlier_idgate_gets_what_has_been_added_since() {
     let folder = Folder::new("earlier");
     folder.open().await.close().await;
-    let back = "CREATE TABLE removed (seq INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT; DROP INDEX removals; DROP TABLE retention; DROP INDEX answers_by_subject; ALTER TABLE entries DROP COLUMN subject_start; ALTER TABLE entries DROP COLUMN span; \
+    let back = "CREATE TABLE removed (seq INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT; DROP TABLE spent_by_day; DROP TABLE summed; DROP INDEX removals; DROP TABLE retention; DROP INDEX answers_by_subject; ALTER TABLE entries DROP COLUMN subject_start; ALTER TABLE entries DROP COLUMN span; \
                 CREATE INDEX answers_by_subject ON entries (subject, seq) WHERE kind = 'answer'; \
                 CREATE INDEX calls_by_their_reference ON entries (provider, provider_request_id) WHERE kind = 'call'; \
                 DROP INDEX calls_by_time; DROP INDEX claims_by_key; DROP INDEX claims_by_subject; DROP INDEX answers_by_claim; \

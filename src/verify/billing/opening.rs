@@ -51,7 +51,7 @@ pub(super) async fn histories(
             histories.insert(call.provider.to_owned(), History::default());
         }
         let (Some(history), day) = (histories.get_mut(call.provider), date_in_china(at)) else { return };
-        if call.is_billed { history.billed(day) } else { history.used_up(day) }
+        if call.is_billed { history.billed(day, call.calls) } else { history.used_up(day) }
     };
     ledger.counted((from_ms, until_ms), Reason::QuotaUsedUp.as_str(), each).await?;
     Ok(histories)

@@ -57,11 +57,11 @@ pub(super) struct Left {
 }
 
 impl History {
-    /// Adds a billed call.
-    pub(super) fn billed(&mut self, day: Date) {
+    /// Adds billed calls.
+    pub(super) fn billed(&mut self, day: Date, calls: u64) {
         match self.0.last_mut() {
-            Some(last) if last.day == day && !last.used_up => last.billed += 1,
-            _ => self.0.push(Part { day, billed: 1, used_up: false }),
+            Some(last) if last.day == day && !last.used_up => last.billed += calls,
+            _ => self.0.push(Part { day, billed: calls, used_up: false }),
         }
     }
 
@@ -224,7 +224,7 @@ mod tests {
         let mut history = History::default();
         let mut paid = |on: i8| {
             let price = next_price(&packages, &history, day(on)).map(|MicroYuan(price)| price);
-            history.billed(day(on));
+            history.billed(day(on), 1);
             price
         };
         assert_eq!([paid(5), paid(5)], [None, Some(500_000)], "a package without a price has the list's");
@@ -237,7 +237,7 @@ mod tests {
     fn history(parts: &[(i8, u64)], used_up: &[i8]) -> History {
         let mut history = History::default();
         for (on, billed) in parts {
-            (0..*billed).for_each(|_| history.billed(day(*on)));
+            (0..*billed).for_each(|_| history.billed(day(*on), 1));
             if used_up.contains(on) {
                 history.used_up(day(*on));
             }
@@ -271,10 +271,10 @@ mod tests {
         let mut history = history(&[(9, 5), (10, 3)], &[10]);
         let left = |old: u64, new: u64| vec![("old".to_owned(), old), ("new".to_owned(), new)];
         assert_eq!(remaining(&packages, &history), left(0, 50));
-        history.billed(day(10));
+        history.billed(day(10), 1);
         history.used_up(day(10));
         history.used_up(day(10));
-        history.billed(day(11));
+        history.billed(day(11), 1);
         assert_eq!(remaining(&packages, &history), left(0, 48));
         history.used_up(day(11));
         assert_eq!(remaining(&packages, &history), left(0, 0));
@@ -305,7 +305,7 @@ mod tests {
         let (mut whole, mut late) = (history(&[(1, 2), (2, 3), (3, 4)], &[2]), history(&[(3, 4)], &[]));
         late.precede(history(&[(1, 2), (2, 3)], &[2]));
         assert_eq!(whole, late);
-        whole.billed(day(4));
+        whole.billed(day(4), 1);
         assert_ne!(whole, late);
     }
 }

@@ -24,7 +24,7 @@ impl Prepaid {
     /// Counts a billed call. Returns its price if a package with a price covers it.
     pub(super) fn take(&mut self, day: Date) -> Option<MicroYuan> {
         let price = next_price(&self.packages, &self.history, day);
-        self.history.billed(day);
+        self.history.billed(day, 1);
         price
     }
 }
