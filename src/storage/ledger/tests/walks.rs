@@ -102,3 +102,45 @@ async fn a_lookup_by_id_waits_for_no_walk() {
     drop(busy);
     ledger.close().await;
 }
+
+/// Issue 13, line 9: the write-ahead log grows for as long as a query is open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stalled_export_does_not_grow_the_write_ahead_log() {
+    const MIB: u64 = 1024 * 1024;
+    let folder = Folder::new("stalled-export");
+    folder.open().await.close().await;
+    let mut store = Store::open(&folder.file(), Arc::new(Wal::beside(&folder.file()))).await.unwrap();
+    let mut append = async |count: usize| {
+        for _ in 0..count {
+            let mut texts = Vec::new();
+            for _ in 0..500 {
+                let answer = Answer { id: ids().ordered(), ..answer("match")(0) };
+                texts.push(Entry::Answer(Answer { configuration: "c".repeat(2000), ..answer }).text().unwrap());
+            }
+            store.append(&texts).await.unwrap();
+        }
+    };
+    append(2).await;
+    let reader = Reader::open(&folder.file()).await.unwrap();
+    let (began, has_begun) = std::sync::mpsc::channel();
+    let (release, stalled) = std::sync::mpsc::channel::<()>();
+    let stalled = std::sync::Mutex::new(stalled);
+    let export = tokio_util::task::TaskTracker::new().spawn(async move {
+        let mut count = 0;
+        let each = |_, _: &str| {
+            count += 1;
+            if count == 1 {
+                began.send(()).unwrap();
+                stalled.lock().unwrap().recv().unwrap();
+            }
+            Ok(())
+        };
+        reader.each::<ReadError>(i64::MIN, i64::MAX, each).await.map(|()| count)
+    });
+    tokio::task::spawn_blocking(move || has_begun.recv().unwrap()).await.unwrap();
+    append(20).await;
+    let wal = std::fs::metadata(folder.0.join("ledger.db-wal")).unwrap().len();
+    release.send(()).unwrap();
+    assert_eq!(export.await.unwrap().unwrap(), 1000);
+    assert!(wal < 12 * MIB, "{wal} bytes, of {} written", std::fs::metadata(folder.file()).unwrap().len());
+}
