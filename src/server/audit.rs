@@ -3,8 +3,8 @@
 //!
 //! Invariants: writing the answer consumes the [`AuditEntry`], so no question has two entries. Until then the request
 //! scope holds it, and writes it if the request ends in any other way. A verdict that cost money is on disk before the
-//! caller gets it. So is one that completes an idempotency key, except that a cached verdict is only queued while the
-//! ledger cannot be written. Everything else is queued. Unauthenticated, rate-limited and malformed requests appear
+//! caller gets it. So is one that completes an idempotency key; if a cached verdict cannot be written, it is told without
+//! the key, and queued. Everything else is queued. Unauthenticated, rate-limited and malformed requests appear
 //! only in the access log, so that they cannot fill the ledger.
 
 use std::sync::Arc;
@@ -15,6 +15,14 @@ use crate::domain::subject::Digest;
 use crate::server::http::code::Code;
 use crate::storage::ledger::{self, Flight, Ledger, NotWritten};
 use crate::verify::{Answer, Attempt, Source, Ticket};
+
+/// Where the entry of a verdict is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::server) enum Written {
+    OnDisk,
+    /// It may be lost with the process, and so completes no idempotency key.
+    Queued,
+}
 
 /// The entry of a question that has no answer yet.
 #[derive(Debug)]
@@ -61,17 +69,17 @@ impl AuditEntry {
     }
 
     /// Writes a verdict. It is on disk when this returns if it cost money or `must_last` is set. A cached verdict is
-    /// queued otherwise, and also if writing it fails.
+    /// queued otherwise; also if writing it fails, but then without its claim.
     ///
     /// # Errors
     /// The entry, if a verdict that cost money cannot be written. The caller must not get the verdict then.
     pub(in crate::server) async fn verdict(
-        self,
+        mut self,
         answer: &Answer,
         receipt: Option<Digest>,
         must_last: bool,
-    ) -> Result<(), Box<Self>> {
-        let entry = |at_ms| ledger::Answer {
+    ) -> Result<Written, Box<Self>> {
+        let entry = |of: &Self, at_ms| ledger::Answer {
             at_ms,
             source: Some(answer.source.as_str().to_owned()),
             provider: Some(answer.provider.to_string()),
@@ -79,18 +87,18 @@ impl AuditEntry {
             verified_at_ms: Some(answer.verified_at.at.as_millisecond()),
             attempts: answer.attempts.iter().map(on_record).collect(),
             receipt: receipt.as_ref().map(Digest::to_hex),
-            ..self.entry(answer.verdict.as_str(), &answer.flight)
+            ..of.entry(answer.verdict.as_str(), &answer.flight)
         };
         let was_free = answer.source == Source::Cache;
         if must_last || !was_free {
-            match self.ledger.write(entry, answer.flight.clone()).await {
-                Ok(()) => return Ok(()),
-                Err(NotWritten) if was_free => {}
+            match self.ledger.write(|at_ms| entry(&self, at_ms), answer.flight.clone()).await {
+                Ok(()) => return Ok(Written::OnDisk),
+                Err(NotWritten) if was_free => self.claim = None,
                 Err(NotWritten) => return Err(Box::new(self)),
             }
         }
-        self.ledger.note(entry, Flight::NONE);
-        Ok(())
+        self.ledger.note(|at_ms| entry(&self, at_ms), Flight::NONE);
+        Ok(Written::Queued)
     }
 
     /// Queues the entry of a question that was answered by a problem, or whose caller left. It names the flight, which

@@ -16,7 +16,7 @@ use crate::server::http::code::Code;
 use crate::server::http::problem::{Problem, Refused, SOON};
 use crate::server::http::request_scope::RequestScope;
 use crate::server::idempotency::{Claim, ClaimResult, InProgress, Keyed, LedgerLookup, Lookup, LookupWait};
-use crate::server::pipeline::{Delivered, Unwritten, Verified, WriteFailed, ask, ask_and_write, overloaded};
+use crate::server::pipeline::{Delivered, Unwritten, Verified, WriteFailed, ask, ask_and_write, overloaded, unwritten};
 use crate::server::snapshot::Snapshot;
 use crate::verify::{Avoided, Failure, FailureKind, Freshness, NoPlace, Question};
 
@@ -35,13 +35,14 @@ pub(super) async fn ask_once(
     let deadline = Instant::now() + question.patience;
     let keyed = digests(verify, key, &question, body);
     loop {
-        let lookup = match verify.idempotency.claim(keyed.key, keyed.body, verify.pipeline.clock.monotonic()).await {
+        let monotonic = verify.pipeline.clock.monotonic();
+        let lookup = match verify.idempotency.claim(&question.client, keyed.key, keyed.body, monotonic) {
             ClaimResult::Unknown(lookup) => begin_lookup(verify, lookup, &keyed, &question),
             ClaimResult::LookedUp(lookup) => lookup,
             ClaimResult::Claimed(claim) => return work(verify, now, claim, question, deadline, scope).await,
             // A replay must respect the client's maximum age. If the answer is too old, the key starts over.
             ClaimResult::Done(done) if !question.freshness.may_be_told(age_of(verify, &done.answer)) => {
-                match verify.idempotency.start_over(keyed.key, &done).await {
+                match verify.idempotency.start_over(&question.client, keyed.key, &done) {
                     Some(lookup) => begin_lookup(verify, lookup, &keyed, &question),
                     None => continue,
                 }
@@ -135,12 +136,28 @@ async fn work(
     if let Some(audit) = scope.audit() {
         audit.is_under_claim(claim.id());
     }
-    let patience = deadline.saturating_duration_since(Instant::now());
-    let freshness = match claim.since_first_use(verify.pipeline.clock.monotonic()) {
-        Some(used) => question.freshness.or_since(used),
-        None => question.freshness,
+    let clock = &verify.pipeline.clock;
+    let since_first_use = claim.since_first_use(clock.monotonic());
+    let freshness = since_first_use.map_or(question.freshness, |used| question.freshness.or_since(used));
+    let question = Question { freshness, ..question };
+    let recorded = match (since_first_use, claim.id()) {
+        // The caller of an earlier request may have left, or the process ended, before its verdict came.
+        (Some(used), Some(_)) => now.runtime.recorded(&question, clock.earliest_within(used).as_millisecond()).await,
+        _ => Ok(None),
     };
-    match ask(&verify.pipeline, now, Question { patience, freshness, ..question }, scope).await {
+    let asked = match recorded {
+        Ok(Some(answer)) => Ok(unwritten(&verify.pipeline, now, &question, answer, scope)),
+        Ok(None) => {
+            let patience = deadline.saturating_duration_since(Instant::now());
+            ask(&verify.pipeline, now, Question { patience, ..question }, scope).await
+        }
+        Err(error) => {
+            tracing::error!(%error, "ledger: what is recorded since a key's first use cannot be read");
+            drop(claim);
+            return ask_memory(verify, now, question, scope).await;
+        }
+    };
+    match asked {
         Ok(unwritten) => finish(verify, claim, unwritten).await.map_err(|lost| match lost {
             Some(lost) => lost.refuse(scope),
             None => Box::new(Problem::new(Code::Internal)),
@@ -163,7 +180,10 @@ async fn finish(verify: &Verify, claim: Claim, unwritten: Unwritten) -> Result<D
     let is_owed = unwritten.is_owed();
     let write = async move {
         let written = unwritten.write(true).await;
-        if let Ok(delivered) = &written {
+        // Otherwise the key is free again: a restart would not know this answer.
+        if let Ok(delivered) = &written
+            && delivered.is_kept
+        {
             claim.finish(Arc::clone(&delivered.verified));
         }
         written

@@ -9,14 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use moka::Entry;
-use moka::future::Cache;
-use moka::ops::compute::{CompResult, Op};
-use moka::policy::EvictionPolicy;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use super::slots::Slots;
 use crate::domain::clock::{Clock, Monotonic};
 use crate::domain::subject::Digest;
 use crate::server::http::problem::Problem;
@@ -24,13 +21,13 @@ use crate::server::pipeline::Verified;
 
 /// How long a key belongs to its body.
 const KEPT: Duration = Duration::from_hours(24);
-/// Bounds the memory: about 1 KiB an entry.
-const MOST_ENTRIES: u64 = 100_000;
+/// Bounds the memory: about 1 KiB an entry. Each client has its share.
+const MOST_ENTRIES: usize = 100_000;
 
 /// The keys in memory. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Idempotency {
-    slots: Cache<Digest, Arc<Slot>>,
+    slots: Arc<Slots<Slot>>,
     /// How many persons were forgotten so far.
     erasures: Arc<AtomicU64>,
     /// Look-ups and writes under way. They finish even if their callers leave.
@@ -132,47 +129,36 @@ impl Idempotency {
         Self::holding(MOST_ENTRIES)
     }
 
-    fn holding(most: u64) -> Self {
-        // Evicts the oldest. The default policy would keep old keys and reject every new one.
-        let policy = EvictionPolicy::lru();
-        let slots = Cache::builder().max_capacity(most).eviction_policy(policy).time_to_live(KEPT).build();
-        Self { slots, erasures: Arc::default(), tasks: TaskTracker::new() }
+    fn holding(most: usize) -> Self {
+        Self { slots: Arc::new(Slots::new(most, KEPT)), erasures: Arc::default(), tasks: TaskTracker::new() }
     }
 
     /// Claims `key` (the digest of client and key) for a request with this digest of its body. Claims that are older
     /// than a day at `now` have expired.
-    pub async fn claim(&self, key: Digest, body: Digest, now: Monotonic) -> ClaimResult {
+    pub fn claim(&self, client: &Arc<str>, key: Digest, body: Digest, now: Monotonic) -> ClaimResult {
         loop {
-            // Inserted first and claimed afterwards, so that a caller who leaves in between leaves nothing claimed.
-            let unknown = async { Arc::new(Slot::new(State::Unknown)) };
-            let slot = self.slots.get_with(key, unknown).await;
+            let slot = self.slots.get_or_insert(client, key, || Slot::new(State::Unknown));
             if !slot.is_over(now) {
                 return slot.claim(body, &self.erasures);
             }
-            if let Some(lookup) = self.replace(key, &slot).await {
+            if let Some(lookup) = self.replace(client, key, &slot) {
                 return ClaimResult::Unknown(lookup);
             }
         }
     }
 
     /// Discards the answer of `key`, if it is still `done`: the key starts over with this request.
-    pub async fn start_over(&self, key: Digest, done: &Done) -> Option<Lookup> {
-        let mut lookup = self.replace(key, &done.slot).await?;
+    pub fn start_over(&self, client: &Arc<str>, key: Digest, done: &Done) -> Option<Lookup> {
+        let mut lookup = self.replace(client, key, &done.slot)?;
         lookup.starts_over = true;
         Some(lookup)
     }
 
     /// Replaces the slot `old`, if it is still there.
-    async fn replace(&self, key: Digest, old: &Arc<Slot>) -> Option<Lookup> {
-        // Created before it is inserted, so that a caller who leaves in between drops it, which frees the key.
+    fn replace(&self, client: &Arc<str>, key: Digest, old: &Arc<Slot>) -> Option<Lookup> {
         let slot = Arc::new(Slot::new(State::LookingUp));
         let lookup = Lookup { slot: Arc::clone(&slot), erasures: Arc::clone(&self.erasures), starts_over: false };
-        let decide = async |there: Option<Entry<Digest, Arc<Slot>>>| match there {
-            Some(there) if Arc::ptr_eq(there.value(), old) => Op::Put(slot),
-            _ => Op::Nop,
-        };
-        let replaced = self.slots.entry(key).and_compute_with(decide).await;
-        matches!(replaced, CompResult::ReplacedWith(_)).then_some(lookup)
+        self.slots.replace(client, key, old, &slot).then_some(lookup)
     }
 
     /// Waits for all look-ups and writes under way. The ledger must still be open.
@@ -183,15 +169,10 @@ impl Idempotency {
 
     /// Forgets every key whose request was about `person` and returns how many there were. A request under way still
     /// gets its answer. The ledger must have forgotten them before.
-    pub async fn forget(&self, person: Digest) -> usize {
+    pub fn forget(&self, person: Digest) -> usize {
         // A look-up under way sees the change, and looks again.
         self.erasures.fetch_add(1, Ordering::SeqCst);
-        let is_about = |slot: &Slot| matches!(&*slot.0.borrow(), State::Owned(owner, _) if owner.person == person);
-        let keys: Vec<_> = self.slots.iter().filter(|(_, slot)| is_about(slot)).map(|(key, _)| *key).collect();
-        for key in &keys {
-            self.slots.invalidate(key).await;
-        }
-        keys.len()
+        self.slots.remove_where(|slot| matches!(&*slot.0.borrow(), State::Owned(owner, _) if owner.person == person))
     }
 }
 

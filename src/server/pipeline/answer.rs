@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::domain::clock::Moment;
 use crate::domain::subject::Digest;
 use crate::domain::verdict::{RequestId, Verdict};
-use crate::server::audit::AuditEntry;
+use crate::server::audit::{AuditEntry, Written};
 use crate::server::http::access_log::Line;
 use crate::server::http::attempt;
 use crate::server::http::headers;
@@ -50,6 +50,8 @@ pub struct Verified {
 #[derive(Debug, Clone)]
 pub(in crate::server) struct Delivered {
     pub(in crate::server) verified: Arc<Verified>,
+    /// Whether it is on the disk, or there is no ledger. Only then can it finish an idempotency key.
+    pub(in crate::server) is_kept: bool,
     delivery: Delivery,
 }
 
@@ -78,18 +80,20 @@ impl Unwritten {
         self.audit.is_some()
     }
 
-    /// Writes it down. `must_last`: on the disk before this returns, since it finishes an idempotency key; otherwise a
-    /// verdict that cost nothing is only queued.
+    /// Writes it down. `must_last`: on the disk before this returns, so that it can finish an idempotency key, unless
+    /// [`Delivered::is_kept`] says otherwise; without it, a verdict that cost nothing is only queued.
     ///
     /// # Errors
     /// When a verdict that cost money cannot be written.
     pub(in crate::server) async fn write(self, must_last: bool) -> Result<Delivered, WriteFailed> {
         let Self { id, answer, receipt, audit } = self;
-        if let Some(audit) = audit
-            && let Err(audit) = audit.verdict(&answer, receipt, must_last).await
-        {
-            return Err(WriteFailed { audit, attempts: answer.attempts });
-        }
+        let is_kept = match audit {
+            None => true,
+            Some(audit) => match audit.verdict(&answer, receipt, must_last).await {
+                Ok(written) => written == Written::OnDisk,
+                Err(audit) => return Err(WriteFailed { audit, attempts: answer.attempts }),
+            },
+        };
         let delivery = Delivery::First { age: answer.age, left: answer.left.unwrap_or_default() };
         let verified = Verified {
             id,
@@ -100,7 +104,7 @@ impl Unwritten {
             source: answer.source,
             attempts: answer.attempts,
         };
-        Ok(Delivered { verified: Arc::new(verified), delivery })
+        Ok(Delivered { verified: Arc::new(verified), is_kept, delivery })
     }
 }
 
@@ -121,7 +125,7 @@ impl WriteFailed {
 impl Delivered {
     /// A verdict that answered an earlier request with the same idempotency key. It is in the ledger already.
     pub(in crate::server) const fn replayed(verified: Arc<Verified>) -> Self {
-        Self { verified, delivery: Delivery::Replayed }
+        Self { verified, is_kept: true, delivery: Delivery::Replayed }
     }
 }
 
@@ -148,5 +152,54 @@ impl Answered for Delivered {
         if self.verified.source == Source::Cache {
             headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::clock::{Clock, Ids};
+    use crate::storage::ledger::{Config, Flight, Ledger};
+    use crate::verify::{JoinedFlight, Ticket};
+
+    #[tokio::test]
+    async fn a_cached_verdict_that_cannot_be_written_is_told_but_finishes_no_key() {
+        let folder = std::env::temp_dir().join(format!("idgate-answer-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir(&folder).unwrap();
+        let config = format!("file = {:?}\nkeep = \"400 days\"", folder.join("ledger.db"));
+        let config: Config = toml::from_str(&config).unwrap();
+        let ids = Ids::new(Uuid::nil, Uuid::nil);
+        let clock = Clock::fixed(jiff::Timestamp::UNIX_EPOCH);
+        let ledger = Ledger::open(&config, clock.clone(), ids).await.unwrap();
+        let mut kept = Vec::new();
+        for is_closed in [false, true] {
+            if is_closed {
+                ledger.close().await;
+            }
+            let ticket = Ticket {
+                id: Uuid::from_u128(u128::from(is_closed)),
+                key_id: Arc::default(),
+                reference: None,
+                configuration: Arc::default(),
+                joined: JoinedFlight::default(),
+            };
+            let answer = Answer {
+                verdict: Verdict::Match,
+                provider: Arc::from("p"),
+                provider_request_id: None,
+                verified_at: clock.moment(),
+                source: Source::Cache,
+                attempts: Vec::new(),
+                age: Duration::ZERO,
+                left: None,
+                flight: Flight::NONE,
+            };
+            let mut audit = AuditEntry::open(&ledger, &ticket, &Arc::default(), &Arc::default()).unwrap();
+            audit.is_under_claim(Some(Uuid::max()));
+            kept.push(Unwritten::new(ticket.id, answer, None, Some(audit)).write(true).await.unwrap().is_kept);
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+        assert_eq!(kept, [true, false]);
     }
 }

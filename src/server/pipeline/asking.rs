@@ -7,7 +7,7 @@ use crate::server::http::code::Code;
 use crate::server::http::problem::{Problem, Refused, SOON};
 use crate::server::http::request_scope::RequestScope;
 use crate::server::snapshot::Snapshot;
-use crate::verify::{Question, Source};
+use crate::verify::{Answer, Question, Source};
 
 /// Asks, and writes the verdict down.
 ///
@@ -54,11 +54,7 @@ pub(in crate::server) async fn ask(
             } else {
                 drop(waiting);
             }
-            let id = question.ticket.id;
-            let audit = scope.take_audit();
-            let has_receipt = audit.is_some() && now.receipts.can_sign();
-            let receipt = has_receipt.then(|| Salt::of(&pipeline.digest_key, id).digest(&question.subject));
-            Ok(Unwritten::new(id, answer, receipt, audit))
+            Ok(unwritten(pipeline, now, &question, answer, scope))
         }
         Err(failure) => {
             drop(waiting);
@@ -67,4 +63,19 @@ pub(in crate::server) async fn ask(
             Err(Box::new(if has_called { problem.with_verification_id(question.ticket.id) } else { problem }))
         }
     }
+}
+
+/// An answer that takes the request's ledger entry with it.
+pub(in crate::server) fn unwritten(
+    pipeline: &Pipeline,
+    now: &Snapshot,
+    question: &Question,
+    answer: Answer,
+    scope: &mut RequestScope,
+) -> Unwritten {
+    let id = question.ticket.id;
+    let audit = scope.take_audit();
+    let has_receipt = audit.is_some() && now.receipts.can_sign();
+    let receipt = has_receipt.then(|| Salt::of(&pipeline.digest_key, id).digest(&question.subject));
+    Unwritten::new(id, answer, receipt, audit)
 }

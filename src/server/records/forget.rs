@@ -117,7 +117,7 @@ async fn forget_person(forget: &Forget, request: Request, operator: &Operator) -
     let Forgotten { verdicts, holds, tries, under_way } = now.runtime.forget(&subject).await;
     let kept = forget_claims(pipeline, &person, operator).await;
     // After the ledger, so that no key is loaded from there again. Runs even if the ledger failed.
-    let replays = idempotency.forget(person).await.max(kept?);
+    let replays = idempotency.forget(person).max(kept?);
     Ok(ForgottenDocument { verdicts, holds, tries, replays, under_way })
 }
 

@@ -63,6 +63,40 @@ async fn who_leaves_while_the_answer_is_written_has_finished_the_key_and_pays_on
 }
 
 #[tokio::test]
+async fn a_key_whose_caller_left_before_the_verdict_came_is_paid_once_also_after_a_restart() {
+    for restarts in [false, true] {
+        let folder = Folder::new();
+        // The cache is no help.
+        let start = async || folder.gateway().chain(&["aliyun"]).over("[cache]\nmatch_ttl = \"0s\"").start().await;
+        let mut gateway = start().await;
+        gateway.fault("aliyun", r#"{"kind": "slow", "delay": "300ms", "times": 1}"#);
+        let pair = anybody();
+        let url = format!("http://{}/v1/verify", gateway.public);
+        let request = gateway.http.post(url).header("content-type", "application/json").header(KEY.0, KEY.1);
+        let asking = tokio::spawn(request.body(pair.body().to_string()).send());
+        eventually("the call is under way", async || gateway.sandbox.calls("aliyun") == 1).await;
+        asking.abort();
+        let _ = asking.await;
+        let billed = [("provider", "aliyun"), ("billed", "yes")];
+        eventually("it has answered", async || gateway.metric("idgate_billed_calls_total", &billed).await > 0.0).await;
+        let mut calls = 1;
+        if restarts {
+            assert!(gateway.stop().await);
+            gateway = start().await;
+            calls = 0;
+        }
+        for (more, is_replayed) in [(&[KEY, NO_CACHE][..], false), (&[KEY], true)] {
+            let retry = gateway.ask_with(&pair, more).await;
+            assert_eq!((retry.verdict(), gateway.sandbox.calls("aliyun")), ("match", calls), "{restarts}: {retry:?}");
+            assert_eq!((retry.source(), replayed(&retry)), ("cache", is_replayed), "{retry:?}");
+        }
+        assert_eq!(gateway.ask(&pair).await.source(), "provider", "another question is not answered by that");
+        assert!(gateway.stop().await);
+        folder.assert_sound().await;
+    }
+}
+
+#[tokio::test]
 async fn a_restart_between_call_and_retry_keeps_the_whole_answer() {
     let folder = Folder::new();
     let gateway = folder.gateway().chain(&["yunyi", "aliyun"]).start().await;

@@ -18,6 +18,10 @@ fn person() -> Digest {
     digest(1_000_000)
 }
 
+fn nobody() -> Arc<str> {
+    Arc::default()
+}
+
 fn reply() -> Arc<Verified> {
     Arc::new(Verified {
         id: uuid::Uuid::nil(),
@@ -37,7 +41,7 @@ fn owner(body: Digest, person: Digest) -> Owner {
 /// Claims a key for a body about `person`, which nobody had before.
 async fn claim_about(keys: &Idempotency, key: Digest, body: Digest, person: Digest) -> ClaimResult {
     loop {
-        match keys.claim(key, body, Monotonic(0)).await {
+        match keys.claim(&nobody(), key, body, Monotonic(0)) {
             ClaimResult::Unknown(lookup) => {
                 let erasures = lookup.erasures();
                 lookup.claimed(owner(body, person), erasures).unwrap();
@@ -102,9 +106,29 @@ async fn a_full_table_forgets_the_oldest_key_and_not_the_new_one() {
     let keys = Idempotency::holding(10);
     for key in 0..100 {
         held(&keys, digest(key), digest(0)).await.finish(reply());
-        keys.slots.run_pending_tasks().await;
         assert!(matches!(claim(&keys, digest(key), digest(0)).await, ClaimResult::Done(_)), "{key}");
     }
+}
+
+#[tokio::test]
+async fn one_client_that_uses_many_keys_does_not_push_out_another_clients() {
+    let keys = Idempotency::holding(10);
+    let [one, other] = ["one", "other"].map(Arc::from);
+    let claim_of = async |client: &Arc<str>, key| match keys.claim(client, digest(key), digest(0), Monotonic(0)) {
+        ClaimResult::Unknown(lookup) => {
+            lookup.claimed(owner(digest(0), person()), 0).unwrap();
+            keys.claim(client, digest(key), digest(0), Monotonic(0))
+        }
+        claim => claim,
+    };
+    let ClaimResult::Claimed(held) = claim_of(&one, 0).await else { panic!("it is fresh") };
+    held.finish(reply());
+    for key in 1..1000 {
+        let ClaimResult::Claimed(held) = claim_of(&other, key).await else { panic!("it is fresh") };
+        held.finish(reply());
+    }
+    assert!(matches!(claim_of(&one, 0).await, ClaimResult::Done(_)));
+    assert!(matches!(claim_of(&other, 999).await, ClaimResult::Done(_)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -150,7 +174,7 @@ async fn what_was_about_a_person_is_forgotten_and_nothing_else() {
         held.finish(reply());
     }
     let ClaimResult::Claimed(at_work) = claim(&keys, digest(3), digest(9)).await else { panic!("it is fresh") };
-    assert_eq!(keys.forget(person()).await, 3);
+    assert_eq!(keys.forget(person()), 3);
     // Its verdict goes to whoever waits for it, and is not found again.
     at_work.finish(reply());
     for key in [0, 2, 3] {
@@ -168,40 +192,40 @@ async fn a_key_begins_anew_only_in_place_of_the_answer_that_was_seen() {
     };
     held(&keys, digest(0), digest(1)).await.finish(reply());
     let (first, second) = (done().await, done().await);
-    let lookup = keys.start_over(digest(0), &first).await.unwrap();
+    let lookup = keys.start_over(&nobody(), digest(0), &first).unwrap();
     assert!(lookup.starts_over);
     assert!(
-        matches!(keys.claim(digest(0), digest(2), Monotonic(0)).await, ClaimResult::LookedUp(_)),
+        matches!(keys.claim(&nobody(), digest(0), digest(2), Monotonic(0)), ClaimResult::LookedUp(_)),
         "nobody knows whose it is"
     );
     lookup.claimed(owner(digest(1), person()), 0).unwrap();
     let new = reply();
     held(&keys, digest(0), digest(1)).await.finish(Arc::clone(&new));
     // A second one that saw the old answer comes too late to end the new one.
-    assert!(keys.start_over(digest(0), &second).await.is_none());
+    assert!(keys.start_over(&nobody(), digest(0), &second).is_none());
     assert!(Arc::ptr_eq(&done().await.answer, &new));
 }
 
 #[tokio::test]
 async fn whose_a_key_is_one_finds_out_for_all() {
     let keys = Idempotency::new();
-    let ClaimResult::Unknown(lookup) = keys.claim(digest(0), digest(1), Monotonic(0)).await else {
+    let ClaimResult::Unknown(lookup) = keys.claim(&nobody(), digest(0), digest(1), Monotonic(0)) else {
         panic!("nobody has looked")
     };
-    let ClaimResult::LookedUp(looking) = keys.claim(digest(0), digest(2), Monotonic(0)).await else {
+    let ClaimResult::LookedUp(looking) = keys.claim(&nobody(), digest(0), digest(2), Monotonic(0)) else {
         panic!("one looks")
     };
     // It was another body's, and finished.
     lookup.found(owner(digest(2), person()), Some(Verified::clone(&reply())), 0).unwrap();
     assert!(looking.is_known().await);
-    assert!(matches!(keys.claim(digest(0), digest(1), Monotonic(0)).await, ClaimResult::Reused));
-    assert!(matches!(keys.claim(digest(0), digest(2), Monotonic(0)).await, ClaimResult::Done(_)));
+    assert!(matches!(keys.claim(&nobody(), digest(0), digest(1), Monotonic(0)), ClaimResult::Reused));
+    assert!(matches!(keys.claim(&nobody(), digest(0), digest(2), Monotonic(0)), ClaimResult::Done(_)));
 }
 
 #[tokio::test]
 async fn a_look_that_comes_to_nothing_is_told_to_those_who_wait_and_is_the_next_ones() {
     let keys = Idempotency::new();
-    let ClaimResult::Unknown(lookup) = keys.claim(digest(0), digest(1), Monotonic(0)).await else {
+    let ClaimResult::Unknown(lookup) = keys.claim(&nobody(), digest(0), digest(1), Monotonic(0)) else {
         panic!("nobody has looked")
     };
     let waiting = lookup.wait();
@@ -213,23 +237,23 @@ async fn a_look_that_comes_to_nothing_is_told_to_those_who_wait_and_is_the_next_
 #[tokio::test]
 async fn a_person_who_is_forgotten_while_a_key_is_looked_up_is_not_found() {
     let keys = Idempotency::new();
-    let ClaimResult::Unknown(lookup) = keys.claim(digest(0), digest(1), Monotonic(0)).await else {
+    let ClaimResult::Unknown(lookup) = keys.claim(&nobody(), digest(0), digest(1), Monotonic(0)) else {
         panic!("nobody has looked")
     };
     let before = lookup.erasures();
-    assert_eq!(keys.forget(person()).await, 0);
+    assert_eq!(keys.forget(person()), 0);
     let lookup = lookup.found(owner(digest(1), person()), None, before).unwrap_err();
     let now = lookup.erasures();
     lookup.claimed(owner(digest(1), person()), now).unwrap();
-    assert_eq!(keys.forget(person()).await, 1);
+    assert_eq!(keys.forget(person()), 1);
 }
 
 #[tokio::test]
 async fn a_key_is_over_when_its_time_is_but_not_while_somebody_works() {
     let keys = Idempotency::new();
     let working = held(&keys, digest(0), digest(1)).await;
-    assert!(matches!(keys.claim(digest(0), digest(1), Monotonic(86_400_001)).await, ClaimResult::InProgress(_)));
+    assert!(matches!(keys.claim(&nobody(), digest(0), digest(1), Monotonic(86_400_001)), ClaimResult::InProgress(_)));
     working.finish(reply());
-    assert!(matches!(keys.claim(digest(0), digest(1), Monotonic(0)).await, ClaimResult::Done(_)));
-    assert!(matches!(keys.claim(digest(0), digest(2), Monotonic(86_400_001)).await, ClaimResult::Unknown(_)));
+    assert!(matches!(keys.claim(&nobody(), digest(0), digest(1), Monotonic(0)), ClaimResult::Done(_)));
+    assert!(matches!(keys.claim(&nobody(), digest(0), digest(2), Monotonic(86_400_001)), ClaimResult::Unknown(_)));
 }
