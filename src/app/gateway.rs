@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use jiff::Timestamp;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{IntGaugeVec, Opts, Registry};
 use tokio::sync::Semaphore;
@@ -44,7 +45,7 @@ use crate::storage::Cache;
 use crate::storage::ledger::{Ledger, OpenError};
 use crate::verify::billing::{Billing, Opening};
 use crate::verify::outbound::dns::{self, LookUp, Names};
-use crate::verify::{self, BuildError, Deps, Places, Runtime, Warming};
+use crate::verify::{self, BuildError, Deps, Isolated, Places, Runtime, Warming};
 
 /// How long admin requests may take after everything else has stopped.
 const ADMIN_DRAIN: Duration = Duration::from_millis(500);
@@ -107,6 +108,8 @@ pub enum StartError {
 pub struct Books {
     ledger: Ledger,
     opening: Opening,
+    /// Providers that were isolated when the process before this one ended.
+    isolations: Vec<(Arc<str>, Isolated)>,
 }
 
 impl World {
@@ -152,7 +155,7 @@ impl Gateway {
         let tasks = TaskTracker::new();
         let digest_key = digest_key(&settings, &world.ids);
         let verify_metrics = verify::Metrics::register(&registry)?;
-        let Books { ledger, opening } = books;
+        let Books { ledger, opening, isolations } = books;
         ledger.register(&registry)?;
         let deps = Deps {
             cache: Arc::new(Cache::memory(settings.cache.clone())),
@@ -172,6 +175,10 @@ impl Gateway {
         let sections = settings.sections.clone();
         let fixed = reload::Fixed::of(&settings);
         let runtime = Arc::new(Runtime::build(&settings.verify, &deps, None)?);
+        for (provider, isolated) in isolations {
+            tracing::warn!(provider = &*provider, by = &*isolated.by, "still isolated, as before this start");
+            runtime.isolate(&provider, isolated);
+        }
         let (server, poll) = (settings.server.clone(), settings.reload.poll);
         let public_tls = settings.tls.take();
         // The listener has it.
@@ -232,6 +239,7 @@ impl Gateway {
                 connections,
                 reloads: reloads.clone(),
                 ledger: pipeline.ledger.clone(),
+                clock: pipeline.clock.clone(),
                 draining: draining.clone(),
             }),
             records: Arc::clone(&records),
@@ -327,7 +335,21 @@ pub async fn ledger(settings: &Settings, world: &World) -> Result<Books, StartEr
     }
     let opening = Opening::read(&ledger, &settings.verify, &world.clock).await;
     let opening = opening.map_err(|error| StartError::Spent(error.to_string()))?;
-    Ok(Books { ledger, opening })
+    let now = world.clock.now();
+    let mut isolations = Vec::new();
+    for one in &settings.verify.providers {
+        let last = ledger.last_isolation(&one.name).await.map_err(|error| StartError::Spent(error.to_string()))?;
+        let isolated = last.filter(|last| last.outcome == "isolated").map(|last| Isolated {
+            by: Arc::from(last.operator),
+            reason: last.reason.map(Arc::from),
+            since: Timestamp::from_millisecond(last.at_ms).unwrap_or(now),
+            until: last.until_ms.and_then(|until| Timestamp::from_millisecond(until).ok()),
+        });
+        if let Some(isolated) = isolated.filter(|isolated| isolated.until.is_none_or(|until| until > now)) {
+            isolations.push((Arc::clone(&one.name), isolated));
+        }
+    }
+    Ok(Books { ledger, opening, isolations })
 }
 
 /// The configured digest key, or a random one: without a ledger, the cache and idempotency keys end with the process

@@ -13,16 +13,17 @@ use std::time::Duration;
 
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 use sha2::{Digest, Sha256};
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::config::{Difference, Files, Found, Mistake, Mistakes, Sections, Settings, Sources};
 use super::file_reader::FileReader;
 use super::snapshot::{snapshot, warn_of_expiry};
 use crate::domain::clock::Clock;
+use crate::server::http::code::Code;
 use crate::server::listener::TlsSwitch;
-use crate::server::reload::{Asked, Outcome, Reloaded};
+use crate::server::reload::{Asked, Outcome, Reloaded, Wanted};
 use crate::server::snapshot::Switch;
+use crate::storage::ledger::Operation;
 use crate::verify::{Deps, Runtime};
 
 /// Replaces the running configuration.
@@ -163,7 +164,7 @@ impl Reloader {
     }
 
     /// `seen` is what a poll believes; if the files have changed again since, it is left to the next poll.
-    async fn reload(&mut self, sources: &Sources, asker: Option<oneshot::Sender<Outcome>>, seen: Option<Files>) {
+    async fn reload(&mut self, sources: &Sources, asker: Option<Wanted>, seen: Option<Files>) {
         let (sources, deps, before) =
             (sources.clone(), self.running.deps.clone(), Arc::clone(&self.running.switch.load().runtime));
         let fixed = self.running.fixed.clone();
@@ -215,10 +216,33 @@ impl Reloader {
                 Err(mistakes)
             }
         };
-        if let Some(asker) = asker {
+        let (by, reason) = match &asker {
+            Some(Wanted { by, reason, .. }) => (&**by, reason.clone()),
+            None => ("file", None),
+        };
+        self.record(by, reason, &outcome).await;
+        if let Some(Wanted { answer, .. }) = asker {
             // The requester may be gone.
-            let _ = asker.send(outcome);
+            let _ = answer.send(outcome);
         }
+    }
+
+    async fn record(&self, by: &str, reason: Option<String>, outcome: &Outcome) {
+        let (outcome, sections) = match outcome {
+            Ok(Reloaded { added, changed, removed }) => ("reloaded", [&**added, changed, removed].concat()),
+            Err(_) => (Code::InvalidConfiguration.as_str(), Vec::new()),
+        };
+        let operation = |id, at_ms| Operation {
+            id,
+            at_ms,
+            outcome: outcome.to_owned(),
+            action: "reload".to_owned(),
+            operator: by.to_owned(),
+            reason,
+            sections,
+            ..Operation::default()
+        };
+        self.running.deps.ledger.record(operation).await;
     }
 
     fn switch(&mut self, prepared: Prepared) -> Difference {

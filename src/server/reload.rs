@@ -1,5 +1,7 @@
 //! Requests for a configuration reload, sent by the admin listener and by signals. `app::reload` carries them out.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use utoipa::ToSchema;
@@ -21,10 +23,19 @@ pub struct Reloaded {
 
 /// Requests reloads, which are carried out one at a time.
 #[derive(Debug, Clone)]
-pub struct Requests(mpsc::Sender<oneshot::Sender<Outcome>>);
+pub struct Requests(mpsc::Sender<Wanted>);
 
 /// The receiving end.
-pub type Asked = mpsc::Receiver<oneshot::Sender<Outcome>>;
+pub type Asked = mpsc::Receiver<Wanted>;
+
+/// A requested reload.
+#[derive(Debug)]
+pub struct Wanted {
+    /// An operator's name, or `signal`.
+    pub by: Arc<str>,
+    pub reason: Option<String>,
+    pub answer: oneshot::Sender<Outcome>,
+}
 
 pub fn channel() -> (Requests, Asked) {
     let (requests, asked) = mpsc::channel(16);
@@ -33,9 +44,9 @@ pub fn channel() -> (Requests, Asked) {
 
 impl Requests {
     /// Requests a reload and waits for its result. `None` if the process is shutting down.
-    pub async fn ask(&self) -> Option<Outcome> {
+    pub async fn ask(&self, by: Arc<str>, reason: Option<String>) -> Option<Outcome> {
         let (answer, outcome) = oneshot::channel();
-        self.0.send(answer).await.ok()?;
+        self.0.send(Wanted { by, reason, answer }).await.ok()?;
         outcome.await.ok()
     }
 }

@@ -2,7 +2,6 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,6 +9,7 @@ use tokio::time::Instant;
 use super::billing::ProviderSpend;
 use super::credentials::{CredentialStore, Given};
 use super::holds::Holds;
+use super::isolation::Isolation;
 use super::metrics::ProviderMeter;
 use crate::domain::money::Tariff;
 use crate::domain::outcome::{Fault, Outcome, Reason};
@@ -41,7 +41,7 @@ pub(super) struct Account {
     pub(super) holds: Arc<Holds>,
     pub(super) meter: ProviderMeter,
     /// Set by an operator.
-    pub(super) isolated: Arc<AtomicBool>,
+    pub(super) isolation: Arc<Isolation>,
 }
 
 impl Account {
@@ -51,15 +51,11 @@ impl Account {
             && subject.parsed_name().code_points() <= self.driver.name_limit;
         if !takes {
             Some(Outcome::SkippedUnsupported)
-        } else if self.is_isolated() {
+        } else if self.isolation.at(Instant::now()).is_some() {
             Some(Outcome::SkippedOpen)
         } else {
             None
         }
-    }
-
-    pub(super) fn is_isolated(&self) -> bool {
-        self.isolated.load(Ordering::Relaxed)
     }
 
     /// Replaces the credentials after a reload. A suspension caused by the old key ends at once.

@@ -133,9 +133,9 @@ impl Provider {
             retry_after: fault.retry_after,
         });
         let account_fault = account_fault.or_else(|| account.keys.lack(now));
-        let isolated = account.is_isolated();
+        let isolated = account.isolation.at(now);
         let paused_for = account.limiter.paused_for(now);
-        let unavailable = if isolated {
+        let unavailable = if isolated.is_some() {
             Some(Unavailable::Isolated)
         } else if account_fault.is_some() {
             Some(Unavailable::AccountFault)
@@ -192,7 +192,7 @@ fn account(
         ),
         holds: before.map_or_else(|| Arc::new(Holds::new(config.holds.clone())), |before| Arc::clone(&before.holds)),
         meter: deps.metrics.provider(&one.name),
-        isolated: before.map(|before| Arc::clone(&before.isolated)).unwrap_or_default(),
+        isolation: before.map(|before| Arc::clone(&before.isolation)).unwrap_or_default(),
     }
 }
 

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -17,6 +16,7 @@ use super::config::Config;
 use super::deps::Deps;
 use super::enumeration;
 use super::erasure::Forgotten;
+use super::isolation::Isolated;
 use super::metrics::{Avoided, Metrics};
 use super::outbound::client::{Clients, Unusable};
 use super::places::{NoPlace, Parties, Place};
@@ -277,9 +277,16 @@ impl Runtime {
         self.providers.iter().map(|provider| Provider::status(provider, now)).collect()
     }
 
-    /// Excludes the named provider until [`Runtime::restore`]. Returns false if there is no such provider.
-    pub fn isolate(&self, provider: &str) -> bool {
-        self.with_provider(provider, |provider| provider.account.isolated.store(true, Ordering::Relaxed))
+    /// Excludes the named provider until [`Runtime::restore`], or until it ends by itself. Returns false if there is no
+    /// such provider.
+    pub fn isolate(&self, provider: &str, isolated: Isolated) -> bool {
+        let left = isolated.until.map(|until| {
+            let left = until.duration_since(self.lookup.verdict_cache.clock.now());
+            Duration::try_from(left).unwrap_or_default()
+        });
+        // What is too far to be told never comes.
+        let ends = left.and_then(|left| Instant::now().checked_add(left));
+        self.with_provider(provider, |provider| provider.account.isolation.begin(isolated, ends))
     }
 
     /// Ends the isolation, the account suspension and the pause of the named provider, fetches its credential and
@@ -287,7 +294,7 @@ impl Runtime {
     pub fn restore(&self, provider: &str) -> bool {
         let now = Instant::now();
         self.with_provider(provider, |provider| {
-            provider.account.isolated.store(false, Ordering::Relaxed);
+            provider.account.isolation.end();
             provider.account.standing.restore();
             provider.account.limiter.restore();
             provider.account.keys.fetch_now();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::isolation::Isolated;
 use crate::domain::outcome::{Outcome, Reason};
 use crate::providers::source::Miss;
 use crate::resilience::breaker::{self, State};
@@ -14,8 +15,8 @@ pub struct ProviderStatus {
     pub driver: &'static str,
     /// Why it cannot be asked now; `None` if it can.
     pub unavailable: Option<Unavailable>,
-    /// Isolated by an operator.
-    pub isolated: bool,
+    /// Set aside by an operator.
+    pub isolated: Option<Isolated>,
     /// The account fault that suspends it, if any.
     pub account_fault: Option<AccountStatus>,
     /// The fetched credential, if its credential is fetched.

@@ -14,8 +14,8 @@ use super::serve;
 use crate::app::commands::output::{ignore_closed, remark, say};
 use crate::app::config::Sources;
 use crate::storage::ledger::{
-    Answer, Attempt, Broken, Call, Claim, Entry, Expected, Forgotten, Reader, Removed, Subject, Times, confirm_time,
-    left_behind,
+    Answer, Attempt, Broken, Call, Claim, Entry, Expected, Forgotten, Operation, Reader, Removed, Subject, Times,
+    confirm_time, left_behind,
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -343,6 +343,17 @@ fn record(number: i64, entry: Entry) -> [String; COLUMNS.len()] {
         }
         Entry::Forgotten(Forgotten { id, at_ms, client, outcome, subject, .. }) => {
             plain([number, "forgotten".to_owned(), id.to_string(), at(at_ms)], client, outcome, Some(&subject))
+        }
+        Entry::Operation(operation) => {
+            let Operation { id, at_ms, client, outcome, subject, provider, .. } = operation;
+            let first = [number, "operation".to_owned(), id.to_string(), at(at_ms)];
+            let mut record = plain(first, client, outcome, subject.as_ref());
+            if let Some(place) =
+                COLUMNS.iter().position(|column| *column == "provider").and_then(|at| record.get_mut(at))
+            {
+                *place = provider.unwrap_or_default();
+            }
+            record
         }
         Entry::Removed(Removed { id, at_ms, client, outcome, .. }) => {
             plain([number, "removed".to_owned(), id.to_string(), at(at_ms)], client, outcome, None)

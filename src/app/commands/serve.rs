@@ -135,7 +135,7 @@ async fn stopped(signals: &mut Signals, reloads: &Requests, hangup: Hangup) {
 /// The result of each reload is in the log and in `idgate_config_reloads_total`.
 async fn reload_at_each(hangup: &mut Signal, reloads: &Requests) -> Infallible {
     while hangup.recv().await.is_some() {
-        reloads.ask().await;
+        reloads.ask(Arc::from("signal"), None).await;
     }
     std::future::pending().await
 }

@@ -3,18 +3,19 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 
 use super::state::Admin;
 use crate::server::auth::operators::Operator;
 use crate::server::http::code::Code;
-use crate::server::http::problem::{MemberError, Problem};
+use crate::server::http::operation_body::{self, ReasonRequest};
+use crate::server::http::problem::{MemberError, Problem, Refused};
 use crate::server::reload::Reloaded;
 
 /// Reads the configuration again; a mistake in it changes nothing.
-#[utoipa::path(post, path = "/v1/reload", tag = "operate", responses(
+#[utoipa::path(post, path = "/v1/reload", tag = "operate", request_body(content = Option<ReasonRequest>), responses(
     (status = 200, description = "Done; what is different now", body = Reloaded),
     (status = 422, description = "It has mistakes, nothing was changed", body = Problem,
         content_type = "application/problem+json"),
@@ -23,9 +24,12 @@ use crate::server::reload::Reloaded;
 pub(in crate::server) async fn reload(
     State(admin): State<Arc<Admin>>,
     Extension(operator): Extension<Arc<Operator>>,
-) -> Response {
-    tracing::info!(operator = %operator.name, "asked to reload");
-    match admin.reloads.ask().await {
+    request: Request,
+) -> Result<Response, Refused> {
+    let (parts, body) = request.into_parts();
+    let reason = operation_body::reason(&parts.headers, body).await?;
+    tracing::info!(operator = %operator.name, reason, "asked to reload");
+    Ok(match admin.reloads.ask(Arc::clone(&operator.name), reason).await {
         Some(Ok(reloaded)) => Json(reloaded).into_response(),
         Some(Err(mistakes)) => {
             let error = |detail| MemberError { pointer: String::new(), reason: "mistake", detail };
@@ -33,5 +37,5 @@ pub(in crate::server) async fn reload(
             Problem::new(Code::InvalidConfiguration).with_errors(errors).into_response()
         }
         None => Problem::new(Code::ShuttingDown).into_response(),
-    }
+    })
 }

@@ -3,6 +3,7 @@
 use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::clock::Clock;
 use crate::server::snapshot::Current;
 use crate::server::{listener, reload};
 use crate::storage::ledger::Ledger;
@@ -16,7 +17,9 @@ pub struct Admin {
     /// Connection metrics of all listeners.
     pub connections: listener::Metrics,
     pub reloads: reload::Requests,
+    /// Records what operators do.
     pub ledger: Ledger,
+    pub clock: Clock,
     /// Cancelled when shutdown begins.
     pub draining: CancellationToken,
 }

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::state::Admin;
 use crate::providers::source::Miss;
-use crate::verify::{CredentialStatus, EndpointStatus, ProviderStatus, Unavailable};
+use crate::verify::{CredentialStatus, EndpointStatus, Isolated, ProviderStatus, Unavailable};
 
 /// Everything that answers "why is this provider out?".
 #[derive(Debug, Serialize, ToSchema)]
@@ -65,6 +65,10 @@ pub struct ProviderDocument {
     unavailable_reason: Option<&'static str>,
     /// Whether an operator has set it aside.
     isolated: bool,
+    /// Who did, why and until when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    isolation: Option<IsolationDocument>,
     /// The account fault that sets it aside.
     account_fault: Option<AccountFaultDocument>,
     /// Its fetched credential; null where the configuration has it.
@@ -76,6 +80,18 @@ pub struct ProviderDocument {
     /// Persons held off it.
     holds: usize,
     endpoints: Vec<EndpointDocument>,
+}
+
+/// Who has isolated a provider, and until when.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct IsolationDocument {
+    /// The operator's name.
+    by: String,
+    reason: Option<String>,
+    /// RFC 3339, in UTC.
+    since: String,
+    /// When it ends by itself; null if it has to be restored.
+    until: Option<String>,
 }
 
 /// An account fault as it stands.
@@ -166,7 +182,8 @@ impl From<&ProviderStatus> for ProviderDocument {
             driver: status.driver,
             available: status.unavailable.is_none(),
             unavailable_reason: status.unavailable.map(Unavailable::as_str),
-            isolated: status.isolated,
+            isolated: status.isolated.is_some(),
+            isolation: status.isolated.as_ref().map(IsolationDocument::from),
             account_fault: status.account_fault.map(|fault| AccountFaultDocument {
                 reason: fault.reason.as_str(),
                 since_seconds: seconds(fault.since),
@@ -177,6 +194,17 @@ impl From<&ProviderStatus> for ProviderDocument {
             in_flight: status.in_flight,
             holds: status.holds,
             endpoints: status.endpoints.iter().map(EndpointDocument::from).collect(),
+        }
+    }
+}
+
+impl From<&Isolated> for IsolationDocument {
+    fn from(isolated: &Isolated) -> Self {
+        Self {
+            by: isolated.by.to_string(),
+            reason: isolated.reason.as_deref().map(str::to_owned),
+            since: format!("{:.0}", isolated.since),
+            until: isolated.until.map(|until| format!("{until:.0}")),
         }
     }
 }

@@ -55,6 +55,9 @@ pub struct VerifyRequest {
 }
 
 const REQUIRED: [Key; 2] = [Key::Name, Key::IdNumber];
+
+/// The members of a request to forget a person.
+const OF_A_PERSON: [Key; 3] = [Key::Name, Key::IdNumber, Key::Reason];
 const ALL: [Key; 5] = [Key::Name, Key::IdNumber, Key::Purpose, Key::Reference, Key::IncludePerson];
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -65,6 +68,8 @@ enum Key {
     Purpose,
     Reference,
     IncludePerson,
+    /// Of a request to forget a person.
+    Reason,
     Unknown(String),
 }
 
@@ -88,6 +93,7 @@ struct Draft {
     purpose: Option<String>,
     reference: Option<String>,
     include_person: Option<bool>,
+    reason: Option<String>,
     errors: Vec<MemberError>,
 }
 
@@ -100,13 +106,15 @@ impl VerifyBody {
         Draft::read(bytes, &ALL)?.finish()
     }
 
-    /// Parses a body that may have a name and a number only.
+    /// Parses a body that may have a name, a number and a reason only. The reason is unchecked.
     ///
     /// # Errors
     /// Every mistake in it, each with its pointer.
-    pub fn parse_subject(bytes: &[u8]) -> Result<(Personal, Personal), Vec<MemberError>> {
-        let Self { name, id_number, .. } = Draft::read(bytes, &REQUIRED)?.finish()?;
-        Ok((name, id_number))
+    pub fn parse_subject(bytes: &[u8]) -> Result<(Personal, Personal, Option<String>), Vec<MemberError>> {
+        let mut draft = Draft::read(bytes, &OF_A_PERSON)?;
+        let reason = draft.reason.take();
+        let Self { name, id_number, .. } = draft.finish()?;
+        Ok((name, id_number, reason))
     }
 
     pub fn wants_person(&self) -> bool {
@@ -171,6 +179,7 @@ impl Draft {
             (Key::IdNumber, Given::Text(text)) => self.id_number = Some(text),
             (Key::Purpose, Given::Text(text)) => self.purpose = Some(text.expose().to_owned()),
             (Key::Reference, Given::Text(text)) => self.reference = Some(text.expose().to_owned()),
+            (Key::Reason, Given::Text(text)) => self.reason = Some(text.expose().to_owned()),
             (Key::IncludePerson, Given::Flag(flag)) => self.include_person = Some(flag),
             (_, given) => {
                 let wanted = if *key == Key::IncludePerson { "true or false" } else { "a string" };
@@ -249,6 +258,7 @@ impl Key {
             Key::Purpose => "/purpose".to_owned(),
             Key::Reference => "/reference".to_owned(),
             Key::IncludePerson => "/include_person".to_owned(),
+            Key::Reason => "/reason".to_owned(),
             Key::Unknown(name) if (1..=32).contains(&name.len()) && name.bytes().all(plain) => format!("/{name}"),
             Key::Unknown(_) => String::new(),
         }

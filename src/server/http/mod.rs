@@ -9,6 +9,7 @@ pub mod code;
 pub mod headers;
 pub mod line_sink;
 pub mod metrics;
+pub(in crate::server) mod operation_body;
 pub mod page_headers;
 pub mod problem;
 pub mod rate_limit;

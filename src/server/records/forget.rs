@@ -14,6 +14,7 @@ use crate::domain::subject::Digest;
 use crate::server::auth::operators::Operator;
 use crate::server::http::body_reader::VerifyBody;
 use crate::server::http::code::Code;
+use crate::server::http::operation_body::check_reason;
 use crate::server::http::problem::{Problem, Refused, SOON};
 use crate::server::http::request_scope::RequestId;
 use crate::server::http::{body, headers};
@@ -42,6 +43,9 @@ pub(in crate::server) struct ForgetRequest {
     /// 18 characters (15 are converted).
     #[schema(example = "11010519491231002X", min_length = 1)]
     id_number: String,
+    /// For the ledger: at most 200 printable ASCII characters. No person: ID numbers are refused.
+    #[schema(example = "request of 2026-11-28", min_length = 1, max_length = 200)]
+    reason: Option<String>,
 }
 
 /// What was forgotten.
@@ -108,21 +112,27 @@ async fn forget_person(forget: &Forget, request: Request, operator: &Operator) -
     headers::require_json(&parts.headers)?;
     let now = pipeline.current.load();
     let bytes = body::read(body, now.limits.max_body_bytes, now.limits.body_timeout).await?;
-    let (name, id_number) = VerifyBody::parse_subject(&bytes)
+    let (name, id_number, reason) = VerifyBody::parse_subject(&bytes)
         .map_err(|errors| Box::new(Problem::new(Code::MalformedRequest).with_errors(errors)))?;
+    let reason = check_reason(reason)?;
     let subject = pipeline::subject(now.rules, pipeline.clock.today_in_china(), &name, &id_number)?;
     let person = pipeline.digest_key.person(&subject);
     // Questions in progress come first: from here on they cache no verdict, and their idempotency keys are erased
     // below.
     let Forgotten { verdicts, holds, tries, under_way } = now.runtime.forget(&subject).await;
-    let kept = forget_claims(pipeline, &person, operator).await;
+    let kept = forget_claims(pipeline, &person, operator, reason).await;
     // After the ledger, so that no key is loaded from there again. Runs even if the ledger failed.
     let replays = idempotency.forget(person).max(kept?);
     Ok(ForgottenDocument { verdicts, holds, tries, replays, under_way })
 }
 
 /// Ends the idempotency claims about a person in the ledger, and returns how many there were.
-async fn forget_claims(pipeline: &Pipeline, person: &Digest, operator: &Operator) -> Result<usize, Refused> {
+async fn forget_claims(
+    pipeline: &Pipeline,
+    person: &Digest,
+    operator: &Operator,
+    reason: Option<String>,
+) -> Result<usize, Refused> {
     let ledger = &pipeline.ledger;
     if !ledger.is_on() {
         return Ok(0);
@@ -138,6 +148,7 @@ async fn forget_claims(pipeline: &Pipeline, person: &Digest, operator: &Operator
         outcome: "forgotten".to_owned(),
         subject,
         operator: operator.name.to_string(),
+        reason,
     });
     match forgotten.await {
         Ok(()) => Ok(claims.unwrap_or_default()),

@@ -4,19 +4,23 @@
 use std::pin::pin;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderValue, header, request};
 use tokio::sync::SemaphorePermit;
+use uuid::Uuid;
 
 use super::lookup::{self, Visible};
 use super::state::Records;
 use super::verification::{CursorQuery, Page, PageQuery, SearchRequest, Verification};
+use crate::server::auth::operators::Operator;
 use crate::server::http::code::Code;
 use crate::server::http::problem::Refused;
 use crate::server::http::request_scope::{RequestScope, caught};
 use crate::server::pipeline;
+use crate::storage::ledger::{Operation, Subject};
 
 pub(in crate::server) const ROUTE_ALL: &str = "/v1/verifications";
 pub(in crate::server) const ROUTE_ONE: &str = "/v1/verifications/{id}";
@@ -107,7 +111,7 @@ pub(in crate::server) async fn search(
     let (parts, body) = request.into_parts();
     let result = caught(pin!(async {
         let admitted = admit(&records, &parts, &mut scope)?;
-        lookup::search(&records.pipeline, &parts, body, admitted.client).await
+        lookup::search(&records.pipeline, &parts, body, admitted.client, &mut None).await
     }))
     .await;
     scope.respond(result)
@@ -161,31 +165,65 @@ pub(in crate::server) async fn published(
 
 pub(in crate::server) async fn one_of_all(
     State(records): State<Arc<Records>>,
+    Extension(operator): Extension<Arc<Operator>>,
     request: Request,
 ) -> Result<Response, Refused> {
-    lookup::one(&records.pipeline, &request.into_parts().0, &Visible::All).await
+    let parts = request.into_parts().0;
+    let answer = lookup::one(&records.pipeline, &parts, &Visible::All).await;
+    let operation = Operation { verification: verification_in(parts.uri.path()), ..by(&operator, "verification") };
+    recorded(&records, operation, answer).await
 }
 
 pub(in crate::server) async fn page_of_all(
     State(records): State<Arc<Records>>,
+    Extension(operator): Extension<Arc<Operator>>,
     request: Request,
 ) -> Result<Response, Refused> {
-    lookup::page(&records.pipeline, &request.into_parts().0, Visible::All).await
+    let answer = lookup::page(&records.pipeline, &request.into_parts().0, Visible::All).await;
+    recorded(&records, by(&operator, "verifications"), answer).await
 }
 
 pub(in crate::server) async fn search_in_all(
     State(records): State<Arc<Records>>,
+    Extension(operator): Extension<Arc<Operator>>,
     request: Request,
 ) -> Result<Response, Refused> {
     let (parts, body) = request.into_parts();
-    lookup::search(&records.pipeline, &parts, body, Visible::All).await
+    let mut digest = None;
+    let answer = lookup::search(&records.pipeline, &parts, body, Visible::All, &mut digest).await;
+    let key = records.pipeline.digest_key.id().to_owned();
+    let subject = digest.map(|digest| Subject { key, digest });
+    recorded(&records, Operation { subject, ..by(&operator, "search") }, answer).await
 }
 
 pub(in crate::server) async fn receipt_of_all(
     State(records): State<Arc<Records>>,
+    Extension(operator): Extension<Arc<Operator>>,
     request: Request,
 ) -> Result<Response, Refused> {
-    lookup::receipt(&records.pipeline, &request.into_parts().0, &Visible::All).await
+    let parts = request.into_parts().0;
+    let answer = lookup::receipt(&records.pipeline, &parts, &Visible::All).await;
+    let operation = Operation { verification: verification_in(parts.uri.path()), ..by(&operator, "receipt") };
+    recorded(&records, operation, answer).await
+}
+
+fn by(operator: &Operator, action: &str) -> Operation {
+    Operation { action: action.to_owned(), operator: operator.name.to_string(), ..Operation::default() }
+}
+
+fn verification_in(path: &str) -> Option<Uuid> {
+    path.split('/').find_map(|part| Uuid::try_parse(part).ok())
+}
+
+/// Records a look-up of an operator, or its refusal, before it is answered.
+async fn recorded(
+    records: &Records,
+    operation: Operation,
+    answer: Result<Response, Refused>,
+) -> Result<Response, Refused> {
+    let outcome = answer.as_ref().map_or_else(|problem| problem.code().as_str(), |_| "answered").to_owned();
+    records.pipeline.ledger.record(|id, at_ms| Operation { id, at_ms, outcome, ..operation }).await;
+    answer
 }
 
 /// Takes a concurrency slot, identifies the client and checks its rate limit.

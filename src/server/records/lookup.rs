@@ -83,11 +83,14 @@ pub(super) async fn search(
     parts: &request::Parts,
     body: Body,
     visible: Visible,
+    digest: &mut Option<String>,
 ) -> Result<Response, Refused> {
     accept_json(&parts.headers)?;
     need_ledger(pipeline)?;
     let mut query = Query::parse(parts.uri.query().unwrap_or_default(), false)?;
-    query.wanted.subject = Some(digest_in(pipeline, parts, body).await?);
+    // Told to the caller also if the look-up fails.
+    digest.clone_from(&Some(digest_in(pipeline, parts, body).await?));
+    query.wanted.subject.clone_from(digest);
     read_page(pipeline, query, visible).await
 }
 

@@ -127,7 +127,7 @@ impl Spooled {
                 Entry::Answer(answer @ Answer { claim: Some(claim), source: Some(_), .. }) => {
                     all.answers.entry(*claim).or_insert_with(|| (number, answer.clone()));
                 }
-                Entry::Answer(_) | Entry::Call(_) | Entry::Removed(_) => {}
+                Entry::Answer(_) | Entry::Call(_) | Entry::Removed(_) | Entry::Operation(_) => {}
             }
         }
     }

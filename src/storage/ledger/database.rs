@@ -71,6 +71,7 @@ fn migrations() -> Migrator {
         one(5, "retention", include_str!("retention.sql")),
         one(6, "sealed removals", include_str!("sealed_removals.sql")),
         one(7, "sums", include_str!("sums.sql")),
+        one(8, "operations", include_str!("operations.sql")),
     ])
 }
 

@@ -1,5 +1,5 @@
-//! Ledger entries: calls, answers, claims on idempotency keys, people forgotten on request, and removals of expired
-//! entries. People appear only as keyed digests.
+//! Ledger entries: calls, answers, claims on idempotency keys, people forgotten on request, removals of expired entries,
+//! and what operators did. People appear only as keyed digests.
 //!
 //! Invariant: an entry is written once, as one JSON text. The hash chain covers exactly those bytes, so entries are
 //! never serialized again. Add new fields at the end with `#[serde(default)]`, because old entries stay as they are.
@@ -24,6 +24,8 @@ pub enum Entry {
     Forgotten(Forgotten),
     /// Expired entries were removed from the front.
     Removed(Removed),
+    /// An operator did something, or was refused; or the configuration was reloaded.
+    Operation(Operation),
 }
 
 /// One call to a provider, whether it ended in time or late.
@@ -140,6 +142,42 @@ pub struct Forgotten {
     pub subject: Subject,
     /// The operator who requested it.
     pub operator: String,
+    /// Why, if the operator said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Something that an operator did or was refused, or a reload of the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    pub id: Uuid,
+    /// In milliseconds since 1970.
+    pub at_ms: i64,
+    /// Always empty, because no client caused it; the database requires the field.
+    pub client: String,
+    /// `isolated`, `restored`, `reloaded`, `answered`; or the code of the problem.
+    pub outcome: String,
+    /// `isolate`, `restore`, `reload`, `verification`, `verifications`, `search` or `receipt`.
+    pub action: String,
+    /// The operator's name in the configuration; for a reload without one, `signal` or `file`.
+    pub operator: String,
+    /// Why, if the operator said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// When an isolation ends by itself, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<i64>,
+    /// The person who was looked up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Subject>,
+    /// The verification that was looked up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Uuid>,
+    /// The sections that a reload added, changed or removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sections: Vec<String>,
 }
 
 /// A removal of expired entries. Its seal is the evidence: the chain begins after the entry that the last one names.
@@ -227,6 +265,7 @@ impl Entry {
             Entry::Claim(claim) => claim.id,
             Entry::Forgotten(forgotten) => forgotten.id,
             Entry::Removed(removed) => removed.id,
+            Entry::Operation(operation) => operation.id,
         }
     }
 
@@ -243,7 +282,7 @@ impl Entry {
         match self {
             Entry::Answer(answer) => answer.claim.is_some() && answer.source.is_some(),
             Entry::Claim(_) | Entry::Forgotten(_) => true,
-            Entry::Call(_) | Entry::Removed(_) => false,
+            Entry::Call(_) | Entry::Removed(_) | Entry::Operation(_) => false,
         }
     }
 
@@ -255,6 +294,7 @@ impl Entry {
             Entry::Claim(claim) => claim.at_ms,
             Entry::Forgotten(forgotten) => forgotten.at_ms,
             Entry::Removed(removed) => removed.at_ms,
+            Entry::Operation(operation) => operation.at_ms,
         }
     }
 

@@ -296,7 +296,7 @@ impl Recent {
             Entry::Call(call) => (Some(&call.subject), call.at_ms),
             Entry::Answer(answer) => (answer.subject.as_ref(), answer.at_ms),
             Entry::Forgotten(forgotten) => (Some(&forgotten.subject), forgotten.at_ms),
-            Entry::Claim(_) | Entry::Removed(_) => return false,
+            Entry::Claim(_) | Entry::Removed(_) | Entry::Operation(_) => return false,
         };
         let Some(subject) = subject.filter(|subject| subject.key == key_id && at_ms >= from_ms) else { return false };
         let Some(person) = Digest::from_hex(&subject.digest) else { return false };
@@ -306,7 +306,7 @@ impl Recent {
             Entry::Forgotten(_) => drop(past.forgotten.get_or_insert(Point { seq, at_ms })),
             Entry::Call(call) => past.called(Some(seq), call, names),
             Entry::Answer(answer) => past.answered(answer, names),
-            Entry::Claim(_) | Entry::Removed(_) => {}
+            Entry::Claim(_) | Entry::Removed(_) | Entry::Operation(_) => {}
         }
         true
     }

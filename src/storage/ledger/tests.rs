@@ -64,6 +64,7 @@ impl Folder {
                 Entry::Answer(answer) => format!("{number} answer {}", answer.outcome),
                 Entry::Claim(claim) => format!("{number} claim {}", claim.client),
                 Entry::Forgotten(forgotten) => format!("{number} forgotten {}", forgotten.operator),
+                Entry::Operation(operation) => format!("{number} {}", operation.outcome),
                 Entry::Removed(removed) => format!("{number} {} up to {}", removed.outcome, removed.up_to),
             });
             Ok(())
@@ -221,7 +222,7 @@ async fn any_change_is_found_with_its_place() {
 async fn a_file_of_an_earlier_idgate_gets_what_has_been_added_since() {
     let folder = Folder::new("earlier");
     folder.open().await.close().await;
-    let back = "CREATE TABLE removed (seq INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT; DROP TABLE spent_by_day; DROP TABLE summed; DROP INDEX removals; DROP TABLE retention; DROP INDEX answers_by_subject; ALTER TABLE entries DROP COLUMN subject_start; ALTER TABLE entries DROP COLUMN span; \
+    let back = "CREATE TABLE removed (seq INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT; DROP TABLE spent_by_day; DROP TABLE summed; DROP INDEX removals; DROP INDEX operations_by_provider; DROP TABLE retention; DROP INDEX answers_by_subject; ALTER TABLE entries DROP COLUMN subject_start; ALTER TABLE entries DROP COLUMN span; \
                 CREATE INDEX answers_by_subject ON entries (subject, seq) WHERE kind = 'answer'; \
                 CREATE INDEX calls_by_their_reference ON entries (provider, provider_request_id) WHERE kind = 'call'; \
                 DROP INDEX calls_by_time; DROP INDEX claims_by_key; DROP INDEX claims_by_subject; DROP INDEX answers_by_claim; \

@@ -76,3 +76,27 @@ async fn a_question_before_the_ledger_has_been_read_is_looked_up_and_not_paid_fo
     let reply: Value = serde_json::from_str(&again.out).unwrap_or_else(|_| panic!("{}{}", again.out, again.err));
     assert_eq!((&reply["provenance"]["source"], gateway.sandbox.calls("aliyun")), (&"cache".into(), 1), "{reply}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hangup_is_recorded_as_the_signals_and_an_isolation_survives_a_kill() {
+    let folder = Folder::new();
+    let file = configuration("hangup-recorded.toml", &folder);
+    let mut before = SandboxProcess::start(&["--config", file.path()], &[]);
+    let isolate = format!("http://{}/v1/providers/aliyun/isolate", before.admin);
+    let reply = Reply::of(client().post(isolate).send().await.unwrap()).await;
+    assert_eq!((reply.status.as_u16(), reply.header("x-survives-restart")), (204, "true"));
+    let kill = format!("kill -HUP {}", before.child.id());
+    assert!(std::process::Command::new("/bin/sh").args(["-c", &kill]).status().unwrap().success());
+    let recorded = "operation reload reloaded signal";
+    eventually("it is recorded", async || folder.in_short().await.iter().any(|entry| entry == recorded)).await;
+    before.child.kill().unwrap();
+    before.child.wait().unwrap();
+    drop(before);
+    let after = SandboxProcess::start(&["--config", file.path()], &[]);
+    let providers = status(&after).await["providers"].clone();
+    let aliyun = providers.as_array().unwrap().iter().find(|one| one["name"] == "aliyun").unwrap();
+    assert_eq!((&aliyun["isolated"], &aliyun["isolation"]["by"]), (&true.into(), &"local".into()), "{aliyun}");
+    after.terminate();
+    assert_eq!(after.ended().0.code(), Some(0));
+    folder.assert_sound().await;
+}

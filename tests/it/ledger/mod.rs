@@ -14,6 +14,7 @@ use crate::support::{Builder, Reply, TestGateway, eventually};
 mod budgets;
 mod idempotency;
 mod lookups;
+mod operators;
 mod receipts;
 mod restored;
 mod sums;
@@ -96,6 +97,7 @@ impl Folder {
             Entry::Claim(claim) => format!("claim {}", claim.outcome),
             Entry::Forgotten(forgotten) => format!("forgotten {}", forgotten.operator),
             Entry::Removed(removed) => format!("removed {}", removed.up_to),
+            Entry::Operation(done) => format!("operation {} {} {}", done.action, done.outcome, done.operator),
         };
         self.entries().await.into_iter().map(short).collect()
     }

@@ -28,6 +28,7 @@ async fn forget(ledger: &Ledger) {
         outcome: "forgotten".to_owned(),
         subject: subject(),
         operator: "somebody".to_owned(),
+        reason: None,
     };
     ledger.forget(forgotten).await.unwrap();
 }

@@ -87,7 +87,7 @@ async fn a_forged_removal_is_found_with_and_without_an_expected_seal() {
 async fn what_an_earlier_idgate_removed_is_sealed_once_and_said_to_be_unchecked() {
     let (folder, seals) = with_four_answers("adopted").await;
     let mut other = folder.connection().await;
-    let back = "DROP TABLE spent_by_day; DROP TABLE summed; DROP INDEX removals; DROP TABLE retention; DELETE FROM _sqlx_migrations WHERE version > 4; \
+    let back = "DROP TABLE spent_by_day; DROP TABLE summed; DROP INDEX removals; DROP INDEX operations_by_provider; DROP TABLE retention; DELETE FROM _sqlx_migrations WHERE version > 4; \
                 CREATE TABLE removed (seq INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT; \
                 DELETE FROM entries WHERE seq <= 2";
     sqlx::raw_sql(back).execute(&mut other).await.unwrap();

@@ -173,3 +173,33 @@ async fn a_page_that_is_damaged_while_it_runs_leaves_entries_in_the_spool() {
     assert_eq!(folder.entries().await.last().unwrap(), "52 answer match");
     assert!(folder.check().await.is_ok());
 }
+
+#[tokio::test]
+async fn what_an_operator_did_while_nothing_could_be_written_is_written_afterwards() {
+    let folder = Folder::new("operations");
+    let ledger = folder.open().await;
+    let shared = &ledger.0.as_ref().unwrap().queue.shared;
+    let isolated = |id, at_ms| super::super::entry::Operation {
+        id,
+        at_ms,
+        outcome: "isolated".to_owned(),
+        action: "isolate".to_owned(),
+        operator: "oncall".to_owned(),
+        provider: Some("one".to_owned()),
+        ..Default::default()
+    };
+    let mut other = folder.connection().await;
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    shared.spool_is_broken.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert!(!ledger.record(isolated).await, "it is not on the disk");
+    shared.spool_is_broken.store(false, std::sync::atomic::Ordering::SeqCst);
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    ledger.close().await;
+    drop(ledger);
+    assert_eq!(folder.entries().await, ["1 isolated"]);
+    assert!(folder.check().await.is_ok());
+    let ledger = folder.open().await;
+    let last = ledger.last_isolation("one").await.unwrap().unwrap();
+    assert_eq!((&*last.operator, &*last.outcome), ("oncall", "isolated"));
+    assert_eq!(ledger.last_isolation("two").await.unwrap(), None);
+}
