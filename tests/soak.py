@@ -11,7 +11,7 @@ One gateway with a ledger and one provider of this script, which fails 60 % of i
 
 At the end: each answer that a caller was told is in the ledger with the same verdict; the ledger has exactly the calls
 that the provider billed; nobody was billed twice; /livez always answered within a second; the payout client got its
-share; SIGTERM ended the gateway in time and with success; the chain of the ledger is sound. Needs Python and
+share; SIGTERM ended the gateway in time, with nothing cut; the chain of the ledger is sound. Needs Python and
 libfaketime. All traffic is on loopback.
 """
 
@@ -45,9 +45,11 @@ PAYOUT_RATE, BULK_RATE, BULK_CALLERS = 5, 400, 40
 STRANGERS, FLOOD_RATE = 400, 200
 # Milliseconds for /livez, and seconds for the end after SIGTERM: drain_notice and drain_timeout, and a little.
 LIVEZ_LIMIT, END_LIMIT = 1000, 25
-# The part of its questions to which the payout client must get a verdict in the end. With three calls for a question and
-# 60 % failures it would be 78 %; it asks again twice.
-PAYOUT_SHARE = 0.9
+# The part of its questions to which the payout client must get a verdict in the end. Asked three times, with 60 % failures
+# and one call each time, it would be 78 %.
+PAYOUT_SHARE = 0.7
+# Exit codes: nothing was cut; and log lines were lost, which the stalled readers have seen to.
+ENDS_WELL = (0, 3)
 
 CONFIGURATION = """
 [server]
@@ -411,7 +413,7 @@ def main():
             try:
                 code = process.wait(END_LIMIT)
                 ended = time.monotonic() - began
-                if code:
+                if code not in ENDS_WELL:
                     wrong.append(f"it ended with {code}")
             except subprocess.TimeoutExpired:
                 ended = END_LIMIT

@@ -90,10 +90,13 @@ async fn receive(
     head: &mut Request<Bytes>,
     body: Body,
 ) -> Result<(), Refused> {
-    // A signature does not cover both of two values. These protocols have no code for that but the one for a bad
+    // A signature does not cover both of two values. The protocols have no code for that but the one for a bad
     // signature: "malformed" judges the person, of whom a stranger is told nothing.
-    let unsigned = |problem: Refused| problem.with_code(Code::Unauthenticated);
-    unambiguous::check(head.uri(), head.headers()).map_err(|problem| Box::new(unsigned(problem)))?;
+    let unsigned = |problem: Refused| match dialect {
+        Some(_) => Box::new(problem.with_code(Code::Unauthenticated)),
+        None => problem,
+    };
+    unambiguous::check(head.uri(), head.headers()).map_err(unsigned)?;
     pipeline::check_head(head.method(), head.uri(), head.headers(), edge.pipeline.max_header_bytes)?;
     let mut reading = pin!(body::read(body, now.limits.max_body_bytes, now.limits.body_timeout));
     let read = tokio::select! {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::ledger::{ask, configuration};
-use super::{SandboxProcess, idgate, run};
+use super::{SandboxProcess, ServeProcess, TempFile, idgate, run, signal};
 use crate::ledger::Folder;
 use crate::support::{Reply, anybody, client, eventually};
 
@@ -66,7 +66,7 @@ async fn a_question_before_the_ledger_has_been_read_is_looked_up_and_not_paid_fo
         let deadline = tokio::time::Instant::now() + super::PATIENCE;
         loop {
             let ran = run(&mut idgate(&command), "");
-            if !ran.err.contains("in use by another idgate") {
+            if !ran.err.contains("has it open") {
                 break ran;
             }
             assert!(tokio::time::Instant::now() < deadline, "the gateway does not end");
@@ -80,23 +80,33 @@ async fn a_question_before_the_ledger_has_been_read_is_looked_up_and_not_paid_fo
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hangup_is_recorded_as_the_signals_and_an_isolation_survives_a_kill() {
     let folder = Folder::new();
-    let file = configuration("hangup-recorded.toml", &folder);
-    let mut before = SandboxProcess::start(&["--config", file.path()], &[]);
-    let isolate = format!("http://{}/v1/providers/aliyun/isolate", before.admin);
+    let toml = "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ndrain_notice = \"0s\"\n\
+                [providers.none]\ndriver = \"muzhiyun\"\nendpoints = [\"http://127.0.0.1:9\"]\n\
+                app_code = { value = \"0123456789abcdef0123456789abcdef\" }\n[chain]\norder = [\"none\"]\n";
+    let file = TempFile::new("hangup-recorded.toml", &format!("{toml}{}", folder.toml()));
+    let mut before = ServeProcess::start(&["--config", file.path()]);
+    let isolate = format!("http://{}/v1/providers/none/isolate", admin_of(&before));
     let reply = Reply::of(client().post(isolate).send().await.unwrap()).await;
     assert_eq!((reply.status.as_u16(), reply.header("x-survives-restart")), (204, "true"));
-    let kill = format!("kill -HUP {}", before.child.id());
-    assert!(std::process::Command::new("/bin/sh").args(["-c", &kill]).status().unwrap().success());
+    signal(&before.child, "HUP");
     let recorded = "operation reload reloaded signal";
     eventually("it is recorded", async || folder.in_short().await.iter().any(|entry| entry == recorded)).await;
     before.child.kill().unwrap();
     before.child.wait().unwrap();
     drop(before);
-    let after = SandboxProcess::start(&["--config", file.path()], &[]);
-    let providers = status(&after).await["providers"].clone();
-    let aliyun = providers.as_array().unwrap().iter().find(|one| one["name"] == "aliyun").unwrap();
-    assert_eq!((&aliyun["isolated"], &aliyun["isolation"]["by"]), (&true.into(), &"local".into()), "{aliyun}");
-    after.terminate();
+    let after = ServeProcess::start(&["--config", file.path()]);
+    let url = format!("http://{}/v1/status", admin_of(&after));
+    let status = Reply::of(client().get(url).send().await.unwrap()).await.body;
+    let provider = &status["providers"][0];
+    assert_eq!((&provider["isolated"], &provider["isolation"]["by"]), (&true.into(), &"local".into()), "{status}");
+    signal(&after.child, "TERM");
     assert_eq!(after.ended().0.code(), Some(0));
     folder.assert_sound().await;
+}
+
+/// The address of the admin listener, from the line that says that the gateway is up.
+fn admin_of(gateway: &ServeProcess) -> String {
+    let said = gateway.err.lock().unwrap().clone();
+    let up = said.lines().find(|line| line.contains("idgate is up")).unwrap();
+    serde_json::from_str::<Value>(up).unwrap()["admin"].as_str().unwrap().to_owned()
 }
