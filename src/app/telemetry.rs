@@ -86,7 +86,7 @@ pub(super) fn counters() -> Vec<IntCounter> {
 
 /// Waits until the log is written, but not for an output that hangs. Returns whether every line of this process was
 /// written.
-pub(super) fn end() -> bool {
+pub fn end() -> bool {
     SINK.get().is_none_or(|events| events.sink.end(LAST_FLUSH))
 }
 

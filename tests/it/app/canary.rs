@@ -493,6 +493,7 @@ async fn child_that_panics_with_a_canary() {
     // Also outside of any request, where the runtime catches the panic.
     let caught = std::panic::AssertUnwindSafe(async { panic!("{NAME}") }).catch_unwind().await;
     assert!(caught.is_err());
+    assert!(idgate::app::telemetry::end(), "the log is written before the process ends");
 }
 
 #[test]

@@ -2,14 +2,13 @@
 //! of our own is no failure of a provider.
 
 use std::io::Read;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
 
-use super::{PATIENCE, SandboxProcess, TempFile, idgate, run};
+use super::{PATIENCE, SandboxProcess, ServeProcess, TempFile, run};
 use crate::support::{Reply, anybody, client};
 
 /// `idgate` with these arguments under a limit on open files, by `ulimit` and its options.
@@ -80,7 +79,7 @@ fn the_soft_limit_is_raised_to_the_hard_one_and_check_says_what_does_not_fit() {
     let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
     assert_eq!(line.split_whitespace().nth(3), Some(&*hard.to_string()), "{pid:?} {line}");
 
-    let config = config("descriptors-check.toml", "127.0.0.1", [0, 0].map(|port| ([127, 0, 0, 1], port).into()));
+    let config = config("descriptors-check.toml", "127.0.0.1");
     let checked = run(&mut limited("-n 1024", &["check", "--config", config.path()]), "");
     assert_eq!(checked.code, Some(0), "{}", checked.err);
     let told = checked.out.contains("valid") && checked.out.contains("the limit of 1024 open files");
@@ -88,80 +87,49 @@ fn the_soft_limit_is_raised_to_the_hard_one_and_check_says_what_does_not_fit() {
 }
 
 /// One provider, at a closed port of `host`.
-fn config(name: &str, host: &str, [public, admin]: [SocketAddr; 2]) -> TempFile {
+fn config(name: &str, host: &str) -> TempFile {
     TempFile::new(
         name,
         &format!(
-            "[server]\nlisten = \"{public}\"\nadmin_listen = \"{admin}\"\ndrain_notice = \"0s\"\n\
+            "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ndrain_notice = \"0s\"\n\
              [providers.none]\ndriver = \"muzhiyun\"\nendpoints = [\"http://{host}:9\"]\n\
              app_code = {{ value = \"0123456789abcdef0123456789abcdef\" }}\n[chain]\norder = [\"none\"]\n"
         ),
     )
 }
 
-/// A gateway whose limit on open files can be changed while it runs.
-struct Served {
-    child: Child,
-    public: SocketAddr,
-    admin: SocketAddr,
-    _config: TempFile,
-}
-
-impl Served {
-    fn start(host: &str) -> Self {
-        let [public, admin] = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
-        let config = config("descriptors.toml", host, [public, admin]);
-        let mut command = idgate(&["serve", "--config", config.path()]);
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let mut served = Self { child, public, admin, _config: config };
-        let began = Instant::now();
-        while TcpStream::connect(admin).is_err() {
-            assert!(served.child.try_wait().unwrap().is_none(), "it ended");
-            assert!(began.elapsed() < PATIENCE, "it does not come up");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        served
-    }
-
-    /// From now on the process can open nothing more; or, with `false`, as much as before.
-    fn exhaust(&self, exhausted: bool) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
-        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-        let is_free = |fd: &u64| !std::path::Path::new(&format!("/proc/{}/fd/{fd}", self.child.id())).exists();
-        let current = if exhausted { (0..).find(is_free) } else { maximum };
-        prlimit(pid, Resource::Nofile, Rlimit { current, maximum }).unwrap();
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// From now on the process can open nothing more; or, with `false`, as much as before.
+fn exhaust(process: &ServeProcess, exhausted: bool) {
+    let id = process.child.id();
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let is_free = |fd: &u64| !std::path::Path::new(&format!("/proc/{id}/fd/{fd}")).exists();
+    let current = if exhausted { (0..).find(is_free) } else { maximum };
+    prlimit(Pid::from_raw(i32::try_from(id).unwrap()), Resource::Nofile, Rlimit { current, maximum }).unwrap();
 }
 
 #[tokio::test]
 async fn a_lack_of_our_own_is_no_failure_of_the_provider() {
     for host in ["127.0.0.1", "localhost"] {
-        let served = Served::start(host);
-        let http = client();
+        let config = config("descriptors.toml", host);
+        let served = ServeProcess::start(&["--config", config.path()]);
+        let (public, admin, http) = (served.address("public"), served.address("admin"), client());
         // Both connections are open before the limit falls.
-        http.get(format!("http://{}/", served.public)).send().await.unwrap().text().await.unwrap();
-        breakers(&http, served.admin).await;
-        served.exhaust(true);
+        http.get(format!("http://{}/", public)).send().await.unwrap().text().await.unwrap();
+        breakers(&http, admin).await;
+        exhaust(&served, true);
         for _ in 0..8 {
-            let reply = ask(&http, served.public).await;
+            let reply = ask(&http, public).await;
             assert_eq!(reply.attempts(), ["none=skipped_exhausted(no)"], "{host}: {reply:?}");
             assert_eq!((reply.status.as_u16(), reply.code()), (503, "no_provider_available"), "{reply:?}");
             assert!(reply.body["retryable"] == true && reply.header("retry-after") == "1", "{reply:?}");
             assert_eq!(reply.body["may_have_been_billed"], false, "{reply:?}");
         }
-        assert_eq!(breakers(&http, served.admin).await, ["closed"], "{host}");
-        let metrics = http.get(format!("http://{}/metrics", served.admin)).send().await.unwrap().text().await.unwrap();
+        assert_eq!(breakers(&http, admin).await, ["closed"], "{host}");
+        let metrics = http.get(format!("http://{}/metrics", admin)).send().await.unwrap().text().await.unwrap();
         let counted =
             metrics.lines().find(|line| line.contains("outcome=\"skipped_exhausted\"") && line.ends_with(" 8"));
         assert!(counted.is_some(), "{metrics}");
-        served.exhaust(false);
-        assert_eq!(ask(&http, served.public).await.attempts(), ["none=unreachable(no)"], "{host}: the port is closed");
+        exhaust(&served, false);
+        assert_eq!(ask(&http, public).await.attempts(), ["none=unreachable(no)"], "{host}: the port is closed");
     }
 }

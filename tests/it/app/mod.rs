@@ -163,6 +163,13 @@ impl ServeProcess {
         says(&self.err, text);
     }
 
+    /// The address of the `public` or the `admin` listener, from the line that says that it is up.
+    fn address(&self, listener: &str) -> SocketAddr {
+        let said = self.err.lock().unwrap().clone();
+        let up = said.lines().find(|line| line.contains("idgate is up")).unwrap();
+        serde_json::from_str::<serde_json::Value>(up).unwrap()[listener].as_str().unwrap().parse().unwrap()
+    }
+
     fn ended(mut self) -> (ExitStatus, String) {
         let status = ended_in_time(&mut self.child);
         self.reader.take().unwrap().join().unwrap();

@@ -85,7 +85,7 @@ async fn a_hangup_is_recorded_as_the_signals_and_an_isolation_survives_a_kill() 
                 app_code = { value = \"0123456789abcdef0123456789abcdef\" }\n[chain]\norder = [\"none\"]\n";
     let file = TempFile::new("hangup-recorded.toml", &format!("{toml}{}", folder.toml()));
     let mut before = ServeProcess::start(&["--config", file.path()]);
-    let isolate = format!("http://{}/v1/providers/none/isolate", admin_of(&before));
+    let isolate = format!("http://{}/v1/providers/none/isolate", before.address("admin"));
     let reply = Reply::of(client().post(isolate).send().await.unwrap()).await;
     assert_eq!((reply.status.as_u16(), reply.header("x-survives-restart")), (204, "true"));
     signal(&before.child, "HUP");
@@ -95,18 +95,11 @@ async fn a_hangup_is_recorded_as_the_signals_and_an_isolation_survives_a_kill() 
     before.child.wait().unwrap();
     drop(before);
     let after = ServeProcess::start(&["--config", file.path()]);
-    let url = format!("http://{}/v1/status", admin_of(&after));
+    let url = format!("http://{}/v1/status", after.address("admin"));
     let status = Reply::of(client().get(url).send().await.unwrap()).await.body;
     let provider = &status["providers"][0];
     assert_eq!((&provider["isolated"], &provider["isolation"]["by"]), (&true.into(), &"local".into()), "{status}");
     signal(&after.child, "TERM");
     assert_eq!(after.ended().0.code(), Some(0));
     folder.assert_sound().await;
-}
-
-/// The address of the admin listener, from the line that says that the gateway is up.
-fn admin_of(gateway: &ServeProcess) -> String {
-    let said = gateway.err.lock().unwrap().clone();
-    let up = said.lines().find(|line| line.contains("idgate is up")).unwrap();
-    serde_json::from_str::<Value>(up).unwrap()["admin"].as_str().unwrap().to_owned()
 }

@@ -82,8 +82,10 @@ async fn what_was_paid_is_written_though_its_caller_has_left_and_its_attempt_was
     gateway.fault("aliyun", r#"{"kind": "slow", "delay": "400ms"}"#);
     let pair = anybody();
     let url = format!("http://{}/v1/verify", gateway.public);
-    let left = gateway.http.post(url).json_body(&pair).timeout(Duration::from_millis(50)).send().await;
-    assert!(left.is_err(), "the caller has left");
+    let asking = tokio::spawn(gateway.http.post(url).json_body(&pair).send());
+    eventually("the call arrives", async || gateway.sandbox.calls("aliyun") == 1).await;
+    asking.abort();
+    assert!(asking.await.is_err(), "the caller has left");
     let here = gateway.ask_with(&anybody(), &[("prefer", "wait=0")]).await;
     assert_eq!(here.code(), "outcome_unknown");
     let id = here.body["verification_id"].as_str().unwrap_or_else(|| panic!("it cannot be looked up: {here:?}"));
