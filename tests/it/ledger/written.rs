@@ -1,7 +1,5 @@
 //! What is written to the ledger, when, and what is never written.
 
-use std::time::Duration;
-
 use idgate::storage::ledger::Entry;
 
 use super::{Folder, connection, eventually, get_as_operator};
