@@ -42,6 +42,7 @@ const SERIES: &[&str] = &[
     "idgate_ledger_entries_total",
     "idgate_ledger_lost_total",
     "idgate_ledger_spooled_total",
+    "idgate_log_lines_left_out_total",
     "idgate_log_lines_lost_total",
     "idgate_overhead_seconds",
     "idgate_package_days_left",
