@@ -213,19 +213,30 @@ impl GuardedEndpoint {
         let trial = account.standing.try_enter(now);
         let trial =
             trial.map_err(|refused| Refused::Here(Outcome::SkippedOpen, refused.reason, Some(refused.retry_after)))?;
-        let permit = match context.trickles {
-            true => self.breaker.try_trickle(now).ok_or(here(Outcome::SkippedOpen, None))?,
+        let acquired = match context.trickles {
+            true => None,
             false => {
-                self.breaker.try_acquire(now).map_err(|refused| here(Outcome::SkippedOpen, refused.retry_after))?
+                let permit = self.breaker.try_acquire(now);
+                Some(permit.map_err(|refused| here(Outcome::SkippedOpen, refused.retry_after))?)
             }
         };
         account.holds.record_call(context.person, now).map_err(|left| here(Outcome::SkippedHold, Some(left)))?;
         let announced = match pay(account, context, now) {
-            Ok(reservation) => self.announce(account, context, reservation).await,
+            // What trickles comes after the client's share of the rate: otherwise whoever asks most would get all of it.
+            Ok(reservation) => match acquired.or_else(|| self.breaker.try_trickle(now)) {
+                Some(permit) => {
+                    let announced = self.announce(account, context, reservation).await;
+                    announced.map(|(reservation, calling)| (permit, reservation, calling))
+                }
+                None => {
+                    reservation.give_back();
+                    Err(here(Outcome::SkippedOpen, None))
+                }
+            },
             Err(refused) => Err(refused),
         };
         match announced {
-            Ok((reservation, calling)) => Ok(Admitted { slot, trial, permit, reservation, calling }),
+            Ok((permit, reservation, calling)) => Ok(Admitted { slot, trial, permit, reservation, calling }),
             Err(refused) => {
                 account.holds.cancel_call(context.person);
                 Err(refused)
