@@ -28,6 +28,10 @@ use crate::verify::{Isolated, ProviderStatus};
                 while it cannot be written: then it is recorded when it can be"),
         )),
         (status = 400, description = "`malformed_request`", body = Problem, content_type = "application/problem+json"),
+        (status = 408, description = "`request_timeout`", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "`payload_too_large`", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "`unsupported_media_type`", body = Problem,
+            content_type = "application/problem+json"),
         (status = 404, description = "There is no such provider", body = Problem,
             content_type = "application/problem+json"),
     )
@@ -65,6 +69,10 @@ pub(in crate::server) async fn isolate(
             ("X-Survives-Restart" = String, description = "As for isolate"),
         )),
         (status = 400, description = "`malformed_request`", body = Problem, content_type = "application/problem+json"),
+        (status = 408, description = "`request_timeout`", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "`payload_too_large`", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "`unsupported_media_type`", body = Problem,
+            content_type = "application/problem+json"),
         (status = 404, description = "There is no such provider", body = Problem,
             content_type = "application/problem+json"),
     )

@@ -17,6 +17,11 @@ use crate::server::reload::Reloaded;
 /// Reads the configuration again; a mistake in it changes nothing.
 #[utoipa::path(post, path = "/v1/reload", tag = "operate", request_body(content = Option<ReasonRequest>), responses(
     (status = 200, description = "Done; what is different now", body = Reloaded),
+    (status = 400, description = "`malformed_request`", body = Problem, content_type = "application/problem+json"),
+    (status = 408, description = "`request_timeout`", body = Problem, content_type = "application/problem+json"),
+    (status = 413, description = "`payload_too_large`", body = Problem, content_type = "application/problem+json"),
+    (status = 415, description = "`unsupported_media_type`", body = Problem,
+        content_type = "application/problem+json"),
     (status = 422, description = "It has mistakes, nothing was changed", body = Problem,
         content_type = "application/problem+json"),
     (status = 503, description = "The process goes down", body = Problem, content_type = "application/problem+json"),
