@@ -102,7 +102,7 @@ struct Point {
     at_ms: i64,
 }
 
-/// Names recur, so that each is kept once.
+/// Names recur, so each is kept once.
 #[derive(Default)]
 struct Names(HashSet<Arc<str>>);
 
