@@ -41,6 +41,7 @@ const SERIES: &[&str] = &[
     "idgate_ledger_commit_seconds",
     "idgate_ledger_entries_total",
     "idgate_ledger_lost_total",
+    "idgate_ledger_removal_held",
     "idgate_ledger_spooled_total",
     "idgate_log_lines_left_out_total",
     "idgate_log_lines_lost_total",
