@@ -5,22 +5,20 @@ use std::sync::Arc;
 
 use http::{Extensions, HeaderMap, Method, header, request};
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq;
 
 use super::browsers::{self, Hosts};
 use super::certificates::{ANOTHER, Certificates, Identity, MISSING, NO_KEY, Owner, SEVERAL, UNKNOWN, refusal};
 use super::client::{Caller, Client};
 use super::client_config::ClientConfig;
 use super::issued_keys::{Issued, IssuedKeys};
-use super::key_config::{bearer, parse_hash};
+use super::key_config::{KeyHash, bearer};
 use crate::server::http::code::Code;
 use crate::server::http::problem::{Problem, Refused};
 use crate::server::listener::tls::PeerCertificate;
 
 #[derive(Debug)]
 pub struct Clients {
-    by_hash: HashMap<[u8; 32], Key>,
+    by_hash: HashMap<KeyHash, Key>,
     by_name: HashMap<Arc<str>, Arc<Client>>,
     certificates: Certificates<Client>,
     issued: IssuedKeys,
@@ -33,7 +31,6 @@ pub struct Clients {
 #[derive(Debug)]
 struct Key {
     id: Arc<str>,
-    hash: [u8; 32],
     expires: Option<Timestamp>,
     client: Arc<Client>,
 }
@@ -58,9 +55,9 @@ impl Clients {
             by_name.insert(Arc::clone(&client.name), Arc::clone(&client));
             certificates.add(&config.certificates, &client);
             for key in &config.keys {
-                if let Some(hash) = parse_hash(&key.sha256) {
+                if let Some(hash) = KeyHash::parse(&key.sha256) {
                     let client = Arc::clone(&client);
-                    by_hash.insert(hash, Key { id: Arc::from(&*key.id), hash, expires: key.expires, client });
+                    by_hash.insert(hash, Key { id: Arc::from(&*key.id), expires: key.expires, client });
                 }
             }
         }
@@ -110,8 +107,7 @@ impl Clients {
         }
         let presented = headers.get(header::AUTHORIZATION).and_then(bearer);
         // A request without a key takes the same path, so that the timing does not differ.
-        let hash: [u8; 32] = Sha256::digest(presented.unwrap_or_default()).into();
-        let known = self.by_hash.get(&hash).filter(|key| key.hash.ct_eq(&hash).into());
+        let known = self.by_hash.get(&KeyHash::of(presented.unwrap_or_default()));
         match known.filter(|key| key.expires.is_none_or(|end| now < end)) {
             Some(key) => {
                 Ok(Caller { client: Arc::clone(&key.client), key_id: Arc::clone(&key.id), certificate_id: None })
@@ -189,7 +185,9 @@ fn with_certificate(caller: Caller, owner: Owner<'_, Client>) -> Result<Caller, 
 mod tests {
     use std::num::NonZeroU32;
 
-    use super::super::key_config::KeyConfig;
+    use sha2::{Digest as _, Sha256};
+
+    use super::super::key_config::{KeyConfig, work};
     use super::*;
     use crate::domain::clock::Clock;
 
@@ -238,6 +236,49 @@ mod tests {
         let at = |text: &str| clients.caller(&with("Bearer k-1"), text.parse().unwrap()).is_ok();
         assert!(at("2026-12-31T23:59:59Z"));
         assert!(!at("2027-01-01T00:00:00Z"));
+    }
+
+    /// A key that is wrong in its last or first character, one that has expired and one that nobody has: each is hashed
+    /// whole, once, and the number of clients and how much of a key is right change nothing.
+    #[test]
+    fn a_wrong_key_costs_the_work_of_an_unknown_one_however_many_clients_there_are() {
+        let mut configured = config(None);
+        let key = |text: &str, expires: Option<&str>| KeyConfig {
+            id: "k".to_owned(),
+            sha256: hex::encode(Sha256::digest(text)),
+            expires: expires.map(|text| text.parse().unwrap()),
+        };
+        for n in 0..500 {
+            let mut other = configured["payout"].clone();
+            other.keys =
+                vec![key(&format!("k-other-{n}"), None), key(&format!("k-expired-{n}"), Some("2020-01-01T00:00:00Z"))];
+            configured.insert(format!("other-{n}"), other);
+        }
+        let clients = Clients::new(&configured, &[], Identity::Any, None);
+        let now = "2026-11-28T00:00:00Z".parse().unwrap();
+        assert!(clients.caller(&with("Bearer k-other-7"), now).is_ok());
+        let mut compared = 0;
+        for n in 0..100 {
+            for presented in
+                [format!("k-other-{n}x"), format!("x-other-{n}0"), format!("k-expired-{n}"), format!("{n}-nobody's")]
+            {
+                work::take();
+                let refused = clients.caller(&with(&format!("Bearer {presented}")), now).unwrap_err();
+                let work = work::take();
+                assert_eq!(
+                    (refused.code(), work.hashed),
+                    (Code::Unauthenticated, vec![presented.len()]),
+                    "{presented}"
+                );
+                compared += work.compared - usize::from(presented.starts_with("k-expired"));
+            }
+        }
+        // Only hashes that a table takes for each other by a part of theirs: a few in hundred, and none of a thousand keys
+        // one by one.
+        assert!(compared < 400, "{compared} comparisons for 400 keys");
+        work::take();
+        assert!(clients.caller(&HeaderMap::new(), now).is_err());
+        assert_eq!(work::take().hashed, [0], "no key takes the same path");
     }
 
     #[test]

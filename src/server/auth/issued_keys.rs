@@ -7,13 +7,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq;
 
 use crate::domain::personal::Secret;
 use crate::providers::{Credential, Presented, Scheme};
 use crate::server::auth::client::{Caller, Client};
-use crate::server::auth::key_config::parse_hash;
+use crate::server::auth::key_config::KeyHash;
 
 /// One issued key, with what is needed to check its requests.
 #[derive(Debug, Clone)]
@@ -42,7 +40,7 @@ pub enum Proof {
 #[derive(Debug, Default)]
 pub(in crate::server) struct IssuedKeys {
     by_id: HashMap<&'static str, HashMap<String, Holder>>,
-    by_hash: HashMap<&'static str, HashMap<[u8; 32], Holder>>,
+    by_hash: HashMap<&'static str, HashMap<KeyHash, Holder>>,
 }
 
 /// A key and its client.
@@ -71,7 +69,7 @@ impl IssuedKeys {
                     all.by_id.entry(scheme.name).or_default().insert(id.clone(), holder(credential));
                 }
                 Proof::Hash(sha256) => {
-                    if let Some(hash) = parse_hash(&sha256) {
+                    if let Some(hash) = KeyHash::parse(&sha256) {
                         let credential = Credential::bearer(scheme, Secret::new(""));
                         all.by_hash.entry(scheme.name).or_default().insert(hash, holder(credential));
                     }
@@ -87,9 +85,7 @@ impl IssuedKeys {
         if !scheme.is_bearer {
             return self.by_id.get(scheme.name)?.get(presented.shown());
         }
-        let presented: [u8; 32] = Sha256::digest(presented.shown()).into();
-        let (hash, holder) = self.by_hash.get(scheme.name)?.get_key_value(&presented)?;
-        bool::from(hash.ct_eq(&presented)).then_some(holder)
+        self.by_hash.get(scheme.name)?.get(&KeyHash::of(presented.shown().as_bytes()))
     }
 
     /// Client name, public key id and expiry of each key that expires.

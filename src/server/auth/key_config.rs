@@ -3,9 +3,13 @@
 //! Only the SHA-256 of a key is stored. A presented key is hashed and looked up by its hash, so the timing of lookup
 //! and comparison does not depend on how much of the key is right.
 
+use std::hash::{Hash, Hasher};
+
 use http::HeaderValue;
 use jiff::Timestamp;
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq;
 
 /// The prefix of every key made by `idgate key new`, so that leaked keys are easy to spot.
 pub const KEY_PREFIX: &str = "idg_";
@@ -23,11 +27,42 @@ pub struct KeyConfig {
     pub expires: Option<Timestamp>,
 }
 
+/// The SHA-256 of a key. Two are compared in constant time, also by a table that has them as keys.
+#[derive(Debug, Clone, Copy, Eq)]
+pub(in crate::server) struct KeyHash([u8; 32]);
+
+impl KeyHash {
+    /// Hashes what a request presents.
+    pub(in crate::server) fn of(presented: &[u8]) -> Self {
+        #[cfg(test)]
+        work::note(|work| work.hashed.push(presented.len()));
+        Self(Sha256::digest(presented).into())
+    }
+
+    pub(in crate::server) fn parse(text: &str) -> Option<Self> {
+        parse_hash(text).map(Self)
+    }
+}
+
+impl PartialEq for KeyHash {
+    fn eq(&self, other: &Self) -> bool {
+        #[cfg(test)]
+        work::note(|work| work.compared += 1);
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Hash for KeyHash {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.0);
+    }
+}
+
 /// All errors in a list of keys, as (key, problem and remedy). `command` makes such a key.
 pub(in crate::server) fn validate_keys(keys: &[KeyConfig], command: &str) -> Vec<(String, String)> {
     let mut mistakes = Vec::new();
     for (index, key) in keys.iter().enumerate() {
-        if parse_hash(&key.sha256).is_none() {
+        if KeyHash::parse(&key.sha256).is_none() {
             let text = format!("is not a SHA-256 in 64 hexadecimal digits; `{command}` prints one");
             mistakes.push((format!("keys[{index}].sha256"), text));
         }
@@ -57,6 +92,31 @@ pub(in crate::server) fn parse_hash(text: &str) -> Option<[u8; 32]> {
     let mut hash = [0; 32];
     hex::decode_to_slice(text, &mut hash).ok()?;
     Some(hash)
+}
+
+/// What looking up a key has cost this thread: a test compares keys by it, because time cannot be compared.
+#[cfg(test)]
+pub(super) mod work {
+    use std::cell::RefCell;
+
+    #[derive(Debug, Default)]
+    pub struct Work {
+        /// The lengths of what was hashed.
+        pub hashed: Vec<usize>,
+        /// How often two hashes were compared.
+        pub compared: usize,
+    }
+
+    thread_local!(static WORK: RefCell<Work> = RefCell::default());
+
+    pub fn note(of: impl FnOnce(&mut Work)) {
+        WORK.with_borrow_mut(of);
+    }
+
+    /// What was done since the last time.
+    pub fn take() -> Work {
+        WORK.take()
+    }
 }
 
 #[cfg(test)]

@@ -10,10 +10,9 @@ use std::sync::Arc;
 use http::{Extensions, HeaderMap, Method, header};
 use jiff::Timestamp;
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 
 use super::certificates::{CertificateConfig, Certificates, Owner, refusal};
-use super::key_config::{KeyConfig, bearer, parse_hash, validate_keys};
+use super::key_config::{KeyConfig, KeyHash, bearer, validate_keys};
 use crate::server::http::problem::Refused;
 use crate::server::listener::tls::PeerCertificate;
 
@@ -43,7 +42,7 @@ pub struct OperatorConfig {
 
 #[derive(Debug, Default)]
 pub struct Operators {
-    keys: HashMap<[u8; 32], Key>,
+    keys: HashMap<KeyHash, Key>,
     certificates: Certificates<Operator>,
     local: Option<Arc<Operator>>,
 }
@@ -81,7 +80,7 @@ impl Operators {
         for (name, config) in configured {
             let operator = Arc::new(Operator { name: Arc::from(&**name) });
             for key in &config.keys {
-                if let Some(hash) = parse_hash(&key.sha256) {
+                if let Some(hash) = KeyHash::parse(&key.sha256) {
                     all.keys.insert(hash, Key { expires: key.expires, operator: Arc::clone(&operator) });
                 }
             }
@@ -113,8 +112,7 @@ impl Operators {
         }
         // Looked up by hash, so that timing does not reveal how much of a key is right.
         if let Some(key) = headers.get(header::AUTHORIZATION).and_then(bearer) {
-            let hash: [u8; 32] = Sha256::digest(key).into();
-            let known = self.keys.get(&hash).filter(|key| key.expires.is_none_or(|end| now < end));
+            let known = self.keys.get(&KeyHash::of(key)).filter(|key| key.expires.is_none_or(|end| now < end));
             return known.map(|key| Arc::clone(&key.operator)).ok_or_else(|| refusal(BAD_KEY));
         }
         match extensions.get::<PeerCertificate>().map(|certificate| self.certificates.owner(certificate)) {
