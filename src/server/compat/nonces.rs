@@ -1,13 +1,14 @@
 //! Replay protection: stores the nonces of signed requests.
 //!
 //! Invariants: a nonce is kept until the timestamp it was signed with has expired by monotonic time, which no step of the
-//! wall clock shortens. After that its end stays known, and no request with such an end is accepted again, so that none
-//! is accepted twice when the wall clock steps back.
+//! wall clock shortens, and a little longer: each request removes a bounded number of expired ones. After that its end
+//! stays known, and no request with such an end is accepted again, so that none is accepted twice when the wall clock
+//! steps back.
 //! Each key has its own bounded set. When the set is full, new nonces are refused and counted, because evicting an old
 //! one would allow its request again. A nonce is stored only after its signature is verified, so unauthenticated
 //! requests cannot fill the set. The sets are in memory only and do not survive a restart.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,11 +27,16 @@ pub(super) struct Nonces {
     refused: IntCounter,
 }
 
+/// Expired nonces of one set that a request removes at most: all requests wait for one lock.
+const MOST_FORGOTTEN: usize = 16;
+/// Sets that a request looks at besides its own, so that those of keys which have fallen silent are emptied too.
+const OTHER_SETS: usize = 2;
+
 #[derive(Debug, Default)]
 struct NonceSets {
     of_keys: HashMap<Arc<str>, NonceSet>,
-    /// Nonces that expired before this minute have been removed.
-    swept: i64,
+    /// The keys that have a set, in the order in which requests look at them.
+    turns: VecDeque<Arc<str>>,
     gone: Gone,
 }
 
@@ -72,16 +78,18 @@ impl Nonces {
     ) -> Taken {
         let hash = self.hasher.hash_one(nonce);
         let ends = now.0.saturating_add(until.as_millisecond().saturating_sub(wall.as_millisecond()));
+        let this_minute = now.0.div_euclid(60_000);
         let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
-        sets.sweep(now.0.div_euclid(60_000));
+        sets.sweep(key, this_minute);
         if sets.gone.has(minute(until)) {
             return Taken::Seen;
         }
-        let set = sets.of_keys.entry(Arc::clone(key)).or_default();
+        let set = sets.of(key);
         if set.known.contains(&hash) {
             return Taken::Seen;
         }
-        if set.known.len() >= most {
+        // What has expired takes no room, even if there was no time to remove it.
+        if set.known.len() >= most && set.known.len() - set.expired(this_minute) >= most {
             self.refused.inc();
             return Taken::NoRoom;
         }
@@ -93,7 +101,8 @@ impl Nonces {
     /// When the key's first nonces expire and make room.
     pub(super) fn room_in(&self, key: &Arc<str>, now: Monotonic) -> Duration {
         let sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = sets.of_keys.get(key).and_then(|set| set.by_end.first_key_value());
+        let this_minute = now.0.div_euclid(60_000);
+        let first = sets.of_keys.get(key).and_then(|set| set.by_end.range(this_minute..).next());
         // They are removed after the minute in which they expire.
         let end = first.map_or(0, |(end, _)| end.saturating_add(1).saturating_mul(60));
         Duration::from_secs(u64::try_from(end.saturating_sub(now.0.div_euclid(1000))).unwrap_or(0).max(1))
@@ -101,27 +110,49 @@ impl Nonces {
 }
 
 impl NonceSets {
-    fn sweep(&mut self, minute: i64) {
-        if self.swept == minute {
-            return;
+    fn of(&mut self, key: &Arc<str>) -> &mut NonceSet {
+        let turns = &mut self.turns;
+        self.of_keys.entry(Arc::clone(key)).or_insert_with(|| {
+            turns.push_back(Arc::clone(key));
+            NonceSet::default()
+        })
+    }
+
+    /// Removes some of what has expired before `minute`: of this key, and of the keys whose turn it is.
+    fn sweep(&mut self, key: &Arc<str>, minute: i64) {
+        if let Some(set) = self.of_keys.get_mut(key) {
+            set.forget(minute, &mut self.gone);
         }
-        self.swept = minute;
-        let gone = &mut self.gone;
-        self.of_keys.retain(|_, set| {
-            while set.by_end.first_key_value().is_some_and(|(end, _)| *end < minute) {
-                set.forget_first(gone);
+        for _ in 0..OTHER_SETS.min(self.turns.len()) {
+            let Some(key) = self.turns.pop_front() else { return };
+            let Some(set) = self.of_keys.get_mut(&key) else { continue };
+            set.forget(minute, &mut self.gone);
+            if set.known.is_empty() {
+                self.of_keys.remove(&key);
+            } else {
+                self.turns.push_back(key);
             }
-            !set.known.is_empty()
-        });
+        }
     }
 }
 
 impl NonceSet {
-    fn forget_first(&mut self, gone: &mut Gone) {
-        for (hash, end) in self.by_end.pop_first().map(|(_, hashes)| hashes).unwrap_or_default() {
-            self.known.remove(&hash);
-            gone.add(end);
+    fn forget(&mut self, minute: i64, gone: &mut Gone) {
+        for _ in 0..MOST_FORGOTTEN {
+            let Some(mut first) = self.by_end.first_entry().filter(|first| *first.key() < minute) else { return };
+            if let Some((hash, end)) = first.get_mut().pop() {
+                self.known.remove(&hash);
+                gone.add(end);
+            }
+            if first.get().is_empty() {
+                first.remove();
+            }
         }
+    }
+
+    /// How many have expired before `minute` and are still here.
+    fn expired(&self, minute: i64) -> usize {
+        self.by_end.range(..minute).map(|(_, hashes)| hashes.len()).sum()
     }
 }
 
@@ -229,6 +260,33 @@ mod tests {
         assert_eq!(shown("q", "08:50:00", "08:35:00", 35), Taken::New);
         assert_eq!(shown("m", "18:15:00", "18:00:00", 600), Taken::Seen);
         assert_eq!(shown("r", "18:20:00", "18:05:00", 605), Taken::New);
+    }
+
+    /// They expire a minute's worth at once, and every request waits for the one that removes them.
+    #[test]
+    fn a_request_removes_a_bounded_number_of_expired_nonces_and_all_go_in_the_end() {
+        const MOST: usize = 10_000;
+        let (nonces, busy, silent) = (empty(), Arc::from("busy"), Arc::from("silent"));
+        let take = |key: &Arc<str>, nonce: &str, until: &str, now: &str| {
+            nonces.take(key, nonce, (at(until), at(now)), steady(at(now)), MOST)
+        };
+        let left = || nonces.sets.lock().unwrap().of_keys.values().map(|set| set.known.len()).sum::<usize>();
+        for n in 0..MOST {
+            for key in [&busy, &silent] {
+                assert_eq!(take(key, &n.to_string(), "08:15:00", "08:00:00"), Taken::New);
+            }
+        }
+        let (mut before, mut requests) = (left(), 0);
+        while nonces.sets.lock().unwrap().of_keys.contains_key(&silent) {
+            // The set is full of what has expired, which takes no room.
+            assert_eq!(take(&busy, &format!("new-{requests}"), "08:40:00", "08:20:00"), Taken::New);
+            assert_eq!(take(&busy, "17", "08:15:00", "08:20:00"), Taken::Seen, "removed or not");
+            let now = left();
+            assert!(before + 1 - now <= 2 * MOST_FORGOTTEN * (1 + OTHER_SETS), "{before} to {now}");
+            (before, requests) = (now, requests + 1);
+            assert!(requests < MOST, "{now} are never removed");
+        }
+        assert_eq!(left(), requests);
     }
 
     #[test]
