@@ -35,7 +35,7 @@ const LEDGER_CLOSE: Duration = Duration::from_secs(5);
 pub enum Ended {
     /// All running work finished in time, and everything is recorded.
     Complete,
-    /// All running work finished in time, but entries of the ledger or lines of the access log are lost.
+    /// All running work finished in time, but entries of the ledger or the last lines of the access log are lost.
     Lost,
     /// Running calls were cut, or the ledger could not be closed in time.
     Cut,
@@ -120,7 +120,7 @@ impl Gateway {
             tracing::error!(entries, "these entries could be written nowhere; the ledger lacks them");
         }
         if !logged {
-            tracing::error!("lines of the access log are lost; what reads it, or its disk, did not take them");
+            tracing::error!("the last lines of the access log are lost; what reads it, or its disk, did not take them");
         }
         let ended = match (finished, lost.is_none() && logged) {
             (true, true) => Ended::Complete,

@@ -84,7 +84,7 @@ pub(super) fn counters() -> Vec<IntCounter> {
     SINK.get().into_iter().flat_map(|events| [events.sink.lost().clone(), events.left_out.clone()]).collect()
 }
 
-/// Waits until the log is written, but not for an output that hangs. Returns whether every line of this process was
+/// Waits until the log is written, but not for an output that hangs. Returns whether all that was left was
 /// written.
 pub fn end() -> bool {
     SINK.get().is_none_or(|events| events.sink.end(LAST_FLUSH))

@@ -132,14 +132,15 @@ impl LineSink {
         &self.0.0.lost
     }
 
-    /// Flushes for the last time: what is not written within `limit` is counted as lost. Returns whether all was
-    /// written, now and before. Blocks the thread.
+    /// Flushes for the last time: what is not written within `limit` is counted as lost. Returns whether all that was
+    /// left was written; what was lost before is in the count. Blocks the thread.
     pub fn end(&self, limit: Duration) -> bool {
+        let before = self.lost().get();
         if !self.flush(limit) {
             let queue = self.0.0.lock();
             self.lost().inc_by(lines(&queue.bytes) + queue.writing);
         }
-        self.lost().get() == 0
+        self.lost().get() == before
     }
 
     /// Waits until everything pushed so far is written, at most for `limit`. Returns whether it is. Blocks the thread.
@@ -303,6 +304,24 @@ mod tests {
     }
 
     #[test]
+    fn an_end_is_judged_by_what_is_lost_in_it() {
+        let (sink, allow, seen) = gated();
+        line(&sink, 10);
+        allow.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
+        assert!(sink.flush(Duration::from_secs(60)));
+        allow.send(Ok(())).unwrap();
+        line(&sink, 10);
+        assert!(sink.end(Duration::from_secs(60)), "what was lost before is no loss at the end");
+        assert_eq!((sink.lost().get(), seen.try_iter().count()), (1, 1));
+        line(&sink, 10);
+        assert!(!sink.end(Duration::from_millis(20)), "the output hangs");
+        line(&sink, 10);
+        allow.send(Ok(())).unwrap();
+        allow.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
+        assert!(!sink.end(Duration::from_secs(60)), "the output fails");
+    }
+
+    #[test]
     fn the_last_handle_ends_the_thread_after_the_last_line() {
         let (sink, allow, seen) = gated();
         drop(allow);
@@ -310,6 +329,7 @@ mod tests {
         drop(sink);
         assert_eq!(seen.iter().count(), 1, "the channel closes when the thread has ended");
     }
+
     #[test]
     fn a_remark_is_made_once_within_a_second_or_at_the_end() {
         let (sink, allow, seen) = gated();

@@ -92,13 +92,13 @@ impl Stuck {
         text.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
     }
 
-    fn ends_soon(mut self) {
+    /// Ends with the exit code 3 if the last lines of a log are lost.
+    fn ends_soon(mut self, code: i32) {
         assert!(Command::new("/bin/kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap().success());
         let began = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                // Nothing was cut, but lines are lost.
-                break assert_eq!(status.code(), Some(3));
+                break assert_eq!(status.code(), Some(code));
             }
             assert!(began.elapsed() < 2 * SOON, "SIGTERM does not end it");
             std::thread::sleep(Duration::from_millis(5));
@@ -147,8 +147,20 @@ fn a_reader_of_standard_output_that_stops_costs_log_lines_and_no_answer() {
     stuck.ask(9_000);
     stuck.is_alive();
     assert!(stuck.lost("access") > 0);
-    stuck.ends_soon();
+    stuck.ends_soon(3);
     drop(reader);
+}
+
+#[test]
+fn lines_that_were_lost_before_the_reader_came_back_are_no_loss_at_the_end() {
+    let (mut reader, writer) = pipe().unwrap();
+    fill(&writer);
+    let stuck = Stuck::start("unstuck-stdout.toml", "", [writer.into(), Stdio::null()]);
+    stuck.ask(9_000);
+    assert!(stuck.lost("access") > 0);
+    let reading = std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+    stuck.ends_soon(0);
+    reading.join().unwrap().unwrap();
 }
 
 #[test]
@@ -159,7 +171,7 @@ fn a_reader_of_standard_error_that_stops_costs_no_answer() {
     stuck.ask(100);
     stuck.is_alive();
     assert_eq!(stuck.lost("process"), 0);
-    stuck.ends_soon();
+    stuck.ends_soon(3);
     drop(reader);
 }
 
@@ -175,7 +187,7 @@ fn a_fifo_as_log_file_costs_no_answer_with_a_stuck_reader_or_without_one() {
         let file = format!("\n[log]\nfile = {:?}", fifo.0);
         let stuck = Stuck::start("stuck-fifo.toml", &file, [Stdio::null(), Stdio::null()]);
         stuck.ask(500);
-        stuck.ends_soon();
+        stuck.ends_soon(3);
         drop::<Option<File>>(reader);
     }
 }
