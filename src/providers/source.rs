@@ -94,6 +94,8 @@ pub enum MissReason {
     ForPeople,
     /// Profiles refer to each other in a cycle.
     Circle,
+    /// It was not done after as many steps as a fetch may take.
+    TooManySteps,
     /// The settings do not form a valid request.
     RequestForm,
     Unreachable,
@@ -136,6 +138,7 @@ impl MissReason {
             MissReason::UnknownMode => "unknown_mode",
             MissReason::ForPeople => "for_people",
             MissReason::Circle => "circle",
+            MissReason::TooManySteps => "too_many_steps",
             MissReason::RequestForm => "request_form",
             MissReason::Unreachable => "unreachable",
             MissReason::Timeout => "timeout",

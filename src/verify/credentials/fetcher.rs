@@ -64,11 +64,11 @@ impl Fetcher {
         self.outbound == other.outbound
     }
 
-    /// Runs the steps from `step` to the end.
+    /// Runs the steps of `source` from `step` to the end.
     ///
     /// # Errors
-    /// One `Miss` per source tried; empty after `MOST_STEPS` steps.
-    pub(super) async fn fetch(&self, mut step: Step) -> Result<Granted, Vec<Miss>> {
+    /// One `Miss` per source tried; that of `source` as a whole after `MOST_STEPS` steps.
+    pub(super) async fn fetch(&self, source: &'static str, mut step: Step) -> Result<Granted, Vec<Miss>> {
         for _ in 0..MOST_STEPS {
             step = match step {
                 Step::Done(granted) => return Ok(granted),
@@ -81,7 +81,7 @@ impl Fetcher {
                 }
             };
         }
-        Err(Vec::new())
+        Err(vec![Miss { source, reason: MissReason::TooManySteps, code: None }])
     }
 
     async fn ask(&self, ask: Ask) -> Result<Response<Bytes>, MissReason> {
@@ -126,6 +126,19 @@ mod tests {
     use crate::verify::outbound::dns::{Names, System};
     use crate::verify::outbound::pin::Pin;
     use crate::verify::outbound::settings::Proxy;
+
+    #[tokio::test]
+    async fn a_source_that_never_ends_has_failed_with_a_reason() {
+        fn another() -> Step {
+            Step::Read("/dev/null".into(), Box::new(|_| another()))
+        }
+        let names = Names::new(Arc::new(System), &Registry::new()).unwrap();
+        let (clock, ids) = (Clock::fixed(Timestamp::UNIX_EPOCH), Ids::new(Uuid::nil, Uuid::nil));
+        let provider = Outbound::direct(Duration::from_secs(1));
+        let fetcher = Fetcher::new(&provider, &mut Clients::new(Arc::new(names), None), clock, ids).unwrap();
+        let missed = fetcher.fetch("profile", another()).await.unwrap_err();
+        assert_eq!(missed, [Miss { source: "profile", reason: MissReason::TooManySteps, code: None }]);
+    }
 
     #[test]
     fn the_machine_and_its_network_are_never_asked_through_the_proxy_and_nobody_by_the_providers_pins() {

@@ -237,7 +237,7 @@ async fn keep(desk: Arc<Desk>, fetcher: Arc<Fetcher>, meter: CredentialMeter, mu
     // Once a source has worked, only that one is asked. Until then each fetch tries all of them.
     let mut kept = None;
     loop {
-        let fetched = fetcher.fetch(desk.source.begin(kept)).await;
+        let fetched = fetcher.fetch(desk.source.name(), desk.source.begin(kept)).await;
         kept = fetched.as_ref().map(|granted| granted.from).ok().or(kept);
         desk.conclude(fetched, &meter, &mut backoff);
         let Ended { count, failed, pause, at, .. } = desk.ended.borrow().clone();
