@@ -23,6 +23,8 @@ import tempfile
 import threading
 import time
 
+from invented import number
+
 TIMES = int(sys.argv[1]) if len(sys.argv) > 1 else 200
 BINARY = sys.argv[2] if len(sys.argv) > 2 else "target/debug/idgate"
 CALLERS = 8
@@ -37,16 +39,6 @@ digest_key = {{ value = "synthetic-digest-key-0123456789abcdef" }}
 [enumeration]
 numbers_per_client = 0
 """
-
-
-def number(n):
-    """The `n`th invented number, with a valid check character."""
-    year, rest = 1950 + n % 50, n // 50
-    month, rest = 1 + rest % 12, rest // 12
-    day, rest = 1 + rest % 28, rest // 28
-    digits = f"{110101 + rest // 1000}{year}{month:02}{day:02}{rest % 1000:03}"
-    weights = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2]
-    return digits + "10X98765432"[sum(int(d) * w for d, w in zip(digits, weights)) % 11]
 
 
 def send(connection, n, with_key):

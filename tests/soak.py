@@ -36,6 +36,8 @@ import threading
 import time
 import urllib.parse
 
+from invented import number
+
 MINUTES = float(sys.argv[1]) if len(sys.argv) > 1 else 30
 BINARY = os.path.abspath(sys.argv[2] if len(sys.argv) > 2 else "target/debug/idgate")
 SEED = int(os.environ.get("SEED", time.time()))
@@ -48,7 +50,7 @@ LIVEZ_LIMIT, END_LIMIT = 1000, 25
 # The part of its questions to which the payout client must get a verdict in the end. Asked three times, with 60 % failures
 # and one call each time, it would be 78 %.
 PAYOUT_SHARE = 0.7
-# Exit codes: nothing was cut; and log lines were lost, which the stalled readers have seen to.
+# Exit codes: nothing was cut; and the last log lines were lost, whose reader has stopped.
 ENDS_WELL = (0, 3)
 
 CONFIGURATION = """
@@ -83,16 +85,6 @@ order = ["mock"]
 """
 KEYS = {name: f"idg_{name}-key-of-the-soak-synthetic-0123456789" for name in ("payout", "bulk")}
 NAME = "测试者"
-
-
-def number(n):
-    """The `n`th invented number, with a valid check character."""
-    year, rest = 1950 + n % 50, n // 50
-    month, rest = 1 + rest % 12, rest // 12
-    day, rest = 1 + rest % 28, rest // 28
-    digits = f"{110101 + rest // 1000}{year}{month:02}{day:02}{rest % 1000:03}"
-    weights = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2]
-    return digits + "10X98765432"[sum(int(d) * w for d, w in zip(digits, weights)) % 11]
 
 
 def verdict_of(id_number):
