@@ -119,6 +119,7 @@ const WHOLE: &[Case] = &[
         "providers.p.credentials: unknown key",
         &["`app_code`", "`proxy`"],
     ),
+    ("[providers.p]\ndrivre = \"yunyi\"", "providers.p.drivre: unknown key", &["did you mean `driver`?"]),
     ("[providers.p]\ndriver = \"aliyn\"", "providers.p.driver:", &["did you mean `aliyun`?"]),
     (
         "[providers.aliyun]\ndriver = \"aliyun\"\n[chain]\norder = [\"alyun\"]",

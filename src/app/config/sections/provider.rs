@@ -70,7 +70,14 @@ pub(in crate::app::config) fn split(read: &mut Draft, environment: &BTreeMap<Str
             let own: Vec<String> = table.keys().filter(|key| !COMMON.contains(&key.as_str())).cloned().collect();
             let mut plain = BTreeMap::new();
             for (key, value) in own.into_iter().filter_map(|key| table.remove_entry(&key)) {
-                let Some(driver) = driver else { continue };
+                let Some(driver) = driver else {
+                    // A driver's own keys cannot be judged without it, but a misspelt common one can.
+                    let is_own = DRIVERS.iter().any(|driver| driver.keys().any(|known| known == key));
+                    if at.matches('.').count() == 1 && !is_own && !suggest::hint(&key, COMMON).is_empty() {
+                        mistakes.push((format!("{at}.{key}"), suggest::unknown_key(&key, &COMMON, None)));
+                    }
+                    continue;
+                };
                 match value.kind {
                     // The keys of `credentials` depend on its kind, which only the driver knows.
                     _ if !at.ends_with(CREDENTIALS) && driver.keys().all(|known| known != key) => {
