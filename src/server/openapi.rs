@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::middleware::map_response;
-use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::path::PathItem;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::server::ServerBuilder;
 use utoipa::{Modify, OpenApi};
@@ -12,6 +12,7 @@ use self::problems::{Kind, Problems, add_problems};
 use super::auth::operators::OPEN;
 use super::http::code::Code;
 use super::http::page_headers;
+use super::records::forget;
 use super::records::handlers::ROUTE_ALL;
 use super::{admin, api};
 
@@ -81,20 +82,29 @@ impl Modify for Operators {
             let tags = operations.into_iter().flatten().filter_map(|operation| operation.tags.as_ref());
             if tags.flatten().any(|tag| tag == "operate") {
                 item.servers = Some(vec![server.clone()]);
+                let is_open = OPEN.contains(&path.as_str());
+                let of_all = [Code::MalformedRequest, Code::HeadersTooLarge, Code::Internal];
+                let of_closed: &[_] = if is_open { &[] } else { &[Code::Unauthenticated, Code::Forbidden] };
+                let codes = [&of_all[..], of_closed, problems_of(path)].concat();
                 for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
-                    add_problems(operation, &[Code::HeadersTooLarge, Code::Internal], Kind::ForEverybody);
-                }
-                if !OPEN.contains(&path.as_str()) {
-                    [&mut item.get, &mut item.post].into_iter().flatten().for_each(for_operators);
+                    add_problems(operation, &codes, Kind::ForEverybody);
+                    if !is_open {
+                        operation.security = Some(vec![SecurityRequirement::new("operator_key", Vec::<String>::new())]);
+                    }
                 }
             }
         }
     }
 }
 
-fn for_operators(operation: &mut Operation) {
-    operation.security = Some(vec![SecurityRequirement::new("operator_key", Vec::<String>::new())]);
-    add_problems(operation, &[Code::Unauthenticated, Code::Forbidden], Kind::ForEverybody);
+/// The problems of some of the operations for operators.
+fn problems_of(path: &str) -> &'static [Code] {
+    match path {
+        "/v1/providers/{provider}/isolate" | "/v1/providers/{provider}/restore" => &admin::providers::PROBLEMS,
+        "/v1/reload" => &admin::reload::PROBLEMS,
+        "/v1/subjects/forget" => &forget::PROBLEMS,
+        _ => &[],
+    }
 }
 
 /// The document as YAML.

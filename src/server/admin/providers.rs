@@ -17,6 +17,10 @@ use crate::server::http::problem::{Problem, Refused};
 use crate::storage::ledger::Operation;
 use crate::verify::{Isolated, ProviderStatus};
 
+/// The problems that only these two can return.
+pub(in crate::server) const PROBLEMS: [Code; 4] =
+    [Code::NotFound, Code::RequestTimeout, Code::PayloadTooLarge, Code::UnsupportedMediaType];
+
 /// Keeps a provider out of the chain until it is restored, or until the time that is said. With a ledger, a restart does
 /// not end it.
 #[utoipa::path(post, path = "/v1/providers/{provider}/isolate", tag = "operate",
@@ -27,13 +31,6 @@ use crate::verify::{Isolated, ProviderStatus};
             ("X-Survives-Restart" = String, description = "`true` once the ledger has it; `false` without a ledger, or \
                 while it cannot be written: then it is recorded when it can be"),
         )),
-        (status = 400, description = "`malformed_request`", body = Problem, content_type = "application/problem+json"),
-        (status = 408, description = "`request_timeout`", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "`payload_too_large`", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "`unsupported_media_type`", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 404, description = "There is no such provider", body = Problem,
-            content_type = "application/problem+json"),
     )
 )]
 pub(in crate::server) async fn isolate(
@@ -68,13 +65,6 @@ pub(in crate::server) async fn isolate(
         (status = 204, description = "Done", headers(
             ("X-Survives-Restart" = String, description = "As for isolate"),
         )),
-        (status = 400, description = "`malformed_request`", body = Problem, content_type = "application/problem+json"),
-        (status = 408, description = "`request_timeout`", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "`payload_too_large`", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "`unsupported_media_type`", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 404, description = "There is no such provider", body = Problem,
-            content_type = "application/problem+json"),
     )
 )]
 pub(in crate::server) async fn restore(

@@ -11,20 +11,21 @@ use super::state::Admin;
 use crate::server::auth::operators::Operator;
 use crate::server::http::code::Code;
 use crate::server::http::operation_body::{self, ReasonRequest};
-use crate::server::http::problem::{MemberError, Problem, Refused};
+use crate::server::http::problem::{MemberError, Problem, Refused, SOON};
 use crate::server::reload::Reloaded;
+
+/// The problems that only this one can return.
+pub(in crate::server) const PROBLEMS: [Code; 5] = [
+    Code::RequestTimeout,
+    Code::PayloadTooLarge,
+    Code::UnsupportedMediaType,
+    Code::InvalidConfiguration,
+    Code::ShuttingDown,
+];
 
 /// Reads the configuration again; a mistake in it changes nothing.
 #[utoipa::path(post, path = "/v1/reload", tag = "operate", request_body(content = Option<ReasonRequest>), responses(
     (status = 200, description = "Done; what is different now", body = Reloaded),
-    (status = 400, description = "`malformed_request`", body = Problem, content_type = "application/problem+json"),
-    (status = 408, description = "`request_timeout`", body = Problem, content_type = "application/problem+json"),
-    (status = 413, description = "`payload_too_large`", body = Problem, content_type = "application/problem+json"),
-    (status = 415, description = "`unsupported_media_type`", body = Problem,
-        content_type = "application/problem+json"),
-    (status = 422, description = "It has mistakes, nothing was changed", body = Problem,
-        content_type = "application/problem+json"),
-    (status = 503, description = "The process goes down", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(in crate::server) async fn reload(
     State(admin): State<Arc<Admin>>,
@@ -41,6 +42,6 @@ pub(in crate::server) async fn reload(
             let errors = mistakes.into_iter().map(error).collect();
             Problem::new(Code::InvalidConfiguration).with_errors(errors).into_response()
         }
-        None => Problem::new(Code::ShuttingDown).into_response(),
+        None => Problem::new(Code::ShuttingDown).with_retry_after(SOON).into_response(),
     })
 }

@@ -41,13 +41,12 @@ pub struct Problems;
 impl Modify for Problems {
     fn modify(&self, document: &mut OpenApi) {
         let lookup = handlers::PROBLEMS.to_vec();
-        let pages = [&lookup[..], &handlers::PROBLEMS_OF_PAGES].concat();
-        let search = [&pages[..], &handlers::PROBLEMS_OF_SEARCH].concat();
+        let search = [&lookup[..], &handlers::PROBLEMS_OF_SEARCH].concat();
         let receipt = [&lookup[..], &handlers::PROBLEMS_OF_RECEIPT].concat();
         let services = [
             (api::ROUTE, Kind::Question, api::handler::PROBLEMS.to_vec()),
-            (handlers::ROUTE_ONE, Kind::LookUp, lookup),
-            (handlers::ROUTE_ALL, Kind::LookUp, pages),
+            (handlers::ROUTE_ONE, Kind::LookUp, lookup.clone()),
+            (handlers::ROUTE_ALL, Kind::LookUp, lookup),
             (handlers::ROUTE_SEARCH, Kind::LookUp, search),
             (handlers::ROUTE_RECEIPT, Kind::LookUp, receipt),
             (handlers::ROUTE_KEYS, Kind::ForEverybody, handlers::PROBLEMS_OF_KEYS.to_vec()),
@@ -119,7 +118,7 @@ fn response(codes: &[Code], kind: Kind) -> Response {
     let mut response = new.build();
     add_headers(&mut response, &[NO_STORE, REQUEST_ID]);
     for &code in codes {
-        let (retry_after, stage) = (says_when(code), Stage::of(code));
+        let (retry_after, stage) = (says_when(code), Stage::of(code, kind));
         let rate = kind != Kind::ForEverybody && stage != Stage::BeforeAdmission;
         let preference = kind == Kind::Question && stage == Stage::AfterQuestion;
         let headers = [
@@ -153,8 +152,10 @@ enum Stage {
 
 impl Stage {
     /// The last stage in which a request can meet `code`.
-    const fn of(code: Code) -> Self {
+    fn of(code: Code, kind: Kind) -> Self {
         match code {
+            // A question may lack a right of its client; a look-up is only refused for its page.
+            Code::Forbidden if kind == Kind::LookUp => Self::BeforeAdmission,
             Code::Unauthenticated | Code::MethodNotAllowed | Code::Overloaded => Self::BeforeAdmission,
             Code::MalformedRequest
             | Code::NotFound

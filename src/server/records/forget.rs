@@ -32,6 +32,16 @@ pub struct Forget {
     pub idempotency: Idempotency,
 }
 
+/// The problems that only this route can return.
+pub(in crate::server) const PROBLEMS: [Code; 6] = [
+    Code::RequestTimeout,
+    Code::PayloadTooLarge,
+    Code::UnsupportedMediaType,
+    Code::InvalidName,
+    Code::InvalidIdNumber,
+    Code::LedgerUnavailable,
+];
+
 /// The person to be forgotten. Unknown members are refused.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -74,22 +84,14 @@ struct ForgottenDocument {
 ///
 /// Forgetting a hold lets the person be sent to a provider again that has called it "repeated"; the provider may then
 /// refuse it for longer. What is not here cannot be forgotten here: request lines (which have no name and no number),
-/// the providers' own records, what other instances remember.
+/// the providers' own records, what other instances remember. After `ledger_unavailable` what memory knew is gone, but
+/// idempotency keys may come back with a restart: ask again.
 #[utoipa::path(post, path = "/v1/subjects/forget", tag = "operate",
     request_body(content = ForgetRequest),
     responses(
         (status = 200, description = "Done, also if nothing was known", body = ForgetReply, headers(
             ("X-Request-Id" = String, description = "The id of this request, as logged"),
         )),
-        (status = 400, description = "`malformed_request`", body = Problem, content_type = "application/problem+json"),
-        (status = 408, description = "`request_timeout`", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "`payload_too_large`", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "`unsupported_media_type`", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 422, description = "`invalid_name`, `invalid_id_number`: nobody can be remembered by these",
-            body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "`ledger_unavailable`: what memory knew is gone, but idempotency keys may come back \
-            with a restart; ask again", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(in crate::server) async fn forget(

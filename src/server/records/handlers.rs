@@ -29,7 +29,8 @@ pub(in crate::server) const ROUTE_RECEIPT: &str = "/v1/verifications/{id}/receip
 pub(in crate::server) const ROUTE_KEYS: &str = "/.well-known/jwks.json";
 
 /// The problems that every lookup can return.
-pub(in crate::server) const PROBLEMS: [Code; 9] = [
+pub(in crate::server) const PROBLEMS: [Code; 10] = [
+    Code::MalformedRequest,
     Code::Unauthenticated,
     Code::Forbidden,
     Code::NotFound,
@@ -40,15 +41,14 @@ pub(in crate::server) const PROBLEMS: [Code; 9] = [
     Code::LedgerUnavailable,
     Code::Overloaded,
 ];
-/// Additional problems of pages, whose query can be invalid.
-pub(in crate::server) const PROBLEMS_OF_PAGES: [Code; 1] = [Code::MalformedRequest];
-/// Additional problems of a search, over those of pages: it has a body with a person.
+/// Additional problems of a search: it has a body with a person.
 pub(in crate::server) const PROBLEMS_OF_SEARCH: [Code; 5] =
     [Code::RequestTimeout, Code::PayloadTooLarge, Code::UnsupportedMediaType, Code::InvalidName, Code::InvalidIdNumber];
-/// Additional problems of a receipt, over those of every lookup.
+/// Additional problems of a receipt.
 pub(in crate::server) const PROBLEMS_OF_RECEIPT: [Code; 1] = [Code::ReceiptUnavailable];
 /// All problems that the public keys can return.
-pub(in crate::server) const PROBLEMS_OF_KEYS: [Code; 2] = [Code::HeadersTooLarge, Code::Internal];
+pub(in crate::server) const PROBLEMS_OF_KEYS: [Code; 3] =
+    [Code::MalformedRequest, Code::HeadersTooLarge, Code::Internal];
 
 /// An authenticated client, with the concurrency slot that its lookup occupies.
 struct Admitted<'a> {
