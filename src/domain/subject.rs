@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -31,6 +31,8 @@ pub struct PairRules {
 pub struct Subject {
     name: Name,
     id_number: IdNumber,
+    /// The digest of the person and the key it was made with: many ask for it in the course of a request.
+    person: OnceLock<(Fingerprint, Digest)>,
 }
 
 /// The secret key for digests; wiped on drop.
@@ -38,11 +40,21 @@ pub struct Subject {
 pub struct DigestKey {
     mac: Hmac<Sha256>,
     id: Arc<str>,
+    fingerprint: Fingerprint,
 }
+
+/// Tells keys apart. It says nothing about its key, as it is the digest of a constant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Fingerprint([u8; 16]);
 
 /// A keyed digest: equal for equal subjects, useless without the key. Still personal data; never shown to callers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Digest(pub(super) [u8; 32]);
+
+/// The first half of a keyed digest, for tables in memory. Nobody without the key can look for two people with the same
+/// half, and 2^64 people would have to be asked about before two of them shared one by chance.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Half([u8; 16]);
 
 impl Default for PairRules {
     fn default() -> Self {
@@ -55,7 +67,7 @@ impl Subject {
         if rules.name_script && id_number.is_of_mainland_citizen() && !name.has_han_or_private_use() {
             return Err(InvalidName::NameScript);
         }
-        Ok(Self { name, id_number })
+        Ok(Self { name, id_number, person: OnceLock::new() })
     }
 
     /// The name in its normal form, as sent.
@@ -86,8 +98,11 @@ impl Subject {
 impl DigestKey {
     /// Takes 32 random bytes from a secret store. Use one key per purpose.
     pub fn new(key: [u8; 32]) -> Self {
-        let mut key = Self { mac: keyed(&Zeroizing::new(key)), id: Arc::default() };
-        key.id = key.digest("key-id/v1", &[]).to_hex().get(..8).unwrap_or_default().into();
+        let mac = keyed(&Zeroizing::new(key));
+        let mut key = Self { mac, id: Arc::default(), fingerprint: Fingerprint([0; 16]) };
+        let identity = key.digest("key-id/v1", &[]);
+        key.id = identity.to_hex().get(..8).unwrap_or_default().into();
+        key.fingerprint = Fingerprint(identity.half().0);
         key
     }
 
@@ -109,9 +124,11 @@ impl DigestKey {
         Digest(mac.finalize().into_bytes().into())
     }
 
-    /// The digest of a person, over number and name in their normal forms.
+    /// The digest of a person, over number and name in their normal forms. Made once for each subject and key.
     pub fn person(&self, subject: &Subject) -> Digest {
-        self.digest("person/v1", &[subject.id_number().as_bytes(), subject.name().as_bytes()])
+        let make = || self.digest("person/v1", &[subject.id_number().as_bytes(), subject.name().as_bytes()]);
+        let (fingerprint, digest) = *subject.person.get_or_init(|| (self.fingerprint, make()));
+        if fingerprint == self.fingerprint { digest } else { make() }
     }
 }
 
@@ -137,6 +154,12 @@ impl Digest {
         &self.0
     }
 
+    /// The half that tables in memory have.
+    pub const fn half(&self) -> Half {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = self.0;
+        Half([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
+    }
+
     /// 64 hexadecimal digits.
     pub fn to_hex(&self) -> String {
         let mut digits = [b'0'; 64];
@@ -150,6 +173,20 @@ impl Digest {
         let mut bytes = [0; 32];
         hex::decode_to_slice(text, &mut bytes).ok()?;
         Some(Self(bytes))
+    }
+}
+
+impl Half {
+    /// As uniform and unpredictable as the digest.
+    pub const fn short(&self) -> u32 {
+        let [a, b, c, d, ..] = self.0;
+        u32::from_ne_bytes([a, b, c, d])
+    }
+}
+
+impl fmt::Debug for Half {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Half(…)")
     }
 }
 

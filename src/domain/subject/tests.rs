@@ -77,6 +77,17 @@ fn one_person_has_one_digest_however_typed() {
 }
 
 #[test]
+fn a_subject_has_the_digest_of_each_key_it_is_asked_about() {
+    let (one, other) = (DigestKey::new([1; 32]), DigestKey::new([2; 32]));
+    let asked = subject("张三", "11010519491231002X", ON).unwrap();
+    for key in [&one, &other, &one.clone(), &DigestKey::new([2; 32])] {
+        let expected = key.digest("person/v1", &[b"11010519491231002X", "张三".as_bytes()]);
+        assert_eq!(key.person(&asked), expected);
+        assert_eq!(key.person(&asked.clone()), expected);
+    }
+}
+
+#[test]
 fn the_state_that_a_key_leaves_behind_is_wiped() {
     fn wiped_on_drop<T: zeroize::ZeroizeOnDrop>() {}
     wiped_on_drop::<sha2::block_api::Sha256VarCore>();
