@@ -2,5 +2,6 @@
 
 mod cache;
 pub mod ledger;
+pub mod table;
 
 pub use cache::{Cache, Config, LONGEST_LIFETIME, Remembered, Sharing};
