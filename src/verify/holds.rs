@@ -7,17 +7,16 @@
 //! Invariant: a question costs the same however many persons the tables hold. Every list is in the order in which its
 //! entries end, so a clean-up looks at its front, and at a few entries at most.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use hashlink::{LinkedHashMap, LinkedHashSet};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::domain::subject::Digest;
+use crate::domain::subject::{Digest, Half};
+use crate::storage::table::{At, Epoch, Packed, Record, Table, millis};
 
-/// Bounds the memory of both tables: about 100 bytes per entry.
+/// Bounds the memory of both tables of a provider: 40 bytes for each call, and 48 for each person on hold.
 const MOST_ENTRIES: usize = 200_000;
 
 /// How much of what is over a question removes. More than it adds, so that the tables shrink.
@@ -50,24 +49,39 @@ pub(super) struct Holds(Mutex<State>);
 #[derive(Debug)]
 struct State {
     config: Config,
-    held: HashMap<Digest, Held>,
-    /// Who is on hold, by the length of the hold: holds of one length end in the order of their list.
-    running: BTreeMap<Duration, LinkedHashSet<Digest>>,
-    /// Whose hold has ended, first ended first. They are kept for `longest`, so that the next hold can be longer.
-    ended: LinkedHashSet<Digest>,
-    /// The calls in the window. The person whose last call is the oldest comes first.
-    calls: LinkedHashMap<Digest, VecDeque<Instant>>,
-    /// The number of calls in `calls`.
-    counted: usize,
+    epoch: Epoch,
+    /// Who is on hold, in one list for each length of the hold: holds of one length end in the order of their list. Whose
+    /// hold has ended is in a list of its own, first ended first, and is kept for `longest`, so that the next hold can
+    /// be longer.
+    held: Table<Held, 1>,
+    /// The length, in milliseconds, of the holds in the lists after [`ENDED`].
+    lengths: Vec<i64>,
+    /// The number of holds that have not ended.
+    running: usize,
+    /// The calls in the window, oldest first.
+    calls: Table<Called, 1>,
     /// The number of entries that clean-ups have looked at.
     #[cfg(test)]
     visited: usize,
 }
 
-#[derive(Debug, Clone, Copy)]
+/// The list of the holds that have ended.
+const ENDED: usize = 0;
+
+/// Times are in milliseconds.
+#[derive(Debug, Clone, Copy, Default)]
 struct Held {
-    until: Instant,
-    length: Duration,
+    person: Half,
+    until: Packed,
+    length: Packed,
+    has_ended: bool,
+}
+
+/// A call about a person.
+#[derive(Debug, Clone, Copy, Default)]
+struct Called {
+    person: Half,
+    at: Packed,
 }
 
 impl Config {
@@ -101,11 +115,11 @@ impl Holds {
     pub(super) fn new(config: Config) -> Self {
         Self(Mutex::new(State {
             config,
-            held: HashMap::new(),
-            running: BTreeMap::new(),
-            ended: LinkedHashSet::new(),
-            calls: LinkedHashMap::new(),
-            counted: 0,
+            epoch: Epoch::default(),
+            held: Table::new(),
+            lengths: Vec::new(),
+            running: 0,
+            calls: Table::new(),
             #[cfg(test)]
             visited: 0,
         }))
@@ -118,115 +132,89 @@ impl Holds {
 
     /// Counts a call about `person`, or returns how long the person must wait.
     pub(super) fn record_call(&self, person: Digest, now: Instant) -> Result<(), Duration> {
-        let mut state = self.lock();
-        let Config { calls, window, .. } = state.config;
-        if let Some(held) = state.held.get(&person).filter(|held| held.until > now) {
-            return Err(held.until - now);
+        let (mut state, person) = (self.lock(), person.half());
+        let (now, window) = (state.epoch.millis(now), millis(state.config.window));
+        if let Some(held) = state.find_hold(person).and_then(|at| state.held.get(at))
+            && held.until.get() > now
+        {
+            return Err(duration(held.until.get() - now));
         }
         state.forget_calls(now, FEW);
-        let recent = state.calls.entry(person).or_insert_with(VecDeque::new);
-        let before = recent.len();
-        while recent.pop_front_if(|at| now.duration_since(*at) >= window).is_some() {}
-        let lapsed = before - recent.len();
-        let refused = recent.front().filter(|_| recent.len() >= calls).copied();
-        if refused.is_none() {
-            recent.push_back(now);
-            state.calls.to_back(&person);
-            state.counted += 1;
+        state.forget_calls_of(person, now);
+        let recent = state.calls_of(person).map(|(_, call)| call.at.get());
+        let (count, oldest) = recent.fold((0, now), |(count, oldest), at| (count + 1, oldest.min(at)));
+        if count >= state.config.calls {
+            return Err(duration(window - (now - oldest)));
         }
-        state.counted = state.counted.saturating_sub(lapsed);
-        match refused {
-            Some(oldest) => Err(window.saturating_sub(now.duration_since(oldest))),
-            None => Ok(()),
-        }
+        state.calls.insert(Called { person, at: Packed::new(now) }, [0]);
+        Ok(())
     }
 
     /// Reverts the count of a call that was not made.
     pub(super) fn cancel_call(&self, person: Digest) {
         let mut state = self.lock();
-        let Some(recent) = state.calls.get_mut(&person) else { return };
-        let was_counted = recent.pop_back().is_some();
-        if recent.is_empty() {
-            state.calls.remove(&person);
-        }
-        state.counted = state.counted.saturating_sub(usize::from(was_counted));
+        let latest = state.calls_of(person.half()).max_by_key(|(_, call)| call.at.get()).map(|(at, _)| at);
+        latest.and_then(|at| state.calls.remove(at));
     }
 
     /// Holds `person` after a refusal by the provider, each time for longer. Returns the length of the hold.
     pub(super) fn hold(&self, person: Digest, now: Instant) -> Duration {
-        let mut state = self.lock();
+        let (mut state, person) = (self.lock(), person.half());
+        let now = state.epoch.millis(now);
         state.end_holds(now, FEW);
-        let Config { first, longest, .. } = state.config;
-        let known = state.remove_hold(person).filter(|held| now < held.until + longest);
-        let length = match known {
-            Some(held) if held.until > now => held.length,
-            Some(held) => (held.length * 2).min(longest),
-            None => first,
-        };
+        let known = state.find_hold(person).and_then(|at| state.remove_hold(at));
+        let next = state.next_hold(known, now);
         if state.held.len() >= MOST_ENTRIES {
             state.make_room();
         }
-        state.held.insert(person, Held { until: now + length, length });
-        state.running.entry(length).or_default().insert(person);
-        length
+        state.add_hold(Held { person, ..next }, now);
+        duration(next.length.get())
     }
 
     /// Restores what an earlier process knew of `person`: when calls began and when the provider refused the person,
     /// each oldest first. What is known already stays.
     pub(super) fn restore(&self, person: Digest, calls: &[Instant], refusals: &[Instant], now: Instant) {
-        let mut state = self.lock();
-        let Config { first, longest, window, .. } = state.config;
+        let (mut state, person) = (self.lock(), person.half());
+        let (now, window, longest) =
+            (state.epoch.millis(now), millis(state.config.window), millis(state.config.longest));
         // The hold is as long, and ends, as if there had been no restart.
-        let held = refusals.iter().fold(None::<Held>, |held, at| {
-            let length = match held {
-                Some(held) if held.until > *at => held.length,
-                Some(held) if *at < held.until + longest => (held.length * 2).min(longest),
-                _ => first,
-            };
-            Some(Held { until: *at + length, length })
-        });
-        if let Some(held) = held.filter(|held| now < held.until + longest)
+        let held = refusals.iter().fold(None, |held, at| Some(state.next_hold(held, state.epoch.millis(*at))));
+        if let Some(held) = held
+            && now < held.until.get() + longest
             && state.held.len() < MOST_ENTRIES
-            && !state.held.contains_key(&person)
+            && state.find_hold(person).is_none()
         {
-            state.held.insert(person, held);
-            match held.until > now {
-                true => state.running.entry(held.length).or_default().insert(person),
-                false => state.ended.insert(person),
-            };
+            state.add_hold(Held { person, ..held }, now);
         }
-        let room = MOST_ENTRIES.saturating_sub(state.counted);
-        let in_window = |at: &&Instant| now.saturating_duration_since(**at) < window;
-        let restored: Vec<Instant> = calls.iter().rev().filter(in_window).take(room).copied().collect();
-        if restored.is_empty() {
-            return;
-        }
-        state.counted += restored.len();
-        if let Some(recent) = state.calls.get_mut(&person) {
-            restored.into_iter().for_each(|at| recent.push_front(at));
-        } else {
-            state.calls.insert(person, restored.into_iter().rev().collect());
-            // Its last call is older than those made since the start.
-            state.calls.to_front(&person);
+        let room = MOST_ENTRIES.saturating_sub(state.calls.len());
+        let recent = calls.iter().rev().map(|at| state.epoch.millis(*at)).filter(|at| now - at < window);
+        let restored: Vec<i64> = recent.take(room).collect();
+        for at in restored {
+            // They are older than those made since the start.
+            let call = state.calls.insert(Called { person, at: Packed::new(at) }, [0]);
+            state.calls.to_front(0, 0, call);
         }
     }
 
     /// Removes everything about `person`, who may then be sent again at once. Returns whether there was anything.
     pub(super) fn forget(&self, person: Digest) -> bool {
-        let mut state = self.lock();
-        let (held, called) = (state.remove_hold(person), state.calls.remove(&person));
-        state.counted = state.counted.saturating_sub(called.as_ref().map_or(0, VecDeque::len));
-        held.is_some() || called.is_some()
+        let (mut state, person) = (self.lock(), person.half());
+        let mut was_known = state.find_hold(person).and_then(|at| state.remove_hold(at)).is_some();
+        while let Some(at) = state.find_call(person) {
+            state.calls.remove(at);
+            was_known = true;
+        }
+        was_known
     }
 
     /// How many are on hold. Also removes what is over, which needs somebody to ask when no questions come in.
     pub(super) fn active(&self, now: Instant) -> usize {
         // Released between batches, so that questions are not blocked.
-        while self.lock().forget_calls(now, BATCH) {}
         loop {
             let mut state = self.lock();
-            if !state.end_holds(now, BATCH) {
-                return state.running.values().map(LinkedHashSet::len).sum();
+            let now = state.epoch.millis(now);
+            if !state.forget_calls(now, BATCH) && !state.end_holds(now, BATCH) {
+                return state.running;
             }
         }
     }
@@ -235,33 +223,80 @@ impl Holds {
         // If a holder panics, the tables may differ by one entry, which is harmless.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        let state = self.lock();
+        state.held.bytes() + state.calls.bytes()
+    }
 }
 
 impl State {
+    /// The hold of somebody who is refused at `now`, and was held before. A refusal of a call that was out together with
+    /// another lengthens nothing.
+    fn next_hold(&self, known: Option<Held>, now: i64) -> Held {
+        let (first, longest) = (millis(self.config.first), millis(self.config.longest));
+        let length = match known.map(|held| (held.until.get(), held.length.get())) {
+            Some((until, length)) if until > now => length,
+            Some((until, length)) if now < until + longest => (length * 2).min(longest),
+            _ => first,
+        };
+        let (until, length) = (Packed::new(now + length), Packed::new(length));
+        Held { until, length, ..Held::default() }
+    }
+
+    fn find_hold(&self, person: Half) -> Option<At> {
+        self.held.find(person.short(), |held| held.person == person)
+    }
+
+    fn add_hold(&mut self, held: Held, now: i64) {
+        let has_ended = held.until.get() <= now;
+        let list = if has_ended { ENDED } else { self.list_of(held.length.get()) };
+        self.running += usize::from(!has_ended);
+        self.held.insert(Held { has_ended, ..held }, [list]);
+    }
+
+    fn remove_hold(&mut self, at: At) -> Option<Held> {
+        let held = self.held.remove(at)?;
+        self.running -= usize::from(!held.has_ended);
+        Some(held)
+    }
+
+    /// The list for holds of this length. There are few lengths, and a list that is empty may get another.
+    fn list_of(&mut self, length: i64) -> usize {
+        let is_free = |list: usize| self.held.front(0, list).is_none();
+        let known = self.lengths.iter().position(|known| *known == length);
+        let index = known.or_else(|| (0..self.lengths.len()).find(|index| is_free(index + 1)));
+        match index.and_then(|index| self.lengths.get_mut(index)) {
+            Some(place) => *place = length,
+            None => self.lengths.push(length),
+        }
+        index.map_or(self.lengths.len(), |index| index + 1)
+    }
+
     /// Ends the holds that are over, and removes those that ended `longest` ago: at most `most` steps. Returns whether
     /// there may be more.
-    fn end_holds(&mut self, now: Instant, most: usize) -> bool {
-        let (mut left, longest) = (most, self.config.longest);
-        let until = |held: &HashMap<Digest, Held>, person: &Digest| held.get(person).map_or(now, |held| held.until);
-        for list in self.running.values_mut() {
+    fn end_holds(&mut self, now: i64, most: usize) -> bool {
+        let (mut left, longest) = (most, millis(self.config.longest));
+        for list in 1..=self.lengths.len() {
             while left > 0
-                && let Some(person) = list.front().copied().filter(|person| until(&self.held, person) <= now)
+                && let Some(at) = self.held.front(0, list)
+                && let Some(held) = self.held.get_mut(at)
+                && held.until.get() <= now
             {
                 left -= 1;
-                list.pop_front();
-                self.ended.insert(person);
+                held.has_ended = true;
+                self.running -= 1;
+                self.held.to_back(0, ENDED, at);
             }
         }
         while left > 0
-            && let Some(person) = self.ended.front().copied()
-            && until(&self.held, &person) + longest <= now
+            && let Some(at) = self.held.front(0, ENDED)
+            && self.held.get(at).is_some_and(|held| held.until.get() + longest <= now)
         {
             left -= 1;
-            self.ended.pop_front();
-            self.held.remove(&person);
+            self.remove_hold(at);
         }
-        // One list per length, so these are few.
-        self.running.retain(|_, list| !list.is_empty());
         #[cfg(test)]
         {
             self.visited += most - left;
@@ -275,43 +310,62 @@ impl State {
         {
             self.visited += 1;
         }
-        let ended = self.ended.pop_front();
-        let first_to_end = || {
-            let fronts = self.running.values().filter_map(LinkedHashSet::front);
-            fronts.min_by_key(|person| self.held.get(person).map(|held| held.until)).copied()
-        };
-        if let Some(person) = ended.or_else(first_to_end) {
-            self.remove_hold(person);
+        let until = |at: &At| self.held.get(*at).map(|held| held.until.get());
+        let fronts = (1..=self.lengths.len()).filter_map(|list| self.held.front(0, list));
+        let first_to_end = self.held.front(0, ENDED).or_else(|| fronts.min_by_key(until));
+        first_to_end.and_then(|at| self.remove_hold(at));
+    }
+
+    fn calls_of(&self, person: Half) -> impl Iterator<Item = (At, &Called)> {
+        self.calls.bucket(person.short()).filter(move |(_, call)| call.person == person)
+    }
+
+    fn find_call(&self, person: Half) -> Option<At> {
+        self.calls_of(person).next().map(|(at, _)| at)
+    }
+
+    /// Removes all calls about `person` that were made a window ago.
+    fn forget_calls_of(&mut self, person: Half, now: i64) {
+        let window = millis(self.config.window);
+        let has_lapsed = |call: &Called| call.person == person && now - call.at.get() >= window;
+        while let Some(at) = self.calls.find(person.short(), has_lapsed) {
+            self.calls.remove(at);
         }
     }
 
-    fn remove_hold(&mut self, person: Digest) -> Option<Held> {
-        let held = self.held.remove(&person)?;
-        if !self.ended.remove(&person)
-            && let Some(list) = self.running.get_mut(&held.length)
-        {
-            list.remove(&person);
-        }
-        Some(held)
-    }
-
-    /// Removes persons whose last call was a window ago, and the first ones while there are too many: at most `most`.
-    /// Returns whether there may be more.
-    fn forget_calls(&mut self, now: Instant, most: usize) -> bool {
-        let (mut left, window) = (most, self.config.window);
+    /// Removes calls that were made a window ago, and the oldest while there are too many: at most `most`. Returns
+    /// whether there may be more.
+    fn forget_calls(&mut self, now: i64, most: usize) -> bool {
+        let (mut left, window) = (most, millis(self.config.window));
         while left > 0
-            && let Some((_, recent)) = self.calls.front()
-            && (self.counted >= MOST_ENTRIES || recent.back().is_none_or(|last| now.duration_since(*last) >= window))
+            && let Some(at) = self.calls.front(0, 0)
+            && let Some(oldest) = self.calls.get(at)
+            && (self.calls.len() >= MOST_ENTRIES || now - oldest.at.get() >= window)
         {
             left -= 1;
-            self.counted = self.counted.saturating_sub(recent.len());
-            self.calls.pop_front();
+            self.calls.remove(at);
         }
         #[cfg(test)]
         {
             self.visited += most - left;
         }
         left == 0
+    }
+}
+
+fn duration(millis: i64) -> Duration {
+    Duration::from_millis(u64::try_from(millis).unwrap_or_default())
+}
+
+impl Record for Held {
+    fn hash(&self) -> u32 {
+        self.person.short()
+    }
+}
+
+impl Record for Called {
+    fn hash(&self) -> u32 {
+        self.person.short()
     }
 }
 
