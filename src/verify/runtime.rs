@@ -247,8 +247,7 @@ impl Runtime {
         let person = key.person(subject);
         self.lookup.billing.forget(&person).await;
         let holds = self.providers.iter().filter(|provider| provider.account.holds.forget(person)).count();
-        let clients = self.lookup.traces.words().clients;
-        let tries = self.lookup.traces.tries.forget(key, clients.iter().map(|client| &**client), subject);
+        let tries = self.lookup.traces.tries.forget(key, subject);
         Forgotten { verdicts, holds, tries, under_way }
     }
 

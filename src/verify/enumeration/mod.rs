@@ -6,26 +6,30 @@
 //! all the payout flow. Someone who holds the keys of `n` clients has `n` times the tries. A refused question is not
 //! counted, stores nothing, and gets the same answer whether its name would match or not.
 //!
-//! Invariants: only keyed digests are stored, eight bytes of each. One lock, held for a few table operations and never
+//! Invariants: only keyed digests are stored, eight bytes of that of a number and six of that of a name. One lock, held for a few table operations and never
 //! across an await; they cost the same however many tries there are. At most [`MOST_TRIES`] tries of names are kept.
 //! When the table is full, numbers with one name are evicted first, oldest first; a number with several names is
 //! evicted only when such numbers take up nine tenths of the table. [`Config::validate`] ensures that no single client
 //! can cause that, so that nobody can erase their own traces by asking about many people.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::domain::subject::{Digest, DigestKey, Subject};
+use crate::domain::subject::{DigestKey, Subject};
+use crate::storage::table::{Epoch, millis};
 
+mod mark;
 mod names;
 mod numbers;
 
-use self::names::{Mark, QUIET_SHARE};
+use self::mark::Mark;
+use self::names::QUIET_SHARE;
 
-/// Bounds the memory: about 130 bytes per try.
+/// Bounds the memory: 40 bytes for each try. A number that is counted for a client takes 36 more.
 pub const MOST_TRIES: usize = 1_000_000;
 
 /// The number of tries kept for numbers with several names, however many other numbers there are.
@@ -71,6 +75,10 @@ pub struct Tries(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
+    /// Times are in milliseconds since then.
+    epoch: Epoch,
+    /// Clients are numbered. Their names come from the configuration, so they are few.
+    clients: HashMap<Box<str>, u32>,
     names: names::Names,
     numbers: numbers::Numbers,
 }
@@ -125,34 +133,35 @@ impl Tries {
         subject: &Subject,
         now: Instant,
     ) -> Result<(), (Kind, Duration)> {
-        let mark = Mark::of(key, client, subject);
-        let counted = self.lock().admit(config, client, mark, now);
-        counted.map_err(|(kind, oldest)| (kind, (oldest + config.window).saturating_duration_since(now)))
+        if config.names_per_number == 0 && config.numbers_per_client == 0 {
+            return Ok(());
+        }
+        let mark = Mark::of(key, subject);
+        self.lock().admit(config, client, mark, now)
     }
 
-    /// Removes the tries of these clients at the number of `subject`. Returns how many there were.
-    pub(super) fn forget<'a>(
-        &self,
-        key: &DigestKey,
-        clients: impl Iterator<Item = &'a str>,
-        subject: &Subject,
-    ) -> usize {
+    /// Removes all clients' tries at the number of `subject`. Returns how many there were.
+    pub(super) fn forget(&self, key: &DigestKey, subject: &Subject) -> usize {
+        let Mark { number, name: _ } = Mark::of(key, subject);
         let mut state = self.lock();
-        let of = |client: &str| {
-            let Mark { number, name: _ } = Mark::of(key, client, subject);
-            let counted = state.numbers.forget(client, number);
-            // A number is counted exactly if it has tries of names, unless one of the limits is off.
-            state.names.forget(number).max(usize::from(counted))
-        };
-        clients.map(of).sum()
+        let mut tries = state.names.forget(number);
+        // A number is counted exactly if it has tries of names, unless one of the limits is off.
+        for client in state.numbers.forget(number) {
+            tries.entry(client).or_insert(1);
+        }
+        tries.into_values().sum()
     }
 
     /// Removes lapsed tries. Needed when no questions come in.
     pub(super) fn sweep(&self, window: Duration, now: Instant) {
-        // Nothing can have lapsed before the clock has run for a window.
-        let Some(until) = now.checked_sub(window) else { return };
         // Released between batches, so that questions are not blocked.
-        while self.lock().lapse(until) {}
+        while self.lock().lapse(window, now) {}
+    }
+
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.names.bytes(), state.numbers.bytes())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -162,49 +171,43 @@ impl Tries {
 }
 
 impl State {
-    /// Removes one batch of tries made at `until` or before. Returns whether there may be more.
-    fn lapse(&mut self, until: Instant) -> bool {
+    /// Removes one batch of tries made a window ago or before. Returns whether there may be more.
+    fn lapse(&mut self, window: Duration, now: Instant) -> bool {
+        let until = self.epoch.millis(now) - millis(window);
         let (names, numbers) = (self.names.lapse(until, BATCH), self.numbers.lapse(until, BATCH));
         names || numbers
     }
 
-    /// Counts in both tables or in neither. A refusal returns when the oldest try that blocks this one was made.
-    fn admit(&mut self, config: &Config, client: &str, mark: Mark, now: Instant) -> Result<(), (Kind, Instant)> {
+    /// Counts in both tables or in neither. A refusal returns how long the oldest try blocks this one.
+    fn admit(&mut self, config: &Config, client: &str, mark: Mark, now: Instant) -> Result<(), (Kind, Duration)> {
         let Config { names_per_number, numbers_per_client, window } = *config;
-        let until = now.checked_sub(window);
-        if let Some(until) = until {
-            self.names.lapse(until, FEW);
-            self.names.lapse_of(mark.number, until);
-            self.numbers.lapse_of(client, until, FEW);
-        }
+        let (client, now) = (self.number_of(client), self.epoch.millis(now));
+        let until = now - millis(window);
+        let refused = |kind| move |oldest: i64| (kind, Duration::from_millis((oldest - until).max(0).unsigned_abs()));
+        self.names.lapse(until, FEW);
+        self.names.lapse_of(client, mark.number, until);
+        self.numbers.lapse_of(client, until, FEW);
         if names_per_number > 0 {
-            self.names.check(mark, names_per_number).map_err(|oldest| (Kind::NamesPerNumber, oldest))?;
+            self.names.check(client, mark, names_per_number).map_err(refused(Kind::NamesPerNumber))?;
         }
         if numbers_per_client > 0 {
             let counted = self.numbers.count(client, mark.number, numbers_per_client, until, now);
-            counted.map_err(|oldest| (Kind::NumbersPerClient, oldest))?;
+            counted.map_err(refused(Kind::NumbersPerClient))?;
         }
         if names_per_number > 0 {
-            self.names.count(mark, now, MOST_TRIES);
+            self.names.count(client, mark, now, MOST_TRIES);
         }
         Ok(())
     }
-}
 
-impl Mark {
-    fn of(key: &DigestKey, client: &str, subject: &Subject) -> Self {
-        let number = subject.id_number().as_bytes();
-        Self {
-            number: short(&key.digest("enumeration-number/v1", &[client.as_bytes(), number])),
-            name: short(&key.digest("enumeration-name/v1", &[number, subject.name().as_bytes()])),
+    fn number_of(&mut self, client: &str) -> u32 {
+        if let Some(number) = self.clients.get(client) {
+            return *number;
         }
+        let number = u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
+        self.clients.insert(client.into(), number);
+        number
     }
-}
-
-/// Eight bytes are enough to tell a million entries apart, and they reveal less than the full digest.
-fn short(digest: &Digest) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = *digest.as_bytes();
-    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
 
 #[cfg(test)]

@@ -1,67 +1,76 @@
 //! The names tried for each number of a client.
 //!
-//! A number is quiet while it has one name, and loud from its second name on. Both kinds are kept in the order of their
-//! latest try, so that lapsed tries and those that make room are found at the front, without a search. Eviction takes
-//! quiet numbers first.
+//! A number is quiet while it has one name, and loud from its second name on. Tries of both kinds are kept in the order of
+//! their number's latest try, so that lapsed tries and those that make room are found at the front, without a search.
+//! Eviction takes quiet numbers first.
 
-use hashlink::LinkedHashMap;
-use tokio::time::Instant;
+use std::collections::BTreeMap;
+
+use super::mark::{Mark, hash_of};
+use crate::storage::table::{At, Packed, Record, Table};
 
 /// One in this many tries is reserved for numbers with one name.
 pub(super) const QUIET_SHARE: usize = 10;
 
-/// A client's question as stored by the guard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Mark {
-    /// Digest of client and number.
-    pub(super) number: u64,
-    /// Digest of number and name.
-    pub(super) name: u64,
-}
+/// The lists of tries. Those of a loud number are neighbours.
+const QUIET: usize = 0;
+const LOUD: usize = 1;
 
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    quiet: LinkedHashMap<u64, Try>,
-    /// Never empty. The oldest try comes first.
-    loud: LinkedHashMap<u64, Vec<Try>>,
-    /// The number of tries in `loud`.
-    loud_tries: usize,
+    tries: Table<Try, 1>,
+    /// The number of tries in the loud list.
+    loud: usize,
 }
 
-/// A name and when it was first tried.
-#[derive(Debug, Clone, Copy)]
+/// A name of a number, and when a client first tried it. All fields are unaligned, so that none is padded.
+#[derive(Debug, Clone, Copy, Default)]
 struct Try {
-    name: u64,
-    at: Instant,
+    number: [u8; 8],
+    /// Six bytes are enough to tell apart the few names of a number.
+    name: Packed,
+    at: Packed,
+    client: [u8; 3],
+    is_loud: bool,
 }
 
 impl Names {
     /// Whether another name is within `most`. A name that was tried before always is. A refusal returns when the oldest
     /// try was made.
-    pub(super) fn check(&self, mark: Mark, most: usize) -> Result<(), Instant> {
-        let tries = self.of(mark.number);
-        match tries.first() {
-            Some(oldest) if tries.len() >= most && !knows(tries, mark.name) => Err(oldest.at),
+    pub(super) fn check(&self, client: u32, mark: Mark, most: usize) -> Result<(), i64> {
+        let (mut count, mut oldest) = (0, None::<i64>);
+        for (_, one) in self.of(client, mark.number) {
+            if one.name == mark.name {
+                return Ok(());
+            }
+            count += 1;
+            oldest = Some(oldest.map_or(one.at.get(), |oldest| oldest.min(one.at.get())));
+        }
+        match oldest {
+            Some(oldest) if count >= most => Err(oldest),
             _ => Ok(()),
         }
     }
 
     /// Counts a try, unless the name was tried before. Keeps at most `most` tries over all numbers.
-    pub(super) fn count(&mut self, mark: Mark, now: Instant, most: usize) {
-        let Mark { number, name } = mark;
-        if knows(self.of(number), name) {
+    pub(super) fn count(&mut self, client: u32, mark: Mark, now: i64, most: usize) {
+        if self.of(client, mark.number).any(|(_, one)| one.name == mark.name) {
             return;
         }
-        let one = Try { name, at: now };
-        if let Some(first) = self.quiet.remove(&number) {
-            self.loud.insert(number, vec![first, one]);
-            self.loud_tries += 2;
-        } else if let Some(tries) = self.loud.to_back(&number) {
-            tries.push(one);
-            self.loud_tries += 1;
-        } else {
-            self.quiet.insert(number, one);
+        let others: Vec<At> = self.of(client, mark.number).map(|(at, _)| at).collect();
+        let is_loud = !others.is_empty();
+        for at in others {
+            if let Some(one) = self.tries.get_mut(at)
+                && !std::mem::replace(&mut one.is_loud, true)
+            {
+                self.loud += 1;
+            }
+            self.tries.to_back(0, LOUD, at);
         }
+        let (number, name, at) = (mark.number.to_le_bytes(), mark.name, Packed::new(now));
+        let one = Try { number, name, at, client: three_bytes(client), is_loud };
+        self.tries.insert(one, [if is_loud { LOUD } else { QUIET }]);
+        self.loud += usize::from(is_loud);
         // Once: the tries grew by one, and an eviction removes one or more.
         if self.len() > most {
             self.make_room(most);
@@ -70,77 +79,113 @@ impl Names {
 
     /// Removes numbers whose latest try was made at `until` or before: at most `most`. Returns whether there may be
     /// more.
-    pub(super) fn lapse(&mut self, until: Instant, most: usize) -> bool {
+    pub(super) fn lapse(&mut self, until: i64, most: usize) -> bool {
         let mut left = most;
-        while left > 0 && self.quiet.front().is_some_and(|(_, one)| one.at <= until) {
+        while left > 0
+            && let Some(at) = self.tries.front(0, QUIET)
+            && self.tries.get(at).is_some_and(|one| one.at.get() <= until)
+        {
             left -= 1;
-            self.quiet.pop_front();
+            self.remove(at);
         }
-        while left > 0 && self.loud.front().is_some_and(|(_, tries)| tries.last().is_none_or(|one| one.at <= until)) {
+        while left > 0
+            && let Some(at) = self.tries.front(0, LOUD)
+            && let Some(one) = self.tries.get(at)
+            && self.of_same(one).all(|(_, one)| one.at.get() <= until)
+        {
             left -= 1;
-            self.evict_loud();
+            self.evict(at);
         }
         left == 0
     }
 
     /// Removes all lapsed tries of one number.
-    pub(super) fn lapse_of(&mut self, number: u64, until: Instant) {
-        if self.quiet.get(&number).is_some_and(|one| one.at <= until) {
-            self.quiet.remove(&number);
-        }
-        if let Some(tries) = self.loud.get_mut(&number) {
-            let before = tries.len();
-            tries.retain(|one| one.at > until);
-            self.loud_tries -= before - tries.len();
-            if tries.is_empty() {
-                self.loud.remove(&number);
-            }
+    pub(super) fn lapse_of(&mut self, client: u32, number: u64, until: i64) {
+        let client = three_bytes(client);
+        let has_lapsed =
+            |one: &Try| one.number == number.to_le_bytes() && one.client == client && one.at.get() <= until;
+        while let Some(at) = self.tries.find(hash_of(number), has_lapsed) {
+            self.remove(at);
         }
     }
 
-    /// Removes a number. Returns how many names were tried for it.
-    pub(super) fn forget(&mut self, number: u64) -> usize {
-        let loud = self.loud.remove(&number).map_or(0, |tries| tries.len());
-        self.loud_tries -= loud;
-        loud + usize::from(self.quiet.remove(&number).is_some())
+    /// Removes a number. Returns how many names each client has tried for it.
+    pub(super) fn forget(&mut self, number: u64) -> BTreeMap<u32, usize> {
+        let mut forgotten = BTreeMap::new();
+        while let Some(at) = self.tries.find(hash_of(number), |one| one.number == number.to_le_bytes())
+            && let Some(one) = self.remove(at)
+        {
+            let [a, b, c] = one.client;
+            *forgotten.entry(u32::from_le_bytes([a, b, c, 0])).or_default() += 1;
+        }
+        forgotten
     }
 
     /// Evicts the oldest quiet number, or the oldest loud one if few are quiet. Some quiet numbers always stay,
     /// otherwise a new number would be evicted before its second name could arrive.
     fn make_room(&mut self, most: usize) {
-        if self.quiet.len() <= most / QUIET_SHARE {
-            self.evict_loud();
-        } else {
-            self.quiet.pop_front();
+        let quiet = self.tries.len() - self.loud;
+        let list = if quiet <= most / QUIET_SHARE { LOUD } else { QUIET };
+        if let Some(at) = self.tries.front(0, list) {
+            self.evict(at);
         }
     }
 
-    fn evict_loud(&mut self) {
-        let tries = self.loud.pop_front().map_or(0, |(_, tries)| tries.len());
-        self.loud_tries -= tries;
+    /// Removes all tries of the number that is tried there.
+    fn evict(&mut self, at: At) {
+        let Some(Try { number, client, .. }) = self.tries.get(at).copied() else { return };
+        let hash = hash_of(u64::from_le_bytes(number));
+        while let Some(at) = self.tries.find(hash, |one| one.number == number && one.client == client) {
+            self.remove(at);
+        }
     }
 
-    fn of(&self, number: u64) -> &[Try] {
-        let quiet = || self.quiet.get(&number).map(std::slice::from_ref);
-        self.loud.get(&number).map(Vec::as_slice).or_else(quiet).unwrap_or_default()
+    fn remove(&mut self, at: At) -> Option<Try> {
+        let one = self.tries.remove(at)?;
+        self.loud -= usize::from(one.is_loud);
+        Some(one)
+    }
+
+    /// The tries of a client at a number.
+    fn of(&self, client: u32, number: u64) -> impl Iterator<Item = (At, &Try)> {
+        let (client, bytes) = (three_bytes(client), number.to_le_bytes());
+        self.tries.bucket(hash_of(number)).filter(move |(_, one)| one.number == bytes && one.client == client)
+    }
+
+    fn of_same(&self, one: &Try) -> impl Iterator<Item = (At, &Try)> {
+        let Try { number, client, .. } = *one;
+        self.tries.bucket(one.hash()).filter(move |(_, one)| one.number == number && one.client == client)
     }
 
     /// The number of tries.
     pub(super) fn len(&self) -> usize {
-        self.quiet.len() + self.loud_tries
+        self.tries.len()
     }
 
     #[cfg(test)]
-    pub(super) fn tries_of(&self, number: u64) -> usize {
-        self.of(number).len()
+    pub(super) fn tries_of(&self, client: u32, number: u64) -> usize {
+        self.of(client, number).count()
     }
 
     #[cfg(test)]
     pub(super) fn numbers(&self) -> usize {
-        self.quiet.len() + self.loud.len()
+        self.tries.iter().map(|one| (one.number, one.client)).collect::<std::collections::HashSet<_>>().len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.tries.bytes()
     }
 }
 
-fn knows(tries: &[Try], name: u64) -> bool {
-    tries.iter().any(|one| one.name == name)
+/// Clients are numbered, and there are fewer than 16 million.
+fn three_bytes(client: u32) -> [u8; 3] {
+    let [a, b, c, _] = client.to_le_bytes();
+    [a, b, c]
+}
+
+impl Record for Try {
+    fn hash(&self) -> u32 {
+        hash_of(u64::from_le_bytes(self.number))
+    }
 }

@@ -1,87 +1,116 @@
 //! The numbers that each client has asked about. Bounded by the configured limit: numbers beyond it are not stored.
 
-use std::collections::HashMap;
-
-use hashlink::LinkedHashMap;
-use tokio::time::Instant;
+use super::mark::hash_of;
+use crate::storage::table::{At, Packed, Record, Table};
 
 #[derive(Debug, Default)]
-pub(super) struct Numbers(HashMap<String, Asked>);
+pub(super) struct Numbers {
+    /// In one list for each client, oldest first.
+    asked: Table<Asked, 1>,
+    /// How many each client has.
+    counts: Vec<usize>,
+}
 
-/// One client's numbers, each with its first question, oldest first.
-type Asked = LinkedHashMap<u64, Instant>;
+/// A number, and when a client first asked about it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Asked {
+    number: [u8; 8],
+    client: u32,
+    first: Packed,
+}
 
 impl Numbers {
     /// Counts a number, unless the client has asked about it since `until`. A refusal returns when the oldest of the
     /// `most` counted numbers was first asked about.
-    pub(super) fn count(
-        &mut self,
-        client: &str,
-        number: u64,
-        most: usize,
-        until: Option<Instant>,
-        now: Instant,
-    ) -> Result<(), Instant> {
-        // Client names come from the configuration, so the table stays small.
-        if !self.0.contains_key(client) {
-            self.0.insert(client.to_owned(), Asked::new());
-        }
-        let Some(asked) = self.0.get_mut(client) else { return Ok(()) };
-        match asked.get(&number).copied() {
-            Some(first) if until.is_none_or(|until| first > until) => return Ok(()),
+    pub(super) fn count(&mut self, client: u32, number: u64, most: usize, until: i64, now: i64) -> Result<(), i64> {
+        if let Some(at) = self.find(client, number) {
+            if self.asked.get(at).is_some_and(|asked| asked.first.get() > until) {
+                return Ok(());
+            }
             // Lapsed, but not removed yet.
-            Some(_) => drop(asked.remove(&number)),
-            None => {}
+            self.remove(at);
         }
         // More than one only after the limit was lowered.
-        while asked.len() >= most && asked.front().is_some_and(|(_, first)| until.is_some_and(|until| *first <= until))
+        while self.count_of(client) >= most && self.lapse_one(client, until) {}
+        if self.count_of(client) >= most
+            && let Some(oldest) = self.oldest(client)
         {
-            asked.pop_front();
+            return Err(oldest);
         }
-        match asked.front() {
-            Some((_, oldest)) if asked.len() >= most => Err(*oldest),
-            _ => {
-                asked.insert(number, now);
-                Ok(())
-            }
+        self.asked.insert(Asked { number: number.to_le_bytes(), client, first: Packed::new(now) }, [client as usize]);
+        if self.counts.len() <= client as usize {
+            self.counts.resize(client as usize + 1, 0);
         }
+        if let Some(count) = self.counts.get_mut(client as usize) {
+            *count += 1;
+        }
+        Ok(())
     }
 
     /// Removes numbers first asked about at `until` or before: at most `most` of each client. Returns whether there may
     /// be more.
-    pub(super) fn lapse(&mut self, until: Instant, most: usize) -> bool {
-        let mut more = false;
-        self.0.retain(|_, asked| {
-            more |= lapse(asked, until, most);
-            !asked.is_empty()
-        });
-        more
+    pub(super) fn lapse(&mut self, until: i64, most: usize) -> bool {
+        let clients = u32::try_from(self.counts.len()).unwrap_or(u32::MAX);
+        (0..clients).fold(false, |more, client| self.lapse_of(client, until, most) || more)
     }
 
     /// The same for one client.
-    pub(super) fn lapse_of(&mut self, client: &str, until: Instant, most: usize) {
-        if let Some(asked) = self.0.get_mut(client) {
-            lapse(asked, until, most);
-        }
+    pub(super) fn lapse_of(&mut self, client: u32, until: i64, most: usize) -> bool {
+        (0..most).all(|_| self.lapse_one(client, until))
     }
 
-    /// Removes a number of a client. Returns whether it was counted.
-    pub(super) fn forget(&mut self, client: &str, number: u64) -> bool {
-        self.0.get_mut(client).is_some_and(|asked| asked.remove(&number).is_some())
+    /// Removes a number. Returns the clients that had asked about it.
+    pub(super) fn forget(&mut self, number: u64) -> Vec<u32> {
+        let mut clients = Vec::new();
+        while let Some(at) = self.asked.find(hash_of(number), |asked| asked.number == number.to_le_bytes())
+            && let Some(asked) = self.remove(at)
+        {
+            clients.push(asked.client);
+        }
+        clients
+    }
+
+    /// Removes the oldest number of a client, if it was first asked about at `until` or before.
+    fn lapse_one(&mut self, client: u32, until: i64) -> bool {
+        let lapsed = self.oldest(client).is_some_and(|oldest| oldest <= until);
+        lapsed && self.asked.front(0, client as usize).is_some_and(|at| self.remove(at).is_some())
+    }
+
+    fn oldest(&self, client: u32) -> Option<i64> {
+        Some(self.asked.get(self.asked.front(0, client as usize)?)?.first.get())
+    }
+
+    fn count_of(&self, client: u32) -> usize {
+        self.counts.get(client as usize).copied().unwrap_or_default()
+    }
+
+    fn find(&self, client: u32, number: u64) -> Option<At> {
+        let number = (hash_of(number), number.to_le_bytes());
+        self.asked.find(number.0, |asked| asked.number == number.1 && asked.client == client)
+    }
+
+    fn remove(&mut self, at: At) -> Option<Asked> {
+        let asked = self.asked.remove(at)?;
+        if let Some(count) = self.counts.get_mut(asked.client as usize) {
+            *count -= 1;
+        }
+        Some(asked)
     }
 
     #[cfg(test)]
     pub(super) fn kept(&self) -> usize {
-        self.0.values().map(LinkedHashMap::len).sum()
+        assert_eq!(self.counts.iter().sum::<usize>(), self.asked.len());
+        self.asked.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.asked.bytes()
     }
 }
 
-/// Removes at most `most`. Returns whether there may be more.
-fn lapse(asked: &mut Asked, until: Instant, most: usize) -> bool {
-    let mut left = most;
-    while left > 0 && asked.front().is_some_and(|(_, first)| *first <= until) {
-        left -= 1;
-        asked.pop_front();
+impl Record for Asked {
+    fn hash(&self) -> u32 {
+        hash_of(u64::from_le_bytes(self.number))
     }
-    left == 0
 }
