@@ -16,22 +16,22 @@ use super::billing::{Billing, Payer};
 use super::chain::{Chain, ChainResult, Policy, Progress};
 use super::endpoint::COME_BACK;
 use super::endpoint::{AttemptContext, Late};
-use super::erasure::{Traces, Words};
+use super::erasure::Traces;
 use super::ledger_entries;
 use super::places::{NoPlace, Parties, Place, Places};
 use super::policy::OnNoRecord;
 use super::question::{Answer, Attempt, Failure, FailureKind, Freshness, Question, Source};
 use super::unanswered::{Ending, Unanswered};
-use super::verdict_cache::{CacheSlot, VerdictCache, key_of};
+use super::verdict_cache::{CacheSlot, VerdictCache};
 use super::warmer::Warmer;
 use crate::domain::clock::Clock;
-use crate::domain::subject::{Digest, DigestKey, Subject};
+use crate::domain::subject::{Digest, DigestKey};
 use crate::resilience;
 use crate::resilience::budget::Budget;
 use crate::resilience::flight::{Flights, Role};
 use crate::resilience::party::Party;
 use crate::storage::ledger::{self, Flight, Ledger, ReadError};
-use crate::storage::{Remembered, Sharing};
+use crate::storage::{self, Remembered, Sharing};
 
 /// A flight as its waiters see it.
 type Joinable = resilience::flight::Flight<Arc<Progress>, Arc<FlightResult>>;
@@ -39,7 +39,7 @@ type Joinable = resilience::flight::Flight<Arc<Progress>, Arc<FlightResult>>;
 /// The verdict cache and the flights.
 #[derive(Debug)]
 pub(super) struct CachedLookup {
-    pub(super) flights: Flights<Digest, Arc<Progress>, Arc<FlightResult>>,
+    pub(super) flights: Flights<storage::Place, Arc<Progress>, Arc<FlightResult>>,
     pub(super) verdict_cache: Arc<VerdictCache>,
     pub(super) unanswered: Arc<Unanswered>,
     pub(super) digest_key: DigestKey,
@@ -76,21 +76,20 @@ enum FlightVerdict {
 
 impl CachedLookup {
     pub(super) async fn ask(&self, question: &Question, policy: &Arc<Policy>) -> Result<Answer, Failure> {
-        let person = self.digest_key.person(&question.subject);
-        let key = self.key_of(&person, question, policy);
+        let key = self.key_of(question, policy);
         let deadline = Instant::now() + question.patience;
         let party = self.parties.of(&question.client, policy.priority);
         loop {
-            if let Some((remembered, left)) = self.verdict_cache.get(&key, question).await {
+            if let Some((remembered, left)) = self.verdict_cache.get(&key, question) {
                 return Ok(Answer::from_cache(remembered, left, &self.verdict_cache.clock));
             }
             if question.freshness.only_if_cached {
-                if self.warmer.look_up(person).await {
+                if self.warmer.look_up(key.person).await {
                     continue;
                 }
                 return Err(Failure::bare(FailureKind::NotCached));
             }
-            let (role, flight) = self.board((person, key), question, policy, party)?;
+            let (role, flight) = self.board(key, question, policy, party)?;
             // Who only waits has a place of its own: it must not take one from those who could be answered.
             let _place = match role {
                 Role::Leader => None,
@@ -119,7 +118,7 @@ impl CachedLookup {
     /// Joins the flight of `key`, or starts it if there is a place for it.
     fn board(
         &self,
-        (person, key): (Digest, Digest),
+        key: storage::Place,
         question: &Question,
         policy: &Arc<Policy>,
         party: &Party,
@@ -128,7 +127,7 @@ impl CachedLookup {
             Ok(place) => Ok(self.flights.join_or_start(
                 key,
                 |work| drop(self.tasks.spawn(work)),
-                |progress| self.fly((person, key), question, policy, party, place, progress),
+                |progress| self.fly(key, question, policy, party, place, progress),
             )),
             Err(none) => match self.flights.join(&key) {
                 Some(flight) => Ok((Role::Joined, flight)),
@@ -147,9 +146,8 @@ impl CachedLookup {
         policy: &Policy,
         since_ms: i64,
     ) -> Result<Option<Answer>, ReadError> {
-        let person = self.digest_key.person(&question.subject);
-        let key = self.key_of(&person, question, policy);
-        let found = self.warmer.recorded(person, key, since_ms).await?;
+        let key = self.key_of(question, policy);
+        let found = self.warmer.recorded(key, since_ms).await?;
         let (cache, clock) = (&self.verdict_cache.cache, &self.verdict_cache.clock);
         let age = |found: &Remembered| found.age(clock.monotonic());
         let told = found.filter(|found| question.freshness.may_be_told(age(found)));
@@ -159,45 +157,35 @@ impl CachedLookup {
         }))
     }
 
-    /// Erases the cached verdicts about `subject` for every client and purpose, and marks its flights so that they
+    /// Erases the cached verdicts about `person` for every client and purpose, and marks their flights so that they
     /// cache nothing. Returns the number of verdicts and of flights.
-    pub(super) async fn forget(&self, subject: &Subject) -> (usize, usize) {
+    pub(super) async fn forget(&self, person: Digest) -> (usize, usize) {
         // Mark first: a flight that still caches its verdict sees the mark and removes it.
-        let person = self.digest_key.person(subject);
         self.warmer.warming.forget(person);
         let under_way = self.traces.under_way.forget(person);
-        let Words { policies, clients } = self.traces.words();
-        let everybody = Arc::from("");
-        let mut verdicts = 0;
-        for policy in &policies {
-            // Earlier configurations may have shared verdicts between clients or not, so erase both kinds of key.
-            for owner in std::iter::once(&everybody).chain(&clients) {
-                let key = key_of(&self.digest_key, &person, policy, owner);
-                verdicts += usize::from(self.verdict_cache.cache.forget(&key).await);
-                self.unanswered.forget(&key).await;
-            }
-        }
+        let verdicts = self.verdict_cache.cache.forget_person(&person);
+        self.unanswered.forget_person(&person).await;
         (verdicts, under_way)
     }
 
     /// The future of a flight. It owns its data because it can outlive every caller.
     fn fly(
         &self,
-        (person, key): (Digest, Digest),
+        key: storage::Place,
         question: &Question,
         policy: &Arc<Policy>,
         party: &Party,
         place: Place,
         progress: Arc<Progress>,
     ) -> impl Future<Output = Arc<FlightResult>> + Send + 'static + use<> {
-        let cache_slot = CacheSlot::new(Arc::clone(&self.verdict_cache), key, self.traces.under_way.begin(person));
+        let cache_slot = CacheSlot::new(Arc::clone(&self.verdict_cache), key, self.traces.under_way.begin(key.person));
         let (question, policy, budget) = (question.clone(), Arc::clone(policy), Arc::clone(&self.budget));
         let (late, mut late_answers) = mpsc::unbounded_channel();
         let (ledger, digest_key) = (self.ledger.clone(), self.digest_key.clone());
         let unanswered = Arc::clone(&self.unanswered);
         let warmer = Arc::clone(&self.warmer);
         let mut context = AttemptContext {
-            person,
+            person: key.person,
             subject: Arc::clone(&question.subject),
             party: party.clone(),
             late,
@@ -212,8 +200,8 @@ impl CachedLookup {
             // The flight's own, because it can outlive every caller.
             let _place = place;
             // What was paid for before a restart is not paid for again.
-            warmer.look_up(person).await;
-            if let Some((remembered, left)) = cache_slot.verdict_cache.get(&key, &question).await {
+            warmer.look_up(key.person).await;
+            if let Some((remembered, left)) = cache_slot.verdict_cache.get(&key, &question) {
                 return Arc::new(FlightResult::without_a_call(&question, Ok(FlightVerdict::Cached(remembered, left))));
             }
             if !question.freshness.no_cache
@@ -234,7 +222,7 @@ impl CachedLookup {
             let chain = Chain { policy: &policy, budget: &budget, meter: &cache_slot.verdict_cache.meter.chain };
             let result = match chain.run(context, &mut late_answers, &progress).await {
                 ChainResult::Found(by, finding) => {
-                    let verdict = cache_slot.verdict(&by.name, finding).await;
+                    let verdict = cache_slot.verdict(&by.name, finding);
                     // Where verdicts are not cached, the ending that `no-cache` passed over would hide this one.
                     if question.freshness.no_cache {
                         unanswered.forget(&key).await;
@@ -260,7 +248,7 @@ impl CachedLookup {
             late_answers.close();
             while let Ok(late) = late_answers.try_recv() {
                 if let Late { by, result: Ok(finding), .. } = late {
-                    cache_slot.late(&by.name, finding).await;
+                    cache_slot.late(&by.name, finding);
                 }
             }
             let attempts = progress.attempts_until(Instant::now());
@@ -271,20 +259,13 @@ impl CachedLookup {
     /// The cache key of a question: everything that can change its answer.
     ///
     /// The pattern lists every field, so a new field of [`Question`] must be included or excluded explicitly.
-    fn key_of(&self, person: &Digest, question: &Question, policy: &Policy) -> Digest {
-        let Question {
-            subject: _is_the_person,
-            client,
-            purpose: _selects_the_policy,
-            freshness: _,
-            patience: _,
-            ticket: _,
-        } = question;
-        let owner = match self.sharing {
-            Sharing::Shared => "",
-            Sharing::PerClient => client,
+    fn key_of(&self, question: &Question, policy: &Policy) -> storage::Place {
+        let Question { subject, client, purpose: _selects_the_policy, freshness: _, patience: _, ticket: _ } = question;
+        let scope = match self.sharing {
+            Sharing::Shared => policy.scope,
+            Sharing::PerClient => self.traces.scopes.of(&policy.key, client),
         };
-        key_of(&self.digest_key, person, &policy.key, owner)
+        storage::Place { person: self.digest_key.person(subject), scope }
     }
 }
 

@@ -22,6 +22,7 @@ use crate::domain::money::Billed;
 use crate::domain::outcome::{Fault, Next, Outcome, Reason};
 use crate::domain::verdict::{Finding, Verdict};
 use crate::resilience::budget::Budget;
+use crate::storage::Scope;
 use crate::storage::ledger::Flight;
 
 #[derive(Debug)]
@@ -52,8 +53,10 @@ pub(super) struct Policy {
     pub(super) on_unknown: OnUnknown,
     pub(super) budget: Duration,
     pub(super) priority: Priority,
-    /// Part of the cache key: policies with different keys share no verdicts. Empty for `[chain]` itself.
+    /// Policies with different keys share no verdicts. Empty for `[chain]` itself.
     pub(super) key: Arc<str>,
+    /// The scope of its verdicts if clients share them.
+    pub(super) scope: Scope,
 }
 
 /// The chain of one policy.
@@ -251,7 +254,7 @@ impl Run<'_> {
         self.context.tasks.spawn(async move {
             let attempted = owner.attempt(index, &context).await;
             if let Err(Ok(AttemptResult { finding: Some(finding), .. })) = done.send(attempted) {
-                context.cache_slot.late(&owner.account.name, finding).await;
+                context.cache_slot.late(&owner.account.name, finding);
             }
         });
         loop {

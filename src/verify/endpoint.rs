@@ -174,7 +174,7 @@ impl GuardedEndpoint {
             conclude(trial, &result, now);
             let cost = reservation.cost(&result);
             calling.ended(|| ledger_entries::end(cost, &result, duration, false));
-            reservation.settle(cost, &result, &context.cache_slot).await;
+            reservation.settle(cost, &result, &context.cache_slot);
             self.meter.answered(account.prices, &result);
         }
         if result.as_ref().is_err_and(|fault| lacks_credential(fault) || fault.outcome.is_skip()) {
@@ -281,13 +281,13 @@ impl GuardedEndpoint {
             drop(slot);
             let cost = reservation.cost(&result);
             calling.ended(|| ledger_entries::end(cost, &result, now.duration_since(began), true));
-            reservation.settle(cost, &result, &cache_slot).await;
+            reservation.settle(cost, &result, &cache_slot);
             conclude(trial, &result, now);
             learn(&by, &result, &cache_slot, now);
             meter.answered(by.prices, &result);
             let sent = late.send(Late { by, endpoint, result });
             if let Err(mpsc::error::SendError(Late { by, result: Ok(finding), .. })) = sent {
-                cache_slot.late(&by.name, finding).await;
+                cache_slot.late(&by.name, finding);
             }
         });
     }

@@ -1,32 +1,26 @@
 //! Finds everything stored about a person, so that it can be erased.
 //!
-//! Digests are one-way, so erasure recomputes every key under which the person could be stored. [`Traces`] collects the
-//! parts of those keys from every configuration so far. It also tracks work in progress, which would otherwise store
-//! its verdict a moment later. It survives reloads. Invariant: once [`Runtime::forget`] has returned, no work that
-//! began before it stores anything about the person.
+//! Every table finds its entries by the digest of the person, or of their number, alone: whatever client asked, and under
+//! whatever policy of whatever configuration. [`Traces`] tracks work in progress, which would otherwise store its verdict
+//! a moment later. It survives reloads. Invariant: once [`Runtime::forget`] has returned, no work that began before it
+//! stores anything about the person.
 //!
 //! [`Runtime::forget`]: super::Runtime::forget
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::enumeration::Tries;
+use super::scopes::Scopes;
 use crate::domain::subject::Digest;
 
-/// The parts of cache keys, the enumeration tries and the work in progress. Survives reloads.
+/// The enumeration tries, the work in progress and the scopes of verdicts. Survives reloads.
 #[derive(Debug, Default)]
 pub struct Traces {
     pub(super) tries: Tries,
     pub(super) under_way: Arc<UnderWay>,
-    words: Mutex<Words>,
-}
-
-/// The parts of cache keys that come from configurations.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Words {
-    pub(super) policies: BTreeSet<Arc<str>>,
-    pub(super) clients: BTreeSet<Arc<str>>,
+    pub(super) scopes: Scopes,
 }
 
 /// How much was erased about one person.
@@ -52,24 +46,6 @@ pub(super) struct Work {
     /// Set when the person was erased: nothing may be stored. `None` only during `drop`.
     forgotten: Option<Arc<AtomicBool>>,
     table: Arc<UnderWay>,
-}
-
-impl Traces {
-    /// Adds the key parts of a configuration before it is used.
-    pub(super) fn note(&self, policies: impl Iterator<Item = Arc<str>>, clients: impl Iterator<Item = Arc<str>>) {
-        let mut words = self.lock();
-        words.policies.extend(policies);
-        words.clients.extend(clients);
-    }
-
-    pub(super) fn words(&self) -> Words {
-        self.lock().clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Words> {
-        // The sets only grow, by single inserts, so a panic cannot leave them inconsistent.
-        self.words.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl UnderWay {

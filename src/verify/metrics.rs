@@ -248,7 +248,7 @@ impl Metrics {
         self.enumeration_suspected.with_label_values(&[client, kind.as_str()]).inc();
     }
 
-    pub(super) fn cache_entries(&self, entries: u64) {
+    pub(super) fn cache_entries(&self, entries: usize) {
         self.cache_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
     }
 

@@ -26,6 +26,8 @@ pub mod enumeration;
 mod erasure;
 mod exchange;
 mod failure;
+#[cfg(test)]
+mod footprint;
 pub mod holds;
 mod isolation;
 mod joined_flight;
@@ -37,6 +39,7 @@ pub mod policy;
 mod provider;
 mod question;
 mod runtime;
+mod scopes;
 mod status;
 mod unanswered;
 mod verdict_cache;

@@ -80,6 +80,7 @@ impl Runtime {
                 budget: chain.budget,
                 priority,
                 key: Arc::from(key),
+                scope: deps.traces.scopes.of(key, ""),
             }))
         };
         let mut purposes = BTreeMap::new();
@@ -90,8 +91,6 @@ impl Runtime {
             purposes.insert(name.clone(), policy_of(&adapted, purpose.priority, key)?);
         }
         let policy = policy_of(&config.chain, Priority::Normal, "")?;
-        let policies = purposes.values().chain([&policy]).map(|policy| Arc::clone(&policy.key));
-        deps.traces.note(policies, config.clients.iter().cloned());
         config.clients.iter().for_each(|client| deps.metrics.client(client));
         let priorities = purposes.values().map(|policy| policy.priority);
         let parties = Parties::new(&config.clients, &config.weights, priorities);
@@ -123,6 +122,7 @@ impl Runtime {
                 .map(|one| (Arc::clone(&one.account.name), Arc::clone(&one.account.holds)))
                 .collect(),
             billing: Arc::clone(&deps.billing),
+            traces: Arc::clone(&deps.traces),
             reach: Verdict::ALL
                 .map(|verdict| deps.cache.lifetime(verdict))
                 .into_iter()
@@ -242,10 +242,10 @@ impl Runtime {
     /// Erases `subject` from the verdict cache, holds, billing and the enumeration guard. Calls in flight will store
     /// nothing.
     pub async fn forget(&self, subject: &Subject) -> Forgotten {
-        let (verdicts, under_way) = self.lookup.forget(subject).await;
         let key = &self.lookup.digest_key;
         let person = key.person(subject);
-        self.lookup.billing.forget(&person).await;
+        let (verdicts, under_way) = self.lookup.forget(person).await;
+        self.lookup.billing.forget(&person);
         let holds = self.providers.iter().filter(|provider| provider.account.holds.forget(person)).count();
         let tries = self.lookup.traces.tries.forget(key, subject);
         Forgotten { verdicts, holds, tries, under_way }
@@ -324,7 +324,8 @@ impl Runtime {
             provider.account.meter.holds.set(i64::try_from(seen.holds).unwrap_or(i64::MAX));
         }
         self.lookup.billing.refresh();
-        self.metrics.cache_entries(self.lookup.verdict_cache.cache.entries());
+        let VerdictCache { cache, clock, .. } = &*self.lookup.verdict_cache;
+        self.metrics.cache_entries(cache.entries(clock.monotonic()));
         // Scrapes are regular, so old entries are removed even when no questions arrive.
         self.lookup.traces.tries.sweep(self.enumeration.window, now);
     }

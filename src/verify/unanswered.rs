@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use moka::Expiry;
 use moka::future::Cache;
+use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
+use moka::{Entry, Expiry};
 use tokio::time::Instant;
 
 use super::failure;
@@ -18,16 +19,20 @@ use super::question::{Attempt, FailureKind};
 use crate::domain::money::Billed;
 use crate::domain::outcome::Outcome;
 use crate::domain::subject::Digest;
+use crate::storage::{Place, Scope};
 
-/// When full, the least recently used entry is evicted. About 500 bytes each.
+/// How many people are kept. When full, the least recently used are evicted. About 500 bytes each.
 const MOST: u64 = 100_000;
 
 #[derive(Debug)]
 pub(super) struct Unanswered {
-    table: Cache<Digest, Arc<Ending>>,
+    /// By person, so that all about one person is found at once. An ending belongs to one scope.
+    table: Cache<Digest, Endings>,
     /// Whether anything was ever put in. Until then a look costs nothing.
     is_used: AtomicBool,
 }
+
+type Endings = Arc<Vec<(Scope, Arc<Ending>)>>;
 
 /// How a question ended, for those who ask it again.
 #[derive(Debug)]
@@ -75,40 +80,69 @@ impl Unanswered {
         Self { table: table.build(), is_used: AtomicBool::new(false) }
     }
 
-    pub(super) async fn get(&self, key: &Digest) -> Option<Arc<Ending>> {
+    pub(super) async fn get(&self, place: &Place) -> Option<Arc<Ending>> {
         if !self.is_used.load(Ordering::Acquire) {
             return None;
         }
-        let found = self.table.get(key).await?;
-        (!found.left(Instant::now()).is_zero()).then_some(found)
+        let endings = self.table.get(&place.person).await?;
+        let (_, ending) = endings.iter().find(|(scope, _)| *scope == place.scope)?;
+        (!ending.left(Instant::now()).is_zero()).then(|| Arc::clone(ending))
     }
 
-    pub(super) async fn put(&self, key: Digest, ending: Ending) {
+    pub(super) async fn put(&self, place: Place, ending: Ending) {
         self.is_used.store(true, Ordering::Release);
-        self.table.insert(key, Arc::new(ending)).await;
+        let one = (place.scope, Arc::new(ending));
+        let with = |known| std::future::ready(Arc::new(others(known, place.scope).chain([one]).collect()));
+        self.table.entry(place.person).and_upsert_with(with).await;
     }
 
-    pub(super) async fn forget(&self, key: &Digest) {
+    pub(super) async fn forget(&self, place: &Place) {
+        if !self.is_used.load(Ordering::Acquire) {
+            return;
+        }
+        let without = |known| {
+            let left: Vec<_> = others(known, place.scope).collect();
+            std::future::ready(if left.is_empty() { Op::Remove } else { Op::Put(Arc::new(left)) })
+        };
+        self.table.entry(place.person).and_compute_with(without).await;
+    }
+
+    /// Removes the endings of every scope about `person`.
+    pub(super) async fn forget_person(&self, person: &Digest) {
         if self.is_used.load(Ordering::Acquire) {
-            self.table.invalidate(key).await;
+            self.table.invalidate(person).await;
         }
     }
 }
 
-impl Expiry<Digest, Arc<Ending>> for ByWindow {
-    fn expire_after_create(&self, _: &Digest, ending: &Arc<Ending>, _: std::time::Instant) -> Option<Duration> {
-        Some(ending.window)
+/// What is kept for other scopes and matters still.
+fn others(known: Option<Entry<Digest, Endings>>, scope: Scope) -> impl Iterator<Item = (Scope, Arc<Ending>)> {
+    let (endings, now) = (known.map(Entry::into_value).unwrap_or_default(), Instant::now());
+    let matters = move |(of, ending): &(Scope, Arc<Ending>)| *of != scope && !ending.left(now).is_zero();
+    endings.iter().filter(|one| matters(one)).cloned().collect::<Vec<_>>().into_iter()
+}
+
+impl ByWindow {
+    fn longest(endings: &Endings) -> Option<Duration> {
+        let now = Instant::now();
+        endings.iter().map(|(_, ending)| ending.left(now)).max()
+    }
+}
+
+impl Expiry<Digest, Endings> for ByWindow {
+    fn expire_after_create(&self, _: &Digest, endings: &Endings, _: std::time::Instant) -> Option<Duration> {
+        Self::longest(endings)
     }
 
     // The default implementation keeps the expiry of the overwritten entry.
     fn expire_after_update(
         &self,
         _: &Digest,
-        ending: &Arc<Ending>,
+        endings: &Endings,
         _: std::time::Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
-        Some(ending.window)
+        Self::longest(endings)
     }
 }
 
@@ -146,7 +180,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_ending_is_told_until_its_window_is_over_and_a_later_one_begins_anew() {
         let (table, second) = (Unanswered::new(), Duration::from_secs(1));
-        let key = |n: u8| DigestKey::new([7; 32]).digest("test/v1", &[&[n]]);
+        let key = |n: u8| Place { person: DigestKey::new([7; 32]).digest("test/v1", &[&[n]]), scope: Scope::DEFAULT };
         let hung = attempts(&[(Outcome::Timeout, Billed::Unknown)]);
         let ending = || Ending::of(&hung, OnUnknown::AskNext, 60 * second).unwrap();
         let left = async |n| table.get(&key(n)).await.map(|ending| ending.left(Instant::now()).as_secs());
@@ -160,5 +194,35 @@ mod tests {
         assert_eq!((left(1).await, left(2).await), (Some(59), None));
         table.forget(&key(1)).await;
         assert_eq!(left(1).await, None);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn endings_of_different_scopes_live_apart_and_go_together_with_their_person() {
+        let (table, second) = (Unanswered::new(), Duration::from_secs(1));
+        let place = |n: u8, scope| {
+            let person = DigestKey::new([7; 32]).digest("test/v1", &[&[n]]);
+            Place { person, scope: Scope::new(scope) }
+        };
+        let hung = attempts(&[(Outcome::Timeout, Billed::Unknown)]);
+        let ending = |window| Ending::of(&hung, OnUnknown::AskNext, window).unwrap();
+        let known = async |places: &[Place]| {
+            let mut known = Vec::new();
+            for place in places {
+                known.push(table.get(place).await.is_some());
+            }
+            known
+        };
+        let all = [place(1, 0), place(1, 1), place(1, 2), place(2, 1)];
+        for (place, window) in all.into_iter().zip([60, 10, 60, 60]) {
+            table.put(place, ending(window * second)).await;
+        }
+        assert_eq!(known(&all).await, [true; 4]);
+        tokio::time::advance(10 * second).await;
+        assert_eq!(known(&all).await, [true, false, true, true]);
+        table.forget(&place(1, 2)).await;
+        assert_eq!(known(&all).await, [true, false, false, true]);
+        table.put(place(1, 1), ending(second)).await;
+        assert_eq!(known(&all).await, [true, true, false, true]);
+        table.forget_person(&place(1, 0).person).await;
+        assert_eq!(known(&all).await, [false, false, false, true]);
     }
 }

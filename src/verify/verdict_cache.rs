@@ -7,9 +7,8 @@ use super::erasure::Work;
 use super::metrics::LookupMeter;
 use super::question::Question;
 use crate::domain::clock::Clock;
-use crate::domain::subject::{Digest, DigestKey};
 use crate::domain::verdict::Finding;
-use crate::storage::{Cache, Remembered};
+use crate::storage::{Cache, Place, Remembered};
 
 #[derive(Debug)]
 pub(super) struct VerdictCache {
@@ -22,53 +21,43 @@ pub(super) struct VerdictCache {
 #[derive(Debug, Clone)]
 pub(super) struct CacheSlot {
     pub(super) verdict_cache: Arc<VerdictCache>,
-    pub(super) key: Digest,
+    pub(super) place: Place,
     pub(super) work: Arc<Work>,
     /// The first verdict of this flight. Kept even if caching is off.
     first: Arc<OnceLock<Remembered>>,
 }
 
-/// The cache key of a question about `person`: everything that can change its answer. It is made from the person's
-/// digest, which the ledger has, so that cached verdicts can be restored from there. `owner` is empty if clients share
-/// verdicts.
-pub(super) fn key_of(digest_key: &DigestKey, person: &Digest, policy: &str, owner: &str) -> Digest {
-    if policy.is_empty() && owner.is_empty() {
-        return *person;
-    }
-    digest_key.digest("question/v2", &[person.as_bytes(), policy.as_bytes(), owner.as_bytes()])
-}
-
 impl VerdictCache {
-    pub(super) async fn get(&self, key: &Digest, question: &Question) -> Option<(Remembered, Duration)> {
+    pub(super) fn get(&self, place: &Place, question: &Question) -> Option<(Remembered, Duration)> {
         if question.freshness.no_cache {
             return None;
         }
         let now = self.clock.monotonic();
-        let found = self.cache.get(key, now).await?;
+        let found = self.cache.get(place, now)?;
         question.freshness.accepts(found.0.age(now)).then_some(found)
     }
 }
 
 impl CacheSlot {
-    pub(super) fn new(verdict_cache: Arc<VerdictCache>, key: Digest, work: Arc<Work>) -> Self {
-        Self { verdict_cache, key, work, first: Arc::default() }
+    pub(super) fn new(verdict_cache: Arc<VerdictCache>, place: Place, work: Arc<Work>) -> Self {
+        Self { verdict_cache, place, work, first: Arc::default() }
     }
 
     /// Caches the verdict that the flight ends with.
-    pub(super) async fn verdict(&self, by: &Arc<str>, finding: Finding) -> Remembered {
+    pub(super) fn verdict(&self, by: &Arc<str>, finding: Finding) -> Remembered {
         let remembered = self.now(by, finding);
         // A late call may have set it a moment earlier; write anyway, because the cache must hold what callers get.
         let _ = self.first.set(remembered.clone());
-        self.put(&remembered).await;
+        self.put(&remembered);
         remembered
     }
 
     /// Caches a verdict that arrived after its flight had ended, unless there already is one.
-    pub(super) async fn late(&self, by: &Arc<str>, finding: Finding) {
+    pub(super) fn late(&self, by: &Arc<str>, finding: Finding) {
         let remembered = self.now(by, finding);
-        let is_known = self.verdict_cache.cache.get(&self.key, self.verdict_cache.clock.monotonic()).await.is_some();
+        let is_known = self.verdict_cache.cache.get(&self.place, self.verdict_cache.clock.monotonic()).is_some();
         if !is_known && self.first.set(remembered.clone()).is_ok() {
-            self.put(&remembered).await;
+            self.put(&remembered);
         }
     }
 
@@ -81,12 +70,12 @@ impl CacheSlot {
         }
     }
 
-    async fn put(&self, remembered: &Remembered) {
+    fn put(&self, remembered: &Remembered) {
         self.verdict_cache.meter.verdict(&remembered.provider, remembered.verdict);
-        self.verdict_cache.cache.put(self.key, remembered.clone()).await;
+        self.verdict_cache.cache.put(&self.place, remembered.clone());
         // Checked after the write: an erasure sets the mark first and then removes the entry.
         if self.work.is_forgotten() {
-            self.verdict_cache.cache.forget(&self.key).await;
+            self.verdict_cache.cache.forget(&self.place);
         }
     }
 }

@@ -17,20 +17,23 @@ use uuid::Uuid;
 
 use super::billing::Billing;
 use super::chain::Policy;
+use super::erasure::Traces;
 use super::holds::Holds;
 use super::policy::OnNoRecord;
-use super::verdict_cache::key_of;
 use super::warming::Warming;
 use crate::domain::subject::{Digest, DigestKey};
 use crate::domain::verdict::Verdict;
 use crate::storage::ledger::{Past, PastCall, PastFlight, PastVerdict, ReadError, Since, Subject};
-use crate::storage::{Cache, Remembered, Sharing};
+use crate::storage::{Cache, Place, Remembered, Sharing};
 
 /// How long a question waits for its look-up before it is paid for nevertheless.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long a retry under an idempotency key waits for what is recorded since its first use.
 const LONGEST_READ: Duration = Duration::from_secs(3);
+
+/// How many people are restored without a pause.
+const MOST_AT_ONCE: usize = 100;
 
 /// Restores into the state of one configuration.
 #[derive(Debug)]
@@ -43,6 +46,7 @@ pub(super) struct Warmer {
     pub(super) purposes: BTreeMap<String, Arc<Policy>>,
     pub(super) holds: HashMap<Arc<str>, Arc<Holds>>,
     pub(super) billing: Arc<Billing>,
+    pub(super) traces: Arc<Traces>,
     /// How old an entry can be that still matters.
     pub(super) reach: Duration,
 }
@@ -65,8 +69,12 @@ impl Warmer {
         let (people, is_complete) = match found {
             Ok(Some((since, found))) => {
                 let people = found.people.len();
-                for (person, past) in found.people {
-                    self.restore(person, &past, since).await;
+                for (n, (person, past)) in found.people.into_iter().enumerate() {
+                    self.restore(person, &past, since);
+                    // There may be a million, and questions need the worker.
+                    if n % MOST_AT_ONCE == 0 {
+                        tokio::task::yield_now().await;
+                    }
                 }
                 (people, found.is_complete)
             }
@@ -88,10 +96,15 @@ impl Warmer {
 
     /// Restores `person` before a question is paid for, unless that was done. Returns whether something was restored.
     pub(super) async fn look_up(&self, person: Digest) -> bool {
-        let warming = &self.warming;
-        if warming.is_over() || warming.is_restored(&person) {
+        if self.warming.is_over() || self.warming.is_restored(&person) {
             return false;
         }
+        // Boxed, so that a flight does not carry its room once all is restored.
+        Box::pin(self.read_and_restore(person)).await
+    }
+
+    async fn read_and_restore(&self, person: Digest) -> bool {
+        let warming = &self.warming;
         let subject = Subject::new(&self.digest_key, &person);
         let read = async {
             let _permit = warming.look_ups.acquire().await;
@@ -101,7 +114,7 @@ impl Warmer {
             }
         };
         let failure = match tokio::time::timeout(PATIENCE, read).await {
-            Ok(Ok(Some((since, past)))) => return self.restore(person, &past, since).await,
+            Ok(Ok(Some((since, past)))) => return self.restore(person, &past, since),
             Ok(Ok(None)) => return false,
             Ok(Err(error)) => error.to_string(),
             Err(_) => "it did not answer in time".to_owned(),
@@ -113,27 +126,22 @@ impl Warmer {
         false
     }
 
-    /// The newest verdict recorded since `since_ms` (milliseconds since 1970) that answers the question with this cache
-    /// key, whether or not it is cached.
+    /// The newest verdict recorded since `since_ms` (milliseconds since 1970) that answers a question with this place
+    /// in the cache, whether or not it is cached.
     ///
     /// # Errors
     /// If the ledger cannot be read in time.
-    pub(super) async fn recorded(
-        &self,
-        person: Digest,
-        key: Digest,
-        since_ms: i64,
-    ) -> Result<Option<Remembered>, ReadError> {
-        let subject = Subject::new(&self.digest_key, &person);
+    pub(super) async fn recorded(&self, place: Place, since_ms: i64) -> Result<Option<Remembered>, ReadError> {
+        let subject = Subject::new(&self.digest_key, &place.person);
         let read = self.warming.ledger.recorded_since(since_ms, &subject);
         let past = tokio::time::timeout(LONGEST_READ, read).await.unwrap_or(Err(ReadError::Behind))?;
-        let newest = self.newest(person, &past).remove(&key).filter(|verdict| verdict.at_ms >= since_ms);
+        let newest = self.newest(place.person, &past).remove(&place).filter(|verdict| verdict.at_ms >= since_ms);
         Ok(newest.and_then(|verdict| self.remembered(verdict)))
     }
 
-    async fn restore(&self, person: Digest, past: &Past, since: Since) -> bool {
+    fn restore(&self, person: Digest, past: &Past, since: Since) -> bool {
         // Before the claim: whoever sees that finds the verdicts.
-        let verdicts = self.restore_verdicts(person, past, since).await;
+        let verdicts = self.restore_verdicts(person, past, since);
         if !self.warming.claim(person) {
             return verdicts > 0;
         }
@@ -159,12 +167,12 @@ impl Warmer {
         {
             let window = call.verdict.map(|verdict| self.cache.lifetime(verdict)).unwrap_or_default();
             let verification = flight.verification.unwrap_or(Uuid::nil());
-            self.billing.restore_bill(person, (&call.provider, call.verdict), verification, (at, window)).await;
+            self.billing.restore_bill(person, (&call.provider, call.verdict), verification, (at, window));
         }
         self.warming.verdicts.fetch_add(verdicts, Ordering::Relaxed);
         // Checked after the writes: an erasure sets the mark first and erases then.
         if self.warming.is_forgotten(&person) {
-            self.billing.forget(&person).await;
+            self.billing.forget(&person);
             for holds in self.holds.values() {
                 holds.forget(person);
             }
@@ -179,31 +187,31 @@ impl Warmer {
     }
 
     /// Caches the newest verdict for each question about `person`, unless there is one already. Returns how many.
-    async fn restore_verdicts(&self, person: Digest, past: &Past, since: Since) -> u64 {
+    fn restore_verdicts(&self, person: Digest, past: &Past, since: Since) -> u64 {
         let now = self.warming.clock.moment();
         if since.newest_ms > now.at.as_millisecond() || self.warming.is_forgotten(&person) {
             // The clock was set back, so nobody knows how old they are.
             return 0;
         }
         let mut restored = 0;
-        for (key, verdict) in self.newest(person, past) {
+        for (place, verdict) in self.newest(person, past) {
             let Some(remembered) = self.remembered(verdict) else { continue };
             if remembered.age(now.monotonic) >= self.cache.lifetime(remembered.verdict) {
                 continue;
             }
-            self.cache.restore(key, remembered).await;
+            self.cache.restore(&place, remembered, now.monotonic);
             restored += 1;
             // Checked after the write: an erasure sets the mark first and removes the entry then.
             if self.warming.is_forgotten(&person) {
-                self.cache.forget(&key).await;
+                self.cache.forget(&place);
             }
         }
         restored
     }
 
-    /// The newest verdict for each question about `person`, by cache key.
-    fn newest(&self, person: Digest, past: &Past) -> HashMap<Digest, PastVerdict> {
-        let mut newest: HashMap<Digest, PastVerdict> = HashMap::new();
+    /// The newest verdict for each question about `person`.
+    fn newest(&self, person: Digest, past: &Past) -> HashMap<Place, PastVerdict> {
+        let mut newest: HashMap<Place, PastVerdict> = HashMap::new();
         for flight in &past.flights {
             let policy = self.purposes.get(&*flight.purpose).unwrap_or(&self.policy);
             let Some(verdict) = verdict_of(flight, policy.on_no_record) else { continue };
@@ -211,13 +219,13 @@ impl Warmer {
             if !policy.order.iter().any(|provider| provider.account.name == verdict.provider) {
                 continue;
             }
-            let owner = match self.sharing {
-                Sharing::Shared => "",
-                Sharing::PerClient => &*flight.client,
+            let scope = match self.sharing {
+                Sharing::Shared => policy.scope,
+                Sharing::PerClient => self.traces.scopes.of(&policy.key, &flight.client),
             };
-            let key = key_of(&self.digest_key, &person, &policy.key, owner);
-            if newest.get(&key).is_none_or(|known| known.at_ms < verdict.at_ms) {
-                newest.insert(key, verdict);
+            let place = Place { person, scope };
+            if newest.get(&place).is_none_or(|known| known.at_ms < verdict.at_ms) {
+                newest.insert(place, verdict);
             }
         }
         newest

@@ -1,7 +1,6 @@
 //! How far a new process has restored from the ledger what the one before it knew: cached verdicts, holds, and who was
 //! billed. [`super::warmer`] does the work; this survives reloads.
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -10,13 +9,15 @@ use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::Instant;
 
 use crate::domain::clock::Clock;
-use crate::domain::subject::Digest;
+use crate::domain::subject::{Digest, Half};
 use crate::storage::ledger::{Ledger, ReadError, Since};
+use crate::storage::table::{Record, Table};
 
 /// How many look-ups may run at the same time; the others wait, within their patience.
 const MOST_LOOK_UPS: usize = 8;
 
-/// How many people can be told apart from those that are not restored yet.
+/// How many people can be told apart from those that are not restored yet. 24 bytes each, until the restoring has ended;
+/// the same for those forgotten since the start.
 const MOST_PEOPLE: usize = 1_000_000;
 
 /// How far the restoring is.
@@ -51,10 +52,16 @@ pub struct Warming {
 
 #[derive(Debug, Default)]
 struct People {
-    restored: HashSet<Digest>,
+    restored: Set,
     /// Those forgotten since the start: what is read of them may be older than that.
-    forgotten: HashSet<Digest>,
+    forgotten: Set,
 }
+
+#[derive(Debug, Default)]
+struct Set(Table<Person, 0>);
+
+#[derive(Debug, Default)]
+struct Person(Half);
 
 impl Warming {
     /// Restores from `ledger` what is recorded under the current digest key.
@@ -91,7 +98,7 @@ impl Warming {
 
     pub(super) fn end(&self) {
         self.is_over.store(true, Ordering::Release);
-        self.lock().restored = HashSet::new();
+        self.lock().restored = Set::default();
     }
 
     pub(super) async fn since(&self, reach: Duration) -> Result<Option<Since>, ReadError> {
@@ -103,7 +110,7 @@ impl Warming {
     /// Whether nothing is restored of `person` yet; from now on something is.
     pub(super) fn claim(&self, person: Digest) -> bool {
         let mut people = self.lock();
-        !people.forgotten.contains(&person) && people.restored.insert(person)
+        !people.forgotten.contains(&person) && people.restored.insert(&person)
     }
 
     pub(super) fn is_forgotten(&self, person: &Digest) -> bool {
@@ -118,18 +125,40 @@ impl Warming {
     /// Lets nothing that was recorded about `person` come back. Call it before the erasure.
     pub(super) fn forget(&self, person: Digest) {
         let mut people = self.lock();
-        if self.is_on && people.forgotten.len() < MOST_PEOPLE {
-            people.forgotten.insert(person);
+        if self.is_on && people.forgotten.0.len() < MOST_PEOPLE {
+            people.forgotten.insert(&person);
         }
     }
 
     /// Whether so many people were restored that no more can be told apart.
     pub(super) fn is_full(&self) -> bool {
-        self.lock().restored.len() >= MOST_PEOPLE
+        self.lock().restored.0.len() >= MOST_PEOPLE
     }
 
     fn lock(&self) -> MutexGuard<'_, People> {
         // Every change is a single insert, so a panic cannot leave the sets half changed.
         self.people.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Set {
+    fn contains(&self, person: &Digest) -> bool {
+        let person = person.half();
+        self.0.find(person.short(), |known| known.0 == person).is_some()
+    }
+
+    /// Returns whether it is new.
+    fn insert(&mut self, person: &Digest) -> bool {
+        let is_new = !self.contains(person);
+        if is_new {
+            self.0.insert(Person(person.half()), []);
+        }
+        is_new
+    }
+}
+
+impl Record for Person {
+    fn hash(&self) -> u32 {
+        self.0.short()
     }
 }

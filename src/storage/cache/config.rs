@@ -1,18 +1,13 @@
 //! Section `[cache]`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use serde::Deserialize;
 
 use crate::domain::verdict::Verdict;
 
 /// The longest lifetime that can be configured: names, numbers and registers change.
 pub const LONGEST_LIFETIME: Duration = Duration::from_hours(24);
-
-/// The lifetimes in force, shared by the cache and moka's expiry.
-pub(super) type Lifetimes = Arc<ArcSwap<Config>>;
 
 /// Section `[cache]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

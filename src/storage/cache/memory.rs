@@ -1,211 +1,260 @@
-//! Verdicts in this process's memory, on moka.
+//! Verdicts in this process's memory.
 //!
-//! Entries are packed, because there may be a million of them. moka's own coalescing is not used: when the first caller
-//! leaves, it restarts the work, and here the work is a paid call.
+//! Entries are packed, because there may be a million of them: 76 bytes each, with their share of the index, if their
+//! provider's reference is a UUID or short. One lock, held for a few table operations and never across an await. They
+//! cost the same however many entries there are.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use moka::Expiry;
-use moka::future::Cache;
-use moka::policy::EvictionPolicy;
-use uuid::Uuid;
 
-use super::config::Lifetimes;
+use super::config::Config;
+use super::place::{Place, Scope};
+use super::reference::Reference;
 use super::remembered::Remembered;
 use crate::domain::clock::{Moment, Monotonic};
-use crate::domain::subject::Digest;
+use crate::domain::subject::{Digest, Half};
 use crate::domain::verdict::{RequestId, Verdict};
+use crate::storage::table::{At, MOST_RECORDS, Names, Packed, Record, Table, millis};
+
+/// How many lapsed entries a write removes. More than it adds, so that the table shrinks.
+const FEW: usize = 4;
+
+/// How many are removed at a time when nobody waits for it.
+const BATCH: usize = 1000;
+
+/// The lists of a table: all entries, least recently used first, and those of each verdict, oldest first.
+const BY_USE: usize = 0;
+const BY_AGE: usize = 1;
+const ALL: usize = 0;
 
 #[derive(Debug)]
-pub(super) struct Memory(Cache<Digest, Entry>);
+pub(super) struct Memory {
+    most: usize,
+    state: Mutex<State>,
+}
 
-/// A packed [`Remembered`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Default)]
+struct State {
+    entries: Table<Entry, 2>,
+    /// References that do not fit in an entry.
+    long: Table<Long, 0>,
+    providers: Names,
+}
+
+/// A packed [`Remembered`]. All fields are small and unaligned, so that none is padded.
+#[derive(Debug, Clone, Copy)]
 struct Entry {
-    provider: Arc<str>,
+    person: Half,
+    scope: Scope,
     reference: Reference,
-    verified_at_ms: i64,
-    /// The low half of the monotonic time: no entry lives for the 49 days after which it repeats.
-    monotonic_ms: u32,
+    verified_at_ms: Packed,
+    monotonic_ms: Packed,
+    provider: u16,
     verdict: Verdict,
 }
 
-/// A provider's reference. Nearly all are UUIDs, which take 16 bytes instead of 36 characters of text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Reference {
-    None,
-    UpperUuid(Uuid),
-    LowerUuid(Uuid),
-    Text(RequestId),
+#[derive(Debug)]
+struct Long {
+    person: Half,
+    scope: Scope,
+    reference: Option<RequestId>,
 }
 
-struct ByVerdict(Lifetimes);
-
 impl Memory {
-    pub(super) fn new(lifetimes: &Lifetimes) -> Self {
-        let cache = Cache::builder()
-            .max_capacity(lifetimes.load().max_entries)
-            // The default policy may reject a new entry when the cache is full: the answer just paid for would be lost.
-            .eviction_policy(EvictionPolicy::lru())
-            .expire_after(ByVerdict(Arc::clone(lifetimes)))
-            .build();
-        Self(cache)
+    pub(super) fn new(most: u64) -> Self {
+        let most = usize::try_from(most).map_or(MOST_RECORDS, |most| most.min(MOST_RECORDS));
+        Self { most, state: Mutex::default() }
     }
 
-    pub(super) async fn get(&self, key: &Digest, now: Monotonic) -> Option<Remembered> {
-        let entry = self.0.get(key).await?;
+    /// What is cached there and has not lapsed.
+    pub(super) fn get(&self, place: &Place, now: Monotonic, lifetimes: &Config) -> Option<Remembered> {
+        let mut state = self.lock();
+        let at = state.find(place)?;
+        let entry = *state.entries.get(at)?;
+        if entry.has_lapsed(now, lifetimes) {
+            state.remove(at);
+            return None;
+        }
+        state.entries.to_back(BY_USE, ALL, at);
+        let provider = Arc::clone(state.providers.get(entry.provider)?);
+        let long = if entry.reference.is_long() { state.long_reference(place) } else { None };
+        drop(state);
         Some(Remembered {
             verdict: entry.verdict,
-            provider: entry.provider,
-            request_id: entry.reference.unpacked(),
+            provider,
+            request_id: long.or_else(|| entry.reference.unpacked()),
             verified_at: Moment {
-                at: Timestamp::from_millisecond(entry.verified_at_ms).ok()?,
-                monotonic: widened(entry.monotonic_ms, now),
+                at: Timestamp::from_millisecond(entry.verified_at_ms.get()).ok()?,
+                monotonic: Monotonic(entry.monotonic_ms.get()),
             },
         })
     }
 
-    pub(super) async fn put(&self, key: Digest, verdict: Remembered) {
-        self.0.insert(key, Entry::packed(verdict)).await;
+    /// Caches `verdict`, which was given just now, in place of any other. If there is no room, the least recently used
+    /// entry makes it: the answer just paid for is never rejected.
+    pub(super) fn put(&self, place: &Place, verdict: Remembered, lifetimes: &Config) {
+        let mut state = self.lock();
+        state.lapse(verdict.verified_at.monotonic, lifetimes, FEW);
+        state.forget(place);
+        state.insert(place, verdict, self.most);
     }
 
-    /// Like [`Self::put`], unless there is an entry already.
-    pub(super) async fn add(&self, key: Digest, verdict: Remembered) {
-        self.0.entry(key).or_insert(Entry::packed(verdict)).await;
+    /// Caches a verdict that was given some time ago, unless there is another.
+    pub(super) fn add(&self, place: &Place, verdict: Remembered, now: Monotonic, lifetimes: &Config) {
+        let mut state = self.lock();
+        if let Some(at) = state.find(place) {
+            if state.entries.get(at).is_some_and(|entry| !entry.has_lapsed(now, lifetimes)) {
+                return;
+            }
+            state.remove(at);
+        }
+        let list = verdict.verdict as usize;
+        if let Some(at) = state.insert(place, verdict, self.most) {
+            // It is older than those given since the start. Among its like it may stand behind a younger one; then it
+            // lapses all the same, and is removed later.
+            state.entries.to_front(BY_AGE, list, at);
+        }
     }
 
-    pub(super) async fn forget(&self, key: &Digest) -> bool {
-        self.0.remove(key).await.is_some()
+    pub(super) fn forget(&self, place: &Place) -> bool {
+        self.lock().forget(place)
     }
 
-    pub(super) fn entries(&self) -> u64 {
-        self.0.entry_count()
+    /// Removes the verdicts of every scope about `person`. Returns how many there were.
+    pub(super) fn forget_person(&self, person: &Digest) -> usize {
+        let (mut state, person, mut forgotten) = (self.lock(), person.half(), 0);
+        while let Some(at) = state.entries.find(person.short(), |entry| entry.person == person) {
+            state.remove(at);
+            forgotten += 1;
+        }
+        forgotten
+    }
+
+    /// The number of entries, without those that have lapsed.
+    pub(super) fn entries(&self, now: Monotonic, lifetimes: &Config) -> usize {
+        loop {
+            // Released between batches, so that questions are not blocked.
+            let mut state = self.lock();
+            if !state.lapse(now, lifetimes, BATCH) {
+                return state.entries.len();
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // If a holder panics, an entry may be missing from a list. It lapses all the same when somebody asks for it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        let state = self.lock();
+        state.entries.bytes() + state.long.bytes()
+    }
+}
+
+impl State {
+    fn find(&self, place: &Place) -> Option<At> {
+        let person = place.person.half();
+        self.entries.find(person.short(), |entry| entry.person == person && entry.scope == place.scope)
+    }
+
+    fn forget(&mut self, place: &Place) -> bool {
+        self.find(place).is_some_and(|at| self.remove(at))
+    }
+
+    fn remove(&mut self, at: At) -> bool {
+        let Some(entry) = self.entries.remove(at) else { return false };
+        if entry.reference.is_long()
+            && let Some(at) = self.find_long(entry.person, entry.scope)
+        {
+            self.long.remove(at);
+        }
+        true
+    }
+
+    fn insert(&mut self, place: &Place, verdict: Remembered, most: usize) -> Option<At> {
+        let provider = self.providers.number(&verdict.provider)?;
+        if self.entries.len() >= most
+            && let Some(at) = self.entries.front(BY_USE, ALL)
+        {
+            self.remove(at);
+        }
+        let (person, scope) = (place.person.half(), place.scope);
+        let entry = Entry {
+            person,
+            scope,
+            reference: Reference::packed(verdict.request_id.as_ref()),
+            verified_at_ms: Packed::new(verdict.verified_at.at.as_millisecond()),
+            monotonic_ms: Packed::new(verdict.verified_at.monotonic.0),
+            provider,
+            verdict: verdict.verdict,
+        };
+        if entry.reference.is_long() {
+            self.long.insert(Long { person, scope, reference: verdict.request_id }, []);
+        }
+        Some(self.entries.insert(entry, [ALL, verdict.verdict as usize]))
+    }
+
+    /// Removes at most `most` lapsed entries. Returns whether there may be more.
+    fn lapse(&mut self, now: Monotonic, lifetimes: &Config, most: usize) -> bool {
+        let mut left = most;
+        for verdict in Verdict::ALL {
+            while left > 0
+                && let Some(at) = self.entries.front(BY_AGE, verdict as usize)
+                && self.entries.get(at).is_some_and(|entry| entry.has_lapsed(now, lifetimes))
+            {
+                left -= 1;
+                self.remove(at);
+            }
+        }
+        left == 0
+    }
+
+    fn find_long(&self, person: Half, scope: Scope) -> Option<At> {
+        self.long.find(person.short(), |long| long.person == person && long.scope == scope)
+    }
+
+    fn long_reference(&self, place: &Place) -> Option<RequestId> {
+        self.long.get(self.find_long(place.person.half(), place.scope)?)?.reference.clone()
     }
 }
 
 impl Entry {
-    fn packed(verdict: Remembered) -> Self {
+    fn has_lapsed(&self, now: Monotonic, lifetimes: &Config) -> bool {
+        now.0.saturating_sub(self.monotonic_ms.get()) >= millis(lifetimes.lifetime(self.verdict))
+    }
+}
+
+impl Record for Entry {
+    fn hash(&self) -> u32 {
+        self.person.short()
+    }
+}
+
+impl Default for Entry {
+    fn default() -> Self {
         Self {
-            verdict: verdict.verdict,
-            provider: verdict.provider,
-            reference: Reference::packed(verdict.request_id),
-            verified_at_ms: verdict.verified_at.at.as_millisecond(),
-            monotonic_ms: low_half(verdict.verified_at.monotonic),
+            person: Half::default(),
+            scope: Scope::DEFAULT,
+            reference: Reference::default(),
+            verified_at_ms: Packed::default(),
+            monotonic_ms: Packed::default(),
+            provider: 0,
+            verdict: Verdict::NoRecord,
         }
     }
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the low half is what is wanted")]
-const fn low_half(at: Monotonic) -> u32 {
-    at.0 as u32
-}
-
-/// The last time up to `now` that ends in `low`.
-fn widened(low: u32, now: Monotonic) -> Monotonic {
-    Monotonic(now.0 - i64::from(low_half(now).wrapping_sub(low)))
-}
-
-impl Expiry<Digest, Entry> for ByVerdict {
-    fn expire_after_create(&self, _key: &Digest, entry: &Entry, _at: Instant) -> Option<Duration> {
-        Some(self.0.load().lifetime(entry.verdict))
-    }
-
-    // By default, an overwritten entry keeps its old deadline.
-    fn expire_after_update(
-        &self,
-        _key: &Digest,
-        entry: &Entry,
-        _at: Instant,
-        _left: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(self.0.load().lifetime(entry.verdict))
+impl Record for Long {
+    fn hash(&self) -> u32 {
+        self.person.short()
     }
 }
 
-impl Reference {
-    fn packed(reference: Option<RequestId>) -> Self {
-        let Some(reference) = reference else { return Self::None };
-        // Only the hyphenated form, and only if unpacking gives back exactly the same text.
-        let text = reference.as_str();
-        let uuid = if text.len() == 36 { Uuid::try_parse(text).ok() } else { None };
-        [Self::UpperUuid, Self::LowerUuid]
-            .into_iter()
-            .filter_map(|form| Some(form(uuid?)))
-            .find(|packed| packed.unpacked().as_ref() == Some(&reference))
-            .unwrap_or(Self::Text(reference))
-    }
-
-    fn unpacked(&self) -> Option<RequestId> {
-        let mut buffer = Uuid::encode_buffer();
-        match self {
-            Self::None => None,
-            Self::UpperUuid(uuid) => RequestId::parse(uuid.hyphenated().encode_upper(&mut buffer)),
-            Self::LowerUuid(uuid) => RequestId::parse(uuid.hyphenated().encode_lower(&mut buffer)),
-            Self::Text(reference) => Some(reference.clone()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::subject::DigestKey;
-    use crate::storage::{Config, Sharing};
-
-    #[test]
-    fn a_reference_comes_back_as_it_was_given_whatever_its_form() {
-        for text in [
-            "130A2C10-B9EE-4D84-88E3-5384FF039795",
-            "130a2c10-b9ee-4d84-88e3-5384ff039795",
-            "130A2c10-b9ee-4d84-88e3-5384ff039795",
-            "12345678-1234-1234-1234-12345678abcd",
-            "130A2C10B9EE4D8488E3A384FF039795",
-            "order-42_x.y",
-        ] {
-            let given = RequestId::parse(text);
-            assert_eq!(Reference::packed(given.clone()).unpacked(), given, "{text}");
-        }
-        assert_eq!(Reference::packed(None).unpacked(), None);
-    }
-
-    #[test]
-    fn an_entry_stays_small() {
-        assert!(size_of::<Entry>() <= 56, "{}", size_of::<Entry>());
-    }
-
-    #[tokio::test]
-    async fn a_full_memory_forgets_the_least_recently_used_and_never_the_newcomer() {
-        let ttl = Duration::from_secs(600);
-        let config = Config {
-            match_ttl: ttl,
-            mismatch_ttl: ttl,
-            no_record_ttl: ttl,
-            unknown_ttl: ttl,
-            max_entries: 3,
-            sharing: Sharing::Shared,
-        };
-        let memory = Memory::new(&Arc::new(arc_swap::ArcSwap::from_pointee(config)));
-        let key = |n: u8| DigestKey::new([7; 32]).digest("test/v1", &[&[n]]);
-        let verdict = Remembered {
-            verdict: Verdict::Match,
-            provider: Arc::from("p"),
-            request_id: None,
-            verified_at: Moment { at: Timestamp::UNIX_EPOCH, monotonic: Monotonic(0) },
-        };
-        for n in 0..3 {
-            memory.put(key(n), verdict.clone()).await;
-            memory.0.run_pending_tasks().await;
-        }
-        // A read makes entry 0 the most recently used.
-        assert!(memory.get(&key(0), Monotonic(0)).await.is_some());
-        memory.put(key(3), verdict).await;
-        memory.0.run_pending_tasks().await;
-        let mut kept = Vec::new();
-        for n in 0..4 {
-            kept.push(memory.get(&key(n), Monotonic(0)).await.is_some());
-        }
-        assert_eq!((kept, memory.entries()), (vec![true, false, true, true], 3));
+impl Default for Long {
+    fn default() -> Self {
+        Self { person: Half::default(), scope: Scope::DEFAULT, reference: None }
     }
 }

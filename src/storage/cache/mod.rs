@@ -5,11 +5,14 @@
 
 mod config;
 mod memory;
+mod place;
+mod reference;
 mod remembered;
 #[cfg(test)]
 mod tests;
 mod verdicts;
 
 pub use config::{Config, LONGEST_LIFETIME, Sharing};
+pub use place::{Place, Scope};
 pub use remembered::Remembered;
 pub use verdicts::Cache;

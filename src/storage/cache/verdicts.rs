@@ -1,34 +1,32 @@
 //! Cached verdicts by keyed digest.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::config::{Config, Lifetimes};
+use super::config::Config;
 use super::memory::Memory;
+use super::place::Place;
 use super::remembered::Remembered;
 use crate::domain::clock::Monotonic;
 use crate::domain::subject::Digest;
 use crate::domain::verdict::Verdict;
 
-/// Cached verdicts by keyed digest of the question.
+/// Cached verdicts by person and scope.
 #[derive(Debug)]
 pub struct Cache {
-    lifetimes: Lifetimes,
+    lifetimes: ArcSwap<Config>,
     memory: Memory,
 }
 
 impl Cache {
     pub fn memory(config: Config) -> Self {
-        let lifetimes = Arc::new(ArcSwap::from_pointee(config));
-        let memory = Memory::new(&lifetimes);
-        Self { lifetimes, memory }
+        Self { memory: Memory::new(config.max_entries), lifetimes: ArcSwap::from_pointee(config) }
     }
 
     /// Applies the lifetimes of `config` to new and cached verdicts. The maximum number of entries does not change.
     pub fn reconfigure(&self, config: Config) {
-        self.lifetimes.store(Arc::new(config));
+        self.lifetimes.store(config.into());
     }
 
     /// The lifetime of `verdict` under the current configuration.
@@ -41,40 +39,52 @@ impl Cache {
         self.lifetimes.load().unknown_ttl
     }
 
-    /// The verdict cached under `key`, with its remaining lifetime.
-    pub async fn get(&self, key: &Digest, now: Monotonic) -> Option<(Remembered, Duration)> {
-        let found = self.memory.get(key, now).await?;
-        // The configured lifetime decides, not moka's timer, which runs on a different clock.
-        let left =
-            self.lifetimes.load().lifetime(found.verdict).checked_sub(found.age(now)).filter(|left| !left.is_zero())?;
+    /// The verdict cached at `place`, with its remaining lifetime.
+    pub fn get(&self, place: &Place, now: Monotonic) -> Option<(Remembered, Duration)> {
+        let lifetimes = self.lifetimes.load();
+        let found = self.memory.get(place, now, &lifetimes)?;
+        let left = lifetimes.lifetime(found.verdict).checked_sub(found.age(now)).filter(|left| !left.is_zero())?;
         Some((found, left))
     }
 
-    /// Caches a verdict under `key`, replacing any earlier one.
-    pub async fn put(&self, key: Digest, verdict: Remembered) {
+    /// Caches a verdict given just now at `place`, replacing any earlier one.
+    pub fn put(&self, place: &Place, verdict: Remembered) {
+        let lifetimes = self.lifetimes.load();
         // A verdict that is not cached still removes the earlier one: an outdated answer must never be served.
-        let keeps = !self.lifetimes.load().lifetime(verdict.verdict).is_zero();
-        if keeps {
-            self.memory.put(key, verdict).await;
+        if lifetimes.lifetime(verdict.verdict).is_zero() {
+            self.memory.forget(place);
         } else {
-            self.memory.forget(&key).await;
+            self.memory.put(place, verdict, &lifetimes);
         }
     }
 
     /// Caches a verdict of an earlier process, unless one is cached already.
-    pub async fn restore(&self, key: Digest, verdict: Remembered) {
-        if !self.lifetimes.load().lifetime(verdict.verdict).is_zero() {
-            self.memory.add(key, verdict).await;
+    pub fn restore(&self, place: &Place, verdict: Remembered, now: Monotonic) {
+        let lifetimes = self.lifetimes.load();
+        if !lifetimes.lifetime(verdict.verdict).is_zero() {
+            self.memory.add(place, verdict, now, &lifetimes);
         }
     }
 
-    /// Removes the verdict cached under `key` and returns whether there was one.
-    pub async fn forget(&self, key: &Digest) -> bool {
-        self.memory.forget(key).await
+    /// Removes the verdict cached at `place`.
+    pub fn forget(&self, place: &Place) {
+        self.memory.forget(place);
     }
 
-    /// The approximate number of cached verdicts.
-    pub fn entries(&self) -> u64 {
-        self.memory.entries()
+    /// Removes the verdicts of every scope about `person`. Returns how many there were.
+    pub fn forget_person(&self, person: &Digest) -> usize {
+        self.memory.forget_person(person)
+    }
+
+    /// The number of cached verdicts. Also removes those that have lapsed, which needs somebody to ask when no
+    /// questions come in.
+    pub fn entries(&self, now: Monotonic) -> usize {
+        self.memory.entries(now, &self.lifetimes.load())
+    }
+
+    /// The bytes that they take.
+    #[cfg(test)]
+    pub fn bytes(&self) -> usize {
+        self.memory.bytes()
     }
 }

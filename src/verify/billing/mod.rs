@@ -18,6 +18,8 @@ mod totals;
 
 pub use budget::Budget;
 pub(super) use cost::Cost;
+#[cfg(test)]
+pub(super) use duplicate_bills::{Bill, Bills};
 pub use opening::Opening;
 pub use packages::Package;
 pub(super) use provider_spend::ProviderSpend;

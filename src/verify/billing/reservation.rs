@@ -97,12 +97,7 @@ impl Reservation {
     }
 
     /// Settles a call that has ended, in time or late.
-    pub(in crate::verify) async fn settle(
-        mut self,
-        cost: Cost,
-        result: &Result<Finding, Fault>,
-        cache_slot: &CacheSlot,
-    ) {
+    pub(in crate::verify) fn settle(mut self, cost: Cost, result: &Result<Finding, Fault>, cache_slot: &CacheSlot) {
         let (billing, provider) = (&self.payer.billing, &self.account.name);
         let moment = billing.moment();
         self.reserved.take().into_iter().flatten().for_each(|reserved| reserved.settle(moment, cost.spent()));
@@ -116,20 +111,20 @@ impl Reservation {
             self.account.spend.prepaid().history.used_up(billing.clock.believed_date_in_china());
         }
         if cost.billed == Billed::Yes {
-            self.is_billed_twice(cost.verdict, cache_slot).await;
+            self.is_billed_twice(cost.verdict, cache_slot);
         }
     }
 
     /// Logs and counts a second bill about this person, unless it is an intended second opinion.
-    async fn is_billed_twice(&self, verdict: Option<Verdict>, cache_slot: &CacheSlot) {
+    fn is_billed_twice(&self, verdict: Option<Verdict>, cache_slot: &CacheSlot) {
         let Payer { billing, verification, wants_second_opinion, .. } = &self.payer;
         let (provider, person) = (&self.account.name, cache_slot.work.person());
         let window = verdict.map(|verdict| cache_slot.verdict_cache.cache.lifetime(verdict)).unwrap_or_default();
         let bill = Bill::new(provider, *verification, verdict, window);
-        let earlier = billing.duplicate_bills.put(person, bill).await;
+        let earlier = billing.duplicate_bills.put(person, bill);
         // Checked after the write: an erasure sets the mark first and then removes the entry.
         if cache_slot.work.is_forgotten() {
-            billing.duplicate_bills.forget(&person).await;
+            billing.duplicate_bills.forget(&person);
         }
         let Some(earlier) = earlier else { return };
         if *wants_second_opinion && earlier.verification == *verification && earlier.verdict == Some(Verdict::NoRecord)

@@ -53,7 +53,7 @@ impl Billing {
         let billing = Self {
             clock,
             meter: Meter::register(registry)?,
-            duplicate_bills: Bills::new(),
+            duplicate_bills: Bills::default(),
             owners: Mutex::new(owners),
         };
         for Spent { client, provider, calls_today, micro_yuan_today, calls, micro_yuan } in opening.spent {
@@ -115,7 +115,7 @@ impl Billing {
     }
 
     /// Adds a bill of an earlier process, made at `at`.
-    pub(in crate::verify) async fn restore_bill(
+    pub(in crate::verify) fn restore_bill(
         &self,
         person: Digest,
         (provider, verdict): (&Arc<str>, Option<Verdict>),
@@ -123,17 +123,18 @@ impl Billing {
         (at, window): (Instant, Duration),
     ) {
         let bill = Bill::new(provider, verification, verdict, window).made_at(at);
-        self.duplicate_bills.restore(person, bill).await;
+        self.duplicate_bills.restore(person, bill);
     }
 
     /// Removes the last bill about `person`.
-    pub(in crate::verify) async fn forget(&self, person: &Digest) {
-        self.duplicate_bills.forget(person).await;
+    pub(in crate::verify) fn forget(&self, person: &Digest) {
+        self.duplicate_bills.forget(person);
     }
 
     /// Updates the gauges.
     pub(in crate::verify) fn refresh(&self) {
         let (moment, now) = (self.moment(), self.clock.now());
+        self.duplicate_bills.sweep();
         let owners = self.owners();
         for (client, spending) in &owners.clients {
             self.meter.used("client", client, spending.used(moment));

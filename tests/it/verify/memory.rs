@@ -246,8 +246,7 @@ impl PartialEq for Counted {
 
 impl Eq for Counted {}
 
-/// The table behind cached verdicts, idempotency keys and known bills, with their settings: full, and with entries that
-/// are used, replaced, evicted and new.
+/// The table behind unknown endings, with its settings: full, and with entries that are used, replaced, evicted and new.
 #[tokio::test]
 async fn a_full_table_of_the_crate_looks_at_as_few_entries_at_100_000_as_at_1_000() {
     let mut work = Vec::new();
