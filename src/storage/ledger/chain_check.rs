@@ -8,18 +8,25 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use sqlx::Row;
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
 
 use super::chain_hash::Seal;
 use super::database::{entry, sealed};
 use super::entry::{Entry, Removed};
 use super::error::ReadError;
 use super::queries::Reader;
+use super::record::with_columns;
 use super::retention::longest_jump;
 use super::sums::{self, Sums, day_of};
 
 /// How many entries are read at once.
 const PAGE: i64 = 1000;
+
+const PAGE_WITHOUT: &str = "SELECT seq, body, hash FROM entries WHERE seq > $1 ORDER BY seq LIMIT $2";
+const PAGE_WITH_COLUMNS: &str = "SELECT seq, body, hash, own_kind, own_id, own_at_ms, own_client, own_outcome, \
+                                 own_provider, own_subject, own_flight, own_reference, own_billed, own_price, \
+                                 own_reason, own_key, own_claim FROM entries WHERE seq > $1 ORDER BY seq LIMIT $2";
 
 /// How often a check starts over because entries were removed under it.
 const STARTS: u32 = 5;
@@ -67,6 +74,9 @@ pub enum Broken {
         /// The first entry whose seal is wrong.
         seq: i64,
     },
+    /// Queries would find the entry as something that it is not.
+    #[error("entry number {seq} is sound, but its columns say something else")]
+    Columns { seq: i64 },
     #[error("entry number {seq} says that entries up to number {up_to} were removed, but {why}")]
     Removal {
         /// The entry about the removal.
@@ -159,6 +169,12 @@ impl Reader {
         if sums::exist(&mut connection).await? { sums::all(&mut connection).await.map(Some) } else { Ok(None) }
     }
 
+    /// Whether entries may have columns of their own; in a file that an earlier idgate has written last they have not.
+    async fn has_columns(&self) -> Result<bool, sqlx::Error> {
+        let column = sqlx::query("SELECT name FROM pragma_table_xinfo('entries') WHERE name = 'own_kind'");
+        Ok(column.fetch_optional(self.pool()).await?.is_some())
+    }
+
     async fn check_seals(
         &self,
         begin: Option<&(i64, Removed)>,
@@ -180,12 +196,13 @@ impl Reader {
         };
         chain.removes(begin.and_then(|(_, removed)| removed.newest_ms));
         let kept = self.sums().await.map_err(|error| Broken::Damaged(error.to_string()))?;
+        let has_columns = self.has_columns().await.map_err(|error| Broken::Damaged(error.to_string()))?;
         let mut is_as_expected = expected.seal.is_none();
         let mut after = i64::MIN;
         loop {
             let damaged =
                 |last: i64| move |error: sqlx::Error| Broken::Damaged(format!("after entry number {last}: {error}"));
-            let page = sqlx::query("SELECT seq, body, hash FROM entries WHERE seq > $1 ORDER BY seq LIMIT $2");
+            let page = sqlx::query(if has_columns { PAGE_WITH_COLUMNS } else { PAGE_WITHOUT });
             let page = page.bind(after).bind(PAGE).fetch_all(self.pool()).await;
             let page = page.map_err(damaged(chain.checked.last))?;
             for row in &page {
@@ -199,13 +216,16 @@ impl Reader {
                     Ok(entry) if chain.seal == hash => entry,
                     _ => return Err(Broken::Changed { seq }),
                 };
+                if has_columns && !columns_agree(row, &entry).map_err(damaged)? {
+                    return Err(Broken::Columns { seq });
+                }
                 chain.check_ages(seq, &entry, begin, expected)?;
                 let is = |(number, hex): &(i64, String)| *number == seq && *hex == chain.seal.to_hex();
                 is_as_expected |= expected.seal.as_ref().is_some_and(is);
                 chain.at_ms = Some(entry.at_ms());
                 match entry {
                     Entry::Call(call) if kept.as_ref().is_some_and(|(_, summed)| seq <= *summed) => {
-                        chain.sums.add(&call)
+                        chain.sums.add((&call).into())
                     }
                     Entry::Removed(removed) => chain.removes(removed.newest_ms),
                     _ => {}
@@ -279,6 +299,25 @@ impl Progress {
             None
         }
     }
+}
+
+/// Whether the columns of this row, if it has its own, say what `entry` says.
+fn columns_agree(row: &SqliteRow, entry: &Entry) -> Result<bool, sqlx::Error> {
+    let text = |name: &str| row.try_get::<Option<&str>, _>(name);
+    let number = |name: &str| row.try_get::<Option<i64>, _>(name);
+    if text("own_kind")?.is_none() {
+        return Ok(true);
+    }
+    let (at_ms, price) = (number("own_at_ms")?, number("own_price")?);
+    let names = ["kind", "id", "client", "outcome", "provider", "subject", "flight", "reference", "billed", "reason"];
+    let names = names.into_iter().chain(["key", "claim"]);
+    let own = names.map(|name| text(&format!("own_{name}"))).collect::<Result<Vec<_>, _>>()?;
+    Ok(with_columns(entry, |right| {
+        let always = [right.kind, right.id, right.client, right.outcome].map(Some);
+        let maybe = [right.provider, right.subject, right.flight, right.reference, right.billed, right.reason];
+        let right_texts = always.into_iter().chain(maybe).chain([right.key, right.claim]);
+        at_ms == Some(right.at_ms) && price == right.price_micro_yuan && own.into_iter().eq(right_texts)
+    }))
 }
 
 /// Whether the first entry is so much later than the last one that was removed that others may have been between them.

@@ -5,7 +5,7 @@
 //! spool, so [`Spooled`] holds its entries in memory until they have moved. The order of entries decides, never a
 //! clock: a `Forgotten` entry ends the claims before it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sqlx::Row;
@@ -40,6 +40,15 @@ struct Entries {
     claims: HashMap<String, (u64, Claim)>,
     answers: HashMap<Uuid, (u64, Answer)>,
     forgotten: HashMap<String, u64>,
+    /// Where each of them is, in the order in which they were taken.
+    order: VecDeque<(u64, Place)>,
+}
+
+#[derive(Debug)]
+enum Place {
+    Claim(String),
+    Answer(Uuid),
+    Forgotten(String),
 }
 
 /// What the spool knows of a key.
@@ -121,14 +130,22 @@ impl Spooled {
         for entry in entries {
             all.taken += 1;
             let number = all.taken;
-            match entry {
-                Entry::Claim(claim) => drop(all.claims.insert(claim.key.clone(), (number, claim.clone()))),
-                Entry::Forgotten(forgotten) => drop(all.forgotten.insert(forgotten.subject.digest.clone(), number)),
+            let place = match entry {
+                Entry::Claim(claim) => {
+                    all.claims.insert(claim.key.clone(), (number, claim.clone()));
+                    Place::Claim(claim.key.clone())
+                }
+                Entry::Forgotten(forgotten) => {
+                    all.forgotten.insert(forgotten.subject.digest.clone(), number);
+                    Place::Forgotten(forgotten.subject.digest.clone())
+                }
                 Entry::Answer(answer @ Answer { claim: Some(claim), source: Some(_), .. }) => {
                     all.answers.entry(*claim).or_insert_with(|| (number, answer.clone()));
+                    Place::Answer(*claim)
                 }
-                Entry::Answer(_) | Entry::Call(_) | Entry::Removed(_) | Entry::Operation(_) => {}
-            }
+                Entry::Answer(_) | Entry::Call(_) | Entry::Removed(_) | Entry::Operation(_) => continue,
+            };
+            all.order.push_back((number, place));
         }
     }
 
@@ -143,9 +160,21 @@ impl Spooled {
             return;
         }
         (all.moved, all.moved_up_to) = (all.moved + 1, number);
-        all.claims.retain(|_, (of, _)| *of > number);
-        all.answers.retain(|_, (of, _)| *of > number);
-        all.forgotten.retain(|_, of| *of > number);
+        while let Some((_, place)) = all.order.pop_front_if(|(of, _)| *of <= number) {
+            // A later one may have taken its place.
+            match place {
+                Place::Claim(key) if all.claims.get(&key).is_some_and(|(of, _)| *of <= number) => {
+                    all.claims.remove(&key);
+                }
+                Place::Answer(claim) if all.answers.get(&claim).is_some_and(|(of, _)| *of <= number) => {
+                    all.answers.remove(&claim);
+                }
+                Place::Forgotten(digest) if all.forgotten.get(&digest).is_some_and(|of| *of <= number) => {
+                    all.forgotten.remove(&digest);
+                }
+                Place::Claim(_) | Place::Answer(_) | Place::Forgotten(_) => {}
+            }
+        }
     }
 
     /// The number of moves so far, and what the spool knows of the key.

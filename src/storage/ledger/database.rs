@@ -10,13 +10,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::sqlite::{Sqlite, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, QueryBuilder, Row, SqlSafeStr};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, Row as _, SqlSafeStr};
 use uuid::Uuid;
 
 use super::chain_hash::Seal;
 use super::entry::{Entry, Removed};
 use super::error::{OpenError, ReadError};
+use super::insert::Inserts;
+use super::record::{self, Malformed, Row};
 use super::sums;
 use super::wal::Wal;
 
@@ -29,12 +31,12 @@ const START_PATIENCE: Duration = Duration::from_secs(30);
 /// How long an operator's command waits while another process holds the file.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How many rows one insert may have. With only these sizes, few statements are ever parsed. The large sizes save work:
-/// each statement costs a round trip to the database's thread and a copy of all pages that it touches.
-const AT_ONCE: [usize; 4] = [512, 64, 8, 1];
-
 /// The page cache of the writing connection, in KiB (the minus sign selects that unit).
 const CACHE: &str = "-16384";
+
+/// How many pages of the write-ahead log are merged into the file at once: each costs a write and its share of two waits
+/// for the disk, and the same pages change again and again.
+const CHECKPOINT: &str = "2000";
 
 /// What the write-ahead log is cut to after it has grown, in bytes.
 const JOURNAL_SIZE: &str = "67108864";
@@ -48,6 +50,9 @@ pub(super) struct Store {
     connection: Option<SqliteConnection>,
     /// The number and seal of the last entry, if known.
     last: Option<(i64, Seal)>,
+    /// Whether the sums are known to include the last entry.
+    is_summed: bool,
+    inserts: Inserts,
 }
 
 pub(super) fn options(path: &Path) -> SqliteConnectOptions {
@@ -59,7 +64,7 @@ pub(super) fn options(path: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
-fn migrations() -> Migrator {
+pub(super) fn migrations() -> Migrator {
     let one = |version, name: &'static str, text: &'static str| {
         Migration::new(version, name.into(), MigrationType::Simple, text.into_sql_str(), false)
     };
@@ -72,13 +77,21 @@ fn migrations() -> Migrator {
         one(6, "sealed removals", include_str!("sealed_removals.sql")),
         one(7, "sums", include_str!("sums.sql")),
         one(8, "operations", include_str!("operations.sql")),
+        one(9, "columns", include_str!("columns.sql")),
     ])
 }
 
 impl Store {
     /// Opens or creates the file and finds its last entry.
     pub(super) async fn open(path: &Path, wal: Arc<Wal>) -> Result<Self, OpenError> {
-        let mut store = Self { path: path.to_owned(), wal, connection: None, last: None };
+        let mut store = Self {
+            path: path.to_owned(),
+            wal,
+            connection: None,
+            last: None,
+            is_summed: false,
+            inserts: Inserts::new(),
+        };
         let failed = |error| OpenError::database(path, error);
         let mut connection = connect(path).await.map_err(failed)?;
         // Probes are answered meanwhile, so a start need not fail because somebody makes a copy.
@@ -104,62 +117,64 @@ impl Store {
         self.last
     }
 
-    /// Appends the entries with these texts in this order; they are on the disk when it returns. Entries that exist
-    /// already are skipped.
-    pub(super) async fn append(&mut self, texts: &[String]) -> Result<(), sqlx::Error> {
-        let appended = self.try_append(texts).await;
+    /// Appends these entries in this order; they are on the disk when it returns. Entries that exist already are skipped.
+    pub(super) async fn append(&mut self, rows: &[Row<'_>]) -> Result<(), sqlx::Error> {
+        let appended = self.try_append(rows).await;
         self.settle(appended)
     }
 
-    async fn try_append(&mut self, texts: &[String]) -> Result<(), sqlx::Error> {
-        let known = self.last.take();
-        let connection = self.connection().await?;
+    async fn try_append(&mut self, rows: &[Row<'_>]) -> Result<(), sqlx::Error> {
+        let (known, was_summed) = (self.last.take(), std::mem::take(&mut self.is_summed));
+        self.connection().await?;
+        let Self { connection: Some(connection), inserts, .. } = self else { return Err(sqlx::Error::WorkerCrashed) };
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         let before = match known {
             Some(last) => last,
             None => end_of(&mut transaction).await?,
         };
-        let is_summed = sums::summed(&mut transaction).await? == before.0;
-        let mut added: Vec<&str> = Vec::new();
+        let is_summed = was_summed || sums::summed(&mut transaction).await? == before.0;
         let mut last = before;
-        let mut written = 0;
-        let mut rest = texts;
-        for most in AT_ONCE {
-            while let Some((part, others)) = rest.split_at_checked(most) {
-                let mut rows = Vec::with_capacity(most);
-                for body in part {
-                    last = (last.0 + 1, last.1.next(last.0 + 1, body));
-                    rows.push((last, body));
-                }
-                written += insert(&mut transaction, &rows).await?;
-                rest = others;
-            }
+        let mut seals = Vec::with_capacity(rows.len());
+        for row in rows {
+            last = (last.0 + 1, last.1.next(last.0 + 1, row.text));
+            seals.push(last);
         }
+        let written = inserts.all(&mut transaction, rows, &seals).await?;
+        let mut new = Vec::new();
+        let mut added = rows;
         if written == 0 {
             // Every entry existed already.
-            last = before;
-        } else if written < texts.len() as u64 {
+            (last, added) = (before, &[]);
+        } else if written < rows.len() as u64 {
             // Some existed already, so the entries after them need different numbers and seals: start over, one by one.
             transaction.rollback().await?;
             transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
             last = before;
-            for body in texts {
-                let next = (last.0 + 1, last.1.next(last.0 + 1, body));
-                if insert(&mut transaction, &[(next, body)]).await? > 0 {
+            for row in rows {
+                let next = (last.0 + 1, last.1.next(last.0 + 1, row.text));
+                if inserts.all(&mut transaction, &[*row], &[next]).await? > 0 {
                     last = next;
-                    added.push(body);
+                    new.push(*row);
                 }
             }
-        } else {
-            added.extend(texts.iter().map(String::as_str));
+            added = &new;
         }
         // Otherwise the flusher catches up.
-        if is_summed {
-            sums::add(&mut transaction, added.into_iter(), last.0).await?;
+        if is_summed && last != before {
+            sums::add(&mut transaction, added, last.0).await?;
         }
         transaction.commit().await?;
-        self.last = Some(last);
+        (self.last, self.is_summed) = (Some(last), is_summed);
         Ok(())
+    }
+
+    /// Appends these entries like [`Self::append`].
+    pub(super) async fn append_entries(&mut self, entries: &[Entry]) -> Result<(), sqlx::Error> {
+        let mut records = Vec::new();
+        // Plain strings and numbers always serialize.
+        let written = entries.iter().try_for_each(|entry| record::write(entry, &mut records));
+        written.map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+        self.append(&rows(&records)?).await
     }
 
     pub(super) async fn find(&mut self, id: Uuid) -> Result<Option<Entry>, sqlx::Error> {
@@ -194,8 +209,9 @@ impl Store {
     }
 
     async fn try_remove(&mut self, at_ms: i64, keep_ms: i64, most: i64) -> Result<u64, sqlx::Error> {
-        let known = self.last.take();
-        let connection = self.connection().await?;
+        let (known, was_summed) = (self.last.take(), self.is_summed);
+        self.connection().await?;
+        let Self { connection: Some(connection), inserts, .. } = self else { return Err(sqlx::Error::WorkerCrashed) };
         let rows = "SELECT seq, hash, at_ms FROM entries ORDER BY seq LIMIT $1";
         let rows = sqlx::query(rows).bind(most).fetch_all(&mut *connection).await?;
         let (mut front, mut newest_ms, mut count) = (None, i64::MIN, 0);
@@ -213,8 +229,9 @@ impl Store {
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         // Before the deletion, so that there is always an entry.
         let end = end_of(&mut transaction).await?;
-        let is_summed = sums::summed(&mut transaction).await? == end.0;
-        let last = seal_removal(&mut transaction, end, Removed::new(front, Some(newest_ms), at_ms, keep_ms)).await?;
+        let is_summed = was_summed || sums::summed(&mut transaction).await? == end.0;
+        let removed = Removed::new(front, Some(newest_ms), at_ms, keep_ms);
+        let last = seal_removal(&mut transaction, inserts, end, removed).await?;
         if is_summed {
             sums::reach(&mut transaction, last.0).await?;
         }
@@ -261,7 +278,7 @@ impl Store {
     fn settle<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
         if result.is_err() {
             self.wal.closes();
-            (self.connection, self.last) = (None, None);
+            (self.connection, self.last, self.is_summed) = (None, None, false);
         }
         result
     }
@@ -310,7 +327,7 @@ async fn connect(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
     // Never creates the file, which is there and locked: a new one in the place of a deleted one would lack everything.
     let options = options(path).journal_mode(SqliteJournalMode::Wal);
     // SQLite copies the pages that a statement touches in case it fails; these copies need no disk.
-    let options = options.pragma("journal_size_limit", JOURNAL_SIZE);
+    let options = options.pragma("journal_size_limit", JOURNAL_SIZE).pragma("wal_autocheckpoint", CHECKPOINT);
     options.pragma("temp_store", "MEMORY").pragma("cache_size", CACHE).connect().await
 }
 
@@ -319,14 +336,9 @@ async fn set_busy_timeout(connection: &mut SqliteConnection, timeout: Duration) 
     sqlx::query(sqlx::AssertSqlSafe(pragma)).execute(connection).await.map(drop)
 }
 
-/// Inserts the rows whose id does not exist yet and returns how many there were.
-async fn insert(connection: &mut SqliteConnection, rows: &[((i64, Seal), &String)]) -> Result<u64, sqlx::Error> {
-    let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO entries (seq, body, hash) ");
-    query.push_values(rows, |mut row, ((seq, seal), body)| {
-        row.push_bind(*seq).push_bind(body.as_str()).push_bind(seal.0.to_vec());
-    });
-    query.push(" ON CONFLICT (id) DO NOTHING");
-    Ok(query.build().execute(connection).await?.rows_affected())
+/// The rows of records that this process made itself.
+fn rows(records: &[u8]) -> Result<Vec<Row<'_>>, sqlx::Error> {
+    record::rows(records).map_err(|Malformed| sqlx::Error::Encode("an entry is too long".into()))
 }
 
 async fn end_of(connection: &mut SqliteConnection) -> Result<(i64, Seal), sqlx::Error> {
@@ -337,12 +349,18 @@ async fn end_of(connection: &mut SqliteConnection) -> Result<(i64, Seal), sqlx::
 /// Appends a removal after the entry with the number and seal of `end`; returns its own.
 async fn seal_removal(
     connection: &mut SqliteConnection,
+    inserts: &mut Inserts,
     end: (i64, Seal),
     removed: Removed,
 ) -> Result<(i64, Seal), sqlx::Error> {
-    let body = Entry::Removed(removed).text().map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
-    let next = (end.0 + 1, end.1.next(end.0 + 1, &body));
-    Ok(if insert(connection, &[(next, &body)]).await? > 0 { next } else { end })
+    let mut records = Vec::new();
+    let written = record::write(&Entry::Removed(removed), &mut records);
+    written.map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+    let rows = rows(&records)?;
+    let next = |row: &Row<'_>| (end.0 + 1, end.1.next(end.0 + 1, row.text));
+    let seals: Vec<_> = rows.iter().map(next).collect();
+    let is_new = inserts.all(connection, &rows, &seals).await? > 0;
+    Ok(seals.first().copied().filter(|_| is_new).unwrap_or(end))
 }
 
 /// Seals what an earlier idgate removed. It did not seal removals, so this can be done once, when the file is migrated.
@@ -360,7 +378,12 @@ async fn adopt(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let newest = sqlx::query("SELECT at_ms FROM entries ORDER BY seq DESC LIMIT 1");
     let newest = newest.fetch_optional(&mut *transaction).await?;
     let at_ms = newest.map_or(Ok(0), |row| row.try_get("at_ms"))?;
-    seal_removal(&mut transaction, end, Removed::new(front, None, at_ms, 0)).await?;
+    let body = Entry::Removed(Removed::new(front, None, at_ms, 0)).text();
+    let body = body.map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+    // The file has the columns of the earlier idgate.
+    let text = "INSERT INTO entries (seq, body, hash) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING";
+    let (seq, seal) = (end.0 + 1, end.1.next(end.0 + 1, &body));
+    sqlx::query(text).bind(seq).bind(body).bind(seal.0.to_vec()).execute(&mut *transaction).await?;
     transaction.commit().await
 }
 

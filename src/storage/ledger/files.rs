@@ -56,6 +56,17 @@ pub async fn left_behind(file: &Path, folder: Option<&Path>) -> Vec<PathBuf> {
     spool::left_behind(spools(file, folder).into(), FLUSH_TIME).await
 }
 
+/// The texts of the entries that the spool of the database `file` holds, oldest first. The database may have them, too.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn spooled(file: &Path, folder: Option<&Path>) -> io::Result<Vec<String>> {
+    let [one, two] = spools(file, folder).map(|path| spool::texts(&path));
+    let mut both = [one?, two?];
+    both.sort_by_key(|(generation, _)| *generation);
+    Ok(both.into_iter().flat_map(|(_, texts)| texts).collect())
+}
+
 pub(super) fn spools(file: &Path, folder: Option<&Path>) -> [PathBuf; 2] {
     ["spool", "spool-2"].map(|extension| beside(file, folder, extension))
 }

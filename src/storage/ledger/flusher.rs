@@ -10,13 +10,14 @@ use tokio::time::Instant;
 
 use super::database::{Store, Times};
 use super::error::remedy;
+use super::record::{self, Malformed};
 use super::retention::longest_jump;
 use super::shared::Shared;
 use super::spool::Spool;
 use crate::domain::clock::Clock;
 
-/// The maximum number of entries in one transaction.
-pub(super) const PART: usize = 1024;
+/// How many entries are moved in one transaction, or somewhat more.
+pub(super) const PART: usize = 2048;
 /// How often expired entries are removed, and how many at a time.
 const REMOVE_EVERY: Duration = Duration::from_secs(600);
 const REMOVE_AT_ONCE: i64 = 1000;
@@ -50,8 +51,8 @@ pub(super) struct Load {
     pub(super) older: Spool,
     /// The other file, moved only if entries follow that it could not take.
     pub(super) younger: Option<Spool>,
-    /// The texts of those entries.
-    pub(super) beyond: Vec<String>,
+    /// The records of those entries.
+    pub(super) beyond: Vec<u8>,
 }
 
 /// Why a round failed.
@@ -69,8 +70,8 @@ impl Flusher {
     }
 
     /// Moves the load, then removes expired entries. After an error, what was not moved is still where it was.
-    pub(super) async fn round(mut self, mut load: Load) -> (Self, Load, Result<(), Stuck>) {
-        let moved = self.move_all(&mut load).await;
+    pub(super) async fn round(mut self, load: Load) -> (Self, Load, Result<(), Stuck>) {
+        let (load, moved) = self.move_all(load).await;
         if moved.is_ok() {
             self.catch_up().await;
             self.remove_old().await;
@@ -78,19 +79,49 @@ impl Flusher {
         (self, load, moved)
     }
 
-    async fn move_all(&mut self, load: &mut Load) -> Result<(), Stuck> {
-        for spool in [&mut load.older].into_iter().chain(&mut load.younger) {
-            while !spool.is_empty() {
-                let part = spool.next(PART)?;
-                self.store.append(&part.texts).await?;
-                spool.moved(&part);
-                self.shared.meter.moved(part.texts.len());
+    async fn move_all(&mut self, Load { older, younger, beyond }: Load) -> (Load, Result<(), Stuck>) {
+        let (older, mut moved) = self.move_spool(older).await;
+        let younger = match younger {
+            Some(younger) if moved.is_ok() => {
+                let (younger, next) = self.move_spool(younger).await;
+                moved = next;
+                Some(younger)
             }
+            younger => younger,
+        };
+        if moved.is_ok() && !beyond.is_empty() {
+            moved = self.append(&beyond).await;
         }
-        if !load.beyond.is_empty() {
-            self.store.append(&load.beyond).await?;
+        (Load { older, younger, beyond }, moved)
+    }
+
+    async fn move_spool(&mut self, mut spool: Spool) -> (Spool, Result<(), Stuck>) {
+        let mut done = None;
+        loop {
+            let next;
+            (spool, next) = off_worker(spool, move |spool| {
+                if let Some(done) = &done {
+                    spool.moved(done);
+                }
+                if spool.is_empty() { Ok(None) } else { spool.next(PART).map(Some) }
+            })
+            .await;
+            let part = match next {
+                Ok(Some(part)) => part,
+                Ok(None) => return (spool, Ok(())),
+                Err(error) => return (spool, Err(error.into())),
+            };
+            if let Err(error) = self.append(&part.records).await {
+                return (spool, Err(error));
+            }
+            self.shared.meter.moved(part.count);
+            done = Some(part);
         }
-        Ok(())
+    }
+
+    async fn append(&mut self, records: &[u8]) -> Result<(), Stuck> {
+        let rows = record::rows(records).map_err(|Malformed| io::Error::from(io::ErrorKind::InvalidData))?;
+        Ok(self.store.append(&rows).await?)
     }
 
     /// Whether there is something to do besides moving entries.
@@ -175,6 +206,25 @@ impl Flusher {
         }
         self.is_held = is_held;
         self.shared.meter.removal_held(is_held);
+    }
+}
+
+/// Works on `spool` where a disk that hangs holds up nobody.
+async fn off_worker<T: Send + 'static>(
+    mut spool: Spool,
+    work: impl FnOnce(&mut Spool) -> T + Send + 'static,
+) -> (Spool, T) {
+    let work = tokio::task::spawn_blocking(move || {
+        let result = work(&mut spool);
+        (spool, result)
+    });
+    match work.await {
+        Ok(worked) => worked,
+        // The runtime cancels nothing that has begun, so it panicked, and took the file with it.
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => std::future::pending().await,
+        },
     }
 }
 

@@ -4,11 +4,11 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 use prometheus::Registry;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -21,6 +21,7 @@ use super::entry::{Answer, Begun, Call, Claim, Entry, Forgotten, Subject};
 use super::error::{NotWritten, OpenError, ReadError};
 use super::files::{Identity, Locks, beside, lock, spools};
 use super::flusher::Flusher;
+use super::inbox::Inbox;
 use super::journal::{Journal, Left};
 use super::journal_thread::JournalThread;
 use super::metrics::Meter;
@@ -37,9 +38,6 @@ use super::watch::{Places, watch};
 use super::writer::Writer;
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::subject::Digest;
-
-/// The queue length from which answers that no caller waits for are dropped and counted as lost.
-const MOST_WAITING: usize = 100_000;
 
 /// How long a lookup waits until the database holds what the spool has.
 const FLUSH_TIME: Duration = Duration::from_secs(2);
@@ -137,7 +135,7 @@ impl Ledger {
             #[cfg(test)]
             spool_is_broken: AtomicBool::new(false),
         });
-        let (asked, receiver) = mpsc::unbounded_channel();
+        let (inbox, outlet) = Inbox::new();
         let (closing, writing) = (CancellationToken::new(), TaskTracker::new());
         let spool_paths = spools.each_ref().map(|spool| spool.path().to_owned());
         let failed = |error| OpenError::beside(path, error);
@@ -151,10 +149,10 @@ impl Ledger {
         writing.spawn(watch(places, Arc::downgrade(&shared), closing.clone()));
         let keep = config.keep().unwrap_or(Duration::MAX);
         let flusher = Flusher::new(store, Arc::clone(&shared), keep, clock.clone());
-        let writer = Writer::new(receiver, Arc::clone(&shared), writing.clone(), flusher, spools);
+        let writer = Writer::new(outlet, Arc::clone(&shared), writing.clone(), flusher, spools);
         writing.spawn(writer.run(closing.clone()));
         writing.close();
-        let queue = Arc::new(Queue { requests: asked, shared, clock, ids });
+        let queue = Arc::new(Queue { inbox, shared, clock, ids });
         let spool_searches = Arc::new(Semaphore::new(spool_lookup::MOST_SEARCHES));
         let spools = spool_paths;
         Ok(Self(Some(Arc::new(Open { queue, reader, spools, spool_searches, closing, writing, _locks: locks }))))
@@ -208,7 +206,7 @@ impl Ledger {
     /// Queues an answer to be written, without waiting for it.
     pub fn note(&self, answer: impl FnOnce(i64) -> Answer, flight: Flight) {
         let Some(open) = &self.0 else { return };
-        if open.queue.shared.waiting.load(Ordering::Relaxed) >= MOST_WAITING {
+        if open.queue.is_full() {
             // Counted, not logged: one line per answer would flood the log.
             flight.leave_open();
             return open.queue.shared.meter.lost("answer");

@@ -90,8 +90,16 @@ impl Meter {
     }
 
     pub(super) fn written(&self, kinds: impl Iterator<Item = &'static str>) {
+        let mut counts = [0; Entry::VARIANTS.len()];
         for kind in kinds {
-            self.entries.with_label_values(&[kind]).inc();
+            if let Some(place) = Entry::VARIANTS.iter().position(|known| *known == kind)
+                && let Some(count) = counts.get_mut(place)
+            {
+                *count += 1;
+            }
+        }
+        for (kind, count) in Entry::VARIANTS.iter().zip(counts).filter(|(_, count)| *count > 0) {
+            self.entries.with_label_values(&[kind]).inc_by(count);
         }
     }
 

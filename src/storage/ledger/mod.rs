@@ -4,8 +4,9 @@
 //! stored only as a keyed digest; [`Ledger::write`] returns once the entry is on the disk. A call is announced in the
 //! journal before it is made, so a restart finds calls that were interrupted.
 //!
-//! The path of an entry: `queue` hands it to `writer`, which appends it to `spool`; `flusher` moves it into `database`;
-//! `queries` reads it back (`spool_lookup` what cannot be moved), and `claims` reads the entries about idempotency keys.
+//! The path of an entry: `queue` puts its `record` into the `inbox` of `writer`, which appends it to `spool` as part of a
+//! `frame`; `flusher` moves it into `database` (by `insert`); `queries` reads it back (`spool_lookup` what cannot be
+//! moved), and `claims` reads the entries about idempotency keys.
 
 mod chain_check;
 mod chain_hash;
@@ -16,7 +17,10 @@ mod entry;
 mod error;
 mod files;
 mod flusher;
+mod frame;
 mod handle;
+mod inbox;
+mod insert;
 mod journal;
 mod journal_thread;
 mod metrics;
@@ -25,6 +29,7 @@ mod private_file;
 mod queries;
 mod queue;
 mod recent;
+mod record;
 mod repair;
 mod retention;
 mod shared;
@@ -45,7 +50,7 @@ pub use config::Config;
 pub use database::{Times, confirm_time};
 pub use entry::{Answer, Attempt, Begun, BegunCall, Call, Claim, End, Entry, Forgotten, Operation, Removed, Subject};
 pub use error::{NotWritten, OpenError, ReadError};
-pub use files::left_behind;
+pub use files::{left_behind, spooled};
 pub use handle::Ledger;
 pub use queries::{Answers, Found, Reader, Wanted};
 pub use queue::{Calling, Flight};

@@ -19,6 +19,10 @@ impl Ledger {
     /// without a ledger, never.
     pub async fn record(&self, operation: impl FnOnce(Uuid, i64) -> Operation) -> bool {
         let Some(open) = &self.0 else { return false };
+        if open.queue.is_full() {
+            open.queue.shared.lost(std::iter::once("operation"));
+            return false;
+        }
         let operation = operation(open.queue.ids.ordered(), open.queue.clock.now().as_millisecond());
         let queue = std::sync::Arc::clone(&open.queue);
         // In a task of its own, so that the record is also kept if nobody waits any more. The same id is written once.

@@ -9,20 +9,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::entry::{Begun, BegunCall, End, Entry};
 use super::error::NotWritten;
+use super::inbox::{Closed, Inbox};
 use super::journal::Journal;
+use super::record;
 use super::shared::Shared;
 use crate::domain::clock::{Clock, Ids};
 
 /// The longest that a caller waits for its answer to reach the disk.
 pub(super) const WITHIN: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 5 });
 
+/// Large enough for the record of nearly every entry, so that its buffer does not grow.
+const RECORD: usize = 1536;
+
+/// The length from which what no caller waits for is dropped and counted as lost.
+const MOST_WAITING: usize = 100_000;
+
 pub(super) struct Queue {
-    pub(super) requests: mpsc::UnboundedSender<Asked>,
+    pub(super) inbox: Arc<Inbox<WriteRequest>>,
     pub(super) shared: Arc<Shared>,
     pub(super) clock: Clock,
     pub(super) ids: Ids,
@@ -42,17 +50,10 @@ struct InFlight {
 /// A call that was announced. If it is dropped before [`Calling::ended`], it is recorded as interrupted.
 pub struct Calling(Option<(Arc<InFlight>, BegunCall)>);
 
-pub(super) enum Asked {
-    Write(WriteRequest),
-    /// Reply once the database has every earlier entry, or cannot be written now.
-    Flush(oneshot::Sender<()>),
-}
-
 /// An entry to write, and the caller that waits for it. If it is dropped before [`WriteRequest::end`], its flight stays
 /// open in the journal, because the entry is stored nowhere else.
 pub(super) struct WriteRequest {
     pub(super) kind: &'static str,
-    pub(super) text: String,
     /// The entry itself, if it is about idempotency keys.
     pub(super) about_keys: Option<Box<Entry>>,
     /// Open until the entry is on the disk.
@@ -84,10 +85,16 @@ impl Queue {
     pub(super) fn submit(&self, entry: Entry, flight: Flight, done: Option<Done>) {
         let kind = entry.kind();
         let lost = || self.shared.lost(std::iter::once(kind));
-        let Some(request) = WriteRequest::new(entry, flight, done) else { return lost() };
+        let mut record = Vec::with_capacity(RECORD);
+        // Plain strings and numbers always serialize.
+        if record::write(&entry, &mut record).is_err() {
+            flight.leave_open();
+            return lost();
+        }
+        let (is_waited_for, is_in_journal) = (done.is_some(), flight.id().is_some());
+        let request = WriteRequest::new(entry, flight, done);
         self.shared.waiting.fetch_add(1, Ordering::Relaxed);
-        let is_in_journal = request.flight.id().is_some();
-        if self.requests.send(Asked::Write(request)).is_err() {
+        if let Err(Closed) = self.inbox.submit(&record, request, is_waited_for) {
             self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
             // The ledger is closed. The journal still has the flight, from which the next start makes the entries.
             match is_in_journal {
@@ -97,11 +104,16 @@ impl Queue {
         }
     }
 
+    /// Whether it takes nothing more that no caller waits for.
+    pub(super) fn is_full(&self) -> bool {
+        self.shared.waiting.load(Ordering::Relaxed) >= MOST_WAITING
+    }
+
     /// Returns once the database holds every entry submitted so far, or cannot take them now.
     pub(super) async fn flush(&self) {
         if self.shared.waiting.load(Ordering::Acquire) > 0 || !self.shared.meter.is_level() {
             let (flushed, is_flushed) = oneshot::channel();
-            if self.requests.send(Asked::Flush(flushed)).is_ok() {
+            if self.inbox.flush(flushed).is_ok() {
                 // An error means that the writer has ended. It has flushed everything then, unless it died.
                 let _ = is_flushed.await;
             }
@@ -198,12 +210,10 @@ impl fmt::Debug for Flight {
 }
 
 impl WriteRequest {
-    /// `None` if the entry cannot be serialized, which does not happen for plain strings and numbers.
-    pub(super) fn new(entry: Entry, flight: Flight, done: Option<Done>) -> Option<Self> {
-        let text = entry.text().inspect_err(|_| flight.leave_open()).ok()?;
+    fn new(entry: Entry, flight: Flight, done: Option<Done>) -> Self {
         // Most entries are dropped here: freeing memory on another thread costs more.
         let (kind, about_keys) = (entry.kind(), entry.is_about_keys().then(|| Box::new(entry)));
-        Some(Self { kind, text, about_keys, flight, done, is_over: false })
+        Self { kind, about_keys, flight, done, is_over: false }
     }
 
     pub(super) const fn is_waited_for(&self) -> bool {
@@ -213,8 +223,11 @@ impl WriteRequest {
     /// Reports that the entry was written or refused.
     pub(super) fn end(mut self, result: Result<(), NotWritten>) {
         self.is_over = true;
+        let done = self.done.take();
+        // Its flight ends before its caller goes on.
+        drop(self);
         // A caller that has left needs no answer.
-        let _ = self.done.take().map(|done| done.send(result));
+        let _ = done.map(|done| done.send(result));
     }
 }
 

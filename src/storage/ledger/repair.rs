@@ -6,6 +6,7 @@ use super::database::Store;
 use super::entry::{Attempt, Entry};
 use super::flusher::PART;
 use super::journal::Left;
+use super::record::{self, Malformed};
 use super::spool::Spool;
 use crate::domain::clock::Clock;
 
@@ -29,12 +30,10 @@ pub(super) async fn repair(
         let damaged = |spool: &Spool| RepairError::Spool(spool.path().to_owned());
         while !spool.is_empty() {
             let part = spool.next(PART).map_err(|_| damaged(spool))?;
-            if part.texts.iter().any(|text| serde_json::from_str::<Entry>(text).is_err()) {
-                return Err(damaged(spool));
-            }
-            store.append(&part.texts).await.map_err(database)?;
+            let rows = record::rows(&part.records).map_err(|Malformed| damaged(spool))?;
+            store.append(&rows).await.map_err(database)?;
             spool.moved(&part);
-            spooled += part.texts.len();
+            spooled += part.count;
         }
     }
     let mut cut_off = 0;
@@ -54,12 +53,7 @@ pub(super) async fn repair(
             entries.push(Entry::Answer(begun.clone().cut_off(attempts)));
         }
         if !entries.is_empty() {
-            // Plain strings and numbers always serialize.
-            let texts = entries.iter().map(Entry::text).collect::<Result<Vec<_>, _>>();
-            store
-                .append(&texts.map_err(|error| database(sqlx::Error::Encode(Box::new(error))))?)
-                .await
-                .map_err(database)?;
+            store.append_entries(&entries).await.map_err(database)?;
             cut_off += 1;
         }
     }

@@ -1,50 +1,67 @@
-//! The spool: a file of lines beside the database, to which every entry is written first. The caller is answered once
-//! its line is on the disk. The database is filled from the spool afterwards, so an answer waits for one append and
-//! never for indexes or for a database that cannot be written.
+//! The spool: files beside the database, to which every entry is written first. The caller is answered once its entry is
+//! on the disk. The database is filled from the spool afterwards, so an answer waits for one append and never for
+//! indexes or for a database that cannot be written.
 //!
 //! There are two files. One takes entries while the other is flushed into the database, then they swap. Entries keep
 //! their order. Flushing an entry twice, because the process ended before the file was emptied, adds nothing: an id is
 //! written once.
+//!
+//! A file is a sequence of [frames](super::frame), overwritten in place. One of an earlier idgate is lines of text; it is
+//! read at the start.
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::private_file;
+use super::frame::{self, Frame, HEAD, Head, MAGIC};
+use super::{private_file, record};
 
 /// The maximum size of each file, in bytes. It is reached after days of outage; paid calls are refused then.
 const LARGEST: u64 = 1 << 29;
 
-/// The prefix of a file's first line, which tells which of the two files is older. A file of an earlier version lacks
-/// this line and counts as the oldest.
-const HEAD: &str = "# ";
+/// The prefix of a text file's first line, which tells which of the two files is older. One without this line counts as
+/// the oldest.
+const TEXT_HEAD: &str = "# ";
 
 /// How often to check whether another process has emptied a file.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// How often a file is cut to twice the length that was used since, so that entries do not stay in it for ever.
+const CUT_EVERY: Duration = Duration::from_secs(600);
 
 /// One of the two files, open.
 #[derive(Debug)]
 pub(super) struct Spool {
     file: File,
     path: PathBuf,
-    /// The file with the greater number holds the newer entries.
+    /// The generation of its frames. The file with the greater number holds the newer entries.
     number: u64,
-    /// The length of its complete lines, in bytes.
+    /// Whether frames with this number have been written.
+    is_used: bool,
+    is_text: bool,
+    /// The length of its whole frames or lines, in bytes.
     length: u64,
     /// How many of these bytes are in the database.
     moved: u64,
-    /// Whether an incomplete line may follow them.
-    is_torn: bool,
+    /// Whether it still begins with a frame though all are in the database.
+    is_unmarked: bool,
+    /// The greatest length since it was cut, and when it is cut next.
+    longest: u64,
+    cut_at: Instant,
+    /// The last frame that was written.
+    frame: Vec<u8>,
 }
 
-/// Some lines of a file, each the text of an entry.
+/// Some entries of a file.
+#[derive(Debug, Default)]
 pub(super) struct Part {
-    pub(super) texts: Vec<String>,
+    pub(super) records: Vec<u8>,
+    pub(super) count: usize,
     /// The offset at which they end, in bytes.
     end: u64,
 }
@@ -59,17 +76,39 @@ pub(super) fn open_both(paths: [PathBuf; 2]) -> Result<[Spool; 2], (PathBuf, io:
 
 impl Spool {
     fn open(path: PathBuf) -> io::Result<Self> {
-        let file = private_file::options().create(true).read(true).append(true).open(&path)?;
+        let file = private_file::options().create(true).truncate(false).read(true).write(true).open(&path)?;
         // Databases of different folders may share the spool's folder.
         file.try_lock()?;
         // A new file must survive a power cut.
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             File::open(folder)?.sync_all()?;
         }
-        let mut spool = Self { file, path, number: 0, length: 0, moved: 0, is_torn: false };
-        // No caller was answered for a line that was cut off.
-        (spool.number, spool.length) = spool.whole_lines()?;
-        spool.file.set_len(spool.length)?;
+        let mut spool = Self {
+            file,
+            path,
+            number: 0,
+            is_used: true,
+            is_text: false,
+            length: 0,
+            moved: 0,
+            is_unmarked: false,
+            longest: 0,
+            cut_at: Instant::now() + CUT_EVERY,
+            frame: Vec::new(),
+        };
+        // No caller was answered for what was cut off.
+        if is_empty(&spool.file)? {
+            spool.file.set_len(0)?;
+        } else if let Some(head) = Head::read(&spool.file, 0)? {
+            (spool.number, spool.is_unmarked) = (head.generation, true);
+            spool.length = spool.whole_frames()?;
+        } else if first_bytes(&spool.file)?.starts_with(&MAGIC) {
+            // A disk writes the first head whole or not at all.
+            return Err(io::ErrorKind::InvalidData.into());
+        } else {
+            spool.is_text = true;
+            (spool.number, spool.length) = spool.whole_lines()?;
+        }
         Ok(spool)
     }
 
@@ -88,70 +127,118 @@ impl Spool {
 
     /// Makes this the newer file.
     pub(super) fn follow(&mut self, older: &Self) {
-        self.number = older.number + 1;
+        self.number = self.number.max(older.number) + 1;
+        self.is_used = false;
     }
 
-    /// Appends these entries; they are on the disk when it returns. After an error none of them is in the file, unless
-    /// truncating it failed too and the process ended before a retry succeeded.
-    pub(super) fn append<'a>(&mut self, texts: impl Iterator<Item = &'a str> + Clone) -> io::Result<()> {
-        if texts.clone().next().is_none() {
+    /// Appends these `count` records; they are on the disk when it returns. After an error none of them is in the file,
+    /// unless undoing it failed too and the process ended before a retry succeeded.
+    pub(super) fn append(&mut self, records: &[u8], count: usize) -> io::Result<()> {
+        if count == 0 {
             return Ok(());
         }
-        let length: usize = texts.clone().map(|text| text.len() + 1).sum();
-        let mut lines = Vec::with_capacity(length + 32);
         if self.length == 0 {
-            writeln!(lines, "{HEAD}{}", self.number)?;
+            self.mark_as_empty()?;
+            if self.is_used {
+                // Older frames with its number may follow. The other file has the number before this one at most.
+                self.number += 2;
+            }
         }
-        for text in texts {
-            lines.extend_from_slice(text.as_bytes());
-            lines.push(b'\n');
-        }
-        if self.length + lines.len() as u64 > LARGEST {
+        frame::build(self.number, records, count, &mut self.frame).ok_or_else(full)?;
+        if self.length + self.frame.len() as u64 > LARGEST {
             return Err(full());
         }
-        if self.is_torn {
-            self.file.set_len(self.length)?;
-            self.is_torn = false;
-        }
-        let written = self.file.write_all(&lines).and_then(|()| self.file.sync_data());
+        self.is_used = true;
+        let written = self.file.write_all_at(&self.frame, self.length).and_then(|()| self.file.sync_data());
         match written {
-            Ok(()) => self.length += lines.len() as u64,
-            // Incomplete lines are removed now, before the next append, or at the next start.
-            Err(_) => self.is_torn = self.file.set_len(self.length).is_err(),
+            Ok(()) => {
+                self.length += self.frame.len() as u64;
+                self.longest = self.longest.max(self.length);
+            }
+            // A whole frame must not be found where the next one will be.
+            Err(_) => _ = self.file.write_all_at(&[0; HEAD], self.length),
+        }
+        if self.frame.capacity() > 1 << 20 {
+            self.frame = Vec::new();
         }
         written
     }
 
-    /// The next entries that are not in the database yet, at most `most`. Pass the result to [`Self::moved`] even if it
-    /// has no entries, because a file may hold only its first line.
+    /// The next entries that are not in the database yet: `most` or somewhat more. Pass the result to [`Self::moved`]
+    /// even if it has no entries, because a file may hold only its first line.
     pub(super) fn next(&self, most: usize) -> io::Result<Part> {
-        let mut part = Part { texts: Vec::new(), end: self.moved };
-        if self.is_empty() {
+        let mut part = Part { end: self.moved, ..Part::default() };
+        if self.is_text {
+            self.next_lines(most, &mut part)?;
             return Ok(part);
         }
         // From the open file: its entries must reach the database even if its name is gone.
-        let mut reader = BufReader::new(ReadFrom { file: &self.file, at: self.moved });
-        while part.texts.len() < most && part.end < self.length {
-            let mut line = String::new();
-            part.end += reader.read_line(&mut line)? as u64;
-            if line.pop() != Some('\n') {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            if !(part.texts.is_empty() && line.starts_with(HEAD)) {
-                part.texts.push(line);
+        while part.count < most && part.end < self.length {
+            let frame = Frame::read(&self.file, part.end, LARGEST)?.filter(|frame| frame.generation == self.number);
+            let frame = frame.ok_or(io::ErrorKind::InvalidData)?;
+            (part.end, part.count) = (frame.end, part.count + frame.count);
+            if part.records.is_empty() {
+                part.records = frame.records;
+            } else {
+                part.records.extend_from_slice(&frame.records);
             }
         }
         Ok(part)
+    }
+
+    fn next_lines(&self, most: usize, part: &mut Part) -> io::Result<()> {
+        let mut reader = BufReader::new(ReadFrom { file: &self.file, at: self.moved });
+        let mut line = String::new();
+        while part.count < most && part.end < self.length {
+            line.clear();
+            part.end += reader.read_line(&mut line)? as u64;
+            let text = line.strip_suffix('\n').ok_or(io::ErrorKind::UnexpectedEof)?;
+            if !(part.count == 0 && text.starts_with(TEXT_HEAD)) {
+                record::write_text(text, &mut part.records).map_err(|_| io::ErrorKind::InvalidData)?;
+                part.count += 1;
+            }
+        }
+        Ok(())
     }
 
     /// Records that `part` is in the database, and empties the file after its last part.
     pub(super) fn moved(&mut self, part: &Part) {
         self.moved = part.end;
         if self.is_empty() {
-            // No sync: if lines reappear after a power cut, the database skips them.
-            self.is_torn = self.file.set_len(0).is_err();
-            (self.length, self.moved) = (0, 0);
+            (self.length, self.moved, self.is_unmarked) = (0, 0, true);
+            // If this fails, the next append does it. Until then, if the entries appear again, the database skips them.
+            let _ = self.mark_as_empty();
+            if Instant::now() >= self.cut_at {
+                // Only to save room.
+                let _ = self
+                    .file
+                    .metadata()
+                    .map(|data| data.len().min(self.longest * 2))
+                    .and_then(|to| self.file.set_len(to));
+                (self.longest, self.cut_at) = (0, Instant::now() + CUT_EVERY);
+            }
         }
+    }
+
+    /// Truncates the file if it is empty: entries that are in the database need not be here, too.
+    pub(super) fn close(&mut self) {
+        if self.is_empty() {
+            let _ = self.file.set_len(0);
+        }
+    }
+
+    /// Does away with the first frame. This is on the disk before another one is written over it: after a power cut
+    /// nobody could tell whether frames of the same file belong together.
+    fn mark_as_empty(&mut self) -> io::Result<()> {
+        if self.is_text {
+            self.file.set_len(0)?;
+            self.file.sync_data()?;
+        } else if self.is_unmarked {
+            self.file.write_all_at(&[0; HEAD], 0)?;
+            self.file.sync_data()?;
+        }
+        (self.is_text, self.is_unmarked) = (false, false);
+        Ok(())
     }
 
     /// Makes later writes fail, or succeed again.
@@ -160,7 +247,7 @@ impl Spool {
         use std::os::fd::AsRawFd;
         // The same file, even if it has been moved.
         let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        let open = std::fs::OpenOptions::new().read(true).append(!is_broken).open(path);
+        let open = std::fs::OpenOptions::new().read(true).write(!is_broken).open(path);
         self.file = open.expect("it is open");
     }
 
@@ -169,10 +256,20 @@ impl Spool {
         if self.length + 4096 > LARGEST {
             return Err(full());
         }
-        let written = self.file.write_all(&[b' '; 4096]).and_then(|()| self.file.sync_data());
-        let back = self.file.set_len(self.length);
-        self.is_torn |= back.is_err();
-        written.and(back)
+        self.file.write_all_at(&[0; 4096], self.length).and_then(|()| self.file.sync_data())
+    }
+
+    /// The length of all whole frames, in bytes.
+    fn whole_frames(&self) -> io::Result<u64> {
+        let mut end = 0;
+        while let Some(frame) = Frame::read(&self.file, end, LARGEST)?.filter(|frame| frame.generation == self.number) {
+            end = frame.end;
+        }
+        // A frame that was cut off is the last one.
+        if Frame::is_any(&self.file, self.number, end + 1, LARGEST)? {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok(end)
     }
 
     /// The number in the first line, and the length of all complete lines in bytes.
@@ -186,12 +283,53 @@ impl Spool {
             if read == 0 || line.last() != Some(&b'\n') {
                 return Ok((number, whole));
             }
-            if let Some(head) = std::str::from_utf8(&line).ok().and_then(|line| line.strip_prefix(HEAD)) {
+            if let Some(head) = std::str::from_utf8(&line).ok().and_then(|line| line.strip_prefix(TEXT_HEAD)) {
                 number = head.trim_end().parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
             }
             whole += read as u64;
         }
     }
+}
+
+/// Passes the records of each frame to `each`. The file may change meanwhile: what was overwritten is in the database.
+///
+/// # Errors
+/// If it cannot be read, or has more than `most` bytes of records.
+pub(super) fn each_frame(file: &File, most: u64, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    let (mut at, mut generation) = (0, None);
+    while let Some(frame) = Frame::read(file, at, LARGEST)?
+        && *generation.get_or_insert(frame.generation) == frame.generation
+    {
+        if frame.end > most {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        at = frame.end;
+        each(&frame.records);
+    }
+    Ok(())
+}
+
+/// The generation of the file at `path`, and the texts of its entries.
+pub(super) fn texts(path: &Path) -> io::Result<(u64, Vec<String>)> {
+    let file = File::open(path)?;
+    let generation = Head::read(&file, 0)?.map_or(0, |head| head.generation);
+    let mut texts = Vec::new();
+    each_frame(&file, LARGEST, |records| {
+        texts.extend(record::rows(records).unwrap_or_default().iter().map(|row| row.text.to_owned()));
+    })?;
+    Ok((generation, texts))
+}
+
+/// Whether there is nothing in the file, or only what is in the database.
+fn is_empty(file: &File) -> io::Result<bool> {
+    Ok(first_bytes(file)?.iter().all(|byte| *byte == 0))
+}
+
+fn first_bytes(mut file: &File) -> io::Result<Vec<u8>> {
+    let mut first = Vec::new();
+    file.rewind()?;
+    file.take(HEAD as u64).read_to_end(&mut first)?;
+    Ok(first)
 }
 
 /// Reads from a position on, without moving that of the file.
@@ -212,13 +350,14 @@ fn full() -> io::Error {
     io::Error::new(io::ErrorKind::StorageFull, "the spool is full")
 }
 
-/// Returns the files whose first line has not changed after `patience`: no process is emptying them.
+/// Returns the files whose beginning has not changed after `patience`: no process is emptying them.
 pub(super) async fn left_behind(mut paths: Vec<PathBuf>, patience: Duration) -> Vec<PathBuf> {
-    let head = |path: &Path| BufReader::new(File::open(path).ok()?).lines().next()?.ok();
-    let held: HashMap<_, _> = paths.iter().map(|path| (path.clone(), head(path))).collect();
+    let first =
+        |path: &Path| first_bytes(&File::open(path).ok()?).ok().filter(|first| first.iter().any(|byte| *byte != 0));
+    let held: HashMap<_, _> = paths.iter().map(|path| (path.clone(), first(path))).collect();
     let until = Instant::now() + patience;
     loop {
-        paths.retain(|path| head(path).is_some_and(|now| held.get(path) == Some(&Some(now))));
+        paths.retain(|path| first(path).is_some_and(|now| held.get(path) == Some(&Some(now))));
         if paths.is_empty() || Instant::now() >= until {
             return paths;
         }

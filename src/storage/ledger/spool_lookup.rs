@@ -4,7 +4,7 @@
 //! database then, since it is committed there before the spool is cut.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::entry::Entry;
 use super::error::ReadError;
+use super::{record, spool};
 
 /// How much of a file is read for a lookup, in bytes: about 60,000 entries. With more than that, the lookup fails.
 const MOST: u64 = 1 << 26;
@@ -52,22 +53,15 @@ pub(super) async fn entries_with(
 }
 
 fn search_file(path: PathBuf, id: Uuid, found: &mut Vec<Entry>) -> io::Result<()> {
-    let file = File::open(path)?;
-    if file.metadata()?.len() > MOST {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
     let id = id.to_string();
     let finder = Finder::new(&id);
-    let mut reader = BufReader::new(file.take(MOST));
-    let mut line = Vec::new();
-    while reader.read_until(b'\n', &mut line)? > 0 {
-        if finder.find(&line).is_some() {
-            // Nobody was told of an incomplete line.
-            found.extend(serde_json::from_slice::<Entry>(&line));
+    spool::each_frame(&File::open(path)?, MOST, |records| {
+        if finder.find(records).is_some() {
+            let rows = record::rows(records).unwrap_or_default().into_iter();
+            let rows = rows.filter(|row| finder.find(row.text.as_bytes()).is_some());
+            found.extend(rows.filter_map(|row| serde_json::from_str::<Entry>(row.text).ok()));
         }
-        line.clear();
-    }
-    Ok(())
+    })
 }
 
 #[cfg(test)]

@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use sqlx::Row;
+use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
 use super::entry::{Call, Entry};
+use super::record::Row;
 use crate::domain::outcome::Reason;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -47,6 +48,43 @@ struct Sum {
     billed: i64,
 }
 
+/// What a call adds to the sums.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Counts<'a> {
+    at_ms: i64,
+    provider: &'a str,
+    client: &'a str,
+    outcome: &'a str,
+    billed: &'a str,
+    reason: Option<&'a str>,
+    price_micro_yuan: i64,
+}
+
+impl<'a> From<&'a Call> for Counts<'a> {
+    fn from(call: &'a Call) -> Self {
+        Self {
+            at_ms: call.at_ms,
+            provider: &call.provider,
+            client: &call.client,
+            outcome: &call.end.outcome,
+            billed: &call.end.billed,
+            reason: call.end.reason.as_deref(),
+            price_micro_yuan: i64::try_from(call.end.price_micro_yuan).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+impl<'a> Counts<'a> {
+    /// `None` if it is no call.
+    fn of(row: &Row<'a>) -> Option<Self> {
+        let &Row { at_ms, provider: Some(provider), client, outcome, billed: Some(billed), reason, .. } = row else {
+            return None;
+        };
+        let price_micro_yuan = row.price_micro_yuan?;
+        Some(Self { at_ms, provider, client, outcome, billed, reason, price_micro_yuan })
+    }
+}
+
 /// The day in China, counted from 1970.
 pub(super) const fn day_of(ms: i64) -> i64 {
     ms.saturating_add(CHINA_MS).div_euclid(DAY_MS)
@@ -59,19 +97,20 @@ pub(super) const fn start_of(day: i64) -> i64 {
 
 impl Sums {
     /// Adds a call that comes after all that were added before.
-    pub(super) fn add(&mut self, call: &Call) {
-        let (day, end) = (day_of(call.at_ms), &call.end);
-        if end.reason.as_deref() == Some(Reason::QuotaUsedUp.as_str()) {
-            self.used_up.insert((day, call.provider.clone()));
+    pub(super) fn add(&mut self, call: Counts<'_>) {
+        let day = day_of(call.at_ms);
+        let of_day = (day, call.provider.to_owned());
+        if call.reason == Some(Reason::QuotaUsedUp.as_str()) {
+            self.used_up.insert(of_day.clone());
         }
-        let used_up = self.used_up.contains(&(day, call.provider.clone()));
-        let key = Key { day, provider: call.provider.clone(), client: call.client.clone(), used_up };
+        let used_up = self.used_up.contains(&of_day);
+        let key = Key { day, provider: of_day.1, client: call.client.to_owned(), used_up };
         let sum = self.all.entry(key).or_default();
-        if end.outcome == "verdict" || end.billed != "no" {
+        if call.outcome == "verdict" || call.billed != "no" {
             sum.calls += 1;
-            sum.micro_yuan = sum.micro_yuan.saturating_add(i64::try_from(end.price_micro_yuan).unwrap_or(i64::MAX));
+            sum.micro_yuan = sum.micro_yuan.saturating_add(call.price_micro_yuan);
         }
-        if end.billed == "yes" {
+        if call.billed == "yes" {
             sum.billed += 1;
         }
     }
@@ -120,17 +159,13 @@ pub(super) async fn all(connection: &mut SqliteConnection) -> Result<(Sums, i64)
     Ok((sums, summed(connection).await?))
 }
 
-/// Adds the calls among these texts of entries, the last of which has the number `up_to`.
-pub(super) async fn add(
-    connection: &mut SqliteConnection,
-    texts: impl Iterator<Item = &str>,
-    up_to: i64,
-) -> Result<(), sqlx::Error> {
-    let calls = texts.filter_map(|text| match serde_json::from_str(text) {
-        Ok(Entry::Call(call)) => Some(call),
-        _ => None,
-    });
-    let calls: Vec<Call> = calls.collect();
+/// Adds the calls among these entries, the last of which has the number `up_to`.
+pub(super) async fn add(connection: &mut SqliteConnection, rows: &[Row<'_>], up_to: i64) -> Result<(), sqlx::Error> {
+    let calls: Vec<_> = rows.iter().filter_map(Counts::of).collect();
+    add_calls(connection, &calls, up_to).await
+}
+
+async fn add_calls(connection: &mut SqliteConnection, calls: &[Counts<'_>], up_to: i64) -> Result<(), sqlx::Error> {
     let mut sums = Sums::default();
     for day in calls.iter().map(|call| day_of(call.at_ms)).collect::<BTreeSet<_>>() {
         let known = sqlx::query("SELECT DISTINCT provider FROM spent_by_day WHERE day = $1 AND used_up = 1");
@@ -138,7 +173,7 @@ pub(super) async fn add(
             sums.used_up.insert((day, row.try_get("provider")?));
         }
     }
-    calls.iter().for_each(|call| sums.add(call));
+    calls.iter().for_each(|call| sums.add(*call));
     for (Key { day, provider, client, used_up }, sum) in &sums.all {
         let query = sqlx::query(ADD).bind(day).bind(provider).bind(client).bind(i64::from(*used_up));
         query.bind(sum.calls).bind(sum.micro_yuan).bind(sum.billed).execute(&mut *connection).await?;
@@ -160,8 +195,14 @@ pub(super) async fn catch_up(connection: &mut SqliteConnection, most: i64) -> Re
     let rows = sqlx::query("SELECT seq, body FROM entries WHERE seq > $1 ORDER BY seq LIMIT $2");
     let rows = rows.bind(from).bind(most).fetch_all(&mut *connection).await?;
     let Some(last) = rows.last() else { return Ok(false) };
-    let texts = rows.iter().map(|row| row.try_get::<&str, _>("body")).collect::<Result<Vec<_>, _>>()?;
-    add(connection, texts.into_iter(), last.try_get("seq")?).await?;
+    let mut calls = Vec::new();
+    for row in &rows {
+        if let Ok(Entry::Call(call)) = serde_json::from_str(row.try_get("body")?) {
+            calls.push(call);
+        }
+    }
+    let counts: Vec<_> = calls.iter().map(Counts::from).collect();
+    add_calls(connection, &counts, last.try_get("seq")?).await?;
     Ok(i64::try_from(rows.len()).is_ok_and(|count| count == most))
 }
 

@@ -9,7 +9,7 @@ use sqlx::{Connection, Row};
 use uuid::Uuid;
 
 use super::chain_hash::Seal;
-use super::database::Store;
+use super::database::{Store, migrations};
 use super::journal::Journal;
 use super::wal::Wal;
 use super::*;
@@ -17,6 +17,8 @@ use crate::domain::clock::{Clock, Ids};
 use crate::domain::subject::DigestKey;
 
 mod claims;
+mod columns;
+mod frames;
 mod place;
 mod removal;
 mod spool;
@@ -73,9 +75,36 @@ impl Folder {
         all
     }
 
-    /// The contents of both spool files.
+    /// The texts of the entries in both spool files, each in a line.
     fn spooled(&self) -> String {
-        ["ledger.spool", "ledger.spool-2"].map(|name| std::fs::read_to_string(self.0.join(name)).unwrap()).concat()
+        let mut all = String::new();
+        for name in ["ledger.spool", "ledger.spool-2"] {
+            let file = std::fs::File::open(self.0.join(name)).unwrap();
+            let each = |records: &[u8]| {
+                record::rows(records).unwrap().iter().for_each(|row| all += &format!("{}\n", row.text));
+            };
+            super::spool::each_frame(&file, u64::MAX, each).unwrap();
+        }
+        all
+    }
+
+    /// Puts the entries into a file as the idgate wrote it that had these many migrations.
+    async fn as_of(&self, version: i64) {
+        let mut connection = self.connection().await;
+        let rows = sqlx::query("SELECT seq, body, hash FROM entries ORDER BY seq").fetch_all(&mut connection).await;
+        connection.close().await.unwrap();
+        std::fs::remove_file(self.file()).unwrap();
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.file()).create_if_missing(true);
+        let options = options.journal_mode(sqlx::sqlite::SqliteJournalMode::Wal);
+        let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
+        let first = migrations().iter().filter(|one| one.version <= version).cloned().collect();
+        sqlx::migrate::Migrator::with_migrations(first).run(&mut connection).await.unwrap();
+        for row in rows.unwrap() {
+            let insert = sqlx::query("INSERT INTO entries (seq, body, hash) VALUES ($1, $2, $3)");
+            let insert = insert.bind(row.get::<i64, _>("seq")).bind(row.get::<String, _>("body"));
+            insert.bind(row.get::<Vec<u8>, _>("hash")).execute(&mut connection).await.unwrap();
+        }
+        connection.close().await.unwrap();
     }
 
     /// Changes the database without going through the ledger.
@@ -222,13 +251,7 @@ async fn any_change_is_found_with_its_place() {
 async fn a_file_of_an_earlier_idgate_gets_what_has_been_added_since() {
     let folder = Folder::new("earlier");
     folder.open().await.close().await;
-    let back = "CREATE TABLE removed (seq INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT; DROP TABLE spent_by_day; DROP TABLE summed; DROP INDEX removals; DROP INDEX operations_by_provider; DROP TABLE retention; DROP INDEX answers_by_subject; ALTER TABLE entries DROP COLUMN subject_start; ALTER TABLE entries DROP COLUMN span; \
-                CREATE INDEX answers_by_subject ON entries (subject, seq) WHERE kind = 'answer'; \
-                CREATE INDEX calls_by_their_reference ON entries (provider, provider_request_id) WHERE kind = 'call'; \
-                DROP INDEX calls_by_time; DROP INDEX claims_by_key; DROP INDEX claims_by_subject; DROP INDEX answers_by_claim; \
-                DROP INDEX forgotten_by_subject; ALTER TABLE entries DROP COLUMN reason; ALTER TABLE entries DROP COLUMN claim; \
-                ALTER TABLE entries DROP COLUMN claimed_key; DELETE FROM _sqlx_migrations WHERE version > 1";
-    folder.change(back).await;
+    folder.as_of(1).await;
     let ledger = folder.open().await;
     ledger.write(answer("match"), Flight::NONE).await.unwrap();
     let about = Wanted { subject: Some(subject().digest), ..Wanted::default() };

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -19,12 +19,11 @@ use tokio_util::task::TaskTracker;
 
 use super::error::NotWritten;
 use super::flusher::{Flusher, Load, Stuck};
-use super::queue::{Asked, WriteRequest};
+use super::inbox::{Batch, Outlet};
+use super::queue::WriteRequest;
 use super::shared::Shared;
 use super::spool::Spool;
 
-/// The maximum number of entries that share one fsync.
-const BATCH: usize = 512;
 /// The pause between two fsyncs under load: each costs as much CPU time as several entries.
 const GATHER: Duration = Duration::from_millis(2);
 /// A batch of at least this size counts as load.
@@ -34,16 +33,20 @@ const MANY: usize = 8;
 const FLUSH_AFTER: Duration = Duration::from_millis(500);
 /// How often a failed write is retried.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// How much memory for records is used again.
+const MOST_SPARE: usize = 1 << 20;
 /// How many entries stay in memory while nothing can be written; later ones are dropped and counted as lost.
 const MOST_KEPT: usize = 100_000;
 
 pub(super) struct Writer {
-    requests: mpsc::UnboundedReceiver<Asked>,
+    outlet: Outlet<WriteRequest>,
     shared: Arc<Shared>,
     /// Runs the appends and the flushes.
     tasks: TaskTracker,
     /// Requests that are not on the disk yet, oldest first.
-    waiting: Vec<WriteRequest>,
+    waiting: Batch<WriteRequest>,
+    /// An empty one, whose memory is used again.
+    spare: Batch<WriteRequest>,
     /// Readers that wait until the database has every entry.
     waiters: Vec<oneshot::Sender<()>>,
     /// The file that takes entries; `None` while a task has it.
@@ -69,9 +72,9 @@ pub(super) struct Writer {
 /// The result of an append.
 struct Appended {
     spool: Spool,
-    requests: Vec<WriteRequest>,
+    /// Empty if it was appended.
+    batch: Batch<WriteRequest>,
     appended: std::io::Result<()>,
-    took: Duration,
 }
 
 /// A running flush, and the readers that wait for it.
@@ -85,7 +88,7 @@ struct Round {
 impl Writer {
     /// Takes the two spool files, which must be empty.
     pub(super) fn new(
-        requests: mpsc::UnboundedReceiver<Asked>,
+        outlet: Outlet<WriteRequest>,
         shared: Arc<Shared>,
         tasks: TaskTracker,
         flusher: Flusher,
@@ -93,10 +96,11 @@ impl Writer {
     ) -> Self {
         taking.follow(&resting);
         Self {
-            requests,
+            outlet,
             shared,
             tasks,
-            waiting: Vec::new(),
+            waiting: Batch::default(),
+            spare: Batch::default(),
             waiters: Vec::new(),
             taking: Some(taking),
             resting: Some((flusher, resting)),
@@ -116,16 +120,15 @@ impl Writer {
     pub(super) async fn run(mut self, closing: CancellationToken) {
         let mut again = interval(TRY_AGAIN);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut batch = Vec::new();
         let (mut is_open, mut may_come) = (true, true);
         while may_come || self.appending.is_some() || self.flushing.is_some() || self.goes_past {
             let takes = may_come && self.appending.is_none() && self.append_at.is_none() && !self.goes_past;
             let is_at_rest = self.appending.is_none() && self.flushing.is_none();
-            // Every branch is safe to cancel: timers, a queue, a cancellation token, and handles of separate tasks.
+            // Every branch is safe to cancel: timers, an inbox, a cancellation token, and handles of separate tasks.
             tokio::select! {
                 biased;
                 () = closing.cancelled(), if is_open => {
-                    self.requests.close();
+                    self.outlet.close();
                     is_open = false;
                 }
                 appended = end_of(self.appending.as_mut()) => match appended {
@@ -140,21 +143,21 @@ impl Writer {
                 // Before the next append, since it needs the file that takes entries.
                 () = until(self.flush_at), if is_at_rest => self.begin_round(),
                 () = until(self.append_at) => self.append_at = None,
-                received = self.requests.recv_many(&mut batch, BATCH), if takes => {
-                    may_come = received > 0;
-                    self.take(batch.drain(..));
-                }
+                () = self.outlet.arrived(), if takes => may_come = self.take(),
             }
         }
         self.end().await;
     }
 
-    fn take(&mut self, batch: impl Iterator<Item = Asked>) {
-        for asked in batch {
-            match asked {
-                Asked::Write(request) => self.waiting.push(request),
-                Asked::Flush(waiter) => self.waiters.push(waiter),
-            }
+    /// Takes what has arrived, and returns whether more may come.
+    fn take(&mut self) -> bool {
+        let mut batch = std::mem::take(&mut self.spare);
+        let (mut waiters, is_closed) = self.outlet.take(&mut batch);
+        self.waiters.append(&mut waiters);
+        if self.waiting.is_empty() {
+            self.waiting = batch;
+        } else {
+            self.waiting.append(&mut batch);
         }
         if self.is_nowhere {
             self.turn_away();
@@ -164,32 +167,40 @@ impl Writer {
         } else {
             self.append();
         }
+        !is_closed
     }
 
     /// Appends the waiting requests to the spool.
     fn append(&mut self) {
         let Some(mut spool) = self.taking.take() else { return };
-        let (requests, is_probe) = (std::mem::take(&mut self.waiting), self.is_nowhere);
+        let (mut batch, is_probe) = (std::mem::take(&mut self.waiting), self.is_nowhere);
         #[cfg(test)]
         spool.break_for_a_test(self.shared.spool_is_broken.load(Ordering::SeqCst));
-        self.append_at = (requests.len() >= MANY).then(|| Instant::now() + GATHER);
+        self.append_at = (batch.len() >= MANY).then(|| Instant::now() + GATHER);
+        let (shared, database_fails) = (Arc::clone(&self.shared), self.database_fails);
         self.appending = Some(self.tasks.spawn_blocking(move || {
             let began = Instant::now();
             let probed = if is_probe { spool.probe() } else { Ok(()) };
-            let appended = probed.and_then(|()| spool.append(requests.iter().map(|request| request.text.as_str())));
-            Appended { spool, requests, appended, took: began.elapsed() }
+            let appended = probed.and_then(|()| spool.append(&batch.records, batch.len()));
+            if appended.is_ok() {
+                shared.meter.committed(began.elapsed());
+                shared.meter.behind(batch.len(), database_fails);
+                // Before callers get their result: a caller that knows its key was claimed must find the claim.
+                shared.spooled.take(batch.requests.iter().filter_map(|(_, request)| request.about_keys.as_deref()));
+                // From here, because the runtime may be busy.
+                written(&shared, &mut batch);
+            }
+            Appended { spool, batch, appended }
         }));
     }
 
-    fn appended(&mut self, Appended { spool, requests, appended, took }: Appended) {
+    fn appended(&mut self, Appended { spool, batch, appended }: Appended) {
         self.appending = None;
         match appended {
             Ok(()) => {
-                self.shared.meter.committed(took);
-                self.shared.meter.behind(requests.len(), self.database_fails);
-                // Before callers get their result: a caller that knows its key was claimed must find the claim.
-                self.shared.spooled.take(requests.iter().filter_map(|request| request.about_keys.as_deref()));
-                self.written(requests);
+                if batch.records.capacity() <= MOST_SPARE {
+                    self.spare = batch;
+                }
                 self.flush_at.get_or_insert_with(|| Instant::now() + FLUSH_AFTER);
                 if self.spool_fails {
                     tracing::warn!("ledger: the spool can be written again");
@@ -204,19 +215,12 @@ impl Writer {
                     self.spool_fails = true;
                 }
                 // A probe may have had no requests; then there is nothing to flush.
-                self.goes_past = !requests.is_empty();
-                self.waiting = requests;
+                self.goes_past = !batch.is_empty();
+                self.waiting = batch;
             }
         }
         self.taking = Some(spool);
         self.serve_waiters();
-    }
-
-    /// Counts `requests` as written and reports success to their callers.
-    fn written(&self, requests: Vec<WriteRequest>) {
-        self.shared.meter.written(requests.iter().map(|request| request.kind));
-        self.shared.waiting.fetch_sub(requests.len(), Ordering::Release);
-        requests.into_iter().for_each(|request| request.end(Ok(())));
     }
 
     /// Starts a flush for the waiting readers. While the database cannot be written, they are released at once.
@@ -235,7 +239,7 @@ impl Writer {
         let (Some((flusher, mut resting)), Some(taking)) = (self.resting.take(), self.taking.take()) else { return };
         let mut keys = self.shared.spooled.taken();
         let load = if self.goes_past {
-            Load { older: resting, younger: Some(taking), beyond: texts(&self.waiting) }
+            Load { older: resting, younger: Some(taking), beyond: self.waiting.records.clone() }
         } else if resting.is_empty() && !taking.is_empty() {
             self.keys = keys;
             resting.follow(&taking);
@@ -266,8 +270,7 @@ impl Writer {
                 }
                 if went_past {
                     self.goes_past = false;
-                    let past = std::mem::take(&mut self.waiting);
-                    self.written(past);
+                    written(&self.shared, &mut self.waiting);
                     self.is_written_again();
                 }
                 if self.taking.as_ref().is_some_and(|taking| !taking.is_empty()) {
@@ -302,14 +305,10 @@ impl Writer {
     /// Fails the requests that have a waiting caller: it then sends no answer, so there is nothing to record. The
     /// others, mainly paid calls, stay in memory up to [`MOST_KEPT`].
     fn turn_away(&mut self) {
-        let (waited_for, kept): (Vec<_>, _) = self.waiting.drain(..).partition(WriteRequest::is_waited_for);
-        self.waiting = kept;
+        let (waited_for, lost) = self.waiting.take_out(MOST_KEPT, WriteRequest::is_waited_for);
         self.shared.waiting.fetch_sub(waited_for.len(), Ordering::Relaxed);
         waited_for.into_iter().for_each(|request| request.end(Err(NotWritten)));
-        if self.waiting.len() > MOST_KEPT {
-            let lost = self.waiting.split_off(MOST_KEPT);
-            self.lose(lost);
-        }
+        self.lose(lost);
     }
 
     fn is_written_again(&mut self) {
@@ -340,20 +339,21 @@ impl Writer {
     /// Shutdown: writes the spool and all waiting requests to the database.
     async fn end(mut self) {
         let (Some((flusher, older)), Some(taking)) = (self.resting.take(), self.taking.take()) else { return };
-        let requests = std::mem::take(&mut self.waiting);
-        let (mut flusher, load, flushed) =
-            flusher.round(Load { older, younger: Some(taking), beyond: texts(&requests) }).await;
+        let mut batch = std::mem::take(&mut self.waiting);
+        let (mut flusher, mut load, flushed) =
+            flusher.round(Load { older, younger: Some(taking), beyond: batch.records.clone() }).await;
         let mut is_written = flushed.is_ok();
         if let Err(error) = flushed {
             tracing::error!(%error, "ledger: the database cannot be written; the next start moves what waits in the spool");
-            let texts = requests.iter().map(|request| request.text.as_str());
-            is_written = load.younger.is_some_and(|mut spool| spool.append(texts).is_ok());
+            let younger = load.younger.as_mut();
+            is_written = younger.is_some_and(|spool| spool.append(&batch.records, batch.len()).is_ok());
         }
         if is_written {
-            self.written(requests);
+            written(&self.shared, &mut batch);
         } else {
-            self.lose(requests);
+            self.lose(batch.requests.into_iter().map(|(_, request)| request).collect());
         }
+        [Some(load.older), load.younger].into_iter().flatten().for_each(|mut spool| spool.close());
         notify(self.waiters.drain(..));
         if let Some((number, seal)) = flusher.store.last() {
             tracing::info!(number, seal = seal.to_hex(), "ledger: closed");
@@ -365,7 +365,7 @@ impl Writer {
     fn abandon(mut self) {
         self.shared.writes(false);
         let waiting = std::mem::take(&mut self.waiting);
-        self.lose(waiting);
+        self.lose(waiting.requests.into_iter().map(|(_, request)| request).collect());
         tracing::error!("ledger: its writer has died; paid calls are refused. Start idgate again");
     }
 
@@ -394,8 +394,12 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-fn texts(requests: &[WriteRequest]) -> Vec<String> {
-    requests.iter().map(|request| request.text.clone()).collect()
+/// Counts the requests of `batch` as written, reports success to their callers, and leaves it empty.
+fn written(shared: &Shared, batch: &mut Batch<WriteRequest>) {
+    shared.meter.written(batch.requests.iter().map(|(_, request)| request.kind));
+    shared.waiting.fetch_sub(batch.len(), Ordering::Release);
+    batch.requests.drain(..).for_each(|(_, request)| request.end(Ok(())));
+    batch.records.clear();
 }
 
 fn notify(waiters: impl Iterator<Item = oneshot::Sender<()>>) {

@@ -70,12 +70,10 @@ impl Folder {
         all
     }
 
-    /// The content of the spool, the older file first.
+    /// The texts of the entries in the spool, each in a line, the older file first.
     pub fn spooled(&self) -> String {
-        let mut both =
-            ["ledger.spool", "ledger.spool-2"].map(|name| std::fs::read_to_string(self.0.join(name)).unwrap());
-        both.sort_by_key(|text| text.lines().next().and_then(|head| head.strip_prefix("# ")?.parse::<u64>().ok()));
-        both.concat()
+        let texts = idgate::storage::ledger::spooled(self.file().as_ref(), None).unwrap();
+        texts.into_iter().map(|text| text + "\n").collect()
     }
 
     pub async fn assert_sound(&self) {

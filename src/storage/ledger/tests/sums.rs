@@ -6,8 +6,8 @@ use super::super::spent::{counted, spent};
 use super::super::sums;
 use super::*;
 
-/// Texts of `count` calls, some refused because the quota was used up, on three days, of two clients.
-fn calls(count: usize) -> Vec<String> {
+/// `count` calls, some refused because the quota was used up, on three days, of two clients.
+fn calls(count: usize) -> Vec<Entry> {
     let mut chance = fastrand::Rng::with_seed(20_261_128);
     let call = |at: usize| {
         let begun = begun(ids().nonce(), 0);
@@ -32,7 +32,7 @@ fn calls(count: usize) -> Vec<String> {
         let day = i64::try_from(at * 3 / count).unwrap();
         let mut call = begun.call(&call, day * DAY + i64::try_from(at).unwrap(), end);
         call.client = ["payout", "bulk"][at % 2].to_owned();
-        Entry::Call(call).text().unwrap()
+        Entry::Call(call)
     };
     (0..count).map(call).collect()
 }
@@ -69,9 +69,9 @@ async fn with_calls(name: &str, count: usize) -> Folder {
     folder.open().await.close().await;
     let mut store = Store::open(&folder.file(), Arc::new(Wal::beside(&folder.file()))).await.unwrap();
     for part in calls(count).chunks(97) {
-        store.append(part).await.unwrap();
-        // A text that is there already changes nothing.
-        store.append(&part[..1]).await.unwrap();
+        store.append_entries(part).await.unwrap();
+        // An entry that is there already changes nothing.
+        store.append_entries(&part[..1]).await.unwrap();
     }
     store.close().await;
     folder
@@ -151,7 +151,7 @@ async fn sums_of_removed_days_go_and_the_others_stay_right() {
     let mut store = Store::open(&folder.file(), Arc::new(Wal::beside(&folder.file()))).await.unwrap();
     // The first day and half of the second.
     assert_eq!(store.remove_old(DAY + 150 + DAY, DAY, 1000).await.unwrap(), 150);
-    store.append(&calls(10)).await.unwrap();
+    store.append_entries(&calls(10)).await.unwrap();
     store.close().await;
     let mut connection = folder.connection().await;
     let days: Vec<i64> = sqlx::query_scalar("SELECT DISTINCT day FROM spent_by_day ORDER BY day")

@@ -36,7 +36,7 @@ async fn with_many_answers(name: &str) -> Folder {
     let copies = "WITH RECURSIVE n (n) AS (SELECT 5 UNION ALL SELECT n + 1 FROM n WHERE n < 2000) \
                   INSERT INTO entries (seq, body, hash) SELECT n, json_set(body, '$.id', \
                   '01a2168d-cafe-7000-8000-' || printf('%012d', n)), hash FROM n, entries WHERE seq = 1; \
-                  UPDATE entries SET body = json_set(body, '$.provider', 'one') WHERE seq = 1";
+                  UPDATE entries SET body = json_set(body, '$.provider', 'one'), own_provider = 'one' WHERE seq = 1";
     folder.change(copies).await;
     folder
 }
@@ -112,12 +112,12 @@ async fn a_stalled_export_does_not_grow_the_write_ahead_log() {
     let mut store = Store::open(&folder.file(), Arc::new(Wal::beside(&folder.file()))).await.unwrap();
     let mut append = async |count: usize| {
         for _ in 0..count {
-            let mut texts = Vec::new();
+            let mut entries = Vec::new();
             for _ in 0..500 {
                 let answer = Answer { id: ids().ordered(), ..answer("match")(0) };
-                texts.push(Entry::Answer(Answer { configuration: "c".repeat(2000), ..answer }).text().unwrap());
+                entries.push(Entry::Answer(Answer { configuration: "c".repeat(2000), ..answer }));
             }
-            store.append(&texts).await.unwrap();
+            store.append_entries(&entries).await.unwrap();
         }
     };
     append(2).await;
