@@ -73,7 +73,7 @@ pub struct Gateway {
     pub(super) verify: Arc<Verify>,
     pub(super) public: Listener,
     pub(super) admin: Listener,
-    pub(super) public_routes: Router,
+    pub(super) public_routes: routes::PublicRoutes,
     pub(super) admin_routes: Router,
     pub(super) tasks: TaskTracker,
     pub(super) access_log: AccessLog,

@@ -4,25 +4,26 @@
 //! The order avoids losses: load balancers react first; then requests in flight are answered; then paid calls without a
 //! waiting caller finish, so that their verdicts are kept; finally ledger and log are flushed.
 
-use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
-use http::{HeaderValue, Request, header};
+use futures_util::FutureExt;
+use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tower::{Service, ServiceExt};
 
 use super::telemetry::LAST_FLUSH;
 use super::{Gateway, memory};
 use crate::server::admin::starting;
-use crate::server::listener::Listener;
+use crate::server::listener::{Answer, Listener, Routed};
 
 /// Requests that still wait this long before the end of the drain get an error instead of a closed connection.
 const LAST_CALL_BEFORE: Duration = Duration::from_millis(500);
@@ -66,8 +67,8 @@ impl Gateway {
         // Nothing waits for it: until it has ended, each question is looked up.
         #[expect(clippy::disallowed_methods, reason = "it only reads, so shutdown does not wait for it")]
         let warming = AbortOnDropHandle::new(tokio::spawn(async move { runtime.warm().await }));
-        let watching = serve_on_own_thread(admin.serve(on_incoming(admin_routes, &draining), stop_admin.clone()));
-        let serving = public.serve(on_incoming(public_routes, &draining), stop_public.clone());
+        let watching = serve_on_own_thread(admin.serve(Closing::when(&draining, routed(admin_routes)), stop_admin.clone()));
+        let serving = public.serve(Closing::when(&draining, public_routes), stop_public.clone());
         let life = async {
             tokio::pin!(serving);
             let notice = async {
@@ -151,12 +152,10 @@ pub async fn answering_probes<T, E: From<io::Error>>(
     start: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
     let stop = CancellationToken::new();
-    let service = on_incoming(starting(), &stop);
     // Connections must not stay: what answers on them later is something else.
-    let closes = service.map_response(|mut response| {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        response
-    });
+    let always = CancellationToken::new();
+    always.cancel();
+    let closes = Closing::when(&always, routed(starting()));
     let probes = serve_on_own_thread(admin.try_clone()?.serve(closes, stop.clone()));
     let started = start.await;
     stop.cancel();
@@ -228,21 +227,33 @@ impl StopSignal {
     }
 }
 
-/// Adapts a router for the listener. During a drain every response has `Connection: close`, so that clients reconnect
-/// elsewhere before we close the connection.
-fn on_incoming(
-    routes: axum::Router,
-    draining: &CancellationToken,
-) -> impl Service<Request<Incoming>, Response = http::Response<Body>, Error = Infallible, Future: Send>
-+ Clone
-+ Send
-+ 'static {
-    let draining = draining.clone();
-    let last = move |mut response: http::Response<Body>| {
-        if draining.is_cancelled() {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
-    };
-    routes.into_service::<Incoming>().map_request(|request: Request<Incoming>| request).map_response(last)
+/// Adapts a router for the listener.
+fn routed(routes: Router) -> impl Answer {
+    Routed(routes.into_service::<Incoming>())
+}
+
+/// Answers that say `Connection: close` during a drain, so that clients reconnect elsewhere before we close the
+/// connection.
+#[derive(Debug, Clone)]
+struct Closing<A> {
+    answers: A,
+    draining: CancellationToken,
+}
+
+impl<A> Closing<A> {
+    fn when(draining: &CancellationToken, answers: A) -> Self {
+        Self { answers, draining: draining.clone() }
+    }
+}
+
+impl<A: Answer> Answer for Closing<A> {
+    fn answer(self, request: Request<Incoming>, peer: SocketAddr) -> impl Future<Output = Response<Body>> + Send {
+        let Self { answers, draining } = self;
+        answers.answer(request, peer).map(move |mut response| {
+            if draining.is_cancelled() {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        })
+    }
 }

@@ -3,14 +3,17 @@
 //! To add a route: a line here, its handler in the folder of its edge, and its `utoipa::path` in the list in `openapi`.
 
 use std::any::Any;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{get, post};
-use http::{HeaderValue, header};
+use axum::routing::{any, get, post};
+use futures_util::future::Either;
+use http::{HeaderValue, Method, header};
+use hyper::body::Incoming;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::admin::{self, Admin};
@@ -22,6 +25,7 @@ use super::http::page_headers;
 use super::http::problem::Problem;
 use super::http::recorder::{Audience, Recorder};
 use super::http::request_scope::RequestScope;
+use super::listener::{Answer, Routed};
 use super::openapi::Side;
 use super::records::forget::{self, Forget};
 use super::records::{Records, handlers as records};
@@ -52,8 +56,27 @@ pub struct ForOperators {
     pub more: Router,
 }
 
+/// The routes of the public listener. Nearly all requests are questions; they pass by the router, whose layers cost more
+/// than half of what answering one from memory does.
+#[derive(Debug, Clone)]
+pub struct PublicRoutes {
+    verify: Arc<Verify>,
+    others: Router,
+}
+
+impl Answer for PublicRoutes {
+    fn answer(self, request: http::Request<Incoming>, peer: SocketAddr) -> impl Future<Output = Response> + Send {
+        let Self { verify, others } = self;
+        if request.uri().path() == api::ROUTE && *request.method() == Method::POST {
+            Either::Left(api::handler::verify(verify, request))
+        } else {
+            Either::Right(Box::pin(Routed(others.into_service::<Incoming>()).answer(request, peer)))
+        }
+    }
+}
+
 /// The routes of the public listener.
-pub fn public(state: Public) -> Router {
+pub fn public(state: Public) -> PublicRoutes {
     let Public { verify, records, compat, has_documentation } = state;
     let (recorder, most) = (verify.recorder.clone(), verify.pipeline.max_header_bytes);
     let only = |allowed| {
@@ -67,13 +90,14 @@ pub fn public(state: Public) -> Router {
         .route(records::ROUTE_RECEIPT, get(records::receipt).fallback(only("GET,HEAD")))
         .route(records::ROUTE_KEYS, get(records::published).fallback(only("GET,HEAD")))
         .with_state(records);
-    Router::new()
-        .route(api::ROUTE, post(api::handler::verify).fallback(only("POST")))
-        .with_state(verify)
+    let others = Router::new()
+        // The `POST` is above.
+        .route(api::ROUTE, any(only("POST")))
         .merge(of_records)
         .merge(if has_documentation { public_documentation(recorder.clone(), most) } else { Router::new() })
         .fallback_service(Router::new().fallback(compat::answer).with_state(compat))
-        .layer(CatchPanicLayer::custom(last_resort(recorder, Audience::Services)))
+        .layer(CatchPanicLayer::custom(last_resort(recorder, Audience::Services)));
+    PublicRoutes { verify, others }
 }
 
 /// The routes of the admin listener. Nothing here ever calls a provider.

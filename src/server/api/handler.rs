@@ -4,14 +4,13 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::extract::{Request, State};
 use axum::response::Response;
-use http::{HeaderMap, StatusCode, request};
+use http::{HeaderMap, Request, StatusCode, request};
+use hyper::body::Incoming;
 
 use super::request_headers::VerifyHeaders;
 use super::state::Verify;
-use super::{idempotent, reply};
+use super::{ROUTE, idempotent, reply};
 use crate::domain::personal::Personal;
 use crate::domain::subject::Subject;
 use crate::server::http::access_log::Line;
@@ -22,8 +21,9 @@ use crate::server::http::recorder::Audience;
 use crate::server::http::request_scope::{Answered, RequestScope, caught};
 use crate::server::http::{body, headers};
 use crate::server::pipeline::{self, Delivered, RequestOptions, build_local_question, build_question};
+use crate::server::auth::client::Client;
 use crate::server::snapshot::Snapshot;
-use crate::verify::Question;
+use crate::verify::{Place, Question};
 
 /// All problems that this route can answer with instead of a verdict.
 pub(in crate::server) const PROBLEMS: [Code; 26] = [
@@ -61,11 +61,13 @@ struct Replied {
     reply: reply::VerifyReply,
 }
 
-/// A parsed and validated question.
-struct Asked {
-    question: Question,
-    body: VerifyBody,
+/// What the head of a request says, once it is known who asks.
+struct Head {
+    client: Arc<Client>,
+    options: RequestOptions,
     idempotency_key: Option<String>,
+    /// Kept until the question is read.
+    _place: Place,
 }
 
 /// Do this name and this ID number belong together?
@@ -97,30 +99,27 @@ struct Asked {
         )),
     )
 )]
-pub(in crate::server) async fn verify(
-    State(verify): State<Arc<Verify>>,
-    mut scope: RequestScope,
-    request: Request,
-) -> Response {
-    let (parts, body) = request.into_parts();
-    let result = caught(pin!(answer(&verify, parts, body, &mut scope))).await;
+pub(in crate::server) async fn verify(verify: Arc<Verify>, request: Request<Incoming>) -> Response {
+    let mut scope = RequestScope::public(&verify.recorder, ROUTE, &request);
+    let result = caught(pin!(answer(&verify, request, &mut scope))).await;
     scope.answer(&result, |request_id| match &result {
         Ok(replied) => replied.reply.to_response(),
         Err(problem) => problem.to_response(request_id),
     })
 }
 
-async fn answer(
-    verify: &Verify,
-    parts: request::Parts,
-    body: Body,
-    scope: &mut RequestScope,
-) -> Result<Replied, Refused> {
+async fn answer(verify: &Verify, request: Request<Incoming>, scope: &mut RequestScope) -> Result<Replied, Refused> {
     let pipeline = &*verify.pipeline;
     let now = pipeline.current.load();
-    // Head and body share the connection's read buffers. `read` frees them before the wait for a provider begins,
-    // because thousands of requests may be waiting.
-    let Asked { question, body, idempotency_key } = read(verify, &now, parts, body, scope).await?;
+    // Head and body share the connection's read buffer. Neither is kept while a provider is waited for, because thousands
+    // of requests may be waiting.
+    let (head, body) = {
+        let (parts, body) = request.into_parts();
+        (read_head(verify, &now, &parts, scope)?, body)
+    };
+    let bytes = body::read(body, now.limits.max_body_bytes, now.limits.body_timeout).await?;
+    let (question, body, idempotency_key) = read_question(verify, &now, head, &bytes, scope)?;
+    drop(bytes);
     let subject = Arc::clone(&question.subject);
     let delivered = match idempotency_key {
         None => pipeline::ask_and_write(pipeline, &now, question, scope).await?,
@@ -131,18 +130,17 @@ async fn answer(
     Ok(Replied { reply, delivered })
 }
 
-/// Identifies the client, and reads and validates its question.
-async fn read(
+/// Identifies the client, and reads what it wants from the head.
+fn read_head(
     verify: &Verify,
     now: &Snapshot,
-    parts: request::Parts,
-    body: Body,
+    parts: &request::Parts,
     scope: &mut RequestScope,
-) -> Result<Asked, Refused> {
+) -> Result<Head, Refused> {
     let pipeline = &*verify.pipeline;
-    let caller = now.clients.identify(&parts, pipeline.clock.now())?;
+    let caller = now.clients.identify(parts, pipeline.clock.now())?;
     let client = pipeline::admit(scope, caller)?;
-    let _place = now.runtime.place_to_read(&client.name).map_err(|_| pipeline::overloaded())?;
+    let place = now.runtime.place_to_read(&client.name).map_err(|_| pipeline::overloaded())?;
     pipeline::check_head(&parts.method, &parts.uri, &parts.headers, pipeline.max_header_bytes)?;
     if !headers::accepts_json(&parts.headers) {
         return Err(Box::new(Problem::new(Code::NotAcceptable)));
@@ -150,13 +148,24 @@ async fn read(
     headers::require_json(&parts.headers)?;
     let idempotency_key = headers::idempotency_key(&parts.headers)?;
     let freshness = headers::freshness(&parts.headers)?;
-    let bytes = body::read(body, now.limits.max_body_bytes, now.limits.body_timeout).await?;
-    let malformed = |errors| Box::new(Problem::new(Code::MalformedRequest).with_errors(errors));
-    let body = VerifyBody::parse(&bytes).map_err(malformed)?;
     let options = RequestOptions { freshness, patience: headers::patience(&parts.headers) };
-    let question = build_question(pipeline, now, &client, &body, options, scope)?;
-    client.count_question(&pipeline.clock)?;
-    Ok(Asked { question, body, idempotency_key })
+    Ok(Head { client, options, idempotency_key, _place: place })
+}
+
+/// Reads and validates a question. Returns its body and idempotency key too.
+fn read_question(
+    verify: &Verify,
+    now: &Snapshot,
+    head: Head,
+    bytes: &[u8],
+    scope: &mut RequestScope,
+) -> Result<(Question, VerifyBody, Option<String>), Refused> {
+    let Head { client, options, idempotency_key, _place } = head;
+    let malformed = |errors| Box::new(Problem::new(Code::MalformedRequest).with_errors(errors));
+    let body = VerifyBody::parse(bytes).map_err(malformed)?;
+    let question = build_question(&verify.pipeline, now, &client, &body, options, scope)?;
+    client.count_question(&verify.pipeline.clock)?;
+    Ok((question, body, idempotency_key))
 }
 
 fn reply_to(

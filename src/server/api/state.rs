@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::FromRef;
-
 use crate::server::http::recorder::Recorder;
 use crate::server::idempotency::Idempotency;
 use crate::server::pipeline::Pipeline;
@@ -15,10 +13,4 @@ pub struct Verify {
     pub idempotency: Idempotency,
     /// Logs and counts the requests.
     pub recorder: Recorder,
-}
-
-impl FromRef<Arc<Verify>> for Recorder {
-    fn from_ref(verify: &Arc<Verify>) -> Self {
-        verify.recorder.clone()
-    }
 }

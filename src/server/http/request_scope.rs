@@ -138,6 +138,15 @@ impl RequestScope {
         }
     }
 
+    /// A scope for a request on the public listener to the route `route`.
+    pub(in crate::server) fn public<B>(
+        recorder: &Recorder,
+        route: &'static str,
+        request: &http::Request<B>,
+    ) -> Self {
+        Self::begin(recorder, Audience::Services, request.method(), Route::Named(route), request.headers())
+    }
+
     /// A scope for a request on the public listener that matches none of our routes.
     pub(in crate::server) fn unrouted<B>(recorder: &Recorder, request: &http::Request<B>) -> Self {
         Self::begin(recorder, Audience::Services, request.method(), Route::Named("none"), request.headers())

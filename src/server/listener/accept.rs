@@ -10,21 +10,17 @@
 //! builder is not used, because it waits for the first bytes without a limit. Without a [`Tls`], connections are plain
 //! HTTP/1.1.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tower::Service;
 
+use super::answer::Answer;
 use super::config::{Config, LAST_WORDS};
 use super::connection::Http1;
 use super::connections::Connections;
@@ -106,15 +102,10 @@ impl Listener {
     }
 
     /// Serves until `stop`, then drains: accepts only the connections that the kernel has already queued, closes idle
-    /// ones shortly after, lets requests in flight finish within [`Config::drain_timeout`], and cuts the rest. Each
-    /// request carries `ConnectInfo<SocketAddr>` in its extensions.
+    /// ones shortly after, lets requests in flight finish within [`Config::drain_timeout`], and cuts the rest.
     ///
     /// Dropping the future cuts every connection at once.
-    pub async fn serve<S>(self, service: S, stop: CancellationToken)
-    where
-        S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-        S::Future: Send,
-    {
+    pub async fn serve(self, answers: impl Answer, stop: CancellationToken) {
         let Self { socket, config, connections, tls, .. } = self;
         let socket = match TcpListener::from_std(socket) {
             Ok(socket) => socket,
@@ -129,10 +120,10 @@ impl Listener {
         let admit = |peer: SocketAddr| connections.admit(peer.ip(), config.max_connections, per_address);
         let welcome = |tasks: &mut JoinSet<()>, stream, peer| match admit(peer) {
             Some(slot) => {
-                let (service, closing) = (service.clone(), closing.clone());
+                let (answers, closing) = (answers.clone(), closing.clone());
                 match &secure {
-                    None => tasks.spawn(connection::drive(stream, peer, service, http1.clone(), slot, closing)),
-                    Some(secure) => tasks.spawn(secure::drive(stream, peer, service, secure.clone(), slot, closing)),
+                    None => tasks.spawn(connection::drive(stream, peer, answers, http1.clone(), slot, closing)),
+                    Some(secure) => tasks.spawn(secure::drive(stream, peer, answers, secure.clone(), slot, closing)),
                 };
             }
             // A client that waits for a TLS handshake could not read the plain-text answer.

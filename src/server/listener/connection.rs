@@ -1,8 +1,11 @@
 //! One plain connection, from its first byte to its close.
 //!
-//! Invariant: whenever a client keeps us waiting, a timeout is running: ours until the first request head, hyper's
-//! before each later head, the one of [`Unfinished`] once that has begun, and the one of [`WriteTimeout`] while the
-//! client does not read its answer. Request bodies are limited by the code that reads them.
+//! Invariant: whenever a client keeps us waiting, a timeout is running: ours until each request head, the one of
+//! [`Unfinished`] once that has begun, and the one of [`WriteTimeout`] while the client does not read its answer. Request
+//! bodies are limited by the code that reads them.
+//!
+//! hyper's own timeout for heads is not used, because it makes a new timer for each request. Ours is one timer, which
+//! looks when the last request was answered only when it has run down.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -12,22 +15,22 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::ConnectInfo;
-use http::{Request, Response};
+use futures_util::FutureExt;
+use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tower::{Service, ServiceExt};
 
+use super::answer::Answer;
 use super::bare_refusal::BareRefusal;
 use super::config::{Config, MIN_HEADER_BYTES};
 use super::connections::Slot;
 use super::framing::Framing;
+use super::hang_up::HangUp;
 use super::life::{Life, UnderWay};
 use super::unfinished::{Budget, Unfinished};
 use super::write_timeout::WriteTimeout;
@@ -41,8 +44,8 @@ pub(super) const HEAD_BUFFER_FACTOR: usize = 4;
 pub(super) struct Http1 {
     pub(super) builder: http1::Builder,
     pub(super) first_request_timeout: Duration,
-    /// How long a client may read nothing of its answer.
-    pub(super) stall_timeout: Duration,
+    /// How long the next head may take after an answer, and how long a client may read nothing of its answer.
+    pub(super) keep_alive_timeout: Duration,
     /// For the unfinished heads of all connections.
     budget: Arc<Budget>,
 }
@@ -51,8 +54,9 @@ impl Http1 {
     pub(super) fn new(config: &Config) -> Self {
         let mut builder = http1::Builder::new();
         builder
-            .timer(TokioTimer::new())
-            .header_read_timeout(config.keep_alive_timeout)
+            .header_read_timeout(None)
+            // `HangUp` notices a client that leaves.
+            .half_close(true)
             // hyper's default would let a connection buffer 400 KiB. A head over the limit must still fit, so that the
             // service can answer 431 with a reason. If it does not fit the buffer either, hyper answers 431, and
             // `BareRefusal` adds the body.
@@ -60,9 +64,19 @@ impl Http1 {
         Self {
             builder,
             first_request_timeout: config.first_request_timeout,
-            stall_timeout: config.keep_alive_timeout,
+            keep_alive_timeout: config.keep_alive_timeout,
             budget: Budget::new(config.max_unfinished_bytes),
         }
+    }
+
+    /// How long the head of the first request may take.
+    pub(super) fn first_head(&self) -> Duration {
+        self.first_request_timeout.min(self.keep_alive_timeout)
+    }
+
+    /// When the head of the next request must be complete; `None` if none has come at all.
+    pub(super) fn next_head_due(&self, life: &Life) -> Option<Instant> {
+        (life.heard() > 0).then(|| life.next_head_due(self.keep_alive_timeout))
     }
 
     /// Limits how long `stream` may take to finish what `framing` finds begun, and how much of it may wait.
@@ -74,34 +88,29 @@ impl Http1 {
 
 /// Serves `stream` until either side closes or a head is late. After `stop`, finishes the request in flight and closes.
 /// The `slot` is released when the socket is closed, not before.
-pub(super) async fn drive<S>(
+pub(super) async fn drive(
     stream: TcpStream,
     peer: SocketAddr,
-    service: S,
+    answers: impl Answer,
     http1: Arc<Http1>,
     slot: Slot,
     stop: CancellationToken,
-) where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
-{
+) {
     let life = Arc::<Life>::default();
-    let stream = WriteTimeout::new(stream, http1.stall_timeout);
-    let stream = ZeroizingIo::new(http1.watching(stream, Framing::heads(Arc::clone(&life)), &slot));
+    let stream = WriteTimeout::new(stream, http1.keep_alive_timeout);
+    let stream = http1.watching(stream, Framing::heads(Arc::clone(&life)), &slot);
+    let stream = ZeroizingIo::new(HangUp::new(stream, Arc::clone(&life)));
     let requests = Arc::clone(&life);
-    let service = service_fn(move |mut request: Request<Incoming>| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let under_way = UnderWay::begin(&requests);
-        request.extensions_mut().insert(ConnectInfo(peer));
-        let answer = service.clone().oneshot(request);
-        async move {
-            let answer = answer.await;
+        answers.clone().answer(request, peer).map(move |answer| {
             drop(under_way);
-            answer
-        }
+            Ok::<_, Infallible>(answer)
+        })
     });
     let mut connection = pin!(http1.builder.serve_connection(TokioIo::new(BareRefusal::new(stream)), service));
-    let mut first_request_deadline = pin!(sleep(http1.first_request_timeout));
-    let (mut greeted, mut stopping) = (false, false);
+    let mut head_due = pin!(sleep(http1.first_head()));
+    let mut stopping = false;
     loop {
         tokio::select! {
             biased;
@@ -111,15 +120,10 @@ pub(super) async fn drive<S>(
                 }
                 return;
             }
-            // The requests are counted only when the deadline passes. A branch condition is evaluated before the connection is
-            // polled, so it would miss a request that this poll receives.
-            () = first_request_deadline.as_mut(), if !greeted => {
-                if life.heard() == 0 {
-                    slot.timed_out();
-                    return;
-                }
-                greeted = true;
-            }
+            () = head_due.as_mut() => match http1.next_head_due(&life) {
+                Some(due) if due > Instant::now() => head_due.as_mut().reset(due),
+                _ => return slot.timed_out(),
+            },
             () = stop.cancelled(), if !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();

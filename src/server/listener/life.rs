@@ -2,16 +2,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use axum::body::Body;
 use http::{HeaderValue, Response, header};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// What the requests of a connection tell its timers, and the other way round.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Life {
+    began: Instant,
     heard: AtomicU64,
     under_way: AtomicUsize,
+    /// When the last request ended, in microseconds since the connection began.
+    answered: AtomicU64,
     /// The connection is past its maximum age; the next HTTP/1.1 answer is the last one.
     pub(super) aged: AtomicBool,
     /// Cancelled when the service marks an HTTP/2 answer as the last one.
@@ -20,6 +25,19 @@ pub(super) struct Life {
 
 /// A request in progress, counted until it is dropped.
 pub(super) struct UnderWay(Arc<Life>);
+
+impl Default for Life {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            heard: AtomicU64::new(0),
+            under_way: AtomicUsize::new(0),
+            answered: AtomicU64::new(0),
+            aged: AtomicBool::new(false),
+            leave: CancellationToken::new(),
+        }
+    }
+}
 
 impl Life {
     /// How many requests have arrived.
@@ -30,6 +48,15 @@ impl Life {
     /// Whether a request is in progress.
     pub(super) fn is_busy(&self) -> bool {
         self.under_way.load(Relaxed) > 0
+    }
+
+    /// When the head of the next request must be complete, which may be `limit` after the last answer. Always later than
+    /// this, while a request is under way.
+    pub(super) fn next_head_due(&self, limit: Duration) -> Instant {
+        if self.is_busy() {
+            return Instant::now() + limit;
+        }
+        self.began + Duration::from_micros(self.answered.load(Relaxed)) + limit
     }
 }
 
@@ -55,6 +82,8 @@ impl UnderWay {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
+        let answered = u64::try_from(self.0.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.0.answered.store(answered, Relaxed);
         self.0.under_way.fetch_sub(1, Relaxed);
     }
 }

@@ -4,11 +4,13 @@
 //! HTTP/1.1.
 
 mod accept;
+mod answer;
 mod bare_refusal;
 mod config;
 mod connection;
 mod connections;
 mod framing;
+mod hang_up;
 mod life;
 mod metrics;
 mod refusal;
@@ -20,6 +22,7 @@ mod write_timeout;
 mod zeroizing_io;
 
 pub use self::accept::{Listener, descriptors};
+pub use self::answer::{Answer, Routed};
 pub use self::config::Config;
 pub use self::connections::{Connections, network};
 pub use self::metrics::Metrics;

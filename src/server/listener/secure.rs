@@ -1,7 +1,7 @@
 //! One TLS connection, from its first byte to its close: the handshake, then HTTP/2 or HTTP/1.1 as ALPN selects.
 //!
 //! Invariants: whenever a client keeps us waiting, a timeout is running: the handshake's, then ours until the first
-//! request head, then hyper's (HTTP/1.1) or those for pings and idle connections (HTTP/2, see `watch`), and always those
+//! request head, then that for heads (HTTP/1.1) or those for pings and idle connections (HTTP/2, see `watch`), and always those
 //! of [`Unfinished`] and [`WriteTimeout`]. The requests of an HTTP/2 connection are separate tasks and end with it.
 
 use std::convert::Infallible;
@@ -9,9 +9,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::ConnectInfo;
-use http::{Request, Response};
+use futures_util::FutureExt;
+use http::Request;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
@@ -24,13 +23,14 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::{Service, ServiceExt};
 
+use super::answer::Answer;
 use super::bare_refusal::BareRefusal;
 use super::config::{Config, LAST_WORDS, MIN_HEADER_BYTES};
 use super::connection::{HEAD_BUFFER_FACTOR, Http1};
 use super::connections::Slot;
 use super::framing::Framing;
+use super::hang_up::HangUp;
 use super::life::{Life, UnderWay};
 use super::refusal::linger;
 use super::tls;
@@ -113,20 +113,17 @@ where
 
 /// Serves `stream` until either side closes or a timeout passes. After `stop`, finishes the requests in flight. The
 /// `slot` is released when the socket is closed, not before.
-pub(super) async fn drive<S>(
+pub(super) async fn drive(
     stream: TcpStream,
     peer: SocketAddr,
-    service: S,
+    answers: impl Answer,
     secure: Arc<Secure>,
     slot: Slot,
     stop: CancellationToken,
-) where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
-{
+) {
     let first_request_deadline = Instant::now() + secure.http1.first_request_timeout;
     // rustls decrypts records in the buffer it reads into, so the stream below TLS has to be zeroizing as well.
-    let stream = ZeroizingIo::new(WriteTimeout::new(stream, secure.http1.stall_timeout));
+    let stream = ZeroizingIo::new(WriteTimeout::new(stream, secure.http1.keep_alive_timeout));
     let stream = secure.http1.watching(stream, Framing::tls(), &slot);
     let Some(mut stream) = handshake(stream, &secure.tls.load(), first_request_deadline, &slot, &stop).await else {
         return;
@@ -139,27 +136,27 @@ pub(super) async fn drive<S>(
     let requests = Arc::clone(&life);
     let service = service_fn(move |mut request: Request<Incoming>| {
         let under_way = UnderWay::begin(&requests);
-        request.extensions_mut().insert(ConnectInfo(peer));
         if let Some(certificate) = &certificate {
             request.extensions_mut().insert(certificate.clone());
         }
-        let answer = service.clone().oneshot(request);
-        async move {
-            let mut response = answer.await?;
+        answers.clone().answer(request, peer).map(move |mut response| {
             under_way.say_goodbye(&mut response, is_http2);
             Ok::<_, Infallible>(response)
-        }
+        })
     });
-    let framing = if is_http2 { Framing::http2() } else { Framing::heads(Arc::clone(&life)) };
-    let io = ZeroizingIo::new(secure.http1.watching(stream, framing, &slot));
-    let watch = Watch { first_request_deadline, life, slot: &slot, config: &secure.config, stop };
+    let requests = Arc::clone(&life);
+    let http1 = &*secure.http1;
+    let watch = Watch { first_request_deadline, http1, life, slot: &slot, config: &secure.config, stop };
     if is_http2 {
+        let io = ZeroizingIo::new(http1.watching(stream, Framing::http2(), &slot));
         let connection = CancellationToken::new();
         let _ends_with_it = connection.clone().drop_guard();
         let streams = Streams { tracker: secure.requests.clone(), connection };
         watch.http2(secure.http2(streams).serve_connection(TokioIo::new(io), service)).await;
     } else {
-        watch.http1(secure.http1.builder.serve_connection(TokioIo::new(BareRefusal::new(io)), service)).await;
+        let io = http1.watching(stream, Framing::heads(Arc::clone(&requests)), &slot);
+        let io = BareRefusal::new(ZeroizingIo::new(HangUp::new(io, requests)));
+        watch.http1(http1.builder.serve_connection(TokioIo::new(io), service)).await;
     }
 }
 

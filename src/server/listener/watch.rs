@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::config::{Config, LAST_WORDS};
-use super::connection::is_late;
+use super::connection::{Http1, is_late};
 use super::connections::Slot;
 use super::life::Life;
 
@@ -23,6 +23,7 @@ const JITTER: f64 = 0.1;
 
 pub(super) struct Watch<'a> {
     pub(super) first_request_deadline: Instant,
+    pub(super) http1: &'a Http1,
     pub(super) life: Arc<Life>,
     pub(super) slot: &'a Slot,
     pub(super) config: &'a Config,
@@ -46,21 +47,19 @@ impl Watch<'_> {
 
     pub(super) async fn http1(self, connection: impl GracefulConnection<Error = hyper::Error>) {
         let mut connection = pin!(connection);
-        let mut first_request_deadline = pin!(sleep_until(self.first_request_deadline));
+        let mut head_due = pin!(sleep_until(self.first_request_deadline.min(Instant::now() + self.config.keep_alive_timeout)));
         let mut age = pin!(sleep(self.age()));
         let mut stopped = pin!(Self::stopped(&self.stop));
-        let (mut greeted, mut aged, mut stopping) = (false, false, false);
+        let (mut aged, mut stopping) = (false, false);
         loop {
             tokio::select! {
                 biased;
                 ended = connection.as_mut() => return self.note(ended),
-                () = first_request_deadline.as_mut(), if !greeted => {
-                    if self.life.heard() == 0 {
-                        return self.slot.timed_out();
-                    }
-                    greeted = true;
-                }
-                // The next answer carries `Connection: close`. Without one, hyper's idle timeout ends the connection.
+                () = head_due.as_mut() => match self.http1.next_head_due(&self.life) {
+                    Some(due) if due > Instant::now() => head_due.as_mut().reset(due),
+                    _ => return self.slot.timed_out(),
+                },
+                // The next answer carries `Connection: close`. Without one, the connection ends when it is idle.
                 () = age.as_mut(), if !aged => {
                     aged = true;
                     self.life.aged.store(true, Relaxed);

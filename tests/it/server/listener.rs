@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use idgate::server::listener::{Config, Connections, Listener};
+use idgate::server::listener::{Config, Connections, Listener, Routed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -43,7 +43,7 @@ fn serve(config: Config) -> Server {
     let stop = CancellationToken::new();
     let gates = (release.clone(), arrived.clone());
     let service = tower::service_fn(move |request: Request<Incoming>| answer(request, gates.clone()));
-    let served = tokio::spawn(listener.serve(service, stop.clone()));
+    let served = tokio::spawn(listener.serve(Routed(service), stop.clone()));
     Server { addr, connections, stop, release, arrived, served }
 }
 

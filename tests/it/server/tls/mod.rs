@@ -14,7 +14,7 @@ use http::{Request, Response, header};
 use hyper::body::Incoming;
 use idgate::domain::personal::Secret;
 use idgate::server::listener::tls::{ClientCertificates, Failure, Material, PeerCertificate, Section};
-use idgate::server::listener::{Config, Connections, Listener, Tls, TlsSwitch};
+use idgate::server::listener::{Config, Connections, Listener, Routed, Tls, TlsSwitch};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -128,7 +128,7 @@ fn serve(config: Config, tls: Tls) -> Server {
     let (release, arrived) = (gates.release.0.clone(), gates.arrived.0.clone());
     let under_way = gates.under_way.clone();
     let service = tower::service_fn(move |request: Request<Incoming>| answer(request, gates.clone()));
-    let served = tokio::spawn(listener.serve(service, stop.clone()));
+    let served = tokio::spawn(listener.serve(Routed(service), stop.clone()));
     Server { addr, connections, switch, stop, release, arrived, under_way, served }
 }
 
