@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the providers' own protocols cost against REST, on the hit path: processor time of the gateway for each request.
 
-  benches/compat.py [BINARY] [ROUNDS] [REQUESTS]      default: target/release/idgate 7 8000
+  benches/compat.py [BINARY] [ROUNDS]      default: target/release/idgate 7
 
 One gateway, one remembered person, one client with a key of each kind, over one connection at a time; in turns, in one run. Every
 request is signed before the clock runs. Needs Linux (scheduler statistics) and nothing but Python. Compare the ratios.
@@ -10,7 +10,6 @@ request is signed before the clock runs. Needs Linux (scheduler statistics) and 
 import base64
 import hashlib
 import hmac
-import http.client
 import os
 import re
 import socket
@@ -22,9 +21,7 @@ import time
 import urllib.parse
 import uuid
 
-arguments = sys.argv[1:]
-BINARY = os.path.abspath(arguments[0] if arguments else "target/release/idgate")
-ROUNDS, REQUESTS = (int(n) for n in (arguments[1:] + ["7", "8000"][len(arguments[1:]):]))
+REQUESTS = 8000
 NAME, NUMBER = "张三", "11010519491231002X"
 KEY_ID, SECRET, REST_KEY, APP_CODE = "BenchAccessKeyId", "bench-secret-0123456789", "bench-rest-key-0123456789", "benchappcode0123456789012345678901"
 CONFIGURATION = f"""
@@ -120,12 +117,13 @@ def run(process, port, make):
     return cost / REQUESTS / 1000
 
 
-def main():
+def measure(binary, rounds):
+    """The processor time of a request, by protocol: one figure for each round."""
     with tempfile.TemporaryDirectory() as folder:
         with open(f"{folder}/idgate.toml", "w", encoding="utf-8") as file:
             file.write(CONFIGURATION.format(folder=folder))
         process = subprocess.Popen(
-            [BINARY, "sandbox", "--config", f"{folder}/idgate.toml", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"],
+            [binary, "sandbox", "--config", f"{folder}/idgate.toml", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env={},
         )
         try:
@@ -137,21 +135,26 @@ def main():
                     break
             if port is None:
                 sys.exit("the sandbox does not come up")
-            http.client.HTTPConnection("127.0.0.1", port).connect()
             kinds = {"REST": rest, "V3": v3, "V1": v1, "AppCode": app_code}
             costs = {name: [] for name in kinds}
-            for turn in range(ROUNDS + 1):
+            for turn in range(rounds + 1):
                 for name, make in list(kinds.items()) if turn % 2 else reversed(list(kinds.items())):
                     cost = run(process, port, make)
                     # The first turn warms up.
                     if turn:
                         costs[name].append(cost)
-            for name, rounds in costs.items():
-                ratio = statistics.median(cost / base for cost, base in zip(rounds, costs["REST"]))
-                print(f"{name:8} {statistics.median(rounds):6.1f} µs of processor time a request, {ratio:.2f} of REST")
+            return costs
         finally:
             process.kill()
             process.wait()
+
+
+def main():
+    binary, rounds = (sys.argv[1:] + ["target/release/idgate", "7"][len(sys.argv) - 1:])
+    costs = measure(os.path.abspath(binary), int(rounds))
+    for name, every in costs.items():
+        ratio = statistics.median(cost / base for cost, base in zip(every, costs["REST"]))
+        print(f"{name:8} {statistics.median(every):6.1f} µs of processor time a request, {ratio:.2f} of REST")
 
 
 if __name__ == "__main__":

@@ -1,41 +1,45 @@
 #!/usr/bin/env python3
 """Counts the instructions of a request under callgrind, and fails when one has become dearer.
 
-  benches/instructions.py [--write] [BINARY]      default: builds and measures target/instructions/idgate
+  benches/instructions.py [--write] [--limits] [--count-only] [--times N] [BINARY]
 
-Each kind of request is sent some hundred times to two fresh gateways, to one of them three times as often; the
-difference is the price of a request, without start and end. One connection, one request after the other, the provider
-answers at once. The counts are compared with benches/instructions.toml; --write writes them there instead. A kind may
-grow by 5 % before this fails: then make it cheaper, or write the table in the commit that has the reason.
+BINARY is measured, or else target/instructions/idgate is built. The counts are compared with benches/instructions.toml;
+--write writes them there instead. A kind may grow by 5 % before this fails: then make it cheaper, or write the table in
+the commit that has the reason. --count-only compares nothing. --limits also counts limit-axum and
+limit-proxy (benches/run.py builds them). --times counts N times and shows how far the counts are apart.
 
-Instructions depend little on what else the machine does. Stacks are wiped by the clock, which is up to 8 % of noise on
-a busy machine, so run it alone. valgrind has no SHA instructions, so SHA-256 runs in software here and is counted
-apart. Needs Python 3.11 and valgrind.
+A fresh gateway with one worker answers some requests of every kind, and another one the same and 600 more of one kind:
+the difference is the price of a request, without start and end. With 1 connection each request waits for the one before
+it; with 32 each connection asks again as soon as it is answered. The provider answers at once.
+
+What the clock starts and not a request is left out (see CLOCK), so that the counts hardly depend on what else the machine
+does: stacks are wiped by the clock, and valgrind makes a request last longer than usual. valgrind has no SHA instructions,
+so SHA-256 runs in software here and is counted apart. Needs Python 3.11 and valgrind.
 """
 
+import argparse
 import asyncio
-import http.client
 import json
-import os
 import re
-import subprocess
+import selectors
+import shutil
+import socket
+import statistics
 import sys
-import tempfile
 import threading
 import tomllib
+from pathlib import Path
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-TABLE = f"{HERE}/instructions.toml"
-PROFILE = "instructions"
+from harness import callgrind, servers, tables
+from harness.machine import ROOT, circumstances, need
+
+TABLE = ROOT / "benches" / "instructions.toml"
 MAY_GROW = 1.05
-FEW, MANY = 300, 900
-KEY = "bench-key"
-LEDGER = """
-[ledger]
-file = "{folder}/ledger.db"
-"""
-# Name: whether each request is about another person, and whether there is a ledger.
-KINDS = {"hit": (False, False), "miss": (True, False), "hit_with_ledger": (False, True), "miss_with_ledger": (True, True)}
+# How many requests of each kind come first, by connections, so that everything has been used once; and how many are counted.
+WARM, MORE = {1: 100, 32: 320}, 1000
+# Functions that run by the clock, with all that they call. The first is reported, the others are not.
+WIPING = r"zeroize::stack::zeroize_stack"
+CLOCK = rf"{WIPING}|quanta::Calibration::calibrate|^idgate::app::stack_wiper::StackWiper::(run|sweep)"
 # The functions that are SHA-256 itself.
 SHA = re.compile(r"sha256_block|sha2.*compress|compress256")
 
@@ -50,118 +54,148 @@ def number(n):
     return digits + "10X98765432"[sum(int(d) * w for d, w in zip(digits, weights)) % 11]
 
 
-def provide():
-    """Answers every call of Id2MetaVerify with a match, at once. Returns the port."""
-    body = json.dumps({"RequestId": "0FCA0B3F", "Code": "200", "Message": "success", "ResultObject": {"BizCode": "1"}})
-    answer = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+class Provider:
+    """Answers every call of Id2MetaVerify with a match, at once."""
 
-    async def serve(reader, writer):
+    def __init__(self):
+        ready = threading.Event()
+
+        async def run():
+            server = await asyncio.start_server(self.answer, "127.0.0.1", 0)
+            self.port = server.sockets[0].getsockname()[1]
+            ready.set()
+            await server.serve_forever()
+
+        threading.Thread(target=lambda: asyncio.run(run()), daemon=True).start()
+        ready.wait()
+
+    async def answer(self, reader, writer):
+        body = json.dumps({"RequestId": "0FCA0B3F", "Code": "200", "Message": "success", "ResultObject": {"BizCode": "1"}})
+        response = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 if length := re.search(rb"(?i)content-length: *(\d+)", head):
                     await reader.readexactly(int(length[1]))
-                writer.write(answer)
+                writer.write(response)
         except (asyncio.IncompleteReadError, OSError):
             writer.close()
 
-    ready, ports = threading.Event(), []
 
-    async def run():
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        ports.append(server.sockets[0].getsockname()[1])
-        ready.set()
-        await server.serve_forever()
+class Client:
+    """Connections that ask, each again as soon as it is answered."""
 
-    threading.Thread(target=lambda: asyncio.run(run()), daemon=True).start()
-    ready.wait()
-    return ports[0]
+    def __init__(self, port, connections):
+        self.selector = selectors.DefaultSelector()
+        self.sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(connections)]
+        for one in self.sockets:
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.selector.register(one, selectors.EVENT_READ, bytearray())
 
+    def ask(self, people):
+        todo, asked = iter(people), 0
+        for one in self.sockets:
+            asked += self.send(one, todo)
+        while asked:
+            for key, _ in self.selector.select():
+                key.data.extend(key.fileobj.recv(65536))
+                head, end, body = bytes(key.data).partition(b"\r\n\r\n")
+                if not end or len(body) < int(re.search(rb"(?i)content-length: *(\d+)", head)[1]):
+                    continue
+                if not head.startswith(b"HTTP/1.1 200"):
+                    sys.exit(key.data.decode())
+                key.data.clear()
+                asked += self.send(key.fileobj, todo) - 1
 
-def configuration(folder, provider, ledger):
-    """benches/gateway.toml, filled in."""
-    with open(f"{HERE}/gateway.toml", encoding="utf-8") as file:
-        text = file.read()
-    for name, value in (("port", "0"), ("dir", folder), ("upstream", f"127.0.0.1:{provider}")):
-        text = text.replace("{{" + name + "}}", value)
-    # The digest key is the same each time, because it decides where entries lie.
-    text = text.replace("[cache]", '[cache]\ndigest_key = { value = "bench-digest-key-0123456789abcdef" }')
-    return text + (LEDGER.format(folder=folder) if ledger else "")
-
-
-def ask(connection, n):
-    body = json.dumps({"name": "测试者", "id_number": number(n)}).encode()
-    connection.request("POST", "/v1/verify", body, {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"})
-    answer = connection.getresponse()
-    text = answer.read()
-    if answer.status != 200:
-        sys.exit(f"{answer.status}: {text.decode()}")
-
-
-def run(binary, provider, kind, requests):
-    """The instructions of a gateway that answers `requests` requests: all, and those of SHA-256."""
-    new_person, ledger = KINDS[kind]
-    with tempfile.TemporaryDirectory() as folder:
-        with open(f"{folder}/gateway.toml", "w", encoding="utf-8") as file:
-            file.write(configuration(folder, provider, ledger))
-        process = subprocess.Popen(
-            ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out", binary, "serve", "--config", f"{folder}/gateway.toml"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            # One worker: with more it is chance who wakes whom.
-            env={"TOKIO_WORKER_THREADS": "1", "PATH": os.environ["PATH"]},
-        )
-        lines = []
-        for line in process.stderr:
-            lines.append(line)
-            if up := re.search(r'"public":"127\.0\.0\.1:(\d+)"', line):
-                break
-        else:
-            sys.exit("".join(lines))
-        threading.Thread(target=process.stderr.read, daemon=True).start()
-        connection = http.client.HTTPConnection("127.0.0.1", int(up[1]), timeout=60)
-        for n in range(requests):
-            ask(connection, n if new_person else 0)
-        connection.close()
-        process.terminate()
-        process.wait()
-        report = subprocess.run(
-            ["callgrind_annotate", "--threshold=100", "--auto=no", f"{folder}/out"], stdout=subprocess.PIPE, text=True, check=True
-        ).stdout
-    lines = [re.match(r"\s*([\d,]+) \(", line) for line in report.splitlines()]
-    counts = [(int(found[1].replace(",", "")), line) for found, line in zip(lines, report.splitlines()) if found]
-    total = next(count for count, line in counts if "PROGRAM TOTALS" in line)
-    return total, sum(count for count, line in counts if SHA.search(line))
+    def send(self, one, todo):
+        n = next(todo, None)
+        if n is None:
+            return 0
+        body = json.dumps({"name": "测试者", "id_number": number(n)}).encode()
+        head = "POST /v1/verify HTTP/1.1\r\nHost: idgate\r\nAuthorization: Bearer bench-key\r\nContent-Type: application/json"
+        one.sendall(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        return 1
 
 
-def build():
-    subprocess.run(["cargo", "build", "--locked", "--profile", PROFILE, "--bin", "idgate"], check=True, cwd=f"{HERE}/..")
-    return f"{HERE}/../target/{PROFILE}/idgate"
+def run(name, kind, provider, more=None):
+    """The profile of a server that answers WARM requests of each kind, and MORE of the kind `more`. Without the main thread,
+    which only starts and ends it."""
+    folder = servers.WORK / "callgrind"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    wrapped = ["valgrind", "--tool=callgrind", "--separate-threads=yes", f"--callgrind-out-file={folder}/thread", *kind.command]
+    # Files are looked at by the clock.
+    env = {"IDGATE__RELOAD__POLL": "0s"} if kind.remembers else {}
+    target = servers.Target(f"{name}-callgrind", servers.replace(kind, command=wrapped), provider, env, pinned=False)
+    for connections, warm in WARM.items():
+        client = Client(target.port, connections)
+        first = 1 + 10_000 * connections
+        # Nobody comes twice, except person 0.
+        for is_miss in (False, True):
+            count = warm + (MORE if more == (is_miss, connections) else 0)
+            client.ask(range(first, first + count) if is_miss else [0] * count)
+    target.stop(patience=300)
+    return callgrind.read(sorted(folder.glob("thread-*"))[1:])
+
+
+def count(name, kind, provider):
+    """By kind of request: its profile without what the clock starts, its instructions, those of SHA-256 and of wiping."""
+    before, counts = run(name, kind, provider), {}
+    for is_miss, connections in ((is_miss, connections) for is_miss in (False, True) for connections in WARM):
+        if (is_miss and not kind.miss) or (not is_miss and not kind.hit):
+            continue
+        profile = run(name, kind, provider, (is_miss, connections)).minus(before, MORE)
+        by_clock = sum(profile.inclusive(CLOCK).values())
+        sha = sum(cost for (function, _), cost in profile.own.items() if SHA.search(function))
+        counts[f"{'miss' if is_miss else 'hit'}_{connections}"] = {
+            "without_sha": round(profile.total() - by_clock - sha),
+            "sha": round(sha),
+            "wiping": round(sum(profile.inclusive(WIPING).values())),
+            "layers": tables.layers(profile, CLOCK) if connections == 1 else None,
+        }
+    return counts
 
 
 def main():
-    arguments = [one for one in sys.argv[1:] if one != "--write"]
-    write = len(arguments) < len(sys.argv) - 1
-    binary = os.path.abspath(arguments[0] if arguments else build())
-    table = {}
-    if os.path.exists(TABLE):
-        with open(TABLE, "rb") as file:
-            table = tomllib.load(file)
-    provider, measured, dearer = provide(), {}, []
-    for kind in KINDS:
-        few, many = run(binary, provider, kind, FEW), run(binary, provider, kind, MANY)
-        total, sha = ((after - before) // (MANY - FEW) for before, after in zip(few, many))
-        measured[kind] = {"without_sha": total - sha, "sha": sha}
-        before = table.get(kind, {}).get("without_sha")
-        change = f", {(total - sha) / before - 1:+.1%} of the table's {before:,}" if before else ""
-        print(f"{kind}: {total - sha:,} instructions and {sha:,} of SHA-256{change}", flush=True)
-        if before and total - sha > before * MAY_GROW:
-            dearer.append(kind)
-    if write:
-        head = "# Instructions of a request on one connection. Written by benches/instructions.py --write.\n"
-        rows = "".join(f"\n[{kind}]\nwithout_sha = {one['without_sha']}\nsha = {one['sha']}\n" for kind, one in measured.items())
-        with open(TABLE, "w", encoding="utf-8") as file:
-            file.write(head + rows)
-    elif dearer:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("binary", nargs="?", type=Path)
+    arguments.add_argument("--write", action="store_true")
+    arguments.add_argument("--count-only", action="store_true")
+    arguments.add_argument("--limits", action="store_true")
+    arguments.add_argument("--times", type=int, default=1)
+    options = arguments.parse_args()
+    need({"valgrind": "valgrind"})
+    kinds = servers.kinds(options.binary.resolve() if options.binary else servers.build("instructions"))
+    kinds = {name: kinds[name] for name in ("idgate", "idgate-ledger", *(("limit-axum", "limit-proxy") if options.limits else ()))}
+    provider, started = Provider(), circumstances()
+    runs = [{name: count(name, kind, provider) for name, kind in kinds.items()} for _ in range(options.times)]
+    table = tomllib.loads(TABLE.read_text()) if TABLE.exists() else {}
+    dearer = []
+    for name, counts in runs[0].items():
+        for kind, one in counts.items():
+            every = [counts[name][kind]["without_sha"] for counts in runs]
+            one["without_sha"] = round(statistics.median(every))
+            text = f"{name} {kind}: {one['without_sha']:,} instructions, {one['sha']:,} of SHA-256"
+            if options.times > 1:
+                text += f", {max(every) / min(every) - 1:.1%} apart"
+            if before := table.get(name, {}).get(kind, {}).get("without_sha"):
+                text += f", {one['without_sha'] / before - 1:+.1%} of the table's {before:,}"
+                if one["without_sha"] > before * MAY_GROW:
+                    dearer.append(f"{name} {kind}")
+            print(text, flush=True)
+    tables.save("instructions", started | {"counts": runs[0]})
+    if options.write:
+        TABLE.write_text(as_toml(runs[0]))
+    elif dearer and not options.count_only:
         sys.exit(f"dearer by more than {MAY_GROW - 1:.0%}: {', '.join(dearer)}. Make it cheaper, or say why and commit --write's table")
+
+
+def as_toml(counts):
+    text = "# Instructions of a request, by target, kind and connections. Written by benches/instructions.py --write.\n"
+    for name in ("idgate", "idgate-ledger"):
+        text += f"\n[{name}]\n"
+        for kind, one in counts[name].items():
+            text += f"{kind} = {{ without_sha = {one['without_sha']}, sha = {one['sha']} }}\n"
+    return text
 
 
 if __name__ == "__main__":
