@@ -1,6 +1,9 @@
 //! Credential kinds. A driver declares each [`Scheme`] that it signs with. The configuration, `idgate key new`, keys
 //! issued to callers, the sandbox and tests are driven by the scheme.
 
+use std::sync::OnceLock;
+
+use super::codec::hmac::Sha256Key;
 use crate::domain::personal::Secret;
 
 /// A kind of credential.
@@ -82,12 +85,14 @@ pub struct Credential {
     id: String,
     secret: Secret,
     token: Option<Secret>,
+    /// Prepared by the first signature.
+    hmac: OnceLock<Box<Sha256Key>>,
 }
 
 impl Credential {
     /// A key with a public id and a signing secret.
     pub fn new(scheme: &'static Scheme, id: impl Into<String>, secret: Secret) -> Self {
-        Self { scheme, id: id.into(), secret, token: None }
+        Self { scheme, id: id.into(), secret, token: None, hmac: OnceLock::new() }
     }
 
     /// A bearer secret, without a public id.
@@ -104,7 +109,7 @@ impl Credential {
     /// The same id and token with another secret.
     #[must_use]
     pub fn with_secret(self, secret: Secret) -> Self {
-        Self { secret, ..self }
+        Self { secret, hmac: OnceLock::new(), ..self }
     }
 
     pub fn scheme(&self) -> &'static Scheme {
@@ -124,6 +129,11 @@ impl Credential {
     /// The signing secret or bearer secret.
     pub fn secret(&self) -> &Secret {
         &self.secret
+    }
+
+    /// HMAC-SHA256 with the secret.
+    pub fn hmac(&self) -> &Sha256Key {
+        self.hmac.get_or_init(|| Box::new(Sha256Key::new(self.secret.expose().as_bytes())))
     }
 
     pub fn token(&self) -> Option<&Secret> {

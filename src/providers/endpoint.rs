@@ -3,13 +3,19 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use http::HeaderValue;
+use http::uri::{Authority, Scheme};
+
 use super::encode_error::EncodeError;
 
 /// The origin of a provider: `https://host[:port]`, or plain `http` on loopback.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    scheme: http::uri::Scheme,
-    authority: http::uri::Authority,
+    scheme: Scheme,
+    authority: Authority,
+    /// The same as URI with the path `/`, and as header.
+    root: http::Uri,
+    host: HeaderValue,
 }
 
 impl Endpoint {
@@ -25,7 +31,9 @@ impl Endpoint {
         if !matches!(uri.path(), "" | "/") || uri.query().is_some() || authority.as_str().contains('@') {
             return Err("must be scheme and host only; the driver knows the path".to_owned());
         }
-        let endpoint = Self { scheme, authority };
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| "has no valid host".to_owned())?;
+        let root = Self::join(&scheme, &authority, "/").map_err(|_| "is not an origin".to_owned())?;
+        let endpoint = Self { scheme, authority, root, host };
         match endpoint.scheme.as_str() {
             "https" => Ok(endpoint),
             "http" if endpoint.is_loopback() => Ok(endpoint),
@@ -36,7 +44,9 @@ impl Endpoint {
 
     /// A link-local metadata service, which has no TLS. It cannot be written in the configuration.
     pub(super) fn link_local(host: &'static str) -> Self {
-        Self { scheme: http::uri::Scheme::HTTP, authority: http::uri::Authority::from_static(host) }
+        let (scheme, authority) = (Scheme::HTTP, Authority::from_static(host));
+        let root = Self::join(&scheme, &authority, "/").unwrap_or_default();
+        Self { scheme, authority, root, host: HeaderValue::from_static(host) }
     }
 
     /// Host, and port if it is not the default one: the `Host` header, and the label in metrics.
@@ -46,7 +56,7 @@ impl Endpoint {
 
     /// Whether the transport is encrypted.
     pub fn is_https(&self) -> bool {
-        self.scheme == http::uri::Scheme::HTTPS
+        self.scheme == Scheme::HTTPS
     }
 
     /// Whether the host is loopback.
@@ -61,7 +71,7 @@ impl Endpoint {
 
     /// Whether it uses TLS.
     pub fn is_encrypted(&self) -> bool {
-        self.scheme == http::uri::Scheme::HTTPS
+        self.scheme == Scheme::HTTPS
     }
 
     /// The absolute URI of `path_and_query` at this endpoint.
@@ -69,12 +79,22 @@ impl Endpoint {
     /// # Errors
     /// When `path_and_query` is invalid. The codecs percent-encode, so that is a bug in a codec.
     pub fn uri(&self, path_and_query: &str) -> Result<http::Uri, EncodeError> {
-        let uri = http::Uri::builder()
-            .scheme(self.scheme.clone())
-            .authority(self.authority.clone())
-            .path_and_query(path_and_query)
-            .build()?;
-        Ok(uri)
+        Ok(Self::join(&self.scheme, &self.authority, path_and_query)?)
+    }
+
+    /// The URI of the path `/`.
+    pub fn root(&self) -> &http::Uri {
+        &self.root
+    }
+
+    /// [`Endpoint::authority`] as the `Host` header.
+    pub fn host(&self) -> &HeaderValue {
+        &self.host
+    }
+
+    fn join(scheme: &Scheme, authority: &Authority, path_and_query: &str) -> Result<http::Uri, http::Error> {
+        let builder = http::Uri::builder().scheme(scheme.clone()).authority(authority.clone());
+        builder.path_and_query(path_and_query).build()
     }
 }
 

@@ -1,7 +1,7 @@
 //! ACS3-HMAC-SHA256, the newer signature of the RPC gateway. It covers the method, path, query, selected headers and
 //! the hash of the body.
 //!
-//! Invariant: [`sign`] and [`verify`] both use [`canonical_request`]. Everything the gateway acts on is signed: `host`,
+//! Invariant: [`sign`] and [`verify`] both use `canonical`. Everything the gateway acts on is signed: `host`,
 //! `content-type` and every `x-acs-…` header present. We do not sign headers that proxies and HTTP clients often
 //! rewrite (`accept`, `user-agent`), but accept requests that do.
 
@@ -13,9 +13,8 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 
 use super::seal::{self, Flaw};
-use crate::domain::personal::Secret;
-use crate::providers::EncodeError;
-use crate::providers::codec::{form, hex, hmac};
+use crate::providers::codec::{form, hex};
+use crate::providers::{Credential, EncodeError};
 
 pub const ALGORITHM: &str = "ACS3-HMAC-SHA256";
 
@@ -58,32 +57,39 @@ impl fmt::Debug for Authorization<'_> {
 /// Signs `request` by adding the hash of the body and `Authorization`. All other headers must already be set.
 ///
 /// # Errors
-/// When `key_id` or a signed header contains characters that are not allowed.
-pub fn sign(request: &mut Request<Bytes>, key_id: &str, secret: &Secret) -> Result<(), EncodeError> {
-    let hash = HeaderValue::try_from(hex::sha256(request.body()))?;
-    request.headers_mut().insert(BODY_HASH, hash);
-    let mut names: Vec<&str> =
-        request.headers().keys().map(HeaderName::as_str).filter(|name| must_sign(name)).collect();
-    names.sort_unstable();
-    let signed_headers = names.join(";");
-    let canonical = canonical_request(request, &signed_headers).ok_or(EncodeError::UnsignableHeader)?;
-    let signature = signature(&canonical, secret);
-    let mut authorization = HeaderValue::try_from(format!(
-        "{ALGORITHM} Credential={key_id},SignedHeaders={signed_headers},Signature={signature}"
-    ))?;
+/// When the key's id or a signed header contains characters that are not allowed.
+pub fn sign(request: &mut Request<Bytes>, key: &Credential) -> Result<(), EncodeError> {
+    let hash = hex::sha256(request.body());
+    request.headers_mut().insert(BODY_HASH, HeaderValue::from_str(&hash)?);
+    let mut signed = Vec::with_capacity(request.headers().len());
+    for (name, value) in request.headers().iter().filter(|(name, _)| must_sign(name.as_str())) {
+        signed.push((name.as_str(), text(value).ok_or(EncodeError::UnsignableHeader)?));
+    }
+    signed.sort_unstable();
+    if signed.windows(2).any(|pair| matches!(pair, [(one, _), (other, _)] if one == other)) {
+        return Err(EncodeError::UnsignableHeader);
+    }
+    let mut names = String::with_capacity(192);
+    for (name, _) in &signed {
+        names.push_str(if names.is_empty() { "" } else { ";" });
+        names.push_str(name);
+    }
+    let signature = signature(&canonical(request, &names, &signed, &hash), key);
+    let parts = [ALGORITHM, " Credential=", key.id(), ",SignedHeaders=", &names, ",Signature=", &signature];
+    let mut authorization = HeaderValue::try_from(parts.concat())?;
     authorization.set_sensitive(true);
     request.headers_mut().insert(AUTHORIZATION, authorization);
     Ok(())
 }
 
-/// Checks that `request` was signed with `secret`, with a time stamp close to `now`.
+/// Checks that `request` was signed with `key`, with a time stamp close to `now`.
 ///
 /// # Errors
 /// The first [`Flaw`] found: incomplete, time stamp, body, signature.
 pub fn verify(
     request: &Request<Bytes>,
     presented: Authorization<'_>,
-    secret: &Secret,
+    key: &Credential,
     now: Timestamp,
 ) -> Result<(), Flaw> {
     let headers = request.headers();
@@ -97,44 +103,47 @@ pub fn verify(
     seal::check_time(only(headers, DATE.as_str()).ok_or(Flaw::Incomplete)?, now)?;
     let canonical = canonical_request(request, presented.signed_headers).ok_or(Flaw::Incomplete)?;
     seal::compare(&hex::sha256(request.body()), only(headers, BODY_HASH.as_str()).ok_or(Flaw::Incomplete)?)?;
-    seal::compare(&signature(&canonical, secret), presented.signature)
+    seal::compare(&signature(&canonical, key), presented.signature)
 }
 
 /// The canonical request; `None` when a listed header is missing, repeated or not ASCII.
 pub fn canonical_request(request: &Request<Bytes>, signed_headers: &str) -> Option<String> {
     let headers = request.headers();
-    let mut out = String::with_capacity(640);
-    out.push_str(request.method().as_str());
-    out.push('\n');
-    out.push_str(request.uri().path());
-    out.push('\n');
+    let signed: Option<Vec<_>> = signed_headers.split(';').map(|name| Some((name, only(headers, name)?))).collect();
+    Some(canonical(request, signed_headers, &signed?, only(headers, BODY_HASH.as_str())?))
+}
+
+/// The canonical request. `names` lists the `signed` headers, and `hash` is that of the body.
+fn canonical(request: &Request<Bytes>, names: &str, signed: &[(&str, &str)], hash: &str) -> String {
+    let mut out = String::with_capacity(1024);
+    for part in [request.method().as_str(), "\n", request.uri().path(), "\n"] {
+        out.push_str(part);
+    }
     if let Some(query) = request.uri().query() {
-        let mut pairs = form::decode_pairs(query.as_bytes());
+        let mut pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
         pairs.sort_unstable();
-        out.push_str(&form::encode_pairs(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))));
+        form::encode_pairs_into(&mut out, pairs.iter().map(|(name, value)| (&**name, &**value)));
     }
     out.push('\n');
-    for name in signed_headers.split(';') {
-        out.push_str(name);
-        out.push(':');
-        out.push_str(only(headers, name)?);
-        out.push('\n');
+    for (name, value) in signed {
+        for part in [name, ":", value, "\n"] {
+            out.push_str(part);
+        }
     }
-    out.push('\n');
-    out.push_str(signed_headers);
-    out.push('\n');
-    out.push_str(only(headers, BODY_HASH.as_str())?);
-    Some(out)
+    for part in ["\n", names, "\n", hash] {
+        out.push_str(part);
+    }
+    out
 }
 
 /// The signature of a canonical request: 64 lower-case hex digits.
-pub fn signature(canonical_request: &str, secret: &Secret) -> String {
-    hex::lower(&hmac::sha256(secret.expose().as_bytes(), string_to_sign(canonical_request).as_bytes()))
+pub fn signature(canonical_request: &str, key: &Credential) -> String {
+    hex::lower(&key.hmac().digest(string_to_sign(canonical_request).as_bytes()))
 }
 
 /// The string to sign: the algorithm and the hash of the canonical request.
 pub fn string_to_sign(canonical_request: &str) -> String {
-    format!("{ALGORITHM}\n{}", hex::sha256(canonical_request.as_bytes()))
+    [ALGORITHM, "\n", &hex::sha256(canonical_request.as_bytes())].concat()
 }
 
 /// The headers that must be signed.

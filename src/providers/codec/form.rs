@@ -13,15 +13,20 @@ pub fn encode_into(out: &mut String, text: &str) {
 /// `name=value&name=value…`, percent-encoded, in the given order; an empty value is written `name=`.
 pub fn encode_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let mut out = String::with_capacity(256);
-    for (name, value) in pairs {
-        if !out.is_empty() {
+    encode_pairs_into(&mut out, pairs);
+    out
+}
+
+/// Appends what [`encode_pairs`] makes of `pairs` to `out`.
+pub fn encode_pairs_into<'a>(out: &mut String, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) {
+    for (index, (name, value)) in pairs.into_iter().enumerate() {
+        if index > 0 {
             out.push('&');
         }
-        encode_into(&mut out, name);
+        encode_into(out, name);
         out.push('=');
-        encode_into(&mut out, value);
+        encode_into(out, value);
     }
-    out
 }
 
 /// The decoded pairs of a query string or form body, in order. Accepts `+` and `%20` for a space. Invalid UTF-8 becomes

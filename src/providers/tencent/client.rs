@@ -65,8 +65,8 @@ pub(super) fn call(
     region: Option<&str>,
     body: String,
 ) -> Result<Request<Bytes>, EncodeError> {
-    let mut request = Request::post(endpoint.uri("/")?)
-        .header(HOST, endpoint.authority())
+    let mut request = Request::post(endpoint.root())
+        .header(HOST, endpoint.host())
         .header(CONTENT_TYPE, JSON)
         .header(X_TC_ACTION, action)
         .header(X_TC_VERSION, version)

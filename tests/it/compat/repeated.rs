@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use bytes::Bytes;
 use http::Request;
 use idgate::domain::personal::Secret;
+use idgate::providers::alibaba::schemes::ACCESS_KEY;
 use idgate::providers::alibaba::x_ca::Algorithm;
 use idgate::providers::alibaba::{acs3, x_ca};
 use idgate::providers::{Credential, CredentialStore, Presented, Stamp, Taken, schemes};
@@ -58,7 +59,7 @@ fn no_secret_and_no_signature_shows_in_the_debug_form_of_what_is_presented() {
     }
     let secret = Secret::new("s");
     let mut request = Request::get("http://idgate.example/").body(Bytes::new()).unwrap();
-    acs3::sign(&mut request, "canary", &secret).unwrap();
+    acs3::sign(&mut request, &Credential::new(&ACCESS_KEY, "canary", secret.clone())).unwrap();
     let authorization = request.headers()["authorization"].to_str().unwrap();
     let shown = format!("{:?}", acs3::Authorization::read(request.headers()).unwrap());
     assert!(!shown.contains("canary") && !shown.contains(&authorization[authorization.len() - 64..]), "{shown}");

@@ -165,7 +165,7 @@ impl<'a> Call<'a> {
         let authorization = acs3::Authorization::read(self.request.headers()).map_err(refusal)?;
         let id = authorization.key_id;
         let key = key(keys, id)?;
-        acs3::verify(self.request, authorization, key.secret(), now).map_err(refusal)?;
+        acs3::verify(self.request, authorization, key, now).map_err(refusal)?;
         check_token(key.token(), self.header(X_ACS_SECURITY_TOKEN.as_str(), "SecurityToken").ok())?;
         let nonce = self.header(acs3::NONCE.as_str(), "SignatureNonce")?;
         let shown = (nonce, self.header(acs3::DATE.as_str(), "Timestamp")?);
