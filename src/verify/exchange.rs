@@ -1,9 +1,8 @@
 //! Encodes, sends and decodes: the only place that talks to a provider.
 //!
-//! Invariants: one request, one answer. The HTTP clients follow no redirects and never retry. Only a call whose key was
+//! Invariants: one request, one answer. The connections follow no redirects and never retry. Only a call whose key was
 //! refused is sent again, with another key; no provider bills such a call. Bodies are read up to a cap. No text from
-//! the provider and no URL leaves this module. A URL may contain personal data, and `reqwest::Error` prints it in both
-//! `Display` and `Debug`, so errors become a [`Fault`] at once.
+//! the provider and no URL leaves this module: an error becomes a [`Fault`] at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,18 +11,18 @@ use http::StatusCode;
 
 use super::credentials::{self, CredentialStore};
 use super::deps::Deps;
-use super::outbound::client::{Client, read_capped};
+use super::outbound::pool::Pool;
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::money::Billed;
 use crate::domain::outcome::{Fault, Outcome, Reason};
 use crate::domain::subject::{DigestKey, Subject};
 use crate::domain::verdict::{Finding, RequestId};
-use crate::providers::{Credential, Endpoint, Protocol, Stamp, is_redirect, retry_after};
+use crate::providers::{Credential, Endpoint, Protocol, Stamp, retry_after};
 
 /// Sends questions to one endpoint.
 #[derive(Debug)]
 pub(super) struct Exchange {
-    client: Client,
+    pool: Pool,
     endpoint: Endpoint,
     protocol: Arc<dyn Protocol>,
     keys: Arc<CredentialStore>,
@@ -45,7 +44,7 @@ pub(super) struct Waits {
 
 impl Exchange {
     pub(super) fn new(
-        client: Client,
+        pool: Pool,
         endpoint: Endpoint,
         protocol: Arc<dyn Protocol>,
         keys: Arc<CredentialStore>,
@@ -53,7 +52,7 @@ impl Exchange {
         deps: &Deps,
     ) -> Self {
         let (clock, ids, digest_key) = (deps.clock.clone(), deps.ids.clone(), deps.digest_key.clone());
-        Self { client, endpoint, protocol, keys, waits, clock, ids, digest_key }
+        Self { pool, endpoint, protocol, keys, waits, clock, ids, digest_key }
     }
 
     pub(super) fn endpoint(&self) -> &Endpoint {
@@ -90,22 +89,13 @@ impl Exchange {
         let request = self
             .protocol
             .encode_request(subject.into(), &self.endpoint, credential, &stamp)
-            .ok()
-            .and_then(|request| reqwest::Request::try_from(request).ok())
             // Nothing was sent, so nothing was billed.
-            .ok_or(Fault { billed: Billed::No, ..Fault::unreadable(Reason::RequestForm) })?;
-        let mut response = self.client.send(request).await?;
-        if is_redirect(response.status()) {
-            return Err(Fault::unreadable(Reason::Redirect));
-        }
-        let body = read_capped(&mut response).await?;
-        let mut answer = http::Response::new(body);
+            .map_err(|_| Fault { billed: Billed::No, ..Fault::unreadable(Reason::RequestForm) })?;
+        let mut answer = self.pool.send(request).await?;
         // An intermediary that changed the form of a 200 says 203 (RFC 9110, 15.3.4).
-        *answer.status_mut() = match response.status() {
-            StatusCode::NON_AUTHORITATIVE_INFORMATION => StatusCode::OK,
-            status => status,
-        };
-        *answer.headers_mut() = std::mem::take(response.headers_mut());
+        if answer.status() == StatusCode::NON_AUTHORITATIVE_INFORMATION {
+            *answer.status_mut() = StatusCode::OK;
+        }
         let hint = retry_after(answer.headers(), Some(stamp.now.into()));
         let answer = self.protocol.decode_response(subject.into(), &answer);
         let sealed = |id: Option<RequestId>| id.map(|id| id.sealed(&self.digest_key, subject));

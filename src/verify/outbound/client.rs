@@ -1,90 +1,111 @@
-//! The only place that makes HTTP clients for outbound calls.
+//! The only place that makes HTTP clients for outbound calls: a [`Pool`] for each endpoint of a provider, and reqwest's
+//! client for the services that credentials are fetched from.
 //!
 //! Invariants: no redirect is followed, nothing is retried, no proxy is taken from the environment. A loopback endpoint
-//! is never reached through a proxy. Providers with equal settings share a client, because its root store and
-//! connections are expensive. To add a setting: a field of [`Outbound`], its key in `app::config::sections::outbound`,
-//! its line here.
+//! is never reached through a proxy. Providers with equal settings share their root store, and connections to the same
+//! endpoint, because both are expensive. To add a setting: a field of [`Outbound`], its key in
+//! `app::config::sections::outbound`, its lines here and in [`Connector`].
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 
+pub(in crate::verify) use super::connect::Unusable;
+use super::connect::{self, Connector};
 use super::dns::{self, Names, Resolver};
-use super::exhaustion;
+use super::pool::{BODY_CAP, Pool};
 use super::settings::{Outbound, Proxy};
-use super::trust::{self, Trust};
+use super::trust::Trust;
 use crate::domain::outcome::{Fault, Outcome, Reason};
 use crate::providers::Endpoint;
 
-/// In bytes. Providers answer with a few hundred bytes; anything longer than this is not an answer.
-const BODY_CAP: usize = 64 * 1024;
-
-/// When to try again after this process had no descriptor for a connection.
-const RETRY_EXHAUSTED: Duration = Duration::from_secs(1);
-
+/// Fetches credentials.
 #[derive(Debug, Clone)]
 pub(in crate::verify) struct Client {
     http: reqwest::Client,
     is_proxied: bool,
 }
 
-/// The HTTP clients of one runtime, one per distinct [`Outbound`].
+/// The HTTP clients of one runtime.
 #[derive(Debug)]
 pub(in crate::verify) struct Clients {
     names: Arc<Names>,
     trust: Arc<Trust>,
-    made: Vec<(Outbound, Client)>,
+    made: Made,
     /// The clients of the previous runtime, until `complete` is called.
-    before: Vec<(Outbound, Client)>,
+    before: Made,
 }
 
-/// The client cannot be built.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::verify) struct Unusable;
+#[derive(Debug, Clone, Default)]
+struct Made {
+    /// One per distinct [`Outbound`].
+    clients: Vec<(Outbound, Client)>,
+    /// One per endpoint and distinct [`Outbound`].
+    pools: Vec<(Endpoint, Outbound, Pool)>,
+}
 
 impl Clients {
     /// An empty set. Clients of `before` with the same settings are reused, with their connections.
     pub(in crate::verify) fn new(names: Arc<Names>, before: Option<&Self>) -> Self {
         let (trust, before) = match before {
             Some(before) => (Arc::clone(&before.trust), before.made.clone()),
-            None => (Arc::new(Trust::new()), Vec::new()),
+            None => (Arc::new(Trust::new()), Made::default()),
         };
-        Self { names, trust, made: Vec::new(), before }
+        Self { names, trust, made: Made::default(), before }
     }
 
     /// Releases the clients of the previous runtime that were not reused.
     pub(in crate::verify) fn complete(self) -> Self {
-        Self { before: Vec::new(), ..self }
+        Self { before: Made::default(), ..self }
     }
 
     pub(in crate::verify) fn keep_names_for(&self, times: dns::Config) {
         self.names.keep_for(times);
     }
 
-    /// The client for `endpoint`: an existing one if its settings are the same.
-    pub(in crate::verify) fn to(&mut self, endpoint: &Endpoint, outbound: &Outbound) -> Result<Client, Unusable> {
-        self.by(outbound.to(endpoint))
+    /// The connections to `endpoint`: existing ones if their settings are the same.
+    pub(in crate::verify) fn to(&mut self, endpoint: &Endpoint, outbound: &Outbound) -> Result<Pool, Unusable> {
+        let outbound = outbound.to(endpoint);
+        let pool = match self.made.pool(endpoint, &outbound).or_else(|| self.before.pool(endpoint, &outbound)) {
+            Some(pool) => pool.clone(),
+            None => Pool::new(self.connector(&outbound)?, endpoint, outbound.idle_timeout).ok_or(Unusable)?,
+        };
+        if self.made.pool(endpoint, &outbound).is_none() {
+            self.made.pools.push((endpoint.clone(), outbound, pool.clone()));
+        }
+        Ok(pool)
     }
 
+    /// The client for fetching credentials: an existing one if its settings are the same.
     pub(in crate::verify) fn by(&mut self, outbound: Outbound) -> Result<Client, Unusable> {
-        if let Some((_, client)) = self.made.iter().find(|(made, _)| *made == outbound) {
+        if let Some(client) = self.made.client(&outbound) {
             return Ok(client.clone());
         }
-        let known = self.before.iter().find(|(made, _)| *made == outbound).map(|(_, client)| client.clone());
-        let client = known.map_or_else(|| self.make(&outbound), Ok)?;
-        self.made.push((outbound, client.clone()));
+        let client = self.before.client(&outbound).cloned().map_or_else(|| self.make(&outbound), Ok)?;
+        self.made.clients.push((outbound, client.clone()));
         Ok(client)
+    }
+
+    pub(super) fn connector(&self, outbound: &Outbound) -> Result<Connector, Unusable> {
+        let pools = self.made.pools.iter().chain(&self.before.pools);
+        if let Some((.., pool)) = pools.into_iter().find(|(_, made, _)| made == outbound) {
+            return Ok(pool.connector().clone());
+        }
+        let tls = self.trust.client_config(outbound).map_err(|_| Unusable)?;
+        Connector::new(outbound, self.resolver(outbound), tls)
+    }
+
+    fn resolver(&self, outbound: &Outbound) -> Resolver {
+        Resolver { names: Arc::clone(&self.names), family: outbound.family }
     }
 
     fn make(&self, outbound: &Outbound) -> Result<Client, Unusable> {
         let tls = self.trust.client_config(outbound).map_err(|_| Unusable)?;
-        let resolver = Resolver { names: Arc::clone(&self.names), family: outbound.family };
         #[expect(clippy::disallowed_methods, reason = "this is the one place that makes clients")]
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
-            .dns_resolver(resolver)
+            .dns_resolver(self.resolver(outbound))
             .http1_only()
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
@@ -104,6 +125,17 @@ impl Clients {
         }
         let http = builder.build().map_err(|_| Unusable)?;
         Ok(Client { http, is_proxied: outbound.proxy.is_some() })
+    }
+}
+
+impl Made {
+    fn client(&self, outbound: &Outbound) -> Option<&Client> {
+        self.clients.iter().find(|(made, _)| made == outbound).map(|(_, client)| client)
+    }
+
+    fn pool(&self, endpoint: &Endpoint, outbound: &Outbound) -> Option<&Pool> {
+        let is_it = |(to, made, _): &&(Endpoint, Outbound, Pool)| to == endpoint && made == outbound;
+        self.pools.iter().find(is_it).map(|(.., pool)| pool)
     }
 }
 
@@ -129,31 +161,10 @@ impl Client {
     /// # Errors
     /// No response has started. Only a failed connection guarantees that nothing was sent.
     pub(in crate::verify) async fn send(&self, request: reqwest::Request) -> Result<reqwest::Response, Fault> {
-        self.http.execute(request).await.map_err(|error| {
-            if error.is_connect() && exhaustion::is_behind(&error) {
-                Fault {
-                    retry_after: Some(RETRY_EXHAUSTED),
-                    ..Fault::new(Outcome::SkippedExhausted, Reason::Unspecified)
-                }
-            } else if error.is_connect() {
-                Fault::new(Outcome::Unreachable, self.why_unreachable(&error))
-            } else {
-                fault_of(error)
-            }
+        self.http.execute(request).await.map_err(|error| match error.is_connect() {
+            true => connect::fault_of(&error, self.is_proxied),
+            false => fault_of(error),
         })
-    }
-
-    fn why_unreachable(&self, error: &reqwest::Error) -> Reason {
-        if let Some(reason) = trust::refusal(error) {
-            reason
-        } else if error.is_dns() {
-            Reason::NameUnresolved
-        } else if self.is_proxied {
-            // We only see the connection to the proxy; its errors say nothing about the provider.
-            Reason::ProxyFailed
-        } else {
-            Reason::Unspecified
-        }
     }
 }
 
@@ -186,6 +197,8 @@ pub(in crate::verify) fn fault_of(error: reqwest::Error) -> Fault {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::domain::personal::Secret;
     use crate::verify::outbound::dns::System;
@@ -196,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_settings_share_a_client_also_with_the_graph_before_and_others_do_not() {
+    fn equal_settings_share_connections_also_with_the_graph_before_and_others_do_not() {
         let [far, here] = ["https://provider.example", "http://127.0.0.1:1"].map(|url| Endpoint::parse(url).unwrap());
         let direct = Outbound::direct(Duration::from_secs(1));
         let proxy = |login: &str| Proxy { url: "http://proxy.example:1".to_owned(), login: Some(Secret::new(login)) };
@@ -206,14 +219,18 @@ mod tests {
             first.to(&far, outbound).unwrap();
             first.to(&here, outbound).unwrap();
         }
-        // One direct client, also used for loopback, and one through the proxy.
-        assert_eq!(first.made.len(), 2);
+        // Loopback is never proxied.
+        let is_proxied = |clients: &Clients| -> Vec<bool> {
+            clients.made.pools.iter().map(|(.., pool)| pool.connector().is_proxied()).collect()
+        };
+        assert_eq!(is_proxied(&first), [false, false, true]);
         let mut second = clients(Some(&first));
-        second.to(&far, &direct).unwrap();
-        second.to(&far, &Outbound { proxy: Some(proxy("a:c")), ..direct.clone() }).unwrap();
+        let again = second.to(&far, &direct).unwrap();
+        assert!(again.shares_with(first.made.pool(&far, &direct).unwrap()));
+        let other = second.to(&far, &Outbound { proxy: Some(proxy("a:c")), ..direct.clone() }).unwrap();
         let second = second.complete();
-        assert_eq!((second.made.len(), second.before.len()), (2, 0));
-        assert!(second.made.iter().all(|(outbound, _)| *outbound != proxied));
+        assert_eq!((is_proxied(&second), second.before.pools.len()), (vec![false, true], 0));
+        assert!(first.made.pools.iter().all(|(.., pool)| !other.shares_with(pool)));
     }
 
     #[test]
@@ -222,6 +239,7 @@ mod tests {
         let mut clients = clients(None);
         let outbound = Outbound { proxy: Some(proxy), ..Outbound::direct(Duration::from_secs(1)) };
         clients.to(&Endpoint::parse("https://provider.example").unwrap(), &outbound).unwrap();
+        clients.by(outbound.clone()).unwrap();
         let shown = format!("{outbound:?} {clients:?}");
         assert!(!shown.contains("s3cret") && !shown.contains("dXNlcjpzM2NyZXQ"), "{shown}");
     }

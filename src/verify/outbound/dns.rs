@@ -9,14 +9,19 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
+use std::vec;
 
+use futures_util::future::BoxFuture;
+use hyper_util::client::legacy::connect::dns::Name;
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::dns::{Addrs, Resolving};
 use serde::Deserialize;
 use tokio::sync::SetOnce;
 use tokio::time::Instant;
@@ -120,7 +125,7 @@ enum Look {
 }
 
 /// The resolver of one HTTP client: returns the addresses of its family from the shared table.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::verify) struct Resolver {
     pub(in crate::verify) names: Arc<Names>,
     pub(in crate::verify) family: Family,
@@ -315,22 +320,43 @@ impl Drop for Pilot {
     }
 }
 
-impl Resolve for Resolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let (names, family) = (Arc::clone(&self.names), self.family);
+impl Resolver {
+    /// The addresses of `name`, at least one. Port 0 means the port of the URL.
+    async fn addresses(self, name: &str) -> Result<vec::IntoIter<SocketAddr>, Box<dyn Error + Send + Sync>> {
+        let addresses = match self.names.resolve(name).await {
+            Err(Unresolved::Exhausted) => return Err(exhaustion::error().into()),
+            addresses => addresses?,
+        };
+        let fit = addresses.iter().copied().filter(|address| self.family.takes(*address));
+        let fit: Vec<_> = fit.map(|address| SocketAddr::new(address, 0)).collect();
+        if fit.is_empty() { Err(Unresolved::Unknown.into()) } else { Ok(fit.into_iter()) }
+    }
+}
+
+/// For the clients that fetch credentials.
+impl reqwest::dns::Resolve for Resolver {
+    fn resolve(&self, name: reqwest::dns::Name) -> Resolving {
+        let resolver = self.clone();
         Box::pin(async move {
-            let addresses = match names.resolve(name.as_str()).await {
-                Err(Unresolved::Exhausted) => return Err(exhaustion::error().into()),
-                addresses => addresses?,
-            };
-            let fit: Vec<_> = addresses.iter().copied().filter(|address| family.takes(*address)).collect();
-            if fit.is_empty() {
-                return Err(Unresolved::Unknown.into());
-            }
-            // Port 0 means the port of the URL.
-            let fit: Addrs = Box::new(fit.into_iter().map(|address| SocketAddr::new(address, 0)));
-            Ok(fit)
+            let addresses: Addrs = Box::new(resolver.addresses(name.as_str()).await?);
+            Ok(addresses)
         })
+    }
+}
+
+/// For the connections to the providers.
+impl tower::Service<Name> for Resolver {
+    type Response = vec::IntoIter<SocketAddr>;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let resolver = self.clone();
+        Box::pin(async move { resolver.addresses(name.as_str()).await })
     }
 }
 
