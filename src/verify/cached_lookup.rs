@@ -247,7 +247,7 @@ impl CachedLookup {
             // After the close, each late call caches its own verdict. Verdicts that arrived before it are cached here.
             late_answers.close();
             while let Ok(late) = late_answers.try_recv() {
-                if let Late { by, result: Ok(finding), .. } = late {
+                if let Late { by, result: Ok(finding), .. } = *late {
                     cache_slot.late(&by.name, finding);
                 }
             }

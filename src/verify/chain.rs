@@ -88,7 +88,7 @@ enum Interruption {
 struct Run<'a> {
     chain: &'a Chain<'a>,
     context: AttemptContext,
-    late: &'a mut mpsc::UnboundedReceiver<Late>,
+    late: &'a mut mpsc::UnboundedReceiver<Box<Late>>,
     progress: &'a Progress,
     /// No attempt starts after this.
     last_start: Instant,
@@ -105,7 +105,7 @@ impl Chain<'_> {
     pub(super) async fn run(
         &self,
         context: AttemptContext,
-        late: &mut mpsc::UnboundedReceiver<Late>,
+        late: &mut mpsc::UnboundedReceiver<Box<Late>>,
         progress: &Progress,
     ) -> ChainResult {
         let last_start = Instant::now() + self.policy.budget;
@@ -145,7 +145,7 @@ impl Run<'_> {
         while self.pending > 0 {
             let Some(late) = self.late.recv().await else { break };
             self.pending -= 1;
-            match late {
+            match *late {
                 Late { by, result: Ok(finding), .. } => return ChainResult::Found(by, finding),
                 Late { by, endpoint, result: Err(fault) } => self.progress.ended_late(&by.name, &endpoint, &fault),
             }
@@ -263,7 +263,8 @@ impl Run<'_> {
                 attempted = &mut attempted => {
                     return attempted.unwrap_or_else(|_| Ok(provider.lost(index))).map_err(Interruption::ChainAbort);
                 }
-                Some(Late { by, endpoint, result }) = self.late.recv() => {
+                Some(late) = self.late.recv() => {
+                    let Late { by, endpoint, result } = *late;
                     self.pending -= 1;
                     match result.map(|finding| self.accept(&by, finding)) {
                         Ok(Some((by, finding))) => return Err(Interruption::Found(by, finding)),

@@ -40,6 +40,9 @@ use crate::storage::ledger::{Calling, Flight, NotWritten};
 /// `Retry-After` when no better time is known, or when a retry would join the pending call.
 pub(super) const COME_BACK: Duration = Duration::from_secs(1);
 
+/// No answer came in time.
+const TIMEOUT: Fault = Fault::new(Outcome::Timeout, Reason::Unspecified);
+
 /// One endpoint with its breaker and meter.
 #[derive(Debug)]
 pub(super) struct GuardedEndpoint {
@@ -67,8 +70,9 @@ pub(super) struct AttemptContext {
     pub(super) person: Digest,
     /// Whose share of the account's slots and rate is used.
     pub(super) party: Party,
-    /// Receives the answers of calls that outlived their attempt.
-    pub(super) late: mpsc::UnboundedSender<Late>,
+    /// Receives the answers of calls that outlived their attempt. Boxed, because the channel allocates 32 places at a
+    /// time.
+    pub(super) late: mpsc::UnboundedSender<Box<Late>>,
     /// Caches a verdict that arrives after the flight has ended.
     pub(super) cache_slot: CacheSlot,
     /// Owns the calls that outlive their attempt, so that shutdown waits for them.
@@ -160,15 +164,19 @@ impl GuardedEndpoint {
             Err(Refused::Everywhere(abort)) => return Err(abort),
         };
         let mut call = Box::pin(Arc::clone(&self.exchange).call(Arc::clone(&context.subject)));
-        let in_time = tokio::time::timeout(account.attempt_timeout, &mut call).await;
+        let limit = self.exchange.call_limit();
+        let in_time = tokio::time::timeout(account.attempt_timeout.min(limit), &mut call).await;
         let now = Instant::now();
         let duration = now.duration_since(began);
-        let pending = in_time.is_err();
-        let result = in_time.unwrap_or(Err(Fault::new(Outcome::Timeout, Reason::Unspecified)));
+        // A call whose own limit is no longer than the attempt's has ended with it.
+        let pending = in_time.is_err() && account.attempt_timeout < limit;
+        let result = in_time.unwrap_or(Err(TIMEOUT));
         settle(permit, &result, now, duration);
         self.note(&result, now);
         if pending {
-            let call = Call { answer: call, calling, reservation, began };
+            let rest = limit.saturating_sub(account.attempt_timeout);
+            let answer = async move { tokio::time::timeout(rest, call).await.unwrap_or(Err(TIMEOUT)) };
+            let call = Call { answer, calling, reservation, began };
             self.harvest(call, slot, trial, Arc::clone(account), context);
         } else {
             conclude(trial, &result, now);
@@ -285,8 +293,9 @@ impl GuardedEndpoint {
             conclude(trial, &result, now);
             learn(&by, &result, &cache_slot, now);
             meter.answered(by.prices, &result);
-            let sent = late.send(Late { by, endpoint, result });
-            if let Err(mpsc::error::SendError(Late { by, result: Ok(finding), .. })) = sent {
+            if let Err(mpsc::error::SendError(late)) = late.send(Box::new(Late { by, endpoint, result }))
+                && let Late { by, result: Ok(finding), .. } = *late
+            {
                 cache_slot.late(&by.name, finding);
             }
         });
