@@ -97,8 +97,37 @@ impl AuditEntry {
                 Err(NotWritten) => return Err(Box::new(self)),
             }
         }
-        self.ledger.note(|at_ms| entry(&self, at_ms), Flight::NONE);
+        if self.claim.is_some() {
+            self.ledger.note(|at_ms| entry(&self, at_ms), Flight::NONE);
+        } else {
+            self.note_verdict(answer, receipt.as_ref());
+        }
         Ok(Written::Queued)
+    }
+
+    /// Queues a verdict without a claim, which most are.
+    fn note_verdict(&self, answer: &Answer, receipt: Option<&Digest>) {
+        let (receipt, attempts) =
+            (receipt.map(Digest::to_hex), answer.attempts.iter().map(on_record).collect::<Vec<_>>());
+        let noted = ledger::AnswerRef {
+            id: self.ticket.id,
+            at_ms: 0,
+            client: &self.client,
+            key_id: &self.ticket.key_id,
+            purpose: &self.purpose,
+            reference: self.ticket.reference.as_deref(),
+            subject: self.subject.as_ref(),
+            outcome: answer.verdict.as_str(),
+            source: Some(answer.source.as_str()),
+            provider: Some(&answer.provider),
+            provider_request_id: answer.provider_request_id.as_ref().map(|id| id.as_str()),
+            verified_at_ms: Some(answer.verified_at.at.as_millisecond()),
+            flight: answer.flight.id(),
+            attempts: &attempts,
+            configuration: &self.ticket.configuration,
+            receipt: receipt.as_deref(),
+        };
+        self.ledger.note_borrowed(noted, Flight::NONE);
     }
 
     /// Queues the entry of a question that was answered by a problem, or whose caller left. It names the flight, which

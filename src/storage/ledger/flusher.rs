@@ -18,6 +18,10 @@ use crate::domain::clock::Clock;
 
 /// How many entries are moved in one transaction, or somewhat more.
 pub(super) const PART: usize = 2048;
+/// A file with this many bytes to move is moved without a pause; otherwise the flusher rests as long as it has worked, so
+/// that it takes half of a processor at most.
+const LONG: u64 = 1 << 26;
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// How often expired entries are removed, and how many at a time.
 const REMOVE_EVERY: Duration = Duration::from_secs(600);
 const REMOVE_AT_ONCE: i64 = 1000;
@@ -111,8 +115,13 @@ impl Flusher {
                 Ok(None) => return (spool, Ok(())),
                 Err(error) => return (spool, Err(error.into())),
             };
+            let began = Instant::now();
             if let Err(error) = self.append(&part.records).await {
                 return (spool, Err(error));
+            }
+            if (1..LONG).contains(&spool.left_after(&part)) {
+                // Requests need the processors, too.
+                tokio::time::sleep(began.elapsed().min(LONGEST_PAUSE)).await;
             }
             self.shared.meter.moved(part.count);
             done = Some(part);

@@ -17,7 +17,7 @@ use super::chain_hash::Seal;
 use super::claims::{self, Claimed, Spooled};
 use super::config::Config;
 use super::database::Store;
-use super::entry::{Answer, Begun, Call, Claim, Entry, Forgotten, Subject};
+use super::entry::{Answer, AnswerRef, Begun, Call, Claim, Entry, Forgotten, Subject};
 use super::error::{NotWritten, OpenError, ReadError};
 use super::files::{Identity, Locks, beside, lock, spools};
 use super::flusher::Flusher;
@@ -205,13 +205,28 @@ impl Ledger {
 
     /// Queues an answer to be written, without waiting for it.
     pub fn note(&self, answer: impl FnOnce(i64) -> Answer, flight: Flight) {
-        let Some(open) = &self.0 else { return };
+        if let Some((open, at_ms)) = self.takes_note(&flight) {
+            open.queue.submit(Entry::Answer(answer(at_ms)), flight, None);
+        }
+    }
+
+    /// Queues an answer that has no claim on a key like [`Self::note`]. Its time is now.
+    pub fn note_borrowed(&self, answer: AnswerRef<'_>, flight: Flight) {
+        if let Some((open, at_ms)) = self.takes_note(&flight) {
+            open.queue.submit_answer(&AnswerRef { at_ms, ..answer }, flight);
+        }
+    }
+
+    /// The open ledger and the time, if there is a ledger that takes more.
+    fn takes_note(&self, flight: &Flight) -> Option<(&Open, i64)> {
+        let open = self.0.as_ref()?;
         if open.queue.is_full() {
             // Counted, not logged: one line per answer would flood the log.
             flight.leave_open();
-            return open.queue.shared.meter.lost("answer");
+            open.queue.shared.meter.lost("answer");
+            return None;
         }
-        open.queue.submit(Entry::Answer(answer(open.queue.clock.now().as_millisecond())), flight, None);
+        Some((open, open.queue.clock.now().as_millisecond()))
     }
 
     /// The answer with this id; `None` without a ledger.

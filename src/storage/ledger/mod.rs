@@ -48,7 +48,9 @@ pub use chain_check::{Broken, Checked, Expected};
 pub use claims::Claimed;
 pub use config::Config;
 pub use database::{Times, confirm_time};
-pub use entry::{Answer, Attempt, Begun, BegunCall, Call, Claim, End, Entry, Forgotten, Operation, Removed, Subject};
+pub use entry::{
+    Answer, AnswerRef, Attempt, Begun, BegunCall, Call, Claim, End, Entry, Forgotten, Operation, Removed, Subject,
+};
 pub use error::{NotWritten, OpenError, ReadError};
 pub use files::{left_behind, spooled};
 pub use handle::Ledger;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::entry::{Begun, BegunCall, End, Entry};
+use super::entry::{AnswerRef, Begun, BegunCall, End, Entry};
 use super::error::NotWritten;
 use super::inbox::{Closed, Inbox};
 use super::journal::Journal;
@@ -84,22 +84,38 @@ impl Queue {
 
     pub(super) fn submit(&self, entry: Entry, flight: Flight, done: Option<Done>) {
         let kind = entry.kind();
-        let lost = || self.shared.lost(std::iter::once(kind));
         let mut record = Vec::with_capacity(RECORD);
         // Plain strings and numbers always serialize.
         if record::write(&entry, &mut record).is_err() {
             flight.leave_open();
-            return lost();
+            return self.shared.lost(std::iter::once(kind));
         }
-        let (is_waited_for, is_in_journal) = (done.is_some(), flight.id().is_some());
-        let request = WriteRequest::new(entry, flight, done);
+        // Most entries are dropped here: freeing memory on another thread costs more.
+        let about_keys = entry.is_about_keys().then(|| Box::new(entry));
+        self.hand_over(&record, WriteRequest { kind, about_keys, flight, done, is_over: false });
+    }
+
+    /// Submits an answer that has no claim on a key, and that no caller waits for.
+    pub(super) fn submit_answer(&self, answer: &AnswerRef<'_>, flight: Flight) {
+        let kind = "answer";
+        let mut record = Vec::with_capacity(RECORD);
+        if record::write_answer(answer, &mut record).is_err() {
+            flight.leave_open();
+            return self.shared.lost(std::iter::once(kind));
+        }
+        self.hand_over(&record, WriteRequest { kind, about_keys: None, flight, done: None, is_over: false });
+    }
+
+    fn hand_over(&self, record: &[u8], request: WriteRequest) {
+        let (kind, is_waited_for, is_in_journal) =
+            (request.kind, request.done.is_some(), request.flight.id().is_some());
         self.shared.waiting.fetch_add(1, Ordering::Relaxed);
-        if let Err(Closed) = self.inbox.submit(&record, request, is_waited_for) {
+        if let Err(Closed) = self.inbox.submit(record, request, is_waited_for) {
             self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
             // The ledger is closed. The journal still has the flight, from which the next start makes the entries.
             match is_in_journal {
                 true => tracing::warn!("ledger: a call was cut; the next start records it as interrupted"),
-                false => lost(),
+                false => self.shared.lost(std::iter::once(kind)),
             }
         }
     }
@@ -210,12 +226,6 @@ impl fmt::Debug for Flight {
 }
 
 impl WriteRequest {
-    fn new(entry: Entry, flight: Flight, done: Option<Done>) -> Self {
-        // Most entries are dropped here: freeing memory on another thread costs more.
-        let (kind, about_keys) = (entry.kind(), entry.is_about_keys().then(|| Box::new(entry)));
-        Self { kind, about_keys, flight, done, is_over: false }
-    }
-
     pub(super) const fn is_waited_for(&self) -> bool {
         self.done.is_some()
     }

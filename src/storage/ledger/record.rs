@@ -4,9 +4,10 @@
 //! A record is a sequence of fields; numbers are little-endian, and a text follows its length. The spool keeps records
 //! across restarts, so another layout needs another version of its frames.
 
+use serde::Serialize;
 use uuid::Uuid;
 
-use super::entry::{Entry, Subject};
+use super::entry::{AnswerRef, Entry, Subject};
 
 /// The length of a text that is not there.
 const NONE: u32 = u32::MAX;
@@ -46,6 +47,16 @@ pub(super) struct Malformed;
 /// Appends the record of `entry`. After an error `records` has a part of it.
 pub(super) fn write(entry: &Entry, records: &mut Vec<u8>) -> serde_json::Result<()> {
     write_columns(entry, records);
+    write_json(entry, records)
+}
+
+/// Appends the record of an answer like [`write`].
+pub(super) fn write_answer(answer: &AnswerRef<'_>, records: &mut Vec<u8>) -> serde_json::Result<()> {
+    put_columns(&columns_of_answer(answer, &mut [Uuid::encode_buffer(); 2]), records);
+    write_json(answer, records)
+}
+
+fn write_json(entry: &impl Serialize, records: &mut Vec<u8>) -> serde_json::Result<()> {
     let from = records.len();
     put_length(NONE, records);
     serde_json::to_writer(&mut *records, entry)?;
@@ -144,6 +155,21 @@ fn columns<'a>(entry: &'a Entry, [id, flight, claim]: &'a mut [[u8; 45]; 3]) -> 
             reason: operation.reason.as_deref(),
             ..row
         },
+    }
+}
+
+fn columns_of_answer<'a>(answer: &AnswerRef<'a>, [id, flight]: &'a mut [[u8; 45]; 2]) -> Row<'a> {
+    Row {
+        kind: "answer",
+        at_ms: answer.at_ms,
+        id: answer.id.hyphenated().encode_lower(id),
+        client: answer.client,
+        outcome: answer.outcome,
+        flight: answer.flight.map(|id| &*id.hyphenated().encode_lower(flight)),
+        reference: answer.reference,
+        subject: answer.subject.map(|subject| &*subject.digest),
+        provider: answer.provider,
+        ..Row::default()
     }
 }
 

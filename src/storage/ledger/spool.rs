@@ -201,6 +201,11 @@ impl Spool {
         Ok(())
     }
 
+    /// How many bytes follow `part`.
+    pub(super) fn left_after(&self, part: &Part) -> u64 {
+        self.length.saturating_sub(part.end)
+    }
+
     /// Records that `part` is in the database, and empties the file after its last part.
     pub(super) fn moved(&mut self, part: &Part) {
         self.moved = part.end;

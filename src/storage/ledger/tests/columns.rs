@@ -144,3 +144,19 @@ async fn a_column_that_says_something_else_than_its_entry_is_found() {
     }
     assert!(folder.check().await.is_ok());
 }
+
+#[test]
+fn an_answer_that_borrows_has_the_record_of_one_that_does_not() {
+    let mut count = 0;
+    for entry in every_kind() {
+        let Entry::Answer(answer) = entry else { continue };
+        let answer = Answer { claim: None, ..answer };
+        let [mut owned, mut borrowed] = [Vec::new(), Vec::new()];
+        record::write_answer(&answer.borrowed(), &mut borrowed).unwrap();
+        record::write(&Entry::Answer(answer), &mut owned).unwrap();
+        assert_eq!(String::from_utf8_lossy(&owned), String::from_utf8_lossy(&borrowed));
+        assert_eq!(owned, borrowed);
+        count += 1;
+    }
+    assert_eq!(count, 3);
+}

@@ -68,7 +68,7 @@ async fn with_calls(name: &str, count: usize) -> Folder {
     let folder = Folder::new(name);
     folder.open().await.close().await;
     let mut store = Store::open(&folder.file(), Arc::new(Wal::beside(&folder.file()))).await.unwrap();
-    for part in calls(count).chunks(97) {
+    for part in calls(count).chunks(700) {
         store.append_entries(part).await.unwrap();
         // An entry that is there already changes nothing.
         store.append_entries(&part[..1]).await.unwrap();
