@@ -67,7 +67,8 @@ impl Gateway {
         // Nothing waits for it: until it has ended, each question is looked up.
         #[expect(clippy::disallowed_methods, reason = "it only reads, so shutdown does not wait for it")]
         let warming = AbortOnDropHandle::new(tokio::spawn(async move { runtime.warm().await }));
-        let watching = serve_on_own_thread(admin.serve(Closing::when(&draining, routed(admin_routes)), stop_admin.clone()));
+        let watching =
+            serve_on_own_thread(admin.serve(Closing::when(&draining, routed(admin_routes)), stop_admin.clone()));
         let serving = public.serve(Closing::when(&draining, public_routes), stop_public.clone());
         let life = async {
             tokio::pin!(serving);

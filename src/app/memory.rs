@@ -1,7 +1,7 @@
 //! Keeps personal data and secrets out of memory dumps.
 //!
-//! Three things wipe memory. The allocator in `main` zeroes freed memory. `stack_wiper` zeroes the unused part of an
-//! idle worker's stack, and [`wiping`] the stack used for reading a configuration. `server::listener` zeroes the buffer
+//! Three things wipe memory. The allocator in `main` zeroes freed memory. `stack_wiper` zeroes the unused part of a
+//! worker's stack, and [`wiping`] the stack used for reading a configuration. `server::listener` zeroes the buffer
 //! of a connection that waits for its next request. A test (`tests/it/app/residue.rs`) reads a core of the idle
 //! process. [`forbid_dumps`] prevents dumps altogether.
 

@@ -1,7 +1,8 @@
-//! Wipes the unused stack of workers that sleep.
+//! Wipes the unused stack of workers.
 //!
 //! A wipe writes far more memory than a small request does. So a worker that was wiped a moment ago goes to sleep
-//! unwiped, and is woken and wiped once the runtime has been idle for a while, or in any case after [`LONGEST`].
+//! unwiped, and is woken and wiped once the runtime has been idle for a while, or in any case after [`LONGEST`]. A worker
+//! that never sleeps is wiped as often, by a task.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -20,10 +21,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How often [`StackWiper::run`] looks for workers that sleep unwiped.
 const TICK: Duration = Duration::from_millis(500);
 
-/// The longest time that a worker sleeps unwiped beside busy ones.
+/// The longest time that a worker sleeps unwiped beside busy ones, or works without being wiped.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// How long a worker waits for the others to be woken. They wake in microseconds; a busy one need not be wiped.
+/// How long a worker waits for the others. One that sleeps wakes in microseconds; a busy one takes a new task after some
+/// dozens of its own.
 const PATIENCE: Duration = Duration::from_millis(2);
 
 thread_local! {
@@ -73,37 +75,66 @@ impl StackWiper {
     /// Wipes the workers that sleep unwiped, for as long as the runtime runs.
     pub(super) async fn run(self: Arc<Self>) {
         let mut ticks = tokio::time::interval(TICK);
-        let (mut skipped, mut swept) = (0, Instant::now());
+        let (mut skipped, mut swept, mut worked) = (0, Instant::now(), busy_times());
         loop {
             ticks.tick().await;
             let now_skipped = self.skipped.load(Ordering::Relaxed);
             let idle = std::mem::replace(&mut skipped, now_skipped) == now_skipped;
-            if self.unwiped.load(Ordering::Relaxed) > 0 && (idle || swept.elapsed() >= LONGEST) {
-                self.sweep().await;
-                swept = Instant::now();
+            let (unwiped, is_due) = (self.unwiped.load(Ordering::Relaxed) > 0, swept.elapsed() >= LONGEST);
+            if !is_due && !(unwiped && idle) {
+                continue;
             }
+            // Who has worked so much may never have slept.
+            let now_worked = busy_times();
+            let never_sleeps =
+                worked.iter().zip(&now_worked).any(|(before, now)| now.saturating_sub(*before) > LONGEST / 2);
+            if unwiped || never_sleeps {
+                self.sweep().await;
+            }
+            (swept, worked) = (Instant::now(), now_worked);
         }
     }
 
-    /// Wakes every worker that sleeps, so that it is wiped when it goes to sleep again. A task cannot choose its worker,
-    /// so each holds its own until all are awake.
+    /// Wipes every worker: at once below a task, and all of its stack when it goes to sleep again. A task cannot choose its
+    /// worker, so each holds its own until all are awake.
     async fn sweep(&self) {
-        let workers = Handle::current().metrics().num_workers();
+        let runtime = Handle::current();
+        let workers = runtime.metrics().num_workers();
         let awake = Arc::new(AtomicUsize::new(0));
-        let hold = |awake: Arc<AtomicUsize>| async move {
+        let hold = move |awake: Arc<AtomicUsize>| async move {
+            wipe_stack();
             WORKER.set(Worker { must: true, ..WORKER.get() });
             awake.fetch_add(1, Ordering::Relaxed);
-            let began = Instant::now();
-            while awake.load(Ordering::Relaxed) < workers && began.elapsed() < PATIENCE {
-                std::thread::yield_now();
-            }
+            wait_for(&awake, workers);
         };
-        let mut tasks = JoinSet::new();
-        for _ in 0..workers {
-            tasks.spawn(hold(Arc::clone(&awake)));
+        // What a worker spawns, the others get only when they have nothing else to do. What another thread spawns, the
+        // next one gets that is not held yet.
+        let spawned = tokio::task::spawn_blocking(move || {
+            let mut tasks = JoinSet::new();
+            for number in 1..=workers {
+                tasks.spawn_on(hold(Arc::clone(&awake)), &runtime);
+                wait_for(&awake, number);
+            }
+            tasks
+        });
+        if let Ok(mut tasks) = spawned.await {
+            while tasks.join_next().await.is_some() {}
         }
-        while tasks.join_next().await.is_some() {}
     }
+}
+
+/// Blocks the thread until so many workers are awake, at most for [`PATIENCE`].
+fn wait_for(awake: &AtomicUsize, workers: usize) {
+    let began = Instant::now();
+    while awake.load(Ordering::Relaxed) < workers && began.elapsed() < PATIENCE {
+        std::thread::yield_now();
+    }
+}
+
+/// How long each worker has worked so far.
+fn busy_times() -> Vec<Duration> {
+    let metrics = Handle::current().metrics();
+    (0..metrics.num_workers()).map(|worker| metrics.worker_total_busy_duration(worker)).collect()
 }
 
 #[cfg(test)]

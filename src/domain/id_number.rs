@@ -290,6 +290,9 @@ struct Typed {
 
 impl Typed {
     fn read(input: &str) -> Self {
+        if let Some(plain) = Self::plain(input) {
+            return plain;
+        }
         let mut typed = Self::default();
         for c in input.chars().filter(|&c| !c.is_whitespace() && !script::is_invisible(c)) {
             let c = script::narrow(c).to_ascii_uppercase();
@@ -303,6 +306,22 @@ impl Typed {
             typed.count += 1;
         }
         typed
+    }
+
+    /// 18 digits, or 17 and an `X`, as nearly every number is written.
+    fn plain(input: &str) -> Option<Self> {
+        let kept = Zeroizing::new(<[u8; LENGTH]>::try_from(input.as_bytes()).ok()?);
+        let [digits @ .., last] = &*kept;
+        let ends_in_x = *last == b'X';
+        let is_plain = digits.iter().all(u8::is_ascii_digit) && (ends_in_x || last.is_ascii_digit());
+        is_plain.then_some(Self {
+            kept,
+            count: LENGTH,
+            letters: ends_in_x.into(),
+            masked: false,
+            strange: false,
+            ends_in_x,
+        })
     }
 
     fn is_card_of_2017(&self) -> bool {

@@ -4,6 +4,7 @@
 
 use std::any::Any;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::Router;
@@ -11,6 +12,7 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{any, get, post};
+use futures_util::FutureExt;
 use futures_util::future::Either;
 use http::{HeaderValue, Method, header};
 use hyper::body::Incoming;
@@ -68,7 +70,10 @@ impl Answer for PublicRoutes {
     fn answer(self, request: http::Request<Incoming>, peer: SocketAddr) -> impl Future<Output = Response> + Send {
         let Self { verify, others } = self;
         if request.uri().path() == api::ROUTE && *request.method() == Method::POST {
-            Either::Left(api::handler::verify(verify, request))
+            // A panic within the question is caught there; this is for its beginning and its end.
+            let recorder = verify.recorder.clone();
+            let answer = AssertUnwindSafe(api::handler::verify(verify, request)).catch_unwind();
+            Either::Left(answer.map(move |answer| answer.unwrap_or_else(last_resort(recorder, Audience::Services))))
         } else {
             Either::Right(Box::pin(Routed(others.into_service::<Incoming>()).answer(request, peer)))
         }

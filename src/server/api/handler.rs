@@ -13,6 +13,7 @@ use super::state::Verify;
 use super::{ROUTE, idempotent, reply};
 use crate::domain::personal::Personal;
 use crate::domain::subject::Subject;
+use crate::server::auth::client::Client;
 use crate::server::http::access_log::Line;
 use crate::server::http::body_reader::{VerifyBody, VerifyRequest};
 use crate::server::http::code::Code;
@@ -21,7 +22,6 @@ use crate::server::http::recorder::Audience;
 use crate::server::http::request_scope::{Answered, RequestScope, caught};
 use crate::server::http::{body, headers};
 use crate::server::pipeline::{self, Delivered, RequestOptions, build_local_question, build_question};
-use crate::server::auth::client::Client;
 use crate::server::snapshot::Snapshot;
 use crate::verify::{Place, Question};
 
@@ -55,10 +55,11 @@ pub(in crate::server) const PROBLEMS: [Code; 26] = [
     Code::NotCached,
 ];
 
-/// A verdict and its response document.
+/// A verdict, and what its response tells beside it.
 struct Replied {
     delivered: Delivered,
-    reply: reply::VerifyReply,
+    subject: Arc<Subject>,
+    person: Option<reply::Person>,
 }
 
 /// What the head of a request says, once it is known who asks.
@@ -101,33 +102,45 @@ struct Head {
 )]
 pub(in crate::server) async fn verify(verify: Arc<Verify>, request: Request<Incoming>) -> Response {
     let mut scope = RequestScope::public(&verify.recorder, ROUTE, &request);
-    let result = caught(pin!(answer(&verify, request, &mut scope))).await;
+    let mut headers = HeaderMap::new();
+    let result = caught(pin!(answer(&verify, request, &mut headers, &mut scope))).await;
     scope.answer(&result, |request_id| match &result {
-        Ok(replied) => replied.reply.to_response(),
+        Ok(Replied { delivered, subject, person }) => {
+            reply::response(&delivered.verified, subject, person.as_ref(), headers)
+        }
         Err(problem) => problem.to_response(request_id),
     })
 }
 
-async fn answer(verify: &Verify, request: Request<Incoming>, scope: &mut RequestScope) -> Result<Replied, Refused> {
+/// Answers a question. Its headers are left in `headers`, as memory for those of the response.
+async fn answer(
+    verify: &Verify,
+    request: Request<Incoming>,
+    headers: &mut HeaderMap,
+    scope: &mut RequestScope,
+) -> Result<Replied, Refused> {
     let pipeline = &*verify.pipeline;
     let now = pipeline.current.load();
     // Head and body share the connection's read buffer. Neither is kept while a provider is waited for, because thousands
     // of requests may be waiting.
     let (head, body) = {
-        let (parts, body) = request.into_parts();
-        (read_head(verify, &now, &parts, scope)?, body)
+        let (mut parts, body) = request.into_parts();
+        let head = read_head(verify, &now, &parts, scope)?;
+        *headers = std::mem::take(&mut parts.headers);
+        headers.clear();
+        (head, body)
     };
     let bytes = body::read(body, now.limits.max_body_bytes, now.limits.body_timeout).await?;
     let (question, body, idempotency_key) = read_question(verify, &now, head, &bytes, scope)?;
     drop(bytes);
     let subject = Arc::clone(&question.subject);
     let delivered = match idempotency_key {
-        None => pipeline::ask_and_write(pipeline, &now, question, scope).await?,
+        None => pipeline::ask_and_write(pipeline, &now, &question, scope).await?,
         // Boxed, because every request would otherwise carry (and wipe) the space of the few that have a key.
         Some(key) => Box::pin(idempotent::ask_once(verify, &now, &key, question, &body, scope)).await?,
     };
-    let reply = reply_to(verify, &now, &delivered, &subject, body.wants_person());
-    Ok(Replied { reply, delivered })
+    let person = body.wants_person().then(|| person_of(verify, &now, &subject));
+    Ok(Replied { delivered, subject, person })
 }
 
 /// Identifies the client, and reads what it wants from the head.
@@ -142,13 +155,14 @@ fn read_head(
     let client = pipeline::admit(scope, caller)?;
     let place = now.runtime.place_to_read(&client.name).map_err(|_| pipeline::overloaded())?;
     pipeline::check_head(&parts.method, &parts.uri, &parts.headers, pipeline.max_header_bytes)?;
-    if !headers::accepts_json(&parts.headers) {
+    let sent = headers::Sent::of(&parts.headers);
+    if !sent.accepts_json(&parts.headers) {
         return Err(Box::new(Problem::new(Code::NotAcceptable)));
     }
     headers::require_json(&parts.headers)?;
-    let idempotency_key = headers::idempotency_key(&parts.headers)?;
-    let freshness = headers::freshness(&parts.headers)?;
-    let options = RequestOptions { freshness, patience: headers::patience(&parts.headers) };
+    let idempotency_key = sent.idempotency_key(&parts.headers)?;
+    let freshness = sent.freshness(&parts.headers)?;
+    let options = RequestOptions { freshness, patience: sent.patience(&parts.headers) };
     Ok(Head { client, options, idempotency_key, _place: place })
 }
 
@@ -168,16 +182,8 @@ fn read_question(
     Ok((question, body, idempotency_key))
 }
 
-fn reply_to(
-    verify: &Verify,
-    now: &Snapshot,
-    delivered: &Delivered,
-    subject: &Subject,
-    wants_person: bool,
-) -> reply::VerifyReply {
-    let today = || verify.pipeline.clock.today_in_china();
-    let person = wants_person.then(|| reply::Person::of(subject, &now.regions, today()));
-    reply::VerifyReply::new(&delivered.verified, subject, person)
+fn person_of(verify: &Verify, now: &Snapshot, subject: &Subject) -> reply::Person {
+    reply::Person::of(subject, &now.regions, verify.pipeline.clock.today_in_china())
 }
 
 /// Answers one question from within this process: no client, no rate limit, the default purpose.
@@ -191,12 +197,14 @@ pub async fn ask_locally(verify: &Verify, name: Personal, id_number: Personal) -
     let asked = async {
         let question = build_local_question(&verify.pipeline, &now, &body, &mut scope)?;
         let subject = Arc::clone(&question.subject);
-        let delivered = pipeline::ask_and_write(&verify.pipeline, &now, question, &mut scope).await?;
-        Ok(Replied { reply: reply_to(verify, &now, &delivered, &subject, true), delivered })
+        let delivered = pipeline::ask_and_write(&verify.pipeline, &now, &question, &mut scope).await?;
+        let person = Some(person_of(verify, &now, &subject));
+        Ok(Replied { delivered, subject, person })
     };
     let result = caught(pin!(asked)).await;
     scope.answer(&result, |_| Response::default());
-    result.map(|replied| replied.reply)
+    let Replied { delivered, subject, person } = result?;
+    Ok(reply::VerifyReply::new(&delivered.verified, &subject, person))
 }
 
 impl Answered for Replied {
@@ -206,5 +214,20 @@ impl Answered for Replied {
 
     fn add_headers(&self, status: StatusCode, headers: &mut HeaderMap) {
         self.delivered.add_headers(status, headers);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_under_way_is_small() {
+        fn size<A, F: Future>(_work: impl FnOnce(A) -> F) -> usize {
+            size_of::<F>()
+        }
+        // Every connection has room for one, and each one is copied several times before it begins.
+        let bytes = size(|(verify, request)| super::verify(verify, request));
+        assert!(bytes <= 3584, "{bytes}");
     }
 }

@@ -149,7 +149,7 @@ async fn work(
         Ok(Some(answer)) => Ok(unwritten(&verify.pipeline, now, &question, answer, scope)),
         Ok(None) => {
             let patience = deadline.saturating_duration_since(Instant::now());
-            ask(&verify.pipeline, now, Question { patience, ..question }, scope).await
+            ask(&verify.pipeline, now, &Question { patience, ..question }, scope).await
         }
         Err(error) => {
             tracing::error!(%error, "ledger: what is recorded since a key's first use cannot be read");
@@ -208,7 +208,7 @@ async fn ask_memory(
 ) -> Result<Delivered, Refused> {
     let wanted_memory = question.freshness.only_if_cached;
     let freshness = Freshness { only_if_cached: true, ..question.freshness };
-    let asked = ask_and_write(&verify.pipeline, now, Question { freshness, ..question }, scope).await;
+    let asked = ask_and_write(&verify.pipeline, now, &Question { freshness, ..question }, scope).await;
     asked.map_err(|problem| match problem.code() {
         Code::NotCached if !wanted_memory => Box::new(Problem::from(Failure {
             retry_after: Some(SOON),

@@ -1,9 +1,9 @@
 //! The response document of a verdict.
 
 use axum::body::Body;
-use http::{HeaderValue, Response, header};
+use http::{HeaderMap, HeaderValue, Response, header};
 use jiff::civil::Date;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -11,14 +11,16 @@ use crate::domain::region::{Region, Regions};
 use crate::domain::subject::Subject;
 use crate::domain::verdict::Verdict;
 use crate::server::http::attempt::{self, AttemptDocument};
+use crate::server::http::json_writer::Object;
 use crate::server::http::schema::{
     ALTERNATE_SPELLING, CONVERTED, RegionStatusWord, SexWord, SourceWord, VerdictWord, WarningWord,
 };
+use crate::server::http::timestamp::Written;
 use crate::server::pipeline::Verified;
 use crate::verify::Attempt;
 
 /// Initial capacities large enough for a usual response, so that it needs no reallocation.
-const USUAL_BYTES: usize = 512;
+const USUAL_BYTES: usize = 384;
 const USUAL_HEADERS: usize = 8;
 
 /// The answer to a question.
@@ -101,37 +103,77 @@ impl VerifyReply {
                 provider: verified.provider.to_string(),
                 provider_request_id: verified.provider_request_id.as_ref().map(|id| id.as_str().to_owned()),
                 source: verified.source.as_str(),
-                verified_at: format!("{:.3}", verified.verified_at.at),
+                verified_at: Written::of(verified.verified_at.at).as_str().to_owned(),
                 attempts: verified.attempts.clone(),
             },
-            warnings: warnings(verified.verdict, subject),
+            warnings: warnings(verified.verdict, subject).collect(),
             person,
         }
     }
+}
 
-    /// The HTTP response, with its headers.
-    pub fn to_response(&self) -> Response<Body> {
-        let mut body = Vec::with_capacity(USUAL_BYTES);
-        // Serializing a struct of strings and numbers cannot fail.
-        let _ = serde_json::to_writer(&mut body, self);
-        let mut response = Response::new(Body::from(body));
-        let headers = response.headers_mut();
-        headers.reserve(USUAL_HEADERS);
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        // No intermediate cache may store answers about people.
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        response
+/// The HTTP response, with its headers, which use the memory of `headers`.
+pub(in crate::server) fn response(
+    verified: &Verified,
+    subject: &Subject,
+    person: Option<&Person>,
+    mut headers: HeaderMap,
+) -> Response<Body> {
+    let mut body = Vec::with_capacity(USUAL_BYTES);
+    write(verified, subject, person, &mut body);
+    headers.clear();
+    headers.reserve(USUAL_HEADERS);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    // No intermediate cache may store answers about people.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let mut response = Response::new(Body::from(body));
+    *response.headers_mut() = headers;
+    response
+}
+
+/// Writes a [`VerifyReply`] without making one.
+fn write(verified: &Verified, subject: &Subject, person: Option<&Person>, body: &mut Vec<u8>) {
+    let mut id = Uuid::encode_buffer();
+    let mut reply = Object::open(body);
+    reply.text("verification_id", verified.id.hyphenated().encode_lower(&mut id));
+    reply.text("verdict", verified.verdict.as_str());
+    let mut provenance = reply.object("provenance");
+    provenance.text("provider", &verified.provider);
+    match &verified.provider_request_id {
+        Some(id) => provenance.text("provider_request_id", id.as_str()),
+        None => provenance.value("provider_request_id", &()),
+    }
+    provenance.text("source", verified.source.as_str());
+    provenance.plain("verified_at", Written::of(verified.verified_at.at).as_bytes());
+    match &*verified.attempts {
+        [] => provenance.texts("attempts", std::iter::empty()),
+        attempts => provenance.value("attempts", &Documents(attempts)),
+    }
+    provenance.close();
+    reply.texts("warnings", warnings(verified.verdict, subject));
+    if let Some(person) = person {
+        reply.value("person", person);
+    }
+    reply.close();
+}
+
+/// Attempts as documents.
+struct Documents<'a>(&'a [Attempt]);
+
+impl Serialize for Documents<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        attempt::documents(self.0, serializer)
     }
 }
 
 /// Warnings that apply to this verdict: about the number, an alternate spelling and the name.
-fn warnings(verdict: Verdict, subject: &Subject) -> Vec<&'static str> {
+fn warnings(verdict: Verdict, subject: &Subject) -> impl Iterator<Item = &'static str> {
     let name = subject.parsed_name();
     let converted = subject.number().was_converted().then_some(CONVERTED);
     let may_differ = verdict == Verdict::Mismatch && name.has_alternate_spelling();
     let alternate = may_differ.then_some(ALTERNATE_SPELLING);
     let names = name.warnings().iter().map(|warning| warning.as_str());
-    converted.into_iter().chain(alternate).chain(names).collect()
+    converted.into_iter().chain(alternate).chain(names)
 }
 
 impl Person {
@@ -155,6 +197,59 @@ impl From<Region> for RegionDocument {
             city: region.city,
             county: region.county,
             status: region.status.as_str(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::clock::{Moment, Monotonic};
+    use crate::domain::id_number::{Calendar, IdNumber};
+    use crate::domain::money::Billed;
+    use crate::domain::name::Name;
+    use crate::domain::outcome::{Outcome, Reason};
+    use crate::domain::subject::PairRules;
+    use crate::domain::verdict::RequestId;
+    use crate::verify::Source;
+
+    #[test]
+    fn a_reply_is_written_as_its_document_says() {
+        let today = jiff::civil::date(2026, 11, 28);
+        let number = IdNumber::parse("110105491231002", today, Calendar::Strict).unwrap();
+        let subject = Subject::new(Name::parse("\u{E863}").unwrap(), number, PairRules::default()).unwrap();
+        let attempt = Attempt {
+            provider: Arc::from("p"),
+            endpoint: Arc::from("https://p.example/"),
+            outcome: Outcome::ALL[0],
+            reason: Reason::Unspecified,
+            code: None,
+            billed: Billed::Yes,
+            duration: Duration::from_millis(12),
+            retry_after: None,
+        };
+        for (attempts, provider_request_id) in
+            [(Vec::new(), None), (vec![attempt.clone(), attempt], RequestId::parse("r-1"))]
+        {
+            let verified = Verified {
+                id: Uuid::from_u128(7),
+                verdict: Verdict::Mismatch,
+                provider: Arc::from("p"),
+                provider_request_id,
+                verified_at: Moment { at: jiff::Timestamp::UNIX_EPOCH, monotonic: Monotonic(0) },
+                source: Source::Provider,
+                attempts,
+            };
+            for person in [None, Some(Person::of(&subject, &Regions::embedded().unwrap(), today))] {
+                let mut written = Vec::new();
+                write(&verified, &subject, person.as_ref(), &mut written);
+                let document = serde_json::to_string(&VerifyReply::new(&verified, &subject, person)).unwrap();
+                assert_eq!(String::from_utf8(written).unwrap(), document);
+                assert!(document.contains("converted_15_digit") && document.contains("alternate_spelling_possible"));
+            }
         }
     }
 }

@@ -67,7 +67,7 @@ pub(in crate::server) async fn answer(State(edge): State<Arc<Edge>>, request: Re
         }
         // The request's buffers are freed before the wait for a provider begins, because thousands of calls may wait.
         let question = question(&edge, &now, &mut call, head, &mut scope)?;
-        pipeline::ask_and_write(&edge.pipeline, &now, question, &mut scope).await
+        pipeline::ask_and_write(&edge.pipeline, &now, &question, &mut scope).await
     }))
     .await;
     scope.is_in_protocol(call.protocol, dialect.path);

@@ -1,12 +1,15 @@
 //! The access log: one JSON line per request. It has no body, query, person or secret, because the type of a line has
 //! no field for them.
 //!
+//! A line is written into a buffer of its thread, and copied from there under the lock of the sink.
+//!
 //! Lines are collected and written a few times a second, so that no request pays for a system call. A stuck or full
 //! output loses lines, which are counted, and delays nothing ([`LineSink`]); `kill -9` loses what was collected.
 //!
 //! Requests of nobody we know have a limited number of lines a second and listener, and one line that says how many were
 //! left out. A client's or operator's request always has its line.
 
+use std::cell::RefCell;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
@@ -14,11 +17,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use prometheus::IntCounter;
-use serde::Serialize;
 
+use super::json_writer::Object;
 use super::line_sink::{self, LineSink};
 use super::sampler::Sampler;
+use super::timestamp::Written;
 
 const FLUSH_EVERY: Duration = Duration::from_millis(250);
 
@@ -47,75 +52,73 @@ struct Strangers {
     listener: &'static str,
     sampler: Sampler,
     /// When the last request ended whose line was left out. The thread of the sink has no clock.
-    last: Mutex<String>,
+    last: Mutex<Timestamp>,
 }
 
-/// The line that stands for those that were left out.
-#[derive(Serialize)]
-struct LeftOut<'a> {
-    time: &'a str,
-    kind: &'static str,
-    listener: &'static str,
-    lines: u64,
+thread_local! {
+    /// The line that is being written.
+    static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// One request.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default)]
+#[cfg_attr(test, derive(serde::Serialize))]
 pub struct Line<'a> {
     /// When the request ended (RFC 3339, UTC).
-    pub time: String,
+    #[cfg_attr(test, serde(skip))]
+    pub time: Timestamp,
     /// `request`, or `admin_request` on the admin listener, to tell these lines from others.
     pub kind: &'static str,
     /// The `X-Request-Id` of the answer.
     pub request_id: &'a str,
     /// The caller's trace id, if it sent one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     pub trace_id: Option<&'a str>,
     /// The method, such as `POST`, from a closed set.
     pub method: &'a str,
     /// The route pattern, never the path that was sent.
     pub route: &'a str,
     /// The driver whose protocol the request is in; `None` for our own API.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     pub protocol: Option<&'static str>,
     pub status: u16,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     pub client: Option<&'a str>,
     /// Public id of the client's key.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     pub key_id: Option<&'a str>,
     /// The operator, on the admin listener.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     pub operator: Option<&'a str>,
     /// Public id of the client's certificate.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     pub certificate_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     pub purpose: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     pub reference: Option<&'a str>,
     /// The `verification_id` of the answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     pub verification_id: Option<uuid::Uuid>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     pub verdict: Option<&'a str>,
     /// The code of the problem.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     pub code: Option<&'static str>,
     /// The rule that the request violated.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     pub reason: Option<&'static str>,
     /// `provider`, `shared` or `cache`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     pub source: Option<&'a str>,
     /// The provider that gave the verdict.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     pub provider: Option<&'a str>,
     /// The provider's reference.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     pub provider_request_id: Option<&'a str>,
     /// The attempts, as `provider/endpoint=outcome(billed)`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Vec::is_empty"))]
     pub attempts: Vec<String>,
     /// Milliseconds from the request head to the response.
     pub duration_ms: f64,
@@ -165,7 +168,11 @@ impl AccessLog {
         if line.client.is_none() && line.operator.is_none() && !output.may_write_of_stranger(line) {
             return;
         }
-        output.sink.push(|bytes| append(bytes, line));
+        LINE.with_borrow_mut(|bytes| {
+            bytes.clear();
+            line.write(bytes);
+            output.sink.push(|queue| queue.extend_from_slice(bytes));
+        });
     }
 
     /// Waits until all lines are written, at most for `limit`. Returns whether they are. Blocks the thread.
@@ -191,7 +198,7 @@ impl Output {
         if strangers.sampler.passes(self.strangers_per_second) {
             return true;
         }
-        strangers.last.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&line.time);
+        *strangers.last.lock().unwrap_or_else(PoisonError::into_inner) = line.time;
         self.left_out.inc();
         self.sink.owe_remark();
         false
@@ -202,14 +209,92 @@ impl Strangers {
     fn remark(&self, bytes: &mut Vec<u8>) {
         let lines = self.sampler.take_left_out();
         if lines > 0 {
-            let time = &*self.last.lock().unwrap_or_else(PoisonError::into_inner);
-            append(bytes, &LeftOut { time, kind: "left_out", listener: self.listener, lines });
+            let time = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut line = Object::open(bytes);
+            line.plain("time", Written::of(time).as_bytes());
+            line.text("kind", "left_out");
+            line.text("listener", self.listener);
+            line.value("lines", &lines);
+            line.close();
+            bytes.push(b'\n');
         }
     }
 }
 
-fn append(bytes: &mut Vec<u8>, line: &impl Serialize) {
-    // Writing to a `Vec` cannot fail, and a line has only strings and numbers.
-    let _ = serde_json::to_writer(&mut *bytes, line);
-    bytes.push(b'\n');
+impl Line<'_> {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        let mut line = Object::open(bytes);
+        line.plain("time", Written::of(self.time).as_bytes());
+        line.text("kind", self.kind);
+        line.text("request_id", self.request_id);
+        line.optional("trace_id", self.trace_id);
+        line.text("method", self.method);
+        line.text("route", self.route);
+        line.optional("protocol", self.protocol);
+        line.value("status", &self.status);
+        line.optional("client", self.client);
+        line.optional("key_id", self.key_id);
+        line.optional("operator", self.operator);
+        line.optional("certificate_id", self.certificate_id);
+        line.optional("purpose", self.purpose);
+        line.optional("reference", self.reference);
+        let mut id = uuid::Uuid::encode_buffer();
+        line.optional("verification_id", self.verification_id.map(|uuid| &*uuid.hyphenated().encode_lower(&mut id)));
+        line.optional("verdict", self.verdict);
+        line.optional("code", self.code);
+        line.optional("reason", self.reason);
+        line.optional("source", self.source);
+        line.optional("provider", self.provider);
+        line.optional("provider_request_id", self.provider_request_id);
+        if !self.attempts.is_empty() {
+            line.texts("attempts", self.attempts.iter().map(String::as_str));
+        }
+        line.value("duration_ms", &self.duration_ms);
+        line.close();
+        bytes.push(b'\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole() -> Line<'static> {
+        Line {
+            time: Timestamp::UNIX_EPOCH,
+            kind: REQUEST,
+            request_id: "r",
+            trace_id: Some("t"),
+            method: "POST",
+            route: "/v1/verify",
+            protocol: Some("p"),
+            status: 200,
+            client: Some("c\"\\\u{1}"),
+            key_id: Some("k"),
+            operator: Some("o"),
+            certificate_id: Some("i"),
+            purpose: Some("u"),
+            reference: Some("f"),
+            verification_id: Some(uuid::Uuid::max()),
+            verdict: Some("match"),
+            code: Some("internal"),
+            reason: Some("n"),
+            source: Some("cache"),
+            provider: Some("v"),
+            provider_request_id: Some("q"),
+            attempts: vec!["a".to_owned(), "b".to_owned()],
+            duration_ms: 0.125,
+        }
+    }
+
+    #[test]
+    fn no_member_is_forgotten_and_all_are_in_their_order() {
+        for line in [whole(), Line::default()] {
+            let mut written = Vec::new();
+            line.write(&mut written);
+            let rest = serde_json::to_string(&line).unwrap().split_off(1);
+            let expected = format!("{{\"time\":\"1970-01-01T00:00:00.000Z\",{rest}\n");
+            assert_eq!(String::from_utf8(written).unwrap(), expected);
+        }
+    }
 }

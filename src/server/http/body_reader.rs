@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -135,6 +135,14 @@ fn syntax_error(member: &str, error: &serde_json::Error) -> MemberError {
     MemberError { pointer, reason: "not_json", detail }
 }
 
+/// Where `error` is. The body is read once more for that: keeping the path at all times costs as much as all the rest.
+fn located(bytes: &[u8], error: &serde_json::Error) -> MemberError {
+    match serde_path_to_error::deserialize::<_, Members>(&mut serde_json::Deserializer::from_slice(bytes)) {
+        Err(located) => syntax_error(&located.path().to_string(), located.inner()),
+        Ok(_) => syntax_error("", error),
+    }
+}
+
 impl Draft {
     fn mistake(&mut self, pointer: &str, reason: &'static str, detail: impl Into<String>) {
         self.errors.push(MemberError { pointer: pointer.to_owned(), reason, detail: detail.into() });
@@ -143,22 +151,24 @@ impl Draft {
     /// Reads a body that may have only the `known` members.
     fn read(bytes: &[u8], known: &[Key]) -> Result<Self, Vec<MemberError>> {
         let mut json = serde_json::Deserializer::from_slice(bytes);
-        let members = serde_path_to_error::deserialize(&mut json);
-        let Members(members) = members.map_err(|error| vec![syntax_error(&error.path().to_string(), error.inner())])?;
+        let Members(members) = Members::deserialize(&mut json).map_err(|error| vec![located(bytes, &error)])?;
         json.end().map_err(|error| vec![syntax_error("", &error)])?;
         let mut draft = Self::default();
-        let mut seen = Vec::new();
+        let mut seen = [false; ALL.len()];
         for (key, given) in members {
-            if !known.contains(&key) {
-                draft.unknown(&key, known);
-            } else if seen.contains(&key) {
-                draft.mistake(&key.pointer(), "duplicate_member", "the member occurs twice; send it once");
-            } else {
-                draft.take(&key, given);
-                seen.push(key);
+            match known.iter().zip(&mut seen).find(|(known, _)| **known == key) {
+                None => draft.unknown(&key, known),
+                Some((_, true)) => {
+                    draft.mistake(&key.pointer(), "duplicate_member", "the member occurs twice; send it once");
+                }
+                Some((_, is_seen)) => {
+                    *is_seen = true;
+                    draft.take(&key, given);
+                }
             }
         }
-        for key in REQUIRED.iter().filter(|key| !seen.contains(key)) {
+        let is_seen = |key: &Key| known.iter().zip(seen).any(|(known, is_seen)| is_seen && known == key);
+        for key in REQUIRED.iter().filter(|key| !is_seen(key)) {
             draft.mistake(&key.pointer(), "missing_member", "is required");
         }
         Ok(draft)
@@ -234,16 +244,52 @@ impl Given {
     }
 }
 
-impl From<Value> for Given {
-    fn from(value: Value) -> Self {
-        match value {
-            Value::String(text) => Given::Text(Personal::new(text)),
-            Value::Bool(flag) => Given::Flag(flag),
-            Value::Null => Given::Other("null"),
-            Value::Number(_) => Given::Other("a number"),
-            Value::Array(_) => Given::Other("an array"),
-            Value::Object(_) => Given::Other("an object"),
+impl<'de> Deserialize<'de> for Given {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Given;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("any value")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Given, E> {
+                Ok(Given::Text(Personal::new(text)))
+            }
+
+            fn visit_bool<E>(self, flag: bool) -> Result<Given, E> {
+                Ok(Given::Flag(flag))
+            }
+
+            fn visit_unit<E>(self) -> Result<Given, E> {
+                Ok(Given::Other("null"))
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Given, E> {
+                Ok(Given::Other("a number"))
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Given, E> {
+                Ok(Given::Other("a number"))
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Given, E> {
+                Ok(Given::Other("a number"))
+            }
+
+            // Not `IgnoredAny`, which has no limit on how deep values are nested.
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Given, A::Error> {
+                while items.next_element::<Value>()?.is_some() {}
+                Ok(Given::Other("an array"))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Given, A::Error> {
+                while members.next_entry::<String, Value>()?.is_some() {}
+                Ok(Given::Other("an object"))
+            }
         }
+        deserializer.deserialize_any(Any)
     }
 }
 
@@ -276,12 +322,12 @@ impl<'de> Deserialize<'de> for Members {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-                let (mut members, mut has_unknown) = (Vec::new(), false);
+                let (mut members, mut has_unknown) = (Vec::with_capacity(REQUIRED.len()), false);
                 while let Some(key) = map.next_key()? {
                     let is_unknown = matches!(key, Key::Unknown(_));
                     let given = match is_unknown {
                         true => map.next_value::<IgnoredAny>().map(|_| Given::Other("unknown"))?,
-                        false => map.next_value::<Value>()?.into(),
+                        false => map.next_value::<Given>()?,
                     };
                     if !(is_unknown && has_unknown) {
                         members.push((key, given));

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
-use sfv::{Integer, Item, ListSerializer, Parser, key_ref, token_ref};
+use sfv::{Item, Parser};
 
 use super::code::Code;
 use super::problem::{Problem, Refused};
@@ -88,6 +88,51 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refused> {
     Err(Box::new(Problem::new(Code::MalformedRequest).with_error("", "bad_idempotency_key", detail)))
 }
 
+/// Which of the headers are there that change how a question is answered, so that most need not be looked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::server) struct Sent {
+    accept: bool,
+    cache_control: bool,
+    idempotency_key: bool,
+    prefer: bool,
+}
+
+impl Sent {
+    pub(in crate::server) fn of(headers: &HeaderMap) -> Self {
+        let mut sent = Self::default();
+        for name in headers.keys() {
+            match name.as_str() {
+                "accept" => sent.accept = true,
+                "cache-control" => sent.cache_control = true,
+                "idempotency-key" => sent.idempotency_key = true,
+                "prefer" => sent.prefer = true,
+                _ => {}
+            }
+        }
+        sent
+    }
+
+    pub(in crate::server) fn accepts_json(self, headers: &HeaderMap) -> bool {
+        !self.accept || accepts_json(headers)
+    }
+
+    /// # Errors
+    /// As [`idempotency_key`].
+    pub(in crate::server) fn idempotency_key(self, headers: &HeaderMap) -> Result<Option<String>, Refused> {
+        if self.idempotency_key { idempotency_key(headers) } else { Ok(None) }
+    }
+
+    /// # Errors
+    /// As [`freshness`].
+    pub(in crate::server) fn freshness(self, headers: &HeaderMap) -> Result<Freshness, Refused> {
+        if self.cache_control { freshness(headers) } else { Ok(Freshness::default()) }
+    }
+
+    pub(in crate::server) fn patience(self, headers: &HeaderMap) -> Option<Duration> {
+        if self.prefer { patience(headers) } else { None }
+    }
+}
+
 /// Size of the request head in bytes, in HTTP/1.1 form.
 pub fn size(method: &Method, uri: &Uri, headers: &HeaderMap) -> usize {
     let target = uri.path().len() + uri.query().map_or(0, |query| query.len() + 1);
@@ -150,7 +195,12 @@ fn is_no_quality(parameter: &str) -> bool {
 /// # Errors
 /// `unsupported_media_type`.
 pub(in crate::server) fn require_json(headers: &HeaderMap) -> Result<(), Refused> {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = headers.get(header::CONTENT_TYPE);
+    // How nearly every caller writes it.
+    if kind.is_some_and(|kind| kind == "application/json") && headers.len() == headers.keys_len() {
+        return Ok(());
+    }
+    let kind = kind.and_then(|value| value.to_str().ok()).unwrap_or_default();
     let is_json = kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
     if !is_json {
         return Err(Box::new(Problem::new(Code::UnsupportedMediaType)));
@@ -194,18 +244,65 @@ fn charsets(kind: &str) -> impl Iterator<Item = &str> {
 
 /// `Cache-Status` (RFC 9211) for an answer from this source that stays cached for another `left`.
 pub(in crate::server) fn cache_status(source: Source, left: Duration) -> HeaderValue {
-    let mut list = ListSerializer::new();
-    let idgate = list.bare_item(token_ref("idgate"));
-    let seconds = Integer::try_from(left.as_secs()).unwrap_or(Integer::MAX);
-    let written = match source {
-        Source::Cache => idgate.parameter(key_ref("hit"), true).parameter(key_ref("ttl"), seconds).finish(),
-        Source::Shared => {
-            idgate.parameter(key_ref("fwd"), token_ref("miss")).parameter(key_ref("collapsed"), true).finish()
+    match source {
+        // The RFC allows a space before each parameter, and callers may compare the text.
+        Source::Cache => {
+            let mut text = Text::default();
+            text.push("idgate; hit; ttl=").number(left.as_secs().min(MOST_SECONDS));
+            text.value()
         }
-        Source::Provider => idgate.parameter(key_ref("fwd"), token_ref("miss")).finish(),
-    };
-    // Puts a space before each parameter. The RFC allows it, we have always done so, and callers may compare the text.
-    value(&written.replace(';', "; "))
+        Source::Shared => HeaderValue::from_static("idgate; fwd=miss; collapsed"),
+        Source::Provider => HeaderValue::from_static("idgate; fwd=miss"),
+    }
+}
+
+/// The largest integer of a structured field (RFC 9651, 3.3.1).
+const MOST_SECONDS: u64 = 999_999_999_999_999;
+
+/// The text of a short header, on the stack.
+pub(in crate::server) struct Text {
+    bytes: [u8; 64],
+    length: usize,
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self { bytes: [0; 64], length: 0 }
+    }
+}
+
+impl Text {
+    /// What does not fit is left out.
+    pub(in crate::server) fn push(&mut self, text: &str) -> &mut Self {
+        self.push_bytes(text.as_bytes());
+        self
+    }
+
+    fn push_bytes(&mut self, text: &[u8]) {
+        let free = self.bytes.get_mut(self.length..).unwrap_or_default();
+        let length = text.len().min(free.len());
+        free.iter_mut().zip(text).for_each(|(place, byte)| *place = *byte);
+        self.length += length;
+    }
+
+    pub(in crate::server) fn number(&mut self, number: u64) -> &mut Self {
+        let (mut digits, mut left) = ([0; 20], number);
+        let mut first = digits.len();
+        for (index, place) in digits.iter_mut().enumerate().rev() {
+            *place = b'0' + u8::try_from(left % 10).unwrap_or_default();
+            (left, first) = (left / 10, index);
+            if left == 0 {
+                break;
+            }
+        }
+        self.push_bytes(digits.get(first..).unwrap_or_default());
+        self
+    }
+
+    pub(in crate::server) fn value(&self) -> HeaderValue {
+        let bytes = self.bytes.get(..self.length).unwrap_or_default();
+        HeaderValue::from_bytes(bytes).unwrap_or(HeaderValue::from_static(""))
+    }
 }
 
 /// The method for the log, from a closed set, because callers can send arbitrary methods.
@@ -278,6 +375,14 @@ mod tests {
         assert_eq!(of(Source::Cache), "idgate; hit; ttl=60");
         assert_eq!(of(Source::Shared), "idgate; fwd=miss; collapsed");
         assert_eq!(of(Source::Provider), "idgate; fwd=miss");
+        assert_eq!(cache_status(Source::Cache, Duration::MAX), "idgate; hit; ttl=999999999999999");
+    }
+
+    #[test]
+    fn a_number_is_written_as_ever() {
+        for number in [0, 9, 10, 12_345, u64::MAX] {
+            assert_eq!(Text::default().push("n=").number(number).value(), format!("n={number}"));
+        }
     }
 
     #[test]

@@ -1,15 +1,11 @@
 //! The headers `RateLimit` and `RateLimit-Policy` (IETF draft): a client's remaining quota, and its rate.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use sfv::{KeyRef, ListSerializer, StringRef, key_ref, string_ref};
 
 use super::headers;
 
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-
-/// Name of the only policy: each client has a single rate.
-const CLIENT: &StringRef = string_ref("client");
 
 /// The `RateLimit-Policy` of one client, the same on every response.
 #[derive(Debug, Clone)]
@@ -27,7 +23,7 @@ pub struct Allowance {
 impl Policy {
     /// A quota of `quota` requests, refilled within `window` seconds.
     pub(in crate::server) fn new(quota: u32, window: u32) -> Self {
-        Self(field([(key_ref("q"), quota), (key_ref("w"), window)]))
+        Self(field("q", quota, "w", window))
     }
 }
 
@@ -37,17 +33,15 @@ impl Allowance {
     }
 
     pub(in crate::server) fn write(&self, headers: &mut HeaderMap) {
-        headers.insert(RATELIMIT, field([(key_ref("r"), self.remaining), (key_ref("t"), self.reset)]));
+        headers.insert(RATELIMIT, field("r", self.remaining, "t", self.reset));
         headers.insert(RATELIMIT_POLICY, self.policy.0.clone());
     }
 }
 
-fn field(parameters: [(&KeyRef, u32); 2]) -> HeaderValue {
-    let mut list = ListSerializer::new();
-    let mut client = list.bare_item(CLIENT);
-    for (name, value) in parameters {
-        client = client.parameter(name, value);
-    }
-    let _ = client.finish();
-    headers::value(&list.finish().unwrap_or_default())
+/// A list with one item (RFC 9651): the only policy, since each client has a single rate.
+fn field(first: &str, one: u32, second: &str, two: u32) -> HeaderValue {
+    let mut text = headers::Text::default();
+    text.push("\"client\";").push(first).push("=").number(one.into());
+    text.push(";").push(second).push("=").number(two.into());
+    text.value()
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use super::access_log::{ADMIN_REQUEST, AccessLog, Line, REQUEST};
 use super::metrics::{Metrics, NO_SOURCE, UNKNOWN};
 use crate::domain::clock::{Clock, Ids};
@@ -36,8 +38,8 @@ impl Recorder {
     }
 
     /// An id for a request that has none.
-    pub(super) fn new_id(&self) -> String {
-        self.0.ids.ordered().to_string()
+    pub(super) fn new_id(&self) -> Uuid {
+        self.0.ids.ordered()
     }
 
     /// Logs and counts a request that took `total`, including `waited` spent waiting for others.
@@ -49,7 +51,7 @@ impl Recorder {
         };
         let Sinks { access_log, metrics, clock, .. } = &*self.0;
         let duration_ms = (total.as_secs_f64() * 1e6).round() / 1e3;
-        let line = Line { time: format!("{:.3}", clock.wall()), kind, duration_ms, ..line };
+        let line = Line { time: clock.wall(), kind, duration_ms, ..line };
         access_log.write(&line);
         if audience == Audience::Services {
             metrics.request(

@@ -18,6 +18,7 @@ use axum::response::Response;
 use futures_util::FutureExt;
 use http::{Extensions, HeaderMap, Method, StatusCode, header, request};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::access_log::Line;
 use super::attempt;
@@ -40,9 +41,7 @@ pub(in crate::server) struct RequestScope {
     route: Route,
     /// The driver whose protocol the request is in; `None` for our own API.
     protocol: Option<&'static str>,
-    request_id: String,
-    /// Whether the caller gave the request id.
-    is_id_of_caller: bool,
+    request_id: IdText,
     trace_id: Option<String>,
     began: Instant,
     /// Time spent waiting for providers or other requests since `began`.
@@ -60,6 +59,13 @@ pub(in crate::server) struct RequestScope {
 /// The id of a request on the admin listener, as a request extension for handlers that log their actions.
 #[derive(Debug, Clone)]
 pub(in crate::server) struct RequestId(pub(in crate::server) Arc<str>);
+
+/// The id of a request, in the form in which it is told.
+#[derive(Debug)]
+enum IdText {
+    OfCaller(String),
+    Ours(String),
+}
 
 /// The route in the log line: never the path that the caller sent.
 #[derive(Debug)]
@@ -114,9 +120,7 @@ fn matched(extensions: &Extensions) -> Route {
 
 impl RequestScope {
     fn begin(recorder: &Recorder, audience: Audience, method: &Method, route: Route, head: &HeaderMap) -> Self {
-        let given = headers::request_id(head);
-        let is_id_of_caller = given.is_some();
-        let request_id = given.unwrap_or_else(|| recorder.new_id());
+        let request_id = headers::request_id(head).map_or_else(|| IdText::new(recorder), IdText::OfCaller);
         Self {
             recorder: recorder.clone(),
             audience,
@@ -124,7 +128,6 @@ impl RequestScope {
             route,
             protocol: None,
             request_id,
-            is_id_of_caller,
             trace_id: headers::trace_id(head).map(str::to_owned),
             began: Instant::now(),
             waited: Duration::ZERO,
@@ -139,11 +142,7 @@ impl RequestScope {
     }
 
     /// A scope for a request on the public listener to the route `route`.
-    pub(in crate::server) fn public<B>(
-        recorder: &Recorder,
-        route: &'static str,
-        request: &http::Request<B>,
-    ) -> Self {
+    pub(in crate::server) fn public<B>(recorder: &Recorder, route: &'static str, request: &http::Request<B>) -> Self {
         Self::begin(recorder, Audience::Services, request.method(), Route::Named(route), request.headers())
     }
 
@@ -169,7 +168,7 @@ impl RequestScope {
 
     /// The request id: the caller's `X-Request-Id`, or a generated one.
     pub(in crate::server) fn request_id(&self) -> RequestId {
-        RequestId(Arc::from(&*self.request_id))
+        RequestId(Arc::from(self.request_id.as_str()))
     }
 
     /// Sets the driver of a request in a provider's protocol, and the route to log for it.
@@ -194,8 +193,8 @@ impl RequestScope {
     /// Drops ids of the caller that name the person it asks about. Only now is it known who that is.
     pub(in crate::server) fn is_about(&mut self, subject: &Subject) {
         let names = |id: &str| holds_person(id, subject.name(), subject.id_number());
-        if self.is_id_of_caller && names(&self.request_id) {
-            (self.request_id, self.is_id_of_caller) = (self.recorder.new_id(), false);
+        if matches!(&self.request_id, IdText::OfCaller(id) if names(id)) {
+            self.request_id = IdText::new(&self.recorder);
         }
         if self.trace_id.as_deref().is_some_and(names) {
             self.trace_id = None;
@@ -243,13 +242,13 @@ impl RequestScope {
         result: &Result<T, Refused>,
         write: impl FnOnce(&str) -> Response,
     ) -> Response {
-        let written = catch_unwind(AssertUnwindSafe(|| write(&self.request_id)));
+        let written = catch_unwind(AssertUnwindSafe(|| write(self.request_id.as_str())));
         let defect = Problem::new(Code::Internal);
         let is_defect = written.is_err();
-        let mut response = written.unwrap_or_else(|_| defect.to_response(&self.request_id));
+        let mut response = written.unwrap_or_else(|_| defect.to_response(self.request_id.as_str()));
         let status = response.status();
         let headers = response.headers_mut();
-        headers.insert(headers::X_REQUEST_ID, headers::value(&self.request_id));
+        headers.insert(headers::X_REQUEST_ID, headers::value(self.request_id.as_str()));
         if let Some((_, Some(allowance))) = &self.admitted {
             allowance.write(headers);
         }
@@ -300,7 +299,7 @@ impl RequestScope {
         let total = self.began.elapsed();
         let caller = self.caller();
         let mut line = Line {
-            request_id: &self.request_id,
+            request_id: self.request_id.as_str(),
             trace_id: self.trace_id.as_deref(),
             method: self.method,
             route: self.route.as_str(),
@@ -356,6 +355,18 @@ pub(in crate::server) async fn caught<T>(
 ) -> Result<T, Refused> {
     let result = AssertUnwindSafe(work).catch_unwind().await;
     result.unwrap_or_else(|_| Err(Box::new(Problem::new(Code::Internal))))
+}
+
+impl IdText {
+    fn new(recorder: &Recorder) -> Self {
+        Self::Ours(String::from(recorder.new_id().hyphenated().encode_lower(&mut Uuid::encode_buffer())))
+    }
+
+    fn as_str(&self) -> &str {
+        match self {
+            Self::OfCaller(text) | Self::Ours(text) => text,
+        }
+    }
 }
 
 impl Route {

@@ -71,7 +71,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for HangUp<S> {
             self.length -= length;
             let left = self.length;
             self.ahead.iter_mut().skip(left).for_each(Zeroize::zeroize);
-            return Poll::Ready(Ok(()));
+            // What follows is read with it, or a long body would be read in pieces of this size.
+            return match Pin::new(&mut self.stream).poll_read(cx, into) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(())),
+            };
         }
         let read = Pin::new(&mut self.stream).poll_read(cx, into);
         self.is_awaited = read.is_pending();
@@ -157,6 +161,18 @@ mod tests {
         stream.read_exact(&mut read[5..]).await.unwrap();
         assert_eq!(read, text);
         assert_eq!(stream.ahead, [0; 32]);
+    }
+
+    #[tokio::test]
+    async fn what_follows_is_read_together_with_what_was_read_ahead() {
+        let (mut client, mut stream, life) = stream();
+        let text: Vec<u8> = (1..=100).collect();
+        client.write_all(&text).await.unwrap();
+        let _request = UnderWay::begin(&life);
+        assert_eq!(flush(&mut stream).await, Poll::Ready(true));
+        let mut read = [0; 200];
+        assert_eq!(stream.read(&mut read).await.unwrap(), 100);
+        assert_eq!(read[..100], text);
     }
 
     #[tokio::test]

@@ -47,7 +47,8 @@ impl Watch<'_> {
 
     pub(super) async fn http1(self, connection: impl GracefulConnection<Error = hyper::Error>) {
         let mut connection = pin!(connection);
-        let mut head_due = pin!(sleep_until(self.first_request_deadline.min(Instant::now() + self.config.keep_alive_timeout)));
+        let mut head_due =
+            pin!(sleep_until(self.first_request_deadline.min(Instant::now() + self.config.keep_alive_timeout)));
         let mut age = pin!(sleep(self.age()));
         let mut stopped = pin!(Self::stopped(&self.stop));
         let (mut aged, mut stopping) = (false, false);

@@ -89,7 +89,8 @@ impl Unwritten {
         let Self { id, answer, receipt, audit } = self;
         let is_kept = match audit {
             None => true,
-            Some(audit) => match audit.verdict(&answer, receipt, must_last).await {
+            // Boxed, because requests without a ledger would otherwise carry the space of an entry that is being written.
+            Some(audit) => match Box::pin(audit.verdict(&answer, receipt, must_last)).await {
                 Ok(written) => written == Written::OnDisk,
                 Err(audit) => return Err(WriteFailed { audit, attempts: answer.attempts }),
             },

@@ -16,7 +16,7 @@ use crate::verify::{Answer, Question, Source};
 pub(in crate::server) async fn ask_and_write(
     pipeline: &Pipeline,
     now: &Snapshot,
-    question: Question,
+    question: &Question,
     scope: &mut RequestScope,
 ) -> Result<Delivered, Refused> {
     let unwritten = ask(pipeline, now, question, scope).await?;
@@ -30,7 +30,7 @@ pub(in crate::server) async fn ask_and_write(
 pub(in crate::server) async fn ask(
     pipeline: &Pipeline,
     now: &Snapshot,
-    question: Question,
+    question: &Question,
     scope: &mut RequestScope,
 ) -> Result<Unwritten, Refused> {
     if pipeline.last_call.is_cancelled() {
@@ -40,7 +40,7 @@ pub(in crate::server) async fn ask(
     let waiting = scope.wait();
     let answer = tokio::select! {
         biased;
-        answer = now.runtime.ask(&question) => answer,
+        answer = now.runtime.ask(question) => answer,
         // A call may be under way, and then is paid for, although it is not answered here.
         () = pipeline.last_call.cancelled() => {
             let problem = Problem::new(Code::ShuttingDown).with_retry_after(SOON).perhaps_billed();
@@ -54,7 +54,7 @@ pub(in crate::server) async fn ask(
             } else {
                 drop(waiting);
             }
-            Ok(unwritten(pipeline, now, &question, answer, scope))
+            Ok(unwritten(pipeline, now, question, answer, scope))
         }
         Err(failure) => {
             drop(waiting);

@@ -1,4 +1,4 @@
-//! Searches a core dump of an idle gateway for personal data and secrets.
+//! Searches core dumps of an idle gateway, and of a busy one, for personal data and secrets.
 //!
 //! The gateway is a separate process. The simulators, the callers and the search run in this one, so the search
 //! cannot find its own data.
@@ -105,9 +105,14 @@ struct Gateway {
 
 impl Gateway {
     fn start(scheme: &str, config: &str) -> Self {
-        let said = TempFile::new(&format!("residue-{scheme}.log"), "");
+        Self::start_with(scheme, scheme, config, &[])
+    }
+
+    fn start_with(test: &str, scheme: &str, config: &str, variables: &[(&str, &str)]) -> Self {
+        let said = TempFile::new(&format!("residue-{test}.log"), "");
         let to = std::fs::File::create(said.path()).unwrap();
         let mut command = idgate(&["serve", "--config", config]);
+        command.envs(variables.iter().copied());
         // A core dump includes reserved memory; a smaller reserve makes a smaller file.
         command.env("MIMALLOC_ARENA_RESERVE", "64MiB").stdout(Stdio::null()).stderr(to);
         let mut gateway = Self { child: command.spawn().unwrap(), public: String::new(), said };
@@ -338,4 +343,87 @@ async fn look_into_memory(scheme: &str) {
     let seen = |what: &str| people.iter().zip(&found).any(|(wanted, (count, _))| wanted.what == what && *count > 0);
     assert!(seen("a name") && seen("the beginning of a number"), "the search finds nobody at all");
     asked.abort();
+}
+
+/// For this long the worker never sleeps; its stack is wiped much sooner.
+const BUSY_FOR: Duration = Duration::from_secs(30);
+
+/// The connections of strangers that keep the worker busy, and how many requests of each are always on their way.
+const STRANGERS: usize = 16;
+const AHEAD: usize = 64;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs gcore"]
+async fn a_worker_that_is_busy_without_a_pause_leaves_no_more_than_its_present_requests() {
+    let sandbox = simulators();
+    let (driver, secret) = (&DRIVERS[0], TempFile::new("residue-busy", SECRETS[0]));
+    let hash: String = hex::encode(Sha256::digest(CLIENT_KEY));
+    let endpoint = sandbox.addresses(driver.name)[0];
+    let toml = format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n[chain]\norder = [{name:?}]\n\
+         [clients.c]\nkeys = [{{ id = \"c1\", sha256 = \"{hash}\" }}]\nrate_limit = 100000\npurposes = [\"default\"]\n\
+         [providers.{name}]\ndriver = {name:?}\nendpoints = [\"http://{endpoint}\"]\nidle_timeout = \"1s\"\n\
+         access_key_id = {{ value = \"residueId\" }}\naccess_key_secret = {{ file = {:?} }}\n",
+        secret.path(),
+        name = driver.name
+    );
+    let config = TempFile::new("residue-busy.toml", &toml);
+    let gateway = Gateway::start_with("busy", "http", config.path(), &[("TOKIO_WORKER_THREADS", "1")]);
+    let address = gateway.public.strip_prefix("http://").unwrap().split('/').next().unwrap().to_owned();
+    let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
+    for n in 0..PEOPLE {
+        let mut body = person(n).body();
+        body["include_person"] = true.into();
+        let request = http.post(&gateway.public).header("content-type", "application/json").bearer_auth(CLIENT_KEY);
+        let reply = request.header("idempotency-key", n.to_string()).body(body.to_string()).send().await.unwrap();
+        assert_eq!(reply.status(), 200);
+    }
+    // Strangers: what refuses them uses far less of the stack than what a question needs.
+    let strangers: Vec<_> = (0..STRANGERS).map(|_| tokio::spawn(ask_without_end(address.clone()))).collect();
+    let began = Instant::now();
+    let people = people();
+    loop {
+        let found = gateway.find(&people);
+        let Some((wanted, (_, around))) = people.iter().zip(&found).find(|(_, (count, _))| *count > 0) else { break };
+        assert!(began.elapsed() < BUSY_FOR, "{}, for example …{around}…", wanted.what);
+    }
+    // Only a request that is under way is found.
+    sandbox.handle().set_fault_json(driver.name, br#"{"kind": "hang"}"#).unwrap();
+    let calls = sandbox.handle().calls(driver.name);
+    let request = http.post(&gateway.public).header("content-type", "application/json").bearer_auth(CLIENT_KEY);
+    let asked = tokio::spawn(request.body(person(PEOPLE).body().to_string()).send());
+    let began = Instant::now();
+    while sandbox.handle().calls(driver.name) == calls {
+        assert!(began.elapsed() < PATIENCE, "the question does not arrive");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let found = gateway.find(&people);
+    assert!(found[0].0 > 0, "the search finds nobody at all");
+    for (wanted, (count, around)) in
+        people.iter().zip(&found).filter(|(wanted, _)| wanted.what == "the end of a number")
+    {
+        assert_eq!(*count, 0, "{}, for example …{around}…", wanted.what);
+    }
+    asked.abort();
+    assert!(strangers.iter().all(|stranger| !stranger.is_finished()));
+    strangers.iter().for_each(|stranger| stranger.abort());
+}
+
+/// Sends requests that are refused, and always the next ones before the answers.
+async fn ask_without_end(address: String) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (mut from, mut to) = stream.split();
+    let requests = "POST /v1/verify HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n".repeat(AHEAD);
+    let send = async {
+        loop {
+            to.write_all(requests.as_bytes()).await.unwrap();
+        }
+    };
+    let receive = async {
+        let mut answers = vec![0; 64 * 1024];
+        while from.read(&mut answers).await.unwrap() > 0 {}
+        panic!("the gateway hung up");
+    };
+    tokio::join!(send, receive);
 }
