@@ -9,8 +9,8 @@ use http::{HeaderMap, Request, StatusCode, request};
 use hyper::body::Incoming;
 
 use super::request_headers::VerifyHeaders;
-use super::state::Verify;
-use super::{ROUTE, idempotent, reply};
+use super::state::{ROUTE, Verify};
+use super::{idempotent, reply};
 use crate::domain::personal::Personal;
 use crate::domain::subject::Subject;
 use crate::server::auth::client::Client;

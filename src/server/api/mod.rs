@@ -12,6 +12,5 @@ mod request_headers;
 mod state;
 
 pub use handler::ask_locally;
+pub(in crate::server) use state::ROUTE;
 pub use state::Verify;
-
-pub(in crate::server) const ROUTE: &str = "/v1/verify";

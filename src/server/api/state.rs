@@ -6,6 +6,9 @@ use crate::server::http::recorder::Recorder;
 use crate::server::idempotency::Idempotency;
 use crate::server::pipeline::Pipeline;
 
+/// The one route of this edge.
+pub(in crate::server) const ROUTE: &str = "/v1/verify";
+
 #[derive(Debug)]
 pub struct Verify {
     pub pipeline: Arc<Pipeline>,
