@@ -136,6 +136,10 @@ class Process:
                 self.process.wait()
 
 
+# So that an ended script ends what it started.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
+
+
 @atexit.register
 def stop_all():
     for process in list(Process.running):
