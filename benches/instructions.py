@@ -170,10 +170,10 @@ def main():
     kinds = {name: kinds[name] for name in ("idgate", "idgate-ledger", *(("limit-axum", "limit-proxy") if options.limits else ()))}
     provider, started = Provider(), circumstances()
     table = tomllib.loads(TABLE.read_text()) if TABLE.exists() else {}
-    counts, dearer = {}, []
+    counts, dearer, compares = {}, [], not (options.write or options.count_only)
     for name, kind in kinds.items():
         runs = [count(name, kind, provider) for _ in range(options.times)]
-        known = {} if options.write or options.count_only else {kind: one["without_sha"] for kind, one in table.get(name, {}).items()}
+        known = {kind: one["without_sha"] for kind, one in table.get(name, {}).items()} if compares else {}
         if options.times == 1 and any(one["without_sha"] > known.get(kind, 10**9) * MAY_GROW for kind, one in runs[0].items()):
             runs.append(count(name, kind, provider))
         counts[name] = runs[0]
@@ -185,8 +185,8 @@ def main():
                 text += f", {max(every) / min(every) - 1:.1%} apart in {len(runs)} runs"
             if before := known.get(kind):
                 text += f", {one['without_sha'] / before - 1:+.1%} of the table's {before:,}"
-                if one["without_sha"] > before * MAY_GROW:
-                    dearer.append(f"{name} {kind}")
+            if compares and name in tables.GATEWAYS and one["without_sha"] > (before or 0) * MAY_GROW:
+                dearer.append(f"{name} {kind}" if before else f"{name} {kind}, which is not in the table")
             print(text, flush=True)
     tables.save("instructions", started | {"counts": counts})
     if options.write:
