@@ -51,7 +51,11 @@ impl Numbers {
     /// be more.
     pub(super) fn lapse(&mut self, until: i64, most: usize) -> bool {
         let clients = u32::try_from(self.counts.len()).unwrap_or(u32::MAX);
-        (0..clients).fold(false, |more, client| self.lapse_of(client, until, most) || more)
+        let mut more = false;
+        for client in 0..clients {
+            more |= self.lapse_of(client, until, most);
+        }
+        more
     }
 
     /// The same for one client.
