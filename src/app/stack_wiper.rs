@@ -81,7 +81,7 @@ impl StackWiper {
             let now_skipped = self.skipped.load(Ordering::Relaxed);
             let idle = std::mem::replace(&mut skipped, now_skipped) == now_skipped;
             let (unwiped, is_due) = (self.unwiped.load(Ordering::Relaxed) > 0, swept.elapsed() >= LONGEST);
-            if !is_due && !(unwiped && idle) {
+            if !(is_due || unwiped && idle) {
                 continue;
             }
             // Who has worked so much may never have slept.

@@ -219,8 +219,6 @@ impl Answered for Replied {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn a_request_under_way_is_small() {
         fn size<A, F: Future>(_work: impl FnOnce(A) -> F) -> usize {
