@@ -137,7 +137,7 @@ class Process:
 
 
 # So that an ended script ends what it started.
-signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @atexit.register
