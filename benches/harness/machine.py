@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import os
+import random
 import re
 import resource
 import shutil
@@ -147,9 +148,12 @@ def stop_all():
 
 
 def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    """Below the ports that the system gives to connections: it may be long until the server takes it."""
+    while True:
+        port = random.randrange(15_000, 32_000)
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            return port
 
 
 def need(tools):
