@@ -305,7 +305,9 @@ fn shown(wire: &Wire) -> String {
 #[tokio::test]
 async fn no_mutation_of_a_signed_request_is_believed_unless_it_means_the_same() {
     let mutants = std::env::var("IDGATE_MUTATIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(MUTANTS);
-    let gateway = TestGateway::new().over(section("rate_limit = 1000000")).start().await;
+    // Longer than the test takes on any machine.
+    let remembers = "[cache]\nmatch_ttl = \"24h\"\nmismatch_ttl = \"24h\"\n";
+    let gateway = TestGateway::new().over(section("rate_limit = 1000000")).over(remembers).start().await;
     let signed: Vec<_> = speakers().into_iter().filter(Speaker::is_signed).collect();
     let mut mutator = Mutator(fastrand::Rng::with_seed(0x1d6a7e));
     let mut line = Line { gateway: gateway.public, stream: None };
