@@ -1,10 +1,10 @@
-//! The only place that makes HTTP clients for outbound calls: a [`Pool`] for each endpoint of a provider, and reqwest's
+//! The only place that makes HTTP clients for outbound calls: a `Pool` for each endpoint of a provider, and reqwest's
 //! client for the services that credentials are fetched from.
 //!
 //! Invariants: no redirect is followed, nothing is retried, no proxy is taken from the environment. A loopback endpoint
 //! is never reached through a proxy. Providers with equal settings share their root store, and connections to the same
 //! endpoint, because both are expensive. To add a setting: a field of [`Outbound`], its key in
-//! `app::config::sections::outbound`, its lines here and in [`Connector`].
+//! `app::config::sections::outbound`, its lines here and in `Connector`.
 
 use std::sync::Arc;
 
