@@ -47,6 +47,11 @@ enum Text {
 }
 
 impl RequestId {
+    /// A reference whose text [`Self::parse`] has found to be plain before; `None` if it is empty.
+    pub(crate) fn of_plain(text: &str) -> Option<Self> {
+        (!text.is_empty()).then(|| Self(Text::Plain(text.into())))
+    }
+
     /// Parses a reference as the provider sent it; `None` if it is malformed.
     ///
     /// One with 15 or more consecutive digits, or with what may be an ID number of any kind, is suspect: a provider that

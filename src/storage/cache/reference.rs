@@ -50,7 +50,8 @@ impl Reference {
     }
 
     pub(super) fn unpacked(self) -> Option<RequestId> {
-        self.with_text(RequestId::parse)
+        // It was packed from the text of a plain one.
+        self.with_text(RequestId::of_plain)
     }
 
     pub(super) fn is_long(self) -> bool {
