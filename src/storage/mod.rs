@@ -4,4 +4,4 @@ mod cache;
 pub mod ledger;
 pub mod table;
 
-pub use cache::{Cache, Config, LONGEST_LIFETIME, Place, Remembered, Scope, Sharing};
+pub use cache::{Cache, CacheKey, Config, LONGEST_LIFETIME, Remembered, Scope, Sharing};

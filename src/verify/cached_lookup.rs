@@ -39,7 +39,7 @@ type Joinable = resilience::flight::Flight<Arc<Progress>, Arc<FlightResult>>;
 /// The verdict cache and the flights.
 #[derive(Debug)]
 pub(super) struct CachedLookup {
-    pub(super) flights: Flights<storage::Place, Arc<Progress>, Arc<FlightResult>>,
+    pub(super) flights: Flights<storage::CacheKey, Arc<Progress>, Arc<FlightResult>>,
     pub(super) verdict_cache: Arc<VerdictCache>,
     pub(super) unanswered: Arc<Unanswered>,
     pub(super) digest_key: DigestKey,
@@ -118,7 +118,7 @@ impl CachedLookup {
     /// Joins the flight of `key`, or starts it if there is a place for it.
     fn board(
         &self,
-        key: storage::Place,
+        key: storage::CacheKey,
         question: &Question,
         policy: &Arc<Policy>,
         party: &Party,
@@ -171,7 +171,7 @@ impl CachedLookup {
     /// The future of a flight. It owns its data because it can outlive every caller.
     fn fly(
         &self,
-        key: storage::Place,
+        key: storage::CacheKey,
         question: &Question,
         policy: &Arc<Policy>,
         party: &Party,
@@ -259,13 +259,13 @@ impl CachedLookup {
     /// The cache key of a question: everything that can change its answer.
     ///
     /// The pattern lists every field, so a new field of [`Question`] must be included or excluded explicitly.
-    fn key_of(&self, question: &Question, policy: &Policy) -> storage::Place {
+    fn key_of(&self, question: &Question, policy: &Policy) -> storage::CacheKey {
         let Question { subject, client, purpose: _selects_the_policy, freshness: _, patience: _, ticket: _ } = question;
         let scope = match self.sharing {
             Sharing::Shared => policy.scope,
             Sharing::PerClient => self.traces.scopes.of(&policy.key, client),
         };
-        storage::Place { person: self.digest_key.person(subject), scope }
+        storage::CacheKey { person: self.digest_key.person(subject), scope }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::domain::id_number::{Calendar, IdNumber};
 use crate::domain::name::Name;
 use crate::domain::subject::{DigestKey, PairRules, Subject};
 use crate::domain::verdict::{RequestId, Verdict};
-use crate::storage::{Cache, Config, Place, Remembered, Scope, Sharing};
+use crate::storage::{Cache, CacheKey, Config, Remembered, Scope, Sharing};
 
 const PEOPLE: u32 = 30_000;
 const DAY: Duration = Duration::from_hours(24);
@@ -65,7 +65,7 @@ fn a_person_takes_at_most_300_bytes_of_memory() {
             request_id: RequestId::parse(&verification.to_string()),
             verified_at: Moment { at: Timestamp::UNIX_EPOCH, monotonic: Monotonic(0) },
         };
-        cache.put(&Place { person, scope: Scope::DEFAULT }, verdict);
+        cache.put(&CacheKey { person, scope: Scope::DEFAULT }, verdict);
     }
     assert_eq!(cache.entries(Monotonic(0)), PEOPLE as usize, "all are different people");
     let each = |bytes: usize| bytes / PEOPLE as usize;

@@ -19,7 +19,7 @@ use super::question::{Attempt, FailureKind};
 use crate::domain::money::Billed;
 use crate::domain::outcome::Outcome;
 use crate::domain::subject::Digest;
-use crate::storage::{Place, Scope};
+use crate::storage::{CacheKey, Scope};
 
 /// How many people are kept. When full, the least recently used are evicted. About 500 bytes each.
 const MOST: u64 = 100_000;
@@ -80,31 +80,31 @@ impl Unanswered {
         Self { table: table.build(), is_used: AtomicBool::new(false) }
     }
 
-    pub(super) async fn get(&self, place: &Place) -> Option<Arc<Ending>> {
+    pub(super) async fn get(&self, key: &CacheKey) -> Option<Arc<Ending>> {
         if !self.is_used.load(Ordering::Acquire) {
             return None;
         }
-        let endings = self.table.get(&place.person).await?;
-        let (_, ending) = endings.iter().find(|(scope, _)| *scope == place.scope)?;
+        let endings = self.table.get(&key.person).await?;
+        let (_, ending) = endings.iter().find(|(scope, _)| *scope == key.scope)?;
         (!ending.left(Instant::now()).is_zero()).then(|| Arc::clone(ending))
     }
 
-    pub(super) async fn put(&self, place: Place, ending: Ending) {
+    pub(super) async fn put(&self, key: CacheKey, ending: Ending) {
         self.is_used.store(true, Ordering::Release);
-        let one = (place.scope, Arc::new(ending));
-        let with = |known| std::future::ready(Arc::new(others(known, place.scope).chain([one]).collect()));
-        self.table.entry(place.person).and_upsert_with(with).await;
+        let one = (key.scope, Arc::new(ending));
+        let with = |known| std::future::ready(Arc::new(others(known, key.scope).chain([one]).collect()));
+        self.table.entry(key.person).and_upsert_with(with).await;
     }
 
-    pub(super) async fn forget(&self, place: &Place) {
+    pub(super) async fn forget(&self, key: &CacheKey) {
         if !self.is_used.load(Ordering::Acquire) {
             return;
         }
         let without = |known| {
-            let left: Vec<_> = others(known, place.scope).collect();
+            let left: Vec<_> = others(known, key.scope).collect();
             std::future::ready(if left.is_empty() { Op::Remove } else { Op::Put(Arc::new(left)) })
         };
-        self.table.entry(place.person).and_compute_with(without).await;
+        self.table.entry(key.person).and_compute_with(without).await;
     }
 
     /// Removes the endings of every scope about `person`.
@@ -180,7 +180,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_ending_is_told_until_its_window_is_over_and_a_later_one_begins_anew() {
         let (table, second) = (Unanswered::new(), Duration::from_secs(1));
-        let key = |n: u8| Place { person: DigestKey::new([7; 32]).digest("test/v1", &[&[n]]), scope: Scope::DEFAULT };
+        let key =
+            |n: u8| CacheKey { person: DigestKey::new([7; 32]).digest("test/v1", &[&[n]]), scope: Scope::DEFAULT };
         let hung = attempts(&[(Outcome::Timeout, Billed::Unknown)]);
         let ending = || Ending::of(&hung, OnUnknown::AskNext, 60 * second).unwrap();
         let left = async |n| table.get(&key(n)).await.map(|ending| ending.left(Instant::now()).as_secs());
@@ -198,31 +199,31 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn endings_of_different_scopes_live_apart_and_go_together_with_their_person() {
         let (table, second) = (Unanswered::new(), Duration::from_secs(1));
-        let place = |n: u8, scope| {
+        let key = |n: u8, scope| {
             let person = DigestKey::new([7; 32]).digest("test/v1", &[&[n]]);
-            Place { person, scope: Scope::new(scope) }
+            CacheKey { person, scope: Scope::new(scope) }
         };
         let hung = attempts(&[(Outcome::Timeout, Billed::Unknown)]);
         let ending = |window| Ending::of(&hung, OnUnknown::AskNext, window).unwrap();
-        let known = async |places: &[Place]| {
+        let known = async |keys: &[CacheKey]| {
             let mut known = Vec::new();
-            for place in places {
-                known.push(table.get(place).await.is_some());
+            for key in keys {
+                known.push(table.get(key).await.is_some());
             }
             known
         };
-        let all = [place(1, 0), place(1, 1), place(1, 2), place(2, 1)];
-        for (place, window) in all.into_iter().zip([60, 10, 60, 60]) {
-            table.put(place, ending(window * second)).await;
+        let all = [key(1, 0), key(1, 1), key(1, 2), key(2, 1)];
+        for (key, window) in all.into_iter().zip([60, 10, 60, 60]) {
+            table.put(key, ending(window * second)).await;
         }
         assert_eq!(known(&all).await, [true; 4]);
         tokio::time::advance(10 * second).await;
         assert_eq!(known(&all).await, [true, false, true, true]);
-        table.forget(&place(1, 2)).await;
+        table.forget(&key(1, 2)).await;
         assert_eq!(known(&all).await, [true, false, false, true]);
-        table.put(place(1, 1), ending(second)).await;
+        table.put(key(1, 1), ending(second)).await;
         assert_eq!(known(&all).await, [true, true, false, true]);
-        table.forget_person(&place(1, 0).person).await;
+        table.forget_person(&key(1, 0).person).await;
         assert_eq!(known(&all).await, [false, false, false, true]);
     }
 }

@@ -8,7 +8,7 @@ use super::metrics::LookupMeter;
 use super::question::Question;
 use crate::domain::clock::Clock;
 use crate::domain::verdict::Finding;
-use crate::storage::{Cache, Place, Remembered};
+use crate::storage::{Cache, CacheKey, Remembered};
 
 #[derive(Debug)]
 pub(super) struct VerdictCache {
@@ -21,26 +21,26 @@ pub(super) struct VerdictCache {
 #[derive(Debug, Clone)]
 pub(super) struct CacheSlot {
     pub(super) verdict_cache: Arc<VerdictCache>,
-    pub(super) place: Place,
+    pub(super) key: CacheKey,
     pub(super) work: Arc<Work>,
     /// The first verdict of this flight. Kept even if caching is off.
     first: Arc<OnceLock<Remembered>>,
 }
 
 impl VerdictCache {
-    pub(super) fn get(&self, place: &Place, question: &Question) -> Option<(Remembered, Duration)> {
+    pub(super) fn get(&self, key: &CacheKey, question: &Question) -> Option<(Remembered, Duration)> {
         if question.freshness.no_cache {
             return None;
         }
         let now = self.clock.monotonic();
-        let found = self.cache.get(place, now)?;
+        let found = self.cache.get(key, now)?;
         question.freshness.accepts(found.0.age(now)).then_some(found)
     }
 }
 
 impl CacheSlot {
-    pub(super) fn new(verdict_cache: Arc<VerdictCache>, place: Place, work: Arc<Work>) -> Self {
-        Self { verdict_cache, place, work, first: Arc::default() }
+    pub(super) fn new(verdict_cache: Arc<VerdictCache>, key: CacheKey, work: Arc<Work>) -> Self {
+        Self { verdict_cache, key, work, first: Arc::default() }
     }
 
     /// Caches the verdict that the flight ends with.
@@ -55,7 +55,7 @@ impl CacheSlot {
     /// Caches a verdict that arrived after its flight had ended, unless there already is one.
     pub(super) fn late(&self, by: &Arc<str>, finding: Finding) {
         let remembered = self.now(by, finding);
-        let is_known = self.verdict_cache.cache.get(&self.place, self.verdict_cache.clock.monotonic()).is_some();
+        let is_known = self.verdict_cache.cache.get(&self.key, self.verdict_cache.clock.monotonic()).is_some();
         if !is_known && self.first.set(remembered.clone()).is_ok() {
             self.put(&remembered);
         }
@@ -72,10 +72,10 @@ impl CacheSlot {
 
     fn put(&self, remembered: &Remembered) {
         self.verdict_cache.meter.verdict(&remembered.provider, remembered.verdict);
-        self.verdict_cache.cache.put(&self.place, remembered.clone());
+        self.verdict_cache.cache.put(&self.key, remembered.clone());
         // Checked after the write: an erasure sets the mark first and then removes the entry.
         if self.work.is_forgotten() {
-            self.verdict_cache.cache.forget(&self.place);
+            self.verdict_cache.cache.forget(&self.key);
         }
     }
 }

@@ -24,7 +24,7 @@ use super::warming::Warming;
 use crate::domain::subject::{Digest, DigestKey};
 use crate::domain::verdict::Verdict;
 use crate::storage::ledger::{Past, PastCall, PastFlight, PastVerdict, ReadError, Since, Subject};
-use crate::storage::{Cache, Place, Remembered, Sharing};
+use crate::storage::{Cache, CacheKey, Remembered, Sharing};
 
 /// How long a question waits for its look-up before it is paid for nevertheless.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -126,16 +126,16 @@ impl Warmer {
         false
     }
 
-    /// The newest verdict recorded since `since_ms` (milliseconds since 1970) that answers a question with this place
+    /// The newest verdict recorded since `since_ms` (milliseconds since 1970) that answers a question with this key
     /// in the cache, whether or not it is cached.
     ///
     /// # Errors
     /// If the ledger cannot be read in time.
-    pub(super) async fn recorded(&self, place: Place, since_ms: i64) -> Result<Option<Remembered>, ReadError> {
-        let subject = Subject::new(&self.digest_key, &place.person);
+    pub(super) async fn recorded(&self, key: CacheKey, since_ms: i64) -> Result<Option<Remembered>, ReadError> {
+        let subject = Subject::new(&self.digest_key, &key.person);
         let read = self.warming.ledger.recorded_since(since_ms, &subject);
         let past = tokio::time::timeout(LONGEST_READ, read).await.unwrap_or(Err(ReadError::Behind))?;
-        let newest = self.newest(place.person, &past).remove(&place).filter(|verdict| verdict.at_ms >= since_ms);
+        let newest = self.newest(key.person, &past).remove(&key).filter(|verdict| verdict.at_ms >= since_ms);
         Ok(newest.and_then(|verdict| self.remembered(verdict)))
     }
 
@@ -194,24 +194,24 @@ impl Warmer {
             return 0;
         }
         let mut restored = 0;
-        for (place, verdict) in self.newest(person, past) {
+        for (key, verdict) in self.newest(person, past) {
             let Some(remembered) = self.remembered(verdict) else { continue };
             if remembered.age(now.monotonic) >= self.cache.lifetime(remembered.verdict) {
                 continue;
             }
-            self.cache.restore(&place, remembered, now.monotonic);
+            self.cache.restore(&key, remembered, now.monotonic);
             restored += 1;
             // Checked after the write: an erasure sets the mark first and removes the entry then.
             if self.warming.is_forgotten(&person) {
-                self.cache.forget(&place);
+                self.cache.forget(&key);
             }
         }
         restored
     }
 
     /// The newest verdict for each question about `person`.
-    fn newest(&self, person: Digest, past: &Past) -> HashMap<Place, PastVerdict> {
-        let mut newest: HashMap<Place, PastVerdict> = HashMap::new();
+    fn newest(&self, person: Digest, past: &Past) -> HashMap<CacheKey, PastVerdict> {
+        let mut newest: HashMap<CacheKey, PastVerdict> = HashMap::new();
         for flight in &past.flights {
             let policy = self.purposes.get(&*flight.purpose).unwrap_or(&self.policy);
             let Some(verdict) = verdict_of(flight, policy.on_no_record) else { continue };
@@ -223,9 +223,9 @@ impl Warmer {
                 Sharing::Shared => policy.scope,
                 Sharing::PerClient => self.traces.scopes.of(&policy.key, &flight.client),
             };
-            let place = Place { person, scope };
-            if newest.get(&place).is_none_or(|known| known.at_ms < verdict.at_ms) {
-                newest.insert(place, verdict);
+            let key = CacheKey { person, scope };
+            if newest.get(&key).is_none_or(|known| known.at_ms < verdict.at_ms) {
+                newest.insert(key, verdict);
             }
         }
         newest

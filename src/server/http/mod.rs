@@ -6,6 +6,7 @@ pub mod body;
 pub mod body_reader;
 pub mod body_room;
 pub mod code;
+mod header_text;
 pub mod headers;
 pub(in crate::server) mod json_writer;
 pub mod line_sink;

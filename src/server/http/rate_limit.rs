@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::headers;
+use super::header_text::HeaderText;
 
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -40,7 +40,7 @@ impl Allowance {
 
 /// A list with one item (RFC 9651): the only policy, since each client has a single rate.
 fn field(first: &str, one: u32, second: &str, two: u32) -> HeaderValue {
-    let mut text = headers::Text::default();
+    let mut text = HeaderText::default();
     text.push("\"client\";").push(first).push("=").number(one.into());
     text.push(";").push(second).push("=").number(two.into());
     text.value()

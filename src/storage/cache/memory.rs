@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
+use super::cache_key::{CacheKey, Scope};
 use super::config::Config;
-use super::place::{Place, Scope};
 use super::reference::Reference;
 use super::remembered::Remembered;
 use crate::domain::clock::{Moment, Monotonic};
@@ -68,9 +68,9 @@ impl Memory {
     }
 
     /// What is cached there and has not lapsed.
-    pub(super) fn get(&self, place: &Place, now: Monotonic, lifetimes: &Config) -> Option<Remembered> {
+    pub(super) fn get(&self, key: &CacheKey, now: Monotonic, lifetimes: &Config) -> Option<Remembered> {
         let mut state = self.lock();
-        let at = state.find(place)?;
+        let at = state.find(key)?;
         let entry = *state.entries.get(at)?;
         if entry.has_lapsed(now, lifetimes) {
             state.remove(at);
@@ -78,7 +78,7 @@ impl Memory {
         }
         state.entries.to_back(BY_USE, ALL, at);
         let provider = Arc::clone(state.providers.get(entry.provider)?);
-        let long = if entry.reference.is_long() { state.long_reference(place) } else { None };
+        let long = if entry.reference.is_long() { state.long_reference(key) } else { None };
         drop(state);
         Some(Remembered {
             verdict: entry.verdict,
@@ -93,32 +93,32 @@ impl Memory {
 
     /// Caches `verdict`, which was given just now, in place of any other. If there is no room, the least recently used
     /// entry makes it: the answer just paid for is never rejected.
-    pub(super) fn put(&self, place: &Place, verdict: Remembered, lifetimes: &Config) {
+    pub(super) fn put(&self, key: &CacheKey, verdict: Remembered, lifetimes: &Config) {
         let mut state = self.lock();
         state.lapse(verdict.verified_at.monotonic, lifetimes, FEW);
-        state.forget(place);
-        state.insert(place, verdict, self.most);
+        state.forget(key);
+        state.insert(key, verdict, self.most);
     }
 
     /// Caches a verdict that was given some time ago, unless there is another.
-    pub(super) fn add(&self, place: &Place, verdict: Remembered, now: Monotonic, lifetimes: &Config) {
+    pub(super) fn add(&self, key: &CacheKey, verdict: Remembered, now: Monotonic, lifetimes: &Config) {
         let mut state = self.lock();
-        if let Some(at) = state.find(place) {
+        if let Some(at) = state.find(key) {
             if state.entries.get(at).is_some_and(|entry| !entry.has_lapsed(now, lifetimes)) {
                 return;
             }
             state.remove(at);
         }
         let list = verdict.verdict as usize;
-        if let Some(at) = state.insert(place, verdict, self.most) {
+        if let Some(at) = state.insert(key, verdict, self.most) {
             // It is older than those given since the start. Among its like it may stand behind a younger one; then it
             // lapses all the same, and is removed later.
             state.entries.to_front(BY_AGE, list, at);
         }
     }
 
-    pub(super) fn forget(&self, place: &Place) -> bool {
-        self.lock().forget(place)
+    pub(super) fn forget(&self, key: &CacheKey) -> bool {
+        self.lock().forget(key)
     }
 
     /// Removes the verdicts of every scope about `person`. Returns how many there were.
@@ -155,13 +155,13 @@ impl Memory {
 }
 
 impl State {
-    fn find(&self, place: &Place) -> Option<At> {
-        let person = place.person.half();
-        self.entries.find(person.short(), |entry| entry.person == person && entry.scope == place.scope)
+    fn find(&self, key: &CacheKey) -> Option<At> {
+        let person = key.person.half();
+        self.entries.find(person.short(), |entry| entry.person == person && entry.scope == key.scope)
     }
 
-    fn forget(&mut self, place: &Place) -> bool {
-        self.find(place).is_some_and(|at| self.remove(at))
+    fn forget(&mut self, key: &CacheKey) -> bool {
+        self.find(key).is_some_and(|at| self.remove(at))
     }
 
     fn remove(&mut self, at: At) -> bool {
@@ -174,14 +174,14 @@ impl State {
         true
     }
 
-    fn insert(&mut self, place: &Place, verdict: Remembered, most: usize) -> Option<At> {
+    fn insert(&mut self, key: &CacheKey, verdict: Remembered, most: usize) -> Option<At> {
         let provider = self.providers.number(&verdict.provider)?;
         if self.entries.len() >= most
             && let Some(at) = self.entries.front(BY_USE, ALL)
         {
             self.remove(at);
         }
-        let (person, scope) = (place.person.half(), place.scope);
+        let (person, scope) = (key.person.half(), key.scope);
         let entry = Entry {
             person,
             scope,
@@ -216,8 +216,8 @@ impl State {
         self.long.find(person.short(), |long| long.person == person && long.scope == scope)
     }
 
-    fn long_reference(&self, place: &Place) -> Option<RequestId> {
-        self.long.get(self.find_long(place.person.half(), place.scope)?)?.reference.clone()
+    fn long_reference(&self, key: &CacheKey) -> Option<RequestId> {
+        self.long.get(self.find_long(key.person.half(), key.scope)?)?.reference.clone()
     }
 }
 

@@ -16,8 +16,8 @@ fn config(mismatch_ttl: Duration) -> Config {
     Config { match_ttl, mismatch_ttl, no_record_ttl, unknown_ttl, max_entries: 100, sharing: Sharing::Shared }
 }
 
-fn key(n: u8) -> Place {
-    Place { person: DigestKey::new([7; 32]).digest("test/v1", &[&[n]]), scope: Scope::DEFAULT }
+fn key(n: u8) -> CacheKey {
+    CacheKey { person: DigestKey::new([7; 32]).digest("test/v1", &[&[n]]), scope: Scope::DEFAULT }
 }
 
 fn at(minute: i64) -> Monotonic {
@@ -104,9 +104,10 @@ fn other_lifetimes_apply_to_what_is_cached_whether_longer_or_shorter() {
 fn what_has_lapsed_goes_although_nobody_asks() {
     let cache = Cache::memory(Config { max_entries: 10_000, ..config(2 * MINUTE) });
     let verdicts = [Verdict::Match, Verdict::Mismatch, Verdict::NoRecord];
-    let place = |n: u32| Place { person: DigestKey::new([7; 32]).digest("test/v1", &[&n.to_be_bytes()]), ..key(0) };
+    let cache_key =
+        |n: u32| CacheKey { person: DigestKey::new([7; 32]).digest("test/v1", &[&n.to_be_bytes()]), ..key(0) };
     for (n, verdict) in (0..6_000).zip(verdicts.into_iter().cycle()) {
-        cache.put(&place(n), given(verdict, "p", at(0)));
+        cache.put(&cache_key(n), given(verdict, "p", at(0)));
     }
     assert_eq!([0, 1, 2, 10].map(|minute| cache.entries(at(minute))), [6_000, 4_000, 2_000, 0]);
     assert!(cache.bytes() < 200_000, "{} bytes for nothing", cache.bytes());
@@ -115,12 +116,12 @@ fn what_has_lapsed_goes_although_nobody_asks() {
 #[test]
 fn a_person_is_forgotten_in_every_scope_and_nobody_else() {
     let cache = Cache::memory(config(MINUTE));
-    let places = |n| [0, 1, 7].map(|scope| Place { scope: Scope::new(scope), ..key(n) });
-    for place in [places(1), places(2)].concat() {
-        cache.put(&place, given(Verdict::Match, "p", at(0)));
+    let cache_keys = |n| [0, 1, 7].map(|scope| CacheKey { scope: Scope::new(scope), ..key(n) });
+    for cache_key in [cache_keys(1), cache_keys(2)].concat() {
+        cache.put(&cache_key, given(Verdict::Match, "p", at(0)));
     }
     assert_eq!((cache.forget_person(&key(1).person), cache.forget_person(&key(1).person)), (3, 0));
-    let known = |n| places(n).map(|place| cache.get(&place, at(0)).is_some());
+    let known = |n| cache_keys(n).map(|cache_key| cache.get(&cache_key, at(0)).is_some());
     assert_eq!((known(1), known(2)), ([false; 3], [true; 3]));
 }
 
@@ -151,7 +152,7 @@ fn an_entry_stays_small() {
         let person = digest_key.digest("test/v1", &[&n.to_be_bytes()]);
         let request_id = RequestId::parse("130A2C10-B9EE-4D84-88E3-5384FF039795");
         let verdict = Remembered { request_id, ..given(Verdict::Match, "p", at(0)) };
-        cache.put(&Place { person, scope: Scope::DEFAULT }, verdict);
+        cache.put(&CacheKey { person, scope: Scope::DEFAULT }, verdict);
     }
     // config/default.toml and docs/operations.md name it.
     let each = cache.bytes() / people as usize;
@@ -163,9 +164,9 @@ fn an_entry_stays_small() {
 struct Model {
     config: Config,
     /// Least recently used first.
-    used: Vec<(Place, Remembered)>,
+    used: Vec<(CacheKey, Remembered)>,
     /// Of each verdict, oldest first.
-    by_age: [Vec<Place>; 3],
+    by_age: [Vec<CacheKey>; 3],
 }
 
 impl Model {
@@ -173,9 +174,9 @@ impl Model {
         found.age(now) >= self.config.lifetime(found.verdict)
     }
 
-    fn remove(&mut self, place: &Place) -> Option<Remembered> {
-        self.by_age.iter_mut().for_each(|list| list.retain(|one| one != place));
-        let at = self.used.iter().position(|(one, _)| one == place)?;
+    fn remove(&mut self, cache_key: &CacheKey) -> Option<Remembered> {
+        self.by_age.iter_mut().for_each(|list| list.retain(|one| one != cache_key));
+        let at = self.used.iter().position(|(one, _)| one == cache_key)?;
         Some(self.used.remove(at).1)
     }
 
@@ -183,7 +184,7 @@ impl Model {
         let mut left = most;
         for list in 0..3 {
             while let Some(first) = self.by_age[list].first().copied()
-                && let Some((_, found)) = self.used.iter().find(|(place, _)| *place == first)
+                && let Some((_, found)) = self.used.iter().find(|(cache_key, _)| *cache_key == first)
                 && self.has_lapsed(found, now)
                 && left > 0
             {
@@ -193,42 +194,42 @@ impl Model {
         }
     }
 
-    fn insert(&mut self, place: Place, verdict: Remembered, is_older: bool) {
+    fn insert(&mut self, cache_key: CacheKey, verdict: Remembered, is_older: bool) {
         if self.used.len() as u64 >= self.config.max_entries {
             let first = self.used[0].0;
             self.remove(&first);
         }
         let list = &mut self.by_age[verdict.verdict as usize];
         if is_older {
-            list.insert(0, place)
+            list.insert(0, cache_key)
         } else {
-            list.push(place)
+            list.push(cache_key)
         }
-        self.used.push((place, verdict));
+        self.used.push((cache_key, verdict));
     }
 
-    fn put(&mut self, place: Place, verdict: Remembered) {
+    fn put(&mut self, cache_key: CacheKey, verdict: Remembered) {
         if !self.config.lifetime(verdict.verdict).is_zero() {
             self.lapse(verdict.verified_at.monotonic, 4);
         }
-        self.remove(&place);
+        self.remove(&cache_key);
         if !self.config.lifetime(verdict.verdict).is_zero() {
-            self.insert(place, verdict, false);
+            self.insert(cache_key, verdict, false);
         }
     }
 
-    fn restore(&mut self, place: Place, verdict: Remembered, now: Monotonic) {
-        let known = self.used.iter().find(|(one, _)| *one == place).map(|(_, found)| self.has_lapsed(found, now));
+    fn restore(&mut self, cache_key: CacheKey, verdict: Remembered, now: Monotonic) {
+        let known = self.used.iter().find(|(one, _)| *one == cache_key).map(|(_, found)| self.has_lapsed(found, now));
         if known != Some(false) && !self.config.lifetime(verdict.verdict).is_zero() {
-            self.remove(&place);
-            self.insert(place, verdict, true);
+            self.remove(&cache_key);
+            self.insert(cache_key, verdict, true);
         }
     }
 
-    fn get(&mut self, place: &Place, now: Monotonic) -> Option<(Remembered, Duration)> {
-        let at = self.used.iter().position(|(one, _)| one == place)?;
+    fn get(&mut self, cache_key: &CacheKey, now: Monotonic) -> Option<(Remembered, Duration)> {
+        let at = self.used.iter().position(|(one, _)| one == cache_key)?;
         if self.has_lapsed(&self.used[at].1, now) {
-            self.remove(place);
+            self.remove(cache_key);
             return None;
         }
         let found = self.used.remove(at);
@@ -239,10 +240,10 @@ impl Model {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Put(Place, Verdict, Option<&'static str>),
-    Restore(Place, Verdict, u64),
-    Get(Place),
-    Forget(Place),
+    Put(CacheKey, Verdict, Option<&'static str>),
+    Restore(CacheKey, Verdict, u64),
+    Get(CacheKey),
+    Forget(CacheKey),
     ForgetPerson(u8),
     Wait(u64),
     Lifetimes([u64; 3]),
@@ -250,14 +251,14 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let place = || (0..8_u8, 0..2_u32).prop_map(|(n, scope)| Place { scope: Scope::new(scope), ..key(n) });
+    let cache_key = || (0..8_u8, 0..2_u32).prop_map(|(n, scope)| CacheKey { scope: Scope::new(scope), ..key(n) });
     let verdict = || prop::sample::select(Verdict::ALL.to_vec());
     let reference = prop::sample::select(vec![None, Some("r-1"), Some("a-reference-longer-than-sixteen")]);
     let step = prop_oneof![
-        6 => (place(), verdict(), reference).prop_map(|(place, verdict, text)| Step::Put(place, verdict, text)),
-        2 => (place(), verdict(), 0..90_u64).prop_map(|(place, verdict, age)| Step::Restore(place, verdict, age)),
-        6 => place().prop_map(Step::Get),
-        1 => place().prop_map(Step::Forget),
+        6 => (cache_key(), verdict(), reference).prop_map(|(cache_key, verdict, text)| Step::Put(cache_key, verdict, text)),
+        2 => (cache_key(), verdict(), 0..90_u64).prop_map(|(cache_key, verdict, age)| Step::Restore(cache_key, verdict, age)),
+        6 => cache_key().prop_map(Step::Get),
+        1 => cache_key().prop_map(Step::Forget),
         1 => (0..8_u8).prop_map(Step::ForgetPerson),
         4 => (0..30_u64).prop_map(Step::Wait),
         1 => prop::array::uniform3(0..100_u64).prop_map(Step::Lifetimes),
@@ -281,27 +282,27 @@ proptest! {
         let mut now = Monotonic(0);
         for step in steps {
             match step {
-                Step::Put(place, verdict, text) => {
+                Step::Put(cache_key, verdict, text) => {
                     let request_id = text.and_then(RequestId::parse);
                     let verdict = Remembered { request_id, ..given(verdict, "p", now) };
-                    cache.put(&place, verdict.clone());
-                    model.put(place, verdict);
+                    cache.put(&cache_key, verdict.clone());
+                    model.put(cache_key, verdict);
                 }
-                Step::Restore(place, verdict, age) => {
+                Step::Restore(cache_key, verdict, age) => {
                     let verdict = given(verdict, "q", Monotonic(now.0 - i64::try_from(age * 1000).unwrap()));
-                    cache.restore(&place, verdict.clone(), now);
-                    model.restore(place, verdict, now);
+                    cache.restore(&cache_key, verdict.clone(), now);
+                    model.restore(cache_key, verdict, now);
                 }
-                Step::Get(place) => prop_assert_eq!(cache.get(&place, now), model.get(&place, now)),
-                Step::Forget(place) => {
-                    cache.forget(&place);
-                    model.remove(&place);
+                Step::Get(cache_key) => prop_assert_eq!(cache.get(&cache_key, now), model.get(&cache_key, now)),
+                Step::Forget(cache_key) => {
+                    cache.forget(&cache_key);
+                    model.remove(&cache_key);
                 }
                 Step::ForgetPerson(n) => {
                     let person = key(n).person;
-                    let places: Vec<_> = model.used.iter().map(|(place, _)| *place).collect();
-                    let forgotten = places.iter().filter(|place| place.person == person);
-                    let forgotten = forgotten.filter(|place| model.remove(place).is_some()).count();
+                    let cache_keys: Vec<_> = model.used.iter().map(|(cache_key, _)| *cache_key).collect();
+                    let forgotten = cache_keys.iter().filter(|cache_key| cache_key.person == person);
+                    let forgotten = forgotten.filter(|cache_key| model.remove(cache_key).is_some()).count();
                     prop_assert_eq!(cache.forget_person(&person), forgotten);
                 }
                 Step::Wait(seconds) => now.0 += i64::try_from(seconds * 1000).unwrap(),
@@ -316,8 +317,8 @@ proptest! {
             }
             prop_assert!(model.used.len() <= 6);
         }
-        for place in (0..8).flat_map(|n| [0, 1].map(|scope| Place { scope: Scope::new(scope), ..key(n) })) {
-            prop_assert_eq!(cache.get(&place, now), model.get(&place, now));
+        for cache_key in (0..8).flat_map(|n| [0, 1].map(|scope| CacheKey { scope: Scope::new(scope), ..key(n) })) {
+            prop_assert_eq!(cache.get(&cache_key, now), model.get(&cache_key, now));
         }
     }
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::cache_key::CacheKey;
 use super::config::Config;
 use super::memory::Memory;
-use super::place::Place;
 use super::remembered::Remembered;
 use crate::domain::clock::Monotonic;
 use crate::domain::subject::Digest;
@@ -39,36 +39,36 @@ impl Cache {
         self.lifetimes.load().unknown_ttl
     }
 
-    /// The verdict cached at `place`, with its remaining lifetime.
-    pub fn get(&self, place: &Place, now: Monotonic) -> Option<(Remembered, Duration)> {
+    /// The verdict cached at `key`, with its remaining lifetime.
+    pub fn get(&self, key: &CacheKey, now: Monotonic) -> Option<(Remembered, Duration)> {
         let lifetimes = self.lifetimes.load();
-        let found = self.memory.get(place, now, &lifetimes)?;
+        let found = self.memory.get(key, now, &lifetimes)?;
         let left = lifetimes.lifetime(found.verdict).checked_sub(found.age(now)).filter(|left| !left.is_zero())?;
         Some((found, left))
     }
 
-    /// Caches a verdict given just now at `place`, replacing any earlier one.
-    pub fn put(&self, place: &Place, verdict: Remembered) {
+    /// Caches a verdict given just now at `key`, replacing any earlier one.
+    pub fn put(&self, key: &CacheKey, verdict: Remembered) {
         let lifetimes = self.lifetimes.load();
         // A verdict that is not cached still removes the earlier one: an outdated answer must never be served.
         if lifetimes.lifetime(verdict.verdict).is_zero() {
-            self.memory.forget(place);
+            self.memory.forget(key);
         } else {
-            self.memory.put(place, verdict, &lifetimes);
+            self.memory.put(key, verdict, &lifetimes);
         }
     }
 
     /// Caches a verdict of an earlier process, unless one is cached already.
-    pub fn restore(&self, place: &Place, verdict: Remembered, now: Monotonic) {
+    pub fn restore(&self, key: &CacheKey, verdict: Remembered, now: Monotonic) {
         let lifetimes = self.lifetimes.load();
         if !lifetimes.lifetime(verdict.verdict).is_zero() {
-            self.memory.add(place, verdict, now, &lifetimes);
+            self.memory.add(key, verdict, now, &lifetimes);
         }
     }
 
-    /// Removes the verdict cached at `place`.
-    pub fn forget(&self, place: &Place) {
-        self.memory.forget(place);
+    /// Removes the verdict cached at `key`.
+    pub fn forget(&self, key: &CacheKey) {
+        self.memory.forget(key);
     }
 
     /// Removes the verdicts of every scope about `person`. Returns how many there were.

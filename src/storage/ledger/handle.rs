@@ -13,11 +13,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use super::answer_ref::AnswerRef;
 use super::chain_hash::Seal;
 use super::claims::{self, Claimed, Spooled};
 use super::config::Config;
 use super::database::Store;
-use super::entry::{Answer, AnswerRef, Begun, Call, Claim, Entry, Forgotten, Subject};
+use super::entry::{Answer, Begun, Call, Claim, Entry, Forgotten, Subject};
 use super::error::{NotWritten, OpenError, ReadError};
 use super::files::{Identity, Locks, beside, lock, spools};
 use super::flusher::Flusher;
@@ -135,7 +136,7 @@ impl Ledger {
             #[cfg(test)]
             spool_is_broken: AtomicBool::new(false),
         });
-        let (inbox, outlet) = Inbox::new();
+        let (inbox, receiver) = Inbox::new();
         let (closing, writing) = (CancellationToken::new(), TaskTracker::new());
         let spool_paths = spools.each_ref().map(|spool| spool.path().to_owned());
         let failed = |error| OpenError::beside(path, error);
@@ -149,7 +150,7 @@ impl Ledger {
         writing.spawn(watch(places, Arc::downgrade(&shared), closing.clone()));
         let keep = config.keep().unwrap_or(Duration::MAX);
         let flusher = Flusher::new(store, Arc::clone(&shared), keep, clock.clone());
-        let writer = Writer::new(outlet, Arc::clone(&shared), writing.clone(), flusher, spools);
+        let writer = Writer::new(receiver, Arc::clone(&shared), writing.clone(), flusher, spools);
         writing.spawn(writer.run(closing.clone()));
         writing.close();
         let queue = Arc::new(Queue { inbox, shared, clock, ids });

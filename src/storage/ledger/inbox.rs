@@ -40,18 +40,18 @@ struct Incoming<R> {
 
 /// The writer's end. When it is dropped, nothing more is taken.
 #[derive(Debug)]
-pub(super) struct Outlet<R>(Arc<Inbox<R>>);
+pub(super) struct Receiver<R>(Arc<Inbox<R>>);
 
 /// Nothing is taken any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Closed;
 
 impl<R> Inbox<R> {
-    pub(super) fn new() -> (Arc<Self>, Outlet<R>) {
+    pub(super) fn new() -> (Arc<Self>, Receiver<R>) {
         let incoming =
             Incoming { batch: Batch::default(), waiters: Vec::new(), since: None, is_urgent: false, is_closed: false };
         let inbox = Arc::new(Self { incoming: Mutex::new(incoming), arrived: Notify::new() });
-        (Arc::clone(&inbox), Outlet(inbox))
+        (Arc::clone(&inbox), Receiver(inbox))
     }
 
     pub(super) fn submit(&self, record: &[u8], request: R, is_waited_for: bool) -> Result<(), Closed> {
@@ -93,7 +93,7 @@ impl<R> Inbox<R> {
     }
 }
 
-impl<R> Outlet<R> {
+impl<R> Receiver<R> {
     /// Takes nothing more, except what has been submitted.
     pub(super) fn close(&self) {
         self.0.lock().is_closed = true;
@@ -130,7 +130,7 @@ impl<R> Outlet<R> {
     }
 }
 
-impl<R> Drop for Outlet<R> {
+impl<R> Drop for Receiver<R> {
     fn drop(&mut self) {
         self.close();
         // Whatever this drops may have something to submit.

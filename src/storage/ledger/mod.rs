@@ -8,6 +8,7 @@
 //! `frame`; `flusher` moves it into `database` (by `insert`); `queries` reads it back (`spool_lookup` what cannot be
 //! moved), and `claims` reads the entries about idempotency keys.
 
+mod answer_ref;
 mod chain_check;
 mod chain_hash;
 mod claims;
@@ -44,13 +45,12 @@ mod wal;
 mod watch;
 mod writer;
 
+pub use answer_ref::AnswerRef;
 pub use chain_check::{Broken, Checked, Expected};
 pub use claims::Claimed;
 pub use config::Config;
 pub use database::{Times, confirm_time};
-pub use entry::{
-    Answer, AnswerRef, Attempt, Begun, BegunCall, Call, Claim, End, Entry, Forgotten, Operation, Removed, Subject,
-};
+pub use entry::{Answer, Attempt, Begun, BegunCall, Call, Claim, End, Entry, Forgotten, Operation, Removed, Subject};
 pub use error::{NotWritten, OpenError, ReadError};
 pub use files::{left_behind, spooled};
 pub use handle::Ledger;

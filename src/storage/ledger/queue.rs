@@ -12,7 +12,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::entry::{AnswerRef, Begun, BegunCall, End, Entry};
+use super::answer_ref::AnswerRef;
+use super::entry::{Begun, BegunCall, End, Entry};
 use super::error::NotWritten;
 use super::inbox::{Closed, Inbox};
 use super::journal::Journal;

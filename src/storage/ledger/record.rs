@@ -7,7 +7,8 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::entry::{AnswerRef, Entry, Subject};
+use super::answer_ref::AnswerRef;
+use super::entry::{Entry, Subject};
 
 /// The length of a text that is not there.
 const NONE: u32 = u32::MAX;

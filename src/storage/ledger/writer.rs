@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use super::error::NotWritten;
 use super::flusher::{Flusher, Load, Stuck};
-use super::inbox::{Batch, Outlet};
+use super::inbox::{Batch, Receiver};
 use super::queue::WriteRequest;
 use super::shared::Shared;
 use super::spool::Spool;
@@ -39,7 +39,7 @@ const MOST_SPARE: usize = 1 << 20;
 const MOST_KEPT: usize = 100_000;
 
 pub(super) struct Writer {
-    outlet: Outlet<WriteRequest>,
+    receiver: Receiver<WriteRequest>,
     shared: Arc<Shared>,
     /// Runs the appends and the flushes.
     tasks: TaskTracker,
@@ -88,7 +88,7 @@ struct Round {
 impl Writer {
     /// Takes the two spool files, which must be empty.
     pub(super) fn new(
-        outlet: Outlet<WriteRequest>,
+        receiver: Receiver<WriteRequest>,
         shared: Arc<Shared>,
         tasks: TaskTracker,
         flusher: Flusher,
@@ -96,7 +96,7 @@ impl Writer {
     ) -> Self {
         taking.follow(&resting);
         Self {
-            outlet,
+            receiver,
             shared,
             tasks,
             waiting: Batch::default(),
@@ -128,7 +128,7 @@ impl Writer {
             tokio::select! {
                 biased;
                 () = closing.cancelled(), if is_open => {
-                    self.outlet.close();
+                    self.receiver.close();
                     is_open = false;
                 }
                 appended = end_of(self.appending.as_mut()) => match appended {
@@ -143,7 +143,7 @@ impl Writer {
                 // Before the next append, since it needs the file that takes entries.
                 () = until(self.flush_at), if is_at_rest => self.begin_round(),
                 () = until(self.append_at) => self.append_at = None,
-                () = self.outlet.arrived(), if takes => may_come = self.take(),
+                () = self.receiver.arrived(), if takes => may_come = self.take(),
             }
         }
         self.end().await;
@@ -152,7 +152,7 @@ impl Writer {
     /// Takes what has arrived, and returns whether more may come.
     fn take(&mut self) -> bool {
         let mut batch = std::mem::take(&mut self.spare);
-        let (mut waiters, is_closed) = self.outlet.take(&mut batch);
+        let (mut waiters, is_closed) = self.receiver.take(&mut batch);
         self.waiters.append(&mut waiters);
         if self.waiting.is_empty() {
             self.waiting = batch;

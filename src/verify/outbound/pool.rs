@@ -55,13 +55,13 @@ struct Shared {
 #[derive(Default)]
 struct Idle {
     /// Least recently used first.
-    lines: VecDeque<(Box<Line>, Instant)>,
+    connections: VecDeque<(Box<PooledConnection>, Instant)>,
     /// Whether a task closes those that are idle for too long.
     is_watched: bool,
 }
 
 /// One connection.
-struct Line {
+struct PooledConnection {
     sender: SendRequest<Full<Bytes>>,
     /// `None` once it has ended.
     connection: Option<Connection<Stream, Full<Bytes>>>,
@@ -100,13 +100,13 @@ impl Pool {
     pub(in crate::verify) async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Fault> {
         let mut request = self.0.finished(request);
         loop {
-            let (mut line, is_new) = match self.0.take() {
-                Some(line) => (line, false),
+            let (mut pooled, is_new) = match self.0.take() {
+                Some(pooled) => (pooled, false),
                 None => self.0.open().await?,
             };
-            match line.exchange(request).await {
+            match pooled.exchange(request).await {
                 Ok(response) => {
-                    self.0.put(line);
+                    self.0.put(pooled);
                     return Ok(response);
                 }
                 // The provider had closed the idle connection.
@@ -131,7 +131,7 @@ impl Shared {
     }
 
     /// A new connection, or one that becomes free before it is there, and whether it is new.
-    async fn open(self: &Arc<Self>) -> Result<(Box<Line>, bool), Fault> {
+    async fn open(self: &Arc<Self>) -> Result<(Box<PooledConnection>, bool), Fault> {
         let this = Arc::clone(self);
         let mut opening = Box::pin(async move { this.connect().await });
         loop {
@@ -139,45 +139,45 @@ impl Shared {
                 biased;
                 opened = &mut opening => return Ok((opened?, true)),
                 () = self.freed.notified() => {
-                    let Some(line) = self.take() else { continue };
+                    let Some(pooled) = self.take() else { continue };
                     let this = Arc::clone(self);
                     #[expect(clippy::disallowed_methods, reason = "sends no request")]
                     tokio::spawn(async move {
-                        if let Ok(line) = opening.await {
-                            this.put(line);
+                        if let Ok(pooled) = opening.await {
+                            this.put(pooled);
                         }
                     });
-                    return Ok((line, false));
+                    return Ok((pooled, false));
                 }
             }
         }
     }
 
-    async fn connect(&self) -> Result<Box<Line>, Fault> {
+    async fn connect(&self) -> Result<Box<PooledConnection>, Fault> {
         let stream = self.connector.connect(self.origin.clone(), self.is_https).await?;
         // A client must read header lines that are folded (RFC 9112, 5.2).
         let handshake = Builder::new().allow_obsolete_multiline_headers_in_responses(true).handshake(stream);
         // Fails for other protocols than HTTP/1 only.
         let (sender, connection) =
             handshake.await.map_err(|_| Fault::new(Outcome::Unreachable, Reason::Unspecified))?;
-        Ok(Box::new(Line { sender, connection: Some(connection) }))
+        Ok(Box::new(PooledConnection { sender, connection: Some(connection) }))
     }
 
     /// The connection that was used last.
-    fn take(&self) -> Option<Box<Line>> {
-        self.idle().lines.pop_back().map(|(line, _)| line)
+    fn take(&self) -> Option<Box<PooledConnection>> {
+        self.idle().connections.pop_back().map(|(pooled, _)| pooled)
     }
 
-    fn put(self: &Arc<Self>, line: Box<Line>) {
-        if !line.is_reusable() {
+    fn put(self: &Arc<Self>, pooled: Box<PooledConnection>) {
+        if !pooled.is_reusable() {
             return;
         }
         let now = Instant::now();
         let mut idle = self.idle();
-        if idle.lines.len() >= MOST_IDLE {
+        if idle.connections.len() >= MOST_IDLE {
             return;
         }
-        idle.lines.push_back((line, now));
+        idle.connections.push_back((pooled, now));
         let is_watched = std::mem::replace(&mut idle.is_watched, true);
         drop(idle);
         self.freed.notify_one();
@@ -188,13 +188,13 @@ impl Shared {
     }
 
     /// Takes out what has been idle for `idle_timeout`; and when to look again, if anything is left.
-    fn expired(&self, now: Instant) -> (VecDeque<(Box<Line>, Instant)>, Option<Instant>) {
+    fn expired(&self, now: Instant) -> (VecDeque<(Box<PooledConnection>, Instant)>, Option<Instant>) {
         let mut idle = self.idle();
         let is_old = |(_, since): &(_, Instant)| now.saturating_duration_since(*since) >= self.idle_timeout;
-        let old = idle.lines.iter().take_while(|line| is_old(line)).count();
-        let fresh = idle.lines.split_off(old);
-        let old = std::mem::replace(&mut idle.lines, fresh);
-        let next = idle.lines.front().map(|(_, since)| *since + self.idle_timeout);
+        let old = idle.connections.iter().take_while(|pooled| is_old(pooled)).count();
+        let fresh = idle.connections.split_off(old);
+        let old = std::mem::replace(&mut idle.connections, fresh);
+        let next = idle.connections.front().map(|(_, since)| *since + self.idle_timeout);
         idle.is_watched = next.is_some();
         (old, next)
     }
@@ -218,7 +218,7 @@ async fn watch(pool: Weak<Shared>, idle_timeout: Duration) {
     }
 }
 
-impl Line {
+impl PooledConnection {
     /// Sends a request and reads the response to its end.
     async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, Broken> {
         let Self { sender, connection } = self;

@@ -60,7 +60,7 @@ async fn first(listener: &TcpListener, pool: &Pool, with: &str) -> (Result<Respo
 }
 
 fn is_kept(pool: &Pool) -> bool {
-    !pool.0.idle().lines.is_empty()
+    !pool.0.idle().connections.is_empty()
 }
 
 fn fault(result: Result<Response<Bytes>, Fault>) -> (Outcome, Reason, Billed) {

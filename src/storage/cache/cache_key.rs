@@ -9,7 +9,7 @@ pub struct Scope(u32);
 
 /// Everything that can change the answer to a question: who it is about, and its scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct CacheKey {
     pub person: Digest,
     pub scope: Scope,
 }
