@@ -133,7 +133,7 @@ impl<R> Receiver<R> {
 impl<R> Drop for Receiver<R> {
     fn drop(&mut self) {
         self.close();
-        // Whatever this drops may have something to submit.
+        // Outside the lock: a request that is dropped may submit another.
         let mut batch = Batch::default();
         let waiters = self.take(&mut batch);
         drop((batch, waiters));

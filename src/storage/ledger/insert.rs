@@ -13,7 +13,7 @@ use sqlx::{Arguments, AssertSqlSafe};
 use super::chain_hash::Seal;
 use super::record::Row;
 
-/// How many rows the statements have.
+/// The numbers of rows for which a statement is prepared.
 const SIZES: [usize; 10] = [512, 256, 128, 64, 32, 16, 8, 4, 2, 1];
 
 /// The columns of every entry.
