@@ -279,7 +279,7 @@ impl Ledger {
             open.closing.cancel();
             open.writing.wait().await;
             // Until here, ended flights were only queued for the journal; without this the next start looks them up.
-            let _ = open.queue.shared.journal.run(|_| Ok(())).await;
+            let _ = open.queue.shared.journal.run(|journal| Ok(journal.tidy())).await;
         }
     }
 

@@ -19,6 +19,8 @@ use super::files::Identity;
 use super::private_file;
 
 const LARGEST: u64 = 1 << 20;
+/// From this length on the file is emptied as soon as no flight is open.
+const LONG: u64 = 1 << 16;
 
 /// The open file, and the flights that have not ended.
 #[derive(Debug)]
@@ -98,12 +100,21 @@ impl Journal {
         Ok(())
     }
 
-    /// Drops a flight whose entries are all in the ledger.
+    /// Drops a flight whose entries are all in the ledger. Its lines stay until [`Self::tidy`] or until the file is
+    /// compacted: to cut the file after each flight would cost more than to write it.
     pub(super) fn end(&mut self, flight: Uuid) {
         self.open.remove(&flight);
+        if self.length > LONG {
+            self.tidy();
+        }
+    }
+
+    /// Empties the file if no flight is open. Returns whether it is empty.
+    pub(super) fn tidy(&mut self) -> bool {
         if self.open.is_empty() && self.length > 0 && self.file.set_len(0).is_ok() {
             self.length = 0;
         }
+        self.length == 0
     }
 
     /// Checks that the file can be written.

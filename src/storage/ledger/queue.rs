@@ -214,7 +214,7 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         if !self.unsettled.load(Ordering::Relaxed) {
             let flight = self.begun.flight;
-            self.queue.shared.journal.submit(move |journal| journal.end(flight));
+            self.queue.shared.journal.end(flight);
         }
     }
 }

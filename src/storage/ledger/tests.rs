@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::chain_hash::Seal;
 use super::database::{Store, migrations};
 use super::journal::Journal;
+use super::journal_thread::JournalThread;
 use super::wal::Wal;
 use super::*;
 use crate::domain::clock::{Clock, Ids};
@@ -170,9 +171,11 @@ fn verdict() -> End {
 
 /// Records one answered question with one call.
 async fn ask(ledger: &Ledger) -> Result<(), NotWritten> {
-    let flight = ledger.begin(begun)?;
+    // The answer has the id that the journal names: whatever the journal still has of it, it is not written twice.
+    let id = ids().ordered();
+    let flight = ledger.begin(|flight, at_ms| Begun { id, ..begun(flight, at_ms) })?;
     flight.call("one", "one.example", 300_000).await?.ended(verdict);
-    ledger.write(answer("match"), flight).await
+    ledger.write(|at_ms| Answer { id, ..answer("match")(at_ms) }, flight).await
 }
 
 #[tokio::test]
@@ -335,6 +338,33 @@ async fn the_journal_stays_small_and_keeps_what_is_open() {
     drop(journal);
     let (_, left) = Journal::open(folder.0.join("begun")).unwrap();
     assert!(left.iter().any(|left| left.begun == stays && left.calls == calls));
+}
+
+#[tokio::test]
+async fn the_journal_is_emptied_once_no_flight_is_open() {
+    let folder = Folder::new("journal-thread");
+    let path = folder.0.join("begun");
+    let (journal, _) = Journal::open(path.clone()).unwrap();
+    let thread = JournalThread::start(journal).unwrap();
+    let length = || std::fs::metadata(&path).unwrap().len();
+    let flights = [begun(ids().nonce(), 0), begun(ids().nonce(), 0)];
+    for flight in flights.clone() {
+        let call = BegunCall {
+            id: ids().nonce(),
+            flight: flight.flight,
+            at_ms: 0,
+            provider: "one".to_owned(),
+            endpoint: "one.example".to_owned(),
+            price_micro_yuan: 300_000,
+        };
+        thread.run(move |journal| journal.begin(&flight, &call)).await.unwrap();
+    }
+    thread.end(flights[0].flight);
+    assert!(!thread.run(|journal| Ok(journal.tidy())).await.unwrap(), "a flight is open");
+    assert!(length() > 0);
+    thread.end(flights[1].flight);
+    assert!(thread.run(|journal| Ok(journal.tidy())).await.unwrap());
+    assert_eq!(length(), 0);
 }
 
 /// Four answers, all of the first moment of 1970, and their seals.
