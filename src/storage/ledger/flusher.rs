@@ -1,5 +1,5 @@
-//! Moves entries from the spool into the database. One round moves what a file holds, in few large transactions, so
-//! that many entries share the pages they touch. Only lookups and entries that the spool cannot take wait for a round.
+//! Moves entries from the spool into the database. One round moves what a file holds, in few transactions, so that many
+//! entries share the pages they touch. Only lookups and entries that the spool cannot take wait for a round.
 
 use std::io;
 use std::sync::Arc;
@@ -10,18 +10,13 @@ use tokio::time::Instant;
 
 use super::database::{Store, Times};
 use super::error::remedy;
+use super::pace::Pace;
 use super::record::{self, Malformed};
 use super::retention::longest_jump;
 use super::shared::Shared;
 use super::spool::Spool;
 use crate::domain::clock::Clock;
 
-/// How many entries are moved in one transaction, or somewhat more.
-pub(super) const PART: usize = 2048;
-/// A file with this many bytes to move is moved without a pause; otherwise the flusher rests as long as it has worked, so
-/// that it takes half of a processor at most.
-const LONG: u64 = 1 << 26;
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// How often expired entries are removed, and how many at a time.
 const REMOVE_EVERY: Duration = Duration::from_secs(600);
 const REMOVE_AT_ONCE: i64 = 1000;
@@ -94,20 +89,22 @@ impl Flusher {
             younger => younger,
         };
         if moved.is_ok() && !beyond.is_empty() {
-            moved = self.append(&beyond).await;
+            moved = self.append(&beyond, None).await;
         }
         (Load { older, younger, beyond }, moved)
     }
 
     async fn move_spool(&mut self, mut spool: Spool) -> (Spool, Result<(), Stuck>) {
         let mut done = None;
+        let mut pace = Pace::new(spool.left(), Arc::clone(&self.shared.is_flush_hurried));
         loop {
+            let most = pace.part();
             let next;
             (spool, next) = off_worker(spool, move |spool| {
                 if let Some(done) = &done {
                     spool.moved(done);
                 }
-                if spool.is_empty() { Ok(None) } else { spool.next(PART).map(Some) }
+                if spool.is_empty() { Ok(None) } else { spool.next(most).map(Some) }
             })
             .await;
             let part = match next {
@@ -115,22 +112,17 @@ impl Flusher {
                 Ok(None) => return (spool, Ok(())),
                 Err(error) => return (spool, Err(error.into())),
             };
-            let began = Instant::now();
-            if let Err(error) = self.append(&part.records).await {
+            if let Err(error) = self.append(&part.records, Some(&mut pace)).await {
                 return (spool, Err(error));
-            }
-            if (1..LONG).contains(&spool.left_after(&part)) {
-                // Requests need the processors, too.
-                tokio::time::sleep(began.elapsed().min(LONGEST_PAUSE)).await;
             }
             self.shared.meter.moved(part.count);
             done = Some(part);
         }
     }
 
-    async fn append(&mut self, records: &[u8]) -> Result<(), Stuck> {
+    async fn append(&mut self, records: &[u8], pace: Option<&mut Pace>) -> Result<(), Stuck> {
         let rows = record::rows(records).map_err(|Malformed| io::Error::from(io::ErrorKind::InvalidData))?;
-        Ok(self.store.append(&rows).await?)
+        Ok(self.store.append(&rows, pace).await?)
     }
 
     /// Whether there is something to do besides moving entries.

@@ -125,6 +125,7 @@ impl Ledger {
             );
         }
         let shared = Arc::new(Shared {
+            is_flush_hurried: Arc::default(),
             can_announce: AtomicBool::new(true),
             is_probing: AtomicBool::new(false),
             can_write: AtomicBool::new(true),

@@ -26,6 +26,7 @@ mod journal;
 mod journal_thread;
 mod metrics;
 mod operations;
+mod pace;
 mod private_file;
 mod queries;
 mod queue;

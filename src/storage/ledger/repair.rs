@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use super::database::Store;
 use super::entry::{Attempt, Entry};
-use super::flusher::PART;
 use super::journal::Left;
 use super::record::{self, Malformed};
 use super::spool::Spool;
 use crate::domain::clock::Clock;
+
+/// How many entries are moved in one transaction, or somewhat more.
+const PART: usize = 2048;
 
 pub(super) enum RepairError {
     Database(sqlx::Error),
@@ -31,7 +33,7 @@ pub(super) async fn repair(
         while !spool.is_empty() {
             let part = spool.next(PART).map_err(|_| damaged(spool))?;
             let rows = record::rows(&part.records).map_err(|Malformed| damaged(spool))?;
-            store.append(&rows).await.map_err(database)?;
+            store.append(&rows, None).await.map_err(database)?;
             spool.moved(&part);
             spooled += part.count;
         }

@@ -38,6 +38,8 @@ pub(super) struct Shared {
     pub(super) can_write: AtomicBool,
     /// Whether the files are where the next start will look for them.
     pub(super) in_place: AtomicBool,
+    /// Whether somebody waits for what the flusher does.
+    pub(super) is_flush_hurried: Arc<AtomicBool>,
     /// Entries about idempotency keys that are only in the spool.
     pub(super) spooled: Spooled,
     pub(super) meter: Meter,

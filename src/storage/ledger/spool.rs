@@ -201,9 +201,9 @@ impl Spool {
         Ok(())
     }
 
-    /// How many bytes follow `part`.
-    pub(super) fn left_after(&self, part: &Part) -> u64 {
-        self.length.saturating_sub(part.end)
+    /// How many bytes are not in the database yet.
+    pub(super) const fn left(&self) -> u64 {
+        self.length.saturating_sub(self.moved)
     }
 
     /// Records that `part` is in the database, and empties the file after its last part.

@@ -67,6 +67,7 @@ pub(super) struct Writer {
     database_fails: bool,
     /// Neither the spool nor the database can be written.
     is_nowhere: bool,
+    is_closing: bool,
 }
 
 /// The result of an append.
@@ -113,6 +114,7 @@ impl Writer {
             spool_fails: false,
             database_fails: false,
             is_nowhere: false,
+            is_closing: false,
         }
     }
 
@@ -120,16 +122,17 @@ impl Writer {
     pub(super) async fn run(mut self, closing: CancellationToken) {
         let mut again = interval(TRY_AGAIN);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut is_open, mut may_come) = (true, true);
+        let mut may_come = true;
         while may_come || self.appending.is_some() || self.flushing.is_some() || self.goes_past {
             let takes = may_come && self.appending.is_none() && self.append_at.is_none() && !self.goes_past;
             let is_at_rest = self.appending.is_none() && self.flushing.is_none();
             // Every branch is safe to cancel: timers, an inbox, a cancellation token, and handles of separate tasks.
             tokio::select! {
                 biased;
-                () = closing.cancelled(), if is_open => {
+                () = closing.cancelled(), if !self.is_closing => {
                     self.receiver.close();
-                    is_open = false;
+                    self.is_closing = true;
+                    self.hurry(true);
                 }
                 appended = end_of(self.appending.as_mut()) => match appended {
                     Some(appended) => self.appended(appended),
@@ -229,8 +232,14 @@ impl Writer {
             notify(self.waiters.drain(..));
         }
         if self.goes_past || !self.waiters.is_empty() {
+            self.hurry(true);
             self.flush_at = Some(Instant::now());
         }
+    }
+
+    /// Whether somebody waits for the round that runs.
+    fn hurry(&self, is_hurried: bool) {
+        self.shared.is_flush_hurried.store(is_hurried, Ordering::Relaxed);
     }
 
     /// Flushes the spool, then the entries that it could not take.
@@ -251,6 +260,7 @@ impl Writer {
             Load { older: resting, younger: None, beyond: Vec::new() }
         };
         let waiters = std::mem::take(&mut self.waiters);
+        self.hurry(self.goes_past || !waiters.is_empty() || self.is_closing);
         self.flushing = Some(Round { job: self.tasks.spawn(flusher.round(load)), waiters, keys });
     }
 
