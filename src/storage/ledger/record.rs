@@ -4,7 +4,6 @@
 //! A record is a sequence of fields; numbers are little-endian, and a text follows its length. The spool keeps records
 //! across restarts, so another layout needs another version of its frames.
 
-use serde::Serialize;
 use uuid::Uuid;
 
 use super::answer_ref::AnswerRef;
@@ -48,19 +47,25 @@ pub(super) struct Malformed;
 /// Appends the record of `entry`. After an error `records` has a part of it.
 pub(super) fn write(entry: &Entry, records: &mut Vec<u8>) -> serde_json::Result<()> {
     write_columns(entry, records);
-    write_json(entry, records)
+    put_text(records, |records| serde_json::to_writer(records, entry))
 }
 
 /// Appends the record of an answer like [`write`].
 pub(super) fn write_answer(answer: &AnswerRef<'_>, records: &mut Vec<u8>) -> serde_json::Result<()> {
-    put_columns(&columns_of_answer(answer, &mut [Uuid::encode_buffer(); 2]), records);
-    write_json(answer, records)
+    let mut buffers = [Uuid::encode_buffer(); 2];
+    let row = columns_of_answer(answer, &mut buffers);
+    put_columns(&row, records);
+    put_text(records, |records| answer.write_text(row.id, row.flight, records))
 }
 
-fn write_json(entry: &impl Serialize, records: &mut Vec<u8>) -> serde_json::Result<()> {
+/// Appends the text that `write` appends, after its length.
+fn put_text(
+    records: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>,
+) -> serde_json::Result<()> {
     let from = records.len();
     put_length(NONE, records);
-    serde_json::to_writer(&mut *records, entry)?;
+    write(records)?;
     let length = length(records.len().saturating_sub(from + 4));
     if let Some(place) = records.get_mut(from..from + 4) {
         place.copy_from_slice(&length.to_le_bytes());

@@ -150,12 +150,15 @@ fn an_answer_that_borrows_has_the_record_of_one_that_does_not() {
     let mut count = 0;
     for entry in every_kind() {
         let Entry::Answer(answer) = entry else { continue };
-        let answer = Answer { claim: None, ..answer };
-        let [mut owned, mut borrowed] = [Vec::new(), Vec::new()];
-        record::write_answer(&answer.borrowed(), &mut borrowed).unwrap();
-        record::write(&Entry::Answer(answer), &mut owned).unwrap();
-        assert_eq!(String::from_utf8_lossy(&owned), String::from_utf8_lossy(&borrowed));
-        assert_eq!(owned, borrowed);
+        for reference in ["", "plain", "中文", "\"", "\\", "\n", "\u{1}", "\u{7f}", "/</script>"] {
+            let reference = Some(reference.to_owned());
+            let answer = Answer { claim: None, reference, ..answer.clone() };
+            let [mut owned, mut borrowed] = [Vec::new(), Vec::new()];
+            record::write_answer(&answer.borrowed(), &mut borrowed).unwrap();
+            record::write(&Entry::Answer(answer), &mut owned).unwrap();
+            assert_eq!(String::from_utf8_lossy(&owned), String::from_utf8_lossy(&borrowed));
+            assert_eq!(owned, borrowed);
+        }
         count += 1;
     }
     assert_eq!(count, 3);
