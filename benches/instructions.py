@@ -42,8 +42,6 @@ WARM, MORE = {1: 100, 32: 320}, 1000
 # others are not.
 WIPING = r"zeroize::stack::zeroize_stack"
 CLOCK = rf"{WIPING}|quanta::Calibration::calibrate|^idgate::app::stack_wiper::StackWiper::(run|sweep)|Mutex.*::lock_contended"
-# Not compared: the entries of hits are written by the clock, alone or many together, as fast as the machine is.
-UNSTEADY = {("idgate-ledger", "hit_1"), ("idgate-ledger", "hit_32")}
 # The functions that are SHA-256 itself.
 SHA = re.compile(r"sha256_block|sha2.*compress|compress256")
 
@@ -175,7 +173,7 @@ def main():
     counts, dearer, compares = {}, [], not (options.write or options.count_only)
     for name, kind in kinds.items():
         runs = [count(name, kind, provider) for _ in range(options.times)]
-        known = {kind: one["without_sha"] for kind, one in table.get(name, {}).items() if (name, kind) not in UNSTEADY} if compares else {}
+        known = {kind: one["without_sha"] for kind, one in table.get(name, {}).items()} if compares else {}
         if options.times == 1 and any(one["without_sha"] > known.get(kind, 10**9) * MAY_GROW for kind, one in runs[0].items()):
             runs.append(count(name, kind, provider))
         counts[name] = runs[0]
@@ -187,7 +185,7 @@ def main():
                 text += f", {max(every) / min(every) - 1:.1%} apart in {len(runs)} runs"
             if before := known.get(kind):
                 text += f", {one['without_sha'] / before - 1:+.1%} of the table's {before:,}"
-            is_guarded = compares and name in tables.GATEWAYS and (name, kind) not in UNSTEADY
+            is_guarded = compares and name in tables.GATEWAYS
             if is_guarded and one["without_sha"] > (before or 0) * MAY_GROW:
                 dearer.append(f"{name} {kind}" if before else f"{name} {kind}, which is not in the table")
             print(text, flush=True)
