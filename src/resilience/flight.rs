@@ -20,6 +20,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::SetOnce;
 
@@ -103,10 +104,8 @@ where
         };
         let flight = Flight { landing: Arc::clone(&pilot.landing) };
         let work = work(pilot.landing.context.clone());
-        spawn(Box::pin(async move {
-            let value = work.await;
-            pilot.land(value);
-        }));
+        // An async block would have room for the work twice, and all of it is wiped.
+        spawn(work.map(move |value| pilot.land(value)).boxed());
         (Role::Leader, flight)
     }
 }

@@ -75,7 +75,7 @@ enum FlightVerdict {
 }
 
 impl CachedLookup {
-    pub(super) async fn ask(&self, question: &Question, policy: &Arc<Policy>) -> Result<Answer, Failure> {
+    pub(super) async fn ask(self: &Arc<Self>, question: &Question, policy: &Arc<Policy>) -> Result<Answer, Failure> {
         let key = self.key_of(question, policy);
         let deadline = Instant::now() + question.patience;
         let party = self.parties.of(&question.client, policy.priority);
@@ -117,7 +117,7 @@ impl CachedLookup {
 
     /// Joins the flight of `key`, or starts it if there is a place for it.
     fn board(
-        &self,
+        self: &Arc<Self>,
         key: storage::CacheKey,
         question: &Question,
         policy: &Arc<Policy>,
@@ -170,7 +170,7 @@ impl CachedLookup {
 
     /// The future of a flight. It owns its data because it can outlive every caller.
     fn fly(
-        &self,
+        self: &Arc<Self>,
         key: storage::CacheKey,
         question: &Question,
         policy: &Arc<Policy>,
@@ -179,17 +179,14 @@ impl CachedLookup {
         progress: Arc<Progress>,
     ) -> impl Future<Output = Arc<FlightResult>> + Send + 'static + use<> {
         let cache_slot = CacheSlot::new(Arc::clone(&self.verdict_cache), key, self.traces.under_way.begin(key.person));
-        let (question, policy, budget) = (question.clone(), Arc::clone(policy), Arc::clone(&self.budget));
+        let (this, question, policy) = (Arc::clone(self), question.clone(), Arc::clone(policy));
         let (late, mut late_answers) = mpsc::unbounded_channel();
-        let (ledger, digest_key) = (self.ledger.clone(), self.digest_key.clone());
-        let unanswered = Arc::clone(&self.unanswered);
-        let warmer = Arc::clone(&self.warmer);
         let mut context = AttemptContext {
             person: key.person,
             subject: Arc::clone(&question.subject),
             party: party.clone(),
             late,
-            cache_slot: cache_slot.clone(),
+            cache_slot,
             tasks: self.tasks.clone(),
             extra: None,
             flight: Flight::NONE,
@@ -200,18 +197,18 @@ impl CachedLookup {
             // The flight's own, because it can outlive every caller.
             let _place = place;
             // What was paid for before a restart is not paid for again.
-            warmer.look_up(key.person).await;
-            if let Some((remembered, left)) = cache_slot.verdict_cache.get(&key, &question) {
+            this.warmer.look_up(key.person).await;
+            if let Some((remembered, left)) = this.verdict_cache.get(&key, &question) {
                 return Arc::new(FlightResult::without_a_call(&question, Ok(FlightVerdict::Cached(remembered, left))));
             }
             if !question.freshness.no_cache
-                && let Some(ending) = unanswered.get(&key).await
+                && let Some(ending) = this.unanswered.get(&key).await
             {
                 return Arc::new(FlightResult::recalled(&question, &ending));
             }
             // No paid call starts unless the ledger can record it.
-            let announced = ledger.begin(|flight, at_ms| {
-                ledger_entries::begun(&question, ledger::Subject::new(&digest_key, &context.person))(flight, at_ms)
+            let announced = this.ledger.begin(|flight, at_ms| {
+                ledger_entries::begun(&question, ledger::Subject::new(&this.digest_key, &key.person))(flight, at_ms)
             });
             let Ok(flight) = announced else {
                 let failed = Err((FailureKind::LedgerUnavailable, Some(COME_BACK)));
@@ -219,26 +216,28 @@ impl CachedLookup {
             };
             progress.announced(flight.clone());
             context.flight = flight.clone();
-            let chain = Chain { policy: &policy, budget: &budget, meter: &cache_slot.verdict_cache.meter.chain };
-            let result = match chain.run(context, &mut late_answers, &progress).await {
+            let chain = Chain { policy: &policy, budget: &this.budget, meter: &this.verdict_cache.meter.chain };
+            let found = chain.run(&mut context, &mut late_answers, &progress).await;
+            let AttemptContext { cache_slot, .. } = context;
+            let result = match found {
                 ChainResult::Found(by, finding) => {
                     let verdict = cache_slot.verdict(&by.name, finding);
                     // Where verdicts are not cached, the ending that `no-cache` passed over would hide this one.
                     if question.freshness.no_cache {
-                        unanswered.forget(&key).await;
+                        this.unanswered.forget(&key).await;
                     }
                     Ok(FlightVerdict::Answered(verdict))
                 }
                 ChainResult::Failed(kind, retry_after) => {
                     let attempts = progress.attempts_until(Instant::now());
-                    let window = cache_slot.verdict_cache.cache.unknown_lifetime();
+                    let window = this.verdict_cache.cache.unknown_lifetime();
                     let ending = Ending::of(&attempts, policy.on_unknown, window);
                     let wait = ending.as_ref().and_then(|ending| ending.retry_after(Instant::now()));
                     if let Some(ending) = ending {
-                        unanswered.put(key, ending).await;
+                        this.unanswered.put(key, ending).await;
                         // Checked after the write, as for verdicts.
                         if cache_slot.work.is_forgotten() {
-                            unanswered.forget(&key).await;
+                            this.unanswered.forget(&key).await;
                         }
                     }
                     Err((kind, retry_after.max(wait)))

@@ -87,7 +87,7 @@ enum Interruption {
 
 struct Run<'a> {
     chain: &'a Chain<'a>,
-    context: AttemptContext,
+    context: &'a mut AttemptContext,
     late: &'a mut mpsc::UnboundedReceiver<Box<Late>>,
     progress: &'a Progress,
     /// No attempt starts after this.
@@ -104,7 +104,7 @@ impl Chain<'_> {
     /// Asks providers until there is a verdict or none is left. The caller must cache the verdicts still in `late`.
     pub(super) async fn run(
         &self,
-        context: AttemptContext,
+        context: &mut AttemptContext,
         late: &mut mpsc::UnboundedReceiver<Box<Late>>,
         progress: &Progress,
     ) -> ChainResult {
@@ -246,7 +246,7 @@ impl Run<'_> {
         self.context.extra = self.progress.may_have_been_billed().then(|| Arc::clone(self.chain.budget));
         self.progress.begin(provider, index);
         if self.pending == 0 {
-            return provider.attempt(index, &self.context).await.map_err(Interruption::ChainAbort);
+            return provider.attempt(index, self.context).await.map_err(Interruption::ChainAbort);
         }
         // Runs in its own task, because an earlier call's verdict ends this wait but must not cancel the call.
         let (done, mut attempted) = oneshot::channel();

@@ -36,7 +36,7 @@ use crate::storage::ledger::ReadError;
 /// The running state of one configuration.
 #[derive(Debug)]
 pub struct Runtime {
-    lookup: CachedLookup,
+    lookup: Arc<CachedLookup>,
     providers: Vec<Arc<Provider>>,
     policy: Arc<Policy>,
     purposes: BTreeMap<String, Arc<Policy>>,
@@ -129,7 +129,7 @@ impl Runtime {
                 .fold(config.holds.longest.max(config.holds.window), Duration::max),
         };
         Ok(Self {
-            lookup: CachedLookup {
+            lookup: Arc::new(CachedLookup {
                 flights,
                 verdict_cache: Arc::new(verdict_cache),
                 unanswered: unanswered.unwrap_or_else(|| Arc::new(Unanswered::new())),
@@ -143,7 +143,7 @@ impl Runtime {
                 places: Arc::clone(&deps.places),
                 parties,
                 warmer: Arc::new(warmer),
-            },
+            }),
             enumeration: config.enumeration.clone(),
             policy,
             purposes,

@@ -84,7 +84,8 @@ impl Unanswered {
         if !self.is_used.load(Ordering::Acquire) {
             return None;
         }
-        let endings = self.table.get(&key.person).await?;
+        // Boxed, like the others, so that a flight does not carry the room of what is seldom done.
+        let endings = Box::pin(self.table.get(&key.person)).await?;
         let (_, ending) = endings.iter().find(|(scope, _)| *scope == key.scope)?;
         (!ending.left(Instant::now()).is_zero()).then(|| Arc::clone(ending))
     }
@@ -93,7 +94,7 @@ impl Unanswered {
         self.is_used.store(true, Ordering::Release);
         let one = (key.scope, Arc::new(ending));
         let with = |known| std::future::ready(Arc::new(others(known, key.scope).chain([one]).collect()));
-        self.table.entry(key.person).and_upsert_with(with).await;
+        Box::pin(self.table.entry(key.person).and_upsert_with(with)).await;
     }
 
     pub(super) async fn forget(&self, key: &CacheKey) {
@@ -104,7 +105,7 @@ impl Unanswered {
             let left: Vec<_> = others(known, key.scope).collect();
             std::future::ready(if left.is_empty() { Op::Remove } else { Op::Put(Arc::new(left)) })
         };
-        self.table.entry(key.person).and_compute_with(without).await;
+        Box::pin(self.table.entry(key.person).and_compute_with(without)).await;
     }
 
     /// Removes the endings of every scope about `person`.

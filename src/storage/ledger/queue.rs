@@ -156,7 +156,19 @@ impl Flight {
     /// # Errors
     /// When the announcement cannot be written in time; the call must not be made then.
     pub async fn call(&self, provider: &str, endpoint: &str, price_micro_yuan: u64) -> Result<Calling, NotWritten> {
-        let Some(flight) = self.0.clone() else { return Ok(Calling(None)) };
+        match self.0.clone() {
+            // Boxed, so that a call without a ledger does not carry its room.
+            Some(flight) => Box::pin(Self::announce(flight, provider, endpoint, price_micro_yuan)).await,
+            None => Ok(Calling(None)),
+        }
+    }
+
+    async fn announce(
+        flight: Arc<InFlight>,
+        provider: &str,
+        endpoint: &str,
+        price_micro_yuan: u64,
+    ) -> Result<Calling, NotWritten> {
         let queue = Arc::clone(&flight.queue);
         if !queue.shared.is_keeping() {
             return Err(NotWritten);
