@@ -18,16 +18,24 @@ const LEAST_NAME: usize = 4;
 /// Whether `text` contains an ID number with a valid check character, with or without separators. So does one in about
 /// 100,000 UUIDs by chance.
 pub fn holds_number(text: &str) -> bool {
-    let mut window = [0; LENGTH];
+    // The digits before, four bits each.
+    let mut window: u128 = 0;
     let mut digits = 0;
     compact(text).any(|byte| {
-        window.rotate_left(1);
-        let [.., last] = &mut window;
-        *last = byte;
         let is_behind_digits = digits >= LENGTH - 1;
+        let before = window;
         digits = if byte.is_ascii_digit() { digits + 1 } else { 0 };
-        is_behind_digits && id_number::could_be_number(&window)
+        window = (window << 4) | u128::from(byte & 15);
+        is_behind_digits && id_number::could_be_number(&number_of(before, byte))
     })
+}
+
+/// The last digits of `window`, and what follows them.
+fn number_of(window: u128, last: u8) -> [u8; LENGTH] {
+    let mut number = [last; LENGTH];
+    let digits = (0..LENGTH - 1).rev().map(|at| b'0' | ((window >> (4 * at)) & 15) as u8);
+    number.iter_mut().zip(digits).for_each(|(place, digit)| *place = digit);
+    number
 }
 
 /// Whether `text` may contain an ID number of any kind: also a first-generation number or a card of 2017, which have no
@@ -76,14 +84,17 @@ fn holds_name(text: &str, name: &str) -> bool {
 
 /// Whether the letters and digits of `text` contain the bytes of `needle`, which is not empty.
 fn contains<I: Iterator<Item = u8>>(text: &str, needle: impl Fn() -> I) -> bool {
-    text.char_indices().filter_map(|(at, _)| text.get(at..)).any(|rest| {
+    let first = needle().next();
+    let starts = text.char_indices().filter(|(_, c)| narrow(*c) == first);
+    starts.filter_map(|(at, _)| text.get(at..)).any(|rest| {
         let mut rest = compact(rest);
         needle().all(|wanted| rest.next() == Some(wanted))
     })
 }
 
 fn holds_unchecked_number(text: &str) -> bool {
-    let mut window = [0; OLD];
+    // Of 16 characters, of which the last count.
+    let mut window: u128 = 0;
     // One bit for each character of the window: whether a group begins there.
     let mut begins: u16 = 0;
     let mut before = Class::Separator;
@@ -97,13 +108,14 @@ fn holds_unchecked_number(text: &str) -> bool {
         if class == Class::Separator {
             continue;
         }
-        window.rotate_left(1);
-        let [.., last] = &mut window;
-        *last = byte;
+        window = (window << 8) | u128::from(byte);
         begins = (begins << 1) | u16::from(is_begin);
         let is_end = class == Class::Digit && classes.peek().is_none_or(|(next, _)| *next != Class::Digit);
-        if is_end && (begins >> (OLD - 1)) & 1 == 1 && (is_old_number(&window) || is_card_of_2017(&window)) {
-            return true;
+        if is_end && (begins >> (OLD - 1)) & 1 == 1 {
+            let [_, window @ ..] = window.to_be_bytes();
+            if is_old_number(&window) || is_card_of_2017(&window) {
+                return true;
+            }
         }
     }
     false
