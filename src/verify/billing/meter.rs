@@ -1,6 +1,6 @@
 //! Billing metrics. Amounts are in yuan, the base unit; the exact sums are in the ledger.
 
-use prometheus::{Counter, CounterVec, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{CounterVec, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use super::packages::{Left, float};
 use crate::domain::money::MicroYuan;
@@ -19,12 +19,6 @@ pub(super) struct Meter {
     remaining_share: GaugeVec,
     ends: IntGaugeVec,
     days_left: GaugeVec,
-}
-
-/// The cost counters of one provider, client and purpose.
-pub(super) struct CostMeter {
-    cost: Counter,
-    possible: Counter,
 }
 
 impl Meter {
@@ -119,10 +113,20 @@ impl Meter {
         self.refused.with_label_values(&[owner, name]).inc();
     }
 
-    /// Returns the cost counters, created at zero if they are new.
-    pub(super) fn cost(&self, provider: &str, client: &str, purpose: &str) -> CostMeter {
-        let labels = [provider, client, purpose];
-        CostMeter { cost: self.cost.with_label_values(&labels), possible: self.possible.with_label_values(&labels) }
+    /// Creates the cost counters of a provider, client and purpose at zero.
+    pub(super) fn cost(&self, labels: [&str; 3]) {
+        self.cost.with_label_values(&labels);
+        self.possible.with_label_values(&labels);
+    }
+
+    /// Counts a billed call of a provider, client and purpose.
+    pub(super) fn billed(&self, labels: [&str; 3], price: MicroYuan) {
+        self.cost.with_label_values(&labels).inc_by(yuan(price));
+    }
+
+    /// Counts a call of a provider, client and purpose that may have been billed.
+    pub(super) fn possible(&self, labels: [&str; 3], price: MicroYuan) {
+        self.possible.with_label_values(&labels).inc_by(yuan(price));
     }
 
     pub(super) fn saved(&self, why: Avoided, price: MicroYuan) {
@@ -161,16 +165,6 @@ impl Meter {
         self.remaining_share.reset();
         self.ends.reset();
         self.days_left.reset();
-    }
-}
-
-impl CostMeter {
-    pub(super) fn billed(&self, price: MicroYuan) {
-        self.cost.inc_by(yuan(price));
-    }
-
-    pub(super) fn possible(&self, price: MicroYuan) {
-        self.possible.inc_by(yuan(price));
     }
 }
 

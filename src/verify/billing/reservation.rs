@@ -101,10 +101,10 @@ impl Reservation {
         let (billing, provider) = (&self.payer.billing, &self.account.name);
         let moment = billing.moment();
         self.reserved.take().into_iter().flatten().for_each(|reserved| reserved.settle(moment, cost.spent()));
-        let meter = billing.meter.cost(provider, &self.payer.client, &self.payer.purpose);
+        let labels = [&**provider, &self.payer.client, &self.payer.purpose];
         match cost.billed {
-            Billed::Yes => meter.billed(cost.price),
-            Billed::Unknown => meter.possible(cost.price),
+            Billed::Yes => billing.meter.billed(labels, cost.price),
+            Billed::Unknown => billing.meter.possible(labels, cost.price),
             Billed::No => {}
         }
         if result.as_ref().is_err_and(|fault| fault.reason == Reason::QuotaUsedUp) {
@@ -147,7 +147,7 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         if self.reserved.is_some() {
             let Payer { billing, client, purpose, .. } = &self.payer;
-            billing.meter.cost(&self.account.name, client, purpose).possible(self.account.prices.most());
+            billing.meter.possible([&self.account.name, client, purpose], self.account.prices.most());
         }
     }
 }

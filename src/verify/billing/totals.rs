@@ -84,7 +84,7 @@ impl Billing {
             known.insert(&one.name);
             // At zero, so that a rate sees the first bill as an increase.
             for (client, purpose) in &config.askers {
-                self.meter.cost(&one.name, client, purpose);
+                self.meter.cost([&one.name, client, purpose]);
             }
         }
         let owners = self.owners();
