@@ -135,15 +135,15 @@ pub(in crate::server) fn response(
 fn write(verified: &Verified, subject: &Subject, person: Option<&Person>, body: &mut Vec<u8>) {
     let mut id = Uuid::encode_buffer();
     let mut reply = Object::open(body);
-    reply.text("verification_id", verified.id.hyphenated().encode_lower(&mut id));
-    reply.text("verdict", verified.verdict.as_str());
+    reply.word("verification_id", Some(verified.id.hyphenated().encode_lower(&mut id)));
+    reply.word("verdict", Some(verified.verdict.as_str()));
     let mut provenance = reply.object("provenance");
     provenance.text("provider", &verified.provider);
     match &verified.provider_request_id {
         Some(id) => provenance.text("provider_request_id", id.as_str()),
         None => provenance.value("provider_request_id", &()),
     }
-    provenance.text("source", verified.source.as_str());
+    provenance.word("source", Some(verified.source.as_str()));
     provenance.plain("verified_at", Written::of(verified.verified_at.at).as_bytes());
     match &*verified.attempts {
         [] => provenance.texts("attempts", std::iter::empty()),

@@ -225,12 +225,12 @@ impl Line<'_> {
     fn write(&self, bytes: &mut Vec<u8>) {
         let mut line = Object::open(bytes);
         line.plain("time", Written::of(self.time).as_bytes());
-        line.text("kind", self.kind);
+        line.word("kind", Some(self.kind));
         line.text("request_id", self.request_id);
         line.optional("trace_id", self.trace_id);
-        line.text("method", self.method);
-        line.text("route", self.route);
-        line.optional("protocol", self.protocol);
+        line.word("method", Some(self.method));
+        line.word("route", Some(self.route));
+        line.word("protocol", self.protocol);
         line.value("status", &self.status);
         line.optional("client", self.client);
         line.optional("key_id", self.key_id);
@@ -239,11 +239,11 @@ impl Line<'_> {
         line.optional("purpose", self.purpose);
         line.optional("reference", self.reference);
         let mut id = uuid::Uuid::encode_buffer();
-        line.optional("verification_id", self.verification_id.map(|uuid| &*uuid.hyphenated().encode_lower(&mut id)));
-        line.optional("verdict", self.verdict);
-        line.optional("code", self.code);
-        line.optional("reason", self.reason);
-        line.optional("source", self.source);
+        line.word("verification_id", self.verification_id.map(|uuid| &*uuid.hyphenated().encode_lower(&mut id)));
+        line.word("verdict", self.verdict);
+        line.word("code", self.code);
+        line.word("reason", self.reason);
+        line.word("source", self.source);
         line.optional("provider", self.provider);
         line.optional("provider_request_id", self.provider_request_id);
         if !self.attempts.is_empty() {

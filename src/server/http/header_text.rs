@@ -22,10 +22,11 @@ impl HeaderText {
     }
 
     fn push_bytes(&mut self, text: &[u8]) {
-        let free = self.bytes.get_mut(self.length..).unwrap_or_default();
-        let length = text.len().min(free.len());
-        free.iter_mut().zip(text).for_each(|(place, byte)| *place = *byte);
-        self.length += length;
+        let length = text.len().min(self.bytes.len() - self.length);
+        if let (Some(place), Some(text)) = (self.bytes.get_mut(self.length..self.length + length), text.get(..length)) {
+            place.copy_from_slice(text);
+            self.length += length;
+        }
     }
 
     pub(in crate::server) fn number(&mut self, number: u64) -> &mut Self {

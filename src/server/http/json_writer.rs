@@ -47,6 +47,13 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// Writes a word of ours, or nothing. Such words have nothing to escape.
+    pub(in crate::server) fn word(&mut self, key: &'static str, word: Option<&str>) {
+        if let Some(word) = word {
+            self.plain(key, word.as_bytes());
+        }
+    }
+
     /// A member of any type.
     pub(in crate::server) fn value(&mut self, key: &'static str, value: &impl Serialize) {
         self.key(key);
