@@ -1,7 +1,12 @@
 //! The OpenAPI document. `idgate openapi` writes it to `openapi.yaml`, and a test compares the two.
 
+use std::sync::{Arc, OnceLock};
+
 use axum::Router;
 use axum::middleware::map_response;
+use axum::routing::get;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use utoipa::openapi::path::PathItem;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::server::ServerBuilder;
@@ -17,6 +22,9 @@ use super::records::handlers::ROUTE_ALL;
 use super::{admin, api};
 
 mod problems;
+
+/// Where the document is.
+const DOCUMENT: &str = "/openapi.json";
 
 #[derive(OpenApi)]
 #[openapi(
@@ -135,12 +143,20 @@ pub(super) enum Side {
     Admin,
 }
 
-/// Swagger UI at `/docs/`, served from memory, and the document at `/openapi.json`. What this listener serves can be tried:
-/// its address in the document is that of the page.
+/// Swagger UI at `/docs/`, served from memory, and the document at `/openapi.json`. What this listener serves can be
+/// tried: its address in the document is that of the page.
 pub(super) fn page(side: Side) -> Router {
-    let config = Config::new(["/openapi.json"]).validator_url("none");
-    let documentation: Router = SwaggerUi::new("/docs").url("/openapi.json", document_of(side)).config(config).into();
-    documentation.layer(map_response(async |response| page_headers::add_to_documentation(response)))
+    let config = Config::new([DOCUMENT]).validator_url("none");
+    let documentation: Router = SwaggerUi::new("/docs").config(config).into();
+    // Made when somebody asks for it, which is seldom: to make it takes megabytes, which an idle process would keep.
+    let made = Arc::new(OnceLock::<Bytes>::new());
+    let document = move || {
+        let document = made.get_or_init(|| serde_json::to_vec(&document_of(side)).unwrap_or_default().into()).clone();
+        async move { ([(CONTENT_TYPE, "application/json")], document) }
+    };
+    documentation
+        .route(DOCUMENT, get(document))
+        .layer(map_response(async |response| page_headers::add_to_documentation(response)))
 }
 
 fn document_of(side: Side) -> utoipa::openapi::OpenApi {
