@@ -149,6 +149,11 @@ impl fmt::Debug for DigestKey {
 }
 
 impl Digest {
+    /// What [`Self::as_bytes`] gave.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The raw bytes, for use as a key in a store.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0

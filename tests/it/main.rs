@@ -21,6 +21,7 @@ mod ledger;
 mod providers;
 mod readme;
 mod server;
+mod shared;
 mod shell;
 mod support;
 mod verify;

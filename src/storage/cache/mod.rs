@@ -14,5 +14,6 @@ mod verdicts;
 
 pub use cache_key::{CacheKey, Scope};
 pub use config::{Config, LONGEST_LIFETIME, Sharing};
+pub(in crate::storage) use reference::Reference;
 pub use remembered::Remembered;
 pub use verdicts::Cache;

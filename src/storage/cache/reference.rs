@@ -6,7 +6,7 @@ use crate::domain::verdict::RequestId;
 
 /// A provider's reference in 16 bytes. Nearly all are UUIDs, which take 36 characters as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Reference {
+pub(in crate::storage) struct Reference {
     form: Form,
     bytes: [u8; 16],
 }
@@ -27,9 +27,15 @@ enum Form {
     Long,
 }
 
+impl Form {
+    /// In the order of their numbers, which are also stored elsewhere.
+    const ALL: [Self; 7] =
+        [Self::None, Self::UpperUuid, Self::LowerUuid, Self::UpperSimple, Self::LowerSimple, Self::Short, Self::Long];
+}
+
 impl Reference {
     /// A reference that does not fit [is long](Self::is_long): then only that is known of it.
-    pub(super) fn packed(reference: Option<&RequestId>) -> Self {
+    pub(in crate::storage) fn packed(reference: Option<&RequestId>) -> Self {
         let Some(reference) = reference else { return Self::default() };
         // Empty if there is something about it that its type remembers.
         let text = reference.as_str();
@@ -49,9 +55,23 @@ impl Reference {
         packed.find(|packed| packed.with_text(|unpacked| unpacked == text)).unwrap_or(Self { form: Form::Long, bytes })
     }
 
-    pub(super) fn unpacked(self) -> Option<RequestId> {
+    pub(in crate::storage) fn unpacked(self) -> Option<RequestId> {
         // It was packed from the text of a plain one.
         self.with_text(RequestId::of_plain)
+    }
+
+    /// The form of one that does not fit, see [`Self::into_parts`].
+    pub(in crate::storage) const LONG: u8 = 6;
+
+    /// The form as a number, and the bytes.
+    pub(in crate::storage) fn into_parts(self) -> (u8, [u8; 16]) {
+        let form = Form::ALL.iter().position(|form| *form == self.form).unwrap_or_default();
+        (u8::try_from(form).unwrap_or_default(), self.bytes)
+    }
+
+    /// What [`Self::into_parts`] gave; `None` for a form that there is not.
+    pub(in crate::storage) fn of_parts(form: u8, bytes: [u8; 16]) -> Option<Self> {
+        Some(Self { form: *Form::ALL.get(usize::from(form))?, bytes })
     }
 
     pub(super) fn is_long(self) -> bool {

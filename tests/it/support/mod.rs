@@ -32,6 +32,7 @@ pub mod documented;
 pub mod net;
 pub mod pki;
 pub mod process;
+pub mod services;
 
 /// Describes a gateway to start.
 pub struct Builder {

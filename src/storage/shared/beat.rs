@@ -1,0 +1,98 @@
+//! Says each second that this replica lives, and hears what the others say and have decided.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::bus::Event;
+use super::open::{Open, Shared};
+use super::patience::{Away, Patience};
+use super::script::Command;
+
+/// How often a replica says that it lives.
+const BEAT: Duration = Duration::from_secs(1);
+
+impl Open {
+    /// Says each second that this replica lives, and hears who else does. It is what finds out that Redis has stopped.
+    pub(super) async fn beat(&self, events: &mpsc::UnboundedSender<Event>) {
+        let mut ticks = interval(BEAT);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            // One that is late may be chance; two are none.
+            let mut heard = self.beat_once(events).await;
+            if heard.is_err() && self.link.is_up() {
+                heard = self.beat_once(events).await;
+            }
+            if heard.is_err() {
+                self.members.cut_off();
+            }
+            let (live, silent, differ) = self.members.count();
+            self.meter.members(live, silent);
+            self.meter.differ(differ.iter());
+        }
+    }
+
+    async fn beat_once(&self, events: &mpsc::UnboundedSender<Event>) -> Result<(), Away> {
+        let (members, said) = (&self.members, self.members.say());
+        let decisions = self.key("i", b"");
+        let mut pipe = redis::pipe();
+        pipe.cmd("HSET").arg(&members.key).arg(&members.name).arg(said).ignore();
+        pipe.cmd("HGETALL").arg(&members.key);
+        pipe.cmd("HGETALL").arg(&decisions);
+        let patience = Patience::of(self.config.patience);
+        let (all, decided): (BTreeMap<String, String>, BTreeMap<String, String>) =
+            self.link.send(Command::Beat, &patience, async move |mut to| pipe.query_async(&mut to).await).await?;
+        for gone in members.heard(&all) {
+            let mut cmd = redis::cmd("HDEL");
+            cmd.arg(&members.key).arg(gone);
+            self.link.behind(Command::Beat, cmd);
+        }
+        let (is_news, lost) = members.compare(decided);
+        for (provider, ours) in lost {
+            self.link.behind(Command::Decide, self.decide(&provider, &ours));
+        }
+        if is_news {
+            let _ = events.send(Event::Decided);
+        }
+        Ok(())
+    }
+
+    fn decide(&self, provider: &str, decision: &str) -> redis::Cmd {
+        let (at, said) = decision.split_once(':').unwrap_or_default();
+        let mut cmd = Command::Decide.on(&self.key("i", b""));
+        cmd.arg(provider).arg(at).arg(said).arg(self.channel());
+        cmd
+    }
+
+    pub(super) async fn leave(&self) {
+        let (members, patience) = (&self.members, Patience::of(self.config.patience));
+        let mut cmd = redis::cmd("HDEL");
+        cmd.arg(&members.key).arg(&members.name);
+        // If it fails, the others notice the silence.
+        let _ =
+            self.link.send(Command::Beat, &patience, async move |mut to| cmd.query_async::<()>(&mut to).await).await;
+    }
+}
+
+impl Shared {
+    /// Tells the other replicas what an operator has decided about a provider at `at_ms`.
+    pub fn decided(&self, provider: &str, at_ms: i64, said: &str) {
+        let Some(open) = &self.0 else { return };
+        let decision = format!("{at_ms}:{said}");
+        open.link.behind(Command::Decide, open.decide(provider, &decision));
+        open.members.decide(provider, decision);
+    }
+
+    /// The newest decision about each provider: when (milliseconds since 1970), and what.
+    pub fn decisions(&self) -> Vec<(String, i64, String)> {
+        let Some(open) = &self.0 else { return Vec::new() };
+        let of = |(provider, decision): (String, String)| {
+            let (at, said) = decision.split_once(':')?;
+            Some((provider, at.parse().ok()?, said.to_owned()))
+        };
+        open.members.decisions().into_iter().filter_map(of).collect()
+    }
+}

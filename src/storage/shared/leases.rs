@@ -1,0 +1,277 @@
+//! A question among the replicas: look the verdict up and take the lease in one step, wait for who has it, land.
+//!
+//! A lease is a courtesy, not a lock: lost, it costs one more call, never an answer. It lives longer than the longest
+//! flight and is never renewed; a dead owner is noticed by its silence.
+
+use std::time::Duration;
+
+use redis::Value;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::bus::Waiting;
+use super::metrics::Role;
+use super::open::{Open, Shared};
+use super::patience::{Away, Patience, millis};
+use super::place::Place;
+use super::script::Command;
+use super::verdict;
+use crate::domain::subject::Digest;
+use crate::storage::cache::Remembered;
+
+/// Longer than any verdict may be old.
+const NEVER: i64 = 9_000_000_000_000_000;
+
+/// The kind byte of a verdict, in what is left for those who wait.
+const VERDICT: u8 = 0;
+
+/// The call for a place is this replica's, until the lease ends.
+#[derive(Debug, Clone, Copy)]
+pub struct Lease {
+    token: [u8; 24],
+    /// By Redis' clock.
+    began_ms: i64,
+    pub place: Place,
+}
+
+/// What a question asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    pub place: Place,
+    /// The oldest verdict that will do, of a match, a mismatch and a `no_record`; `None`: none will.
+    pub oldest_ms: [Option<i64>; 3],
+    /// Longer than the longest flight.
+    pub lease: Duration,
+    /// Whether to take the lease, or only to look.
+    pub may_lead: bool,
+    /// The id of the flight that would lead.
+    pub flight: Uuid,
+}
+
+/// What is known of a question elsewhere.
+#[derive(Debug)]
+pub enum Look {
+    /// A verdict that will do.
+    Known(Remembered),
+    /// The lease is ours.
+    Mine(Lease),
+    /// The call that was waited for has ended.
+    Ended(Ending, Uuid),
+    /// Another replica calls.
+    Waits,
+    /// Nobody knows, and only a look was wanted.
+    Nothing,
+}
+
+/// How a call elsewhere ended.
+#[derive(Debug, Clone)]
+pub enum Ending {
+    Verdict(Remembered),
+    Failed { kind: u8, retry: Duration, client: [u8; 8], may_be_billed: bool },
+}
+
+/// What the other replicas are told at the end.
+#[derive(Debug, Clone)]
+pub enum Told<'a> {
+    /// A verdict, and for how long it is remembered.
+    Verdict(&'a Remembered, Duration),
+    Failed {
+        kind: u8,
+        retry: Duration,
+        client: [u8; 8],
+        may_be_billed: bool,
+    },
+}
+
+/// A question that waits for another replica.
+#[derive(Debug)]
+struct Awaited<'a> {
+    waiting: Waiting<'a>,
+    token: [u8; 24],
+    since: Instant,
+}
+
+impl Shared {
+    /// Looks once: a verdict that will do, or the lease, or another's lease.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn look(&self, wanted: &Wanted, patience: &Patience) -> Result<Look, Away> {
+        let open = self.0.as_ref().ok_or(Away)?;
+        open.ask(wanted, None, None, patience).await.map(|(look, _)| look)
+    }
+
+    /// Like [`Self::look`], and waits for a call elsewhere: until it ends, its owner falls silent, or Redis goes.
+    ///
+    /// # Errors
+    /// Redis is away: lead alone.
+    pub async fn converse(&self, wanted: &Wanted, patience: &Patience) -> Result<Look, Away> {
+        let open = self.0.as_ref().ok_or(Away)?;
+        // Registered before the first look, or the end could fall between the two.
+        let mut awaited = Awaited { waiting: open.bus.wait(wanted.place), token: [0; 24], since: Instant::now() };
+        let mut patience = patience.clone();
+        let mut gone: Option<Instant> = None;
+        loop {
+            let dead =
+                open.members.is_silent(&awaited.token, awaited.since, open.config.takeover).then_some(awaited.token);
+            match open.ask(wanted, dead, Some(awaited.token), &patience).await {
+                Ok((Look::Waits, token)) => {
+                    gone = None;
+                    if token != awaited.token {
+                        (awaited.token, awaited.since) = (token, Instant::now());
+                        // Its end may already be there, under the token that is known only now.
+                        continue;
+                    }
+                }
+                Ok((look, _)) => {
+                    if dead.is_some() && matches!(look, Look::Mine(_)) {
+                        open.meter.question(Role::TakenOver);
+                    }
+                    return Ok(look);
+                }
+                // Who waits gives Redis a little time to come back: the call elsewhere goes on meanwhile.
+                Err(Away) if awaited.token != [0; 24] && gone.get_or_insert_with(Instant::now).elapsed() < POLL => {}
+                Err(Away) => return Err(Away),
+            }
+            let nap = if gone.is_some() { POLL / 5 } else { POLL };
+            // The poll is the net under the bus.
+            let _ = tokio::time::timeout(nap, awaited.waiting.woken()).await;
+            // A new wait for Redis costs the caller nothing that it does not wait for anyway.
+            patience = Patience::of(open.config.patience);
+        }
+    }
+
+    /// Tells the other replicas how the call of `lease` ended. Returns whether the lease was still ours.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn land(&self, lease: &Lease, told: Told<'_>) -> Result<bool, Away> {
+        let open = self.0.as_ref().ok_or(Away)?;
+        let (verdict, life, tells) = match told {
+            Told::Verdict(remembered, life) => {
+                let bytes = verdict::write(remembered, lease.place, &open.digest_key);
+                let tells = [&[VERDICT], &*bytes].concat();
+                (bytes, life, tells)
+            }
+            Told::Failed { kind, retry, client, may_be_billed } => {
+                let retry = u32::try_from(millis(retry)).unwrap_or(u32::MAX).to_be_bytes();
+                (Vec::new(), Duration::ZERO, [&[kind], &retry[..], &client, &[u8::from(may_be_billed)]].concat())
+            }
+        };
+        let mut cmd = Command::Land.on(&open.key_of(&lease.place.person));
+        cmd.arg(&lease.place.scope).arg(&lease.token).arg(lease.began_ms).arg(verdict).arg(millis(life));
+        cmd.arg(tells).arg(open.channel());
+        let patience = Patience::of(open.config.patience);
+        let landed: u8 =
+            open.link.send(Command::Land, &patience, async move |mut to| cmd.query_async(&mut to).await).await?;
+        match landed {
+            2 => open.meter.forgotten_late(),
+            0 => open.meter.question(Role::Lost),
+            _ => {}
+        }
+        Ok(landed == 1)
+    }
+
+    /// Erases what Redis has about a person, and tells the other replicas to. `work` is the longest that a call takes:
+    /// what lands within it is refused. Returns how many verdicts and holds there were, and how many replicas heard.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn forget(&self, person: Digest, number: Digest, work: Duration) -> Result<[u64; 3], Away> {
+        let open = self.0.as_ref().ok_or(Away)?;
+        let message = [b"X", &person.as_bytes()[..], &number.as_bytes()[..], &open.incarnation].concat();
+        let mut cmd = Command::Forget.on(&open.key_of(&person));
+        cmd.arg(millis(work + Duration::from_secs(5))).arg(open.channel()).arg(message);
+        let patience = Patience::of(open.config.patience);
+        let found: (u64, u64, u64) =
+            open.link.send(Command::Forget, &patience, async move |mut to| cmd.query_async(&mut to).await).await?;
+        Ok(found.into())
+    }
+}
+
+/// How often who waits looks, whatever the bus says; and how long Redis may be gone meanwhile.
+const POLL: Duration = Duration::from_millis(250);
+
+impl Open {
+    async fn ask(
+        &self,
+        wanted: &Wanted,
+        dead: Option<[u8; 24]>,
+        awaited: Option<[u8; 24]>,
+        patience: &Patience,
+    ) -> Result<(Look, [u8; 24]), Away> {
+        let mut token = [0; 24];
+        token
+            .iter_mut()
+            .zip(self.incarnation.iter().chain(wanted.flight.as_bytes()))
+            .for_each(|(to, from)| *to = *from);
+        let mut cmd = Command::Ask.on(&self.key_of(&wanted.place.person));
+        cmd.arg(&wanted.place.scope).arg(if wanted.may_lead { &token[..] } else { b"" }).arg(millis(wanted.lease));
+        for oldest in wanted.oldest_ms {
+            cmd.arg(oldest.unwrap_or(NEVER));
+        }
+        cmd.arg(dead.as_ref().map_or(&b""[..], |dead| &dead[..]));
+        cmd.arg(awaited.as_ref().map_or(&b""[..], |awaited| &awaited[..]));
+        let answer: Vec<Value> =
+            self.link.send(Command::Ask, patience, async move |mut to| cmd.query_async(&mut to).await).await?;
+        if let Some(read) = self.read(wanted, token, &answer) {
+            return Ok(read);
+        }
+        // What does not verify is a miss: pass it by, and the landing replaces it.
+        let passed_by = Wanted { oldest_ms: [None; 3], ..*wanted };
+        match passed_by.oldest_ms == wanted.oldest_ms {
+            true => Err(Away),
+            false => Box::pin(self.ask(&passed_by, dead, awaited, patience)).await,
+        }
+    }
+
+    fn read(&self, wanted: &Wanted, token: [u8; 24], answer: &[Value]) -> Option<(Look, [u8; 24])> {
+        let none = [0; 24];
+        let kind = text(answer.first()?)?;
+        let value = answer.get(1).and_then(text).unwrap_or_default();
+        Some(match kind {
+            b"V" => (Look::Known(self.verdict(value, wanted.place)?), none),
+            b"M" => {
+                let Some(Value::Int(began_ms)) = answer.get(1) else { return None };
+                (Look::Mine(Lease { token, began_ms: *began_ms, place: wanted.place }), token)
+            }
+            b"W" => (Look::Waits, *value.get(9..33)?.first_chunk::<24>()?),
+            b"E" => {
+                let flight = Uuid::from_slice(value.get(17..33)?).ok()?;
+                (Look::Ended(self.ending(value.get(33..)?, wanted.place)?, flight), none)
+            }
+            _ => (Look::Nothing, none),
+        })
+    }
+
+    fn ending(&self, tells: &[u8], place: Place) -> Option<Ending> {
+        let (kind, rest) = tells.split_first()?;
+        if *kind == VERDICT {
+            return self.verdict(rest, place).map(Ending::Verdict);
+        }
+        let (retry, rest) = rest.split_first_chunk::<4>()?;
+        let (client, rest) = rest.split_first_chunk::<8>()?;
+        let retry = Duration::from_millis(u32::from_be_bytes(*retry).into());
+        Some(Ending::Failed { kind: *kind, retry, client: *client, may_be_billed: rest.first() == Some(&1) })
+    }
+
+    fn verdict(&self, bytes: &[u8], place: Place) -> Option<Remembered> {
+        match verdict::read(bytes, place, &self.digest_key, &self.clock) {
+            Ok(remembered) => Some(remembered),
+            Err(verdict::Unreadable::Unknown) => None,
+            Err(verdict::Unreadable::Forged) => {
+                self.meter.forged();
+                tracing::error!("a verdict in the shared Redis was not written by a replica; it is not believed");
+                None
+            }
+        }
+    }
+}
+
+fn text(value: &Value) -> Option<&[u8]> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) => Some(text.as_bytes()),
+        _ => None,
+    }
+}

@@ -1,0 +1,39 @@
+//! What replicas share through Redis: remembered verdicts, leases of calls under way, counts and limits.
+//!
+//! Redis only saves money and keeps limits exact; it never decides whether a caller is answered. Every word here may say
+//! [`Away`], and whoever asks has a local stand-in. Nothing in Redis is a record. All that is known about a person is
+//! one hash under the person's digest, so that a script is atomic, one round trip, and *forget* is one command.
+//!
+//! `link` holds the connection, `script` the scripts, `bus` wakes who waits, `members` and `beat` know the other
+//! replicas, `verdict` is a verdict as it lies in Redis; `leases`, `limits` and `budgets` are the words that others say.
+
+mod beat;
+mod budgets;
+mod bus;
+mod config;
+mod leases;
+mod limits;
+mod link;
+mod members;
+mod metrics;
+mod open;
+mod password;
+mod patience;
+mod place;
+mod probe;
+mod script;
+mod totals;
+mod verdict;
+
+pub use bus::Event;
+pub use config::{Config, Section};
+pub use leases::{Ending, Lease, Look, Told, Wanted};
+pub use limits::{Booking, Refusal};
+pub use members::{Description, Member, State};
+pub use metrics::Role;
+pub use open::Shared;
+pub use password::{Password, Tls};
+pub use patience::{Away, Patience};
+pub use place::Place;
+pub use probe::{Finding, probe};
+pub use totals::{Granted, Others, Owner, Totals};

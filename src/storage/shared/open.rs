@@ -1,0 +1,164 @@
+//! What replicas share, as the rest of the program has it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::Registry;
+use tokio::sync::mpsc;
+
+use super::bus::{Bus, Event};
+use super::config::Config;
+use super::link::Link;
+use super::members::{Description, Members, State};
+use super::metrics::{Meter, Role};
+use super::patience::Patience;
+use super::place::Place;
+use super::totals;
+use crate::domain::clock::{Clock, Ids};
+use crate::domain::subject::{Digest, DigestKey};
+
+/// What the replicas share; empty if nothing is shared. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Shared(pub(super) Option<Arc<Open>>);
+
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) config: Config,
+    pub(super) digest_key: DigestKey,
+    pub(super) clock: Clock,
+    /// Random at each start: the owner of a lease is named by it.
+    pub(super) incarnation: [u8; 8],
+    /// `NAMESPACE1:KEYID:`; another digest key is another world.
+    pub(super) prefix: String,
+    pub(super) link: Link,
+    pub(super) bus: Bus,
+    pub(super) members: Members,
+    pub(super) meter: Meter,
+    pub(super) totals: totals::Book,
+}
+
+impl Shared {
+    /// Nothing is shared.
+    pub const OFF: Self = Self(None);
+
+    /// Prepares what is shared under `config`; nothing is connected before [`Self::run`].
+    ///
+    /// # Errors
+    /// `registry` already has these metrics.
+    pub fn new(
+        config: Config,
+        (digest_key, clock, ids): (&DigestKey, &Clock, &Ids),
+        registry: &Registry,
+    ) -> Result<Self, prometheus::Error> {
+        let meter = Meter::register(registry)?;
+        let [a, b, c, d, e, f, g, h, ..] = ids.nonce().into_bytes();
+        let prefix = format!("{}1:{}:", config.namespace, digest_key.id());
+        let incarnation = [a, b, c, d, e, f, g, h];
+        let started = u64::try_from(clock.wall().as_microsecond()).unwrap_or_default();
+        Ok(Self(Some(Arc::new(Open {
+            link: Link::new(&config, format!("{prefix}bus"), meter.clone()),
+            bus: Bus::new(incarnation),
+            members: Members::new(&config, incarnation, digest_key),
+            totals: totals::Book::new(started),
+            digest_key: digest_key.clone(),
+            clock: clock.clone(),
+            config,
+            incarnation,
+            prefix,
+            meter,
+        }))))
+    }
+
+    pub const fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Keeps the connection and the membership up; never ends. Tells `events` what other replicas say.
+    pub async fn run(&self, events: mpsc::UnboundedSender<Event>) {
+        let Some(open) = &self.0 else { return std::future::pending().await };
+        let hear = |push| open.bus.hear(push, &events);
+        tokio::join!(open.link.run(hear), open.link.write_behind(), open.beat(&events));
+    }
+
+    /// Leaves the members, so that nobody takes this replica for dead.
+    pub async fn leave(&self) {
+        if let Some(open) = &self.0 {
+            open.leave().await;
+        }
+    }
+
+    /// Names the configuration that this replica runs.
+    pub fn describe(&self, description: &Description) {
+        if let Some(open) = &self.0 {
+            open.members.describe(description);
+        }
+    }
+
+    /// For the status page; `None` if nothing is shared.
+    pub fn state(&self) -> Option<State> {
+        let open = self.0.as_ref()?;
+        Some(open.members.state(open.link.is_up(), open.link.since()))
+    }
+
+    /// Whether Redis answers.
+    pub fn is_up(&self) -> bool {
+        self.0.as_ref().is_some_and(|open| open.link.is_up())
+    }
+
+    /// What one question may wait for Redis.
+    pub fn patience(&self) -> Patience {
+        Patience::of(self.0.as_ref().map(|open| open.config.patience).unwrap_or_default())
+    }
+
+    /// So many replicas run at most: what is shared is divided by it while Redis is away.
+    pub fn most(&self) -> u32 {
+        self.0.as_ref().map_or(1, |open| open.config.most.get())
+    }
+
+    /// How long a silent replica is not taken for dead.
+    pub fn takeover(&self) -> Duration {
+        self.0.as_ref().map(|open| open.config.takeover).unwrap_or_default()
+    }
+
+    /// Counts how a question that had to be asked fared.
+    pub fn count(&self, role: Role) {
+        if let Some(open) = &self.0 {
+            open.meter.question(role);
+        }
+    }
+
+    /// The place of a person's verdicts under the policy with the key `policy`, of `owner` (empty: of all clients).
+    pub fn place(&self, person: Digest, policy: &str, owner: &str) -> Place {
+        let scope = self
+            .0
+            .as_ref()
+            .map(|open| short(open.digest_key.digest("scope/v1", &[policy.as_bytes(), owner.as_bytes()])));
+        Place { person, scope: scope.unwrap_or_default() }
+    }
+
+    /// A name of a client, a provider or a person's name as eight bytes.
+    pub fn name(&self, context: &str, text: &str) -> [u8; 8] {
+        self.0.as_ref().map(|open| short(open.digest_key.digest(context, &[text.as_bytes()]))).unwrap_or_default()
+    }
+}
+
+impl Open {
+    pub(super) fn key(&self, kind: &str, rest: &[u8]) -> Vec<u8> {
+        let separator: &[u8] = if rest.is_empty() { b"" } else { b":" };
+        [self.prefix.as_bytes(), kind.as_bytes(), separator, rest].concat()
+    }
+
+    pub(super) fn key_of(&self, person: &Digest) -> Vec<u8> {
+        self.key("p", person.as_bytes())
+    }
+
+    pub(super) fn channel(&self) -> String {
+        format!("{}bus", self.prefix)
+    }
+}
+
+/// The first eight bytes, as unpredictable as the digest.
+fn short(digest: Digest) -> [u8; 8] {
+    let [a, b, c, d, e, f, g, h, ..] = *digest.as_bytes();
+    [a, b, c, d, e, f, g, h]
+}

@@ -1,0 +1,88 @@
+//! What replicas share through Redis: real `redis-server`s, on sockets of their own.
+
+mod model;
+mod words;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use idgate::domain::clock::{Clock, Ids};
+use idgate::domain::subject::{Digest, DigestKey};
+use idgate::domain::verdict::{RequestId, Verdict};
+use idgate::storage::Remembered;
+use idgate::storage::shared::{Event, Password, Section, Shared, Tls};
+use jiff::Timestamp;
+use prometheus::Registry;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
+
+use crate::support::eventually;
+
+/// A replica as the rest of the program has it, without the rest of the program.
+pub struct Replica {
+    pub shared: Shared,
+    pub events: mpsc::UnboundedReceiver<Event>,
+    pub registry: Registry,
+    _running: AbortOnDropHandle<()>,
+}
+
+impl Replica {
+    /// Connected to `address`, as soon as somebody answers there.
+    pub fn new(address: &str, name: &str) -> Self {
+        let section = Section {
+            redis: vec![address.to_owned()],
+            sentinel: None,
+            user: None,
+            ca_file: None,
+            certificate: None,
+            tls: false,
+            database: 0,
+            namespace: "idgate".to_owned(),
+            patience: Duration::from_millis(200),
+            takeover: Duration::from_secs(2),
+        };
+        let config = section.finish(Password::default(), Tls::default(), name.to_owned(), NonZeroU32::new(3).unwrap());
+        let (clock, ids, registry) =
+            (Clock::new(Timestamp::now), Ids::new(Uuid::new_v4, Uuid::now_v7), Registry::new());
+        let shared = Shared::new(config.unwrap(), (&key(), &clock, &ids), &registry).unwrap();
+        let (sender, events) = mpsc::unbounded_channel();
+        let running = shared.clone();
+        let running = AbortOnDropHandle::new(tokio::spawn(async move { running.run(sender).await }));
+        Self { shared, events, registry, _running: running }
+    }
+
+    pub async fn up(address: &str, name: &str) -> Self {
+        let replica = Self::new(address, name);
+        eventually("it is connected", async || replica.shared.is_up()).await;
+        replica
+    }
+
+    /// The value of a series without its labels' order.
+    pub fn counted(&self, family: &str, label: &str) -> f64 {
+        let families = self.registry.gather();
+        let metrics = families.iter().find(|one| one.name() == family).unwrap().get_metric();
+        let is = |metric: &&prometheus::proto::Metric| {
+            label.is_empty() || metric.get_label().iter().any(|one| one.value() == label)
+        };
+        metrics.iter().filter(is).map(|one| one.get_counter().get_value() + one.get_gauge().get_value()).sum()
+    }
+}
+
+pub fn key() -> DigestKey {
+    DigestKey::new([7; 32])
+}
+
+pub fn person(n: u32) -> Digest {
+    key().digest("test/v1", &[&n.to_be_bytes()])
+}
+
+pub fn verdict(verdict: Verdict, at: Timestamp) -> Remembered {
+    Remembered {
+        verdict,
+        provider: Arc::from("aliyun"),
+        request_id: RequestId::parse("130A2C10-B9EE-4D84-88E3-5384FF039795"),
+        verified_at: Clock::new(Timestamp::now).moment_of(at),
+    }
+}
