@@ -21,7 +21,7 @@ use super::clock_watch::{self, ClockWatch};
 use super::config::{self, Files, Settings, Sources};
 use super::descriptors::{self, Shares};
 use super::reload::{self, Reloader};
-use super::snapshot::{snapshot, warn_of_expiry};
+use super::snapshot::{description, snapshot, warn_of_expiry};
 use super::telemetry;
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::subject::DigestKey;
@@ -43,6 +43,7 @@ use crate::server::routes::{self, ForOperators, Public};
 use crate::server::snapshot::place;
 use crate::storage::Cache;
 use crate::storage::ledger::{Ledger, OpenError};
+use crate::storage::shared::Shared;
 use crate::verify::billing::{Billing, Opening};
 use crate::verify::outbound::dns::{self, LookUp, Names};
 use crate::verify::{self, BuildError, Deps, Isolated, Places, Runtime, Warming};
@@ -82,6 +83,7 @@ pub struct Gateway {
     pub(super) reloads: Requests,
     pub(super) reloader: Reloader,
     pub(super) clock_watch: ClockWatch,
+    pub(super) shared: Shared,
 }
 
 /// Why a gateway cannot start.
@@ -157,6 +159,11 @@ impl Gateway {
         let verify_metrics = verify::Metrics::register(&registry)?;
         let Books { ledger, opening, isolations } = books;
         ledger.register(&registry)?;
+        let shared = match settings.shared.clone() {
+            Some(config) => Shared::new(config, (&digest_key, &world.clock, &world.ids), &registry)?,
+            None => Shared::OFF,
+        };
+        shared.describe(&description(&settings.sections));
         let deps = Deps {
             cache: Arc::new(Cache::memory(settings.cache.clone())),
             digest_key: digest_key.clone(),
@@ -170,6 +177,7 @@ impl Gateway {
             billing: Arc::new(Billing::new(world.clock.clone(), opening, &registry)?),
             places: Arc::new(Places::new(settings.server.max_in_flight, &verify_metrics)),
             warming: Arc::new(Warming::new(ledger.clone(), world.clock.clone())),
+            shared: shared.clone(),
         };
         let has_documentation = settings.profile == config::Profile::Development;
         let sections = settings.sections.clone();
@@ -239,6 +247,7 @@ impl Gateway {
                 connections,
                 reloads: reloads.clone(),
                 ledger: pipeline.ledger.clone(),
+                shared: shared.clone(),
                 clock: pipeline.clock.clone(),
                 draining: draining.clone(),
             }),
@@ -259,6 +268,7 @@ impl Gateway {
             reloads,
             reloader,
             clock_watch,
+            shared,
         })
     }
 

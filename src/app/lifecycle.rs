@@ -15,7 +15,7 @@ use futures_util::FutureExt;
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -23,7 +23,9 @@ use tokio_util::task::AbortOnDropHandle;
 use super::telemetry::LAST_FLUSH;
 use super::{Gateway, memory};
 use crate::server::admin::starting;
+use crate::server::api::Verify;
 use crate::server::listener::{Answer, Listener, Routed};
+use crate::storage::shared::Shared;
 
 /// Requests that still wait this long before the end of the drain get an error instead of a closed connection.
 const LAST_CALL_BEFORE: Duration = Duration::from_millis(500);
@@ -57,6 +59,7 @@ impl Gateway {
             server,
             reloader,
             clock_watch,
+            shared,
             ..
         } = self;
         let (stop_public, stop_admin) = (CancellationToken::new(), CancellationToken::new());
@@ -67,6 +70,7 @@ impl Gateway {
         // Nothing waits for it: until it has ended, each question is looked up.
         #[expect(clippy::disallowed_methods, reason = "it only reads, so shutdown does not wait for it")]
         let warming = AbortOnDropHandle::new(tokio::spawn(async move { runtime.warm().await }));
+        let with_replicas = spawn_replicas(&shared, &verify);
         let watching =
             serve_on_own_thread(admin.serve(Closing::when(&draining, routed(admin_routes)), stop_admin.clone()));
         let serving = public.serve(Closing::when(&draining, public_routes), stop_public.clone());
@@ -97,6 +101,9 @@ impl Gateway {
             tasks.close();
             let finished = timeout_at(end, tasks.wait()).await.is_ok();
             let cut = tasks.len();
+            // Every call that was made has told the others.
+            shared.leave().await;
+            drop(with_replicas);
             let recorded = async {
                 verify.idempotency.ended().await;
                 verify.pipeline.ledger.close().await;
@@ -141,6 +148,27 @@ impl Gateway {
         }
         ended
     }
+}
+
+/// Keeps up what is shared, and does what the other replicas say; no task where nothing is shared.
+fn spawn_replicas(shared: &Shared, verify: &Arc<Verify>) -> Option<AbortOnDropHandle<()>> {
+    if !shared.is_on() {
+        return None;
+    }
+    let (shared, verify) = (shared.clone(), Arc::clone(verify));
+    let run = async move {
+        let (sender, mut events) = mpsc::unbounded_channel();
+        let hears = async {
+            while let Some(event) = events.recv().await {
+                let runtime = Arc::clone(&verify.pipeline.current.load().runtime);
+                runtime.hear(event).await;
+            }
+        };
+        tokio::join!(shared.run(sender), hears);
+    };
+    #[expect(clippy::disallowed_methods, reason = "it ends after the paid work, and loses nothing that is recorded")]
+    let running = AbortOnDropHandle::new(tokio::spawn(run));
+    Some(running)
 }
 
 /// Answers probes on the admin listener during `start`: `/livez` that the process is alive, everything else that it is

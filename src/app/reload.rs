@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::{Difference, Files, Found, Mistake, Mistakes, Sections, Settings, Sources};
 use super::file_reader::FileReader;
-use super::snapshot::{snapshot, warn_of_expiry};
+use super::snapshot::{description, snapshot, warn_of_expiry};
 use crate::domain::clock::Clock;
 use crate::server::http::code::Code;
 use crate::server::listener::TlsSwitch;
@@ -100,6 +100,8 @@ impl Fixed {
             ("cache.max_entries", print(&settings.cache.max_entries)),
             ("cache.digest_key", print(&digest_key)),
             ("ledger", print(&settings.ledger)),
+            // Not its password, which may change.
+            ("shared", print(&settings.shared)),
         ];
         Self { settings, guards }
     }
@@ -279,6 +281,10 @@ impl Prepared {
                 listener.replace(tls);
             }
         }
+        if let Some(shared) = &settings.shared {
+            running.deps.shared.replace_password(&shared.password);
+        }
+        running.deps.shared.describe(&description(&settings.sections));
         runtime.take_over(&settings.verify, &before.runtime);
         running.switch.replace(snapshot(runtime, settings, Some(&before.clients)));
     }

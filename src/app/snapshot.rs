@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::config::Settings;
+use super::config::{Sections, Settings};
 use crate::server::auth::browsers::Hosts;
 use crate::server::auth::callers::Clients;
 use crate::server::auth::operators::Operators;
 use crate::server::listener::Tls;
 use crate::server::snapshot::{Limits, Snapshot};
+use crate::storage::shared::Description;
 use crate::verify::Runtime;
 
 /// A certificate that expires within this time causes a warning.
@@ -35,6 +36,15 @@ pub(super) fn snapshot(runtime: Arc<Runtime>, settings: Settings, before: Option
             body_timeout: settings.server.body_timeout,
             max_body_bytes: settings.server.max_body_bytes,
         },
+    }
+}
+
+/// What the other replicas are told about the configuration.
+pub(super) fn description(sections: &Sections) -> Description {
+    Description {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        configuration: sections.version(),
+        sections: sections.in_common(),
     }
 }
 

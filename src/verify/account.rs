@@ -19,6 +19,7 @@ use crate::providers::Driver;
 use crate::resilience::account::{self, AccountSuspension};
 use crate::resilience::bulkhead::Bulkhead;
 use crate::resilience::limiter::Limiter;
+use crate::storage::shared::Shared;
 
 /// The pause after a provider's rate-limit error that has no `Retry-After`.
 const PAUSE_WITHOUT_HINT: Duration = Duration::from_secs(1);
@@ -77,6 +78,24 @@ impl Account {
             |aside: account::Snapshot<Reason>| matches!(aside.reason, Reason::KeyRefused | Reason::SignatureRefused);
         if self.standing.snapshot(now).is_some_and(because_of_its_key) {
             self.standing.restore();
+        }
+    }
+
+    /// Tells the other replicas what was learnt: a hold of the person, or a pause.
+    pub(super) fn tell(
+        &self,
+        result: &Result<Finding, Fault>,
+        person: Digest,
+        wait: Option<Duration>,
+        shared: &Shared,
+    ) {
+        match result.as_ref().map_err(|fault| fault.outcome) {
+            Err(Outcome::SubjectThrottled) => {
+                let holds = self.holds.config();
+                shared.hold(person, &self.name, holds.first, holds.longest);
+            }
+            Err(Outcome::RateLimited) => shared.pause(&self.name, self.rate_limit, wait.unwrap_or_default()),
+            _ => {}
         }
     }
 

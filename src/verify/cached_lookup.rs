@@ -21,16 +21,19 @@ use super::ledger_entries;
 use super::places::{NoPlace, Parties, Place, Places};
 use super::policy::OnNoRecord;
 use super::question::{Answer, Attempt, Failure, FailureKind, Freshness, Question, Source};
+use super::replicas::{Asked, Lead, Replicas, Turn, byte_of};
 use super::unanswered::{Ending, Unanswered};
 use super::verdict_cache::{CacheSlot, VerdictCache};
 use super::warmer::Warmer;
 use crate::domain::clock::Clock;
+use crate::domain::money::Billed;
 use crate::domain::subject::{Digest, DigestKey};
 use crate::resilience;
 use crate::resilience::budget::Budget;
 use crate::resilience::flight::{Flights, Role};
 use crate::resilience::party::Party;
 use crate::storage::ledger::{self, Flight, Ledger, ReadError};
+use crate::storage::shared::Told;
 use crate::storage::{self, Remembered, Sharing};
 
 /// A flight as its waiters see it.
@@ -52,6 +55,7 @@ pub(super) struct CachedLookup {
     pub(super) places: Arc<Places>,
     pub(super) parties: Parties,
     pub(super) warmer: Arc<Warmer>,
+    pub(super) replicas: Replicas,
 }
 
 /// The result of a flight, shared by all its waiters.
@@ -64,6 +68,8 @@ pub(super) struct FlightResult {
     client: Arc<str>,
     /// Whether this is how an earlier flight ended.
     is_recalled: bool,
+    /// Set if another replica made the call: whether it may be billed.
+    elsewhere: Option<bool>,
 }
 
 #[derive(Debug)]
@@ -87,6 +93,11 @@ impl CachedLookup {
                 if self.warmer.look_up(key.person).await {
                     continue;
                 }
+                if self.replicas.is_on()
+                    && let Some((found, left)) = self.replicas.look(self.asked(question, policy, key.person)).await
+                {
+                    return Ok(Answer::from_cache(found, left, &self.verdict_cache.clock));
+                }
                 return Err(Failure::bare(FailureKind::NotCached));
             }
             let (role, flight) = self.board(key, question, policy, party)?;
@@ -109,6 +120,7 @@ impl CachedLookup {
                         kind: FailureKind::OutcomeUnknown,
                         retry_after: Some(COME_BACK),
                         attempts: flight.context().attempts_until(Instant::now()),
+                        is_billed_elsewhere: false,
                     });
                 }
             }
@@ -168,6 +180,11 @@ impl CachedLookup {
         (verdicts, under_way)
     }
 
+    fn asked<'a>(&'a self, question: &'a Question, policy: &'a Policy, person: Digest) -> Asked<'a> {
+        let (cache, clock) = (&*self.verdict_cache.cache, &self.verdict_cache.clock);
+        Asked { question, person, policy: &policy.key, cache, clock, may_lead: false, flight: None }
+    }
+
     /// The future of a flight. It owns its data because it can outlive every caller.
     fn fly(
         self: &Arc<Self>,
@@ -181,6 +198,7 @@ impl CachedLookup {
         let cache_slot = CacheSlot::new(Arc::clone(&self.verdict_cache), key, self.traces.under_way.begin(key.person));
         let (this, question, policy) = (Arc::clone(self), question.clone(), Arc::clone(policy));
         let (late, mut late_answers) = mpsc::unbounded_channel();
+        let patience = self.replicas.shared.patience();
         let mut context = AttemptContext {
             person: key.person,
             subject: Arc::clone(&question.subject),
@@ -192,6 +210,8 @@ impl CachedLookup {
             flight: Flight::NONE,
             payer: Payer::new(&self.billing, &question, policy.on_no_record == OnNoRecord::AskNext),
             trickles: false,
+            replicas: replicas.clone(),
+            patience: patience.clone(),
         };
         async move {
             // The flight's own, because it can outlive every caller.
@@ -210,9 +230,28 @@ impl CachedLookup {
             let announced = this.ledger.begin(|flight, at_ms| {
                 ledger_entries::begun(&question, ledger::Subject::new(&this.digest_key, &key.person))(flight, at_ms)
             });
+            let mut lead = Lead::nobody();
+            if this.replicas.is_on() {
+                let asked = Asked {
+                    question: &question,
+                    person: key.person,
+                    policy: &policy.key,
+                    cache: &cache_slot.verdict_cache.cache,
+                    clock: &cache_slot.verdict_cache.clock,
+                    may_lead: announced.is_ok(),
+                    flight: announced.as_ref().ok().and_then(Flight::id),
+                };
+                match this.replicas.ask(asked, &patience).await {
+                    Turn::Lead(leads) => lead = leads,
+                    ended => return Arc::new(FlightResult::elsewhere(&question, ended, &cache_slot, &progress)),
+                }
+                cache_slot.leads(lead.lease());
+            }
             let Ok(flight) = announced else {
                 let failed = Err((FailureKind::LedgerUnavailable, Some(COME_BACK)));
-                return Arc::new(FlightResult::without_a_call(&question, failed));
+                let failed = FlightResult::without_a_call(&question, failed);
+                lead.land(failed.told(&this.replicas, &cache_slot)).await;
+                return Arc::new(failed);
             };
             progress.announced(flight.clone());
             context.flight = flight.clone();
@@ -251,7 +290,10 @@ impl CachedLookup {
                 }
             }
             let attempts = progress.attempts_until(Instant::now());
-            Arc::new(FlightResult { result, attempts, flight, client: question.client, is_recalled: false })
+            let result =
+                FlightResult { result, attempts, flight, client: question.client, is_recalled: false, elsewhere: None };
+            lead.land(result.told(&this.replicas, &cache_slot)).await;
+            Arc::new(result)
         }
     }
 
@@ -289,7 +331,7 @@ impl FlightResult {
 
     fn without_a_call(question: &Question, result: Result<FlightVerdict, (FailureKind, Option<Duration>)>) -> Self {
         let client = Arc::clone(&question.client);
-        Self { result, attempts: Vec::new(), flight: Flight::NONE, client, is_recalled: false }
+        Self { result, attempts: Vec::new(), flight: Flight::NONE, client, is_recalled: false, elsewhere: None }
     }
 
     /// The ending of an earlier flight, which may yet be billed.
@@ -299,8 +341,44 @@ impl FlightResult {
         Self { attempts, is_recalled: true, ..Self::without_a_call(question, failed) }
     }
 
+    /// What another replica knew, or how its call ended.
+    fn elsewhere(question: &Question, ended: Turn, cache_slot: &CacheSlot, progress: &Progress) -> Self {
+        let (result, flight, may_be_billed) = match ended {
+            Turn::Known(found, left) => {
+                cache_slot.heard(&found);
+                return Self::without_a_call(question, Ok(FlightVerdict::Cached(found, left)));
+            }
+            Turn::Answered(found, flight) => {
+                cache_slot.heard(&found);
+                (Ok(FlightVerdict::Answered(found)), flight, false)
+            }
+            Turn::Failed { kind, retry, may_be_billed, flight } => (Err((kind, retry)), flight, may_be_billed),
+            // Whoever leads does not come here.
+            Turn::Lead(_) => return Self::without_a_call(question, Err((FailureKind::Internal, None))),
+        };
+        let flight = Flight::elsewhere(flight);
+        progress.announced(flight.clone());
+        Self { flight, elsewhere: Some(may_be_billed), ..Self::without_a_call(question, result) }
+    }
+
+    /// What the other replicas are told of it.
+    fn told<'a>(&'a self, replicas: &Replicas, cache_slot: &CacheSlot) -> Told<'a> {
+        match &self.result {
+            Ok(FlightVerdict::Answered(found) | FlightVerdict::Cached(found, _)) => {
+                Told::Verdict(found, cache_slot.shared_life(found))
+            }
+            Err((kind, retry)) => Told::Failed {
+                kind: byte_of(*kind),
+                retry: retry.unwrap_or_default(),
+                client: replicas.name_of(&self.client),
+                may_be_billed: self.attempts.iter().any(|attempt| attempt.billed != Billed::No),
+            },
+        }
+    }
+
     fn answer_for(&self, role: Role, verdict_cache: &VerdictCache) -> Result<Answer, Failure> {
-        let leader = role == Role::Leader;
+        // Who waits for another replica leads nothing.
+        let leader = role == Role::Leader && self.elsewhere.is_none();
         match &self.result {
             Ok(FlightVerdict::Cached(remembered, left)) => {
                 Ok(Answer::from_cache(remembered.clone(), *left, &verdict_cache.clock))
@@ -317,9 +395,12 @@ impl FlightResult {
                 left: None,
                 flight: self.flight.clone(),
             }),
-            Err((kind, retry_after)) => {
-                Err(Failure { kind: *kind, retry_after: *retry_after, attempts: self.attempts.clone() })
-            }
+            Err((kind, retry_after)) => Err(Failure {
+                kind: *kind,
+                retry_after: *retry_after,
+                attempts: self.attempts.clone(),
+                is_billed_elsewhere: self.elsewhere.unwrap_or(false),
+            }),
         }
     }
 }
@@ -359,6 +440,7 @@ mod tests {
             flight: Flight::NONE,
             client: Arc::default(),
             is_recalled: false,
+            elsewhere: None,
         };
         let answered = FlightResult {
             result: Ok(FlightVerdict::Answered(remembered)),
@@ -366,6 +448,7 @@ mod tests {
             flight: Flight::NONE,
             client: Arc::default(),
             is_recalled: false,
+            elsewhere: None,
         };
         let any = Freshness::default();
         for (freshness, good) in [

@@ -14,6 +14,7 @@ use crate::domain::clock::{Clock, Ids};
 use crate::domain::subject::DigestKey;
 use crate::storage::Cache;
 use crate::storage::ledger::Ledger;
+use crate::storage::shared::Shared;
 
 /// The dependencies of a `Runtime`. They outlive it: a reload passes them to the next one.
 #[derive(Debug, Clone)]
@@ -34,4 +35,6 @@ pub struct Deps {
     pub places: Arc<Places>,
     /// What is restored from the ledger after a start.
     pub warming: Arc<Warming>,
+    /// What the replicas share.
+    pub shared: Shared,
 }

@@ -23,8 +23,9 @@ use super::account::Account;
 use super::billing::{Payer, Reservation, UsedUp};
 use super::exchange::Exchange;
 use super::ledger_entries;
-use super::metrics::{EndpointMeter, Shared};
+use super::metrics::{self, EndpointMeter};
 use super::question::{Attempt, FailureKind};
+use super::replicas::Replicas;
 use super::verdict_cache::CacheSlot;
 use crate::domain::outcome::{BreakerEffect, Fault, Outcome, Reason};
 use crate::domain::subject::{Digest, Subject};
@@ -36,6 +37,7 @@ use crate::resilience::bulkhead::{Full, Slot};
 use crate::resilience::limiter::Wait;
 use crate::resilience::party::Party;
 use crate::storage::ledger::{Calling, Flight, NotWritten};
+use crate::storage::shared::{Patience, Refusal, Shared};
 
 /// `Retry-After` when no better time is known, or when a retry would join the pending call.
 pub(super) const COME_BACK: Duration = Duration::from_secs(1);
@@ -85,6 +87,10 @@ pub(super) struct AttemptContext {
     pub(super) payer: Payer,
     /// Set if every breaker of the chain is open: this attempt is one of the few that pass nevertheless.
     pub(super) trickles: bool,
+    /// Books each call with the other replicas.
+    pub(super) replicas: Replicas,
+    /// How long the question may still wait for them.
+    pub(super) patience: Patience,
 }
 
 /// The answer of a call that outlived its attempt.
@@ -188,8 +194,10 @@ impl GuardedEndpoint {
         if result.as_ref().is_err_and(|fault| lacks_credential(fault) || fault.outcome.is_skip()) {
             // Nothing was sent, so the call does not count for the person.
             account.holds.cancel_call(context.person);
+            context.replicas.shared.unbook(context.person, &account.name);
         }
-        let retry_after = if pending { None } else { learn(account, &result, &context.cache_slot, now) };
+        let learnt = || learn(account, &result, &context.cache_slot, &context.replicas.shared, now);
+        let retry_after = if pending { None } else { learnt() };
         let mut attempt = self.report(account, &result, duration, retry_after);
         if context.trickles && !attempt.reason.is_specific() {
             attempt.reason = Reason::Trickle;
@@ -214,7 +222,7 @@ impl GuardedEndpoint {
     async fn admit(&self, account: &Arc<Account>, context: &AttemptContext, now: Instant) -> Result<Admitted, Refused> {
         let here = |outcome, retry_after| Refused::Here(outcome, Reason::Unspecified, retry_after);
         let slot = account.bulkhead.try_enter(&context.party, now).map_err(|Full(share)| {
-            account.meter.capacity.short_of(Shared::Slots, &context.party, share);
+            account.meter.capacity.short_of(metrics::Shared::Slots, &context.party, share);
             here(Outcome::SkippedFull, None)
         })?;
         account.look_for_keys(now);
@@ -232,10 +240,19 @@ impl GuardedEndpoint {
         let announced = match pay(account, context, now) {
             // What trickles comes after the client's share of the rate: otherwise whoever asks most would get all of it.
             Ok(reservation) => match acquired.or_else(|| self.breaker.try_trickle(now)) {
-                Some(permit) => {
-                    let announced = self.announce(account, context, reservation).await;
-                    announced.map(|(reservation, calling)| (permit, reservation, calling))
-                }
+                Some(permit) => match book(account, context).await {
+                    Ok(()) => {
+                        let announced = self.announce(account, context, reservation).await;
+                        let announced = announced.inspect_err(|_| {
+                            context.replicas.shared.unbook(context.person, &account.name);
+                        });
+                        announced.map(|(reservation, calling)| (permit, reservation, calling))
+                    }
+                    Err(refused) => {
+                        reservation.give_back();
+                        Err(refused)
+                    }
+                },
                 None => {
                     reservation.give_back();
                     Err(here(Outcome::SkippedOpen, None))
@@ -281,6 +298,7 @@ impl GuardedEndpoint {
         F: Future<Output = Result<Finding, Fault>> + Send + 'static,
     {
         let (late, cache_slot, meter) = (context.late.clone(), context.cache_slot.clone(), self.meter.clone());
+        let shared = context.replicas.shared.clone();
         let endpoint = Arc::clone(&self.endpoint);
         context.tasks.spawn(async move {
             let Call { answer, calling, reservation, began } = call;
@@ -291,7 +309,7 @@ impl GuardedEndpoint {
             calling.ended(|| ledger_entries::end(cost, &result, now.duration_since(began), true));
             reservation.settle(cost, &result, &cache_slot);
             conclude(trial, &result, now);
-            learn(&by, &result, &cache_slot, now);
+            learn(&by, &result, &cache_slot, &shared, now);
             meter.answered(by.prices, &result);
             if let Err(mpsc::error::SendError(late)) = late.send(Box::new(Late { by, endpoint, result }))
                 && let Late { by, result: Ok(finding), .. } = *late
@@ -339,7 +357,7 @@ fn pay(account: &Arc<Account>, context: &AttemptContext, now: Instant) -> Result
     if let Err(Wait { wait, share }) = account.limiter.try_take(&context.party, now) {
         reservation.give_back();
         if let Some(share) = share {
-            account.meter.capacity.short_of(Shared::Rate, &context.party, share);
+            account.meter.capacity.short_of(metrics::Shared::Rate, &context.party, share);
         }
         return Err(Refused::Here(Outcome::SkippedRate, Reason::Unspecified, Some(wait)));
     }
@@ -350,12 +368,34 @@ fn pay(account: &Arc<Account>, context: &AttemptContext, now: Instant) -> Result
     Ok(reservation)
 }
 
+/// Asks the other replicas, once everything here has agreed: a refusal of ours costs no round trip.
+async fn book(account: &Arc<Account>, context: &AttemptContext) -> Result<(), Refused> {
+    if !context.replicas.is_on() {
+        return Ok(());
+    }
+    let booked = context.replicas.book(account, context.person, context.extra.is_some(), &context.patience).await;
+    let here = |outcome, wait| Refused::Here(outcome, Reason::Unspecified, wait);
+    booked.map_err(|refusal| match refusal {
+        Refusal::Hold(wait) => here(Outcome::SkippedHold, Some(wait)),
+        Refusal::Rate(wait) => here(Outcome::SkippedRate, Some(wait)),
+        Refusal::Extra => here(Outcome::SkippedBudget, None),
+    })
+}
+
 /// Updates the account from the result. Erases the person again if an erasure arrived in the meantime.
-fn learn(account: &Account, result: &Result<Finding, Fault>, cache_slot: &CacheSlot, now: Instant) -> Option<Duration> {
+fn learn(
+    account: &Account,
+    result: &Result<Finding, Fault>,
+    cache_slot: &CacheSlot,
+    shared: &Shared,
+    now: Instant,
+) -> Option<Duration> {
     let person = cache_slot.work.person();
     let retry_after = account.learn(result, person, now);
     if cache_slot.work.is_forgotten() {
         account.holds.forget(person);
+    } else if shared.is_on() {
+        account.tell(result, person, retry_after, shared);
     }
     retry_after
 }

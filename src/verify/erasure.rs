@@ -33,6 +33,8 @@ pub struct Forgotten {
     pub tries: usize,
     /// Work in progress. Its waiters still get the verdict, but it is not cached.
     pub under_way: usize,
+    /// The replicas that there are, and those that were told; `None` if nothing is shared.
+    pub replicas: Option<(usize, usize)>,
 }
 
 /// Work in progress, by person.

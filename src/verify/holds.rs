@@ -130,6 +130,10 @@ impl Holds {
         self.lock().config = config;
     }
 
+    pub(super) fn config(&self) -> Config {
+        self.lock().config.clone()
+    }
+
     /// Counts a call about `person`, or returns how long the person must wait.
     pub(super) fn record_call(&self, person: Digest, now: Instant) -> Result<(), Duration> {
         let (mut state, person) = (self.lock(), person.half());

@@ -9,6 +9,8 @@
 //!    timeout;
 //! 4. `exchange`: encodes, sends and decodes; the only place that talks to a provider.
 //!
+//! `replicas` asks the other replicas before a flight calls, and tells them after it.
+//!
 //! `runtime` assembles all of it from `config` and `deps`. `warmer` restores from the ledger what an earlier process
 //! knew. `billing` reserves and counts the money, `credentials` keeps fetched keys fresh, `ledger_entries` builds the
 //! ledger entries, `metrics` counts, `status` reports to operators, and `outbound` makes the HTTP clients. This module
@@ -38,6 +40,7 @@ mod places;
 pub mod policy;
 mod provider;
 mod question;
+mod replicas;
 mod runtime;
 mod scopes;
 mod status;

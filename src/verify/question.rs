@@ -136,6 +136,8 @@ pub struct Failure {
     /// The earliest time at which a retry can help.
     pub retry_after: Option<Duration>,
     pub attempts: Vec<Attempt>,
+    /// Whether another replica made a call for it that may be billed.
+    pub is_billed_elsewhere: bool,
 }
 
 /// The kinds of failure. Each has its own problem code.
@@ -195,19 +197,21 @@ impl Attempt {
 impl Failure {
     /// A failure without any attempt.
     pub const fn bare(kind: FailureKind) -> Self {
-        Self { kind, retry_after: None, attempts: Vec::new() }
+        Self { kind, retry_after: None, attempts: Vec::new(), is_billed_elsewhere: false }
     }
 
     /// Whether a call was begun, as far as is known.
     pub fn has_called(&self) -> bool {
-        matches!(self.kind, FailureKind::OutcomeUnknown | FailureKind::Internal)
+        self.is_billed_elsewhere
+            || matches!(self.kind, FailureKind::OutcomeUnknown | FailureKind::Internal)
             || self.attempts.iter().any(|attempt| !attempt.outcome.is_skip())
     }
 
     /// Whether money may have been spent, or may still be.
     pub fn may_have_been_billed(&self) -> bool {
         // While a call is pending, and after a bug, it is unknown how far the call got.
-        matches!(self.kind, FailureKind::OutcomeUnknown | FailureKind::Internal)
+        self.is_billed_elsewhere
+            || matches!(self.kind, FailureKind::OutcomeUnknown | FailureKind::Internal)
             || self.attempts.iter().any(|attempt| attempt.billed != Billed::No)
     }
 }

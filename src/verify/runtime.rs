@@ -23,15 +23,17 @@ use super::places::{NoPlace, Parties, Place};
 use super::policy::{self, Priority};
 use super::provider::Provider;
 use super::question::{Answer, Failure, FailureKind, Question, Source};
+use super::replicas::Replicas;
 use super::status::ProviderStatus;
 use super::unanswered::Unanswered;
 use super::verdict_cache::VerdictCache;
 use super::warmer::Warmer;
 use super::warming::WarmingState;
-use crate::domain::subject::Subject;
+use crate::domain::subject::{Digest, Subject};
 use crate::domain::verdict::Verdict;
 use crate::resilience::budget::Budget;
 use crate::storage::ledger::ReadError;
+use crate::storage::shared::Event;
 
 /// The running state of one configuration.
 #[derive(Debug)]
@@ -128,8 +130,19 @@ impl Runtime {
                 .into_iter()
                 .fold(config.holds.longest.max(config.holds.window), Duration::max),
         };
+        let longest_call = config.providers.iter().map(|one| one.call_limit).max().unwrap_or_default();
+        let budgets = purposes.values().chain([&policy]).map(|policy| policy.budget);
+        let work = budgets.max().unwrap_or_default() + longest_call;
+        let replicas = Replicas::new(
+            &deps.shared,
+            work,
+            config.sharing,
+            config.extra_attempts_per_minute,
+            before.map(|before| &before.lookup.replicas),
+        );
         Ok(Self {
             lookup: Arc::new(CachedLookup {
+                replicas,
                 flights,
                 verdict_cache: Arc::new(verdict_cache),
                 unanswered: unanswered.unwrap_or_else(|| Arc::new(Unanswered::new())),
@@ -242,13 +255,37 @@ impl Runtime {
     /// Erases `subject` from the verdict cache, holds, billing and the enumeration guard. Calls in flight will store
     /// nothing.
     pub async fn forget(&self, subject: &Subject) -> Forgotten {
-        let key = &self.lookup.digest_key;
-        let person = key.person(subject);
+        let (key, replicas) = (&self.lookup.digest_key, &self.lookup.replicas);
+        let (person, number) = (key.person(subject), enumeration::number(key, subject));
+        let mut forgotten = self.forget_here(person, number).await;
+        if replicas.is_on() {
+            let told = replicas.shared.forget(person, number, replicas.longest()).await;
+            let of = replicas.shared.live();
+            let told = told.map(|[_, _, told]| told).unwrap_or_default();
+            forgotten.replicas = Some((of, usize::try_from(told).unwrap_or(usize::MAX)));
+        }
+        forgotten
+    }
+
+    async fn forget_here(&self, person: Digest, number: Digest) -> Forgotten {
         let (verdicts, under_way) = self.lookup.forget(person).await;
         self.lookup.billing.forget(&person);
         let holds = self.providers.iter().filter(|provider| provider.account.holds.forget(person)).count();
-        let tries = self.lookup.traces.tries.forget(key, subject);
-        Forgotten { verdicts, holds, tries, under_way }
+        let tries = self.lookup.traces.tries.forget(number);
+        Forgotten { verdicts, holds, tries, under_way, replicas: None }
+    }
+
+    /// Does what another replica says.
+    pub async fn hear(&self, event: Event) {
+        match event {
+            // The next question finds the newer verdict elsewhere.
+            Event::Replaced(person) => drop(self.lookup.verdict_cache.cache.forget_person(&person)),
+            Event::Forgotten(person, number) => {
+                let Forgotten { verdicts, holds, tries, .. } = self.forget_here(person, number).await;
+                tracing::warn!(verdicts, holds, tries, "a person was forgotten, as another replica was told");
+            }
+            Event::Decided => {}
+        }
     }
 
     /// Restores from the ledger what an earlier process knew. Until this has ended, each question is looked up.

@@ -8,6 +8,7 @@ use super::metrics::LookupMeter;
 use super::question::Question;
 use crate::domain::clock::Clock;
 use crate::domain::verdict::Finding;
+use crate::storage::shared::{Lease, Shared, Told};
 use crate::storage::{Cache, CacheKey, Remembered};
 
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(super) struct CacheSlot {
     pub(super) work: Arc<Work>,
     /// The first verdict of this flight. Kept even if caching is off.
     first: Arc<OnceLock<Remembered>>,
+    /// Set once the other replicas wait for this flight.
+    lease: Arc<OnceLock<(Shared, Lease)>>,
 }
 
 impl VerdictCache {
@@ -40,7 +43,7 @@ impl VerdictCache {
 
 impl CacheSlot {
     pub(super) fn new(verdict_cache: Arc<VerdictCache>, key: CacheKey, work: Arc<Work>) -> Self {
-        Self { verdict_cache, key, work, first: Arc::default() }
+        Self { verdict_cache, key, work, first: Arc::default(), lease: Arc::default() }
     }
 
     /// Caches the verdict that the flight ends with.
@@ -58,7 +61,30 @@ impl CacheSlot {
         let is_known = self.verdict_cache.cache.get(&self.key, self.verdict_cache.clock.monotonic()).is_some();
         if !is_known && self.first.set(remembered.clone()).is_ok() {
             self.put(&remembered);
+            if let Some((shared, lease)) = self.lease.get() {
+                shared.land_behind(lease, Told::Verdict(&remembered, self.shared_life(&remembered)));
+            }
         }
+    }
+
+    /// Caches what another replica was told.
+    pub(super) fn heard(&self, remembered: &Remembered) {
+        self.verdict_cache.cache.put(&self.key, remembered.clone());
+        if self.work.is_forgotten() {
+            self.verdict_cache.cache.forget(&self.key);
+        }
+    }
+
+    /// The other replicas wait for this flight.
+    pub(super) fn leads(&self, lease: Option<(Shared, Lease)>) {
+        if let Some(lease) = lease {
+            let _ = self.lease.set(lease);
+        }
+    }
+
+    /// For how long the other replicas may remember it.
+    pub(super) fn shared_life(&self, remembered: &Remembered) -> Duration {
+        if self.work.is_forgotten() { Duration::ZERO } else { self.verdict_cache.cache.lifetime(remembered.verdict) }
     }
 
     fn now(&self, by: &Arc<str>, finding: Finding) -> Remembered {

@@ -79,6 +79,14 @@ impl Sections {
         difference
     }
 
+    /// The digest of each section that replicas should have in common. Where they listen, what they log and where their
+    /// files are is their own.
+    pub fn in_common(&self) -> Vec<(String, Vec<u8>)> {
+        const OWN: [&str; 6] = ["server", "server.tls", "server.admin_tls", "log", "ledger", "replica"];
+        let common = self.0.iter().filter(|(name, _)| !OWN.contains(&name.as_str()));
+        common.map(|(name, digest)| (name.clone(), digest.to_vec())).collect()
+    }
+
     /// A short digest of the whole configuration. It reveals no value, because random secrets go into it too.
     pub fn version(&self) -> String {
         let mut hash = Sha256::new();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -60,6 +61,16 @@ pub enum Behind {
     Nothing,
     /// Only a proxy or a mesh that ends TLS reaches the ports, so that they may serve plain HTTP in production.
     TrustedProxy,
+}
+
+/// Section `[replica]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replica {
+    /// The name of this host if not set.
+    #[serde(default)]
+    pub name: Option<String>,
+    pub most: NonZeroU32,
 }
 
 /// Section `[log]`.
@@ -137,6 +148,8 @@ pub(super) struct Raw {
     pub(super) purposes: BTreeMap<String, policy::Purpose>,
     pub(super) cache: storage::Config,
     pub(super) ledger: storage::ledger::Config,
+    pub(super) replica: Replica,
+    pub(super) shared: storage::shared::Section,
     #[serde(default)]
     pub(super) receipts: receipt::keys::Config,
     pub(super) holds: holds::Config,

@@ -13,7 +13,7 @@ use super::raw::{CalendarWord, Log, Raw, RegionsSection, Reload, Server};
 use super::sections::provider::{self, DriverSettings};
 use super::sections::provider_section::Section;
 use super::sections::secret::{ADMIN_TLS_KEY, DIGEST_KEY, TLS_KEY};
-use super::sections::{checks, issued, money, receipts, tls};
+use super::sections::{checks, issued, money, receipts, shared, tls};
 use crate::domain::id_number::Calendar;
 use crate::domain::personal::Secret;
 use crate::domain::region::Regions;
@@ -60,6 +60,8 @@ pub struct Settings {
     pub purposes: Vec<String>,
     pub cache: storage::Config,
     pub ledger: storage::ledger::Config,
+    /// Sections `[shared]` and `[replica]`, if anything is shared.
+    pub shared: Option<storage::shared::Config>,
     /// Section `[receipts]`, with its keys loaded.
     pub receipts: receipt::keys::Keys,
     /// The key of all digests of persons, if one is configured.
@@ -127,6 +129,7 @@ pub(super) fn finish(
         read.mistake(DIGEST_KEY, problem);
     }
     let receipts = receipts::finish(&raw.receipts, raw.ledger.file.is_some(), &mut sections, read);
+    let shared = shared::finish(&raw, &mut sections, read);
     read.section("holds", raw.holds.validate());
     read.section("enumeration", raw.enumeration.validate());
     read.section("breaker", raw.breaker.validate());
@@ -215,6 +218,7 @@ pub(super) fn finish(
         },
         cache: raw.cache,
         ledger: raw.ledger,
+        shared,
         server: raw.server,
         tls: public_tls,
         admin_tls,

@@ -7,6 +7,7 @@ use crate::domain::clock::Clock;
 use crate::server::snapshot::Current;
 use crate::server::{listener, reload};
 use crate::storage::ledger::Ledger;
+use crate::storage::shared::Shared;
 
 /// Shared state of the admin listener.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ pub struct Admin {
     pub reloads: reload::Requests,
     /// Records what operators do.
     pub ledger: Ledger,
+    pub shared: Shared,
     pub clock: Clock,
     /// Cancelled when shutdown begins.
     pub draining: CancellationToken,

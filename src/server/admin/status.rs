@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::state::Admin;
 use crate::providers::source::Miss;
+use crate::storage::shared;
 use crate::verify::{CredentialStatus, EndpointStatus, Isolated, ProviderStatus, Unavailable};
 
 /// Everything that answers "why is this provider out?".
@@ -26,6 +27,8 @@ pub struct Status {
     restored: RestoredDocument,
     /// The ledger; null without `ledger.file`.
     ledger: Option<LedgerDocument>,
+    /// What replicas share; null without `[shared]`.
+    shared: Option<SharedDocument>,
     /// The providers that have a section.
     providers: Vec<ProviderDocument>,
 }
@@ -50,6 +53,34 @@ pub struct LedgerDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "files_moved")]
     unavailable_reason: Option<&'static str>,
+}
+
+/// The shared Redis and the replicas.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SharedDocument {
+    /// `up`, or `away`: then every limit is a local one.
+    #[schema(example = "up")]
+    state: &'static str,
+    /// For how long.
+    since_seconds: f64,
+    replicas: Vec<ReplicaDocument>,
+    /// The sections of the configuration in which another replica differs from this one.
+    differs: Vec<String>,
+}
+
+/// A replica, as it says of itself each second.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ReplicaDocument {
+    #[schema(example = "idgate-0")]
+    name: String,
+    version: String,
+    /// The version of its configuration.
+    configuration: String,
+    /// `live`, or `silent` for more than 5 seconds.
+    #[schema(example = "live")]
+    state: &'static str,
+    /// Whether it is the one that answers.
+    own: bool,
 }
 
 /// One provider as it stands.
@@ -171,6 +202,7 @@ pub(in crate::server) async fn status(State(admin): State<Arc<Admin>>) -> Json<S
             let reason = admin.ledger.unavailable_reason();
             LedgerDocument { available: reason.is_none(), unavailable_reason: reason.map(Into::into) }
         }),
+        shared: admin.shared.state().map(SharedDocument::from),
         providers: live.status().iter().map(ProviderDocument::from).collect(),
     })
 }
@@ -194,6 +226,24 @@ impl From<&ProviderStatus> for ProviderDocument {
             in_flight: status.in_flight,
             holds: status.holds,
             endpoints: status.endpoints.iter().map(EndpointDocument::from).collect(),
+        }
+    }
+}
+
+impl From<shared::State> for SharedDocument {
+    fn from(state: shared::State) -> Self {
+        let replica = |member: shared::Member| ReplicaDocument {
+            name: member.name,
+            version: member.version,
+            configuration: member.configuration,
+            state: if member.is_silent { "silent" } else { "live" },
+            own: member.is_self,
+        };
+        Self {
+            state: if state.is_up { "up" } else { "away" },
+            since_seconds: seconds(state.since),
+            replicas: state.members.into_iter().map(replica).collect(),
+            differs: state.differ,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! `POST /v1/subjects/forget`, on the admin listener: erases everything about a person.
 //!
 //! Invariants: neither the response nor the log identifies the person; both say how much was found. Nothing here calls
-//! a provider. Only this instance is searched: its memory and its ledger.
+//! a provider. This instance is searched, its memory and its ledger, and the others
+//! that share a Redis with it are told.
 
 use std::sync::Arc;
 
@@ -63,7 +64,22 @@ pub(in crate::server) struct ForgetRequest {
 pub(in crate::server) struct ForgetReply {
     /// How much was found.
     forgotten: ForgottenDocument,
+    /// The replicas that share a Redis with this one; absent if nothing is shared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    replicas: Option<ReplicasToldDocument>,
 }
+
+/// How many replicas there are and how many were told. Those that were not may still remember: ask again.
+#[derive(Debug, Serialize, ToSchema)]
+struct ReplicasToldDocument {
+    /// With this one.
+    of: usize,
+    /// With this one.
+    told: usize,
+}
+
+type Told = (ForgottenDocument, Option<ReplicasToldDocument>);
 
 /// How much was found about the person, all clients' and purposes' together.
 #[derive(Debug, Serialize, ToSchema)]
@@ -84,7 +100,8 @@ struct ForgottenDocument {
 ///
 /// Forgetting a hold lets the person be sent to a provider again that has called it "repeated"; the provider may then
 /// refuse it for longer. What is not here cannot be forgotten here: request lines (which have no name and no number),
-/// the providers' own records, what other instances remember. After `ledger_unavailable` what memory knew is gone, but
+/// the providers' own records, and, where nothing is shared,
+/// what other instances remember. After `ledger_unavailable` what memory knew is gone, but
 /// idempotency keys may come back with a restart: ask again.
 #[utoipa::path(post, path = "/v1/subjects/forget", tag = "operate",
     request_body(content = ForgetRequest),
@@ -100,15 +117,15 @@ pub(in crate::server) async fn forget(
     Extension(RequestId(request_id)): Extension<RequestId>,
     request: Request,
 ) -> Result<Json<ForgetReply>, Refused> {
-    let forgotten = forget_person(&forget, request, &operator).await?;
+    let (forgotten, replicas) = forget_person(&forget, request, &operator).await?;
     let ForgottenDocument { verdicts, holds, tries, replays, under_way } = forgotten;
     tracing::warn!(
         %request_id, operator = %operator.name, verdicts, holds, tries, replays, under_way, "a person was forgotten"
     );
-    Ok(Json(ForgetReply { forgotten }))
+    Ok(Json(ForgetReply { forgotten, replicas }))
 }
 
-async fn forget_person(forget: &Forget, request: Request, operator: &Operator) -> Result<ForgottenDocument, Refused> {
+async fn forget_person(forget: &Forget, request: Request, operator: &Operator) -> Result<Told, Refused> {
     let Forget { pipeline, idempotency } = forget;
     let (parts, body) = request.into_parts();
     headers::require_json(&parts.headers)?;
@@ -121,11 +138,12 @@ async fn forget_person(forget: &Forget, request: Request, operator: &Operator) -
     let person = pipeline.digest_key.person(&subject);
     // Questions in progress come first: from here on they cache no verdict, and their idempotency keys are erased
     // below.
-    let Forgotten { verdicts, holds, tries, under_way } = now.runtime.forget(&subject).await;
+    let Forgotten { verdicts, holds, tries, under_way, replicas } = now.runtime.forget(&subject).await;
     let kept = forget_claims(pipeline, &person, operator, reason).await;
     // After the ledger, so that no key is loaded from there again. Runs even if the ledger failed.
     let replays = idempotency.forget(person).max(kept?);
-    Ok(ForgottenDocument { verdicts, holds, tries, replays, under_way })
+    let replicas = replicas.map(|(of, told)| ReplicasToldDocument { of, told });
+    Ok((ForgottenDocument { verdicts, holds, tries, replays, under_way }, replicas))
 }
 
 /// Ends the idempotency claims about a person in the ledger, and returns how many there were.

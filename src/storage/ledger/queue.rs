@@ -39,7 +39,7 @@ pub(super) struct Queue {
 
 /// One flight as the ledger knows it: announced with its first call, open until its last entry is on the disk.
 #[derive(Clone, Default)]
-pub struct Flight(Option<Arc<InFlight>>);
+pub struct Flight(Option<Arc<InFlight>>, Option<Uuid>);
 
 struct InFlight {
     queue: Arc<Queue>,
@@ -108,8 +108,7 @@ impl Queue {
     }
 
     fn hand_over(&self, record: &[u8], request: WriteRequest) {
-        let (kind, is_waited_for, is_in_journal) =
-            (request.kind, request.done.is_some(), request.flight.id().is_some());
+        let (kind, is_waited_for, is_in_journal) = (request.kind, request.done.is_some(), request.flight.0.is_some());
         self.shared.waiting.fetch_add(1, Ordering::Relaxed);
         if let Err(Closed) = self.inbox.submit(record, request, is_waited_for) {
             self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -140,15 +139,20 @@ impl Queue {
 
 impl Flight {
     /// No flight: for entries that belong to none, and if there is no ledger.
-    pub const NONE: Self = Self(None);
+    pub const NONE: Self = Self(None, None);
+
+    /// One that another process has made.
+    pub const fn elsewhere(id: Uuid) -> Self {
+        Self(None, Some(id))
+    }
 
     pub(super) fn new(queue: Arc<Queue>, begun: Begun) -> Self {
-        Self(Some(Arc::new(InFlight { queue, begun, unsettled: AtomicBool::new(false) })))
+        Self(Some(Arc::new(InFlight { queue, begun, unsettled: AtomicBool::new(false) })), None)
     }
 
     /// Its id, if there is a ledger.
     pub fn id(&self) -> Option<Uuid> {
-        self.0.as_ref().map(|flight| flight.begun.flight)
+        self.0.as_ref().map(|flight| flight.begun.flight).or(self.1)
     }
 
     /// Announces a call that costs at most `price_micro_yuan`.
@@ -219,7 +223,7 @@ impl Drop for Calling {
 fn write_call(flight: Arc<InFlight>, call: &BegunCall, end: End) {
     let entry = flight.begun.call(call, flight.queue.clock.now().as_millisecond(), end);
     let queue = Arc::clone(&flight.queue);
-    queue.submit(Entry::Call(entry), Flight(Some(flight)), None);
+    queue.submit(Entry::Call(entry), Flight(Some(flight), None), None);
 }
 
 impl Drop for InFlight {

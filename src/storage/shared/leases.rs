@@ -147,21 +147,7 @@ impl Shared {
     /// Redis is away.
     pub async fn land(&self, lease: &Lease, told: Told<'_>) -> Result<bool, Away> {
         let open = self.0.as_ref().ok_or(Away)?;
-        let (verdict, life, tells) = match told {
-            Told::Verdict(remembered, life) => {
-                let bytes = verdict::write(remembered, lease.place, &open.digest_key);
-                let tells = [&[VERDICT], &*bytes].concat();
-                (bytes, life, tells)
-            }
-            Told::Failed { kind, retry, client, may_be_billed } => {
-                let retry = u32::try_from(millis(retry)).unwrap_or(u32::MAX).to_be_bytes();
-                (Vec::new(), Duration::ZERO, [&[kind], &retry[..], &client, &[u8::from(may_be_billed)]].concat())
-            }
-        };
-        let mut cmd = Command::Land.on(&open.key_of(&lease.place.person));
-        cmd.arg(&lease.place.scope).arg(&lease.token).arg(lease.began_ms).arg(verdict).arg(millis(life));
-        cmd.arg(tells).arg(open.channel());
-        let patience = Patience::of(open.config.patience);
+        let (cmd, patience) = (open.landing(lease, told), Patience::of(open.config.patience));
         let landed: u8 =
             open.link.send(Command::Land, &patience, async move |mut to| cmd.query_async(&mut to).await).await?;
         match landed {
@@ -170,6 +156,13 @@ impl Shared {
             _ => {}
         }
         Ok(landed == 1)
+    }
+
+    /// Like [`Self::land`], but nobody waits for it.
+    pub fn land_behind(&self, lease: &Lease, told: Told<'_>) {
+        if let Some(open) = &self.0 {
+            open.link.behind(Command::Land, open.landing(lease, told));
+        }
     }
 
     /// Erases what Redis has about a person, and tells the other replicas to. `work` is the longest that a call takes:
@@ -193,6 +186,24 @@ impl Shared {
 const POLL: Duration = Duration::from_millis(250);
 
 impl Open {
+    fn landing(&self, lease: &Lease, told: Told<'_>) -> redis::Cmd {
+        let (verdict, life, tells) = match told {
+            Told::Verdict(remembered, life) => {
+                let bytes = verdict::write(remembered, lease.place, &self.digest_key);
+                let tells = [&[VERDICT], &*bytes].concat();
+                (bytes, life, tells)
+            }
+            Told::Failed { kind, retry, client, may_be_billed } => {
+                let retry = u32::try_from(millis(retry)).unwrap_or(u32::MAX).to_be_bytes();
+                (Vec::new(), Duration::ZERO, [&[kind], &retry[..], &client, &[u8::from(may_be_billed)]].concat())
+            }
+        };
+        let mut cmd = Command::Land.on(&self.key_of(&lease.place.person));
+        cmd.arg(&lease.place.scope).arg(&lease.token).arg(lease.began_ms).arg(verdict).arg(millis(life));
+        cmd.arg(tells).arg(self.channel());
+        cmd
+    }
+
     async fn ask(
         &self,
         wanted: &Wanted,

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use prometheus::Registry;
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use super::bus::{Bus, Event};
 use super::config::Config;
 use super::link::Link;
 use super::members::{Description, Members, State};
 use super::metrics::{Meter, Role};
+use super::password::Password;
 use super::patience::Patience;
 use super::place::Place;
 use super::totals;
@@ -26,6 +28,7 @@ pub(super) struct Open {
     pub(super) config: Config,
     pub(super) digest_key: DigestKey,
     pub(super) clock: Clock,
+    ids: Ids,
     /// Random at each start: the owner of a lease is named by it.
     pub(super) incarnation: [u8; 8],
     /// `NAMESPACE1:KEYID:`; another digest key is another world.
@@ -62,6 +65,7 @@ impl Shared {
             totals: totals::Book::new(started),
             digest_key: digest_key.clone(),
             clock: clock.clone(),
+            ids: ids.clone(),
             config,
             incarnation,
             prefix,
@@ -100,6 +104,11 @@ impl Shared {
         Some(open.members.state(open.link.is_up(), open.link.since()))
     }
 
+    /// How many replicas live, with this one.
+    pub fn live(&self) -> usize {
+        self.0.as_ref().map_or(1, |open| open.members.live())
+    }
+
     /// Whether Redis answers.
     pub fn is_up(&self) -> bool {
         self.0.as_ref().is_some_and(|open| open.link.is_up())
@@ -118,6 +127,18 @@ impl Shared {
     /// How long a silent replica is not taken for dead.
     pub fn takeover(&self) -> Duration {
         self.0.as_ref().map(|open| open.config.takeover).unwrap_or_default()
+    }
+
+    /// Uses the password of a newer configuration from the next connection on.
+    pub fn replace_password(&self, newer: &Password) {
+        if let Some(open) = &self.0 {
+            open.config.password.replace(newer);
+        }
+    }
+
+    /// An id for a flight that the ledger gives none.
+    pub fn new_flight(&self) -> Uuid {
+        self.0.as_ref().map(|open| open.ids.nonce()).unwrap_or_default()
     }
 
     /// Counts how a question that had to be asked fared.

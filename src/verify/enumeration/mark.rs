@@ -1,6 +1,6 @@
 //! What the guard stores of a question.
 
-use crate::domain::subject::{DigestKey, Subject};
+use crate::domain::subject::{Digest, DigestKey, Subject};
 use crate::storage::table::Packed;
 
 /// A question as stored by the guard.
@@ -14,12 +14,20 @@ pub(super) struct Mark {
 
 impl Mark {
     pub(super) fn of(key: &DigestKey, subject: &Subject) -> Self {
-        let [a, b, c, d, e, f, g, h, ..] =
-            *key.digest("enumeration-number/v2", &[subject.id_number().as_bytes()]).as_bytes();
         // The person's digest is made for every question. This part of it is in no other table.
         let [.., u, v, w, x, y, z] = *key.person(subject).as_bytes();
-        Self { number: u64::from_le_bytes([a, b, c, d, e, f, g, h]), name: Packed::from([u, v, w, x, y, z]) }
+        Self { number: short(&number(key, subject)), name: Packed::from([u, v, w, x, y, z]) }
     }
+}
+
+/// The digest of a number alone, whatever the name.
+pub(in crate::verify) fn number(key: &DigestKey, subject: &Subject) -> Digest {
+    key.digest("enumeration-number/v2", &[subject.id_number().as_bytes()])
+}
+
+pub(super) const fn short(number: &Digest) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *number.as_bytes();
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
 /// The low half is as uniform as the digest that it comes from.

@@ -19,12 +19,14 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::domain::subject::{DigestKey, Subject};
+use crate::domain::subject::{Digest, DigestKey, Subject};
 use crate::storage::table::{Epoch, millis};
 
 mod mark;
 mod names;
 mod numbers;
+
+pub(super) use self::mark::number;
 
 use self::mark::Mark;
 use self::names::QUIET_SHARE;
@@ -140,9 +142,9 @@ impl Tries {
         self.lock().admit(config, client, mark, now)
     }
 
-    /// Removes all clients' tries at the number of `subject`. Returns how many there were.
-    pub(super) fn forget(&self, key: &DigestKey, subject: &Subject) -> usize {
-        let Mark { number, name: _ } = Mark::of(key, subject);
+    /// Removes all clients' tries at this [`number`]. Returns how many there were.
+    pub(super) fn forget(&self, number: Digest) -> usize {
+        let number = mark::short(&number);
         let mut state = self.lock();
         let mut tries = state.names.forget(number);
         // A number is counted exactly if it has tries of names, unless one of the limits is off.

@@ -9,4 +9,5 @@ pub(super) mod provider_section;
 pub(super) mod quotes;
 pub(super) mod receipts;
 pub(super) mod secret;
+pub(super) mod shared;
 pub(super) mod tls;

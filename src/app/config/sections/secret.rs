@@ -28,13 +28,16 @@ pub(in crate::app::config) const TLS_KEY: &str = "server.tls.key";
 pub(in crate::app::config) const ADMIN_TLS_KEY: &str = "server.admin_tls.key";
 /// The key that signs receipts.
 pub(in crate::app::config) const RECEIPTS_KEY: &str = "receipts.key";
+/// The password of the shared Redis, and the key of our certificate there.
+pub(in crate::app::config) const SHARED_PASSWORD: &str = "shared.password";
+pub(in crate::app::config) const SHARED_KEY: &str = "shared.key";
 /// The replacement credential of a provider.
 pub(in crate::app::config) const NEXT: &str = "next";
 /// The source of a provider's temporary credentials.
 pub(in crate::app::config) const CREDENTIALS: &str = "credentials";
 
 /// The secrets outside the sections of providers and clients.
-const OURS: [&str; 4] = [DIGEST_KEY, TLS_KEY, ADMIN_TLS_KEY, RECEIPTS_KEY];
+const OURS: [&str; 6] = [DIGEST_KEY, TLS_KEY, ADMIN_TLS_KEY, RECEIPTS_KEY, SHARED_PASSWORD, SHARED_KEY];
 
 /// The member of a client's issued key that holds the secret that signs.
 const SECRET: &str = "secret";
