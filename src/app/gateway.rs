@@ -209,6 +209,7 @@ impl Gateway {
             clock: world.clock,
             ids: world.ids,
             ledger,
+            shared: shared.clone(),
             last_call: CancellationToken::new(),
         });
         let idempotency = Idempotency::new();

@@ -26,6 +26,7 @@ use crate::server::admin::starting;
 use crate::server::api::Verify;
 use crate::server::listener::{Answer, Listener, Routed};
 use crate::storage::shared::Shared;
+use crate::verify::Runtime;
 
 /// Requests that still wait this long before the end of the drain get an error instead of a closed connection.
 const LAST_CALL_BEFORE: Duration = Duration::from_millis(500);
@@ -164,7 +165,8 @@ fn spawn_replicas(shared: &Shared, verify: &Arc<Verify>) -> Option<AbortOnDropHa
                 runtime.hear(event).await;
             }
         };
-        tokio::join!(shared.run(sender), hears);
+        let billing = Arc::clone(verify.pipeline.current.load().runtime.billing());
+        tokio::join!(shared.run(sender), hears, Runtime::tell_budgets(&shared, &billing));
     };
     #[expect(clippy::disallowed_methods, reason = "it ends after the paid work, and loses nothing that is recorded")]
     let running = AbortOnDropHandle::new(tokio::spawn(run));

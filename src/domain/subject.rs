@@ -188,6 +188,10 @@ impl fmt::Debug for Fingerprint {
 }
 
 impl Half {
+    pub const fn into_bytes(self) -> [u8; 16] {
+        self.0
+    }
+
     /// As uniform and unpredictable as the digest.
     pub const fn short(&self) -> u32 {
         let [a, b, c, d, ..] = self.0;

@@ -79,6 +79,18 @@ struct State {
     month: Period,
     /// What was spent, oldest first.
     parts: VecDeque<Part>,
+    /// What other processes have used of the same limits: day and month, by the number of the period.
+    others: [(i64, Use); 2],
+    /// Set while the others cannot be asked.
+    slice: Option<Slice>,
+}
+
+/// A part of what was left when the others were last heard of.
+#[derive(Debug, Clone, Copy)]
+struct Slice {
+    parts: u64,
+    /// What this process had used when it began.
+    began: [(i64, Use); 2],
 }
 
 /// The current day or month, and what was spent in it.
@@ -123,6 +135,12 @@ impl Limit {
     fn has_room_for(self, all: Use) -> bool {
         self.calls.is_none_or(|most| all.calls <= most) && self.amount.is_none_or(|most| all.amount <= most)
     }
+
+    /// A part of what `used` leaves of it.
+    fn part(self, used: Use, parts: u64) -> Self {
+        let part = |most: Option<u64>, used: u64| Some(most?.saturating_sub(used) / parts.max(1));
+        Self { calls: part(self.calls, used.calls), amount: part(self.amount, used.amount) }
+    }
 }
 
 impl Spending {
@@ -131,7 +149,16 @@ impl Spending {
         let period = |number| Period { number, spent: Use::default() };
         let (day, month) = (period(at.day(at.monotonic)), period(at.month(at.monotonic)));
         let (limits, reserved) = (Limits::default(), Use::default());
-        Self(Mutex::new(State { limits, reserved, at, day, month, parts: VecDeque::new() }))
+        Self(Mutex::new(State {
+            limits,
+            reserved,
+            at,
+            day,
+            month,
+            parts: VecDeque::new(),
+            others: Default::default(),
+            slice: None,
+        }))
     }
 
     /// Sets new limits, effective immediately. Earlier spending still counts.
@@ -161,15 +188,42 @@ impl Spending {
         let mut state = self.lock();
         state.pass_to(at);
         let one = Use { calls: 1, amount: most };
-        let with = |period: &Period| period.spent + state.reserved + one;
-        if !state.limits.month.has_room_for(with(&state.month)) {
+        let [day, month] = state.have_room_for(one);
+        if !month {
             return Err(Full::Month);
         }
-        if !state.limits.day.has_room_for(with(&state.day)) {
+        if !day {
             return Err(Full::Day);
         }
         state.reserved += one;
         Ok(Reserved { of: Arc::clone(self), most, open: true })
+    }
+
+    /// Whether there is any limit.
+    pub fn is_limited(&self) -> bool {
+        self.lock().limits != Limits::default()
+    }
+
+    /// What is spent and reserved here, of the day and the month with these numbers.
+    pub fn totals(&self, at: Moment) -> [(i64, Use); 2] {
+        let mut state = self.lock();
+        state.pass_to(at);
+        state.own()
+    }
+
+    /// Sets what other processes have used of the same limits.
+    pub fn heard(&self, others: [(i64, Use); 2]) {
+        let mut state = self.lock();
+        state.others = others;
+        state.slice = None;
+    }
+
+    /// The others cannot be asked: from now on only one of so many parts of what was left may be used here.
+    pub fn divide(&self, at: Moment, parts: u32) {
+        let mut state = self.lock();
+        state.pass_to(at);
+        let began = state.own();
+        state.slice.get_or_insert(Slice { parts: parts.into(), began });
     }
 
     /// Per period (day, then month): the limit, and the sum of spent and reserved.
@@ -186,6 +240,30 @@ impl Spending {
 }
 
 impl State {
+    fn own(&self) -> [(i64, Use); 2] {
+        [&self.day, &self.month].map(|period| (period.number, period.spent + self.reserved))
+    }
+
+    /// Whether the limits of the day and of the month allow one more.
+    fn have_room_for(&self, one: Use) -> [bool; 2] {
+        let limits = [self.limits.day, self.limits.month];
+        let mut rooms = [true; 2];
+        for (index, ((room, limit), (number, own))) in rooms.iter_mut().zip(limits).zip(self.own()).enumerate() {
+            let of = |all: &[(i64, Use); 2]| {
+                all.get(index).filter(|(of, _)| *of == number).map(|(_, used)| *used).unwrap_or_default()
+            };
+            let others = of(&self.others);
+            *room = limit.has_room_for(own + others + one);
+            if let Some(Slice { parts, began }) = &self.slice {
+                let began = of(began);
+                let mut since = own + one;
+                since -= began;
+                *room &= limit.part(began + others, *parts).has_room_for(since);
+            }
+        }
+        rooms
+    }
+
     fn pass_to(&mut self, at: Moment) {
         // Callers may come a little out of order; a small correction of the clock changes nothing by itself.
         let monotonic = at.monotonic.max(self.at.monotonic);

@@ -210,7 +210,7 @@ impl CachedLookup {
             flight: Flight::NONE,
             payer: Payer::new(&self.billing, &question, policy.on_no_record == OnNoRecord::AskNext),
             trickles: false,
-            replicas: replicas.clone(),
+            replicas: self.replicas.clone(),
             patience: patience.clone(),
         };
         async move {
@@ -250,7 +250,7 @@ impl CachedLookup {
             let Ok(flight) = announced else {
                 let failed = Err((FailureKind::LedgerUnavailable, Some(COME_BACK)));
                 let failed = FlightResult::without_a_call(&question, failed);
-                lead.land(failed.told(&this.replicas, &cache_slot)).await;
+                lead.land(failed.told(&this.replicas, &cache_slot), &patience).await;
                 return Arc::new(failed);
             };
             progress.announced(flight.clone());
@@ -292,7 +292,7 @@ impl CachedLookup {
             let attempts = progress.attempts_until(Instant::now());
             let result =
                 FlightResult { result, attempts, flight, client: question.client, is_recalled: false, elsewhere: None };
-            lead.land(result.told(&this.replicas, &cache_slot)).await;
+            lead.land(result.told(&this.replicas, &cache_slot), &patience).await;
             Arc::new(result)
         }
     }

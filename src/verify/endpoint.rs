@@ -237,7 +237,7 @@ impl GuardedEndpoint {
             }
         };
         account.holds.record_call(context.person, now).map_err(|left| here(Outcome::SkippedHold, Some(left)))?;
-        let announced = match pay(account, context, now) {
+        let announced = match pay(account, context, now).await {
             // What trickles comes after the client's share of the rate: otherwise whoever asks most would get all of it.
             Ok(reservation) => match acquired.or_else(|| self.breaker.try_trickle(now)) {
                 Some(permit) => match book(account, context).await {
@@ -347,8 +347,9 @@ impl GuardedEndpoint {
 }
 
 /// Reserves the cost, then takes from the rate limit, then from the budget for extra attempts.
-fn pay(account: &Arc<Account>, context: &AttemptContext, now: Instant) -> Result<Reservation, Refused> {
-    let reservation = context.payer.reserve(account).map_err(|used_up| match used_up {
+async fn pay(account: &Arc<Account>, context: &AttemptContext, now: Instant) -> Result<Reservation, Refused> {
+    let reserved = context.payer.reserve_shared(account, &context.replicas.shared, &context.patience).await;
+    let reservation = reserved.map_err(|used_up| match used_up {
         UsedUp::Provider(left) => Refused::Here(Outcome::SkippedBudget, Reason::Unspecified, Some(left)),
         UsedUp::Client(retry_after) => {
             Refused::Everywhere(ChainAbort { kind: FailureKind::BudgetExhausted, retry_after })

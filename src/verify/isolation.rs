@@ -16,6 +16,28 @@ pub struct Isolated {
     pub until: Option<Timestamp>,
 }
 
+impl Isolated {
+    /// For the other replicas.
+    pub(super) fn to_text(&self) -> String {
+        let until = self.until.map(Timestamp::as_millisecond);
+        serde_json::json!({"by": *self.by, "reason": self.reason.as_deref(), "since": self.since.as_millisecond(),
+            "until": until})
+        .to_string()
+    }
+
+    /// What [`Self::to_text`] wrote; `None` if it is none.
+    pub(super) fn from_text(text: &str) -> Option<Self> {
+        let said: serde_json::Value = serde_json::from_str(text).ok()?;
+        let time = |key: &str| Timestamp::from_millisecond(said.get(key)?.as_i64()?).ok();
+        Some(Self {
+            by: Arc::from(said.get("by")?.as_str()?),
+            reason: said.get("reason").and_then(|reason| reason.as_str()).map(Arc::from),
+            since: time("since")?,
+            until: time("until"),
+        })
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Isolation {
     /// Read for every question, so that the lock is not.

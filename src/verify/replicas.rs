@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::account::Account;
+use super::enumeration;
 use super::question::{FailureKind, Freshness, Question};
 use crate::domain::clock::Clock;
 use crate::domain::subject::Digest;
@@ -104,11 +105,13 @@ impl Replicas {
 
     /// Asks the others, and waits for the one that calls.
     pub(super) async fn ask(&self, asked: Asked<'_>, patience: &Patience) -> Turn {
+        let wanted = self.wanted(&asked);
         let alone = || {
             self.shared.count(Role::Alone);
-            Turn::Lead(Lead { shared: self.shared.clone(), lease: None })
+            // An answer that was lost on the way may have been the lease.
+            let lease = self.shared.presumed(&wanted);
+            Turn::Lead(Lead { shared: self.shared.clone(), lease })
         };
-        let wanted = self.wanted(&asked);
         loop {
             match self.shared.converse(&wanted, patience).await {
                 Ok(Look::Known(found)) => match self.known(found, &asked) {
@@ -168,6 +171,20 @@ impl Replicas {
             return booked;
         }
         self.book_alone(account, is_extra)
+    }
+
+    /// Counts a name that a client tries for a number; while Redis is away the local count was enough.
+    pub(super) async fn try_name(
+        &self,
+        person: Digest,
+        number: Digest,
+        client: &str,
+        guard: &enumeration::Config,
+    ) -> Result<(), Duration> {
+        let (number, [.., a, b, c, d, e, f, g, h]) = (number.half(), *person.as_bytes());
+        let tried = (number.into_bytes(), self.name_of(client), [a, b, c, d, e, f, g, h]);
+        let patience = self.shared.patience();
+        self.shared.try_name(tried, guard.names_per_number, guard.window, &patience).await.unwrap_or(Ok(()))
     }
 
     fn book_alone(&self, account: &Account, is_extra: bool) -> Result<(), Refusal> {
@@ -242,10 +259,14 @@ impl Lead {
     }
 
     /// Tells the others, before this replica's callers hear it.
-    pub(super) async fn land(mut self, told: Told<'_>) {
-        if let Some(lease) = self.lease.take() {
+    pub(super) async fn land(mut self, told: Told<'_>, patience: &Patience) {
+        let Some(lease) = self.lease.take() else { return };
+        match patience.is_over() {
+            true => self.shared.land_behind(&lease, told),
             // If Redis is away, this replica remembers it.
-            let _ = self.shared.land(&lease, told).await;
+            false => {
+                let _ = self.shared.land(&lease, told, patience).await;
+            }
         }
     }
 }

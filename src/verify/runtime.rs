@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::billing::Billing;
 use super::cached_lookup::CachedLookup;
 use super::chain::Policy;
 use super::config::Config;
@@ -33,7 +35,7 @@ use crate::domain::subject::{Digest, Subject};
 use crate::domain::verdict::Verdict;
 use crate::resilience::budget::Budget;
 use crate::storage::ledger::ReadError;
-use crate::storage::shared::Event;
+use crate::storage::shared::{Event, Shared};
 
 /// The running state of one configuration.
 #[derive(Debug)]
@@ -198,7 +200,7 @@ impl Runtime {
     /// No verdict in time. The failure holds the reason and the attempts.
     pub async fn ask(&self, question: &Question) -> Result<Answer, Failure> {
         // Checked before the cache, because a cached answer reveals as much as a provider's.
-        self.guard(question)?;
+        self.guard(question).await?;
         let policy = self.purposes.get(&*question.purpose).unwrap_or(&self.policy);
         let answer = self.lookup.ask(question, policy).await;
         match &answer {
@@ -275,6 +277,21 @@ impl Runtime {
         Forgotten { verdicts, holds, tries, under_way, replicas: None }
     }
 
+    /// Tells the other replicas each second what this one has spent of its budgets. Never ends.
+    pub async fn tell_budgets(shared: &Shared, billing: &Billing) {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            billing.tell(shared).await;
+        }
+    }
+
+    /// The money of all configurations.
+    pub fn billing(&self) -> &Arc<Billing> {
+        &self.lookup.billing
+    }
+
     /// Does what another replica says.
     pub async fn hear(&self, event: Event) {
         match event {
@@ -284,7 +301,7 @@ impl Runtime {
                 let Forgotten { verdicts, holds, tries, .. } = self.forget_here(person, number).await;
                 tracing::warn!(verdicts, holds, tries, "a person was forgotten, as another replica was told");
             }
-            Event::Decided => {}
+            Event::Decided => self.follow(&self.lookup.replicas.shared.decisions()),
         }
     }
 
@@ -298,13 +315,48 @@ impl Runtime {
         self.lookup.warmer.warming.progress()
     }
 
-    fn guard(&self, question: &Question) -> Result<(), Failure> {
+    async fn guard(&self, question: &Question) -> Result<(), Failure> {
         let Question { subject, client, .. } = question;
         let (tries, key) = (&self.lookup.traces.tries, &self.lookup.digest_key);
-        tries.admit(&self.enumeration, key, client, subject, Instant::now()).map_err(|(kind, wait)| {
+        let suspect = |(kind, wait)| {
             self.metrics.enumeration_suspected(client, kind);
             Failure { retry_after: Some(wait), ..Failure::bare(FailureKind::EnumerationSuspected(kind)) }
-        })
+        };
+        let replicas = &self.lookup.replicas;
+        // A name that was tried here before is known to the others too.
+        let is_new = replicas.is_on() && self.enumeration.names_per_number > 0 && !tries.knows(key, client, subject);
+        tries.admit(&self.enumeration, key, client, subject, Instant::now()).map_err(suspect)?;
+        if is_new {
+            let (person, number) = (key.person(subject), enumeration::number(key, subject));
+            let tried = replicas.try_name(person, number, client, &self.enumeration).await;
+            tried.map_err(|wait| suspect((enumeration::Kind::NamesPerNumber, wait)))?;
+        }
+        Ok(())
+    }
+
+    /// Tells the other replicas that an operator has isolated or restored the named provider.
+    pub fn decided(&self, provider: &str, at: Timestamp, isolated: Option<&Isolated>) {
+        let said = isolated.map(Isolated::to_text).unwrap_or_default();
+        self.lookup.replicas.shared.decided(provider, at.as_millisecond(), &said);
+    }
+
+    /// Does what operators have decided at other replicas; what is older than the last look has been done.
+    fn follow(&self, decisions: &[(String, i64, String)]) {
+        for (provider, _, said) in decisions {
+            let Some(known) = self.provider(provider) else { continue };
+            let is_isolated = known.account.isolation.at(Instant::now()).is_some();
+            match Isolated::from_text(said) {
+                Some(isolated) => {
+                    tracing::warn!(provider = &**provider, by = &*isolated.by, "isolated at another replica");
+                    self.isolate(provider, isolated);
+                }
+                None if is_isolated => {
+                    tracing::warn!(provider = &**provider, "restored at another replica");
+                    self.restore(provider);
+                }
+                None => {}
+            }
+        }
     }
 
     /// The status of every provider, for operators.

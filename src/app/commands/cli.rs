@@ -8,8 +8,9 @@ use clap::{Parser, Subcommand};
 
 use super::output::{say, tell};
 use super::{healthcheck, key, ledger, reconcile, sandbox, serve, verify};
-use crate::app::config::{DEFAULT, Mistakes, Sources};
+use crate::app::config::{DEFAULT, Mistakes, Settings, Sources};
 use crate::app::descriptors::{self, Shares};
+use crate::storage::shared::probe;
 
 /// `EX_CONFIG` of sysexits.h.
 const WRONG_CONFIGURATION: u8 = 78;
@@ -32,7 +33,11 @@ enum Command {
     /// Serve the API with simulated providers on loopback. Needs no credentials and costs nothing.
     Sandbox(sandbox::Args),
     /// Check the configuration and report all mistakes. Exit code 78 if there are any.
-    Check,
+    Check {
+        /// Also connect to what it names, as the gateway would, but to no provider.
+        #[arg(long)]
+        connect: bool,
+    },
     /// Print the embedded configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -75,7 +80,7 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Serve => serve::run(&sources),
         Command::Sandbox(args) => sandbox::run(sources, &args),
-        Command::Check => check(&sources),
+        Command::Check { connect } => check(&sources, connect),
         Command::Config(ConfigCommand::Default) => say(DEFAULT.trim_end()).map(|()| ExitCode::SUCCESS),
         Command::Verify(args) => verify::run(&sources, &args),
         Command::Key(command) => key::run(&command),
@@ -119,7 +124,7 @@ fn hide_values(error: &mut clap::Error) {
     }
 }
 
-fn check(sources: &Sources) -> anyhow::Result<ExitCode> {
+fn check(sources: &Sources, connect: bool) -> anyhow::Result<ExitCode> {
     let settings = sources.load()?;
     settings.check_folders()?;
     let order = settings.verify.chain.order.join(", ");
@@ -133,7 +138,23 @@ fn check(sources: &Sources) -> anyhow::Result<ExitCode> {
     if !variables.is_empty() {
         say(&format!("these environment variables override the file: {variables}"))?;
     }
-    Ok(ExitCode::SUCCESS)
+    if connect { check_connections(&settings) } else { Ok(ExitCode::SUCCESS) }
+}
+
+/// What each connection is like; exit code 78 if one cannot be used as it is.
+#[expect(clippy::disallowed_methods, reason = "a clock is what is compared")]
+fn check_connections(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let Some(shared) = &settings.shared else {
+        say("there is nothing to connect to: [shared] names no redis")?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let findings = runtime.block_on(probe(shared, jiff::Timestamp::now));
+    for finding in &findings {
+        say(&format!("shared.redis: {}{}", if finding.is_mistake { "MISTAKE: " } else { "" }, finding.text))?;
+    }
+    let is_sound = !findings.iter().any(|finding| finding.is_mistake);
+    Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::from(WRONG_CONFIGURATION) })
 }
 
 fn openapi() -> anyhow::Result<ExitCode> {

@@ -47,9 +47,10 @@ pub(in crate::server) async fn isolate(
     let by = Arc::clone(&operator.name);
     let isolated = Isolated { by, reason: reason.as_deref().map(Arc::from), since: now, until };
     // Before it is recorded, which may take a while.
-    if !live.isolate(&provider, isolated) {
+    if !live.isolate(&provider, isolated.clone()) {
         return Ok(unknown_provider(&live.status()));
     }
+    live.decided(&provider, now, Some(&isolated));
     let ends = until.map(tracing::field::display);
     tracing::warn!(provider, operator = %operator.name, reason, until = ends, "isolated by an operator");
     let until_ms = until.map(Timestamp::as_millisecond);
@@ -80,6 +81,7 @@ pub(in crate::server) async fn restore(
     if !live.restore(&provider) {
         return Ok(unknown_provider(&live.status()));
     }
+    live.decided(&provider, admin.clock.now(), None);
     tracing::warn!(provider, operator = %operator.name, reason, "restored by an operator");
     let operation = about("restore", "restored", &provider, &operator, reason);
     Ok(recorded(admin.ledger.record(|id, at_ms| Operation { id, at_ms, ..operation }).await))

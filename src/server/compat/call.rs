@@ -1,9 +1,12 @@
 //! A request in a provider's protocol and its response, which uses the protocol's own codes.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, header};
+use jiff::Timestamp;
 
 use super::words;
 use crate::providers::dialect::{Cause, Dialect};
@@ -23,6 +26,8 @@ pub(super) struct Call {
     pub(super) reply_to: ReplyTo,
     /// The protocol's own refusal.
     pub(super) refusal: Option<Refusal>,
+    /// The key and the nonce that were taken, and until when.
+    pub(super) nonce: Option<(Arc<str>, String, Timestamp)>,
 }
 
 impl Call {
@@ -30,7 +35,7 @@ impl Call {
         let host = head.headers().get(header::HOST).and_then(|host| host.to_str().ok());
         let host = host.or(head.uri().authority().map(|authority| authority.as_str())).unwrap_or_default().to_owned();
         let reply_to = ReplyTo { host, ..ReplyTo::default() };
-        Self { protocol, dialect, reply_to, refusal: None }
+        Self { protocol, dialect, reply_to, refusal: None, nonce: None }
     }
 
     /// Stores the protocol's refusal, which the caller gets, and returns the problem that we log for it.

@@ -1,6 +1,7 @@
 //! The keys issued to callers, as the codec looks them up; records which one authenticated the request.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -20,14 +21,26 @@ pub(super) struct CallerKeys<'a> {
     /// The time that signatures are compared with.
     wall: Timestamp,
     now: Moment,
+    is_shared: bool,
     proven: Cell<Option<&'a Holder>>,
     /// Until the nonces of the caller's key have room, if they have none.
     wait: Cell<Option<Duration>>,
+    taken: RefCell<Option<(Arc<str>, String, Timestamp)>>,
 }
 
 impl<'a> CallerKeys<'a> {
     pub(super) fn new(keys: &'a IssuedKeys, nonces: &'a Nonces, config: Config, wall: Timestamp, now: Moment) -> Self {
-        Self { keys, nonces, config, wall, now, proven: Cell::new(None), wait: Cell::new(None) }
+        Self {
+            keys,
+            nonces,
+            config,
+            wall,
+            now,
+            is_shared: false,
+            proven: Cell::new(None),
+            wait: Cell::new(None),
+            taken: RefCell::default(),
+        }
     }
 
     /// The key that the request was authenticated with. The result of the codec proves nothing: it may refuse an
@@ -39,6 +52,16 @@ impl<'a> CallerKeys<'a> {
     /// How long the caller has to wait for room for its nonce.
     pub(super) fn wait(&self) -> Option<Duration> {
         self.wait.get()
+    }
+
+    /// The key and the nonce that were taken, and until when; only where replicas share them.
+    pub(super) fn taken(&self) -> Option<(Arc<str>, String, Timestamp)> {
+        self.taken.take()
+    }
+
+    /// The nonces are those of several replicas.
+    pub(super) fn sharing(self, is_shared: bool) -> Self {
+        Self { is_shared, ..self }
     }
 
     /// The key that the request names; `None` if it has expired, unless the protocol has a code for that.
@@ -70,7 +93,12 @@ impl CredentialStore for CallerKeys<'_> {
         let (now, most) = (self.now.monotonic, self.config.nonces_per_key);
         let taken = self.nonces.take(&holder.id, nonce, (until, self.wall), now, most);
         match taken {
-            Taken::New => self.proven.set(Some(holder)),
+            Taken::New => {
+                self.proven.set(Some(holder));
+                if self.is_shared {
+                    self.taken.replace(Some((Arc::clone(&holder.id), nonce.to_owned(), until)));
+                }
+            }
             Taken::NoRoom => self.wait.set(Some(self.nonces.room_in(&holder.id, now))),
             Taken::Seen => {}
         }

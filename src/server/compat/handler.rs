@@ -66,7 +66,7 @@ pub(in crate::server) async fn answer(State(edge): State<Arc<Edge>>, request: Re
             receive(&edge, &now, Some(dialect), &mut head, body).await?;
         }
         // The request's buffers are freed before the wait for a provider begins, because thousands of calls may wait.
-        let question = question(&edge, &now, &mut call, head, &mut scope)?;
+        let question = unseen_question(&edge, &now, &mut call, head, &mut scope).await?;
         pipeline::ask_and_write(&edge.pipeline, &now, &question, &mut scope).await
     }))
     .await;
@@ -132,6 +132,29 @@ fn room<'a>(
     }
 }
 
+/// The question, unless its nonce was used at another replica. Then it is read once more: our own store has the nonce by
+/// now, and the protocol refuses it in its own words.
+async fn unseen_question(
+    edge: &Edge,
+    now: &Snapshot,
+    call: &mut Call,
+    request: Request<Bytes>,
+    scope: &mut RequestScope,
+) -> Result<Question, Refused> {
+    let shared = &edge.pipeline.shared;
+    let again = shared.is_on().then(|| request.clone());
+    let asked = question(edge, now, call, request, scope)?;
+    if let (Some(again), Some((key, nonce, until))) = (again, call.nonce.take()) {
+        let left = until.duration_since(edge.pipeline.clock.wall()).try_into().unwrap_or_default();
+        // While Redis is away, what this replica has seen decides.
+        if !shared.take_nonce(&key, &nonce, left).await.unwrap_or(true) {
+            question(edge, now, call, again, scope)?;
+            return Err(Box::new(Problem::new(Code::Unauthenticated)));
+        }
+    }
+    Ok(asked)
+}
+
 fn question(
     edge: &Edge,
     now: &Snapshot,
@@ -151,9 +174,11 @@ fn question(
     }
     let stamp = Stamp { now: clock.wall(), nonce: String::new() };
     let (proven, decoded, wait) = {
-        let keys = CallerKeys::new(now.clients.issued(), &edge.nonces, now.compat, stamp.now, clock.moment());
+        let keys = CallerKeys::new(now.clients.issued(), &edge.nonces, now.compat, stamp.now, clock.moment())
+            .sharing(edge.pipeline.shared.is_on());
         let (decoded, reply_to) = call.dialect.service.decode_request(&request, &keys, &stamp);
         call.reply_to = reply_to;
+        call.nonce = keys.taken();
         (keys.proven(), decoded, keys.wait())
     };
     let Some(holder) = proven else {

@@ -7,6 +7,7 @@ use crate::domain::clock::{Clock, Ids};
 use crate::domain::subject::DigestKey;
 use crate::server::snapshot::Current;
 use crate::storage::ledger::{self, Ledger};
+use crate::storage::shared::Shared;
 use crate::verify;
 
 /// What every edge needs that asks or looks up.
@@ -28,6 +29,8 @@ pub struct Pipeline {
     pub ids: Ids,
     /// Where answers are written down, and looked up.
     pub ledger: Ledger,
+    /// What the replicas share.
+    pub shared: Shared,
     /// Cancelled when waiting has to end, because the process goes down.
     pub last_call: CancellationToken,
 }

@@ -145,17 +145,22 @@ impl Shared {
     ///
     /// # Errors
     /// Redis is away.
-    pub async fn land(&self, lease: &Lease, told: Told<'_>) -> Result<bool, Away> {
+    pub async fn land(&self, lease: &Lease, told: Told<'_>, patience: &Patience) -> Result<bool, Away> {
         let open = self.0.as_ref().ok_or(Away)?;
-        let (cmd, patience) = (open.landing(lease, told), Patience::of(open.config.patience));
+        let cmd = open.landing(lease, told);
         let landed: u8 =
-            open.link.send(Command::Land, &patience, async move |mut to| cmd.query_async(&mut to).await).await?;
+            open.link.send(Command::Land, patience, async move |mut to| cmd.query_async(&mut to).await).await?;
         match landed {
             2 => open.meter.forgotten_late(),
-            0 => open.meter.question(Role::Lost),
+            0 if lease.began_ms > 0 => open.meter.question(Role::Lost),
             _ => {}
         }
         Ok(landed == 1)
+    }
+
+    /// The lease of a question whose answer from Redis was lost on the way: it may be ours, and others may wait for it.
+    pub fn presumed(&self, wanted: &Wanted) -> Option<Lease> {
+        Some(Lease { token: self.0.as_ref()?.token(wanted), began_ms: 0, place: wanted.place })
     }
 
     /// Like [`Self::land`], but nobody waits for it.
@@ -186,6 +191,13 @@ impl Shared {
 const POLL: Duration = Duration::from_millis(250);
 
 impl Open {
+    fn token(&self, wanted: &Wanted) -> [u8; 24] {
+        let mut token = [0; 24];
+        let parts = self.incarnation.iter().chain(wanted.flight.as_bytes());
+        token.iter_mut().zip(parts).for_each(|(to, from)| *to = *from);
+        token
+    }
+
     fn landing(&self, lease: &Lease, told: Told<'_>) -> redis::Cmd {
         let (verdict, life, tells) = match told {
             Told::Verdict(remembered, life) => {
@@ -211,11 +223,7 @@ impl Open {
         awaited: Option<[u8; 24]>,
         patience: &Patience,
     ) -> Result<(Look, [u8; 24]), Away> {
-        let mut token = [0; 24];
-        token
-            .iter_mut()
-            .zip(self.incarnation.iter().chain(wanted.flight.as_bytes()))
-            .for_each(|(to, from)| *to = *from);
+        let token = self.token(wanted);
         let mut cmd = Command::Ask.on(&self.key_of(&wanted.place.person));
         cmd.arg(&wanted.place.scope).arg(if wanted.may_lead { &token[..] } else { b"" }).arg(millis(wanted.lease));
         for oldest in wanted.oldest_ms {

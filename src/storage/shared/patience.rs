@@ -20,6 +20,11 @@ impl Patience {
         Self(Arc::new(AtomicU64::new(micros(left))))
     }
 
+    /// Whether nothing is left.
+    pub fn is_over(&self) -> bool {
+        self.left().is_zero()
+    }
+
     pub(super) fn left(&self) -> Duration {
         Duration::from_micros(self.0.load(Ordering::Relaxed))
     }

@@ -14,6 +14,7 @@ mod opening;
 mod packages;
 mod provider_spend;
 mod reservation;
+mod shared_budgets;
 mod totals;
 
 pub use budget::Budget;

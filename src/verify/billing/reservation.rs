@@ -11,7 +11,8 @@ use super::totals::Billing;
 use crate::domain::money::Billed;
 use crate::domain::outcome::{Fault, Reason};
 use crate::domain::verdict::{Finding, Verdict};
-use crate::resilience::spending::{Reserved, Spending};
+use crate::resilience::spending::{Full, Reserved, Spending};
+use crate::storage::shared::Owner;
 use crate::verify::account::Account;
 use crate::verify::question::Question;
 use crate::verify::verdict_cache::CacheSlot;
@@ -19,9 +20,9 @@ use crate::verify::verdict_cache::CacheSlot;
 /// Reserves the calls of one flight on behalf of the client that started it.
 #[derive(Debug, Clone)]
 pub(in crate::verify) struct Payer {
-    billing: Arc<Billing>,
-    spending: Arc<Spending>,
-    client: Arc<str>,
+    pub(super) billing: Arc<Billing>,
+    pub(super) spending: Arc<Spending>,
+    pub(super) client: Arc<str>,
     purpose: Arc<str>,
     verification: Uuid,
     /// Whether the policy has the next provider confirm a `no_record`, which makes a second bill intentional.
@@ -63,19 +64,27 @@ impl Payer {
     pub(in crate::verify) fn reserve(&self, account: &Arc<Account>) -> Result<Reservation, UsedUp> {
         let (moment, most) = (self.billing.moment(), account.prices.most().0);
         let of_client = self.spending.try_reserve(moment, most);
-        let of_client = of_client.map_err(|full| {
-            self.billing.meter.refused("client", &self.client);
-            UsedUp::Client(self.billing.until_over(full))
-        })?;
+        let of_client = of_client.map_err(|full| self.used_up(Owner::Client, &self.client, full))?;
         let of_provider = match account.spend.spending.try_reserve(moment, most) {
             Ok(reserved) => reserved,
             Err(full) => {
                 of_client.release();
-                self.billing.meter.refused("provider", &account.name);
-                return Err(UsedUp::Provider(self.billing.until_over(full)));
+                return Err(self.used_up(Owner::Provider, &account.name, full));
             }
         };
         Ok(Reservation { payer: self.clone(), account: Arc::clone(account), reserved: Some([of_client, of_provider]) })
+    }
+}
+
+impl Payer {
+    /// Counts a refusal.
+    pub(super) fn used_up(&self, owner: Owner, name: &str, full: Full) -> UsedUp {
+        self.billing.meter.refused(owner.as_str(), name);
+        let left = self.billing.until_over(full);
+        match owner {
+            Owner::Client => UsedUp::Client(left),
+            Owner::Provider => UsedUp::Provider(left),
+        }
     }
 }
 

@@ -23,6 +23,7 @@ use crate::domain::subject::Digest;
 use crate::domain::verdict::Verdict;
 use crate::resilience::spending::{Full, Limits, Moment, Spending, Use};
 use crate::storage::ledger::{Ledger, ReadError, Spent};
+use crate::storage::shared::Owner;
 use crate::verify::config::Config;
 use crate::verify::metrics::Avoided;
 
@@ -152,6 +153,15 @@ impl Billing {
     pub(super) fn client(&self, client: &Arc<str>) -> Arc<Spending> {
         let (moment, mut owners) = (self.moment(), self.owners());
         Arc::clone(owners.clients.entry(Arc::clone(client)).or_insert_with(|| Arc::new(Spending::new(moment))))
+    }
+
+    /// The owners that have a limit.
+    pub(super) fn limited(&self) -> Vec<(Owner, Arc<str>, Arc<Spending>)> {
+        let owners = self.owners();
+        let clients = owners.clients.iter().map(|(name, spending)| (Owner::Client, name, spending));
+        let providers = owners.providers.iter().map(|(name, spend)| (Owner::Provider, name, &spend.spending));
+        let all = clients.chain(providers).filter(|(.., spending)| spending.is_limited());
+        all.map(|(owner, name, spending)| (owner, Arc::clone(name), Arc::clone(spending))).collect()
     }
 
     pub(super) fn moment(&self) -> Moment {

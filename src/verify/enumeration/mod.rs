@@ -142,6 +142,14 @@ impl Tries {
         self.lock().admit(config, client, mark, now)
     }
 
+    /// Whether the client has tried this name for this number.
+    pub(super) fn knows(&self, key: &DigestKey, client: &str, subject: &Subject) -> bool {
+        let mark = Mark::of(key, subject);
+        let mut state = self.lock();
+        let client = state.number_of(client);
+        state.names.knows(client, mark)
+    }
+
     /// Removes all clients' tries at this [`number`]. Returns how many there were.
     pub(super) fn forget(&self, number: Digest) -> usize {
         let number = mark::short(&number);

@@ -52,6 +52,11 @@ impl Names {
         }
     }
 
+    /// Whether the name was tried before.
+    pub(super) fn knows(&self, client: u32, mark: Mark) -> bool {
+        self.of(client, mark.number).any(|(_, one)| one.name == mark.name)
+    }
+
     /// Counts a try, unless the name was tried before. Keeps at most `most` tries over all numbers.
     pub(super) fn count(&mut self, client: u32, mark: Mark, now: i64, most: usize) {
         if self.of(client, mark.number).any(|(_, one)| one.name == mark.name) {

@@ -1,5 +1,7 @@
 //! What replicas share through Redis: real `redis-server`s, on sockets of their own.
 
+mod connect;
+mod gateways;
 mod model;
 mod words;
 
@@ -84,5 +86,17 @@ pub fn verdict(verdict: Verdict, at: Timestamp) -> Remembered {
         provider: Arc::from("aliyun"),
         request_id: RequestId::parse("130A2C10-B9EE-4D84-88E3-5384FF039795"),
         verified_at: Clock::new(Timestamp::now).moment_of(at),
+    }
+}
+
+/// The series that the alerts of replicas name exist, and the alerts fire as they should.
+#[test]
+#[ignore = "needs promtool"]
+fn the_alerts_of_replicas_are_valid_and_fire_as_tested() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/prometheus");
+    for task in [["check", "rules", "alerts-replicas.yml"], ["test", "rules", "alerts-replicas.test.yml"]] {
+        let run = std::process::Command::new("promtool").args(task).current_dir(&folder).output().unwrap();
+        let said = [run.stdout, run.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        assert!(run.status.success(), "promtool {}: {said}", task.join(" "));
     }
 }

@@ -46,7 +46,7 @@ async fn a_verdict_is_told_to_every_replica_and_only_one_of_them_calls() {
     let mine = lease(&one, &question).await;
     assert!(matches!(look(&other, &question).await, Look::Waits));
     let given = verdict(Verdict::Mismatch, Timestamp::from_millisecond(1_790_000_000_000).unwrap());
-    assert!(one.shared.land(&mine, Told::Verdict(&given, 60 * SECOND)).await.unwrap());
+    assert!(one.shared.land(&mine, Told::Verdict(&given, 60 * SECOND), &Patience::of(SECOND)).await.unwrap());
     match look(&other, &question).await {
         Look::Known(found) => {
             assert_eq!(
@@ -81,7 +81,7 @@ async fn who_waits_for_another_replica_hears_how_its_call_ended() {
         let waits = async { other.shared.converse(&question, &Patience::of(SECOND)).await.unwrap() };
         let lands = async {
             tokio::time::sleep(Duration::from_millis(50)).await;
-            assert!(one.shared.land(&mine, told.clone()).await.unwrap());
+            assert!(one.shared.land(&mine, told.clone(), &Patience::of(SECOND)).await.unwrap());
             tokio::time::Instant::now()
         };
         let (look, landed) = tokio::join!(waits, lands);
@@ -120,7 +120,7 @@ async fn a_replica_that_falls_silent_is_replaced_by_exactly_one() {
         match replica.shared.converse(&mine, &patience).await.unwrap() {
             Look::Mine(lease) => {
                 let given = verdict(Verdict::Match, Timestamp::now());
-                replica.shared.land(&lease, Told::Verdict(&given, 60 * SECOND)).await.unwrap();
+                replica.shared.land(&lease, Told::Verdict(&given, 60 * SECOND), &Patience::of(SECOND)).await.unwrap();
                 1
             }
             _ => 0,
@@ -140,7 +140,10 @@ async fn a_verdict_that_nobody_with_the_key_wrote_is_a_miss_and_is_counted() {
     let one = Replica::up(&redis.address(), "one").await;
     let question = wanted(&one, 1);
     let mine = lease(&one, &question).await;
-    one.shared.land(&mine, Told::Verdict(&verdict(Verdict::Match, Timestamp::now()), 60 * SECOND)).await.unwrap();
+    one.shared
+        .land(&mine, Told::Verdict(&verdict(Verdict::Match, Timestamp::now()), 60 * SECOND), &Patience::of(SECOND))
+        .await
+        .unwrap();
     let mut raw = redis.connect().await;
     let at = |n: u32| [format!("idgate1:{}:p:", key().id()).as_bytes(), person(n).as_bytes()].concat();
     let field = [&b"v"[..], &question.place.scope].concat();
@@ -165,7 +168,7 @@ async fn who_is_forgotten_stays_forgotten_even_if_a_call_is_under_way() {
     let question = wanted(&one, 1);
     let mine = lease(&one, &question).await;
     let given = verdict(Verdict::Match, Timestamp::now());
-    one.shared.land(&mine, Told::Verdict(&given, 60 * SECOND)).await.unwrap();
+    one.shared.land(&mine, Told::Verdict(&given, 60 * SECOND), &Patience::of(SECOND)).await.unwrap();
     let again = Wanted { oldest_ms: [None; 3], flight: Uuid::new_v4(), ..question };
     let under_way = lease(&one, &again).await;
     one.shared.admit(&booking("aliyun", 5), &Patience::of(SECOND)).await.unwrap().unwrap();
@@ -173,7 +176,7 @@ async fn who_is_forgotten_stays_forgotten_even_if_a_call_is_under_way() {
     assert_eq!(found, [1, 1, 2], "verdicts, holds, replicas");
     eventually("the other hears it", async || other.events.len() > 0).await;
     assert_eq!(other.events.recv().await, Some(Event::Forgotten(person(1), person(99))));
-    assert!(!one.shared.land(&under_way, Told::Verdict(&given, 60 * SECOND)).await.unwrap());
+    assert!(!one.shared.land(&under_way, Told::Verdict(&given, 60 * SECOND), &Patience::of(SECOND)).await.unwrap());
     assert_eq!(one.counted("idgate_shared_forgotten_late_total", ""), 1.0);
     assert!(matches!(look(&other, &Wanted { may_lead: false, ..question }).await, Look::Nothing));
 }
@@ -240,7 +243,8 @@ async fn rates_extra_attempts_names_and_nonces_are_those_of_all_replicas_togethe
     assert_eq!(tries, [true, true, true, false, true]);
     let mut taken = 0;
     for n in 0..100_u8 {
-        let takes = [&one, &other].map(|replica| replica.shared.take_nonce([1; 8], [n; 16], 60 * SECOND));
+        let nonce = n.to_string();
+        let takes = [&one, &other].map(|replica| replica.shared.take_nonce("key", &nonce, 60 * SECOND));
         taken += futures_util::future::join_all(takes).await.into_iter().filter(|one| one.unwrap()).count();
     }
     assert_eq!(taken, 100);
