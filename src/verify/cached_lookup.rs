@@ -236,21 +236,22 @@ impl CachedLookup {
                     question: &question,
                     person: key.person,
                     policy: &policy.key,
-                    cache: &cache_slot.verdict_cache.cache,
-                    clock: &cache_slot.verdict_cache.clock,
+                    cache: &this.verdict_cache.cache,
+                    clock: &this.verdict_cache.clock,
                     may_lead: announced.is_ok(),
                     flight: announced.as_ref().ok().and_then(Flight::id),
                 };
-                match this.replicas.ask(asked, &patience).await {
+                // Boxed, so that the future is no larger where nothing is shared.
+                match Box::pin(this.replicas.ask(asked, &patience)).await {
                     Turn::Lead(leads) => lead = leads,
-                    ended => return Arc::new(FlightResult::elsewhere(&question, ended, &cache_slot, &progress)),
+                    ended => return Arc::new(FlightResult::elsewhere(&question, ended, &context.cache_slot, &progress)),
                 }
-                cache_slot.leads(lead.lease());
+                context.cache_slot.leads(lead.lease());
             }
             let Ok(flight) = announced else {
                 let failed = Err((FailureKind::LedgerUnavailable, Some(COME_BACK)));
                 let failed = FlightResult::without_a_call(&question, failed);
-                lead.land(failed.told(&this.replicas, &cache_slot), &patience).await;
+                lead.land(failed.told(&this.replicas, &context.cache_slot), &patience).await;
                 return Arc::new(failed);
             };
             progress.announced(flight.clone());

@@ -265,7 +265,7 @@ impl Lead {
             true => self.shared.land_behind(&lease, told),
             // If Redis is away, this replica remembers it.
             false => {
-                let _ = self.shared.land(&lease, told, patience).await;
+                let _ = Box::pin(self.shared.land(&lease, told, patience)).await;
             }
         }
     }
