@@ -22,6 +22,9 @@ use crate::storage::shared::{
 };
 use crate::storage::{Cache, Remembered, Sharing};
 
+/// How long a call waits for its turn in the part of an account's rate that is this replica's.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
 /// What the other replicas do for the flights of one configuration.
 #[derive(Debug, Clone)]
 pub(super) struct Replicas {
@@ -170,7 +173,9 @@ impl Replicas {
             self.slices().remove(&account.name);
             return booked;
         }
-        self.book_alone(account, is_extra)
+        let begins = self.book_alone(account, is_extra)?;
+        tokio::time::sleep_until(begins).await;
+        Ok(())
     }
 
     /// Counts a name that a client tries for a number; while Redis is away the local count was enough.
@@ -187,20 +192,24 @@ impl Replicas {
         self.shared.try_name(tried, guard.names_per_number, guard.window, &patience).await.unwrap_or(Ok(()))
     }
 
-    fn book_alone(&self, account: &Account, is_extra: bool) -> Result<(), Refusal> {
+    /// Books a call in this replica's part of the rate, and returns when it may begin: those that come at once follow each
+    /// other, because refusing them would fail requests that Redis would have let pass.
+    fn book_alone(&self, account: &Account, is_extra: bool) -> Result<Instant, Refusal> {
         let now = Instant::now();
         let step = Duration::from_secs(self.shared.most().into()) / account.rate_limit.get();
         let mut slices = self.slices();
         // Begun empty: what was there may have been used by others a moment ago.
         let next = slices.entry(Arc::clone(&account.name)).or_insert_with(|| now + step);
-        if *next > now {
-            return Err(Refusal::Rate(next.saturating_duration_since(now)));
+        let begins = (*next).max(now);
+        let wait = begins.saturating_duration_since(now);
+        if wait > LONGEST_WAIT {
+            return Err(Refusal::Rate(wait));
         }
         if is_extra && !self.extra.try_take(now) {
             return Err(Refusal::Extra);
         }
-        *next = now + step;
-        Ok(())
+        *next = begins + step;
+        Ok(begins)
     }
 
     fn slices(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Instant>> {

@@ -32,6 +32,33 @@ fn use_of(calls: u64, amount: u64) -> Use {
 }
 
 #[test]
+fn what_others_have_used_counts_in_its_period_and_while_they_cannot_be_asked_only_a_part_is_left() {
+    let spending = limited(calls(Some(100), None));
+    let [day, month] = spending.totals(on(0)).map(|(number, _)| number);
+    let mut kept = Vec::new();
+    let mut sold = |at: Moment| {
+        let before = kept.len();
+        while let Ok(reserved) = spending.try_reserve(at, 0) {
+            kept.push(reserved);
+        }
+        kept.len() - before
+    };
+    spending.heard([(day, use_of(90, 0)), (month, use_of(90, 0))]);
+    assert_eq!(sold(on(0)), 10);
+    spending.heard([(day, use_of(60, 0)), (month, use_of(60, 0))]);
+    // 30 are left: a third of them.
+    spending.divide(on(0), 3);
+    assert_eq!(sold(on(0)), 10);
+    spending.divide(on(0), 3);
+    assert_eq!(sold(on(0)), 0, "it is divided once");
+    spending.heard([(day, use_of(75, 0)), (month, use_of(75, 0))]);
+    assert_eq!(sold(on(0)), 5);
+    // Tomorrow the others are not heard of yet, and what is reserved counts anew.
+    spending.divide(on(1), 3);
+    assert_eq!(sold(on(1)), 25, "a third of the 75 that are left beside the 25 reserved");
+}
+
+#[test]
 fn what_is_reserved_is_spent_until_it_is_known_to_have_cost_less() {
     let spending = limited(Limits { day: Limit { calls: None, amount: Some(2 * MOST) }, month: Limit::default() });
     let (one, other) = (spending.try_reserve(on(0), MOST).unwrap(), spending.try_reserve(on(0), MOST).unwrap());

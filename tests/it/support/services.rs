@@ -129,10 +129,6 @@ impl Forwarder {
         forwarder
     }
 
-    pub fn socket(&self) -> &Path {
-        &self.path
-    }
-
     pub fn address(&self) -> String {
         address(&self.path)
     }
