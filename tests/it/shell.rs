@@ -1,4 +1,4 @@
-//! The files around the binary: the dashboard and the alerts name only series that exist, and the alert rules pass
+//! The files around the binary: the dashboards and the alerts name only series that exist, and the alert rules pass
 //! their tests.
 //!
 //! This makes a renamed series fail here and not in production. To add a series, put its name in [`SERIES`], as in
@@ -64,10 +64,15 @@ const SERIES: &[&str] = &[
 ];
 
 /// The files that name series.
-const FILES: &[&str] =
-    &["config/grafana/dashboards/idgate.json", "config/prometheus/alerts.yml", "config/prometheus/alerts.test.yml"];
+pub const FILES: &[&str] = &[
+    "config/grafana/dashboards/idgate.json",
+    "config/grafana/dashboards/idgate-money.json",
+    "config/grafana/dashboards/idgate-service.json",
+    "config/prometheus/alerts.yml",
+    "config/prometheus/alerts.test.yml",
+];
 
-/// Every series that the dashboard, the alerts and their tests name, with names as in the `# TYPE` lines of
+/// Every series that the dashboards, the alerts and their tests name, with names as in the `# TYPE` lines of
 /// `/metrics`.
 pub fn series_named_in_shell_files() -> BTreeSet<String> {
     FILES.iter().flat_map(|file| series_named_in(&std::fs::read_to_string(in_repository(file)).unwrap())).collect()
@@ -101,6 +106,15 @@ fn dashboard_and_alerts_name_only_series_that_exist() {
     assert!(invented.is_empty(), "no such series: {invented:?}");
     let unseen: Vec<_> = promised.difference(&named).collect();
     assert!(unseen.is_empty(), "neither on the dashboard nor in an alert: {unseen:?}");
+}
+
+#[test]
+fn no_dashboard_is_left_out() {
+    let folder = in_repository("config/grafana/dashboards").read_dir().unwrap();
+    let names = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let there: BTreeSet<_> = names.map(|name| format!("config/grafana/dashboards/{name}")).collect();
+    let listed = FILES.iter().filter(|file| file.ends_with(".json")).map(|&file| file.to_owned());
+    assert_eq!(there, listed.collect());
 }
 
 #[test]

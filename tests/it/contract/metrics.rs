@@ -1,4 +1,4 @@
-//! `/metrics` matches the contract, the dashboard and the alerts in series and labels, and callers cannot add series.
+//! `/metrics` matches the contract, the dashboards and the alerts in series and labels, and callers cannot add series.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::read;
 use crate::ledger::Folder;
-use crate::shell::series_named_in_shell_files;
+use crate::shell::{FILES, series_named_in_shell_files};
 use crate::support::{Pair, TestGateway, anybody, person, pki};
 
 /// The series of the contract: name and labels.
@@ -73,6 +73,9 @@ pub const SERIES: &[(&str, &[&str])] = &[
 
 /// Labels that Prometheus itself adds.
 const OF_THE_SCRAPE: [&str; 3] = ["instance", "job", "le"];
+
+/// Labels of the series that the rules record.
+const OF_THE_RULES: [&str; 3] = ["cause", "provider", "verdict"];
 
 /// A page of metrics: for each family, the label sets of its series and their values.
 #[derive(Debug, Default)]
@@ -307,6 +310,9 @@ async fn every_label_that_a_query_names_is_one_of_its_series() {
     assert!(queries.len() >= 30, "the queries are not recognised: {queries:#?}");
     for query in queries {
         let mut of_the_query: BTreeSet<String> = OF_THE_SCRAPE.map(str::to_owned).into();
+        if query.contains("idgate:") {
+            of_the_query.extend(OF_THE_RULES.map(str::to_owned));
+        }
         for (name, labels) in page.0.keys().map(|name| (name, page.labels(name))) {
             for (at, _) in query.match_indices(&**name) {
                 let rest = &query[at + name.len()..];
@@ -339,20 +345,49 @@ async fn every_label_that_a_query_names_is_one_of_its_series() {
 }
 
 #[test]
-fn every_panel_of_the_dashboard_has_an_id_of_its_own() {
-    let dashboard: Value = serde_json::from_str(&read("config/grafana/dashboards/idgate.json")).unwrap();
-    let mut seen = BTreeSet::new();
-    for panel in dashboard["panels"].as_array().unwrap() {
-        assert!(seen.insert(panel["id"].as_u64().unwrap()), "id {} twice: {}", panel["id"], panel["title"]);
+fn every_panel_of_a_dashboard_has_an_id_of_its_own_and_says_what_it_shows_in_which_unit() {
+    for (file, dashboard) in dashboards() {
+        let mut seen = BTreeSet::new();
+        for panel in dashboard["panels"].as_array().unwrap() {
+            let what = format!("{file}: {}", panel["title"]);
+            assert!(seen.insert(panel["id"].as_u64().unwrap()), "id {} twice: {what}", panel["id"]);
+            if panel["type"] != "row" {
+                assert!(panel["fieldConfig"]["defaults"]["unit"].is_string(), "no unit: {what}");
+                assert!(panel["description"].as_str().is_some_and(|text| text.len() > 10), "no description: {what}");
+            }
+        }
     }
+}
+
+#[test]
+fn every_alert_has_a_panel_that_leads_to_its_runbook_and_the_dashboards_lead_to_each_other() {
+    let alerts = read("config/prometheus/alerts.yml");
+    let runbooks = alerts.lines().filter_map(|line| line.trim().strip_prefix("runbook_url: \"docs/"));
+    let runbooks: BTreeSet<_> = runbooks.map(|rest| format!("${{docs}}/{}", rest.trim_end_matches('"'))).collect();
+    assert!(runbooks.len() >= 30, "the alerts are not recognised: {runbooks:?}");
+    let dashboards = dashboards();
+    let mut linked = BTreeSet::new();
+    for (file, dashboard) in &dashboards {
+        let variables = dashboard["templating"]["list"].as_array().unwrap();
+        for name in ["datasource", "instance", "provider", "docs"] {
+            assert!(variables.iter().any(|variable| variable["name"] == name), "{file} has no variable {name}");
+        }
+        let others = dashboard["links"].as_array().unwrap().iter().map(|link| link["url"].as_str().unwrap());
+        let mut reached: BTreeSet<String> = others.map(|url| url.trim_start_matches("/d/").to_owned()).collect();
+        reached.insert(dashboard["uid"].as_str().unwrap().to_owned());
+        assert_eq!(reached, dashboards.iter().map(|(file, _)| file.trim_end_matches(".json").to_owned()).collect());
+        let panels = dashboard["panels"].as_array().unwrap().iter();
+        let links = panels.filter_map(|panel| panel["links"].as_array()).flatten();
+        linked.extend(links.map(|link| link["url"].as_str().unwrap().to_owned()));
+    }
+    assert_eq!(linked, runbooks);
 }
 
 /// Families with a series for each of many words or names, of which most stay zero.
 #[test]
-fn the_dashboard_draws_no_crowd_of_zero_lines() {
-    let dashboard: Value = serde_json::from_str(&read("config/grafana/dashboards/idgate.json")).unwrap();
+fn no_dashboard_draws_a_crowd_of_zero_lines() {
     let mut queries = Vec::new();
-    expressions(&dashboard, &mut queries);
+    dashboards().iter().for_each(|(_, dashboard)| expressions(dashboard, &mut queries));
     let crowds = ["(provider, endpoint, to, reason)", "(provider, outcome)", "(from, to, reason)", "client, purpose)"];
     for crowd in crowds {
         let of_it: Vec<_> =
@@ -361,14 +396,25 @@ fn the_dashboard_draws_no_crowd_of_zero_lines() {
     }
 }
 
-/// Every query of the dashboard and the alerts.
+/// The dashboards by the names of their files.
+fn dashboards() -> Vec<(&'static str, Value)> {
+    let of = |path: &&'static str| {
+        let file = path.strip_prefix("config/grafana/dashboards/")?;
+        Some((file, serde_json::from_str(&read(path)).unwrap()))
+    };
+    FILES.iter().filter_map(of).collect()
+}
+
+/// Every query of the dashboards, the alerts and the recorded series.
 fn queries() -> Vec<String> {
-    let dashboard: Value = serde_json::from_str(&read("config/grafana/dashboards/idgate.json")).unwrap();
     let mut queries = Vec::new();
-    expressions(&dashboard, &mut queries);
+    dashboards().iter().for_each(|(_, dashboard)| expressions(dashboard, &mut queries));
     let alerts = read("config/prometheus/alerts.yml");
     for rest in alerts.split("expr: ").skip(1) {
-        let lines = rest.lines().take_while(|line| !["for:", "labels:"].iter().any(|key| line.trim().starts_with(key)));
+        let lines = rest.lines().take_while(|line| {
+            let line = line.trim();
+            !line.is_empty() && !["for:", "labels:", "- ", "#"].iter().any(|key| line.starts_with(key))
+        });
         queries.push(lines.collect::<Vec<_>>().join(" "));
     }
     queries
