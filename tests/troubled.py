@@ -183,6 +183,7 @@ class Activity:
 
     def __init__(self):
         self.stop, self.gateways, self.scraped, self.ending = threading.Event(), [], [], []
+        self.is_produced = False
 
     def end(self):
         self.stop.set()
@@ -236,6 +237,7 @@ class World:
         self.activities[name] = Activity()
         try:
             getattr(self, name)()
+            self.activity.is_produced = True
         except Exception as error:  # pylint: disable=broad-except
             self.wrong.append(f"condition {name}: {type(error).__name__}: {error}")
 
@@ -254,10 +256,15 @@ class World:
         for _ in range(4):
             threading.Thread(target=work, daemon=True).start()
 
+    def is_of(self, name, instance):
+        """Whether a gateway of this condition is scraped as `instance`."""
+        activity = self.activities.get(name)
+        return bool(activity) and instance in [f"127.0.0.1:{admin}" for admin in activity.scraped]
+
     def finish(self, name):
         """Ends a condition that is no longer needed."""
         activity = self.activities.get(name)
-        if activity and not activity.stop.is_set():
+        if activity and activity.is_produced and not activity.stop.is_set():
             self.prometheus.remove(*activity.scraped)
             activity.end()
 
