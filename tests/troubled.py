@@ -103,7 +103,7 @@ def faketime():
 class Gateway:
     """An `idgate sandbox` (or `serve`) on free ports, with its own folder."""
 
-    def __init__(self, binary, folder, name, toml="", order=("aliyun", "muzhiyun"), log="/dev/null", command="sandbox",
+    def __init__(self, spawn, binary, folder, name, toml="", order=("aliyun", "muzhiyun"), log="/dev/null", command="sandbox",
                  flags=("--unlisted", "match"), environment=None):
         self.name, self.folder, self.tls = name, folder / name, "[server.tls]" in toml
         self.folder.mkdir(exist_ok=True)
@@ -115,7 +115,7 @@ class Gateway:
         self.log = self.folder / "stderr"
         with open(self.log, "w", encoding="utf-8") as log_file:
             # A full disk sends no signal, and neither does a file at its limit: Python ignores SIGXFSZ, and so does this.
-            self.process = subprocess.Popen(
+            self.process = spawn(
                 words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log_file, text=True, restore_signals=False,
                 env=environment or {},
             )
@@ -196,16 +196,25 @@ class Activity:
 class World:
     def __init__(self, binary, folder, prometheus):
         self.binary, self.folder, self.prometheus = binary, folder, prometheus
+        self.lock, self.processes, self.is_over = threading.Lock(), [], False
         self.wrong, self.people, self.activities, self.local = [], itertools.count(), {}, threading.local()
 
     # What the conditions are made of.
+
+    def spawn(self, *words, **more):
+        """Starts a process, and none after the end: a condition may still be in the making then."""
+        with self.lock:
+            if self.is_over:
+                raise RuntimeError("it is over")
+            self.processes.append(subprocess.Popen(*words, **more))
+            return self.processes[-1]
 
     @property
     def activity(self):
         return self.activities[self.local.name]
 
     def gateway(self, name, toml="", is_scraped=True, **more):
-        gateway = Gateway(self.binary, self.folder, name, toml, **more)
+        gateway = Gateway(self.spawn, self.binary, self.folder, name, toml, **more)
         self.activity.gateways.append(gateway)
         if is_scraped:
             self.activity.scraped.append(gateway.admin)
@@ -269,8 +278,14 @@ class World:
             activity.end()
 
     def end(self):
+        with self.lock:
+            self.is_over = True
         for activity in list(self.activities.values()):
             activity.end()
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
 
     # The healthy gateway, which stays healthy to the end.
 
