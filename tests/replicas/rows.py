@@ -1,0 +1,468 @@
+"""The rows of the table: what happens, and what must hold then. Each returns the figures that it saw."""
+
+import asyncio
+import collections
+import json
+import random
+import signal
+import subprocess
+import time
+
+from balancer import Balancer
+from load import Load
+from people import NAME, number
+from services import Redis
+
+ROWS = {}
+
+
+def row(**settings):
+    """Registers a row, and the settings of its gateways."""
+
+    def register(function):
+        ROWS[function.__name__] = function, settings
+        return function
+
+    return register
+
+
+async def ask_everywhere(world, count, n, **headers):
+    """`count` identical questions, spread over the replicas."""
+    gateways = world.gateways
+    return await asyncio.gather(*(gateways[turn % len(gateways)].ask(n, **headers) for turn in range(count)))
+
+
+def sources(answers):
+    return collections.Counter(answer.json["provenance"]["source"] for answer in answers)
+
+
+@row()
+async def identical_questions(world, _long):
+    """1,000 identical questions over three replicas are one call, also where nothing may be remembered."""
+    await world.provider.set(delay=0.5)
+    seen = []
+    for n, headers in [(1, {}), (2, {"Cache_Control": "no-cache"})]:
+        began = time.monotonic()
+        answers = await ask_everywhere(world, 1000, n, **headers)
+        assert all(answer.status == 200 for answer in answers), collections.Counter(answer.status for answer in answers)
+        assert (await world.provider.calls())[number(n)] == 1, await world.provider.calls()
+        told = sources(answers)
+        assert told["provider"] == 1, told
+        seen.append(f"{dict(told)} in {time.monotonic() - began:.2f} s")
+    roles = {role: await world.metric("idgate_shared_questions_total", role=role) for role in ("led", "joined", "alone", "taken_over")}
+    assert roles["led"] == 2 and roles["alone"] == roles["taken_over"] == 0, roles
+    return f"1 call each; {'; '.join(seen)}; {roles}"
+
+
+@row()
+async def a_failure_is_shared(world, _long):
+    """The provider fails: one call, everybody is told the same, and the next question calls again."""
+    await world.provider.set(delay=0.5, fails=True)
+    answers = await ask_everywhere(world, 999, 1)
+    codes = collections.Counter(answer.json["code"] for answer in answers)
+    calls = (await world.provider.calls())[number(1)]
+    assert len(codes) == 1 and calls == 1, (codes, calls)
+    await world.provider.set()
+    again = await world.gateways[1].ask(1)
+    assert again.status == 200 and (await world.provider.calls())[number(1)] == 2, again
+    return f"{dict(codes)}, 1 call; then {again.json['verdict']}"
+
+
+@row()
+async def owner_killed(world, _long):
+    """`kill -9` of the replica that has 100 questions in flight: the others answer them with at most one more call each."""
+    owner, *others = world.gateways
+    await world.provider.set(delay=4.0)
+    asked = [asyncio.create_task(owner.ask(n)) for n in range(100)]
+    await world.until("all are in flight", lambda: in_flight(world, 100))
+    waiting = [asyncio.create_task(others[n % 2].ask(n)) for n in range(100)]
+    await asyncio.sleep(0.5)
+    owner.kill()
+    began = time.monotonic()
+    answers = await asyncio.gather(*waiting)
+    took = time.monotonic() - began
+    await asyncio.gather(*asked, return_exceptions=True)
+    assert all(answer.status == 200 for answer in answers), collections.Counter(answer.body for answer in answers if answer.status != 200)
+    calls = sum((await world.provider.calls()).values())
+    assert calls <= 200 and took <= 6 + 4, (calls, took)
+    owner.start()
+    await owner.ready()
+    await world.until("its calls are recorded as interrupted", lambda: interrupted(world, 100))
+    verified = world.ledger_verify()
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    return f"{calls} calls, answered {took:.1f} s after the kill; 100 interrupted; the ledger is sound"
+
+
+async def in_flight(world, count):
+    return len(await world.provider.calls()) >= count
+
+
+async def interrupted(world, count):
+    [[found]] = world.postgres.ask("SELECT count(*) FROM entries WHERE kind = 'call' AND outcome = 'interrupted' OR reason = 'interrupted'")
+    return int(found) == count
+
+
+@row()
+async def owner_paused(world, _long):
+    """The owner is stopped for longer than `takeover` and goes on: at most one more call, and the newer verdict stays."""
+    owner, other, _ = world.gateways
+    await world.provider.set(delay=1.0)
+    first = asyncio.create_task(owner.ask(1))
+    await world.until("it is in flight", lambda: in_flight(world, 1))
+    owner.signal(signal.SIGSTOP)
+    second = await other.ask(1)
+    await asyncio.sleep(1)
+    owner.signal(signal.SIGCONT)
+    late = await first
+    calls = (await world.provider.calls())[number(1)]
+    assert second.status == late.status == 200 and calls == 2, (second, late, calls)
+    lost = await world.metric("idgate_shared_questions_total", role="lost")
+    twice = await world.metric("idgate_duplicate_bills_total")
+    assert lost == 1, lost
+    remembered = await world.gateways[2].ask(1)
+    assert remembered.json["verified_at"] == second.json["verified_at"], (remembered.json, second.json)
+    return f"2 calls, answered after {second.seconds:.1f} s; lost {lost:.0f}, billed twice {twice:.0f}; the second verdict is remembered"
+
+
+async def storm(world, happen, mend, seconds, limit_ms, rate=200):
+    """Load, while something happens to Redis for some seconds."""
+    clock = asyncio.get_running_loop().time
+    async with Load(world, rate) as load:
+        await asyncio.sleep(2)
+        before, at = load.percentile(0.99, clock() - 1), clock()
+        await happen()
+        await asyncio.sleep(seconds)
+        await mend()
+        back = await world.until("all share again", world.is_shared)
+        await asyncio.sleep(1)
+    load.check()
+    first = load.percentile(0.99, at, at + 1)
+    extra, most = await load.extra_calls()
+    assert extra <= most, (extra, most)
+    assert first <= before + limit_ms, f"p99 {before:.0f} ms before, {first:.0f} ms in the first second"
+    return f"{sum(load.codes.values())} asked, 0 failed; p99 {before:.0f} ms before, {first:.0f} in the first second; {extra} extra calls of at most {most}; shared again after {back:.2f} s"
+
+
+@row()
+async def redis_killed(world, long):
+    """Redis is killed under load, and comes back empty."""
+
+    async def kill():
+        world.redis.kill()
+
+    async def start():
+        world.redis.start()
+
+    return await storm(world, kill, start, 20 if long else 4, 60)
+
+
+@row()
+async def redis_stopped(world, long):
+    """Redis hangs under load: it takes connections, and answers nothing."""
+
+    async def stop():
+        world.redis.signal(signal.SIGSTOP)
+
+    async def go_on():
+        world.redis.signal(signal.SIGCONT)
+
+    return await storm(world, stop, go_on, 30 if long else 4, 60)
+
+
+@row()
+async def redis_cut_off_from_one(world, long):
+    """One replica reaches no Redis, the others do."""
+    one = world.gateways[0]
+
+    async def cut():
+        one.forwarder.cut()
+
+    async def mend():
+        one.forwarder.mend()
+
+    return await storm(world, cut, mend, 20 if long else 4, 60)
+
+
+@row()
+async def redis_slow(world, long):
+    """Each command waits for 40 ms: no question waits more than the patience for all of its commands."""
+
+    async def slow():
+        for gateway in world.gateways:
+            gateway.forwarder.delay = 0.04
+
+    async def mend():
+        for gateway in world.gateways:
+            gateway.forwarder.delay = 0.0
+
+    return await storm(world, slow, mend, 10 if long else 3, 60)
+
+
+@row()
+async def redis_flushed(world, _long):
+    """FLUSHALL and SCRIPT FLUSH under load: at most one more call a person; what is isolated stays so."""
+    await isolate(world.gateways[0], "mock", True)
+    await isolate(world.gateways[0], "mock", False)
+
+    async def flush():
+        world.redis.say("FLUSHALL")
+        world.redis.say("SCRIPT", "FLUSH")
+
+    async def nothing():
+        pass
+
+    return await storm(world, flush, nothing, 2, 60)
+
+
+async def isolate(gateway, provider, isolated):
+    word = "isolate" if isolated else "restore"
+    answer = await gateway.operator.request("POST", f"/v1/providers/{provider}/{word}")
+    assert answer.status in (200, 204), answer
+
+
+@row()
+async def redis_fails_over(world, _long):
+    """A replica of Redis is promoted, and the old primary refuses writes."""
+    heir = Redis(world.folder, "heir")
+    heir.start()
+    heir.say("REPLICAOF", world.redis.socket, "0")
+
+    async def fail_over():
+        heir.say("REPLICAOF", "NO", "ONE")
+        # The old one answers READONLY from now on.
+        world.redis.say("CONFIG", "SET", "min-replicas-to-write", "1")
+        for gateway in world.gateways:
+            gateway.forwarder.point_at(heir.socket)
+
+    async def nothing():
+        pass
+
+    try:
+        return await storm(world, fail_over, nothing, 2, 60)
+    finally:
+        heir.kill()
+
+
+@row()
+async def isolation_is_shared(world, _long):
+    """Isolated at one replica, isolated at all within a second; and still after FLUSHALL."""
+    await isolate(world.gateways[0], "mock", True)
+
+    async def everywhere():
+        return all([(await gateway.status())["providers"][0].get("isolated") for gateway in world.gateways])
+
+    took = await world.until("all have isolated it", everywhere)
+    world.redis.say("FLUSHALL")
+    await asyncio.sleep(2)
+    assert await everywhere()
+    await isolate(world.gateways[1], "mock", False)
+
+    async def nowhere():
+        return not any([(await gateway.status())["providers"][0].get("isolated") for gateway in world.gateways])
+
+    back = await world.until("all have restored it", nowhere)
+    assert took <= 1.2 and back <= 1.2, (took, back)
+    return f"everywhere after {took:.2f} s, also after FLUSHALL; restored after {back:.2f} s"
+
+
+@row()
+async def postgres_stopped(world, long):
+    """PostgreSQL is stopped under load: nobody without a key notices, and afterwards each told answer is there, once."""
+    seconds = 60 if long else 6
+    async with Load(world, 100) as load:
+        await asyncio.sleep(1)
+        world.postgres.stop()
+        await asyncio.sleep(seconds / 2)
+        keyed = await asyncio.gather(*(gateway.ask(900_000 + n, Idempotency_Key=f"k-{n}") for n, gateway in enumerate(world.gateways)))
+        await asyncio.sleep(seconds / 2)
+        world.postgres.start()
+        await asyncio.sleep(1)
+    load.check()
+    for answer in keyed:
+        assert answer.status == 200 or answer.status == 503 and answer.seconds <= 0.3, answer
+    await world.until("everything has reached PostgreSQL", lambda: level(world))
+    rows = world.postgres.ask("SELECT id, reference, count(*) FROM entries WHERE kind = 'answer' GROUP BY 1, 2")
+    there = {identifier: (reference, int(count)) for identifier, reference, count in rows}
+    missing = [told for told, reference in load.told.items() if there.get(told) != (reference, 1)]
+    assert not missing, f"{len(missing)} of {len(load.told)} told answers are not there once"
+    same_sums(world)
+    verified = world.ledger_verify()
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    return f"{len(load.told)} told in and around {seconds} s without it, 0 failed, each there once; keyed: {[answer.status for answer in keyed]}; sound"
+
+
+async def level(world):
+    return await world.metric("idgate_ledger_behind_entries") == 0
+
+
+def same_sums(world):
+    [[entries]] = world.postgres.ask("SELECT count(*) FROM entries WHERE kind = 'call'")
+    [[summed]] = world.postgres.ask("SELECT coalesce(sum(calls), 0) FROM daily")
+    assert entries == summed, f"{entries} calls, and the sums of the days say {summed}"
+
+
+@row()
+async def a_budget_is_never_passed(world, _long):
+    """500 at once over three replicas on a budget of 100 calls: exactly 100 calls."""
+    gateways = world.gateways
+    answers = await asyncio.gather(*(gateways[n % 3].ask(n, client="limited") for n in range(500)))
+    codes = collections.Counter(answer.json.get("code", "verdict") for answer in answers)
+    calls = sum((await world.provider.calls()).values())
+    assert calls == 100 and codes == {"verdict": 100, "budget_exhausted": 400}, (calls, codes)
+    return f"{calls} calls, {dict(codes)}"
+
+
+@row(rate=50)
+async def the_accounts_rate_holds(world, long):
+    """Six times what the provider allows, over three replicas: it never sees more in any second, with and without Redis."""
+    seen = []
+    for is_up in (True, False):
+        if not is_up:
+            world.redis.kill()
+            await asyncio.sleep(1)
+        await world.provider.tell("/reset")
+        first, seconds = (0 if is_up else 100_000), (10 if long else 4)
+        tasks = []
+        for turn in range(300 * seconds):
+            tasks.append(asyncio.create_task(world.gateways[turn % 3].ask(first + turn)))
+            await asyncio.sleep(1 / 400)
+        answers = await asyncio.gather(*tasks)
+        arrivals = await world.provider.arrivals()
+        # A burst of one second's worth may come first.
+        later = [at for at in arrivals if at > arrivals[0] + 1]
+        most = max((sum(1 for other in later if at <= other < at + 1) for at in later), default=0)
+        early = len(arrivals) - len(later)
+        assert early <= 100 and most <= 51, (early, most)
+        codes = collections.Counter(answer.json.get("code", "verdict") for answer in answers)
+        seen.append(f"{'with' if is_up else 'without'} Redis {early} in the first second, then at most {most} in any; {dict(codes)}")
+    return "; ".join(seen)
+
+
+@row()
+async def one_key_at_three_replicas(world, _long):
+    """The same Idempotency-Key at three replicas at once: one call, one verification_id."""
+    await world.provider.set(delay=0.3)
+    for n in range(20):
+        answers = await asyncio.gather(*(gateway.ask(n, Idempotency_Key=f"key-{n}") for gateway in world.gateways))
+        again = [answer if answer.status != 409 else await world.gateways[0].ask(n, Idempotency_Key=f"key-{n}") for answer in answers]
+        ids = {answer.json.get("verification_id") for answer in again}
+        assert len(ids) == 1 and None not in ids, [answer.json for answer in again]
+    calls = await world.provider.calls()
+    assert set(calls.values()) == {1}, calls
+    return f"20 keys, {sum(calls.values())} calls, one verification_id each"
+
+
+@row()
+async def forgetting(world, _long):
+    """Forgotten at one replica while the others have the person in memory and in flight: no replica answers from memory."""
+    for gateway in world.gateways:
+        assert (await gateway.ask(1)).status == 200
+    await world.provider.set(delay=1.0)
+    flight = asyncio.create_task(world.gateways[1].ask(1, Cache_Control="no-cache"))
+    await asyncio.sleep(0.3)
+    body = json.dumps({"name": NAME, "id_number": number(1)}).encode()
+    headers = {"Content-Type": "application/json"}
+    answer = await world.gateways[0].operator.request("POST", "/v1/subjects/forget", body, headers)
+    assert answer.status == 200, answer
+    assert (await flight).status == 200
+    only = [(await gateway.ask(1, Cache_Control="only-if-cached")).status for gateway in world.gateways]
+    assert only == [504, 504, 504], only
+    assert answer.seconds <= 0.25, answer.seconds
+    return f"answered in {answer.seconds * 1000:.0f} ms: {answer.json}; nothing is remembered anywhere"
+
+
+@row()
+async def forged_verdicts(world, _long):
+    """A verdict that somebody else wrote, or that was copied from another person, is a miss and is counted."""
+    for n in (1, 2):
+        assert (await world.gateways[0].ask(n)).status == 200
+    keys = [key for key in subprocess.run(["redis-cli", "-s", world.redis.socket, "--raw", "KEYS", "*p:*"], capture_output=True, check=True).stdout.split(b"\n") if b":p:" in key]
+    script = """
+        local fields = redis.call('HGETALL', KEYS[1])
+        for i = 1, #fields, 2 do if fields[i]:sub(1, 1) == 'v' then redis.call('HSET', KEYS[2], fields[i], fields[i + 1]) end end
+        return #fields"""
+    assert len(keys) >= 2, keys
+    copied = ["redis-cli", "-s", str(world.redis.socket), "EVAL", script, "2"]
+    subprocess.run([*map(str.encode, copied), keys[0], keys[1]], check=True, capture_output=True)
+    before = sum((await world.provider.calls()).values())
+    answers = [await world.gateways[1].ask(n) for n in (1, 2)]
+    forged = await world.metric("idgate_shared_forged_total")
+    calls = sum((await world.provider.calls()).values()) - before
+    assert all(answer.status == 200 for answer in answers) and forged == 1 and calls == 1, (forged, calls)
+    return f"forged {forged:.0f}, asked again {calls}"
+
+
+@row()
+async def no_person_anywhere(world, _long):
+    """No name, number or secret in MONITOR, a dump of Redis, PostgreSQL's tables and backup, or the logs."""
+    with subprocess.Popen(["redis-cli", "-s", world.redis.socket, "MONITOR"], stdout=subprocess.PIPE) as monitor:
+        await asyncio.sleep(0.2)
+        for n in range(30):
+            await world.gateways[n % 3].ask(n, Idempotency_Key=f"key-{n}")
+        await world.until("everything has reached PostgreSQL", lambda: level(world))
+        monitor.terminate()
+        seen = {"MONITOR": monitor.stdout.read()}
+    assert seen["MONITOR"].count(b"EVALSHA") >= 30
+    world.redis.say("SAVE")
+    seen["an RDB file"] = (world.folder / "redis.rdb").read_bytes()
+    seen["pg_dump"] = world.postgres.run("pg_dump", "--inserts", "idgate").stdout.encode()
+    assert seen["pg_dump"].count(b"INSERT INTO") >= 60
+    for path in [*world.folder.glob("r*/log"), *world.folder.glob("r*/access.log"), *world.folder.glob("r*/spool/*")]:
+        if path.is_file():
+            seen[path.name] = seen.get(path.name, b"") + path.read_bytes()
+    secrets = [NAME.encode(), NAME.encode("unicode_escape"), b"synthetic-digest-key", b"synthetic0app0code", b"-key-of-the-replicas"]
+    for where, text in seen.items():
+        for secret in secrets + [number(n).encode() for n in range(30)]:
+            assert secret not in text, f"{secret!r} is in {where}"
+    return ", ".join(f"{where} {len(text):,} bytes" for where, text in seen.items())
+
+
+@row()
+async def random_kills(world, long):
+    """Any of the five processes is killed at random under load: no told verdict is missing, the sums are those of the entries."""
+    chance, turns = random.Random(7), 200 if long else 8
+    async with Load(world, 60) as load:
+        for _ in range(turns):
+            await asyncio.sleep(chance.uniform(0.2, 0.8))
+            victim = chance.choice([*world.gateways, world.redis, world.postgres])
+            if victim in load.up:
+                load.up.remove(victim)
+            victim.kill()
+            victim.start()
+            if victim in world.gateways:
+                await victim.ready()
+                load.up.append(victim)
+    # Whoever was asking the killed one got nothing, and was told nothing.
+    lost = [failed for failed in load.failed if not str(failed[2]).startswith("broken")]
+    assert not lost and not load.wrong, (lost[:3], load.wrong[:3])
+    await world.until("everything has reached PostgreSQL", lambda: level(world), 60)
+    there = {identifier for [identifier] in world.postgres.ask("SELECT id FROM entries WHERE kind = 'answer'")}
+    missing = set(load.told) - there
+    assert not missing, f"{len(missing)} of {len(load.told)} told answers are missing"
+    same_sums(world)
+    verified = world.ledger_verify()
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    return f"{turns} kills: {len(load.told)} told and there, {len(load.failed)} connections broken; sound"
+
+
+@row(notice="1s")
+async def rolling_restart(world, _long):
+    """Behind the balancer of docker-compose.yml, each replica is restarted in turn under load: nothing fails, nothing is paid twice."""
+    balancer = Balancer(world)
+    try:
+        await balancer.start()
+        async with Load(world, 100) as load:
+            load.up = [balancer]
+            await asyncio.sleep(1)
+            for gateway in world.gateways:
+                gateway.signal(signal.SIGTERM)
+                await asyncio.to_thread(gateway.process.wait)
+                gateway.start()
+                await gateway.ready()
+                await asyncio.sleep(1.5)
+        load.check()
+        extra, _ = await load.extra_calls()
+        assert extra == 0, extra
+        return f"{len(load.times)} asked, 0 failed, {extra} extra calls"
+    finally:
+        balancer.kill()
