@@ -12,6 +12,12 @@ from http1 import Broken, Http
 from people import NAME, number
 from services import Forwarder, Postgres, Provider, Redis, Service
 
+SHARED = """
+[shared]
+redis = ["unix:{redis}"]
+tls = false
+takeover = "2s"
+"""
 KEYS = {name: f"idg_{name}-key-of-the-replicas-synthetic-0123456789" for name in ("payout", "limited")}
 CONFIGURATION = """
 [server]
@@ -24,10 +30,7 @@ file = "{folder}/access.log"
 [replica]
 name = "{name}"
 most = 3
-[shared]
-redis = ["unix:{redis}"]
-tls = false
-takeover = "2s"
+{sharing}
 [ledger]
 spool_folder = "{folder}/spool"
 [ledger.postgres]
@@ -85,7 +88,8 @@ class Gateway(Service):
             "public": self.public, "admin": self.admin, "folder": self.folder, "name": self.name,
             "redis": self.forwarder.socket, "postgres": self.world.postgres.folder, "provider": self.world.provider.port,
         }
-        (self.folder / "idgate.toml").write_text(CONFIGURATION.format(**values))
+        sharing = SHARED.format(**values) if self.world.shares else ""
+        (self.folder / "idgate.toml").write_text(CONFIGURATION.format(sharing=sharing, **values))
 
     def start(self):
         self.configure()
@@ -130,8 +134,8 @@ class Gateway(Service):
 class World:
     """All of it, for one row of the table."""
 
-    def __init__(self, folder, template, binary, **settings):
-        self.folder, self.template, self.binary = folder, template, binary
+    def __init__(self, folder, template, binary, shares=True, **settings):
+        self.folder, self.template, self.binary, self.shares = folder, template, binary, shares
         self.redis, self.postgres = Redis(folder), Postgres(folder / "pg")
         self.provider = Provider(free_port(), folder / "provider.log")
         self.gateways = [Gateway(self, index, settings) for index in range(3)]
@@ -144,7 +148,8 @@ class World:
             await gateway.forwarder.start()
             gateway.start()
         await asyncio.gather(*(gateway.ready() for gateway in self.gateways))
-        await self.until("all replicas share", self.is_shared)
+        if self.shares:
+            await self.until("all replicas share", self.is_shared)
         return self
 
     async def __aexit__(self, *_):
