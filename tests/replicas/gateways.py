@@ -17,6 +17,7 @@ SHARED = """
 redis = ["unix:{redis}"]
 tls = false
 takeover = "2s"
+patience = "{patience}"
 """
 KEYS = {name: f"idg_{name}-key-of-the-replicas-synthetic-0123456789" for name in ("payout", "limited")}
 CONFIGURATION = """
@@ -78,15 +79,16 @@ class Gateway(Service):
         self.folder = world.folder / self.name
         (self.folder / "spool").mkdir(parents=True, exist_ok=True, mode=0o700)
         self.public, self.admin = free_port(), free_port()
-        self.forwarder = Forwarder(self.folder / "redis.sock", world.redis.socket)
+        self.forwarder = Forwarder(self.folder / "redis.sock", world.redis.socket) if world.is_forwarded else None
         self.http, self.operator = Http(self.public), Http(self.admin)
         self.binary = world.binary
 
     def configure(self):
         hashes = {name: hashlib.sha256(key.encode()).hexdigest() for name, key in KEYS.items()}
-        values = {"rate": 100_000, "notice": "0s"} | self.settings | hashes | {
+        values = {"rate": 100_000, "notice": "0s", "patience": "50ms"} | self.settings | hashes | {
             "public": self.public, "admin": self.admin, "folder": self.folder, "name": self.name,
-            "redis": self.forwarder.socket, "postgres": self.world.postgres.folder, "provider": self.world.provider.port,
+            "postgres": self.world.postgres.folder, "provider": self.world.provider.port,
+            "redis": self.forwarder.socket if self.forwarder else self.world.redis.socket,
         }
         sharing = SHARED.format(**values) if self.world.shares else ""
         (self.folder / "idgate.toml").write_text(CONFIGURATION.format(sharing=sharing, **values))
@@ -134,8 +136,9 @@ class Gateway(Service):
 class World:
     """All of it, for one row of the table."""
 
-    def __init__(self, folder, template, binary, shares=True, **settings):
-        self.folder, self.template, self.binary, self.shares = folder, template, binary, shares
+    def __init__(self, folder, template, binary, shares=True, forwarded=False, **settings):
+        self.folder, self.template, self.binary = folder, template, binary
+        self.shares, self.is_forwarded = shares, forwarded
         self.redis, self.postgres = Redis(folder), Postgres(folder / "pg")
         self.provider = Provider(free_port(), folder / "provider.log")
         self.gateways = [Gateway(self, index, settings) for index in range(3)]
@@ -145,7 +148,8 @@ class World:
         self.redis.start()
         self.postgres.create(self.template)
         for gateway in self.gateways:
-            await gateway.forwarder.start()
+            if gateway.forwarder:
+                await gateway.forwarder.start()
             gateway.start()
         await asyncio.gather(*(gateway.ready() for gateway in self.gateways))
         if self.shares:
@@ -156,7 +160,8 @@ class World:
         for service in [*self.gateways, self.redis, self.provider, self.postgres]:
             service.kill()
         for gateway in self.gateways:
-            await gateway.forwarder.close()
+            if gateway.forwarder:
+                await gateway.forwarder.close()
 
     async def until(self, what, check, seconds=30):
         """Waits for a condition, and returns how long that took."""

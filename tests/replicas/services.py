@@ -147,7 +147,7 @@ class Forwarder:
     def __init__(self, socket, to):
         self.socket, self.to = socket, to
         self.delay, self.is_cut = 0.0, False
-        self.pairs = set()
+        self.pairs, self.tasks = set(), set()
 
     async def start(self):
         self.server = await asyncio.start_unix_server(self.serve, self.socket)
@@ -161,10 +161,12 @@ class Forwarder:
             return writer.close()
         pair = (writer, back)
         self.pairs.add(pair)
+        self.tasks.add(asyncio.current_task())
         try:
             await asyncio.gather(self.pump(reader, back, True), self.pump(there, writer, False))
         finally:
             self.pairs.discard(pair)
+            self.tasks.discard(asyncio.current_task())
 
     async def pump(self, reader, writer, is_command):
         try:
@@ -193,8 +195,7 @@ class Forwarder:
     async def close(self):
         self.server.close()
         self.cut()
-        # Their ends are noticed before the loop ends.
-        await asyncio.sleep(0)
+        await asyncio.gather(*self.tasks, return_exceptions=True)
 
     def point_at(self, to):
         self.to = to
