@@ -34,11 +34,14 @@ pub enum Granted {
     Incomplete,
 }
 
+/// Whose turn it is to reserve for one owner.
+pub(super) type Turn = Arc<tokio::sync::Mutex<()>>;
+
 /// The versions of totals, and whose turn it is to reserve.
 #[derive(Debug)]
 pub(super) struct Book {
     version: AtomicU64,
-    pub(super) turns: Mutex<HashMap<(Owner, Arc<str>), Arc<tokio::sync::Mutex<()>>>>,
+    pub(super) turns: Mutex<HashMap<(Owner, Arc<str>), Turn>>,
 }
 
 impl Owner {

@@ -174,7 +174,7 @@ async fn who_is_forgotten_stays_forgotten_even_if_a_call_is_under_way() {
     one.shared.admit(&booking("aliyun", 5), &Patience::of(SECOND)).await.unwrap().unwrap();
     let found = one.shared.forget(person(1), person(99), 20 * SECOND).await.unwrap();
     assert_eq!(found, [1, 1, 2], "verdicts, holds, replicas");
-    eventually("the other hears it", async || other.events.len() > 0).await;
+    eventually("the other hears it", async || !other.events.is_empty()).await;
     assert_eq!(other.events.recv().await, Some(Event::Forgotten(person(1), person(99))));
     assert!(!one.shared.land(&under_way, Told::Verdict(&given, 60 * SECOND), &Patience::of(SECOND)).await.unwrap());
     assert_eq!(one.counted("idgate_shared_forgotten_late_total", ""), 1.0);
