@@ -31,6 +31,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub mod documented;
 pub mod net;
 pub mod pki;
+pub mod postgres;
 pub mod process;
 pub mod services;
 
