@@ -98,7 +98,7 @@ pub enum StartError {
     Build(#[from] BuildError),
     #[error(transparent)]
     Ledger(#[from] OpenError),
-    #[error("past spending cannot be read from ledger.file: {0}")]
+    #[error("past spending cannot be read from the ledger: {0}")]
     Spent(String),
     // Not named `source`: the whole chain is printed, and would say it twice.
     #[error("cannot listen on {key} = \"{addr}\": {error}; stop the process that uses it, or choose another address")]
@@ -158,6 +158,7 @@ impl Gateway {
         let digest_key = digest_key(&settings, &world.ids);
         let verify_metrics = verify::Metrics::register(&registry)?;
         let Books { ledger, opening, isolations } = books;
+        let is_shared = ledger.is_shared();
         ledger.register(&registry)?;
         let shared = match settings.shared.clone() {
             Some(config) => Shared::new(config, (&digest_key, &world.clock, &world.ids), &registry)?,
@@ -212,7 +213,7 @@ impl Gateway {
             shared: shared.clone(),
             last_call: CancellationToken::new(),
         });
-        let idempotency = Idempotency::new();
+        let idempotency = if is_shared { Idempotency::new().shared() } else { Idempotency::new() };
         let (pipe, record) = (|| Arc::clone(&pipeline), || recorder.clone());
         let verify = Arc::new(Verify { pipeline: pipe(), idempotency: idempotency.clone(), recorder: record() });
         let records = Arc::new(Records { pipeline: pipe(), recorder: record() });
@@ -342,7 +343,9 @@ fn bind(
 pub async fn ledger(settings: &Settings, world: &World) -> Result<Books, StartError> {
     let ledger = Ledger::open(&settings.ledger, world.clock.clone(), world.ids.clone()).await?;
     if !ledger.is_on() {
-        tracing::warn!("ledger.file is not set, so answers and paid calls are not recorded; set it for production");
+        tracing::warn!(
+            "neither ledger.file nor ledger.postgres is set, so answers and paid calls are not recorded; set it for production"
+        );
     }
     let opening = Opening::read(&ledger, &settings.verify, &world.clock).await;
     let opening = opening.map_err(|error| StartError::Spent(error.to_string()))?;

@@ -24,6 +24,7 @@ use super::telemetry::LAST_FLUSH;
 use super::{Gateway, memory};
 use crate::server::admin::starting;
 use crate::server::api::Verify;
+use crate::server::idempotency::follow;
 use crate::server::listener::{Answer, Listener, Routed};
 use crate::storage::shared::Shared;
 use crate::verify::Runtime;
@@ -72,6 +73,12 @@ impl Gateway {
         #[expect(clippy::disallowed_methods, reason = "it only reads, so shutdown does not wait for it")]
         let warming = AbortOnDropHandle::new(tokio::spawn(async move { runtime.warm().await }));
         let with_replicas = spawn_replicas(&shared, &verify);
+        let following = follow(verify.pipeline.ledger.clone(), verify.idempotency.clone());
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it only forgets what others have, so shutdown does not wait for it"
+        )]
+        let following = AbortOnDropHandle::new(tokio::spawn(following));
         let watching =
             serve_on_own_thread(admin.serve(Closing::when(&draining, routed(admin_routes)), stop_admin.clone()));
         let serving = public.serve(Closing::when(&draining, public_routes), stop_public.clone());
@@ -81,6 +88,7 @@ impl Gateway {
                 stop.cancelled().await;
                 draining.cancel();
                 warming.abort();
+                following.abort();
                 tracing::info!(notice = ?server.drain_notice, limit = ?server.drain_timeout, "draining");
                 sleep(server.drain_notice).await;
             };

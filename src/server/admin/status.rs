@@ -49,10 +49,21 @@ pub struct RestoredDocument {
 pub struct LedgerDocument {
     /// Whether paid calls are made: what they bring can be written.
     available: bool,
-    /// Why not: `files_moved` (or deleted, replaced, given a second name), `not_writable` or `journal_not_writable`.
+    /// Why not: `name_taken` (another process has the name of this replica), `files_moved` (or deleted, replaced, given a
+    /// second name), `not_writable` or `journal_not_writable`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "files_moved")]
     unavailable_reason: Option<&'static str>,
+    /// Whether PostgreSQL answers; missing if the record is a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    postgres: Option<bool>,
+    /// Entries in the spool that the database does not have yet.
+    behind: u64,
+    /// For how long the oldest of them has waited.
+    oldest_unmoved_seconds: f64,
+    /// Bytes of entries in the spool.
+    spool_bytes: u64,
 }
 
 /// The shared Redis and the replicas.
@@ -198,9 +209,16 @@ pub(in crate::server) async fn status(State(admin): State<Arc<Admin>>) -> Json<S
         version: env!("CARGO_PKG_VERSION"),
         flights: live.flights(),
         restored: RestoredDocument { state: state.into(), verdicts },
-        ledger: admin.ledger.is_on().then(|| {
+        ledger: admin.ledger.backlog().map(|backlog| {
             let reason = admin.ledger.unavailable_reason();
-            LedgerDocument { available: reason.is_none(), unavailable_reason: reason.map(Into::into) }
+            LedgerDocument {
+                available: reason.is_none(),
+                unavailable_reason: reason.map(Into::into),
+                postgres: backlog.postgres,
+                behind: backlog.entries,
+                oldest_unmoved_seconds: seconds(backlog.oldest),
+                spool_bytes: backlog.spool_bytes,
+            }
         }),
         shared: admin.shared.state().map(SharedDocument::from),
         providers: live.status().iter().map(ProviderDocument::from).collect(),

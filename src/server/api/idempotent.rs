@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use super::state::Verify;
 use crate::server::http::body_reader::VerifyBody;
@@ -18,6 +20,7 @@ use crate::server::http::request_scope::RequestScope;
 use crate::server::idempotency::{Claim, ClaimResult, InProgress, Keyed, LedgerLookup, Lookup, LookupWait};
 use crate::server::pipeline::{Delivered, Unwritten, Verified, WriteFailed, ask, ask_and_write, overloaded, unwritten};
 use crate::server::snapshot::Snapshot;
+use crate::storage::ledger::Ledger;
 use crate::verify::{Avoided, Failure, FailureKind, Freshness, NoPlace, Question};
 
 /// Answers a question under an idempotency key.
@@ -136,6 +139,7 @@ async fn work(
     if let Some(audit) = scope.audit() {
         audit.is_under_claim(claim.id());
     }
+    let held = Held::new(verify, &claim);
     let clock = &verify.pipeline.clock;
     let since_first_use = claim.since_first_use(clock.monotonic());
     let freshness = since_first_use.map_or(question.freshness, |used| question.freshness.or_since(used));
@@ -158,7 +162,7 @@ async fn work(
         }
     };
     match asked {
-        Ok(unwritten) => finish(verify, claim, unwritten).await.map_err(|lost| match lost {
+        Ok(unwritten) => finish(verify, (claim, held), unwritten).await.map_err(|lost| match lost {
             Some(lost) => lost.refuse(scope),
             None => Box::new(Problem::new(Code::Internal)),
         }),
@@ -171,12 +175,44 @@ async fn work(
     }
 }
 
+/// A key that this request holds before all replicas; given back on drop, unless it was finished.
+struct Held {
+    ledger: Ledger,
+    tasks: TaskTracker,
+    claim: Option<(Uuid, i32)>,
+}
+
+impl Held {
+    fn new(verify: &Verify, claim: &Claim) -> Self {
+        let ledger = verify.pipeline.ledger.clone();
+        let claim = claim.id().filter(|_| ledger.is_shared()).map(|id| (id, claim.term()));
+        Self { ledger, tasks: verify.idempotency.tasks.clone(), claim }
+    }
+
+    fn finished(mut self) {
+        self.claim = None;
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some((claim, term)) = self.claim.take() {
+            let ledger = self.ledger.clone();
+            self.tasks.spawn(async move { ledger.release(claim, term).await });
+        }
+    }
+}
+
 /// Writes the verdict and, once it is on disk, finishes the key with it. If there is a ledger, this continues when the
 /// caller disconnects; otherwise the ledger could hold a finished key that is still open in memory.
 ///
 /// # Errors
 /// If the verdict cannot be written; `None` if the writing task was lost.
-async fn finish(verify: &Verify, claim: Claim, unwritten: Unwritten) -> Result<Delivered, Option<WriteFailed>> {
+async fn finish(
+    verify: &Verify,
+    (claim, held): (Claim, Held),
+    unwritten: Unwritten,
+) -> Result<Delivered, Option<WriteFailed>> {
     let is_owed = unwritten.is_owed();
     let write = async move {
         let written = unwritten.write(true).await;
@@ -184,6 +220,7 @@ async fn finish(verify: &Verify, claim: Claim, unwritten: Unwritten) -> Result<D
         if let Ok(delivered) = &written
             && delivered.is_kept
         {
+            held.finished();
             claim.finish(Arc::clone(&delivered.verified));
         }
         written

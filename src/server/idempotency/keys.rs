@@ -30,6 +30,8 @@ pub struct Idempotency {
     slots: Arc<Slots<Slot>>,
     /// How many persons were forgotten so far.
     erasures: Arc<AtomicU64>,
+    /// Whether other replicas take keys from the same ledger.
+    is_shared: bool,
     /// Look-ups and writes under way. They finish even if their callers leave.
     pub(in crate::server) tasks: TaskTracker,
 }
@@ -62,6 +64,8 @@ pub struct Owner {
     pub since: Monotonic,
     /// Its claim in the ledger.
     pub claim: Option<Uuid>,
+    /// How often that has changed hands.
+    pub term: i32,
 }
 
 /// The duty to look a key up in the ledger. Dropped unsettled, the next request takes it over.
@@ -71,6 +75,10 @@ pub struct Lookup {
     erasures: Arc<AtomicU64>,
     /// Ignore the ledger's owner: the key starts over.
     pub starts_over: bool,
+    /// The claim that it starts over from.
+    pub replaces: Option<Uuid>,
+    /// Whether another replica holds the key, for which requests wait.
+    is_elsewhere: bool,
 }
 
 /// Waits for a look-up to be settled.
@@ -117,6 +125,8 @@ enum State {
 enum Work {
     /// No request has held it yet.
     Fresh,
+    /// The ledger says that an earlier request held it, and none holds it now.
+    Left,
     Working,
     /// Its last holder got no verdict; with the problem for the requests that waited, if it holds for them too.
     Free(Option<Arc<Problem>>),
@@ -130,7 +140,14 @@ impl Idempotency {
     }
 
     fn holding(most: usize) -> Self {
-        Self { slots: Arc::new(Slots::new(most, KEPT)), erasures: Arc::default(), tasks: TaskTracker::new() }
+        let slots = Arc::new(Slots::new(most, KEPT));
+        Self { slots, erasures: Arc::default(), is_shared: false, tasks: TaskTracker::new() }
+    }
+
+    /// Other replicas take keys from the same ledger: what a request leaves unfinished is looked up again.
+    #[must_use]
+    pub fn shared(self) -> Self {
+        Self { is_shared: true, ..self }
     }
 
     /// Claims `key` (the digest of client and key) for a request with this digest of its body. Claims that are older
@@ -139,7 +156,7 @@ impl Idempotency {
         loop {
             let slot = self.slots.get_or_insert(client, key, || Slot::new(State::Unknown));
             if !slot.is_over(now) {
-                return slot.claim(body, &self.erasures);
+                return slot.claim(body, self.is_shared, &self.erasures);
             }
             if let Some(lookup) = self.replace(client, key, &slot) {
                 return ClaimResult::Unknown(lookup);
@@ -151,13 +168,17 @@ impl Idempotency {
     pub fn start_over(&self, client: &Arc<str>, key: Digest, done: &Done) -> Option<Lookup> {
         let mut lookup = self.replace(client, key, &done.slot)?;
         lookup.starts_over = true;
+        lookup.replaces = match &*done.slot.0.borrow() {
+            State::Owned(owner, _) => owner.claim,
+            _ => None,
+        };
         Some(lookup)
     }
 
     /// Replaces the slot `old`, if it is still there.
     fn replace(&self, client: &Arc<str>, key: Digest, old: &Arc<Slot>) -> Option<Lookup> {
         let slot = Arc::new(Slot::new(State::LookingUp));
-        let lookup = Lookup { slot: Arc::clone(&slot), erasures: Arc::clone(&self.erasures), starts_over: false };
+        let lookup = Lookup::new(Arc::clone(&slot), Arc::clone(&self.erasures));
         self.slots.replace(client, key, old, &slot).then_some(lookup)
     }
 
@@ -195,13 +216,18 @@ impl Slot {
         }
     }
 
-    fn claim(self: Arc<Self>, body: Digest, erasures: &Arc<AtomicU64>) -> ClaimResult {
+    fn claim(self: Arc<Self>, body: Digest, is_shared: bool, erasures: &Arc<AtomicU64>) -> ClaimResult {
         let mut claim = ClaimResult::Reused;
         self.0.send_if_modified(|state| match state {
             State::Unknown | State::Unavailable => {
                 *state = State::LookingUp;
-                let (slot, erasures) = (Arc::clone(&self), Arc::clone(erasures));
-                claim = ClaimResult::Unknown(Lookup { slot, erasures, starts_over: false });
+                claim = ClaimResult::Unknown(Lookup::new(Arc::clone(&self), Arc::clone(erasures)));
+                true
+            }
+            // Another replica may have taken it meanwhile.
+            State::Owned(owner, Work::Free(_)) if is_shared && owner.body == body => {
+                *state = State::LookingUp;
+                claim = ClaimResult::Unknown(Lookup::new(Arc::clone(&self), Arc::clone(erasures)));
                 true
             }
             State::LookingUp => {
@@ -212,7 +238,7 @@ impl Slot {
             State::Owned(owner, work) => {
                 let again = match work {
                     Work::Fresh => false,
-                    Work::Free(_) => true,
+                    Work::Free(_) | Work::Left => true,
                     Work::Working => {
                         claim = ClaimResult::InProgress(InProgress(self.0.subscribe()));
                         return false;
@@ -232,6 +258,19 @@ impl Slot {
 }
 
 impl Lookup {
+    const fn new(slot: Arc<Slot>, erasures: Arc<AtomicU64>) -> Self {
+        Self { slot, erasures, starts_over: false, replaces: None, is_elsewhere: false }
+    }
+
+    /// Another replica holds the key: from now on requests wait for its answer. Whether any does.
+    pub fn is_held_elsewhere(&mut self, owner: Owner) -> bool {
+        let is_new = !std::mem::replace(&mut self.is_elsewhere, true);
+        if is_new {
+            self.slot.0.send_replace(State::Owned(owner, Work::Working));
+        }
+        is_new || self.slot.0.receiver_count() > 0
+    }
+
     /// How many persons were forgotten so far. Read it before the ledger, and pass it to [`Lookup::found`].
     pub fn erasures(&self) -> u64 {
         self.erasures.load(Ordering::SeqCst)
@@ -255,7 +294,7 @@ impl Lookup {
     /// # Errors
     /// As [`Lookup::claimed`].
     pub fn found(self, owner: Owner, answer: Option<Verified>, erasures: u64) -> Result<(), Self> {
-        let work = answer.map_or(Work::Free(None), |answer| Work::Done(Arc::new(answer)));
+        let work = answer.map_or(Work::Left, |answer| Work::Done(Arc::new(answer)));
         self.settle(owner, work, erasures)
     }
 
@@ -275,7 +314,8 @@ impl Lookup {
 impl Drop for Lookup {
     fn drop(&mut self) {
         self.slot.0.send_if_modified(|state| {
-            let undone = matches!(state, State::LookingUp);
+            let is_held = self.is_elsewhere && matches!(state, State::Owned(_, Work::Working));
+            let undone = is_held || matches!(state, State::LookingUp);
             if undone {
                 *state = State::Unavailable;
             }
@@ -302,6 +342,11 @@ impl Claim {
     /// Its claim in the ledger.
     pub fn id(&self) -> Option<Uuid> {
         self.owner.claim
+    }
+
+    /// How often that claim has changed hands.
+    pub fn term(&self) -> i32 {
+        self.owner.term
     }
 
     /// Stores the verdict: every later request with this key gets it.

@@ -1,6 +1,7 @@
 //! Finds out in the ledger whose an idempotency key is, and claims the key if it is nobody's.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use strum::VariantArray;
@@ -12,7 +13,7 @@ use crate::domain::outcome::{Outcome, Reason};
 use crate::domain::subject::Digest;
 use crate::domain::verdict::{RequestId, Verdict};
 use crate::server::pipeline::Verified;
-use crate::storage::ledger::{self, Claimed, Ledger};
+use crate::storage::ledger::{self, Claimed, Ledger, NotClaimed};
 use crate::verify::{Attempt, Source};
 
 /// What a request claims its key for.
@@ -38,23 +39,42 @@ enum Found {
     Free(Owner),
     /// It has an owner, and an answer if it is finished.
     Owned(Owner, Option<Box<Verified>>),
+    /// Another replica is answering it.
+    Elsewhere(Owner),
 }
+
+/// How often it is looked whether another replica has answered: at first, and later.
+const LOOK_FIRST: Duration = Duration::from_millis(100);
+const LOOK_LAST: Duration = Duration::from_secs(1);
+
+/// How often a key is looked up that other replicas claim at the same moment.
+const MOST_RACES: u32 = 3;
 
 impl Keyed {
     /// The owner that these digests make, with its claim in the ledger.
     pub(in crate::server) fn owner(&self, since: Monotonic, claim: Option<uuid::Uuid>) -> Owner {
-        Owner { body: self.body, person: self.person, since, claim }
+        Owner { body: self.body, person: self.person, since, claim, term: 0 }
     }
 }
 
 impl LedgerLookup {
     /// Settles `lookup`. Run it in a task of its own: then a key is claimed once, also if its caller leaves.
     pub(in crate::server) async fn run(self, mut lookup: Lookup) {
+        let mut pause = LOOK_FIRST;
         loop {
             let erasures = lookup.erasures();
             // Dropped unsettled, the lookup fails for everybody who waits for it, and the next request tries again.
-            let Some(found) = self.find(lookup.starts_over).await else { return };
+            let Some(found) = self.find(&lookup).await else { return };
             let settled = match found {
+                Found::Elsewhere(owner) => {
+                    if !lookup.is_held_elsewhere(owner) {
+                        return;
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LOOK_LAST);
+                    lookup.starts_over = false;
+                    continue;
+                }
                 Found::Free(owner) => lookup.claimed(owner, erasures),
                 Found::Owned(owner, answer) => lookup.found(owner, answer.map(|answer| *answer), erasures),
             };
@@ -67,32 +87,51 @@ impl LedgerLookup {
     }
 
     /// Whose the key is; nothing if that cannot be read, or the key cannot be claimed.
-    async fn find(&self, starts_over: bool) -> Option<Found> {
-        let known = if starts_over {
-            None
-        } else {
-            let known = self.ledger.claimed(&self.keyed.key, not_before(&self.clock)).await;
-            // The caller is only asked to come back; the cause is here.
-            known.inspect_err(|error| tracing::error!(%error, "ledger: a key cannot be looked up")).ok()?
-        };
-        // The ledger goes by the date, memory by the time that has passed.
-        let known = known.filter(|known| !is_over(self.since(known.claim.at_ms), self.clock.monotonic()));
-        if let Some(Claimed { claim, answer }) = known {
-            let (body, person) = (Digest::from_hex(&claim.body)?, Digest::from_hex(&claim.subject.digest)?);
-            let owner = Owner { body, person, since: self.since(claim.at_ms), claim: Some(claim.id) };
-            return Some(Found::Owned(owner, answer.and_then(|answer| verified(answer, &self.clock)).map(Box::new)));
+    async fn find(&self, lookup: &Lookup) -> Option<Found> {
+        let mut starts_over = lookup.starts_over;
+        for _ in 0..MOST_RACES {
+            if !starts_over && let Some(known) = self.known().await? {
+                return self.owned(known);
+            }
+            let replaced = lookup.replaces.filter(|_| starts_over);
+            let claim = self.ledger.claim(not_before(&self.clock), replaced, |id, at_ms| ledger::Claim {
+                id,
+                at_ms,
+                client: self.client.to_string(),
+                outcome: "claimed".to_owned(),
+                key: self.keyed.key.to_hex(),
+                body: self.keyed.body.to_hex(),
+                subject: self.subject.clone(),
+            });
+            match claim.await {
+                Ok(claim) => {
+                    let claim = claim?;
+                    return Some(Found::Free(self.keyed.owner(self.since(claim.at_ms), Some(claim.id))));
+                }
+                // Whose is it then?
+                Err(NotClaimed::Taken) => starts_over = false,
+                Err(NotClaimed::NotWritten) => return None,
+            }
         }
-        let claim = self.ledger.claim(|id, at_ms| ledger::Claim {
-            id,
-            at_ms,
-            client: self.client.to_string(),
-            outcome: "claimed".to_owned(),
-            key: self.keyed.key.to_hex(),
-            body: self.keyed.body.to_hex(),
-            subject: self.subject.clone(),
-        });
-        let claim = claim.await.ok()??;
-        Some(Found::Free(self.keyed.owner(self.since(claim.at_ms), Some(claim.id))))
+        None
+    }
+
+    /// The claim that the ledger knows; nothing if that cannot be read.
+    async fn known(&self) -> Option<Option<Claimed>> {
+        let known = self.ledger.claimed(&self.keyed.key, not_before(&self.clock)).await;
+        // The caller is only asked to come back; the cause is here.
+        let known = known.inspect_err(|error| tracing::error!(%error, "ledger: a key cannot be looked up")).ok()?;
+        // The ledger goes by the date, memory by the time that has passed.
+        Some(known.filter(|known| !is_over(self.since(known.claim.at_ms), self.clock.monotonic())))
+    }
+
+    fn owned(&self, Claimed { claim, answer, is_elsewhere, term }: Claimed) -> Option<Found> {
+        let (body, person) = (Digest::from_hex(&claim.body)?, Digest::from_hex(&claim.subject.digest)?);
+        let owner = Owner { body, person, since: self.since(claim.at_ms), claim: Some(claim.id), term };
+        if is_elsewhere {
+            return Some(Found::Elsewhere(owner));
+        }
+        Some(Found::Owned(owner, answer.and_then(|answer| verified(answer, &self.clock)).map(Box::new)))
     }
 }
 
@@ -128,7 +167,7 @@ fn attempt(attempt: &ledger::Attempt) -> Option<Attempt> {
         reason,
         code: None,
         billed: Billed::ALL.into_iter().find(|billed| billed.as_str() == attempt.billed)?,
-        duration: std::time::Duration::from_millis(attempt.duration_ms),
+        duration: Duration::from_millis(attempt.duration_ms),
         retry_after: None,
     })
 }

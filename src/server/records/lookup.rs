@@ -22,7 +22,7 @@ use crate::server::http::code::Code;
 use crate::server::http::problem::{Problem, Refused, SOON};
 use crate::server::http::{body, headers};
 use crate::server::pipeline::{self, Pipeline};
-use crate::storage::ledger::{Answer, Answers, Call};
+use crate::storage::ledger::{Answer, Call};
 
 /// Number of answers on a page.
 const PAGE: usize = 100;
@@ -112,11 +112,9 @@ async fn read_page(pipeline: &Pipeline, mut query: Query, visible: Visible) -> R
     if let Visible::Client(client) = visible {
         query.wanted.client = Some(client.to_string());
     }
-    let below = query.below.unwrap_or(i64::MAX);
-    let Answers { found, below } =
-        pipeline.ledger.answers(&query.wanted, below, PAGE).await.map_err(|_| unreadable())?;
-    let next_cursor = below.map(cursor);
-    Ok(json(&Page { verifications: found.into_iter().map(|found| found.answer.into()).collect(), next_cursor }))
+    let page = pipeline.ledger.page(&query.wanted, query.cursor, PAGE).await;
+    let (found, next) = page.map_err(|_| unreadable())?;
+    Ok(json(&Page { verifications: found.into_iter().map(Into::into).collect(), next_cursor: next.map(cursor) }))
 }
 
 fn accept_json(head: &HeaderMap) -> Result<(), Refused> {

@@ -7,18 +7,18 @@ use jiff::Timestamp;
 use crate::domain::verdict::Verdict;
 use crate::server::http::code::Code;
 use crate::server::http::problem::{Problem, Refused};
-use crate::storage::ledger::Wanted;
+use crate::storage::ledger::{Cursor, Wanted};
 
 #[derive(Debug, Default)]
 pub(super) struct Query {
     pub(super) wanted: Wanted,
-    /// The cursor: only answers with a lower sequence number.
-    pub(super) below: Option<i64>,
+    /// Only the answers after it.
+    pub(super) cursor: Option<Cursor>,
 }
 
-/// The cursor for the answers below this sequence number.
-pub(super) fn cursor(below: i64) -> String {
-    URL_SAFE_NO_PAD.encode(below.to_be_bytes())
+/// The text of a cursor.
+pub(super) fn cursor(cursor: Cursor) -> String {
+    URL_SAFE_NO_PAD.encode(cursor.to_bytes())
 }
 
 impl Query {
@@ -27,13 +27,13 @@ impl Query {
         let mut query = Self::default();
         let mut seen: Vec<String> = Vec::new();
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
-            let Self { wanted, below } = &mut query;
+            let Self { wanted, cursor } = &mut query;
             let mistake = match &*name {
                 _ if seen.iter().any(|one| *one == *name) => Some("occurs twice; send it once"),
                 "cursor" => {
-                    let bytes = URL_SAFE_NO_PAD.decode(&*value).ok().and_then(|bytes| bytes.try_into().ok());
-                    *below = bytes.map(i64::from_be_bytes);
-                    below.is_none().then_some("is no cursor of ours; send `next_cursor` as it was given")
+                    let bytes = URL_SAFE_NO_PAD.decode(&*value).ok();
+                    *cursor = bytes.and_then(|bytes| Cursor::from_bytes(&bytes));
+                    cursor.is_none().then_some("is no cursor of ours; send `next_cursor` as it was given")
                 }
                 "reference" if filters => {
                     let is_one = (1..=128).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_graphic());

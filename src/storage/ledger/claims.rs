@@ -23,6 +23,10 @@ pub struct Claimed {
     pub claim: Claim,
     /// The answer whose verdict finished the claim, if any.
     pub answer: Option<Answer>,
+    /// Whether another replica is answering it.
+    pub is_elsewhere: bool,
+    /// How often it has changed hands between replicas.
+    pub term: i32,
 }
 
 /// The spool's entries about keys.
@@ -82,7 +86,7 @@ pub(super) async fn claimed(
         let claimed = match claim {
             Some(claim) => {
                 let answer = finished(reader, claim.id).await?.or_else(|| spooled.answer(claim.id));
-                Some(Claimed { claim, answer })
+                Some(Claimed { claim, answer, is_elsewhere: false, term: 0 })
             }
             None => None,
         };

@@ -8,6 +8,15 @@ use std::path::{Path, PathBuf};
 #[error("the ledger cannot be written")]
 pub struct NotWritten;
 
+/// A key could not be claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotClaimed {
+    #[error("the ledger cannot be written")]
+    NotWritten,
+    #[error("another replica has claimed it")]
+    Taken,
+}
+
 /// The ledger could not be read. The text has the database's message and what to do, never the values searched for.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -16,6 +25,8 @@ pub enum ReadError {
     /// Entries that are on the disk, in the spool, are not in the database yet.
     #[error("the database cannot be written and lacks the latest entries, which wait in the spool; ask again later")]
     Behind,
+    #[error("PostgreSQL does not answer; ask again later")]
+    Away,
 }
 
 /// Why a ledger cannot be opened.
@@ -66,6 +77,8 @@ pub enum OpenError {
     /// A metric was declared wrongly, which is a bug.
     #[error("the ledger's metrics cannot be made: {0}")]
     Metrics(prometheus::Error),
+    #[error("ledger.postgres: {0}")]
+    Postgres(String),
     #[error("ledger.file = {0:?} is another program's, or a newer idgate's; name another file")]
     Foreign(PathBuf),
 }
@@ -86,6 +99,16 @@ pub(super) fn remedy(error: &sqlx::Error) -> String {
         Some(database) => database.message().to_owned(),
         None => error.to_string(),
     };
+    if let Some(database) = error.as_database_error()
+        && database.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some()
+    {
+        let code = database.code().unwrap_or_default();
+        return format!("{told} ({code}): docs/scaling.md says what PostgreSQL needs");
+    }
+    if matches!(error, sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Configuration(_)) {
+        // Of the way to PostgreSQL; SQLite has no such errors.
+        return told;
+    }
     // The lowest byte of SQLite's extended result code is the primary code.
     let code = error.as_database_error().and_then(|database| database.code()?.parse::<i32>().ok());
     let what_to_do = match code.map(|code| code & 0xff) {

@@ -29,9 +29,9 @@ pub(super) struct Locks {
     _beside: File,
     /// The database file itself. SQLite locks it too, but by other means (`fcntl`), which closing any descriptor of the
     /// file would undo: this one stays open for as long as the ledger.
-    _database: File,
-    /// Which file the database is.
-    pub(super) database: Identity,
+    _database: Option<File>,
+    /// Which file the database is; `None` if the record is elsewhere.
+    pub(super) database: Option<Identity>,
 }
 
 impl Identity {
@@ -101,7 +101,16 @@ pub(super) fn lock(path: &Path) -> Result<Locks, OpenError> {
     if data.nlink() > 1 {
         return Err(OpenError::Linked(path.to_owned()));
     }
-    Ok(Locks { _beside: file, _database: database, database: Identity::of(&data) })
+    Ok(Locks { _beside: file, _database: Some(database), database: Some(Identity::of(&data)) })
+}
+
+/// Locks the spool of this replica in `folder`.
+pub(super) fn lock_spool(folder: &Path, replica: &str) -> Result<Locks, OpenError> {
+    let beside = folder.join(replica).with_extension("lock");
+    let file = private_file::options().create(true).truncate(false).write(true).open(&beside);
+    let file = file.map_err(|error| OpenError::beside(&beside, error))?;
+    lock_file(&file, &beside, || OpenError::SpoolInUse(beside.clone()))?;
+    Ok(Locks { _beside: file, _database: None, database: None })
 }
 
 /// Locks an open file against other processes, and against another ledger of this one.

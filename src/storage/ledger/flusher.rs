@@ -8,13 +8,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::database::{Store, Times};
+use super::database::Times;
 use super::error::remedy;
 use super::pace::Pace;
 use super::record::{self, Malformed};
 use super::retention::longest_jump;
 use super::shared::Shared;
 use super::spool::Spool;
+use super::store::AnyStore;
 use crate::domain::clock::Clock;
 
 /// How often expired entries are removed, and how many at a time.
@@ -25,7 +26,7 @@ const SUM_AT_ONCE: i64 = 2000;
 const SUM_FOR: Duration = Duration::from_millis(200);
 
 pub(super) struct Flusher {
-    pub(super) store: Store,
+    pub(super) store: AnyStore,
     shared: Arc<Shared>,
     keep: Duration,
     clock: Clock,
@@ -64,7 +65,7 @@ pub(super) enum Stuck {
 }
 
 impl Flusher {
-    pub(super) fn new(store: Store, shared: Arc<Shared>, keep: Duration, clock: Clock) -> Self {
+    pub(super) fn new(store: AnyStore, shared: Arc<Shared>, keep: Duration, clock: Clock) -> Self {
         Self { store, shared, keep, clock, base: None, is_held: false, remove_at: Instant::now(), is_summed: false }
     }
 

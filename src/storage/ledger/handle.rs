@@ -1,10 +1,8 @@
-//! The public interface of the ledger: open, write, read, close.
+//! The public interface of the ledger: write, read, close. `opening` opens it.
 
 use std::fmt;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 use prometheus::Registry;
@@ -14,30 +12,19 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::answer_ref::AnswerRef;
-use super::chain_hash::Seal;
-use super::claims::{self, Claimed, Spooled};
-use super::config::Config;
-use super::database::Store;
+use super::claims::Claimed;
+use super::cursor::Cursor;
 use super::entry::{Answer, Begun, Call, Claim, Entry, Forgotten, Subject};
-use super::error::{NotWritten, OpenError, ReadError};
-use super::files::{Identity, Locks, beside, lock, spools};
-use super::flusher::Flusher;
-use super::inbox::Inbox;
-use super::journal::{Journal, Left};
-use super::journal_thread::JournalThread;
+use super::error::{NotClaimed, NotWritten, ReadError};
+use super::files::Locks;
 use super::metrics::Meter;
-use super::queries::{Answers, MOST_ROWS, Reader, Wanted};
+use super::postgres::{Link, keys};
+use super::queries::Wanted;
 use super::queue::{Flight, Queue};
-use super::repair::{RepairError, repair};
-use super::shared::{Shared, Unavailable, by_kind};
-use super::spent::{self, Counted, Spent};
-use super::spool::{self, Spool};
+use super::reader::AnyReader;
+use super::shared::{Unavailable, by_kind};
+use super::spent::{Counted, Spent};
 use super::spool_lookup;
-use super::start_check::{self, Covered};
-use super::wal::Wal;
-use super::watch::{Places, watch};
-use super::writer::Writer;
-use crate::domain::clock::{Clock, Ids};
 use crate::domain::subject::Digest;
 
 /// How long a lookup waits until the database holds what the spool has.
@@ -50,116 +37,29 @@ const READERS_LEAVE: Duration = Duration::from_millis(500);
 #[derive(Clone, Default)]
 pub struct Ledger(pub(super) Option<Arc<Open>>);
 
+/// How far the database is behind the spool.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Backlog {
+    /// Whether PostgreSQL answers, if that is the record.
+    pub postgres: Option<bool>,
+    pub entries: u64,
+    /// For how long the oldest of them has waited.
+    pub oldest: Duration,
+    pub spool_bytes: u64,
+}
+
 pub(super) struct Open {
     pub(super) queue: Arc<Queue>,
-    pub(super) reader: Reader,
-    spools: [PathBuf; 2],
-    spool_searches: Arc<Semaphore>,
-    closing: CancellationToken,
-    writing: TaskTracker,
+    pub(super) reader: AnyReader,
+    pub(super) spools: [PathBuf; 2],
+    pub(super) spool_searches: Arc<Semaphore>,
+    pub(super) closing: CancellationToken,
+    pub(super) writing: TaskTracker,
     /// Held for as long as the ledger is open.
-    _locks: Locks,
-}
-
-/// The files of a ledger, opened and locked, and what an earlier process left unfinished.
-struct Files {
-    locks: Locks,
-    spools: [Spool; 2],
-    journal: Journal,
-    left: Vec<Left>,
-    wal: Arc<Wal>,
-}
-
-impl Files {
-    /// `None` without `ledger.file`. Blocks the thread.
-    fn open(config: &Config) -> Result<Option<Self>, OpenError> {
-        let Some(path) = &config.file else { return Ok(None) };
-        let locks = lock(path)?;
-        let folder = config.spool_folder.as_deref();
-        let spools = spool::open_both(spools(path, folder)).map_err(|(path, error)| match error.kind() {
-            io::ErrorKind::InvalidData => OpenError::Spool(path),
-            io::ErrorKind::WouldBlock => OpenError::SpoolInUse(path),
-            _ => OpenError::beside(&path, error),
-        })?;
-        let begun = beside(path, folder, "begun");
-        let (journal, left) = Journal::open(begun.clone()).map_err(|error| OpenError::beside(&begun, error))?;
-        Ok(Some(Self { locks, spools, journal, left, wal: Arc::new(Wal::beside(path)) }))
-    }
+    pub(super) _locks: Locks,
 }
 
 impl Ledger {
-    /// Opens the ledger of `config`: completes what an earlier process left unfinished, then accepts entries. Without a
-    /// file it keeps nothing.
-    ///
-    /// # Errors
-    /// If its files cannot be used; the error says what to do.
-    pub async fn open(config: &Config, clock: Clock, ids: Ids) -> Result<Self, OpenError> {
-        let Some(path) = &config.file else { return Ok(Self::default()) };
-        let files = config.clone();
-        // A disk may hang; a stop signal must end the start all the same.
-        let opened = tokio::task::spawn_blocking(move || Files::open(&files)).await;
-        let Some(files) = opened.map_err(|_| OpenError::beside(path, io::Error::other("it cannot be opened")))?? else {
-            return Ok(Self::default());
-        };
-        let Files { locks, mut spools, mut journal, left, wal } = files;
-        let covered = start_check::check(path, start_check::WITHIN).await?;
-        let mut store = Store::open(path, Arc::clone(&wal)).await?;
-        repair(&mut store, &mut spools, &left, &clock).await.map_err(|error| match error {
-            RepairError::Database(error) => OpenError::database(path, error),
-            RepairError::Spool(path) => OpenError::Spool(path),
-        })?;
-        let begun = journal.path().to_owned();
-        journal.clear().map_err(|error| OpenError::beside(&begun, error))?;
-        let reader = Reader::open(path).await.map_err(|error| OpenError::Read(path.to_owned(), error))?;
-        let meter = Meter::new().map_err(OpenError::Metrics)?;
-        let (number, seal) = store.last().unwrap_or((0, Seal::NONE));
-        tracing::info!(file = %path.display(), number, seal = seal.to_hex(), "ledger: open");
-        if let Some(Covered { from, all_seals, pages, indexes }) = covered.filter(|covered| !covered.is_all()) {
-            tracing::info!(
-                seals_from = from,
-                all_seals,
-                pages,
-                indexes,
-                "ledger: too large to be checked wholly at a start; the seals from this number on are sound. `idgate ledger \
-                 verify` checks all of it"
-            );
-        }
-        let shared = Arc::new(Shared {
-            is_flush_hurried: Arc::default(),
-            can_announce: AtomicBool::new(true),
-            is_probing: AtomicBool::new(false),
-            can_write: AtomicBool::new(true),
-            in_place: AtomicBool::new(true),
-            waiting: AtomicUsize::new(0),
-            journal: JournalThread::start(journal).map_err(|error| OpenError::beside(&begun, error))?,
-            spooled: Spooled::default(),
-            meter,
-            #[cfg(test)]
-            spool_is_broken: AtomicBool::new(false),
-        });
-        let (inbox, receiver) = Inbox::new();
-        let (closing, writing) = (CancellationToken::new(), TaskTracker::new());
-        let spool_paths = spools.each_ref().map(|spool| spool.path().to_owned());
-        let failed = |error| OpenError::beside(path, error);
-        let [one, two] =
-            spools.each_ref().map(|spool| Ok((spool.path().to_owned(), Identity::of(&spool.file().metadata()?))));
-        let places = Places {
-            database: (path.to_owned(), locks.database),
-            wal,
-            spools: [one.map_err(failed)?, two.map_err(failed)?],
-        };
-        writing.spawn(watch(places, Arc::downgrade(&shared), closing.clone()));
-        let keep = config.keep().unwrap_or(Duration::MAX);
-        let flusher = Flusher::new(store, Arc::clone(&shared), keep, clock.clone());
-        let writer = Writer::new(receiver, Arc::clone(&shared), writing.clone(), flusher, spools);
-        writing.spawn(writer.run(closing.clone()));
-        writing.close();
-        let queue = Arc::new(Queue { inbox, shared, clock, ids });
-        let spool_searches = Arc::new(Semaphore::new(spool_lookup::MOST_SEARCHES));
-        let spools = spool_paths;
-        Ok(Self(Some(Arc::new(Open { queue, reader, spools, spool_searches, closing, writing, _locks: locks }))))
-    }
-
     /// Registers the metrics. Without a ledger they keep their initial values.
     ///
     /// # Errors
@@ -179,6 +79,29 @@ impl Ledger {
     /// Why no paid call is made; `None` if they are made, or without a ledger.
     pub fn unavailable_reason(&self) -> Option<Unavailable> {
         self.0.as_ref()?.queue.shared.unavailable_reason()
+    }
+
+    /// How far the database is behind the spool; `None` without a ledger.
+    pub fn backlog(&self) -> Option<Backlog> {
+        let shared = &self.0.as_ref()?.queue.shared;
+        Some(Backlog {
+            postgres: shared.link.as_ref().map(Link::is_up),
+            entries: shared.meter.waiting(),
+            oldest: shared.meter.oldest(),
+            spool_bytes: shared.room.used(),
+        })
+    }
+
+    /// The people that any replica has forgotten after number `after`, and the number of the last one; without `after`,
+    /// only where to begin. `None` if nothing is shared.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub async fn forgotten(&self, after: Option<i64>) -> Result<Option<(i64, Vec<Digest>)>, ReadError> {
+        match self.0.as_ref().and_then(|open| open.queue.shared.link.as_ref()) {
+            Some(link) => keys::forgotten(link, after).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Starts a flight, which is announced with its first call. `begun` is called only if there is a ledger.
@@ -202,7 +125,16 @@ impl Ledger {
     /// and the process ends before the write is undone, the answer may be on the disk all the same.)
     pub async fn write(&self, answer: impl FnOnce(i64) -> Answer, flight: Flight) -> Result<(), NotWritten> {
         let Some(open) = &self.0 else { return Ok(()) };
-        open.queue.write_soon(Entry::Answer(answer(open.queue.clock.now().as_millisecond())), flight).await
+        let answer = answer(open.queue.clock.now().as_millisecond());
+        let finishing = open.queue.shared.link.as_ref().filter(|_| answer.claim.is_some() && answer.source.is_some());
+        let finishing = finishing.map(|link| (link, answer.clone()));
+        open.queue.write_soon(Entry::Answer(answer), flight).await?;
+        if let Some((link, answer)) = finishing {
+            // If it is away, the row follows with the entry.
+            let finished = keys::finish(link, &answer).await;
+            let _ = finished.inspect_err(|error| tracing::warn!(%error, "ledger: a key is finished later"));
+        }
+        Ok(())
     }
 
     /// Queues an answer to be written, without waiting for it.
@@ -253,21 +185,39 @@ impl Ledger {
         }
     }
 
-    /// At most `most` answers with numbers below `below`, newest first, and where to go on: the walk has a bound.
+    /// At most `most` answers after `cursor`, newest first, and where to go on: the walk has a bound.
     ///
     /// # Errors
     /// If they cannot be read.
-    pub async fn answers(&self, wanted: &Wanted, below: i64, most: usize) -> Result<Answers, ReadError> {
+    pub async fn page(
+        &self,
+        wanted: &Wanted,
+        cursor: Option<Cursor>,
+        most: usize,
+    ) -> Result<(Vec<Answer>, Option<Cursor>), ReadError> {
         match &self.0 {
-            Some(open) => Ok(open.flushed().await?.answers(wanted, below, most, MOST_ROWS).await?),
-            None => Ok(Answers { found: Vec::new(), below: None }),
+            Some(open) => open.flushed().await?.page(wanted, cursor, most).await,
+            None => Ok((Vec::new(), None)),
         }
     }
 
-    pub(super) async fn reader(&self) -> Result<Option<&Reader>, ReadError> {
-        match &self.0 {
-            Some(open) => open.flushed().await.map(Some),
-            None => Ok(None),
+    #[cfg(test)]
+    pub(super) async fn answers(
+        &self,
+        wanted: &Wanted,
+        below: i64,
+        most: usize,
+    ) -> Result<super::queries::Answers, ReadError> {
+        let reader = self.reader().await?.expect("there is a file");
+        Ok(reader.answers(wanted, below, most, super::queries::MOST_ROWS).await?)
+    }
+
+    #[cfg(test)]
+    pub(super) async fn reader(&self) -> Result<Option<&super::queries::Reader>, ReadError> {
+        let Some(open) = &self.0 else { return Ok(None) };
+        match open.flushed().await? {
+            AnyReader::Sqlite(reader) => Ok(Some(reader)),
+            AnyReader::Postgres(_) => Ok(None),
         }
     }
 
@@ -297,20 +247,48 @@ impl Ledger {
     /// If it cannot be read.
     pub async fn claimed(&self, key: &Digest, not_before_ms: i64) -> Result<Option<Claimed>, ReadError> {
         match &self.0 {
-            Some(open) => Ok(claims::claimed(&open.reader, &open.queue.shared.spooled, key, not_before_ms).await?),
+            Some(open) => open.reader.claimed(&open.queue.shared.spooled, key, not_before_ms).await,
             None => Ok(None),
         }
     }
 
-    /// Claims a key and returns once the claim is on the disk; `None` without a ledger.
+    /// Claims a key that was not claimed at `not_before_ms` (milliseconds since 1970) or later, or whose claim is to be
+    /// `replaced`; returns once the claim is on the disk. `None` without a ledger.
     ///
     /// # Errors
-    /// If it cannot be written anywhere. The key is not claimed then.
-    pub async fn claim(&self, claim: impl FnOnce(Uuid, i64) -> Claim) -> Result<Option<Claim>, NotWritten> {
+    /// If it cannot be written, or another replica has claimed the key meanwhile.
+    pub async fn claim(
+        &self,
+        not_before_ms: i64,
+        replaced: Option<Uuid>,
+        claim: impl FnOnce(Uuid, i64) -> Claim,
+    ) -> Result<Option<Claim>, NotClaimed> {
         let Some(open) = &self.0 else { return Ok(None) };
         let claim = claim(open.queue.ids.ordered(), open.queue.clock.now().as_millisecond());
-        open.queue.write(Entry::Claim(claim.clone()), Flight::NONE).await?;
+        if let Some(link) = &open.queue.shared.link {
+            let claimed = keys::claim(link, &claim, not_before_ms, replaced).await;
+            let is_ours = claimed.inspect_err(|error| tracing::error!(%error, "ledger: a key cannot be claimed"));
+            if !is_ours.map_err(|_| NotClaimed::NotWritten)? {
+                return Err(NotClaimed::Taken);
+            }
+        }
+        let written = open.queue.write(Entry::Claim(claim.clone()), Flight::NONE).await;
+        written.map_err(|NotWritten| NotClaimed::NotWritten)?;
         Ok(Some(claim))
+    }
+
+    /// Whether other replicas claim keys in the same record.
+    pub fn is_shared(&self) -> bool {
+        self.0.as_ref().is_some_and(|open| open.queue.shared.link.is_some())
+    }
+
+    /// Gives a claimed key back that no request holds any more, so that any replica may take it.
+    pub async fn release(&self, claim: Uuid, term: i32) {
+        if let Some(link) = self.0.as_ref().and_then(|open| open.queue.shared.link.as_ref()) {
+            // If this fails, it is taken over once this replica is silent, or by this one.
+            let released = keys::release(link, claim, term).await;
+            let _ = released.inspect_err(|error| tracing::warn!(%error, "ledger: a key cannot be given back"));
+        }
     }
 
     /// How many keys were claimed for this person at `not_before_ms` (milliseconds since 1970) or later and since the
@@ -320,7 +298,7 @@ impl Ledger {
     /// If they cannot be read.
     pub async fn claims_about(&self, subject: &Subject, not_before_ms: i64) -> Result<usize, ReadError> {
         match &self.0 {
-            Some(open) => Ok(claims::claims_about(open.flushed().await?, subject, not_before_ms).await?),
+            Some(open) => open.flushed().await?.claims_about(subject, not_before_ms).await,
             None => Ok(0),
         }
     }
@@ -332,6 +310,11 @@ impl Ledger {
     pub async fn forget(&self, forgotten: impl FnOnce(Uuid, i64) -> Forgotten) -> Result<(), NotWritten> {
         let Some(open) = &self.0 else { return Ok(()) };
         let forgotten = forgotten(open.queue.ids.ordered(), open.queue.clock.now().as_millisecond());
+        if let Some(link) = &open.queue.shared.link {
+            let told = keys::forget(link, &forgotten.subject, forgotten.at_ms).await;
+            told.inspect_err(|error| tracing::error!(%error, "ledger: the keys of a person cannot be ended"))
+                .map_err(|_| NotWritten)?;
+        }
         open.queue.write(Entry::Forgotten(forgotten), Flight::NONE).await
     }
 
@@ -340,8 +323,8 @@ impl Ledger {
     /// # Errors
     /// If it cannot be read.
     pub async fn spent(&self, month_ms: i64, day_ms: i64) -> Result<Vec<Spent>, ReadError> {
-        match self.reader().await? {
-            Some(reader) => Ok(spent::spent(reader, month_ms, day_ms).await?),
+        match &self.0 {
+            Some(open) => open.flushed().await?.spent(month_ms, day_ms).await,
             None => Ok(Vec::new()),
         }
     }
@@ -357,8 +340,8 @@ impl Ledger {
         reason: &str,
         each: impl FnMut(Counted<'_>),
     ) -> Result<(), ReadError> {
-        match self.reader().await? {
-            Some(reader) => Ok(spent::counted(reader, (from_ms, until_ms), reason, each).await?),
+        match &self.0 {
+            Some(open) => open.flushed().await?.counted((from_ms, until_ms), reason, each).await,
             None => Ok(()),
         }
     }
@@ -370,11 +353,19 @@ impl Open {
     ///
     /// # Errors
     /// If the database cannot take them now: whatever it says would lack them.
-    pub(super) async fn flushed(&self) -> Result<&Reader, ReadError> {
+    pub(super) async fn flushed(&self) -> Result<&AnyReader, ReadError> {
         let meter = &self.queue.shared.meter;
         let taken = meter.taken();
         // A disk may hang. What counts is whether the entries have moved, not why the wait is over.
-        let _ = tokio::time::timeout(FLUSH_TIME, self.queue.flush()).await;
+        let flushing = tokio::time::timeout(FLUSH_TIME, self.queue.flush());
+        match &self.queue.shared.link {
+            None => _ = flushing.await,
+            Some(link) => tokio::select! {
+                biased;
+                () = link.away() => return Err(ReadError::Away),
+                _ = flushing => {}
+            },
+        }
         if meter.has_moved(taken) { Ok(&self.reader) } else { Err(ReadError::Behind) }
     }
 
@@ -385,7 +376,7 @@ impl Open {
                 _ => {}
             }
         }
-        Ok(self.reader.answer(id).await?)
+        self.reader.answer(id).await
     }
 
     async fn calls(&self, flight: Uuid) -> Result<Vec<Call>, ReadError> {
@@ -407,6 +398,8 @@ impl Open {
     async fn spooled(&self, id: Uuid) -> Result<Vec<Entry>, ReadError> {
         match self.flushed().await {
             Ok(_) => Ok(Vec::new()),
+            // It has the entries of this replica only.
+            Err(error) if self.queue.shared.link.is_some() => Err(error),
             Err(_) => spool_lookup::entries_with(self.spools.clone(), id, &self.spool_searches).await,
         }
     }

@@ -1,12 +1,13 @@
 //! The ledger's metrics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use strum::VariantNames;
+use tokio::time::Instant;
 
 use super::entry::Entry;
 
@@ -24,6 +25,12 @@ pub(super) struct Meter {
     lost_by_kind: Arc<Mutex<BTreeMap<&'static str, u64>>>,
     available: IntGauge,
     removal_held: IntGauge,
+    spool_bytes: IntGauge,
+    spool_most: IntGauge,
+    oldest: Gauge,
+    postgres_up: IntGauge,
+    sent_again: IntCounter,
+    connections: IntGaugeVec,
     progress: Arc<Progress>,
 }
 
@@ -32,6 +39,8 @@ pub(super) struct Meter {
 struct Progress {
     spooled: AtomicU64,
     moved: AtomicU64,
+    /// How many entries the spool had taken by a moment: one for each look while it is not empty.
+    looks: Mutex<VecDeque<(u64, Instant)>>,
 }
 
 impl Meter {
@@ -70,8 +79,33 @@ impl Meter {
                 "idgate_ledger_removal_held",
                 "1 while nothing is removed, because the clock has jumped and no operator has confirmed the time.",
             )?,
+            spool_bytes: IntGauge::new(
+                "idgate_ledger_spool_bytes",
+                "Bytes of entries in the spool; paid calls are refused at ledger.spool_most.",
+            )?,
+            spool_most: IntGauge::new("idgate_ledger_spool_most_bytes", "The value of ledger.spool_most.")?,
+            oldest: Gauge::new(
+                "idgate_ledger_oldest_unmoved_seconds",
+                "For how long the oldest entry has waited in the spool for the database.",
+            )?,
+            postgres_up: IntGauge::new(
+                "idgate_ledger_postgres_up",
+                "0 while PostgreSQL is the record and does not answer.",
+            )?,
+            sent_again: IntCounter::new(
+                "idgate_ledger_sent_again_total",
+                "Entries that PostgreSQL had acknowledged and lost, in a failover, and that were sent again.",
+            )?,
+            connections: IntGaugeVec::new(
+                Opts::new("idgate_postgres_connections", "Connections to PostgreSQL, by their use."),
+                &["pool", "state"],
+            )?,
             progress: Arc::default(),
         };
+        for pool in ["keys", "lookups"] {
+            ["used", "idle"].iter().for_each(|state| _ = meter.connections.with_label_values(&[pool, state]));
+        }
+        meter.postgres_up.set(1);
         for kind in Entry::VARIANTS {
             meter.entries.with_label_values(&[kind]);
         }
@@ -86,7 +120,48 @@ impl Meter {
         registry.register(Box::new(self.spooled.clone()))?;
         registry.register(Box::new(self.lost.clone()))?;
         registry.register(Box::new(self.available.clone()))?;
-        registry.register(Box::new(self.removal_held.clone()))
+        registry.register(Box::new(self.removal_held.clone()))?;
+        registry.register(Box::new(self.spool_bytes.clone()))?;
+        registry.register(Box::new(self.spool_most.clone()))?;
+        registry.register(Box::new(self.oldest.clone()))?;
+        registry.register(Box::new(self.postgres_up.clone()))?;
+        registry.register(Box::new(self.sent_again.clone()))?;
+        registry.register(Box::new(self.connections.clone()))
+    }
+
+    /// Looks how much waits in the spool, and for how long. Called each second.
+    pub(super) fn look(&self, spool_bytes: u64, most: u64) {
+        self.spool_bytes.set(i64::try_from(spool_bytes).unwrap_or(i64::MAX));
+        self.spool_most.set(i64::try_from(most).unwrap_or(i64::MAX));
+        let moved = self.progress.moved.load(Ordering::Acquire);
+        let taken = self.taken();
+        let mut looks = self.progress.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        while looks.pop_front_if(|(up_to, _)| *up_to <= moved).is_some() {}
+        if taken > moved && looks.back().is_none_or(|(up_to, _)| *up_to < taken) {
+            looks.push_back((taken, Instant::now()));
+        }
+        self.oldest.set(looks.front().map_or(0.0, |(_, since)| since.elapsed().as_secs_f64()));
+    }
+
+    /// For how long the oldest entry has waited in the spool.
+    pub(super) fn oldest(&self) -> Duration {
+        Duration::try_from_secs_f64(self.oldest.get()).unwrap_or_default()
+    }
+
+    /// How many entries wait in the spool.
+    pub(super) fn waiting(&self) -> u64 {
+        self.behind.get().unsigned_abs()
+    }
+
+    /// Notes what is known of PostgreSQL. Called each second.
+    pub(super) fn postgres(&self, is_up: bool, sent_again: u64, connections: &[(&'static str, u32, usize)]) {
+        self.postgres_up.set(i64::from(is_up));
+        self.sent_again.inc_by(sent_again.saturating_sub(self.sent_again.get()));
+        for (pool, all, idle) in connections {
+            let (all, idle) = (i64::from(*all), i64::try_from(*idle).unwrap_or_default());
+            self.connections.with_label_values(&[pool, "used"]).set(all.saturating_sub(idle));
+            self.connections.with_label_values(&[pool, "idle"]).set(idle);
+        }
     }
 
     pub(super) fn written(&self, kinds: impl Iterator<Item = &'static str>) {

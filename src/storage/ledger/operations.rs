@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::database::entry;
 use super::entry::{Entry, Operation};
 use super::error::{NotWritten, ReadError};
 use super::handle::Ledger;
@@ -46,13 +45,9 @@ impl Ledger {
     /// # Errors
     /// If it cannot be read.
     pub async fn last_isolation(&self, provider: &str) -> Result<Option<Operation>, ReadError> {
-        let Some(open) = &self.0 else { return Ok(None) };
-        let text = "SELECT body FROM entries WHERE kind = 'operation' AND provider = $1 \
-                    AND outcome IN ('isolated', 'restored') ORDER BY seq DESC LIMIT 1";
-        let row = sqlx::query(text).bind(provider).fetch_optional(open.flushed().await?.keys()).await?;
-        match row.as_ref().map(entry).transpose()? {
-            Some(Entry::Operation(operation)) => Ok(Some(operation)),
-            _ => Ok(None),
+        match &self.0 {
+            Some(open) => open.flushed().await?.last_isolation(provider).await,
+            None => Ok(None),
         }
     }
 }

@@ -33,7 +33,7 @@ const IN_SPANS: &str = " FROM spans CROSS JOIN entries WHERE entries.span = span
 pub(super) const PART: usize = 500;
 /// How many entries a lookup walks over, and for how long, before it says where to go on.
 pub(super) const MOST_ROWS: usize = 50_000;
-const LONGEST_WALK: Duration = Duration::from_secs(1);
+pub(super) const LONGEST_WALK: Duration = Duration::from_secs(1);
 
 /// The read-only connections.
 #[derive(Debug, Clone)]
@@ -233,6 +233,20 @@ impl Reader {
                 return Ok(());
             }
         }
+    }
+
+    /// Passes number and text of at most `most` entries after number `after` to `each`, in order.
+    pub(super) async fn page_of_texts(
+        &self,
+        after: i64,
+        most: usize,
+        mut each: impl FnMut(i64, &str),
+    ) -> Result<(), ReadError> {
+        let text = "SELECT seq, body FROM entries WHERE seq > $1 ORDER BY seq LIMIT $2";
+        for row in sqlx::query(text).bind(after).bind(most as i64).fetch_all(&self.pool).await? {
+            each(row.try_get("seq")?, row.try_get("body")?);
+        }
+        Ok(())
     }
 
     /// The providers that were called.

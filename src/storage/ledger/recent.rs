@@ -13,8 +13,6 @@ use uuid::Uuid;
 
 use super::database::entry;
 use super::entry::{Answer, Call, Entry, Subject};
-use super::error::ReadError;
-use super::handle::Ledger;
 use super::queries::{PART, Reader, SPANS};
 use crate::domain::money::Billed;
 use crate::domain::outcome::{Outcome, Reason};
@@ -22,12 +20,12 @@ use crate::domain::subject::Digest;
 use crate::domain::verdict::{RequestId, Verdict};
 
 /// How many entries a walk reads, how many calls and answers it keeps, and how long it may take.
-const MOST_ROWS: usize = 500_000;
-const MOST_KEPT: usize = 200_000;
-const LONGEST_WALK: Duration = Duration::from_secs(30);
+pub(super) const MOST_ROWS: usize = 500_000;
+pub(super) const MOST_KEPT: usize = 200_000;
+pub(super) const LONGEST_WALK: Duration = Duration::from_secs(30);
 
 /// How many answers about one person a look-up reads.
-const MOST_ANSWERS: i64 = 64;
+pub(super) const MOST_ANSWERS: i64 = 64;
 
 /// From which entry on the past matters.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +35,7 @@ pub struct Since {
     /// When the newest entry happened.
     pub newest_ms: i64,
     /// The number of the first entry that matters.
-    first: i64,
+    pub(super) first: i64,
 }
 
 /// What a walk found.
@@ -52,13 +50,13 @@ pub struct Recent {
 #[derive(Debug, Default)]
 pub struct Past {
     pub flights: Vec<PastFlight>,
-    forgotten: Option<Point>,
+    pub(super) forgotten: Option<Point>,
 }
 
 /// One flight, with as much of it as matters later.
 #[derive(Debug)]
 pub struct PastFlight {
-    id: Uuid,
+    pub(super) id: Uuid,
     pub client: Arc<str>,
     pub purpose: Arc<str>,
     /// The verification that it answered, if one is recorded.
@@ -97,14 +95,14 @@ pub struct PastCall {
 
 /// A place in the ledger, and its time.
 #[derive(Debug, Clone, Copy)]
-struct Point {
-    seq: i64,
-    at_ms: i64,
+pub(super) struct Point {
+    pub(super) seq: i64,
+    pub(super) at_ms: i64,
 }
 
 /// Names recur, so each is kept once.
 #[derive(Default)]
-struct Names(HashSet<Arc<str>>);
+pub(super) struct Names(HashSet<Arc<str>>);
 
 impl Names {
     fn of(&mut self, name: &str) -> Arc<str> {
@@ -127,7 +125,7 @@ impl Past {
         self.flights.iter_mut().find(|flight| flight.id == id)
     }
 
-    fn answered(&mut self, answer: &Answer, names: &mut Names) {
+    pub(super) fn answered(&mut self, answer: &Answer, names: &mut Names) {
         let Some(id) = answer.flight else { return };
         let told = told(answer, names);
         if let Some(flight) = self.flight(id, &answer.client, &answer.purpose, names)
@@ -137,7 +135,7 @@ impl Past {
         }
     }
 
-    fn called(&mut self, seq: Option<i64>, call: &Call, names: &mut Names) {
+    pub(super) fn called(&mut self, seq: Option<i64>, call: &Call, names: &mut Names) {
         let past = PastCall {
             seq,
             provider: names.of(&call.provider),
@@ -155,7 +153,7 @@ impl Past {
     }
 
     /// Drops every flight that began before the person was forgotten, and puts the rest in order.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         if let Some(Point { seq, at_ms }) = self.forgotten {
             let was_before = |call: &PastCall| call.began_ms <= at_ms || call.seq.is_some_and(|of| of < seq);
             // A flight without calls is known by an answer only, which does not say when its provider was asked.
@@ -163,58 +161,6 @@ impl Past {
         }
         for flight in &mut self.flights {
             flight.calls.sort_by_key(|call| call.ended_ms);
-        }
-    }
-}
-
-impl Ledger {
-    /// The place from which entries are at `from_ms` (milliseconds since 1970) or later; `None` if there is no
-    /// entry, or no ledger.
-    ///
-    /// # Errors
-    /// If it cannot be read.
-    pub async fn since(&self, from_ms: i64) -> Result<Option<Since>, ReadError> {
-        match &self.0 {
-            Some(open) => Ok(open.reader.since(from_ms).await?),
-            None => Ok(None),
-        }
-    }
-
-    /// What is recorded since then about all people known under this digest key: the newest entries, and a bounded
-    /// number of them.
-    ///
-    /// # Errors
-    /// If it cannot be read.
-    pub async fn recent(&self, since: Since, key_id: &str) -> Result<Recent, ReadError> {
-        match &self.0 {
-            Some(open) => Ok(open.reader.recent(since, key_id).await?),
-            None => Ok(Recent::default()),
-        }
-    }
-
-    /// What is recorded since then about one person.
-    ///
-    /// # Errors
-    /// If it cannot be read.
-    pub async fn recent_about(&self, since: Since, subject: &Subject) -> Result<Past, ReadError> {
-        match &self.0 {
-            Some(open) => Ok(open.reader.recent_about(since, subject).await?),
-            None => Ok(Past::default()),
-        }
-    }
-}
-
-impl Ledger {
-    /// What is recorded about one person since `from_ms` (milliseconds since 1970), by this process too.
-    ///
-    /// # Errors
-    /// If it cannot be read, or the database lacks the latest entries.
-    pub async fn recorded_since(&self, from_ms: i64, subject: &Subject) -> Result<Past, ReadError> {
-        let Some(open) = &self.0 else { return Ok(Past::default()) };
-        let reader = open.flushed().await?;
-        match reader.since(from_ms).await? {
-            Some(since) => Ok(reader.recent_about(since, subject).await?),
-            None => Ok(Past::default()),
         }
     }
 }
@@ -244,7 +190,7 @@ impl Reader {
             for row in &part {
                 below = row.try_get("seq")?;
                 if row.try_get::<Option<&str>, _>("body")?.is_some() {
-                    kept += usize::from(recent.add(below, &entry(row)?, since.from_ms, key_id, &mut names));
+                    kept += usize::from(recent.add(Some(below), &entry(row)?, since.from_ms, key_id, &mut names));
                 }
             }
             rows += part.len();
@@ -291,7 +237,14 @@ impl Reader {
 
 impl Recent {
     /// Adds an entry and returns whether it takes memory.
-    fn add(&mut self, seq: i64, entry: &Entry, from_ms: i64, key_id: &str, names: &mut Names) -> bool {
+    pub(super) fn add(
+        &mut self,
+        seq: Option<i64>,
+        entry: &Entry,
+        from_ms: i64,
+        key_id: &str,
+        names: &mut Names,
+    ) -> bool {
         let (subject, at_ms) = match entry {
             Entry::Call(call) => (Some(&call.subject), call.at_ms),
             Entry::Answer(answer) => (answer.subject.as_ref(), answer.at_ms),
@@ -303,8 +256,8 @@ impl Recent {
         let past = self.people.entry(person).or_default();
         match entry {
             // What comes now is older.
-            Entry::Forgotten(_) => drop(past.forgotten.get_or_insert(Point { seq, at_ms })),
-            Entry::Call(call) => past.called(Some(seq), call, names),
+            Entry::Forgotten(_) => drop(past.forgotten.get_or_insert(Point { seq: seq.unwrap_or(i64::MIN), at_ms })),
+            Entry::Call(call) => past.called(seq, call, names),
             Entry::Answer(answer) => past.answered(answer, names),
             Entry::Claim(_) | Entry::Removed(_) | Entry::Operation(_) => {}
         }

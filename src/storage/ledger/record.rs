@@ -80,6 +80,12 @@ pub(super) fn write_text(text: &str, records: &mut Vec<u8>) -> serde_json::Resul
     Ok(())
 }
 
+/// Appends the record of this row.
+pub(super) fn write_row(row: &Row<'_>, records: &mut Vec<u8>) {
+    put_columns(row, records);
+    put(Some(row.text), records);
+}
+
 /// The rows of these records, in order.
 pub(super) fn rows(mut records: &[u8]) -> Result<Vec<Row<'_>>, Malformed> {
     let mut rows = Vec::new();

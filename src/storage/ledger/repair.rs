@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::database::Store;
 use super::entry::{Attempt, Entry};
 use super::journal::Left;
 use super::record::{self, Malformed};
 use super::spool::Spool;
+use super::store::AnyStore;
 use crate::domain::clock::Clock;
 
 /// How many entries are moved in one transaction, or somewhat more.
@@ -21,7 +21,7 @@ pub(super) enum RepairError {
 /// Moves the spool's entries into the database, then records the calls and questions that the journal shows as
 /// unfinished.
 pub(super) async fn repair(
-    store: &mut Store,
+    store: &mut AnyStore,
     spools: &mut [Spool; 2],
     left: &[Left],
     clock: &Clock,

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::claims::Spooled;
 use super::journal_thread::JournalThread;
 use super::metrics::Meter;
+use super::postgres::Link;
+use super::spool::Room;
 
 /// Such as `answer 2100, call 53`.
 pub(super) fn by_kind(entries: &BTreeMap<&'static str, u64>) -> String {
@@ -18,6 +20,8 @@ pub(super) fn by_kind(entries: &BTreeMap<&'static str, u64>) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Unavailable {
+    /// Another process has the name of this replica.
+    NameTaken,
     /// One of its files was moved, deleted, replaced or given a second name, or its disk does not answer.
     FilesMoved,
     /// Neither the spool nor the database can be written.
@@ -43,6 +47,10 @@ pub(super) struct Shared {
     /// Entries about idempotency keys that are only in the spool.
     pub(super) spooled: Spooled,
     pub(super) meter: Meter,
+    /// How full the spool is.
+    pub(super) room: Arc<Room>,
+    /// The way to PostgreSQL, if that is the record.
+    pub(super) link: Option<Link>,
     #[cfg(test)]
     pub(super) spool_is_broken: AtomicBool,
 }
@@ -53,11 +61,18 @@ impl Shared {
         self.can_write.load(Ordering::Relaxed)
             && self.can_announce.load(Ordering::Relaxed)
             && self.in_place.load(Ordering::Relaxed)
+            && !self.is_taken()
+    }
+
+    fn is_taken(&self) -> bool {
+        self.link.as_ref().is_some_and(Link::is_taken)
     }
 
     /// Why no paid call may begin; `None` if it may.
     pub(super) fn unavailable_reason(&self) -> Option<Unavailable> {
-        if !self.in_place.load(Ordering::Relaxed) {
+        if self.is_taken() {
+            Some(Unavailable::NameTaken)
+        } else if !self.in_place.load(Ordering::Relaxed) {
             Some(Unavailable::FilesMoved)
         } else if !self.can_write.load(Ordering::Relaxed) {
             Some(Unavailable::NotWritable)
@@ -65,6 +80,15 @@ impl Shared {
             Some(Unavailable::JournalNotWritable)
         } else {
             None
+        }
+    }
+
+    /// Brings the metrics up to date. Called each second.
+    pub(super) fn look(&self) {
+        self.meter.look(self.room.used(), self.room.most());
+        if let Some(link) = &self.link {
+            self.meter.postgres(link.is_up(), link.all_sent_again(), &link.connections());
+            self.meter.available(self.is_keeping());
         }
     }
 

@@ -14,6 +14,8 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -21,7 +23,7 @@ use tokio::time::{Instant, sleep};
 use super::frame::{self, Frame, HEAD, Head, MAGIC};
 use super::{private_file, record};
 
-/// The maximum size of each file, in bytes. It is reached after days of outage; paid calls are refused then.
+/// The most bytes of one frame.
 const LARGEST: u64 = 1 << 29;
 
 /// The prefix of a text file's first line, which tells which of the two files is older. One without this line counts as
@@ -34,9 +36,34 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How often a file is cut to twice the length that was used since, so that entries do not stay in it for ever.
 const CUT_EVERY: Duration = Duration::from_secs(600);
 
+/// How much both files may hold, and hold.
+#[derive(Debug)]
+pub(super) struct Room {
+    most: u64,
+    lengths: [AtomicU64; 2],
+}
+
+impl Room {
+    pub(super) fn new(most: u64) -> Arc<Self> {
+        Arc::new(Self { most, lengths: Default::default() })
+    }
+
+    pub(super) const fn most(&self) -> u64 {
+        self.most
+    }
+
+    /// How many bytes both hold.
+    pub(super) fn used(&self) -> u64 {
+        self.lengths.iter().map(|length| length.load(Ordering::Relaxed)).sum()
+    }
+}
+
 /// One of the two files, open.
 #[derive(Debug)]
 pub(super) struct Spool {
+    room: Arc<Room>,
+    /// Which of the two it is.
+    place: usize,
     file: File,
     path: PathBuf,
     /// The generation of its frames. The file with the greater number holds the newer entries.
@@ -67,15 +94,16 @@ pub(super) struct Part {
 }
 
 /// Opens both files with the entries that an earlier process left, the older file first.
-pub(super) fn open_both(paths: [PathBuf; 2]) -> Result<[Spool; 2], (PathBuf, io::Error)> {
-    let [first, second] = paths.map(|path| Spool::open(path.clone()).map_err(|error| (path, error)));
-    let mut both = [first?, second?];
+pub(super) fn open_both(paths: [PathBuf; 2], room: &Arc<Room>) -> Result<[Spool; 2], (PathBuf, io::Error)> {
+    let [first, second] = paths;
+    let open = |path: PathBuf, place| Spool::open(path.clone(), Arc::clone(room), place).map_err(|error| (path, error));
+    let mut both = [open(first, 0)?, open(second, 1)?];
     both.sort_by_key(|spool| spool.number);
     Ok(both)
 }
 
 impl Spool {
-    fn open(path: PathBuf) -> io::Result<Self> {
+    fn open(path: PathBuf, room: Arc<Room>, place: usize) -> io::Result<Self> {
         let file = private_file::options().create(true).truncate(false).read(true).write(true).open(&path)?;
         // Databases of different folders may share the spool's folder.
         file.try_lock()?;
@@ -84,6 +112,8 @@ impl Spool {
             File::open(folder)?.sync_all()?;
         }
         let mut spool = Self {
+            room,
+            place,
             file,
             path,
             number: 0,
@@ -109,6 +139,7 @@ impl Spool {
             spool.is_text = true;
             (spool.number, spool.length) = spool.whole_lines()?;
         }
+        spool.fills();
         Ok(spool)
     }
 
@@ -145,7 +176,7 @@ impl Spool {
             }
         }
         frame::build(self.number, records, count, &mut self.frame).ok_or_else(full)?;
-        if self.length + self.frame.len() as u64 > LARGEST {
+        if !self.has_room(self.frame.len() as u64) {
             return Err(full());
         }
         self.is_used = true;
@@ -154,6 +185,7 @@ impl Spool {
             Ok(()) => {
                 self.length += self.frame.len() as u64;
                 self.longest = self.longest.max(self.length);
+                self.fills();
             }
             // A whole frame must not be found where the next one will be.
             Err(_) => _ = self.file.write_all_at(&[0; HEAD], self.length),
@@ -211,6 +243,7 @@ impl Spool {
         self.moved = part.end;
         if self.is_empty() {
             (self.length, self.moved, self.is_unmarked) = (0, 0, true);
+            self.fills();
             // If this fails, the next append does it. Until then, if the entries appear again, the database skips them.
             let _ = self.mark_as_empty();
             if Instant::now() >= self.cut_at {
@@ -222,6 +255,17 @@ impl Spool {
                     .and_then(|to| self.file.set_len(to));
                 (self.longest, self.cut_at) = (0, Instant::now() + CUT_EVERY);
             }
+        }
+    }
+
+    fn has_room(&self, more: u64) -> bool {
+        self.room.used().saturating_add(more) <= self.room.most
+    }
+
+    /// Records its length for the other one.
+    fn fills(&self) {
+        if let Some(length) = self.room.lengths.get(self.place) {
+            length.store(self.length, Ordering::Relaxed);
         }
     }
 
@@ -258,7 +302,7 @@ impl Spool {
 
     /// Checks that a few entries could be written.
     pub(super) fn probe(&mut self) -> io::Result<()> {
-        if self.length + 4096 > LARGEST {
+        if !self.has_room(4096) {
             return Err(full());
         }
         self.file.write_all_at(&[0; 4096], self.length).and_then(|()| self.file.sync_data())
@@ -319,7 +363,7 @@ pub(super) fn texts(path: &Path) -> io::Result<(u64, Vec<String>)> {
     let file = File::open(path)?;
     let generation = Head::read(&file, 0)?.map_or(0, |head| head.generation);
     let mut texts = Vec::new();
-    each_frame(&file, LARGEST, |records| {
+    each_frame(&file, u64::MAX, |records| {
         texts.extend(record::rows(records).unwrap_or_default().iter().map(|row| row.text.to_owned()));
     })?;
     Ok((generation, texts))

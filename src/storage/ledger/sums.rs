@@ -60,6 +60,19 @@ pub(super) struct Counts<'a> {
     price_micro_yuan: i64,
 }
 
+/// One of the sums.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) day: i64,
+    pub(super) provider: String,
+    pub(super) client: String,
+    /// Whether the provider had reported before that its quota was used up on that day.
+    pub(super) used_up: bool,
+    pub(super) calls: i64,
+    pub(super) micro_yuan: i64,
+    pub(super) billed: i64,
+}
+
 impl<'a> From<&'a Call> for Counts<'a> {
     fn from(call: &'a Call) -> Self {
         Self {
@@ -95,7 +108,35 @@ pub(super) const fn start_of(day: i64) -> i64 {
     day.saturating_mul(DAY_MS).saturating_sub(CHINA_MS)
 }
 
+/// The days of the calls among these entries.
+pub(super) fn days_of(rows: &[Row<'_>]) -> Vec<i64> {
+    let days: BTreeSet<_> = rows.iter().filter_map(Counts::of).map(|call| day_of(call.at_ms)).collect();
+    days.into_iter().collect()
+}
+
 impl Sums {
+    /// Adds the calls among these entries, which come after all that were added before.
+    pub(super) fn add_rows(&mut self, rows: &[Row<'_>]) {
+        rows.iter().filter_map(Counts::of).for_each(|call| self.add(call));
+    }
+
+    /// Calls that are added from now on come after the one that used up the quota of that day.
+    pub(super) fn is_used_up(&mut self, day: i64, provider: &str) {
+        self.used_up.insert((day, provider.to_owned()));
+    }
+
+    pub(super) fn lines(&self) -> impl Iterator<Item = Line> {
+        self.all.iter().map(|(key, sum)| Line {
+            day: key.day,
+            provider: key.provider.clone(),
+            client: key.client.clone(),
+            used_up: key.used_up,
+            calls: sum.calls,
+            micro_yuan: sum.micro_yuan,
+            billed: sum.billed,
+        })
+    }
+
     /// Adds a call that comes after all that were added before.
     pub(super) fn add(&mut self, call: Counts<'_>) {
         let day = day_of(call.at_ms);

@@ -49,7 +49,7 @@ impl Folder {
     }
 
     async fn try_open(&self, clock: &Clock) -> Result<Ledger, OpenError> {
-        let config = Config { file: Some(self.file()), spool_folder: None, keep: Span::new().days(400) };
+        let config = Config { file: Some(self.file()), keep: Span::new().days(400), ..Config::default() };
         Ledger::open(&config, clock.clone(), ids()).await
     }
 

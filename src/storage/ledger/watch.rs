@@ -21,8 +21,8 @@ const WITHIN: Duration = Duration::from_secs(5);
 /// The files of a ledger as they were when it was opened.
 #[derive(Debug)]
 pub(super) struct Places {
-    pub(super) database: (PathBuf, Identity),
-    pub(super) wal: Arc<Wal>,
+    /// With its write-ahead log; `None` if the record is elsewhere.
+    pub(super) database: Option<((PathBuf, Identity), Arc<Wal>)>,
     pub(super) spools: [(PathBuf, Identity); 2],
 }
 
@@ -38,14 +38,14 @@ enum Fault {
 
 impl Places {
     fn look(&self) -> Option<Fault> {
-        let (path, identity) = &self.database;
-        for (path, identity) in [&self.database].into_iter().chain(&self.spools) {
+        for (path, identity) in self.database.iter().map(|(database, _)| database).chain(&self.spools) {
             if !identity.is_at(path) {
                 return Some(Fault::NotThere(path.clone()));
             }
         }
-        if !self.wal.is_in_place() {
-            return Some(Fault::NotThere(self.wal.path().to_owned()));
+        let ((path, identity), wal) = self.database.as_ref()?;
+        if !wal.is_in_place() {
+            return Some(Fault::NotThere(wal.path().to_owned()));
         }
         (!identity.has_one_name(path)).then(|| Fault::Linked(path.clone()))
     }

@@ -328,6 +328,7 @@ impl Writer {
 
     /// Runs once a second: retries failed writes, and starts a flush when it is time to look for expired entries.
     fn look_after(&mut self) {
+        self.shared.look();
         if self.is_nowhere {
             if self.appending.is_none() && self.flushing.is_none() && !self.goes_past {
                 self.append();

@@ -35,7 +35,7 @@ fn reply() -> Arc<Verified> {
 }
 
 fn owner(body: Digest, person: Digest) -> Owner {
-    Owner { body, person, since: Monotonic(0), claim: None }
+    Owner { body, person, since: Monotonic(0), claim: None, term: 0 }
 }
 
 /// Claims a key for a body about `person`, which nobody had before.

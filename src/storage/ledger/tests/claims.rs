@@ -17,7 +17,7 @@ pub(super) async fn claim(ledger: &Ledger, n: u8) -> Claim {
         body: key(100 + n).to_hex(),
         subject: subject(),
     };
-    ledger.claim(claim).await.unwrap().unwrap()
+    ledger.claim(i64::MIN, None, claim).await.unwrap().unwrap()
 }
 
 async fn forget(ledger: &Ledger) {

@@ -1,7 +1,7 @@
 //! What is in a spool file, whatever moment the power is cut at.
 
 use super::super::frame::HEAD;
-use super::super::spool::{Spool, open_both};
+use super::super::spool::{Room, Spool, open_both};
 use super::*;
 
 /// The record of an answer with this outcome.
@@ -13,7 +13,7 @@ fn record_of(outcome: &str) -> Vec<u8> {
 
 impl Folder {
     fn spools(&self) -> std::io::Result<[Spool; 2]> {
-        open_both(super::super::files::spools(&self.file(), None)).map_err(|(_, error)| error)
+        open_both(super::super::files::spools(&self.file(), None), &Room::new(u64::MAX)).map_err(|(_, error)| error)
     }
 
     /// The file that takes entries.

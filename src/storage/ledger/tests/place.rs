@@ -22,6 +22,7 @@ async fn one_ledger_is_opened_once_through_a_symbolic_or_a_hard_link_too() {
         file: Some(file),
         spool_folder: spools,
         keep: Span::new().days(400),
+        ..Config::default()
     };
     let refused = async |config: Config| {
         let opened = Ledger::open(&config, Clock::fixed(Timestamp::UNIX_EPOCH), ids()).await;

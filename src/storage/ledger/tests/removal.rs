@@ -130,7 +130,7 @@ async fn a_start_with_the_clock_401_days_ahead_removes_nothing_until_an_operator
 
 #[test]
 fn a_time_to_keep_must_be_a_day_at_least_and_of_a_fixed_length() {
-    let mistakes = |keep: Span| Config { file: None, spool_folder: None, keep }.validate().len();
+    let mistakes = |keep: Span| Config { keep, ..Config::default() }.validate().len();
     assert_eq!(
         (mistakes(Span::new().days(400)), mistakes(Span::new().weeks(4)), mistakes(Span::new().hours(24))),
         (0, 0, 0)

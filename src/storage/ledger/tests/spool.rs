@@ -189,7 +189,8 @@ async fn many_that_write_and_look_at_once_find_what_they_wrote_and_the_order_is_
     });
     futures_util::future::join_all(work).await;
     let open = ledger.0.as_ref().unwrap();
-    assert_eq!(open.flushed().await.unwrap().count(i64::MIN, i64::MAX).await.unwrap(), 400);
+    let reader = ledger.reader().await.unwrap().unwrap();
+    assert_eq!(reader.count(i64::MIN, i64::MAX).await.unwrap(), 400);
     assert!(open.queue.shared.meter.is_level() && open.queue.shared.waiting.load(Ordering::SeqCst) == 0);
     ledger.close().await;
     assert!(folder.check().await.is_ok());
