@@ -102,6 +102,7 @@ impl Fixed {
             ("ledger", print(&settings.ledger)),
             // Not its password, which may change.
             ("shared", print(&settings.shared)),
+            ("replica", print(&settings.replica)),
         ];
         Self { settings, guards }
     }

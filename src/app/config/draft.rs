@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use config::{Value, ValueKind};
 
@@ -17,6 +18,8 @@ pub(super) struct Draft {
     pub(super) tree: Tree,
     /// Secrets by key, taken out of the tree.
     pub(super) secrets: BTreeMap<String, Secret>,
+    /// The files of those that are in files, by key.
+    pub(super) secret_files: BTreeMap<String, PathBuf>,
     pub(super) files: Files,
     pub(super) mistakes: Vec<Mistake>,
 }

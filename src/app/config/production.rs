@@ -60,7 +60,7 @@ fn clients(settings: &Settings) -> Option<Mistake> {
 fn ledger(settings: &Settings) -> Option<Mistake> {
     let problem = "is missing, so answers and paid calls would not be recorded; write a path on a persistent disk, \
                    such as \"/var/lib/idgate/ledger.db\"";
-    settings.ledger.file.is_none().then(|| mistake("ledger.file", problem))
+    (!settings.ledger.is_on()).then(|| mistake("ledger.file", problem))
 }
 
 /// Debug lines of other libraries contain headers, which include keys.

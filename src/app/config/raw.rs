@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::profile::Profile;
 use super::sections::provider_section::Section;
+use super::sections::replica::Replica;
 use crate::resilience::{account, breaker};
 use crate::server::auth::certificates::Identity;
 use crate::server::auth::client_config::ClientConfig;
@@ -61,16 +62,6 @@ pub enum Behind {
     Nothing,
     /// Only a proxy or a mesh that ends TLS reaches the ports, so that they may serve plain HTTP in production.
     TrustedProxy,
-}
-
-/// Section `[replica]`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Replica {
-    /// The name of this host if not set.
-    #[serde(default)]
-    pub name: Option<String>,
-    pub most: NonZeroU32,
 }
 
 /// Section `[log]`.

@@ -104,7 +104,8 @@ impl Sources {
         match layers.and_then(|defaults| Ok((defaults, self.layers(Layer::All, &mut files)?))) {
             Err(mistakes) => Found { files, settings: Err(mistakes) },
             Ok((defaults, tree)) => {
-                let mut read = Draft { tree, secrets: BTreeMap::new(), files, mistakes: Vec::new() };
+                let (secrets, secret_files) = (BTreeMap::new(), BTreeMap::new());
+                let mut read = Draft { tree, secrets, secret_files, files, mistakes: Vec::new() };
                 let settings = self.settings(&defaults, &mut read);
                 let strict = settings.iter().filter(|settings| settings.profile == Profile::Production);
                 read.mistakes.extend(strict.flat_map(production::mistakes));

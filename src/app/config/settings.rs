@@ -12,8 +12,9 @@ use super::profile::Profile;
 use super::raw::{CalendarWord, Log, Raw, RegionsSection, Reload, Server};
 use super::sections::provider::{self, DriverSettings};
 use super::sections::provider_section::Section;
+use super::sections::replica::{self, Replica};
 use super::sections::secret::{ADMIN_TLS_KEY, DIGEST_KEY, TLS_KEY};
-use super::sections::{checks, issued, money, receipts, shared, tls};
+use super::sections::{checks, issued, ledger, money, receipts, shared, tls};
 use crate::domain::id_number::Calendar;
 use crate::domain::personal::Secret;
 use crate::domain::region::Regions;
@@ -62,6 +63,7 @@ pub struct Settings {
     pub ledger: storage::ledger::Config,
     /// Sections `[shared]` and `[replica]`, if anything is shared.
     pub shared: Option<storage::shared::Config>,
+    pub replica: Replica,
     /// Section `[receipts]`, with its keys loaded.
     pub receipts: receipt::keys::Keys,
     /// The key of all digests of persons, if one is configured.
@@ -122,13 +124,15 @@ pub(super) fn finish(
         tls::finish(("server.admin_tls", ADMIN_TLS_KEY), raw.server.admin_tls.as_ref(), &mut sections, read);
     read.section("cache", raw.cache.validate());
     read.section("ledger", raw.ledger.validate());
+    replica::check(&raw.replica, read);
+    let ledger = ledger::finish(&raw, read);
     let is_reported = read.mistakes.iter().any(|mistake| mistake.key == DIGEST_KEY);
-    if raw.ledger.file.is_some() && !read.secrets.contains_key(DIGEST_KEY) && !is_reported {
+    if raw.ledger.is_on() && !read.secrets.contains_key(DIGEST_KEY) && !is_reported {
         let problem = "is missing, so a person in the ledger could not be found after a restart; write { file = \"PATH\" } \
                        of a permanent secret (`openssl rand -hex 32` makes one)";
         read.mistake(DIGEST_KEY, problem);
     }
-    let receipts = receipts::finish(&raw.receipts, raw.ledger.file.is_some(), &mut sections, read);
+    let receipts = receipts::finish(&raw.receipts, raw.ledger.is_on(), &mut sections, read);
     let shared = shared::finish(&raw, &mut sections, read);
     read.section("holds", raw.holds.validate());
     read.section("enumeration", raw.enumeration.validate());
@@ -217,8 +221,9 @@ pub(super) fn finish(
             dns: raw.dns,
         },
         cache: raw.cache,
-        ledger: raw.ledger,
+        ledger,
         shared,
+        replica: raw.replica,
         server: raw.server,
         tls: public_tls,
         admin_tls,

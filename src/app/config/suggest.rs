@@ -8,10 +8,27 @@ use super::draft::Tree;
 const SIMILAR: f64 = 0.84;
 
 /// Keys without a default, by section. The others are found in the embedded defaults.
-const WITHOUT_DEFAULT: [(&str, &[&str]); 9] = [
+const WITHOUT_DEFAULT: [(&str, &[&str]); 11] = [
     ("log", &["file"]),
     ("regions", &["file"]),
-    ("ledger", &["file", "spool_folder"]),
+    ("ledger", &["file", "spool_folder", "postgres"]),
+    (
+        "ledger.postgres",
+        &[
+            "host",
+            "database",
+            "user",
+            "password",
+            "ca_file",
+            "certificate",
+            "key",
+            "schema",
+            "connections",
+            "prepared",
+            "migrate",
+        ],
+    ),
+    ("replica", &["name"]),
     ("cache", &["digest_key"]),
     ("receipts", &["key", "kid", "former"]),
     ("server.tls", &["certificate", "client_ca", "client_crl", "client_certificate", "handshake_timeout"]),

@@ -5,6 +5,7 @@ use uuid::Uuid;
 use super::chain_hash::Seal;
 use super::database::{self, Times};
 use super::entry::Entry;
+use super::pace::Pace;
 use super::postgres;
 use super::record::{self, Malformed, Row};
 
@@ -24,9 +25,10 @@ impl AnyStore {
     }
 
     /// Appends these entries in this order; they are on the disk when it returns. Entries that exist already are skipped.
-    pub(super) async fn append(&mut self, rows: &[Row<'_>]) -> Result<(), sqlx::Error> {
+    /// SQLite works on this machine, and rests at this pace.
+    pub(super) async fn append(&mut self, rows: &[Row<'_>], pace: Option<&mut Pace>) -> Result<(), sqlx::Error> {
         match self {
-            Self::Sqlite(store) => store.append(rows).await,
+            Self::Sqlite(store) => store.append(rows, pace).await,
             Self::Postgres(store) => store.append(rows).await,
         }
     }
@@ -38,7 +40,7 @@ impl AnyStore {
         let written = entries.iter().try_for_each(|entry| record::write(entry, &mut records));
         written.map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
         let rows = record::rows(&records).map_err(|Malformed| sqlx::Error::Encode("an entry is too long".into()))?;
-        self.append(&rows).await
+        self.append(&rows, None).await
     }
 
     pub(super) async fn find(&mut self, id: Uuid) -> Result<Option<Entry>, sqlx::Error> {

@@ -107,7 +107,7 @@ pub(in crate::app::config) fn money(raw: &Raw, read: &mut Draft) {
     let providers: Vec<_> = providers
         .map(|(name, section)| (format!("providers.{name}"), section.counts_money(), section.packages()))
         .collect();
-    money::check_ledger(clients, &providers, (raw.ledger.file.is_some(), raw.ledger.keep()), read);
+    money::check_ledger(clients, &providers, (raw.ledger.is_on(), raw.ledger.keep()), read);
 }
 
 /// Each key must belong to one client or operator only.

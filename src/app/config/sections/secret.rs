@@ -3,7 +3,7 @@
 //! They are taken out of the tree before anything else reads it, so that no error message can quote one.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use config::{Value, ValueKind};
 
@@ -31,13 +31,16 @@ pub(in crate::app::config) const RECEIPTS_KEY: &str = "receipts.key";
 /// The password of the shared Redis, and the key of our certificate there.
 pub(in crate::app::config) const SHARED_PASSWORD: &str = "shared.password";
 pub(in crate::app::config) const SHARED_KEY: &str = "shared.key";
+/// The password of PostgreSQL, which is read again whenever idgate connects.
+pub(in crate::app::config) const POSTGRES_PASSWORD: &str = "ledger.postgres.password";
 /// The replacement credential of a provider.
 pub(in crate::app::config) const NEXT: &str = "next";
 /// The source of a provider's temporary credentials.
 pub(in crate::app::config) const CREDENTIALS: &str = "credentials";
 
 /// The secrets outside the sections of providers and clients.
-const OURS: [&str; 6] = [DIGEST_KEY, TLS_KEY, ADMIN_TLS_KEY, RECEIPTS_KEY, SHARED_PASSWORD, SHARED_KEY];
+const OURS: [&str; 7] =
+    [DIGEST_KEY, TLS_KEY, ADMIN_TLS_KEY, RECEIPTS_KEY, SHARED_PASSWORD, SHARED_KEY, POSTGRES_PASSWORD];
 
 /// The member of a client's issued key that holds the secret that signs.
 const SECRET: &str = "secret";
@@ -77,6 +80,7 @@ pub(in crate::app::config) fn take_all(read: &mut Draft, profile: Profile, envir
         }
     }
     for (key, value) in found {
+        read.secret_files.extend(file_of(&value).map(|file| (key.clone(), file)));
         match resolve(value, profile, environment, &mut read.files) {
             Ok(secret) if key == DIGEST_KEY && secret.expose().len() < SHORTEST_DIGEST_KEY => {
                 read.mistake(
@@ -148,6 +152,15 @@ fn resolve(
         return Err(quotes::PROBLEM.to_owned());
     }
     Ok(Secret::new(secret))
+}
+
+/// The file that the secret is in, if it is in one.
+fn file_of(value: &Value) -> Option<PathBuf> {
+    let ValueKind::Table(table) = &value.kind else { return None };
+    match &table.get("file")?.kind {
+        ValueKind::String(path) => Some(path.into()),
+        _ => None,
+    }
 }
 
 fn is_variable(text: &str) -> bool {
