@@ -7,10 +7,9 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
 
 use super::output::{say, tell};
-use super::{healthcheck, key, ledger, reconcile, sandbox, serve, verify};
-use crate::app::config::{DEFAULT, Mistakes, Settings, Sources};
+use super::{healthcheck, key, ledger, probes, reconcile, sandbox, serve, verify};
+use crate::app::config::{DEFAULT, Mistakes, Sources};
 use crate::app::descriptors::{self, Shares};
-use crate::storage::shared::probe;
 
 /// `EX_CONFIG` of sysexits.h.
 const WRONG_CONFIGURATION: u8 = 78;
@@ -34,7 +33,7 @@ enum Command {
     Sandbox(sandbox::Args),
     /// Check the configuration and report all mistakes. Exit code 78 if there are any.
     Check {
-        /// Also connect to what it names, as the gateway would, but to no provider.
+        /// Also connect to what the configuration names. No provider is called.
         #[arg(long)]
         connect: bool,
     },
@@ -124,7 +123,7 @@ fn hide_values(error: &mut clap::Error) {
     }
 }
 
-fn check(sources: &Sources, connect: bool) -> anyhow::Result<ExitCode> {
+fn check(sources: &Sources, connects: bool) -> anyhow::Result<ExitCode> {
     let settings = sources.load()?;
     settings.check_folders()?;
     let order = settings.verify.chain.order.join(", ");
@@ -138,23 +137,10 @@ fn check(sources: &Sources, connect: bool) -> anyhow::Result<ExitCode> {
     if !variables.is_empty() {
         say(&format!("these environment variables override the file: {variables}"))?;
     }
-    if connect { check_connections(&settings) } else { Ok(ExitCode::SUCCESS) }
-}
-
-/// What each connection is like; exit code 78 if one cannot be used as it is.
-#[expect(clippy::disallowed_methods, reason = "a clock is what is compared")]
-fn check_connections(settings: &Settings) -> anyhow::Result<ExitCode> {
-    let Some(shared) = &settings.shared else {
-        say("there is nothing to connect to: [shared] names no redis")?;
-        return Ok(ExitCode::SUCCESS);
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let findings = runtime.block_on(probe(shared, jiff::Timestamp::now));
-    for finding in &findings {
-        say(&format!("shared.redis: {}{}", if finding.is_mistake { "MISTAKE: " } else { "" }, finding.text))?;
+    if connects {
+        return probes::run(&settings);
     }
-    let is_sound = !findings.iter().any(|finding| finding.is_mistake);
-    Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::from(WRONG_CONFIGURATION) })
+    Ok(ExitCode::SUCCESS)
 }
 
 fn openapi() -> anyhow::Result<ExitCode> {

@@ -6,17 +6,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use jiff::{Span, SpanRelativeTo, Timestamp};
 
-use super::serve;
+use super::progress::bar;
+use super::spreadsheet::{Format, at, csv_header, csv_record};
+use super::{record, serve};
 use crate::app::commands::output::{ignore_closed, remark, say};
 use crate::app::config::Sources;
-use crate::storage::ledger::{
-    Answer, Attempt, Broken, Call, Claim, Entry, Expected, Forgotten, Operation, Reader, Removed, Subject, Times,
-    confirm_time, left_behind,
-};
+use crate::storage::ledger::postgres::{self, Books};
+use crate::storage::ledger::{Broken, Expected, Reader, Times, confirm_time, left_behind};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -25,9 +24,9 @@ pub(super) enum Command {
         #[command(flatten)]
         of: Of,
         /// Also check that entry NUMBER has this seal, as an earlier check printed it. Detects entries cut off at the
-        /// end.
-        #[arg(long, value_name = "NUMBER=SEAL", value_parser = expectation)]
-        expect: Option<(i64, String)>,
+        /// end. For PostgreSQL, a line or a file of what an earlier check printed.
+        #[arg(long, value_name = "NUMBER=SEAL")]
+        expect: Option<String>,
         /// Check that removed entries had been kept for this time (such as "400 days"). Default: `ledger.keep` of the
         /// configuration, unless `--file` is given.
         #[arg(long, value_name = "TIME")]
@@ -35,6 +34,32 @@ pub(super) enum Command {
         /// Accept that the first entry is more than a week later than the last one that was removed.
         #[arg(long)]
         accept_gap: bool,
+        /// For PostgreSQL: only the books of this replica.
+        #[arg(long, value_name = "NAME")]
+        replica: Option<String>,
+        /// For PostgreSQL: only the books of this month, such as 202611.
+        #[arg(long, value_name = "MONTH")]
+        book: Option<i32>,
+    },
+    /// For PostgreSQL: make the tables and the months, as the owner of the schema, if `ledger.postgres.migrate` is false.
+    Migrate,
+    /// For PostgreSQL: send the entries of an SQLite ledger, which is kept. Can be repeated.
+    Import {
+        /// The SQLite ledger. No gateway may use it.
+        #[arg(long, value_name = "FILE")]
+        from: PathBuf,
+        /// In whose books they are entered.
+        #[arg(long, value_name = "NAME", default_value = "import")]
+        replica: String,
+    },
+    /// For PostgreSQL: send what a replica that does not come back has left in its spool.
+    Move {
+        /// The folder of the spool.
+        #[arg(long, value_name = "FOLDER")]
+        spool: PathBuf,
+        /// The name of the replica.
+        #[arg(long, value_name = "NAME")]
+        replica: String,
     },
     /// Confirm that the time of the newest entry is right. After a jump of the clock nothing is removed from the ledger
     /// before that.
@@ -66,57 +91,48 @@ pub(super) struct Of {
     file: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
-    /// One JSON object per line, exactly as sealed.
-    Jsonl,
-    /// For spreadsheets: a cell that begins with = + - or @ gets an apostrophe in front.
-    Csv,
-}
-
-/// The columns of CSV.
-const COLUMNS: [&str; 22] = [
-    "number",
-    "kind",
-    "id",
-    "at",
-    "flight",
-    "client",
-    "key_id",
-    "purpose",
-    "reference",
-    "outcome",
-    "verdict",
-    "source",
-    "provider",
-    "endpoint",
-    "provider_request_id",
-    "billed",
-    "price_micro_yuan",
-    "duration_ms",
-    "late",
-    "attempts",
-    "subject",
-    "configuration",
-];
-
 pub(super) fn run(sources: &Sources, command: Command) -> anyhow::Result<ExitCode> {
     serve::block_on(async {
         match command {
-            Command::Verify { of, expect, keep, accept_gap } => {
+            Command::Verify { of, expect, keep, accept_gap, replica, book } => {
+                if let Some(postgres) = of.postgres(sources)? {
+                    let expected = expect.as_deref().map(record::expected).transpose()?.unwrap_or_default();
+                    return record::verify(&postgres, &Books { replica, month: book, expected }).await;
+                }
+                let expect = expect.as_deref().map(expectation).transpose().map_err(anyhow::Error::msg)?;
                 let keep = of.keep(sources, keep)?;
                 verify(&of.open(sources).await?, &Expected { seal: expect, keep, accepts_gap: accept_gap }).await
             }
             Command::ConfirmTime { of } => of.confirm_time(sources).await,
             Command::Export { of, from, to, format } => {
                 let ms = |at: Option<Timestamp>, otherwise| at.map_or(otherwise, Timestamp::as_millisecond);
-                export(&of.open(sources).await?, ms(from, i64::MIN), ms(to, i64::MAX), format).await
+                let (from, to) = (ms(from, i64::MIN), ms(to, i64::MAX));
+                match of.postgres(sources)? {
+                    Some(postgres) => record::export(&postgres, from, to, format).await,
+                    None => export(&of.open(sources).await?, from, to, format).await,
+                }
+            }
+            Command::Migrate => record::migrate(&needed(sources)?).await,
+            Command::Import { from, replica } => record::import(&needed(sources)?, &from, &replica).await,
+            Command::Move { spool, replica } => {
+                needed(sources)?;
+                record::move_spool(&sources.load()?, spool, replica).await
             }
         }
     })
 }
 
+/// The section of PostgreSQL, without which the command makes no sense.
+fn needed(sources: &Sources) -> anyhow::Result<postgres::Config> {
+    sources.load()?.ledger.postgres.context("ledger.postgres is not configured; an SQLite ledger needs none of this")
+}
+
 impl Of {
+    /// The section of PostgreSQL, if that is the record.
+    fn postgres(&self, sources: &Sources) -> anyhow::Result<Option<postgres::Config>> {
+        Ok(if self.file.is_some() { None } else { sources.load()?.ledger.postgres })
+    }
+
     /// The database and the spool's folder, if that is another one.
     fn place(&self, sources: &Sources) -> anyhow::Result<(PathBuf, Option<PathBuf>)> {
         match &self.file {
@@ -143,9 +159,13 @@ impl Of {
     }
 
     async fn confirm_time(&self, sources: &Sources) -> anyhow::Result<ExitCode> {
-        let (file, _) = self.place(sources)?;
-        let before = confirm_time(&file).await;
-        let before = before.map_err(|error| anyhow::anyhow!("{}: {}", file.display(), error))?;
+        let before = match self.postgres(sources)? {
+            Some(postgres) => record::confirm_time(&postgres).await?,
+            None => {
+                let (file, _) = self.place(sources)?;
+                confirm_time(&file).await.map_err(|error| anyhow::anyhow!("{}: {}", file.display(), error))?
+            }
+        };
         say(&match before {
             None => "the ledger is empty; there is nothing to confirm".to_owned(),
             Some(Times { newest_ms, believed_ms }) if believed_ms.is_some_and(|believed| newest_ms <= believed) => {
@@ -249,165 +269,14 @@ async fn write_entries(
         }
         Format::Csv => {
             let mut csv = csv::Writer::from_writer(out);
-            csv.write_record(COLUMNS)?;
-            let each = |number, body: &str| -> anyhow::Result<()> {
+            csv.write_record(csv_header())?;
+            let each = |number: i64, body: &str| -> anyhow::Result<()> {
                 bar.inc(1);
-                let entry = serde_json::from_str(body).with_context(|| {
-                    format!("entry number {number} cannot be read; `idgate ledger verify` shows what is damaged")
-                })?;
-                Ok(csv.write_record(record(number, entry).map(without_formula))?)
+                Ok(csv.write_record(csv_record(number.to_string(), body)?)?)
             };
             reader.each(from_ms, until_ms, each).await?;
             csv.flush()?;
         }
     }
     Ok(())
-}
-
-/// Puts an apostrophe before each sign with which a spreadsheet begins a formula: at the start of the cell, and after a
-/// character that some spreadsheets take for the end of a cell, whatever stands between as white space or quotes.
-fn without_formula(cell: String) -> String {
-    let mut safe = String::with_capacity(cell.len());
-    let mut is_start = true;
-    for c in cell.chars() {
-        if is_start && matches!(c, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠') {
-            safe.push('\'');
-        }
-        safe.push(c);
-        is_start = matches!(c, ';' | ',' | '|' | '\t' | '\r' | '\n') || (is_start && matches!(c, ' ' | '"'));
-    }
-    safe
-}
-
-fn at(ms: i64) -> String {
-    Timestamp::from_millisecond(ms).map(|at| format!("{at:.3}")).unwrap_or_default()
-}
-
-fn record(number: i64, entry: Entry) -> [String; COLUMNS.len()] {
-    let number = number.to_string();
-    match entry {
-        Entry::Call(Call { id, at_ms, flight, subject, client, purpose, provider, endpoint, end }) => [
-            number,
-            "call".to_owned(),
-            id.to_string(),
-            at(at_ms),
-            flight.to_string(),
-            client,
-            String::new(),
-            purpose,
-            String::new(),
-            end.outcome,
-            end.verdict.unwrap_or_default(),
-            String::new(),
-            provider,
-            endpoint,
-            end.provider_request_id.unwrap_or_default(),
-            end.billed,
-            end.price_micro_yuan.to_string(),
-            end.duration_ms.to_string(),
-            end.late.to_string(),
-            String::new(),
-            format!("{}:{}", subject.key, subject.digest),
-            String::new(),
-        ],
-        Entry::Answer(answer) => {
-            let Answer { id, at_ms, client, key_id, purpose, reference, subject, outcome, source, provider, .. } =
-                answer;
-            [
-                number,
-                "answer".to_owned(),
-                id.to_string(),
-                at(at_ms),
-                answer.flight.map(|flight| flight.to_string()).unwrap_or_default(),
-                client,
-                key_id,
-                purpose,
-                reference.unwrap_or_default(),
-                outcome,
-                String::new(),
-                source.unwrap_or_default(),
-                provider.unwrap_or_default(),
-                String::new(),
-                answer.provider_request_id.unwrap_or_default(),
-                String::new(),
-                String::new(),
-                String::new(),
-                String::new(),
-                answer.attempts.iter().map(in_short).collect::<Vec<_>>().join(" "),
-                subject.map(|subject| format!("{}:{}", subject.key, subject.digest)).unwrap_or_default(),
-                answer.configuration,
-            ]
-        }
-        Entry::Claim(Claim { id, at_ms, client, outcome, subject, .. }) => {
-            plain([number, "claim".to_owned(), id.to_string(), at(at_ms)], client, outcome, Some(&subject))
-        }
-        Entry::Forgotten(Forgotten { id, at_ms, client, outcome, subject, .. }) => {
-            plain([number, "forgotten".to_owned(), id.to_string(), at(at_ms)], client, outcome, Some(&subject))
-        }
-        Entry::Operation(operation) => {
-            let Operation { id, at_ms, client, outcome, subject, provider, .. } = operation;
-            let first = [number, "operation".to_owned(), id.to_string(), at(at_ms)];
-            let mut record = plain(first, client, outcome, subject.as_ref());
-            if let Some(place) =
-                COLUMNS.iter().position(|column| *column == "provider").and_then(|at| record.get_mut(at))
-            {
-                *place = provider.unwrap_or_default();
-            }
-            record
-        }
-        Entry::Removed(Removed { id, at_ms, client, outcome, .. }) => {
-            plain([number, "removed".to_owned(), id.to_string(), at(at_ms)], client, outcome, None)
-        }
-    }
-}
-
-/// Entries that are neither calls nor answers fill only a few columns. JSON Lines has all of their fields.
-fn plain(first: [String; 4], client: String, outcome: String, subject: Option<&Subject>) -> [String; COLUMNS.len()] {
-    let mut record = std::array::from_fn(|_| String::new());
-    let subject = subject.map(|subject| format!("{}:{}", subject.key, subject.digest)).unwrap_or_default();
-    let named = [("client", client), ("outcome", outcome), ("subject", subject)];
-    for (place, column) in record.iter_mut().zip(COLUMNS) {
-        if let Some((_, value)) = named.iter().find(|(name, _)| *name == column) {
-            place.clone_from(value);
-        }
-    }
-    for (place, value) in record.iter_mut().zip(first) {
-        *place = value;
-    }
-    record
-}
-
-fn in_short(attempt: &Attempt) -> String {
-    format!("{}/{}={}({})", attempt.provider, attempt.endpoint, attempt.outcome, attempt.billed)
-}
-
-/// A progress bar on standard error; hidden unless that is a terminal.
-pub(super) fn bar(length: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len} {eta}");
-    ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_cell_begins_with_the_sign_of_a_formula() {
-        for (cell, safe) in [
-            ("=HYPERLINK(\"http://x\")", "'=HYPERLINK(\"http://x\")"),
-            ("+1", "'+1"),
-            ("-1", "'-1"),
-            ("@SUM(A1)", "'@SUM(A1)"),
-            ("＝1", "'＝1"),
-            ("\"=1", "\"'=1"),
-            ("\t=1", "\t'=1"),
-            ("a;=1,\"+2|-3", "a;'=1,\"'+2|'-3"),
-        ] {
-            assert_eq!(without_formula(cell.to_owned()), safe);
-        }
-        for plain in ["", "order-4711", "a=b+c", "0199f3b2-7c1e-7c55", "2026-11-28T00:00:00.000Z", "one/0=verdict(yes)"]
-        {
-            assert_eq!(without_formula(plain.to_owned()), plain);
-        }
-    }
 }

@@ -7,9 +7,13 @@ mod healthcheck;
 mod key;
 mod ledger;
 mod output;
+mod probes;
+mod progress;
 mod reconcile;
+mod record;
 mod sandbox;
 mod serve;
+mod spreadsheet;
 mod verify;
 
 pub use cli::{Cli, main};

@@ -98,7 +98,7 @@ pub(super) fn run(sources: Sources, args: &Args) -> anyhow::Result<ExitCode> {
         world.more_admin = crate::server::sandbox::router(sandbox.handle());
         let sources = args.flags().fold(sources, |sources, (key, addr)| sources.with_variable(key, addr));
         let sources = sources.over(FOR_A_LAPTOP).over(simulated::configuration(&sandbox.handle()));
-        let scratch = if sources.names("ledger", "file") { None } else { Scratch::new(&world.ids) };
+        let scratch = if has_ledger(&sources) { None } else { Scratch::new(&world.ids) };
         let sources = match &scratch {
             Some(scratch) => scratch.under(sources, &world.ids),
             None => sources,
@@ -149,9 +149,13 @@ fn naming_the_flag(error: anyhow::Error) -> anyhow::Error {
     anyhow::anyhow!("{error} with {flag}")
 }
 
+fn has_ledger(sources: &Sources) -> bool {
+    ["file", "postgres"].iter().any(|key| sources.names("ledger", key))
+}
+
 /// A temporary key for receipts, if there is a ledger and no configured key.
 fn with_receipts(sources: Sources) -> Sources {
-    let wants_key = sources.names("ledger", "file") && !sources.names("receipts", "key");
+    let wants_key = has_ledger(&sources) && !sources.names("receipts", "key");
     match Pair::new().filter(|_| wants_key) {
         Some(pair) => sources.over(format!("[receipts]\nkey = {{ value = {:?} }}\n", pair.private.expose())),
         None => sources,
