@@ -23,5 +23,6 @@ mod readme;
 mod server;
 mod shared;
 mod shell;
+mod storage;
 mod support;
 mod verify;
