@@ -13,7 +13,7 @@ use crate::domain::outcome::{Outcome, Reason};
 use crate::domain::subject::Digest;
 use crate::domain::verdict::{RequestId, Verdict};
 use crate::server::pipeline::Verified;
-use crate::storage::ledger::{self, Claimed, Ledger, NotClaimed};
+use crate::storage::ledger::{self, Claimed, Ledger, NotClaimed, ReadError};
 use crate::verify::{Attempt, Source};
 
 /// What a request claims its key for.
@@ -120,7 +120,13 @@ impl LedgerLookup {
     async fn known(&self) -> Option<Option<Claimed>> {
         let known = self.ledger.claimed(&self.keyed.key, not_before(&self.clock)).await;
         // The caller is only asked to come back; the cause is here.
-        let known = known.inspect_err(|error| tracing::error!(%error, "ledger: a key cannot be looked up")).ok()?;
+        let known = known.inspect_err(|error| {
+            // That PostgreSQL is away is said once.
+            if !matches!(error, ReadError::Away) {
+                tracing::error!(%error, "ledger: a key cannot be looked up");
+            }
+        });
+        let known = known.ok()?;
         // The ledger goes by the date, memory by the time that has passed.
         Some(known.filter(|known| !is_over(self.since(known.claim.at_ms), self.clock.monotonic())))
     }

@@ -132,7 +132,7 @@ impl Ledger {
         if let Some((link, answer)) = finishing {
             // If it is away, the row follows with the entry.
             let finished = keys::finish(link, &answer).await;
-            let _ = finished.inspect_err(|error| tracing::warn!(%error, "ledger: a key is finished later"));
+            let _ = finished.inspect_err(|error| tell(error, "ledger: a key is finished later"));
         }
         Ok(())
     }
@@ -267,7 +267,7 @@ impl Ledger {
         let claim = claim(open.queue.ids.ordered(), open.queue.clock.now().as_millisecond());
         if let Some(link) = &open.queue.shared.link {
             let claimed = keys::claim(link, &claim, not_before_ms, replaced).await;
-            let is_ours = claimed.inspect_err(|error| tracing::error!(%error, "ledger: a key cannot be claimed"));
+            let is_ours = claimed.inspect_err(|error| tell(error, "ledger: a key cannot be claimed"));
             if !is_ours.map_err(|_| NotClaimed::NotWritten)? {
                 return Err(NotClaimed::Taken);
             }
@@ -287,7 +287,7 @@ impl Ledger {
         if let Some(link) = self.0.as_ref().and_then(|open| open.queue.shared.link.as_ref()) {
             // If this fails, it is taken over once this replica is silent, or by this one.
             let released = keys::release(link, claim, term).await;
-            let _ = released.inspect_err(|error| tracing::warn!(%error, "ledger: a key cannot be given back"));
+            let _ = released.inspect_err(|error| tell(error, "ledger: a key cannot be given back"));
         }
     }
 
@@ -312,7 +312,7 @@ impl Ledger {
         let forgotten = forgotten(open.queue.ids.ordered(), open.queue.clock.now().as_millisecond());
         if let Some(link) = &open.queue.shared.link {
             let told = keys::forget(link, &forgotten.subject, forgotten.at_ms).await;
-            told.inspect_err(|error| tracing::error!(%error, "ledger: the keys of a person cannot be ended"))
+            told.inspect_err(|error| tell(error, "ledger: the keys of a person cannot be ended"))
                 .map_err(|_| NotWritten)?;
         }
         open.queue.write(Entry::Forgotten(forgotten), Flight::NONE).await
@@ -402,6 +402,13 @@ impl Open {
             Err(error) if self.queue.shared.link.is_some() => Err(error),
             Err(_) => spool_lookup::entries_with(self.spools.clone(), id, &self.spool_searches).await,
         }
+    }
+}
+
+/// That PostgreSQL is away is said once, by `link`.
+fn tell(error: &ReadError, what: &'static str) {
+    if !matches!(error, ReadError::Away) {
+        tracing::error!(%error, "{what}");
     }
 }
 

@@ -24,8 +24,8 @@ use super::link::Link;
 use super::rows::{SUBJECT_DIGITS, entry, head};
 use super::schema;
 
-const INSERT: &str = "INSERT INTO ~entries (id, replica, book, seq, seal, body, kind, at_ms, client, outcome, subject, provider, \
-     flight, reference, billed, reason, price) \
+const INSERT: &str = "INSERT INTO ~entries (id, replica, book, seq, seal, body, kind, at_ms, client, outcome, subject, \
+     provider, flight, reference, billed, reason, price) \
      SELECT id::uuid, $1, book, seq, seal, body, kind, at_ms, client, outcome, decode(subject, 'hex'), provider, \
      flight::uuid, reference, billed, reason, price \
      FROM unnest($2::text[], $3::integer[], $4::bigint[], $5::bytea[], $6::text[], $7::text[], $8::bigint[], \
