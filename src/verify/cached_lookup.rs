@@ -244,7 +244,9 @@ impl CachedLookup {
                 // Boxed, so that the future is no larger where nothing is shared.
                 match Box::pin(this.replicas.ask(asked, &patience)).await {
                     Turn::Lead(leads) => lead = leads,
-                    ended => return Arc::new(FlightResult::elsewhere(&question, ended, &context.cache_slot, &progress)),
+                    ended => {
+                        return Arc::new(FlightResult::elsewhere(&question, ended, &context.cache_slot, &progress));
+                    }
                 }
                 context.cache_slot.leads(lead.lease());
             }
