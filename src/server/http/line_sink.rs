@@ -315,10 +315,25 @@ mod tests {
         assert_eq!((sink.lost().get(), seen.try_iter().count()), (1, 1));
         line(&sink, 10);
         assert!(!sink.end(Duration::from_millis(20)), "the output hangs");
+    }
+
+    #[test]
+    fn what_fails_at_the_end_is_lost_in_it() {
+        let (sink, allow, _seen) = gated();
+        let until = |is: fn(&Queue) -> bool| {
+            while !is(&sink.0.0.lock()) {
+                thread::yield_now();
+            }
+        };
         line(&sink, 10);
-        allow.send(Ok(())).unwrap();
-        allow.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
-        assert!(!sink.end(Duration::from_secs(60)), "the output fails");
+        until(|queue| queue.is_writing);
+        thread::scope(|scope| {
+            let end = scope.spawn(|| sink.end(Duration::from_secs(60)));
+            // Only then does it count as lost in the end.
+            until(|queue| queue.is_urgent);
+            allow.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
+            assert!(!end.join().unwrap());
+        });
     }
 
     #[test]
