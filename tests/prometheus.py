@@ -123,13 +123,10 @@ def history(file):
 class Prometheus:
     def __init__(self, folder):
         self.folder, self.port, self.targets, self.lock = folder, free_port(), [], threading.Lock()
-        for file in (CONFIG / "prometheus").glob("*.yml"):
-            text = file.read_text()
-            if file.name == "prometheus.yml":
-                text = self.configuration(text)
-            elif not file.name.endswith(".test.yml"):
-                text = scaled(text)
-            (folder / file.name).write_text(text)
+        # Those of replicas need Redis and PostgreSQL: promtool tests them.
+        text = (CONFIG / "prometheus/prometheus.yml").read_text().replace("  - alerts-replicas.yml\n", "")
+        (folder / "prometheus.yml").write_text(self.configuration(text))
+        (folder / "alerts.yml").write_text(scaled((CONFIG / "prometheus/alerts.yml").read_text()))
         self.add()
         history(folder / "history.txt")
         self.run("promtool", "check", "config", "prometheus.yml")
@@ -195,9 +192,7 @@ class Prometheus:
             return {"error": json.loads(error.read())["error"], "result": []}
 
     def rules(self):
-        """All but those of replicas, which need Redis and PostgreSQL: promtool tests them."""
-        groups = [group for group in self.get("rules")["groups"] if not group["file"].endswith("alerts-replicas.yml")]
-        return [rule for group in groups for rule in group["rules"]]
+        return [rule for group in self.get("rules")["groups"] for rule in group["rules"]]
 
     def firing(self):
         """The alerts that fire now: (name, instance, labels and annotations)."""
