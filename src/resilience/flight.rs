@@ -1,7 +1,7 @@
 //! Single flight: when many callers ask for the same thing at the same time, the work runs once and all get its result.
 //!
-//! The work runs in its own task. The caller that starts it (the leader) waits like all the others, so a caller that
-//! leaves neither stops nor repeats the work. Invariants:
+//! The work does not belong to the caller that starts it (the leader), who may leave like all the others: it runs in a
+//! task, or is [attended](super::attended) by the leader. So a caller that leaves neither stops nor repeats it. Invariants:
 //!
 //! - A key has at most one flight. Its entry is inserted before the work is created, and removed only after the work
 //!   has ended *and* its result is published, even if the task panics, is aborted or never runs.
@@ -83,7 +83,7 @@ where
     V: Send + Sync + 'static,
 {
     /// Joins the flight of `key`, or starts one: `work` is called with the flight's context, and its future is passed
-    /// to `spawn`, which must run it in its own task. Neither is called for a joiner.
+    /// to `spawn`, which must see that it ends whatever the caller does. Neither is called for a joiner.
     pub fn join_or_start<W>(
         &self,
         key: K,

@@ -1,16 +1,19 @@
 //! Answers from the cache, joins a flight, or starts one, so that concurrent equal questions are billed once.
 //!
-//! Invariants: a flight runs in its own task and within its own limits, even if every caller disconnects. Its verdict
-//! is cached before its waiters get it and before the flight is removed. Only verdicts are cached. A new flight checks
-//! the cache again, because another flight may have ended after the caller's check. A cached verdict needs no place; a
-//! flight has one until it ends, and so has every caller that has joined it.
+//! Invariants: a flight runs within its own limits. The caller that started it drives it, and a task of its own once
+//! that caller has left, so it ends even if every caller disconnects. Its verdict is cached before its waiters get it
+//! and before the flight is removed. Only verdicts are cached. A new flight checks the cache again, because another
+//! flight may have ended after the caller's check. A cached verdict needs no place; a flight has one until it ends, and
+//! so has every caller that has joined it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TrackedFuture;
 
 use super::billing::{Billing, Payer};
 use super::chain::{Chain, ChainResult, Policy, Progress};
@@ -29,6 +32,7 @@ use crate::domain::clock::Clock;
 use crate::domain::money::Billed;
 use crate::domain::subject::{Digest, DigestKey};
 use crate::resilience;
+use crate::resilience::attended::Attended;
 use crate::resilience::budget::Budget;
 use crate::resilience::flight::{Flights, Role};
 use crate::resilience::party::Party;
@@ -38,6 +42,9 @@ use crate::storage::{self, Remembered, Sharing};
 
 /// A flight as its waiters see it.
 type Joinable = resilience::flight::Flight<Arc<Progress>, Arc<FlightResult>>;
+
+/// A flight as the caller that started it sees it. Shutdown waits for it in either case.
+type OwnFlight = Attended<TrackedFuture<BoxFuture<'static, ()>>>;
 
 /// The verdict cache and the flights.
 #[derive(Debug)]
@@ -100,14 +107,21 @@ impl CachedLookup {
                 }
                 return Err(Failure::bare(FailureKind::NotCached));
             }
-            let (role, flight) = self.board(key, question, policy, party)?;
+            let mut own = None;
+            let (role, flight) = self.board(key, question, policy, party, &mut own)?;
             // Who only waits has a place of its own: it must not take one from those who could be answered.
             let _place = match role {
                 Role::Leader => None,
                 Role::Joined => Some(self.places.to_wait(party).map_err(overloaded)?),
             };
             question.ticket.joined.set(&flight.context().flight());
-            match tokio::time::timeout_at(deadline, flight.wait()).await {
+            let ended = async {
+                if let Some(own) = own {
+                    own.await;
+                }
+                flight.wait().await
+            };
+            match tokio::time::timeout_at(deadline, ended).await {
                 // The cached verdict was fresh enough for the leader; this caller may want a fresher one.
                 Ok(Ok(flight_result))
                     if !flight_result.is_fresh_enough(question.freshness, &self.verdict_cache.clock) => {}
@@ -127,18 +141,19 @@ impl CachedLookup {
         }
     }
 
-    /// Joins the flight of `key`, or starts it if there is a place for it.
+    /// Joins the flight of `key`, or starts it if there is a place for it. A flight that it starts is in `own`.
     fn board(
         self: &Arc<Self>,
         key: storage::CacheKey,
         question: &Question,
         policy: &Arc<Policy>,
         party: &Party,
+        own: &mut Option<OwnFlight>,
     ) -> Result<(Role, Joinable), Failure> {
         match self.places.to_call(party) {
             Ok(place) => Ok(self.flights.join_or_start(
                 key,
-                |work| drop(self.tasks.spawn(work)),
+                |work| *own = Some(Attended::new(self.tasks.track_future(work))),
                 |progress| self.fly(key, question, policy, party, place, progress),
             )),
             Err(none) => match self.flights.join(&key) {

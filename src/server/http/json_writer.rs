@@ -21,8 +21,11 @@ impl<'a> Object<'a> {
 
     /// Writes a key that has nothing to escape.
     fn key(&mut self, key: &'static str) {
-        self.into.extend_from_slice(if self.is_empty { b"\"" } else { b",\"" });
-        self.is_empty = false;
+        self.into.reserve(key.len() + 4);
+        if !std::mem::replace(&mut self.is_empty, false) {
+            self.into.push(b',');
+        }
+        self.into.push(b'"');
         self.into.extend_from_slice(key.as_bytes());
         self.into.extend_from_slice(b"\":");
     }
