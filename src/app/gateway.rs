@@ -192,7 +192,7 @@ impl Gateway {
         let public_tls = settings.tls.take();
         // The listener has it.
         settings.admin_tls = None;
-        let (current, switch) = place(snapshot(runtime, settings, None));
+        let (current, switch) = place(snapshot(runtime, settings, &shared, None));
         let draining = CancellationToken::new();
         let clock_watch = ClockWatch::new(world.clock.clone(), &registry)?;
         let recorder = Recorder::new(

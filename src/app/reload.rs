@@ -287,7 +287,7 @@ impl Prepared {
         }
         running.deps.shared.describe(&description(&settings.sections));
         runtime.take_over(&settings.verify, &before.runtime);
-        running.switch.replace(snapshot(runtime, settings, Some(&before.clients)));
+        running.switch.replace(snapshot(runtime, settings, &running.deps.shared, Some(&before.clients)));
     }
 }
 

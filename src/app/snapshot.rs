@@ -10,19 +10,25 @@ use crate::server::auth::callers::Clients;
 use crate::server::auth::operators::Operators;
 use crate::server::listener::Tls;
 use crate::server::snapshot::{Limits, Snapshot};
-use crate::storage::shared::Description;
+use crate::storage::shared::{Description, Shared};
 use crate::verify::Runtime;
 
 /// A certificate that expires within this time causes a warning.
 const EXPIRES_SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// The snapshot that requests work with. Clients keep their counters from `before`.
-pub(super) fn snapshot(runtime: Arc<Runtime>, settings: Settings, before: Option<&Clients>) -> Snapshot {
+pub(super) fn snapshot(
+    runtime: Arc<Runtime>,
+    settings: Settings,
+    shared: &Shared,
+    before: Option<&Clients>,
+) -> Snapshot {
     let hosts = Hosts::new(&settings.server.hosts);
     Snapshot {
         runtime,
         version: Arc::from(settings.sections.version()),
         clients: Clients::new(&settings.clients, &settings.purposes, settings.server.client_identity, before)
+            .sharing(shared)
             .with_issued(settings.issued)
             .with_hosts(hosts.clone()),
         compat: settings.compat,

@@ -15,6 +15,7 @@ use super::key_config::{KeyHash, bearer};
 use crate::server::http::code::Code;
 use crate::server::http::problem::{Problem, Refused};
 use crate::server::listener::tls::PeerCertificate;
+use crate::storage::shared::Shared;
 
 #[derive(Debug)]
 pub struct Clients {
@@ -78,6 +79,13 @@ impl Clients {
     #[must_use]
     pub fn with_hosts(self, hosts: Hosts) -> Self {
         Self { hosts, ..self }
+    }
+
+    /// Applies the limits of every client to all replicas together.
+    #[must_use]
+    pub fn sharing(self, shared: &Shared) -> Self {
+        self.by_name.values().for_each(|client| client.share(shared));
+        self
     }
 
     /// Adds the keys issued for the providers' protocols.

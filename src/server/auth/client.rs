@@ -1,7 +1,7 @@
 //! A configured client with its purposes, rights, rate and daily count; and the caller of one request.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::client_config::{ANONYMOUS, ClientConfig, DEFAULT_PURPOSE};
@@ -11,6 +11,7 @@ use crate::domain::clock::Clock;
 use crate::server::http::code::Code;
 use crate::server::http::problem::{Problem, Refused};
 use crate::server::http::rate_limit::Allowance;
+use crate::storage::shared::{ClientShare, Shared};
 
 pub struct Client {
     pub name: Arc<str>,
@@ -19,6 +20,8 @@ pub struct Client {
     /// `None` for `anonymous`, which has no rate limit.
     rate: Option<Arc<Rate>>,
     day: Day,
+    /// Its limits over all replicas; empty if nothing is shared.
+    share: OnceLock<Arc<ClientShare>>,
 }
 
 /// The client of one request, and how it was identified.
@@ -52,12 +55,21 @@ impl Client {
             purposes: shared(&config.purposes),
             rate: Some(rate.unwrap_or_else(|| Arc::new(Rate::new(per_second, burst)))),
             day: Day::new(config.daily_cap, before.map(|before| &before.day)),
+            share: OnceLock::new(),
         }
     }
 
     pub(super) fn anonymous(purposes: &[String]) -> Self {
         let (name, purposes) = (Arc::from(ANONYMOUS), shared(purposes));
-        Self { name, rights: Rights::ALL, purposes, rate: None, day: Day::new(None, None) }
+        let day = Day::new(None, None);
+        Self { name, rights: Rights::ALL, purposes, rate: None, day, share: OnceLock::new() }
+    }
+
+    /// Applies its limits to all replicas together.
+    pub(super) fn share(&self, shared: &Shared) {
+        if let Some(share) = shared.client(&self.name) {
+            let _ = self.share.set(share);
+        }
     }
 
     /// The purpose of a question. If it names none: `default`, otherwise the client's only purpose.
@@ -82,7 +94,11 @@ impl Client {
     /// # Errors
     /// The time to wait, if the rate is used up.
     pub fn admit(&self) -> Result<Option<Allowance>, (Allowance, Duration)> {
-        self.rate.as_ref().map(|rate| rate.admit()).transpose()
+        let admit = |rate: &Rate| match self.share.get() {
+            None => rate.admit(),
+            Some(share) => rate.admit_shared(share),
+        };
+        self.rate.as_deref().map(admit).transpose()
     }
 
     /// Counts a question against the client's daily cap. Only for questions that have passed local validation.
@@ -90,7 +106,7 @@ impl Client {
     /// # Errors
     /// `rate_limited` until tomorrow, if the cap is reached.
     pub fn count_question(&self, clock: &Clock) -> Result<(), Refused> {
-        self.day.count(clock)
+        self.day.count(clock, self.share.get().map(|share| &**share))
     }
 }
 

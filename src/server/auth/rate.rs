@@ -10,6 +10,7 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 
 use crate::server::http::rate_limit::{Allowance, Policy};
+use crate::storage::shared::ClientShare;
 
 pub(in crate::server) struct Rate {
     limiter: RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>,
@@ -37,6 +38,12 @@ impl Rate {
             Ok(state) => Ok(self.allowance(state.remaining_burst_capacity())),
             Err(early) => Err((self.allowance(0), early.wait_time_from(self.clock.now()))),
         }
+    }
+
+    /// Like [`Self::admit`], of all replicas together.
+    pub(in crate::server) fn admit_shared(&self, share: &ClientShare) -> Result<Allowance, (Allowance, Duration)> {
+        let admitted = share.admit(self.per_second, self.burst);
+        admitted.map(|remaining| self.allowance(remaining)).map_err(|wait| (self.allowance(0), wait))
     }
 
     fn allowance(&self, remaining: u32) -> Allowance {

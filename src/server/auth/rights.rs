@@ -14,6 +14,7 @@ use crate::server::auth::client_config::ClientConfig;
 use crate::server::http::code::Code;
 use crate::server::http::problem::{Problem, Refused};
 use crate::storage::LONGEST_LIFETIME;
+use crate::storage::shared::ClientShare;
 use crate::verify::Freshness;
 
 /// What a client may ask for.
@@ -93,11 +94,11 @@ impl Day {
         Self { cap, used: before.map(|before| Arc::clone(&before.used)).unwrap_or_default() }
     }
 
-    /// Counts a question.
+    /// Counts a question, with `share` against the cap of all replicas together.
     ///
     /// # Errors
     /// `rate_limited` until midnight in China, if the cap is reached.
-    pub(in crate::server) fn count(&self, clock: &Clock) -> Result<(), Refused> {
+    pub(in crate::server) fn count(&self, clock: &Clock, share: Option<&ClientShare>) -> Result<(), Refused> {
         let Some(cap) = self.cap else { return Ok(()) };
         let (today, turns) = (clock.believed_date_in_china(), clock.turns());
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,7 +108,11 @@ impl Day {
             true => {}
             false => (used.day, used.turns) = (today, turns),
         }
-        if used.questions >= cap.get() {
+        let may_ask = match share {
+            None => used.questions < cap.get(),
+            Some(share) => share.may_ask(number_of(today), used.questions, cap),
+        };
+        if !may_ask {
             let detail = format!(
                 "this client has asked the {cap} questions of its day (`daily_cap`); the next day begins at midnight \
                  in China"
@@ -118,6 +123,12 @@ impl Day {
         used.questions += 1;
         Ok(())
     }
+}
+
+/// A date as a number: 20261128.
+fn number_of(day: Date) -> u32 {
+    let (year, month, day) = (day.year().unsigned_abs(), day.month().unsigned_abs(), day.day().unsigned_abs());
+    u32::from(year) * 10_000 + u32::from(month) * 100 + u32::from(day)
 }
 
 #[cfg(test)]
@@ -166,14 +177,18 @@ mod tests {
         let at = |text: &str| Clock::fixed(text.parse().unwrap());
         let day = Day::new(NonZeroU32::new(2), None);
         let evening = at("2026-11-25T15:59:00Z");
-        assert!(day.count(&evening).is_ok() && day.count(&evening).is_ok());
-        let refused = serde_json::to_value(&*day.count(&evening).unwrap_err()).unwrap();
+        assert!(day.count(&evening, None).is_ok() && day.count(&evening, None).is_ok());
+        let refused = serde_json::to_value(&*day.count(&evening, None).unwrap_err()).unwrap();
         assert_eq!((&refused["code"], &refused["retry_after_seconds"]), (&"rate_limited".into(), &60.into()));
         assert_eq!(refused["errors"][0]["reason"], "daily_cap");
         // A reload may change the cap but keeps the count.
         let (narrow, wide) = (Day::new(NonZeroU32::new(1), Some(&day)), Day::new(NonZeroU32::new(3), Some(&day)));
-        assert!(narrow.count(&evening).is_err() && wide.count(&evening).is_ok() && wide.count(&evening).is_err());
-        assert!(day.count(&at("2026-11-25T16:00:00Z")).is_ok());
+        assert!(
+            narrow.count(&evening, None).is_err()
+                && wide.count(&evening, None).is_ok()
+                && wide.count(&evening, None).is_err()
+        );
+        assert!(day.count(&at("2026-11-25T16:00:00Z"), None).is_ok());
     }
 
     #[test]
@@ -188,22 +203,22 @@ mod tests {
         // The clock runs rightly for a day first, from midnight in China (16:00 UTC) to ten in the morning.
         hours.fetch_add(16 + 10, SeqCst);
         let day = Day::new(NonZeroU32::new(2), None);
-        assert!(day.count(&clock).is_ok() && day.count(&clock).is_ok() && day.count(&clock).is_err());
+        assert!(day.count(&clock, None).is_ok() && day.count(&clock, None).is_ok() && day.count(&clock, None).is_err());
         for step in [24, -24, 40 * 24, -40 * 24] {
             wrong.store(step, SeqCst);
-            assert!(day.count(&clock).is_err(), "{step}: a wrong date");
+            assert!(day.count(&clock, None).is_err(), "{step}: a wrong date");
             wrong.store(0, SeqCst);
-            assert!(day.count(&clock).is_err(), "{step}: the right one");
+            assert!(day.count(&clock, None).is_err(), "{step}: the right one");
         }
         // A step that is believed after an hour takes the count with it.
         for step in [40 * 24, 0] {
             wrong.store(step, SeqCst);
-            assert!(day.count(&clock).is_err());
+            assert!(day.count(&clock, None).is_err());
             hours.fetch_add(1, SeqCst);
-            assert!(day.count(&clock).is_err(), "{step}");
+            assert!(day.count(&clock, None).is_err(), "{step}");
         }
         assert_eq!(clock.turns(), 2);
         hours.fetch_add(12, SeqCst);
-        assert!(day.count(&clock).is_ok(), "the next midnight");
+        assert!(day.count(&clock, None).is_ok(), "the next midnight");
     }
 }

@@ -1,21 +1,26 @@
 //! What replicas share through Redis: remembered verdicts, leases of calls under way, counts and limits.
 //!
-//! Redis only saves money and keeps limits exact; it never decides whether a caller is answered. Every word here may say
-//! [`Away`], and whoever asks has a local stand-in. Nothing in Redis is a record. All that is known about a person is
-//! one hash under the person's digest, so that a script is atomic, one round trip, and *forget* is one command.
+//! Redis only saves money and keeps limits exact; it never decides whether a caller is answered. Every operation here
+//! can return [`Away`], and its callers have a local stand-in. Nothing in Redis is a record. All that is known about a
+//! person is one hash under the person's digest, so that a script is atomic, takes one round trip, and *forget* is one
+//! command.
 //!
-//! `link` holds the connection, `script` the scripts, `bus` wakes who waits, `members` and `beat` know the other
-//! replicas, `verdict` is a verdict as it lies in Redis; `leases`, `limits` and `budgets` are the words that others say.
+//! `link` holds the connection, `script` the scripts; `bus` wakes waiting flights; `members` and `beat` track the other
+//! replicas; `verdict` encodes a verdict. The operations are in `leases`, `limits`, `budgets`, `clients`, `numbers` and
+//! `bills`.
 
 mod beat;
+mod bills;
 mod budgets;
 mod bus;
+mod clients;
 mod config;
 mod leases;
 mod limits;
 mod link;
 mod members;
 mod metrics;
+mod numbers;
 mod open;
 mod password;
 mod patience;
@@ -25,7 +30,9 @@ mod script;
 mod totals;
 mod verdict;
 
+pub use bills::Bill;
 pub use bus::Event;
+pub use clients::ClientShare;
 pub use config::{Config, Section};
 pub use leases::{Ending, Lease, Look, Told, Wanted};
 pub use limits::{Booking, Refusal};

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::bus::{Bus, Event};
+use super::clients;
 use super::config::Config;
 use super::link::Link;
 use super::members::{Description, Members, State};
@@ -38,6 +39,7 @@ pub(super) struct Open {
     pub(super) members: Members,
     pub(super) meter: Meter,
     pub(super) totals: totals::Book,
+    pub(super) clients: clients::Clients,
 }
 
 impl Shared {
@@ -63,6 +65,7 @@ impl Shared {
             bus: Bus::new(incarnation),
             members: Members::new(&config, incarnation, digest_key),
             totals: totals::Book::new(started),
+            clients: clients::Clients::default(),
             digest_key: digest_key.clone(),
             clock: clock.clone(),
             ids: ids.clone(),
@@ -81,7 +84,7 @@ impl Shared {
     pub async fn run(&self, events: mpsc::UnboundedSender<Event>) {
         let Some(open) = &self.0 else { return std::future::pending().await };
         let hear = |push| open.bus.hear(push, &events);
-        tokio::join!(open.link.run(hear), open.link.write_behind(), open.beat(&events));
+        tokio::join!(open.link.run(hear), open.link.write_behind(), open.beat(&events), open.tell_clients());
     }
 
     /// Leaves the members, so that nobody takes this replica for dead.
@@ -116,7 +119,7 @@ impl Shared {
 
     /// What one question may wait for Redis.
     pub fn patience(&self) -> Patience {
-        Patience::of(self.0.as_ref().map(|open| open.config.patience).unwrap_or_default())
+        self.0.as_ref().map_or(Patience::NONE, |open| Patience::of(open.config.patience))
     }
 
     /// So many replicas run at most: what is shared is divided by it while Redis is away.

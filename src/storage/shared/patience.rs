@@ -13,11 +13,14 @@ pub struct Away;
 
 /// How long one question still waits for Redis, in all. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Patience(Arc<AtomicU64>);
+pub struct Patience(Option<Arc<AtomicU64>>);
 
 impl Patience {
+    /// Waits for nothing.
+    pub const NONE: Self = Self(None);
+
     pub fn of(left: Duration) -> Self {
-        Self(Arc::new(AtomicU64::new(micros(left))))
+        Self(Some(Arc::new(AtomicU64::new(micros(left)))))
     }
 
     /// Whether nothing is left.
@@ -26,13 +29,14 @@ impl Patience {
     }
 
     pub(super) fn left(&self) -> Duration {
-        Duration::from_micros(self.0.load(Ordering::Relaxed))
+        Duration::from_micros(self.0.as_ref().map_or(0, |left| left.load(Ordering::Relaxed)))
     }
 
     pub(super) fn spent(&self, since: Instant) {
         let spent = micros(since.elapsed());
         // Racing commands of one question may both be charged; that only makes it less patient.
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some(left.saturating_sub(spent)));
+        let Some(left) = &self.0 else { return };
+        let _ = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some(left.saturating_sub(spent)));
     }
 }
 
