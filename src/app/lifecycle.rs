@@ -159,6 +159,9 @@ impl Gateway {
     }
 }
 
+/// How often the other replicas are asked for the numbers that clients have asked about.
+const COUNTS: Duration = Duration::from_secs(1);
+
 /// Keeps up what is shared, and does what the other replicas say; no task where nothing is shared.
 fn spawn_replicas(shared: &Shared, verify: &Arc<Verify>) -> Option<AbortOnDropHandle<()>> {
     if !shared.is_on() {
@@ -173,8 +176,17 @@ fn spawn_replicas(shared: &Shared, verify: &Arc<Verify>) -> Option<AbortOnDropHa
                 runtime.hear(event).await;
             }
         };
+        let counts = async {
+            let mut ticks = tokio::time::interval(COUNTS);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                let runtime = Arc::clone(&verify.pipeline.current.load().runtime);
+                runtime.hear_numbers().await;
+            }
+        };
         let billing = Arc::clone(verify.pipeline.current.load().runtime.billing());
-        tokio::join!(shared.run(sender), hears, Runtime::tell_budgets(&shared, &billing));
+        tokio::join!(shared.run(sender), hears, counts, Runtime::tell_budgets(&shared, &billing));
     };
     #[expect(clippy::disallowed_methods, reason = "it ends after the paid work, and loses nothing that is recorded")]
     let running = AbortOnDropHandle::new(tokio::spawn(run));

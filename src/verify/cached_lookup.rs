@@ -213,7 +213,7 @@ impl CachedLookup {
         let cache_slot = CacheSlot::new(Arc::clone(&self.verdict_cache), key, self.traces.under_way.begin(key.person));
         let (this, question, policy) = (Arc::clone(self), question.clone(), Arc::clone(policy));
         let (late, mut late_answers) = mpsc::unbounded_channel();
-        let patience = self.replicas.shared.patience();
+        let patience = question.for_replicas.clone();
         let mut context = AttemptContext {
             person: key.person,
             subject: Arc::clone(&question.subject),
@@ -223,7 +223,8 @@ impl CachedLookup {
             tasks: self.tasks.clone(),
             extra: None,
             flight: Flight::NONE,
-            payer: Payer::new(&self.billing, &question, policy.on_no_record == OnNoRecord::AskNext),
+            payer: Payer::new(&self.billing, &question, policy.on_no_record == OnNoRecord::AskNext)
+                .sharing(&self.replicas.shared, &self.tasks),
             trickles: false,
             replicas: self.replicas.clone(),
             patience: patience.clone(),
@@ -319,7 +320,15 @@ impl CachedLookup {
     ///
     /// The pattern lists every field, so a new field of [`Question`] must be included or excluded explicitly.
     fn key_of(&self, question: &Question, policy: &Policy) -> storage::CacheKey {
-        let Question { subject, client, purpose: _selects_the_policy, freshness: _, patience: _, ticket: _ } = question;
+        let Question {
+            subject,
+            client,
+            purpose: _selects_the_policy,
+            freshness: _,
+            patience: _,
+            for_replicas: _,
+            ticket: _,
+        } = question;
         let scope = match self.sharing {
             Sharing::Shared => policy.scope,
             Sharing::PerClient => self.traces.scopes.of(&policy.key, client),

@@ -13,6 +13,7 @@ use crate::domain::outcome::{Outcome, Reason};
 use crate::domain::subject::Subject;
 use crate::domain::verdict::{RequestId, Verdict};
 use crate::storage::ledger::Flight;
+use crate::storage::shared::Patience;
 
 /// One caller's question, validated.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub struct Question {
     pub freshness: Freshness,
     /// How long the caller waits. Work that it started continues after that.
     pub patience: Duration,
+    /// How long all waits for the other replicas may take together. Never affects the answer's freshness or owner.
+    pub for_replicas: Patience,
     /// For the ledger only.
     pub ticket: Ticket,
 }

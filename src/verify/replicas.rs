@@ -100,7 +100,7 @@ impl Replicas {
     /// Whether another replica has been told a verdict that will do.
     pub(super) async fn look(&self, asked: Asked<'_>) -> Option<(Remembered, Duration)> {
         let wanted = self.wanted(&Asked { may_lead: false, ..asked });
-        match self.shared.look(&wanted, &self.shared.patience()).await {
+        match self.shared.look(&wanted, &asked.question.for_replicas).await {
             Ok(Look::Known(found)) => self.known(found, &asked),
             _ => None,
         }
@@ -185,11 +185,11 @@ impl Replicas {
         number: Digest,
         client: &str,
         guard: &enumeration::Config,
+        patience: &Patience,
     ) -> Result<(), Duration> {
         let (number, [.., a, b, c, d, e, f, g, h]) = (number.half(), *person.as_bytes());
         let tried = (number.into_bytes(), self.name_of(client), [a, b, c, d, e, f, g, h]);
-        let patience = self.shared.patience();
-        self.shared.try_name(tried, guard.names_per_number, guard.window, &patience).await.unwrap_or(Ok(()))
+        self.shared.try_name(tried, guard.names_per_number, guard.window, patience).await.unwrap_or(Ok(()))
     }
 
     /// Books a call in this replica's part of the rate, and returns when it may begin: those that come at once follow each

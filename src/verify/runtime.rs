@@ -287,6 +287,28 @@ impl Runtime {
         }
     }
 
+    /// Hears how many numbers each client has asked about at other replicas. Call it each second.
+    pub async fn hear_numbers(&self) {
+        let (replicas, tries) = (&self.lookup.replicas, &self.lookup.traces.tries);
+        if self.enumeration.numbers_per_client == 0 {
+            return;
+        }
+        let own = tries.numbers();
+        let names: Vec<_> = own.iter().map(|(client, _)| replicas.name_of(client)).collect();
+        let all = match names.is_empty() {
+            true => Vec::new(),
+            // While Redis is away, each replica's own count decides.
+            false => replicas.shared.numbers_of(&names, self.enumeration.window).await.unwrap_or_default(),
+        };
+        let elsewhere = own.into_iter().zip(all).map(|((client, own), all)| {
+            let all = usize::try_from(all).unwrap_or(usize::MAX);
+            // Redis' count is off by up to two in a hundred; what may be that is nobody's.
+            let is_noise = all.saturating_sub(own) <= all / 50;
+            (client, if is_noise { 0 } else { all - own })
+        });
+        tries.heard(&elsewhere.collect::<Vec<_>>());
+    }
+
     /// The money of all configurations.
     pub fn billing(&self) -> &Arc<Billing> {
         &self.lookup.billing
@@ -325,10 +347,15 @@ impl Runtime {
         let replicas = &self.lookup.replicas;
         // A name that was tried here before is known to the others too.
         let is_new = replicas.is_on() && self.enumeration.names_per_number > 0 && !tries.knows(key, client, subject);
-        tries.admit(&self.enumeration, key, client, subject, Instant::now()).map_err(suspect)?;
+        let number = tries.admit(&self.enumeration, key, client, subject, Instant::now()).map_err(suspect)?;
+        if let Some(number) = number
+            && replicas.is_on()
+        {
+            replicas.shared.asked_about(replicas.name_of(client), number, self.enumeration.window);
+        }
         if is_new {
             let (person, number) = (key.person(subject), enumeration::number(key, subject));
-            let tried = replicas.try_name(person, number, client, &self.enumeration).await;
+            let tried = replicas.try_name(person, number, client, &self.enumeration, &question.for_replicas).await;
             tried.map_err(|wait| suspect((enumeration::Kind::NamesPerNumber, wait)))?;
         }
         Ok(())

@@ -147,7 +147,7 @@ async fn unseen_question(
     if let (Some(again), Some((key, nonce, until))) = (again, call.nonce.take()) {
         let left = until.duration_since(edge.pipeline.clock.wall()).try_into().unwrap_or_default();
         // While Redis is away, what this replica has seen decides.
-        if !shared.take_nonce(&key, &nonce, left).await.unwrap_or(true) {
+        if !shared.take_nonce(&key, &nonce, left, &asked.for_replicas).await.unwrap_or(true) {
             question(edge, now, call, again, scope)?;
             return Err(Box::new(Problem::new(Code::Unauthenticated)));
         }

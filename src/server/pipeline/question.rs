@@ -57,6 +57,7 @@ pub(in crate::server) fn build_question(
         purpose,
         freshness,
         patience: granted.unwrap_or(now.limits.request_timeout),
+        for_replicas: pipeline.shared.patience(),
         ticket,
     })
 }
@@ -76,7 +77,8 @@ pub(in crate::server) fn build_local_question(
     scope.is_question(&purpose, AuditEntry::open(&pipeline.ledger, &ticket, &client, &purpose));
     let subject = Arc::new(checked(pipeline, now, body, scope)?);
     let (freshness, patience) = (Freshness::default(), now.limits.request_timeout);
-    Ok(Question { subject, client, purpose, freshness, patience, ticket })
+    let for_replicas = pipeline.shared.patience();
+    Ok(Question { subject, client, purpose, freshness, patience, for_replicas, ticket })
 }
 
 fn ticket(pipeline: &Pipeline, now: &Snapshot, key_id: Arc<str>, reference: Option<String>) -> Ticket {

@@ -109,14 +109,13 @@ impl Shared {
     ///
     /// # Errors
     /// Redis is away.
-    pub async fn take_nonce(&self, key: &str, nonce: &str, ttl: Duration) -> Result<bool, Away> {
+    pub async fn take_nonce(&self, key: &str, nonce: &str, ttl: Duration, patience: &Patience) -> Result<bool, Away> {
         let open = self.0.as_ref().ok_or(Away)?;
         let digest = open.digest_key.digest("nonce/v1", &[key.as_bytes(), nonce.as_bytes()]);
         let mut cmd = redis::cmd("SET");
         cmd.arg(open.key("o", digest.as_bytes())).arg("1").arg("NX").arg("PX").arg(millis(ttl).max(1));
-        let patience = self.patience();
         let taken: Option<String> =
-            open.link.send(Command::Nonce, &patience, async move |mut to| cmd.query_async(&mut to).await).await?;
+            open.link.send(Command::Nonce, patience, async move |mut to| cmd.query_async(&mut to).await).await?;
         Ok(taken.is_some())
     }
 }

@@ -85,6 +85,11 @@ impl Bills {
         self.lock().shortest = millis(longest_call);
     }
 
+    /// How long a bill with this window counts.
+    pub(super) fn keeps(&self, window: Duration) -> Duration {
+        window.max(Duration::from_millis(u64::try_from(self.lock().shortest).unwrap_or_default()))
+    }
+
     /// Replaces the previous bill about `person`. Returns it if the person should not have been billed again.
     pub(in crate::verify) fn put(&self, person: Digest, bill: Bill) -> Option<Earlier> {
         let mut state = self.lock();

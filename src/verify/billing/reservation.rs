@@ -3,16 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::cost::Cost;
-use super::duplicate_bills::Bill;
+use super::duplicate_bills::{Bill, Earlier};
 use super::totals::Billing;
 use crate::domain::money::Billed;
 use crate::domain::outcome::{Fault, Reason};
+use crate::domain::subject::Digest;
 use crate::domain::verdict::{Finding, Verdict};
 use crate::resilience::spending::{Full, Reserved, Spending};
-use crate::storage::shared::Owner;
+use crate::storage::shared::{self, Owner, Shared};
 use crate::verify::account::Account;
 use crate::verify::question::Question;
 use crate::verify::verdict_cache::CacheSlot;
@@ -27,6 +29,8 @@ pub(in crate::verify) struct Payer {
     verification: Uuid,
     /// Whether the policy has the next provider confirm a `no_record`, which makes a second bill intentional.
     wants_second_opinion: bool,
+    /// The other replicas, and the tasks that tell them; `None` if nothing is shared.
+    replicas: Option<(Shared, TaskTracker)>,
 }
 
 /// The reserved cost of one call. If dropped unsettled, the call counts as one that may have been billed.
@@ -54,7 +58,14 @@ impl Payer {
             purpose: Arc::clone(&question.purpose),
             verification: question.ticket.id,
             wants_second_opinion,
+            replicas: None,
         }
+    }
+
+    /// Compares its bills with those of the other replicas too, in tasks of `tasks`.
+    pub(in crate::verify) fn sharing(mut self, shared: &Shared, tasks: &TaskTracker) -> Self {
+        self.replicas = shared.is_on().then(|| (shared.clone(), tasks.clone()));
+        self
     }
 
     /// Reserves the maximum cost of a call in the budgets of the client and the provider.
@@ -134,15 +145,45 @@ impl Reservation {
         // Checked after the write: an erasure sets the mark first and then removes the entry.
         if cache_slot.work.is_forgotten() {
             billing.duplicate_bills.forget(&person);
+        } else if let Some((shared, tasks)) = &self.payer.replicas {
+            let bill = shared::Bill {
+                provider: Arc::clone(provider),
+                verification: *verification,
+                verdict,
+                at_ms: billing.clock.now().as_millisecond(),
+                window,
+            };
+            // Nobody waits for it.
+            tasks.spawn(compare_elsewhere(Arc::clone(billing), shared.clone(), person, bill, earlier.is_some()));
         }
         let Some(earlier) = earlier else { return };
         if *wants_second_opinion && earlier.verification == *verification && earlier.verdict == Some(Verdict::NoRecord)
         {
             return;
         }
-        billing.meter.duplicate(provider);
+        billing.is_duplicate((provider, verdict, *verification), &earlier);
+    }
+}
+
+/// Tells the other replicas of a bill, and counts it if one of them has paid for the same person too soon before.
+async fn compare_elsewhere(billing: Arc<Billing>, shared: Shared, person: Digest, bill: shared::Bill, is_known: bool) {
+    let keep = billing.duplicate_bills.keeps(bill.window);
+    let Ok(Some(earlier)) = shared.bill(person, &bill, keep).await else { return };
+    let window = i64::try_from(earlier.window.as_millis()).unwrap_or(i64::MAX);
+    // A bill counts once, however many came before it.
+    if !is_known && bill.at_ms.saturating_sub(earlier.at_ms) < window {
+        let earlier =
+            Earlier { provider: earlier.provider, verification: earlier.verification, verdict: earlier.verdict };
+        billing.is_duplicate((&bill.provider, bill.verdict, bill.verification), &earlier);
+    }
+}
+
+impl Billing {
+    /// Counts and logs a second bill about a person.
+    fn is_duplicate(&self, (provider, verdict, verification): (&str, Option<Verdict>, Uuid), earlier: &Earlier) {
+        self.meter.duplicate(provider);
         tracing::warn!(
-            provider = &**provider,
+            provider,
             verification_id = %verification,
             earlier_provider = &*earlier.provider,
             earlier_verification_id = %earlier.verification,

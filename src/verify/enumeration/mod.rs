@@ -6,9 +6,9 @@
 //! all the payout flow. Someone who holds the keys of `n` clients has `n` times the tries. A refused question is not
 //! counted, stores nothing, and gets the same answer whether its name would match or not.
 //!
-//! Invariants: only keyed digests are stored, eight bytes of that of a number and six of that of a name. One lock, held for a few table operations and never
-//! across an await; they cost the same however many tries there are. At most [`MOST_TRIES`] tries of names are kept.
-//! When the table is full, numbers with one name are evicted first, oldest first; a number with several names is
+//! Invariants: only keyed digests are stored, eight bytes of that of a number and six of that of a name. One lock, held
+//! for a few table operations and never across an await; they cost the same however many tries there are. At most
+//! [`MOST_TRIES`] tries of names are kept. When the table is full, numbers with one name are evicted first, oldest first; a number with several names is
 //! evicted only when such numbers take up nine tenths of the table. [`Config::validate`] ensures that no single client
 //! can cause that, so that nobody can erase their own traces by asking about many people.
 
@@ -127,6 +127,7 @@ impl Config {
 
 impl Tries {
     /// Counts a client's question about `subject`, or returns the kind of enumeration suspected and the time to wait.
+    /// Returns the number if it was counted against the client's numbers, for the other replicas.
     pub(super) fn admit(
         &self,
         config: &Config,
@@ -134,12 +135,38 @@ impl Tries {
         client: &str,
         subject: &Subject,
         now: Instant,
-    ) -> Result<(), (Kind, Duration)> {
+    ) -> Result<Option<[u8; 8]>, (Kind, Duration)> {
         if config.names_per_number == 0 && config.numbers_per_client == 0 {
-            return Ok(());
+            return Ok(None);
         }
         let mark = Mark::of(key, subject);
-        self.lock().admit(config, client, mark, now)
+        let is_counted = self.lock().admit(config, client, mark, now)?;
+        Ok(is_counted.then(|| mark.number.to_le_bytes()))
+    }
+
+    /// The clients that have asked about numbers here, and how many.
+    pub(super) fn numbers(&self) -> Vec<(Box<str>, usize)> {
+        let state = self.lock();
+        let counts = state.numbers.counts();
+        let of = |(name, number): (&Box<str>, &u32)| {
+            let count = counts.get(*number as usize).copied().unwrap_or_default();
+            (count > 0).then(|| (name.clone(), count))
+        };
+        state.clients.iter().filter_map(of).collect()
+    }
+
+    /// Takes how many numbers clients have asked about at other replicas only; of those not named it is not known.
+    pub(super) fn heard(&self, elsewhere: &[(Box<str>, usize)]) {
+        let mut state = self.lock();
+        let mut counts = Vec::new();
+        for (client, count) in elsewhere {
+            let client = state.number_of(client) as usize;
+            if counts.len() <= client {
+                counts.resize(client + 1, 0);
+            }
+            counts.get_mut(client).into_iter().for_each(|of_client| *of_client = *count);
+        }
+        state.numbers.heard(counts);
     }
 
     /// Whether the client has tried this name for this number.
@@ -188,8 +215,9 @@ impl State {
         names || numbers
     }
 
-    /// Counts in both tables or in neither. A refusal returns how long the oldest try blocks this one.
-    fn admit(&mut self, config: &Config, client: &str, mark: Mark, now: Instant) -> Result<(), (Kind, Duration)> {
+    /// Counts in both tables or in neither. Returns whether the number was counted. A refusal returns how long the
+    /// oldest try blocks this one.
+    fn admit(&mut self, config: &Config, client: &str, mark: Mark, now: Instant) -> Result<bool, (Kind, Duration)> {
         let Config { names_per_number, numbers_per_client, window } = *config;
         let (client, now) = (self.number_of(client), self.epoch.millis(now));
         let until = now - millis(window);
@@ -200,14 +228,17 @@ impl State {
         if names_per_number > 0 {
             self.names.check(client, mark, names_per_number).map_err(refused(Kind::NamesPerNumber))?;
         }
+        let mut is_counted = false;
         if numbers_per_client > 0 {
             let counted = self.numbers.count(client, mark.number, numbers_per_client, until, now);
-            counted.map_err(refused(Kind::NumbersPerClient))?;
+            // What was asked elsewhere goes a sixth of the window at a time.
+            let sixth = until + millis(window) / 6;
+            is_counted = counted.map_err(|oldest| refused(Kind::NumbersPerClient)(oldest.unwrap_or(sixth)))?;
         }
         if names_per_number > 0 {
             self.names.count(client, mark, now, MOST_TRIES);
         }
-        Ok(())
+        Ok(is_counted)
     }
 
     fn number_of(&mut self, client: &str) -> u32 {

@@ -9,6 +9,8 @@ pub(super) struct Numbers {
     asked: Table<Asked, 1>,
     /// How many each client has.
     counts: Vec<usize>,
+    /// How many each has asked about at other replicas, and not here; empty if that is not known.
+    elsewhere: Vec<usize>,
 }
 
 /// A number, and when a client first asked about it.
@@ -20,22 +22,28 @@ struct Asked {
 }
 
 impl Numbers {
-    /// Counts a number, unless the client has asked about it since `until`. A refusal returns when the oldest of the
-    /// `most` counted numbers was first asked about.
-    pub(super) fn count(&mut self, client: u32, number: u64, most: usize, until: i64, now: i64) -> Result<(), i64> {
+    /// Counts a number, unless the client has asked about it since `until`. Returns whether it was counted. A refusal
+    /// returns when the oldest of the `most` counted numbers was first asked about; `None` if none was here.
+    pub(super) fn count(
+        &mut self,
+        client: u32,
+        number: u64,
+        most: usize,
+        until: i64,
+        now: i64,
+    ) -> Result<bool, Option<i64>> {
         if let Some(at) = self.find(client, number) {
             if self.asked.get(at).is_some_and(|asked| asked.first.get() > until) {
-                return Ok(());
+                return Ok(false);
             }
             // Lapsed, but not removed yet.
             self.remove(at);
         }
+        let most = most.saturating_sub(self.elsewhere_of(client));
         // More than one only after the limit was lowered.
         while self.count_of(client) >= most && self.lapse_one(client, until) {}
-        if self.count_of(client) >= most
-            && let Some(oldest) = self.oldest(client)
-        {
-            return Err(oldest);
+        if self.count_of(client) >= most {
+            return Err(self.oldest(client));
         }
         self.asked.insert(Asked { number: number.to_le_bytes(), client, first: Packed::new(now) }, [client as usize]);
         if self.counts.len() <= client as usize {
@@ -44,7 +52,21 @@ impl Numbers {
         if let Some(count) = self.counts.get_mut(client as usize) {
             *count += 1;
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// How many numbers each client has.
+    pub(super) fn counts(&self) -> Vec<usize> {
+        self.counts.clone()
+    }
+
+    /// Takes how many numbers each client has asked about elsewhere only.
+    pub(super) fn heard(&mut self, elsewhere: Vec<usize>) {
+        self.elsewhere = elsewhere;
+    }
+
+    fn elsewhere_of(&self, client: u32) -> usize {
+        self.elsewhere.get(client as usize).copied().unwrap_or_default()
     }
 
     /// Removes numbers first asked about at `until` or before: at most `most` of each client. Returns whether there may

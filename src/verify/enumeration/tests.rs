@@ -101,7 +101,7 @@ fn an_honest_client_with_a_thousand_people_a_minute_is_never_stopped() {
     for n in 0..180_000_u32 {
         let now = start + n * (MINUTE / 1000);
         let mark = mark(u64::from(n), 1);
-        assert_eq!(state.admit(&config, "honest", mark, now), Ok(()), "person {n}");
+        assert_eq!(state.admit(&config, "honest", mark, now).map(drop), Ok(()), "person {n}");
     }
     let (numbers, lines) = sizes_of(&state.names);
     assert_eq!((numbers, lines, state.numbers.kept()), (60_000, 60_000, 60_000), "an hour's worth, and no more");
@@ -199,7 +199,7 @@ fn a_question_costs_the_same_at_100_000_tries_as_at_1_000() {
         for number in 0..people {
             let loud = if number % 10 == 0 { 3 } else { 1 };
             for name in 0..loud {
-                assert_eq!(state.admit(&config, "a", mark(number, name), start), Ok(()));
+                assert_eq!(state.admit(&config, "a", mark(number, name), start).map(drop), Ok(()));
             }
         }
         // All has lapsed at once. A question adds one entry to each table, and removes a few: numbers with up to three
@@ -208,7 +208,7 @@ fn a_question_costs_the_same_at_100_000_tries_as_at_1_000() {
         for number in 0..questions {
             let before = kept(&state);
             let mark = mark(people + number, 1);
-            assert_eq!(state.admit(&config, "a", mark, start + 2 * HOUR), Ok(()));
+            assert_eq!(state.admit(&config, "a", mark, start + 2 * HOUR).map(drop), Ok(()));
             assert!(before <= kept(&state) + 4 * FEW, "{people}: {before} entries, then {}", kept(&state));
         }
         assert_eq!(kept(&state) as u64, 2 * questions, "{people}: nothing is left of what has lapsed");
@@ -232,7 +232,7 @@ fn what_is_over_goes_although_nobody_asks() {
     let (tries, config, start) = (Tries::default(), config(5, 10_000), Instant::now());
     for n in 0..5_000 {
         let mark = mark(n % 2_500, n);
-        assert_eq!(tries.lock().admit(&config, "a", mark, start), Ok(()));
+        assert_eq!(tries.lock().admit(&config, "a", mark, start).map(drop), Ok(()));
     }
     tries.sweep(HOUR, start + HOUR - Duration::from_millis(1));
     assert_eq!(sizes_of(&tries.lock().names), (2_500, 5_000));

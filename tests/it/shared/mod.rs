@@ -1,5 +1,6 @@
 //! What replicas share through Redis: real `redis-server`s, on sockets of their own.
 
+mod clients;
 mod connect;
 mod gateways;
 mod model;

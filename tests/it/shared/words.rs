@@ -244,7 +244,7 @@ async fn rates_extra_attempts_names_and_nonces_are_those_of_all_replicas_togethe
     let mut taken = 0;
     for n in 0..100_u8 {
         let nonce = n.to_string();
-        let takes = [&one, &other].map(|replica| replica.shared.take_nonce("key", &nonce, 60 * SECOND));
+        let takes = [&one, &other].map(|replica| replica.shared.take_nonce("key", &nonce, 60 * SECOND, &patience));
         taken += futures_util::future::join_all(takes).await.into_iter().filter(|one| one.unwrap()).count();
     }
     assert_eq!(taken, 100);
