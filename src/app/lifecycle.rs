@@ -159,6 +159,9 @@ impl Gateway {
     }
 }
 
+/// How many messages of other replicas may wait to be acted on.
+const EVENTS: usize = 4096;
+
 /// How often the other replicas are asked for the numbers that clients have asked about.
 const COUNTS: Duration = Duration::from_secs(1);
 
@@ -169,7 +172,7 @@ fn spawn_replicas(shared: &Shared, verify: &Arc<Verify>) -> Option<AbortOnDropHa
     }
     let (shared, verify) = (shared.clone(), Arc::clone(verify));
     let run = async move {
-        let (sender, mut events) = mpsc::unbounded_channel();
+        let (sender, mut events) = mpsc::channel(EVENTS);
         let hears = async {
             while let Some(event) = events.recv().await {
                 let runtime = Arc::clone(&verify.pipeline.current.load().runtime);

@@ -20,6 +20,7 @@ use super::chain::{Chain, ChainResult, Policy, Progress};
 use super::endpoint::COME_BACK;
 use super::endpoint::{AttemptContext, Late};
 use super::erasure::Traces;
+use super::failure;
 use super::ledger_entries;
 use super::places::{NoPlace, Parties, Place, Places};
 use super::policy::OnNoRecord;
@@ -246,7 +247,7 @@ impl CachedLookup {
             let announced = this.ledger.begin(|flight, at_ms| {
                 ledger_entries::begun(&question, ledger::Subject::new(&this.digest_key, &key.person))(flight, at_ms)
             });
-            let mut lead = Lead::nobody();
+            let (mut lead, began) = (Lead::nobody(), this.verdict_cache.clock.moment());
             if this.replicas.is_on() {
                 let asked = Asked {
                     question: &question,
@@ -269,7 +270,7 @@ impl CachedLookup {
             let Ok(flight) = announced else {
                 let failed = Err((FailureKind::LedgerUnavailable, Some(COME_BACK)));
                 let failed = FlightResult::without_a_call(&question, failed);
-                lead.land(failed.told(&this.replicas, &context.cache_slot), &patience).await;
+                lead.land(failed.told(&this.replicas, &context.cache_slot, None), &patience).await;
                 return Arc::new(failed);
             };
             progress.announced(flight.clone());
@@ -277,6 +278,7 @@ impl CachedLookup {
             let chain = Chain { policy: &policy, budget: &this.budget, meter: &this.verdict_cache.meter.chain };
             let found = chain.run(&mut context, &mut late_answers, &progress).await;
             let AttemptContext { cache_slot, .. } = context;
+            let mut again = None;
             let result = match found {
                 ChainResult::Found(by, finding) => {
                     let verdict = cache_slot.verdict(&by.name, finding);
@@ -292,6 +294,7 @@ impl CachedLookup {
                     let ending = Ending::of(&attempts, policy.on_unknown, window);
                     let wait = ending.as_ref().and_then(|ending| ending.retry_after(Instant::now()));
                     if let Some(ending) = ending {
+                        again = Some((byte_of(ending.kind), window));
                         this.unanswered.put(key, ending).await;
                         // Checked after the write, as for verdicts.
                         if cache_slot.work.is_forgotten() {
@@ -309,9 +312,17 @@ impl CachedLookup {
                 }
             }
             let attempts = progress.attempts_until(Instant::now());
-            let result =
+            let mut result =
                 FlightResult { result, attempts, flight, client: question.client, is_recalled: false, elsewhere: None };
-            lead.land(result.told(&this.replicas, &cache_slot), &patience).await;
+            let stays = lead.land(result.told(&this.replicas, &cache_slot, again), &patience).await;
+            // Another replica has replaced this one meanwhile: all callers everywhere are told its verdict. One that is
+            // older than the question is none that `no-cache` may get.
+            if let Some(stays) = stays.filter(|stays| stays.verified_at.at >= began.at)
+                && let Ok(FlightVerdict::Answered(verdict)) = &mut result.result
+            {
+                cache_slot.heard(&stays);
+                *verdict = stays;
+            }
             Arc::new(result)
         }
     }
@@ -379,8 +390,13 @@ impl FlightResult {
                 cache_slot.heard(&found);
                 (Ok(FlightVerdict::Answered(found)), flight, false)
             }
+            Turn::Recalled { kind, left } => {
+                let retry = failure::may_pass(kind).then_some(left);
+                let recalled = Self::without_a_call(question, Err((kind, retry)));
+                return Self { is_recalled: true, elsewhere: Some(true), ..recalled };
+            }
             Turn::Failed { kind, retry, may_be_billed, flight } => (Err((kind, retry)), flight, may_be_billed),
-            // Whoever leads does not come here.
+            // A flight that leads does not come here.
             Turn::Lead(_) => return Self::without_a_call(question, Err((FailureKind::Internal, None))),
         };
         let flight = Flight::elsewhere(flight);
@@ -389,7 +405,8 @@ impl FlightResult {
     }
 
     /// What the other replicas are told of it.
-    fn told<'a>(&'a self, replicas: &Replicas, cache_slot: &CacheSlot) -> Told<'a> {
+    /// `again`: what they are told who ask again too early, and for how long.
+    fn told<'a>(&'a self, replicas: &Replicas, cache_slot: &CacheSlot, again: Option<(u8, Duration)>) -> Told<'a> {
         match &self.result {
             Ok(FlightVerdict::Answered(found) | FlightVerdict::Cached(found, _)) => {
                 Told::Verdict(found, cache_slot.shared_life(found))
@@ -399,12 +416,13 @@ impl FlightResult {
                 retry: retry.unwrap_or_default(),
                 client: replicas.name_of(&self.client),
                 may_be_billed: self.attempts.iter().any(|attempt| attempt.billed != Billed::No),
+                again,
             },
         }
     }
 
     fn answer_for(&self, role: Role, verdict_cache: &VerdictCache) -> Result<Answer, Failure> {
-        // Who waits for another replica leads nothing.
+        // A flight that waits for another replica leads nothing.
         let leader = role == Role::Leader && self.elsewhere.is_none();
         match &self.result {
             Ok(FlightVerdict::Cached(remembered, left)) => {
@@ -420,6 +438,7 @@ impl FlightResult {
                 attempts: if leader { self.attempts.clone() } else { Vec::new() },
                 age: Duration::ZERO,
                 left: None,
+                by_replica: self.elsewhere.is_some(),
                 flight: self.flight.clone(),
             }),
             Err((kind, retry_after)) => Err(Failure {
@@ -443,6 +462,7 @@ impl Answer {
             source: Source::Cache,
             attempts: Vec::new(),
             left: Some(left),
+            by_replica: false,
             flight: Flight::NONE,
         }
     }

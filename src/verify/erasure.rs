@@ -24,7 +24,7 @@ pub struct Traces {
 }
 
 /// How much was erased about one person.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Forgotten {
     pub verdicts: usize,
     /// Providers at which the person was on hold or had recent calls.
@@ -33,8 +33,8 @@ pub struct Forgotten {
     pub tries: usize,
     /// Work in progress. Its waiters still get the verdict, but it is not cached.
     pub under_way: usize,
-    /// The replicas that there are, and those that were told; `None` if nothing is shared.
-    pub replicas: Option<(usize, usize)>,
+    /// How many replicas there are, and the names of those that have not confirmed it; `None` if nothing is shared.
+    pub replicas: Option<(usize, Vec<String>)>,
 }
 
 /// Work in progress, by person.

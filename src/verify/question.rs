@@ -112,6 +112,8 @@ pub struct Answer {
     pub age: Duration,
     /// The remaining lifetime in the cache, if the verdict was cached.
     pub left: Option<Duration>,
+    /// Whether another replica made the call.
+    pub by_replica: bool,
     /// For the ledger.
     pub flight: Flight,
 }

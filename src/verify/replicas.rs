@@ -48,6 +48,8 @@ pub(super) enum Turn {
     Known(Remembered, Duration),
     /// The call of another replica brought a verdict, in this flight.
     Answered(Remembered, Uuid),
+    /// An earlier call of another replica may yet be billed, so nobody asks again for a while.
+    Recalled { kind: FailureKind, left: Duration },
     /// The call of another replica failed, in this flight.
     Failed { kind: FailureKind, retry: Option<Duration>, may_be_billed: bool, flight: Uuid },
 }
@@ -99,7 +101,7 @@ impl Replicas {
 
     /// Whether another replica has been told a verdict that will do.
     pub(super) async fn look(&self, asked: Asked<'_>) -> Option<(Remembered, Duration)> {
-        let wanted = self.wanted(&Asked { may_lead: false, ..asked });
+        let wanted = Wanted { recalls: false, ..self.wanted(&Asked { may_lead: false, ..asked }) };
         match self.shared.look(&wanted, &asked.question.for_replicas).await {
             Ok(Look::Known(found)) => self.known(found, &asked),
             _ => None,
@@ -145,6 +147,10 @@ impl Replicas {
                     self.shared.count(Role::Joined);
                     let retry = Some(retry).filter(|retry| !retry.is_zero());
                     return Turn::Failed { kind, retry, may_be_billed, flight };
+                }
+                Ok(Look::Unanswered { kind, left }) => {
+                    self.shared.count(Role::Known);
+                    return Turn::Recalled { kind: kind_of(kind), left };
                 }
                 Ok(Look::Nothing | Look::Waits) | Err(Away) => return alone(),
             }
@@ -237,6 +243,7 @@ impl Replicas {
             oldest_ms,
             lease: self.lease,
             may_lead: asked.may_lead,
+            recalls: !no_cache,
             flight: asked.flight.unwrap_or_else(|| self.shared.new_flight()),
         }
     }
@@ -267,16 +274,16 @@ impl Lead {
         Some((self.shared.clone(), self.lease?))
     }
 
-    /// Tells the others, before this replica's callers hear it.
-    pub(super) async fn land(mut self, told: Told<'_>, patience: &Patience) {
-        let Some(lease) = self.lease.take() else { return };
-        match patience.is_over() {
-            true => self.shared.land_behind(&lease, told),
-            // If Redis is away, this replica remembers it.
-            false => {
-                let _ = Box::pin(self.shared.land(&lease, told, patience)).await;
-            }
+    /// Tells the others, before this replica's callers hear it. Returns another replica's verdict that stays in place of
+    /// ours.
+    pub(super) async fn land(mut self, told: Told<'_>, patience: &Patience) -> Option<Remembered> {
+        let lease = self.lease.take()?;
+        if patience.is_over() {
+            self.shared.land_behind(&lease, told);
+            return None;
         }
+        // If Redis is away, this replica remembers it.
+        Box::pin(self.shared.land(&lease, told, patience)).await.ok()?.stays
     }
 }
 
@@ -285,7 +292,8 @@ impl Drop for Lead {
         if let Some(lease) = self.lease.take() {
             let retry = Duration::ZERO;
             let kind = byte_of(FailureKind::Internal);
-            self.shared.land_behind(&lease, Told::Failed { kind, retry, client: [0; 8], may_be_billed: true });
+            let told = Told::Failed { kind, retry, client: [0; 8], may_be_billed: true, again: None };
+            self.shared.land_behind(&lease, told);
         }
     }
 }

@@ -261,10 +261,8 @@ impl Runtime {
         let (person, number) = (key.person(subject), enumeration::number(key, subject));
         let mut forgotten = self.forget_here(person, number).await;
         if replicas.is_on() {
-            let told = replicas.shared.forget(person, number, replicas.longest()).await;
-            let of = replicas.shared.live();
-            let told = told.map(|[_, _, told]| told).unwrap_or_default();
-            forgotten.replicas = Some((of, usize::try_from(told).unwrap_or(usize::MAX)));
+            let elsewhere = replicas.shared.forget(person, number, replicas.longest()).await;
+            forgotten.replicas = Some((elsewhere.of, elsewhere.unconfirmed));
         }
         forgotten
     }
@@ -319,9 +317,18 @@ impl Runtime {
         match event {
             // The next question finds the newer verdict elsewhere.
             Event::Replaced(person) => drop(self.lookup.verdict_cache.cache.forget_person(&person)),
-            Event::Forgotten(person, number) => {
+            Event::Forgotten(person, number, acknowledge) => {
+                let shared = &self.lookup.replicas.shared;
+                shared.forget_here(&person);
                 let Forgotten { verdicts, holds, tries, .. } = self.forget_here(person, number).await;
+                shared.has_forgotten(acknowledge);
                 tracing::warn!(verdicts, holds, tries, "a person was forgotten, as another replica was told");
+            }
+            Event::Hurry => self.lookup.ledger.hurry(),
+            Event::Missed => {
+                self.lookup.verdict_cache.cache.forget_all();
+                self.follow(&self.lookup.replicas.shared.decisions());
+                tracing::warn!("messages of other replicas were lost; this replica has forgotten its verdicts");
             }
             Event::Decided => self.follow(&self.lookup.replicas.shared.decisions()),
         }

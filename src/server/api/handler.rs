@@ -91,7 +91,7 @@ struct Head {
             ("X-Request-Id" = String, description = "The id of this request, as logged"),
             ("Age" = u64, description = "Seconds since the provider answered; only for remembered verdicts"),
             ("Cache-Status" = String,
-                description = "`idgate; hit; ttl=N`, `idgate; fwd=miss` or `idgate; fwd=miss; collapsed` (RFC 9211)"),
+                description = "`idgate; hit; ttl=N`, `idgate; fwd=miss` or `idgate; fwd=miss; collapsed`, with `detail=replica` if another replica made the call (RFC 9211)"),
             ("Cache-Control" = String, description = "Always `no-store`: nobody between us and the caller keeps it"),
             ("Preference-Applied" = String, description = "`wait=N`, if it was asked for (RFC 7240)"),
             ("Idempotency-Replayed" = String, description = "`true`: the answer of an earlier request with this key"),

@@ -244,7 +244,7 @@ fn charsets(kind: &str) -> impl Iterator<Item = &str> {
 }
 
 /// `Cache-Status` (RFC 9211) for an answer from this source that stays cached for another `left`.
-pub(in crate::server) fn cache_status(source: Source, left: Duration) -> HeaderValue {
+pub(in crate::server) fn cache_status(source: Source, left: Duration, by_replica: bool) -> HeaderValue {
     match source {
         // The RFC allows a space before each parameter, and callers may compare the text.
         Source::Cache => {
@@ -252,6 +252,7 @@ pub(in crate::server) fn cache_status(source: Source, left: Duration) -> HeaderV
             text.push("idgate; hit; ttl=").number(left.as_secs().min(MOST_SECONDS));
             text.value()
         }
+        Source::Shared if by_replica => HeaderValue::from_static("idgate; fwd=miss; collapsed; detail=replica"),
         Source::Shared => HeaderValue::from_static("idgate; fwd=miss; collapsed"),
         Source::Provider => HeaderValue::from_static("idgate; fwd=miss"),
     }

@@ -57,8 +57,9 @@ pub(in crate::server) struct Delivered {
 
 #[derive(Debug, Clone, Copy)]
 enum Delivery {
-    /// Its first caller gets it; with its age, and the time for which it is still remembered.
-    First { age: Duration, left: Duration },
+    /// Its first caller gets it; with its age, the time for which it is still remembered, and whether another replica
+    /// made the call.
+    First { age: Duration, left: Duration, by_replica: bool },
     /// It answered an earlier request with the same idempotency key.
     Replayed,
 }
@@ -95,7 +96,8 @@ impl Unwritten {
                 Err(audit) => return Err(WriteFailed { audit, attempts: answer.attempts }),
             },
         };
-        let delivery = Delivery::First { age: answer.age, left: answer.left.unwrap_or_default() };
+        let (age, left) = (answer.age, answer.left.unwrap_or_default());
+        let delivery = Delivery::First { age, left, by_replica: answer.by_replica };
         let verified = Verified {
             id,
             verdict: answer.verdict,
@@ -142,13 +144,13 @@ impl Answered for Delivered {
     }
 
     fn add_headers(&self, status: StatusCode, headers: &mut HeaderMap) {
-        let Delivery::First { age, left } = self.delivery else {
+        let Delivery::First { age, left, by_replica } = self.delivery else {
             headers.insert(headers::IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
             return;
         };
         // A provider's protocol may tell a verdict with another status, which no cache knows about.
         if status == StatusCode::OK {
-            headers.insert(headers::CACHE_STATUS, headers::cache_status(self.verified.source, left));
+            headers.insert(headers::CACHE_STATUS, headers::cache_status(self.verified.source, left, by_replica));
         }
         if self.verified.source == Source::Cache {
             headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
@@ -194,6 +196,7 @@ mod tests {
                 attempts: Vec::new(),
                 age: Duration::ZERO,
                 left: None,
+                by_replica: false,
                 flight: Flight::NONE,
             };
             let mut audit = AuditEntry::open(&ledger, &ticket, &Arc::default(), &Arc::default()).unwrap();

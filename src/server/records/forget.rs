@@ -1,8 +1,8 @@
 //! `POST /v1/subjects/forget`, on the admin listener: erases everything about a person.
 //!
 //! Invariants: neither the response nor the log identifies the person; both say how much was found. Nothing here calls
-//! a provider. This instance is searched, its memory and its ledger, and the others
-//! that share a Redis with it are told.
+//! a provider. This instance is searched, its memory and its ledger; the replicas that share a Redis with it are told,
+//! and the response names those that have not confirmed it.
 
 use std::sync::Arc;
 
@@ -70,13 +70,16 @@ pub(in crate::server) struct ForgetReply {
     replicas: Option<ReplicasToldDocument>,
 }
 
-/// How many replicas there are and how many were told. Those that were not may still remember: ask again.
+/// The replicas that there are, and those that have forgotten.
 #[derive(Debug, Serialize, ToSchema)]
 struct ReplicasToldDocument {
-    /// With this one.
+    /// How many there are, with this one.
     of: usize,
-    /// With this one.
+    /// How many have forgotten, with this one.
     told: usize,
+    /// The others, by name. They are silent, cut off or slow, and may still remember: ask again.
+    #[schema(example = json!(["idgate-2"]))]
+    unconfirmed: Vec<String>,
 }
 
 type Told = (ForgottenDocument, Option<ReplicasToldDocument>);
@@ -142,7 +145,10 @@ async fn forget_person(forget: &Forget, request: Request, operator: &Operator) -
     let kept = forget_claims(pipeline, &person, operator, reason).await;
     // After the ledger, so that no key is loaded from there again. Runs even if the ledger failed.
     let replays = idempotency.forget(person).max(kept?);
-    let replicas = replicas.map(|(of, told)| ReplicasToldDocument { of, told });
+    let replicas = replicas.map(|(of, unconfirmed)| {
+        let told = of.saturating_sub(unconfirmed.len());
+        ReplicasToldDocument { of, told, unconfirmed }
+    });
     Ok((ForgottenDocument { verdicts, holds, tries, replays, under_way }, replicas))
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -26,6 +27,12 @@ use crate::storage::ledger::{Answer, Call};
 
 /// Number of answers on a page.
 const PAGE: usize = 100;
+
+/// When an answer is looked for again that the other replicas were asked to write down.
+const LOOKS_AGAIN: Duration = Duration::from_millis(150);
+
+/// An older answer has been written down long since, whichever replica gave it.
+const RECENT_SECONDS: i64 = 60;
 
 /// Which answers a caller may see.
 #[derive(Debug, Clone)]
@@ -136,12 +143,26 @@ async fn find(pipeline: &Pipeline, path: &str, visible: &Visible) -> Result<Answ
         Box::new(Problem::new(Code::NotFound).with_error("", "unknown_verification", detail))
     };
     let id = path.rsplit('/').next().and_then(|id| Uuid::try_parse(id).ok()).ok_or_else(unknown)?;
-    let found = pipeline.ledger.answer(id).await.map_err(|_| unreadable())?;
+    let mut found = pipeline.ledger.answer(id).await.map_err(|_| unreadable())?;
+    if found.is_none() && may_be_elsewhere(pipeline, id) {
+        pipeline.shared.hurry();
+        tokio::time::sleep(LOOKS_AGAIN).await;
+        found = pipeline.ledger.answer(id).await.map_err(|_| unreadable())?;
+    }
     let found = found.filter(|found| match visible {
         Visible::Client(client) => *found.client == **client,
         Visible::All => true,
     });
     found.ok_or_else(unknown)
+}
+
+/// Whether an answer may be on the disk of another replica, and not in the common ledger yet.
+fn may_be_elsewhere(pipeline: &Pipeline, id: Uuid) -> bool {
+    let made = id.get_timestamp().map(|made| i64::try_from(made.to_unix().0).unwrap_or(i64::MAX));
+    let now = pipeline.clock.now().as_second();
+    pipeline.shared.is_up()
+        && pipeline.ledger.is_shared()
+        && made.is_some_and(|made| now.saturating_sub(made) <= RECENT_SECONDS)
 }
 
 /// Builds the document of an answer, for operators with the calls of its flight.

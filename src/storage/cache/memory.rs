@@ -131,6 +131,11 @@ impl Memory {
         forgotten
     }
 
+    pub(super) fn forget_all(&self) {
+        // Freed without the lock.
+        drop(std::mem::take(&mut *self.lock()));
+    }
+
     /// The number of entries, without those that have lapsed.
     pub(super) fn entries(&self, now: Monotonic, lifetimes: &Config) -> usize {
         loop {

@@ -76,6 +76,11 @@ impl Cache {
         self.memory.forget_person(person)
     }
 
+    /// Removes every verdict: which of them still hold is not known.
+    pub fn forget_all(&self) {
+        self.memory.forget_all();
+    }
+
     /// The number of cached verdicts. Also removes those that have lapsed, which needs somebody to ask when no
     /// questions come in.
     pub fn entries(&self, now: Monotonic) -> usize {

@@ -174,6 +174,14 @@ impl Ledger {
         }
     }
 
+    /// Has the entries written to the database that are on the disk, because another replica looks for one. Nobody waits
+    /// for it.
+    pub fn hurry(&self) {
+        if let Some(open) = &self.0 {
+            open.queue.hurry();
+        }
+    }
+
     /// The calls of a flight.
     ///
     /// # Errors

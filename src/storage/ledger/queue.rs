@@ -125,6 +125,15 @@ impl Queue {
         self.shared.waiting.load(Ordering::Relaxed) >= MOST_WAITING
     }
 
+    /// Begins what [`Self::flush`] waits for.
+    pub(super) fn hurry(&self) {
+        if self.shared.waiting.load(Ordering::Acquire) > 0 || !self.shared.meter.is_level() {
+            // Nobody waits for it; after the end everything is flushed.
+            let (flushed, _) = oneshot::channel();
+            let _ = self.inbox.flush(flushed);
+        }
+    }
+
     /// Returns once the database holds every entry submitted so far, or cannot take them now.
     pub(super) async fn flush(&self) {
         if self.shared.waiting.load(Ordering::Acquire) > 0 || !self.shared.meter.is_level() {

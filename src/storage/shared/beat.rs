@@ -16,7 +16,7 @@ const BEAT: Duration = Duration::from_secs(1);
 
 impl Open {
     /// Says each second that this replica lives, and hears who else does. It is what finds out that Redis has stopped.
-    pub(super) async fn beat(&self, events: &mpsc::UnboundedSender<Event>) {
+    pub(super) async fn beat(&self, events: &mpsc::Sender<Event>) {
         let mut ticks = interval(BEAT);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -26,8 +26,9 @@ impl Open {
             if heard.is_err() && self.link.is_up() {
                 heard = self.beat_once(events).await;
             }
-            if heard.is_err() {
-                self.members.cut_off();
+            match heard {
+                Ok(()) => self.land_again(),
+                Err(Away) => self.members.cut_off(),
             }
             let (live, silent, differ) = self.members.count();
             self.meter.members(live, silent);
@@ -35,7 +36,7 @@ impl Open {
         }
     }
 
-    async fn beat_once(&self, events: &mpsc::UnboundedSender<Event>) -> Result<(), Away> {
+    async fn beat_once(&self, events: &mpsc::Sender<Event>) -> Result<(), Away> {
         let (members, said) = (&self.members, self.members.say());
         let decisions = self.key("i", b"");
         let mut pipe = redis::pipe();
@@ -55,7 +56,8 @@ impl Open {
             self.link.behind(Command::Decide, self.decide(&provider, &ours));
         }
         if is_news {
-            let _ = events.send(Event::Decided);
+            // Without room for it messages are lost too, and then everything is looked at again.
+            let _ = events.try_send(Event::Decided);
         }
         Ok(())
     }

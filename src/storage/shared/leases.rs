@@ -1,4 +1,4 @@
-//! A question among the replicas: look the verdict up and take the lease in one step, wait for who has it, land.
+//! A question among the replicas: look the verdict up and take the lease in one step, wait for its owner, land.
 //!
 //! A lease is a courtesy, not a lock: lost, it costs one more call, never an answer. It lives longer than the longest
 //! flight and is never renewed; a dead owner is noticed by its silence.
@@ -16,7 +16,6 @@ use super::patience::{Away, Patience, millis};
 use super::place::Place;
 use super::script::Command;
 use super::verdict;
-use crate::domain::subject::Digest;
 use crate::storage::cache::Remembered;
 
 /// Longer than any verdict may be old.
@@ -44,6 +43,8 @@ pub struct Wanted {
     pub lease: Duration,
     /// Whether to take the lease, or only to look.
     pub may_lead: bool,
+    /// Whether the end of an earlier call, which may yet be billed, is an answer.
+    pub recalls: bool,
     /// The id of the flight that would lead.
     pub flight: Uuid,
 }
@@ -57,6 +58,9 @@ pub enum Look {
     Mine(Lease),
     /// The call that was waited for has ended.
     Ended(Ending, Uuid),
+    /// An earlier call of another replica ended without a verdict and may yet be billed: the kind of failure, and for
+    /// how long nobody should ask again.
+    Unanswered { kind: u8, left: Duration },
     /// Another replica calls.
     Waits,
     /// Nobody knows, and only a look was wanted.
@@ -80,7 +84,18 @@ pub enum Told<'a> {
         retry: Duration,
         client: [u8; 8],
         may_be_billed: bool,
+        /// If it may yet be billed: what others are told who ask again, and for how long.
+        again: Option<(u8, Duration)>,
     },
+}
+
+/// How a landing went.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Landed {
+    /// Whether the lease was still ours.
+    pub is_ours: bool,
+    /// Another replica's verdict that stays in place of ours, because it is newer or its lease was.
+    pub stays: Option<Remembered>,
 }
 
 /// A question that waits for another replica.
@@ -129,7 +144,7 @@ impl Shared {
                     }
                     return Ok(look);
                 }
-                // Who waits gives Redis a little time to come back: the call elsewhere goes on meanwhile.
+                // Redis gets a little time to come back: the call elsewhere goes on meanwhile.
                 Err(Away) if awaited.token != [0; 24] && gone.get_or_insert_with(Instant::now).elapsed() < POLL => {}
                 Err(Away) => return Err(Away),
             }
@@ -141,21 +156,23 @@ impl Shared {
         }
     }
 
-    /// Tells the other replicas how the call of `lease` ended. Returns whether the lease was still ours.
+    /// Tells the other replicas how the call of `lease` ended.
     ///
     /// # Errors
-    /// Redis is away.
-    pub async fn land(&self, lease: &Lease, told: Told<'_>, patience: &Patience) -> Result<bool, Away> {
+    /// Redis is away. A verdict is told once more when it is back.
+    pub async fn land(&self, lease: &Lease, told: Told<'_>, patience: &Patience) -> Result<Landed, Away> {
         let open = self.0.as_ref().ok_or(Away)?;
-        let cmd = open.landing(lease, told);
-        let landed: u8 =
-            open.link.send(Command::Land, patience, async move |mut to| cmd.query_async(&mut to).await).await?;
+        let cmd = open.landing(lease, &told);
+        let landed: Result<(u8, Vec<u8>), Away> =
+            open.link.send(Command::Land, patience, async move |mut to| cmd.query_async(&mut to).await).await;
+        let (landed, stays) = landed.inspect_err(|Away| open.unlanded.keep(lease, &told))?;
         match landed {
             2 => open.meter.forgotten_late(),
             0 if lease.began_ms > 0 => open.meter.question(Role::Lost),
             _ => {}
         }
-        Ok(landed == 1)
+        let stays = if stays.is_empty() { None } else { open.verdict(&stays, lease.place) };
+        Ok(Landed { is_ours: landed == 1, stays })
     }
 
     /// The lease of a question whose answer from Redis was lost on the way: it may be ours, and others may wait for it.
@@ -165,29 +182,15 @@ impl Shared {
 
     /// Like [`Self::land`], but nobody waits for it.
     pub fn land_behind(&self, lease: &Lease, told: Told<'_>) {
-        if let Some(open) = &self.0 {
-            open.link.behind(Command::Land, open.landing(lease, told));
+        let Some(open) = &self.0 else { return };
+        match open.link.is_up() {
+            true => open.link.behind(Command::Land, open.landing(lease, &told)),
+            false => open.unlanded.keep(lease, &told),
         }
-    }
-
-    /// Erases what Redis has about a person, and tells the other replicas to. `work` is the longest that a call takes:
-    /// what lands within it is refused. Returns how many verdicts and holds there were, and how many replicas heard.
-    ///
-    /// # Errors
-    /// Redis is away.
-    pub async fn forget(&self, person: Digest, number: Digest, work: Duration) -> Result<[u64; 3], Away> {
-        let open = self.0.as_ref().ok_or(Away)?;
-        let message = [b"X", &person.as_bytes()[..], &number.as_bytes()[..], &open.incarnation].concat();
-        let mut cmd = Command::Forget.on(&open.key_of(&person));
-        cmd.arg(millis(work + Duration::from_secs(5))).arg(open.channel()).arg(message);
-        let patience = Patience::of(open.config.patience);
-        let found: (u64, u64, u64) =
-            open.link.send(Command::Forget, &patience, async move |mut to| cmd.query_async(&mut to).await).await?;
-        Ok(found.into())
     }
 }
 
-/// How often who waits looks, whatever the bus says; and how long Redis may be gone meanwhile.
+/// How often a waiting flight looks, whatever the bus says; and how long Redis may be gone meanwhile.
 const POLL: Duration = Duration::from_millis(250);
 
 impl Open {
@@ -198,21 +201,23 @@ impl Open {
         token
     }
 
-    fn landing(&self, lease: &Lease, told: Told<'_>) -> redis::Cmd {
-        let (verdict, life, tells) = match told {
+    pub(super) fn landing(&self, lease: &Lease, told: &Told<'_>) -> redis::Cmd {
+        let mut again = (0, Duration::ZERO);
+        let (verdict, life, tells) = match *told {
             Told::Verdict(remembered, life) => {
                 let bytes = verdict::write(remembered, lease.place, &self.digest_key);
                 let tells = [&[VERDICT], &*bytes].concat();
                 (bytes, life, tells)
             }
-            Told::Failed { kind, retry, client, may_be_billed } => {
+            Told::Failed { kind, retry, client, may_be_billed, again: told_again } => {
+                again = told_again.unwrap_or(again);
                 let retry = u32::try_from(millis(retry)).unwrap_or(u32::MAX).to_be_bytes();
                 (Vec::new(), Duration::ZERO, [&[kind], &retry[..], &client, &[u8::from(may_be_billed)]].concat())
             }
         };
         let mut cmd = Command::Land.on(&self.key_of(&lease.place.person));
         cmd.arg(&lease.place.scope).arg(&lease.token).arg(lease.began_ms).arg(verdict).arg(millis(life));
-        cmd.arg(tells).arg(self.channel());
+        cmd.arg(tells).arg(self.channel()).arg(millis(again.1)).arg(&[again.0]);
         cmd
     }
 
@@ -230,7 +235,7 @@ impl Open {
             cmd.arg(oldest.unwrap_or(NEVER));
         }
         cmd.arg(dead.as_ref().map_or(&b""[..], |dead| &dead[..]));
-        cmd.arg(awaited.as_ref().map_or(&b""[..], |awaited| &awaited[..]));
+        cmd.arg(awaited.as_ref().map_or(&b""[..], |awaited| &awaited[..])).arg(u8::from(wanted.recalls));
         let answer: Vec<Value> =
             self.link.send(Command::Ask, patience, async move |mut to| cmd.query_async(&mut to).await).await?;
         if let Some(read) = self.read(wanted, token, &answer) {
@@ -253,6 +258,11 @@ impl Open {
             b"M" => {
                 let Some(Value::Int(began_ms)) = answer.get(1) else { return None };
                 (Look::Mine(Lease { token, began_ms: *began_ms, place: wanted.place }), token)
+            }
+            b"U" => {
+                let Some(Value::Int(left)) = answer.get(2) else { return None };
+                let left = Duration::from_millis(u64::try_from(*left).unwrap_or_default());
+                (Look::Unanswered { kind: *value.get(24)?, left }, none)
             }
             b"W" => (Look::Waits, *value.get(9..33)?.first_chunk::<24>()?),
             b"E" => {

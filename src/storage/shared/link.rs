@@ -6,12 +6,12 @@
 //! dropped. A stopped Redis still accepts connections, so only an answered PING proves anything.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use redis::aio::MultiplexedConnection;
+use redis::aio::{AsyncPushSender, MultiplexedConnection, SendError};
 use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
@@ -21,6 +21,7 @@ use redis::{
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::bus::Event;
 use super::config::Config;
 use super::metrics::{Meter, Sent};
 use super::patience::{Away, Patience};
@@ -38,6 +39,23 @@ const BUFFER: usize = 512;
 
 /// How many commands may wait that nobody waits for; more are dropped.
 const QUEUE: usize = 4096;
+
+/// How many messages may wait to be handed on.
+const PUSHES: usize = 4096;
+
+/// The messages of one connection.
+#[derive(Debug)]
+struct Pushes {
+    waiting: mpsc::Receiver<PushInfo>,
+    /// Whether one had no room.
+    is_full: Arc<AtomicBool>,
+}
+
+/// The end that the connection has.
+struct Sender {
+    sender: mpsc::Sender<PushInfo>,
+    is_full: Arc<AtomicBool>,
+}
 
 #[derive(Debug)]
 pub(super) struct Link {
@@ -58,6 +76,15 @@ struct Connected {
     connection: MultiplexedConnection,
     /// In a row.
     timeouts: AtomicU32,
+}
+
+impl AsyncPushSender for Sender {
+    fn send(&self, info: PushInfo) -> Result<(), SendError> {
+        self.sender.try_send(info).map_err(|error| {
+            self.is_full.fetch_or(matches!(error, mpsc::error::TrySendError::Full(_)), Ordering::Relaxed);
+            SendError
+        })
+    }
 }
 
 impl Link {
@@ -150,8 +177,9 @@ impl Link {
         }
     }
 
-    /// Keeps the connection up, and hands its pushes to `hear`; never ends.
-    pub(super) async fn run(&self, hear: impl Fn(PushInfo)) {
+    /// Keeps the connection up, and hands its pushes to `hear`; never ends. If `hear` has no room, or pushes come faster
+    /// than they are handed on, the connection is dropped, and `missed` is told.
+    pub(super) async fn run(&self, hear: impl Fn(PushInfo) -> bool, missed: &mpsc::Sender<Event>) {
         let mut pause = FIRST_PAUSE;
         let mut is_said = false;
         loop {
@@ -159,13 +187,17 @@ impl Link {
                 Ok((connected, mut pushes)) => {
                     self.has_come(connected);
                     (pause, is_said) = (FIRST_PAUSE, false);
+                    let mut is_missed = false;
                     loop {
                         tokio::select! {
                             () = self.broken.notified() => {}
-                            push = pushes.recv() => match push {
+                            push = pushes.waiting.recv() => match push {
                                 Some(push) if push.kind != PushKind::Disconnection => {
-                                    hear(push);
-                                    continue;
+                                    is_missed = !hear(push) || pushes.is_full.load(Ordering::Relaxed);
+                                    if !is_missed {
+                                        continue;
+                                    }
+                                    self.lose_any("its messages come too fast");
                                 }
                                 _ => self.lose_any("the connection was closed"),
                             },
@@ -173,6 +205,15 @@ impl Link {
                         if !self.is_up() {
                             break;
                         }
+                    }
+                    // What had come before the connection went is still heard.
+                    while let Ok(push) = pushes.waiting.try_recv() {
+                        is_missed |= !hear(push);
+                    }
+                    drop(pushes);
+                    if is_missed {
+                        // The connection is dropped by now, so nothing is lost while this waits for room.
+                        let _ = missed.send(Event::Missed).await;
                     }
                 }
                 Err(error) => {
@@ -189,14 +230,16 @@ impl Link {
         }
     }
 
-    async fn connect(&self) -> RedisResult<(Connected, mpsc::UnboundedReceiver<PushInfo>)> {
+    async fn connect(&self) -> RedisResult<(Connected, Pushes)> {
         let client = self.client().await?;
-        let (sender, pushes) = mpsc::unbounded_channel();
+        let (sender, waiting) = mpsc::channel(PUSHES);
+        let is_full = Arc::new(AtomicBool::new(false));
+        let pushes = Pushes { waiting, is_full: Arc::clone(&is_full) };
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(None)
             .set_pipeline_buffer_size(BUFFER)
-            .set_push_sender(sender);
+            .set_push_sender(Sender { sender, is_full });
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
         is_primary(&mut connection).await?;
         let mut load = redis::pipe();
@@ -247,7 +290,7 @@ impl Link {
 /// A client for the primary, which the sentinels are asked for if there are any.
 pub(super) async fn client(config: &Config) -> RedisResult<Client> {
     let dial = || config.addresses.iter().map(|address| address.to_dial(config.tls.is_some()));
-    let password = config.password.get();
+    let password = config.password.get().await;
     // `TcpSettings` takes what a peer that is gone must not hold for longer.
     let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(CONNECT * 2);
     if let Some(service) = &config.sentinel {

@@ -1,7 +1,7 @@
-//! The other replicas: who is there, who has fallen silent, and who has another configuration.
+//! The other replicas: which there are, which have fallen silent, and which have another configuration.
 //!
-//! Silence is measured on our own clock, and only while we reached Redis ourselves: who is cut off must not take the
-//! others for dead.
+//! Silence is measured on our own clock, and only while we reached Redis ourselves: a replica that is cut off must not
+//! take the others for dead.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,6 +18,10 @@ const SILENT: Duration = Duration::from_secs(5);
 
 /// After this it is removed.
 const GONE: Duration = Duration::from_hours(1);
+
+/// How many replicas are known at most, and how long what one says may be: anybody who reaches Redis can write there.
+const MOST: usize = 256;
+const LONGEST: usize = 4096;
 
 /// What the configuration of a replica is, in digests.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +50,14 @@ pub struct State {
     pub members: Vec<Member>,
     /// The sections of the configuration in which a replica differs from this one.
     pub differ: Vec<String>,
+}
+
+/// Another replica, as it may be waited for.
+#[derive(Debug, Clone)]
+pub(super) struct Other {
+    pub(super) name: String,
+    pub(super) incarnation: [u8; 8],
+    pub(super) is_silent: bool,
 }
 
 #[derive(Debug)]
@@ -120,6 +132,18 @@ impl Members {
         self.lock().known.values().filter(|known| known.changed.elapsed() < SILENT).count().max(1)
     }
 
+    /// The others, also those that have been silent for less than an hour.
+    pub(super) fn others(&self) -> Vec<Other> {
+        let state = self.lock();
+        let of = |(name, known): (&String, &Known)| {
+            let mut incarnation = [0; 8];
+            hex::decode_to_slice(&known.said.incarnation, &mut incarnation).ok()?;
+            let is_silent = known.changed.elapsed() >= SILENT;
+            (known.said.incarnation != self.own).then(|| Other { name: name.clone(), incarnation, is_silent })
+        };
+        state.known.iter().filter_map(of).collect()
+    }
+
     pub(super) fn state(&self, is_up: bool, since: Instant) -> State {
         let state = self.lock();
         let members = state.known.iter().map(|(name, known)| Member {
@@ -177,8 +201,13 @@ impl Members {
         let (mut state, now) = (self.lock(), Instant::now());
         state.reached.get_or_insert(now);
         state.known.retain(|name, _| all.contains_key(name));
+        let mut too_many = Vec::new();
         for (name, raw) in all {
             if state.known.get(name).is_some_and(|known| known.raw == *raw) {
+                continue;
+            }
+            if raw.len() > LONGEST || (!state.known.contains_key(name) && state.known.len() >= MOST) {
+                too_many.push(name.clone());
                 continue;
             }
             let Ok(said) = serde_json::from_str::<Said>(raw) else { continue };
@@ -188,7 +217,8 @@ impl Members {
             state.known.insert(name.clone(), Known { raw: raw.clone(), said, changed: now });
         }
         let gone = state.known.iter().filter(|(_, known)| known.changed.elapsed() >= GONE);
-        gone.map(|(name, _)| name.clone()).collect()
+        too_many.extend(gone.map(|(name, _)| name.clone()));
+        too_many
     }
 
     /// Redis was not reached: nobody can be told silent from cut off.

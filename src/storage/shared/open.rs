@@ -1,24 +1,31 @@
 //! What replicas share, as the rest of the program has it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::Registry;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::bus::{Bus, Event};
 use super::clients;
 use super::config::Config;
+use super::forgetting::Acknowledged;
 use super::link::Link;
 use super::members::{Description, Members, State};
 use super::metrics::{Meter, Role};
 use super::password::Password;
 use super::patience::Patience;
 use super::place::Place;
+use super::script::Command;
 use super::totals;
+use super::unlanded::Unlanded;
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::subject::{Digest, DigestKey};
+
+/// How often the others are asked to hurry, at most.
+const HURRY: Duration = Duration::from_millis(20);
 
 /// What the replicas share; empty if nothing is shared. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +47,9 @@ pub(super) struct Open {
     pub(super) meter: Meter,
     pub(super) totals: totals::Book,
     pub(super) clients: clients::Clients,
+    pub(super) unlanded: Unlanded,
+    pub(super) acknowledged: Acknowledged,
+    hurried: Mutex<Option<Instant>>,
 }
 
 impl Shared {
@@ -66,6 +76,9 @@ impl Shared {
             members: Members::new(&config, incarnation, digest_key),
             totals: totals::Book::new(started),
             clients: clients::Clients::default(),
+            unlanded: Unlanded::default(),
+            acknowledged: Acknowledged::default(),
+            hurried: Mutex::default(),
             digest_key: digest_key.clone(),
             clock: clock.clone(),
             ids: ids.clone(),
@@ -81,10 +94,10 @@ impl Shared {
     }
 
     /// Keeps the connection and the membership up; never ends. Tells `events` what other replicas say.
-    pub async fn run(&self, events: mpsc::UnboundedSender<Event>) {
+    pub async fn run(&self, events: mpsc::Sender<Event>) {
         let Some(open) = &self.0 else { return std::future::pending().await };
-        let hear = |push| open.bus.hear(push, &events);
-        tokio::join!(open.link.run(hear), open.link.write_behind(), open.beat(&events), open.tell_clients());
+        let hear = |push| open.bus.hear(&push, &open.acknowledged, &events);
+        tokio::join!(open.link.run(hear, &events), open.link.write_behind(), open.beat(&events), open.tell_clients());
     }
 
     /// Leaves the members, so that nobody takes this replica for dead.
@@ -144,6 +157,17 @@ impl Shared {
         self.0.as_ref().map(|open| open.ids.nonce()).unwrap_or_default()
     }
 
+    /// Asks the other replicas to write down what they have not yet, because somebody looks for it. Not more often than
+    /// they could do it.
+    pub fn hurry(&self) {
+        let Some(open) = &self.0 else { return };
+        let (mut hurried, now) = (open.hurried.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
+        if hurried.is_none_or(|last| now.duration_since(last) >= HURRY) {
+            *hurried = Some(now);
+            open.publish([b"M", &open.incarnation[..]].concat());
+        }
+    }
+
     /// Counts how a question that had to be asked fared.
     pub fn count(&self, role: Role) {
         if let Some(open) = &self.0 {
@@ -174,6 +198,18 @@ impl Open {
 
     pub(super) fn key_of(&self, person: &Digest) -> Vec<u8> {
         self.key("p", person.as_bytes())
+    }
+
+    /// Sends a message to every replica. Nobody waits for it.
+    pub(super) fn publish(&self, message: Vec<u8>) {
+        let mut cmd = redis::cmd("PUBLISH");
+        cmd.arg(self.channel()).arg(message);
+        self.link.behind(Command::Publish, cmd);
+    }
+
+    pub(super) fn random(&self) -> [u8; 8] {
+        let [a, b, c, d, e, f, g, h, ..] = self.ids.nonce().into_bytes();
+        [a, b, c, d, e, f, g, h]
     }
 
     pub(super) fn channel(&self) -> String {

@@ -29,6 +29,7 @@ pub(super) enum Command {
     Nonce,
     Beat,
     Numbers,
+    Publish,
 }
 
 const PRELUDE: &str = include_str!("lua/prelude.lua");
@@ -80,6 +81,6 @@ const fn body(command: Command) -> Option<&'static str> {
         Command::Client => include_str!("lua/client.lua"),
         Command::Forget => include_str!("lua/forget.lua"),
         Command::Decide => include_str!("lua/decide.lua"),
-        Command::Admit | Command::Nonce | Command::Beat | Command::Numbers => return None,
+        Command::Admit | Command::Nonce | Command::Beat | Command::Numbers | Command::Publish => return None,
     })
 }

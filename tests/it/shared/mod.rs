@@ -26,7 +26,7 @@ use crate::support::eventually;
 /// A replica as the rest of the program has it, without the rest of the program.
 pub struct Replica {
     pub shared: Shared,
-    pub events: mpsc::UnboundedReceiver<Event>,
+    pub events: mpsc::Receiver<Event>,
     pub registry: Registry,
     _running: AbortOnDropHandle<()>,
 }
@@ -50,7 +50,7 @@ impl Replica {
         let (clock, ids, registry) =
             (Clock::new(Timestamp::now), Ids::new(Uuid::new_v4, Uuid::now_v7), Registry::new());
         let shared = Shared::new(config.unwrap(), (&key(), &clock, &ids), &registry).unwrap();
-        let (sender, events) = mpsc::unbounded_channel();
+        let (sender, events) = mpsc::channel(1000);
         let running = shared.clone();
         let running = AbortOnDropHandle::new(tokio::spawn(async move { running.run(sender).await }));
         Self { shared, events, registry, _running: running }

@@ -22,6 +22,7 @@ fn wanted(replica: &Replica, n: u32) -> Wanted {
         oldest_ms: [Some(0); 3],
         lease: 20 * SECOND,
         may_lead: true,
+        recalls: true,
         flight: Uuid::from_u128(u128::from(n) << 8),
     }
 }
@@ -46,7 +47,7 @@ async fn a_verdict_is_told_to_every_replica_and_only_one_of_them_calls() {
     let mine = lease(&one, &question).await;
     assert!(matches!(look(&other, &question).await, Look::Waits));
     let given = verdict(Verdict::Mismatch, Timestamp::from_millisecond(1_790_000_000_000).unwrap());
-    assert!(one.shared.land(&mine, Told::Verdict(&given, 60 * SECOND), &Patience::of(SECOND)).await.unwrap());
+    assert!(one.shared.land(&mine, Told::Verdict(&given, 60 * SECOND), &Patience::of(SECOND)).await.unwrap().is_ours);
     match look(&other, &question).await {
         Look::Known(found) => {
             assert_eq!(
@@ -72,7 +73,7 @@ async fn a_verdict_is_told_to_every_replica_and_only_one_of_them_calls() {
 async fn who_waits_for_another_replica_hears_how_its_call_ended() {
     let redis = RedisServer::start();
     let (one, other) = (Replica::up(&redis.address(), "one").await, Replica::up(&redis.address(), "other").await);
-    let failed = Told::Failed { kind: 3, retry: 2 * SECOND, client: [9; 8], may_be_billed: true };
+    let failed = Told::Failed { kind: 3, retry: 2 * SECOND, client: [9; 8], may_be_billed: true, again: None };
     let given = verdict(Verdict::Match, Timestamp::now());
     // A verdict that is not remembered is told all the same.
     for (n, told) in [(1, Told::Verdict(&given, Duration::ZERO)), (2, failed)] {
@@ -81,7 +82,7 @@ async fn who_waits_for_another_replica_hears_how_its_call_ended() {
         let waits = async { other.shared.converse(&question, &Patience::of(SECOND)).await.unwrap() };
         let lands = async {
             tokio::time::sleep(Duration::from_millis(50)).await;
-            assert!(one.shared.land(&mine, told.clone(), &Patience::of(SECOND)).await.unwrap());
+            assert!(one.shared.land(&mine, told.clone(), &Patience::of(SECOND)).await.unwrap().is_ours);
             tokio::time::Instant::now()
         };
         let (look, landed) = tokio::join!(waits, lands);
@@ -172,11 +173,23 @@ async fn who_is_forgotten_stays_forgotten_even_if_a_call_is_under_way() {
     let again = Wanted { oldest_ms: [None; 3], flight: Uuid::new_v4(), ..question };
     let under_way = lease(&one, &again).await;
     one.shared.admit(&booking("aliyun", 5), &Patience::of(SECOND)).await.unwrap().unwrap();
-    let found = one.shared.forget(person(1), person(99), 20 * SECOND).await.unwrap();
-    assert_eq!(found, [1, 1, 2], "verdicts, holds, replicas");
-    eventually("the other hears it", async || !other.events.is_empty()).await;
-    assert_eq!(other.events.recv().await, Some(Event::Forgotten(person(1), person(99))));
-    assert!(!one.shared.land(&under_way, Told::Verdict(&given, 60 * SECOND), &Patience::of(SECOND)).await.unwrap());
+    eventually("both are known", async || one.shared.live() == 2).await;
+    let forgets = one.shared.forget(person(1), person(99), 20 * SECOND);
+    let hears = async {
+        loop {
+            if let Some(Event::Forgotten(who, number, acknowledge)) = other.events.recv().await {
+                assert_eq!((who, number), (person(1), person(99)));
+                return other.shared.has_forgotten(acknowledge);
+            }
+        }
+    };
+    let (found, ()) = tokio::join!(forgets, hears);
+    assert_eq!((found.verdicts, found.holds, found.of, &*found.unconfirmed), (1, 1, 2, &[][..]));
+    // One that does not say it is named.
+    let found = one.shared.forget(person(2), person(99), 20 * SECOND).await;
+    assert_eq!((found.of, found.unconfirmed), (2, vec!["other".to_owned()]));
+    let landed = one.shared.land(&under_way, Told::Verdict(&given, 60 * SECOND), &Patience::of(SECOND)).await.unwrap();
+    assert!(!landed.is_ours && landed.stays.is_none());
     assert_eq!(one.counted("idgate_shared_forgotten_late_total", ""), 1.0);
     assert!(matches!(look(&other, &Wanted { may_lead: false, ..question }).await, Look::Nothing));
 }

@@ -28,7 +28,7 @@ pub(in crate::app::config) const TLS_KEY: &str = "server.tls.key";
 pub(in crate::app::config) const ADMIN_TLS_KEY: &str = "server.admin_tls.key";
 /// The key that signs receipts.
 pub(in crate::app::config) const RECEIPTS_KEY: &str = "receipts.key";
-/// The password of the shared Redis, and the key of our certificate there.
+/// The password of the shared Redis, which is read again at each connection, and the key of our certificate there.
 pub(in crate::app::config) const SHARED_PASSWORD: &str = "shared.password";
 pub(in crate::app::config) const SHARED_KEY: &str = "shared.key";
 /// The password of PostgreSQL, which is read again whenever idgate connects.

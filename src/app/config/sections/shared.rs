@@ -14,6 +14,7 @@ use crate::storage::shared::{Config, Password, Tls};
 pub(in crate::app::config) fn finish(raw: &Raw, sections: &mut Sections, read: &mut Draft) -> Option<Config> {
     let (shared, replica) = (&raw.shared, &raw.replica);
     let (password, key) = (read.secrets.remove(SHARED_PASSWORD), read.secrets.remove(SHARED_KEY));
+    let password = Password::new(password, read.secret_files.remove(SHARED_PASSWORD));
     read.section("shared", shared.validate(raw.server.request_timeout));
     if !shared.is_set() {
         return None;
@@ -47,5 +48,5 @@ pub(in crate::app::config) fn finish(raw: &Raw, sections: &mut Sections, read: &
     // A name that is none, and 0, are reported with the section.
     let (name, most) = (replica::name(replica).unwrap_or_default(), NonZeroU32::new(replica.most));
     let tls = Tls { ca, identity: certificate.zip(key) };
-    shared.finish(Password::new(password), tls, name, most.unwrap_or(NonZeroU32::MIN))
+    shared.finish(password, tls, name, most.unwrap_or(NonZeroU32::MIN))
 }

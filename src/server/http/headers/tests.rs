@@ -31,11 +31,13 @@ fn an_idempotency_key_is_a_string_with_or_without_its_quotation_marks() {
 
 #[test]
 fn a_cache_status_says_how_memory_took_part() {
-    let of = |source| cache_status(source, Duration::from_secs(60));
+    let of = |source| cache_status(source, Duration::from_secs(60), false);
     assert_eq!(of(Source::Cache), "idgate; hit; ttl=60");
     assert_eq!(of(Source::Shared), "idgate; fwd=miss; collapsed");
     assert_eq!(of(Source::Provider), "idgate; fwd=miss");
-    assert_eq!(cache_status(Source::Cache, Duration::MAX), "idgate; hit; ttl=999999999999999");
+    let by_replica = cache_status(Source::Shared, Duration::ZERO, true);
+    assert_eq!(by_replica, "idgate; fwd=miss; collapsed; detail=replica");
+    assert_eq!(cache_status(Source::Cache, Duration::MAX, false), "idgate; hit; ttl=999999999999999");
 }
 
 #[test]

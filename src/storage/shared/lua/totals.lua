@@ -1,19 +1,9 @@
 -- Own totals, written behind. 1 replica, 2 version, 3 day, 4 month, 5-8 totals, 9 live replicas; the sums of the others.
 -- The key is complete once every live replica is in it: a failover or a flush may have lost some.
-local own = redis.call('HGET', K, A[1])
-if not own or read('>I8', own) < n(A[2]) then
-  set(A[1], pack('>I8I4I4I8I8I8I8', A[2], A[3], A[4], A[5], A[6], A[7], A[8])); redis.call('PEXPIRE', K, 2764800000)
-end
+own()
 if redis.call('HEXISTS', K, '.') == 0 then
   if redis.call('HLEN', K) < n(A[9]) then return {-1} end
   set('.', '1')
 end
-local all, sum = redis.call('HGETALL', K), {0, 0, 0, 0}
-for i = 1, #all, 2 do
-  if all[i] ~= A[1] and all[i] ~= '.' then
-    local _, day, month, a, b, c, d = read('>I8I4I4I8I8I8I8', all[i + 1])
-    if day == n(A[3]) then sum[1] = sum[1] + a; sum[2] = sum[2] + b end
-    if month == n(A[4]) then sum[3] = sum[3] + c; sum[4] = sum[4] + d end
-  end
-end
+local sum = others()
 return {0, sum[1], sum[2], sum[3], sum[4]}
