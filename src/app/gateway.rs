@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::clock_watch::{self, ClockWatch};
+use super::config::production::WITHOUT_A_RECORD;
 use super::config::{self, Files, Settings, Sources};
 use super::descriptors::{self, Shares};
 use super::reload::{self, Reloader};
@@ -42,7 +43,7 @@ use crate::server::reload::Requests;
 use crate::server::routes::{self, ForOperators, Public};
 use crate::server::snapshot::place;
 use crate::storage::Cache;
-use crate::storage::ledger::{Ledger, OpenError};
+use crate::storage::ledger::{Ledger, OpenError, ReadError};
 use crate::storage::shared::Shared;
 use crate::verify::billing::{Billing, Opening};
 use crate::verify::outbound::dns::{self, LookUp, Names};
@@ -347,12 +348,33 @@ pub async fn ledger(settings: &Settings, world: &World) -> Result<Books, StartEr
             "neither ledger.file nor ledger.postgres is set, so answers and paid calls are not recorded; set it for production"
         );
     }
-    let opening = Opening::read(&ledger, &settings.verify, &world.clock).await;
-    let opening = opening.map_err(|error| StartError::Spent(error.to_string()))?;
-    let now = world.clock.now();
+    if settings.lacks_a_common_record() {
+        tracing::warn!("shared: {WITHOUT_A_RECORD}");
+    }
+    let opening = match Opening::read(&ledger, &settings.verify, &world.clock).await {
+        // Read as soon as it answers.
+        Err(ReadError::Away | ReadError::Behind) if ledger.is_shared() => {
+            Opening::unknown(&settings.verify, &world.clock)
+        }
+        read => read.map_err(|error| StartError::Spent(error.to_string()))?,
+    };
+    let names = settings.verify.providers.iter().map(|one| &one.name);
+    let isolations = match isolations(&ledger, names, world.clock.now()).await {
+        Err(ReadError::Away | ReadError::Behind) if ledger.is_shared() => Vec::new(),
+        read => read.map_err(|error| StartError::Spent(error.to_string()))?,
+    };
+    Ok(Books { ledger, opening, isolations })
+}
+
+/// The providers that are isolated, as the record has it.
+pub(super) async fn isolations(
+    ledger: &Ledger,
+    providers: impl Iterator<Item = &Arc<str>>,
+    now: Timestamp,
+) -> Result<Vec<(Arc<str>, Isolated)>, ReadError> {
     let mut isolations = Vec::new();
-    for one in &settings.verify.providers {
-        let last = ledger.last_isolation(&one.name).await.map_err(|error| StartError::Spent(error.to_string()))?;
+    for name in providers {
+        let last = ledger.last_isolation(name).await?;
         let isolated = last.filter(|last| last.outcome == "isolated").map(|last| Isolated {
             by: Arc::from(last.operator),
             reason: last.reason.map(Arc::from),
@@ -360,10 +382,10 @@ pub async fn ledger(settings: &Settings, world: &World) -> Result<Books, StartEr
             until: last.until_ms.and_then(|until| Timestamp::from_millisecond(until).ok()),
         });
         if let Some(isolated) = isolated.filter(|isolated| isolated.until.is_none_or(|until| until > now)) {
-            isolations.push((Arc::clone(&one.name), isolated));
+            isolations.push((Arc::clone(name), isolated));
         }
     }
-    Ok(Books { ledger, opening, isolations })
+    Ok(isolations)
 }
 
 /// The configured digest key, or a random one: without a ledger, the cache and idempotency keys end with the process

@@ -21,13 +21,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::telemetry::LAST_FLUSH;
-use super::{Gateway, memory};
+use super::{Gateway, memory, record_follower};
 use crate::server::admin::starting;
 use crate::server::api::Verify;
-use crate::server::idempotency::follow;
 use crate::server::listener::{Answer, Listener, Routed};
 use crate::storage::shared::Shared;
-use crate::verify::Runtime;
 
 /// Requests that still wait this long before the end of the drain get an error instead of a closed connection.
 const LAST_CALL_BEFORE: Duration = Duration::from_millis(500);
@@ -73,12 +71,8 @@ impl Gateway {
         #[expect(clippy::disallowed_methods, reason = "it only reads, so shutdown does not wait for it")]
         let warming = AbortOnDropHandle::new(tokio::spawn(async move { runtime.warm().await }));
         let with_replicas = spawn_replicas(&shared, &verify);
-        let following = follow(verify.pipeline.ledger.clone(), verify.idempotency.clone());
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "it only forgets what others have, so shutdown does not wait for it"
-        )]
-        let following = AbortOnDropHandle::new(tokio::spawn(following));
+        #[expect(clippy::disallowed_methods, reason = "it only reads what others have written, so shutdown does not wait for it")]
+        let following = AbortOnDropHandle::new(tokio::spawn(record_follower::follow(Arc::clone(&verify))));
         let watching =
             serve_on_own_thread(admin.serve(Closing::when(&draining, routed(admin_routes)), stop_admin.clone()));
         let serving = public.serve(Closing::when(&draining, public_routes), stop_public.clone());
@@ -188,8 +182,9 @@ fn spawn_replicas(shared: &Shared, verify: &Arc<Verify>) -> Option<AbortOnDropHa
                 runtime.hear_numbers().await;
             }
         };
-        let billing = Arc::clone(verify.pipeline.current.load().runtime.billing());
-        tokio::join!(shared.run(sender), hears, counts, Runtime::tell_budgets(&shared, &billing));
+        // What it tells survives reloads.
+        let runtime = Arc::clone(&verify.pipeline.current.load().runtime);
+        tokio::join!(shared.run(sender), hears, counts, runtime.tell(&shared));
     };
     #[expect(clippy::disallowed_methods, reason = "it ends after the paid work, and loses nothing that is recorded")]
     let running = AbortOnDropHandle::new(tokio::spawn(run));

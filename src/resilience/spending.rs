@@ -81,6 +81,8 @@ struct State {
     parts: VecDeque<Part>,
     /// What other processes have used of the same limits: day and month, by the number of the period.
     others: [(i64, Use); 2],
+    /// The part of that which a common record shows: older, but it also has those that are gone.
+    recorded: [(i64, Use); 2],
     /// Set while the others cannot be asked.
     slice: Option<Slice>,
 }
@@ -131,6 +133,18 @@ impl Moment {
     }
 }
 
+impl Use {
+    /// The greater of each.
+    fn max(self, other: Self) -> Self {
+        Self { calls: self.calls.max(other.calls), amount: self.amount.max(other.amount) }
+    }
+
+    /// What is left of it without `other`.
+    pub const fn without(self, other: Self) -> Self {
+        Self { calls: self.calls.saturating_sub(other.calls), amount: self.amount.saturating_sub(other.amount) }
+    }
+}
+
 impl Limit {
     fn has_room_for(self, all: Use) -> bool {
         self.calls.is_none_or(|most| all.calls <= most) && self.amount.is_none_or(|most| all.amount <= most)
@@ -157,6 +171,7 @@ impl Spending {
             month,
             parts: VecDeque::new(),
             others: Default::default(),
+            recorded: Default::default(),
             slice: None,
         }))
     }
@@ -218,6 +233,20 @@ impl Spending {
         state.slice = None;
     }
 
+    /// Sets what other processes have spent of the same limits, as it is recorded. More may have been heard of.
+    pub fn recorded(&self, at: Moment, day: Use, month: Use) {
+        let mut state = self.lock();
+        state.pass_to(at);
+        state.recorded = [(state.day.number, day), (state.month.number, month)];
+    }
+
+    /// What was spent here of the day and the month, without what is reserved.
+    pub fn spent(&self, at: Moment) -> [Use; 2] {
+        let mut state = self.lock();
+        state.pass_to(at);
+        [state.day.spent, state.month.spent]
+    }
+
     /// The others cannot be asked: from now on only one of so many parts of what was left may be used here.
     pub fn divide(&self, at: Moment, parts: u32) {
         let mut state = self.lock();
@@ -252,7 +281,7 @@ impl State {
             let of = |all: &[(i64, Use); 2]| {
                 all.get(index).filter(|(of, _)| *of == number).map(|(_, used)| *used).unwrap_or_default()
             };
-            let others = of(&self.others);
+            let others = of(&self.others).max(of(&self.recorded));
             *room = limit.has_room_for(own + others + one);
             if let Some(Slice { parts, began }) = &self.slice {
                 let began = of(began);

@@ -354,6 +354,9 @@ async fn pay(account: &Arc<Account>, context: &AttemptContext, now: Instant) -> 
         UsedUp::Client(retry_after) => {
             Refused::Everywhere(ChainAbort { kind: FailureKind::BudgetExhausted, retry_after })
         }
+        UsedUp::Unknown => {
+            Refused::Everywhere(ChainAbort { kind: FailureKind::LedgerUnavailable, retry_after: COME_BACK })
+        }
     })?;
     if let Err(Wait { wait, share }) = account.limiter.try_take(&context.party, now) {
         reservation.give_back();

@@ -7,7 +7,7 @@
 //!
 //! [`Runtime::forget`]: super::Runtime::forget
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -21,6 +21,40 @@ pub struct Traces {
     pub(super) tries: Tries,
     pub(super) under_way: Arc<UnderWay>,
     pub(super) scopes: Scopes,
+    pub(super) untold: Untold,
+}
+
+/// The most forgotten people of whom the other replicas are told later.
+const MOST_UNTOLD: usize = 10_000;
+
+/// People who were forgotten while Redis was away, by their digest and that of their number: it still has what it knew of
+/// them.
+#[derive(Debug, Default)]
+pub(super) struct Untold(Mutex<VecDeque<(Digest, Digest)>>);
+
+impl Untold {
+    pub(super) fn add(&self, person: Digest, number: Digest) {
+        let mut all = self.lock();
+        if all.len() < MOST_UNTOLD {
+            all.push_back((person, number));
+        } else {
+            tracing::error!("too many people were forgotten while Redis was away: forget the last ones again");
+        }
+    }
+
+    /// The one that waits longest.
+    pub(super) fn first(&self) -> Option<(Digest, Digest)> {
+        self.lock().front().copied()
+    }
+
+    pub(super) fn told(&self, one: (Digest, Digest)) {
+        self.lock().pop_front_if(|first| *first == one);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(Digest, Digest)>> {
+        // Every change is a single one.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// How much was erased about one person.

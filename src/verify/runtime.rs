@@ -262,6 +262,9 @@ impl Runtime {
         let mut forgotten = self.forget_here(person, number).await;
         if replicas.is_on() {
             let elsewhere = replicas.shared.forget(person, number, replicas.longest()).await;
+            if !elsewhere.is_told {
+                self.lookup.traces.untold.add(person, number);
+            }
             forgotten.replicas = Some((elsewhere.of, elsewhere.unconfirmed));
         }
         forgotten
@@ -275,13 +278,32 @@ impl Runtime {
         Forgotten { verdicts, holds, tries, under_way, replicas: None }
     }
 
-    /// Tells the other replicas each second what this one has spent of its budgets. Never ends.
-    pub async fn tell_budgets(shared: &Shared, billing: &Billing) {
+    /// Erases what is known here about a person whom another replica was asked to forget, as the common record says. It
+    /// does not have the number, so what was counted for that stays until its window ends.
+    pub async fn forget_recorded(&self, person: Digest) {
+        let (verdicts, under_way) = self.lookup.forget(person).await;
+        self.lookup.billing.forget(&person);
+        let holds = self.providers.iter().filter(|provider| provider.account.holds.forget(person)).count();
+        if verdicts + under_way + holds > 0 {
+            tracing::warn!(verdicts, holds, under_way, "a person was forgotten, as the record says");
+        }
+    }
+
+    /// Tells the other replicas each second what this one has spent of its budgets, and whom it has forgotten while Redis
+    /// was away. Never ends.
+    pub async fn tell(&self, shared: &Shared) {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let untold = &self.lookup.traces.untold;
         loop {
             ticks.tick().await;
-            billing.tell(shared).await;
+            self.lookup.billing.tell(shared).await;
+            while shared.is_up()
+                && let Some((person, number)) = untold.first()
+                && shared.forget(person, number, self.lookup.replicas.longest()).await.is_told
+            {
+                untold.told((person, number));
+            }
         }
     }
 
@@ -391,6 +413,11 @@ impl Runtime {
                 None => {}
             }
         }
+    }
+
+    /// The names of the providers.
+    pub fn provider_names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.providers.iter().map(|provider| &provider.account.name)
     }
 
     /// The status of every provider, for operators.

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 
 use super::output::{say, tell};
 use super::{healthcheck, key, ledger, probes, reconcile, sandbox, serve, verify};
+use crate::app::config::production::WITHOUT_A_RECORD;
 use crate::app::config::{DEFAULT, Mistakes, Sources};
 use crate::app::descriptors::{self, Shares};
 
@@ -132,6 +133,9 @@ fn check(sources: &Sources, connects: bool) -> anyhow::Result<ExitCode> {
     if let Some(complaint) = Shares::of(descriptors::limit(), descriptors::to_providers(&settings), wanted).complaint()
     {
         say(&format!("note: with the limits of this shell, {complaint}"))?;
+    }
+    if settings.lacks_a_common_record() {
+        say(&format!("warning: shared: {WITHOUT_A_RECORD}"))?;
     }
     let variables = sources.overriding_variables().join(", ");
     if !variables.is_empty() {

@@ -138,7 +138,9 @@ pub(super) async fn move_spool(settings: &Settings, spool: PathBuf, replica: Str
     (config.spool_folder, config.replica) = (Some(spool), replica);
     let world = world();
     let ledger = Ledger::open(&config, world.clock.clone(), world.ids.clone()).await?;
+    let is_away = ledger.backlog().is_some_and(|backlog| backlog.postgres == Some(false));
     ledger.close().await;
+    anyhow::ensure!(!is_away, "PostgreSQL does not answer; what was in the spool still is: move it later");
     say("moved: PostgreSQL has what was in the spool, and calls that were under way are recorded as interrupted")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -13,7 +13,7 @@ mod deserialize;
 mod draft;
 mod files;
 mod mistakes;
-mod production;
+pub(in crate::app) mod production;
 mod profile;
 mod raw;
 mod reader;

@@ -10,6 +10,7 @@ use crate::verify::ProviderConfig;
 pub(super) fn mistakes(settings: &Settings) -> Vec<Mistake> {
     let providers = settings.verify.providers.iter().flat_map(provider);
     let parts = listeners(settings).into_iter().chain(clients(settings)).chain(log(settings)).chain(ledger(settings));
+    let parts = parts.chain(shared(settings));
     providers.chain(parts).collect()
 }
 
@@ -63,6 +64,14 @@ fn ledger(settings: &Settings) -> Option<Mistake> {
     (!settings.ledger.is_on()).then(|| mistake("ledger.file", problem))
 }
 
+/// What replicas would have each of their own, as a sentence after the key `shared`.
+pub(in crate::app) const WITHOUT_A_RECORD: &str =
+    "without ledger.postgres each replica has claims, budgets and forgettings of its own; name one";
+
+fn shared(settings: &Settings) -> Option<Mistake> {
+    settings.lacks_a_common_record().then(|| mistake("shared", WITHOUT_A_RECORD))
+}
+
 /// Debug lines of other libraries contain headers, which include keys.
 fn log(settings: &Settings) -> Option<Mistake> {
     let is_fine = |level: &str| matches!(level.trim().to_ascii_lowercase().as_str(), "debug" | "trace" | "4" | "5");
@@ -89,6 +98,50 @@ fn is_level(word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::Sources;
+
+    #[test]
+    fn replicas_without_a_common_record_are_for_a_laptop() {
+        let shared = "[cache]\ndigest_key = { value = \"synthetic-digest-key-0123456789abcdef\" }\n[replica]\nmost = 3\n\
+                      [shared]\nredis = [\"unix:/run/redis\"]\n";
+        assert!(Sources::text(shared).load().unwrap().lacks_a_common_record());
+        let record = "[ledger]\nspool_folder = \"/var/spool/idgate\"\n[ledger.postgres]\nhost = \"/run/postgresql\"\n\
+                      database = \"idgate\"\nuser = \"idgate\"\n";
+        assert!(!Sources::text(format!("{shared}{record}")).load().unwrap().lacks_a_common_record());
+        let told = |text: String| {
+            let told = Sources::text(format!("profile = \"production\"\n{text}")).load().unwrap_err().0;
+            told.into_iter().filter(|mistake| mistake.key == "shared").map(|mistake| mistake.problem).collect::<Vec<_>>()
+        };
+        assert_eq!(told(shared.to_owned()).len(), 1);
+        assert_eq!(told(format!("{shared}{record}")), [""; 0]);
+    }
+
+    #[test]
+    fn each_mistake_of_replicas_is_said_with_its_key() {
+        const REDIS: &str = "[shared]\nredis = [\"unix:/run/redis\"]\n";
+        const KEY: &str = "[cache]\ndigest_key = { value = \"synthetic-digest-key-0123456789abcdef\" }\n";
+        const POSTGRES: &str = "[ledger.postgres]\nhost = \"/run/postgresql\"\ndatabase = \"idgate\"\nuser = \"idgate\"\n";
+        for (text, key, part) in [
+            (format!("{REDIS}[replica]\nmost = 3\n"), "shared.redis", "cache.digest_key is not"),
+            (format!("{REDIS}{KEY}"), "replica.most", "is 1 with [shared]"),
+            (format!("[ledger]\nfile = \"/l\"\nspool_folder = \"/s\"\n{POSTGRES}"), "ledger.file", "cannot both be the record"),
+            (POSTGRES.to_owned(), "ledger.postgres", "wants ledger.spool_folder on a disk that stays"),
+            (
+                format!("{KEY}[replica]\nmost = 3\n[shared]\nredis = [\"redis.internal:6379\"]\ntls = false\n"),
+                "shared.tls",
+                "is false for another machine",
+            ),
+            (
+                format!("{KEY}[replica]\nmost = 3\n[server]\nrequest_timeout = \"1s\"\n{REDIS}patience = \"200ms\"\n"),
+                "shared.patience",
+                "is longer than a tenth of server.request_timeout",
+            ),
+        ] {
+            let told = Sources::text(text).load().unwrap_err().0;
+            let found = told.iter().find(|mistake| mistake.key == key);
+            let found = found.unwrap_or_else(|| panic!("{key}: {:?}", told.iter().map(|one| &one.key).collect::<Vec<_>>()));
+            assert!(format!("{}; {}", found.problem, found.remedy).contains(part), "{key}: {}", found.problem);
+        }
+    }
 
     #[test]
     fn each_thing_for_a_laptop_has_its_own_sentence() {

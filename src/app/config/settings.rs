@@ -72,6 +72,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether replicas share Redis and each has a ledger of its own.
+    pub(in crate::app) fn lacks_a_common_record(&self) -> bool {
+        self.shared.is_some() && self.ledger.postgres.is_none()
+    }
+
     /// The listeners that serve plain HTTP to other machines, which production allows behind a trusted proxy only.
     pub fn plain_listeners(&self) -> impl Iterator<Item = PlainListener> {
         let server = &self.server;

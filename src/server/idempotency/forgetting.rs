@@ -1,25 +1,25 @@
-//! Forgets keys of people whom another replica was asked to forget.
+//! Follows whom the other replicas were asked to forget, by the record that they share.
 
-use std::time::Duration;
-
-use super::keys::Idempotency;
+use crate::domain::subject::Digest;
 use crate::storage::ledger::Ledger;
 
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How far this replica has followed.
+#[derive(Debug, Default)]
+pub struct Forgetting {
+    last: Option<i64>,
+}
 
-/// Follows what all replicas forget. Ends at once if nothing is shared.
-pub async fn follow(ledger: Ledger, idempotency: Idempotency) {
-    let mut last = None;
-    loop {
-        match ledger.forgotten(last).await {
-            Ok(None) => return,
+impl Forgetting {
+    /// Whom other replicas have forgotten since the last look; from the first one on. What is missed while the record
+    /// is away comes when it answers again.
+    pub async fn look(&mut self, ledger: &Ledger) -> Vec<Digest> {
+        match ledger.forgotten(self.last).await {
             Ok(Some((number, people))) => {
-                last = Some(number);
-                people.into_iter().for_each(|person| _ = idempotency.forget(person));
+                self.last = Some(number);
+                people
             }
-            // Its log line is the ledger's. What was missed comes when it answers again.
-            Err(_) => {}
+            // Its log line is the ledger's.
+            Ok(None) | Err(_) => Vec::new(),
         }
-        tokio::time::sleep(LOOK_EVERY).await;
     }
 }

@@ -8,7 +8,7 @@ mod keys;
 mod lookup;
 mod slots;
 
-pub use forgetting::follow;
+pub use forgetting::Forgetting;
 pub(in crate::server) use keys::not_before;
 pub use keys::{Claim, ClaimResult, Done, Idempotency, InProgress, Lookup, LookupWait, Owner};
 pub(in crate::server) use lookup::{Keyed, LedgerLookup};

@@ -16,7 +16,8 @@ use uuid::Uuid;
 
 use super::query::{Query, cursor};
 use super::receipt;
-use super::verification::{CallOnRecord, Page, Verification};
+use super::verification::{Behind, CallOnRecord, Page, Verification};
+use crate::domain::clock::Clock;
 use crate::providers::DRIVERS;
 use crate::server::http::body_reader::VerifyBody;
 use crate::server::http::code::Code;
@@ -28,11 +29,11 @@ use crate::storage::ledger::{Answer, Call};
 /// Number of answers on a page.
 const PAGE: usize = 100;
 
-/// When an answer is looked for again that the other replicas were asked to write down.
-const LOOKS_AGAIN: Duration = Duration::from_millis(150);
+/// The pauses after which an answer of another replica is looked for again.
+const LOOK_AGAIN: [Duration; 3] = [Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(500)];
 
-/// An older answer has been written down long since, whichever replica gave it.
-const RECENT_SECONDS: i64 = 60;
+/// For how long after its question began an answer may be on its way into the record.
+const YOUNG_SECONDS: u64 = 60;
 
 /// Which answers a caller may see.
 #[derive(Debug, Clone)]
@@ -121,7 +122,12 @@ async fn read_page(pipeline: &Pipeline, mut query: Query, visible: Visible) -> R
     }
     let page = pipeline.ledger.page(&query.wanted, query.cursor, PAGE).await;
     let (found, next) = page.map_err(|_| unreadable())?;
-    Ok(json(&Page { verifications: found.into_iter().map(Into::into).collect(), next_cursor: next.map(cursor) }))
+    let behind = pipeline.ledger.behind().await.map_err(|_| unreadable())?;
+    Ok(json(&Page {
+        verifications: found.into_iter().map(Into::into).collect(),
+        next_cursor: next.map(cursor),
+        behind: behind.into_iter().map(Behind::from).collect(),
+    }))
 }
 
 fn accept_json(head: &HeaderMap) -> Result<(), Refused> {
@@ -144,9 +150,15 @@ async fn find(pipeline: &Pipeline, path: &str, visible: &Visible) -> Result<Answ
     };
     let id = path.rsplit('/').next().and_then(|id| Uuid::try_parse(id).ok()).ok_or_else(unknown)?;
     let mut found = pipeline.ledger.answer(id).await.map_err(|_| unreadable())?;
-    if found.is_none() && may_be_elsewhere(pipeline, id) {
+    // Another replica may have answered a moment ago.
+    let mut again = LOOK_AGAIN.iter();
+    while found.is_none()
+        && pipeline.ledger.is_shared()
+        && is_young(id, &pipeline.clock)
+        && let Some(pause) = again.next()
+    {
         pipeline.shared.hurry();
-        tokio::time::sleep(LOOKS_AGAIN).await;
+        tokio::time::sleep(*pause).await;
         found = pipeline.ledger.answer(id).await.map_err(|_| unreadable())?;
     }
     let found = found.filter(|found| match visible {
@@ -156,13 +168,10 @@ async fn find(pipeline: &Pipeline, path: &str, visible: &Visible) -> Result<Answ
     found.ok_or_else(unknown)
 }
 
-/// Whether an answer may be on the disk of another replica, and not in the common ledger yet.
-fn may_be_elsewhere(pipeline: &Pipeline, id: Uuid) -> bool {
-    let made = id.get_timestamp().map(|made| i64::try_from(made.to_unix().0).unwrap_or(i64::MAX));
-    let now = pipeline.clock.now().as_second();
-    pipeline.shared.is_up()
-        && pipeline.ledger.is_shared()
-        && made.is_some_and(|made| now.saturating_sub(made) <= RECENT_SECONDS)
+/// Whether its question may have been answered so recently that the record lacks the answer. (Its id is of the begin.)
+fn is_young(id: Uuid, clock: &Clock) -> bool {
+    let Some((seconds, _)) = id.get_timestamp().map(|at| at.to_unix()) else { return false };
+    clock.now().as_second().abs_diff(i64::try_from(seconds).unwrap_or_default()) < YOUNG_SECONDS
 }
 
 /// Builds the document of an answer, for operators with the calls of its flight.

@@ -113,6 +113,27 @@ pub struct Page {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(in crate::server) next_cursor: Option<String>,
+    /// Replicas whose latest answers may be missing here: they do not reach the record, or do not run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub(in crate::server) behind: Vec<Behind>,
+}
+
+/// A replica whose latest answers may be missing.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Behind {
+    /// Its name.
+    replica: String,
+    /// The time up to which all its answers are here (RFC 3339).
+    #[schema(format = DateTime)]
+    since: String,
+}
+
+impl From<(String, i64)> for Behind {
+    fn from((replica, since_ms): (String, i64)) -> Self {
+        let since = jiff::Timestamp::from_millisecond(since_ms).unwrap_or_default();
+        Self { replica, since: format!("{since:.3}") }
+    }
 }
 
 /// Which answers are wanted.

@@ -38,6 +38,8 @@ pub(super) struct Flusher {
     remove_at: Instant,
     /// Whether the sums include every entry, and so will those that are appended.
     is_summed: bool,
+    /// The day (UTC) on which the last entries were told to the log.
+    told_on: i64,
 }
 
 /// A time that is believed, and the moment at which it was looked at.
@@ -66,7 +68,18 @@ pub(super) enum Stuck {
 
 impl Flusher {
     pub(super) fn new(store: AnyStore, shared: Arc<Shared>, keep: Duration, clock: Clock) -> Self {
-        Self { store, shared, keep, clock, base: None, is_held: false, remove_at: Instant::now(), is_summed: false }
+        let told_on = day(&clock);
+        Self {
+            store,
+            shared,
+            keep,
+            clock,
+            base: None,
+            is_held: false,
+            remove_at: Instant::now(),
+            is_summed: false,
+            told_on,
+        }
     }
 
     /// Moves the load, then removes expired entries. After an error, what was not moved is still where it was.
@@ -75,8 +88,20 @@ impl Flusher {
         if moved.is_ok() {
             self.catch_up().await;
             self.remove_old().await;
+            if day(&self.clock) != self.told_on {
+                self.told_on = day(&self.clock);
+                self.tell_heads("ledger: a day is over").await;
+            }
         }
         (self, load, moved)
+    }
+
+    /// Says what the last entries are: a log that is kept elsewhere shows later that nothing was cut off.
+    pub(super) async fn tell_heads(&mut self, what: &'static str) {
+        match self.store.heads().await {
+            Ok(heads) => heads.iter().for_each(|head| tracing::info!(head, "{what}")),
+            Err(error) => tracing::debug!(error = remedy(&error), "ledger: the last entries cannot be told"),
+        }
     }
 
     async fn move_all(&mut self, Load { older, younger, beyond }: Load) -> (Load, Result<(), Stuck>) {
@@ -228,6 +253,10 @@ async fn off_worker<T: Send + 'static>(
             Err(_) => std::future::pending().await,
         },
     }
+}
+
+fn day(clock: &Clock) -> i64 {
+    clock.now().as_second().div_euclid(24 * 60 * 60)
 }
 
 fn in_ms(duration: Duration) -> i64 {

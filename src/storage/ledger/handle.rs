@@ -23,7 +23,6 @@ use super::queries::Wanted;
 use super::queue::{Flight, Queue};
 use super::reader::AnyReader;
 use super::shared::{Unavailable, by_kind};
-use super::spent::{Counted, Spent};
 use super::spool_lookup;
 use crate::domain::subject::Digest;
 
@@ -209,6 +208,18 @@ impl Ledger {
         }
     }
 
+    /// The replicas whose latest entries pages may lack, with the time (milliseconds since 1970) up to which they have
+    /// them all.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub async fn behind(&self) -> Result<Vec<(String, i64)>, ReadError> {
+        match &self.0 {
+            Some(open) => open.reader.behind().await,
+            None => Ok(Vec::new()),
+        }
+    }
+
     #[cfg(test)]
     pub(super) async fn answers(
         &self,
@@ -325,34 +336,6 @@ impl Ledger {
         }
         open.queue.write(Entry::Forgotten(forgotten), Flight::NONE).await
     }
-
-    /// Spending since `month_ms`, and the part of it since `day_ms` (milliseconds since 1970).
-    ///
-    /// # Errors
-    /// If it cannot be read.
-    pub async fn spent(&self, month_ms: i64, day_ms: i64) -> Result<Vec<Spent>, ReadError> {
-        match &self.0 {
-            Some(open) => open.flushed().await?.spent(month_ms, day_ms).await,
-            None => Ok(Vec::new()),
-        }
-    }
-
-    /// Passes to `each` the calls of this period (milliseconds since 1970) that were billed, or refused for `reason`,
-    /// in the order in which they ended.
-    ///
-    /// # Errors
-    /// If they cannot be read.
-    pub async fn counted(
-        &self,
-        (from_ms, until_ms): (i64, i64),
-        reason: &str,
-        each: impl FnMut(Counted<'_>),
-    ) -> Result<(), ReadError> {
-        match &self.0 {
-            Some(open) => open.flushed().await?.counted((from_ms, until_ms), reason, each).await,
-            None => Ok(()),
-        }
-    }
 }
 
 impl Open {
@@ -372,6 +355,7 @@ impl Open {
                 biased;
                 () = link.away() => return Err(ReadError::Away),
                 _ = flushing => {}
+                () = link.silence(true) => return Err(ReadError::Away),
             },
         }
         if meter.has_moved(taken) { Ok(&self.reader) } else { Err(ReadError::Behind) }

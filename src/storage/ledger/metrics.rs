@@ -31,6 +31,7 @@ pub(super) struct Meter {
     postgres_up: IntGauge,
     sent_again: IntCounter,
     connections: IntGaugeVec,
+    partition_missing: IntGauge,
     progress: Arc<Progress>,
 }
 
@@ -100,6 +101,10 @@ impl Meter {
                 Opts::new("idgate_postgres_connections", "Connections to PostgreSQL, by their use."),
                 &["pool", "state"],
             )?,
+            partition_missing: IntGauge::new(
+                "idgate_ledger_partition_missing",
+                "1 while PostgreSQL has no partition for the entries of the next days.",
+            )?,
             progress: Arc::default(),
         };
         for pool in ["keys", "lookups"] {
@@ -126,7 +131,8 @@ impl Meter {
         registry.register(Box::new(self.oldest.clone()))?;
         registry.register(Box::new(self.postgres_up.clone()))?;
         registry.register(Box::new(self.sent_again.clone()))?;
-        registry.register(Box::new(self.connections.clone()))
+        registry.register(Box::new(self.connections.clone()))?;
+        registry.register(Box::new(self.partition_missing.clone()))
     }
 
     /// Looks how much waits in the spool, and for how long. Called each second.
@@ -162,6 +168,10 @@ impl Meter {
             self.connections.with_label_values(&[pool, "used"]).set(all.saturating_sub(idle));
             self.connections.with_label_values(&[pool, "idle"]).set(idle);
         }
+    }
+
+    pub(super) fn partition_missing(&self, is: bool) {
+        self.partition_missing.set(i64::from(is));
     }
 
     pub(super) fn written(&self, kinds: impl Iterator<Item = &'static str>) {

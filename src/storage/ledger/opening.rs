@@ -10,7 +10,6 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::chain_hash::Seal;
 use super::claims::Spooled;
 use super::config::Config;
 use super::database;
@@ -26,7 +25,7 @@ use super::postgres::{self, Link};
 use super::queries;
 use super::queue::Queue;
 use super::reader::AnyReader;
-use super::repair::{RepairError, repair};
+use super::repair::{self, Postponed, RepairError, repair};
 use super::shared::Shared;
 use super::spool::{self, Room, Spool};
 use super::spool_lookup;
@@ -36,9 +35,6 @@ use super::wal::Wal;
 use super::watch::{Places, watch};
 use super::writer::Writer;
 use crate::domain::clock::{Clock, Ids};
-
-/// How long a start waits for PostgreSQL.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The files of a ledger, opened and locked, and what an earlier process left unfinished.
 struct Files {
@@ -106,7 +102,7 @@ impl Record {
         ids: &Ids,
         (writing, closing): (&TaskTracker, &CancellationToken),
     ) -> Result<Self, OpenError> {
-        let opened = Link::open(config, replica, ids.ordered(), PATIENCE).await;
+        let opened = Link::start(config, replica, ids.ordered()).await;
         let (link, connection) = opened.map_err(|error| OpenError::Postgres(error.to_string()))?;
         writing.spawn(link.clone().watch(connection, closing.clone()));
         let store = postgres::Store::new(link.clone(), folder).map_err(|error| OpenError::beside(folder, error))?;
@@ -150,16 +146,28 @@ impl Ledger {
             _ => Record::in_file(&path, &wal).await?,
         };
         let Record { place, mut store, reader, link } = record;
-        repair(&mut store, &mut spools, &left, &clock).await.map_err(|error| match error {
-            RepairError::Database(error) if link.is_some() => OpenError::Postgres(error.to_string()),
-            RepairError::Database(error) => OpenError::database(&path, error),
-            RepairError::Spool(path) => OpenError::Spool(path),
-        })?;
+        let repaired = match link.as_ref().is_none_or(Link::is_up) {
+            true => repair(&mut store, &mut spools, &left, &clock).await,
+            false => Err(RepairError::Database(sqlx::Error::PoolClosed)),
+        };
+        let mut postponed = Postponed::default();
+        match repaired {
+            Ok(()) => {}
+            Err(RepairError::Database(error)) if link.is_some() && postgres::may_pass(&error) => {
+                let of = (config.spool_folder.clone().unwrap_or_default(), config.replica.clone());
+                (spools, postponed) = postpone(spools, left, of, clock.clone()).await?;
+            }
+            Err(RepairError::Database(error)) if link.is_some() => return Err(OpenError::Postgres(error.to_string())),
+            Err(RepairError::Database(error)) => return Err(OpenError::database(&path, error)),
+            Err(RepairError::Spool(path)) => return Err(OpenError::Spool(path)),
+        }
         let begun = journal.path().to_owned();
         journal.clear().map_err(|error| OpenError::beside(&begun, error))?;
         let meter = Meter::new().map_err(OpenError::Metrics)?;
-        let (number, seal) = store.last().unwrap_or((0, Seal::NONE));
-        tracing::info!(file = %place.display(), number, seal = seal.to_hex(), "ledger: open");
+        meter.behind(postponed.entries, true);
+        let is_up = link.as_ref().is_none_or(Link::is_up);
+        let heads = if is_up { store.heads().await.unwrap_or_default() } else { Vec::new() };
+        tracing::info!(file = %place.display(), heads = heads.join(" "), "ledger: open");
         let shared = Arc::new(Shared {
             is_flush_hurried: Arc::default(),
             can_announce: AtomicBool::new(true),
@@ -207,4 +215,21 @@ impl Ledger {
             _locks: locks,
         }))))
     }
+}
+
+/// Leaves to the flusher what an earlier process left, off the workers.
+async fn postpone(
+    mut spools: [Spool; 2],
+    left: Vec<Left>,
+    (folder, replica): (PathBuf, String),
+    clock: Clock,
+) -> Result<([Spool; 2], Postponed), OpenError> {
+    let path = folder.join(&replica);
+    let work = move || {
+        let kept = postgres::kept_files(&folder, &replica)?;
+        let postponed = repair::postpone(&mut spools, &left, &kept, &clock)?;
+        io::Result::Ok((spools, postponed))
+    };
+    let done = tokio::task::spawn_blocking(work).await.map_err(io::Error::other).flatten();
+    done.map_err(|error| OpenError::beside(&path, error))
 }

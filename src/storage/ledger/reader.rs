@@ -65,7 +65,15 @@ impl AnyReader {
     pub(super) async fn spent(&self, month_ms: i64, day_ms: i64) -> Result<Vec<Spent>, ReadError> {
         match self {
             Self::Sqlite(reader) => Ok(spent::spent(reader, month_ms, day_ms).await?),
-            Self::Postgres(reader) => reader.spent(month_ms, day_ms).await,
+            Self::Postgres(reader) => reader.spent(month_ms, day_ms, true).await,
+        }
+    }
+
+    /// What other replicas have spent.
+    pub(super) async fn spent_elsewhere(&self, month_ms: i64, day_ms: i64) -> Result<Vec<Spent>, ReadError> {
+        match self {
+            Self::Sqlite(_) => Ok(Vec::new()),
+            Self::Postgres(reader) => reader.spent(month_ms, day_ms, false).await,
         }
     }
 
@@ -78,6 +86,15 @@ impl AnyReader {
         match self {
             Self::Sqlite(reader) => Ok(spent::counted(reader, period, reason, each).await?),
             Self::Postgres(reader) => reader.counted(period, each).await,
+        }
+    }
+
+    /// The replicas whose latest entries the record may lack, with the time up to which it has them all.
+    pub(super) async fn behind(&self) -> Result<Vec<(String, i64)>, ReadError> {
+        match self {
+            // Nobody reads before everything has moved.
+            Self::Sqlite(_) => Ok(Vec::new()),
+            Self::Postgres(reader) => reader.behind().await,
         }
     }
 

@@ -1,11 +1,16 @@
 //! Completes, at start, what an earlier process left unfinished.
 
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
 use std::path::PathBuf;
+
+use uuid::Uuid;
 
 use super::entry::{Attempt, Entry};
 use super::journal::Left;
 use super::record::{self, Malformed};
-use super::spool::Spool;
+use super::spool::{self, Spool};
 use super::store::AnyStore;
 use crate::domain::clock::Clock;
 
@@ -63,4 +68,69 @@ pub(super) async fn repair(
         tracing::warn!(spooled, cut_off, "ledger: the process before this one left work half done; it is written down");
     }
     Ok(())
+}
+
+/// What a start leaves to the flusher because the database is away.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Postponed {
+    /// How many entries both files hold.
+    pub(super) entries: usize,
+}
+
+/// Like [`repair`], without the database: the calls and questions that the journal shows as unfinished go to the spool.
+/// What is known of them is looked up there and in `kept`, batches that were sent a short time ago; the database skips
+/// what it has already. Blocks the thread.
+pub(super) fn postpone(
+    [older, younger]: &mut [Spool; 2],
+    left: &[Left],
+    kept: &[PathBuf],
+    clock: &Clock,
+) -> io::Result<Postponed> {
+    let wanted = left.iter().flat_map(|Left { begun, calls }| calls.iter().map(|call| call.id).chain([begun.id]));
+    let mut known: HashMap<Uuid, Option<Entry>> = wanted.map(|id| (id, None)).collect();
+    let mut look = |records: &[u8]| {
+        let rows = record::rows(records).unwrap_or_default();
+        for row in &rows {
+            if let Some(place) = Uuid::try_parse(row.id).ok().and_then(|id| known.get_mut(&id)) {
+                *place = serde_json::from_str(row.text).ok();
+            }
+        }
+        rows.len()
+    };
+    let mut entries = 0;
+    for spool in [&*older, &*younger] {
+        spool.each(|records, is_left| {
+            let rows = look(records);
+            entries += if is_left { rows } else { 0 };
+        })?;
+    }
+    for path in kept {
+        spool::each_frame(&File::open(path)?, u64::MAX, |records| _ = look(records))?;
+    }
+    let (mut records, mut count) = (Vec::new(), 0);
+    for Left { begun, calls } in left {
+        let mut attempts = Vec::new();
+        let mut add = |entry: &Entry| {
+            count += 1;
+            record::write(entry, &mut records).map_err(io::Error::from)
+        };
+        for call in calls {
+            if let Some(Some(Entry::Call(call))) = known.get(&call.id) {
+                attempts.push(Attempt::from(call));
+                continue;
+            }
+            let call = begun.call(call, clock.now().as_millisecond(), call.interrupted());
+            attempts.push(Attempt::from(&call));
+            add(&Entry::Call(call))?;
+        }
+        if known.get(&begun.id).is_none_or(Option::is_none) {
+            add(&Entry::Answer(begun.clone().cut_off(attempts)))?;
+        }
+    }
+    younger.append(&records, count)?;
+    let entries = entries + count;
+    if entries > 0 {
+        tracing::warn!(entries, "ledger: what the process before this one left waits in the spool for PostgreSQL");
+    }
+    Ok(Postponed { entries })
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::claims::Spooled;
 use super::journal_thread::JournalThread;
@@ -87,7 +88,10 @@ impl Shared {
     pub(super) fn look(&self) {
         self.meter.look(self.room.used(), self.room.most());
         if let Some(link) = &self.link {
+            let oldest = if self.meter.is_level() { Duration::ZERO } else { self.meter.oldest() };
+            link.is_unmoved_for(oldest);
             self.meter.postgres(link.is_up(), link.all_sent_again(), &link.connections());
+            self.meter.partition_missing(link.is_partition_missing());
             self.meter.available(self.is_keeping());
         }
     }

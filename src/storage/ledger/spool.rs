@@ -233,6 +233,18 @@ impl Spool {
         Ok(())
     }
 
+    /// Passes the records of each frame to `each`, and whether they are not known to be in the database.
+    pub(super) fn each(&self, mut each: impl FnMut(&[u8], bool)) -> io::Result<()> {
+        let mut at = 0;
+        while at < self.length {
+            let frame = Frame::read(&self.file, at, LARGEST)?.filter(|frame| frame.generation == self.number);
+            let frame = frame.ok_or(io::ErrorKind::InvalidData)?;
+            each(&frame.records, at >= self.moved);
+            at = frame.end;
+        }
+        Ok(())
+    }
+
     /// How many bytes are not in the database yet.
     pub(super) const fn left(&self) -> u64 {
         self.length.saturating_sub(self.moved)

@@ -2,7 +2,6 @@
 
 use uuid::Uuid;
 
-use super::chain_hash::Seal;
 use super::database::{self, Times};
 use super::entry::Entry;
 use super::pace::Pace;
@@ -16,14 +15,6 @@ pub(super) enum AnyStore {
 }
 
 impl AnyStore {
-    /// The number and seal of the last entry, if known.
-    pub(super) fn last(&self) -> Option<(i64, Seal)> {
-        match self {
-            Self::Sqlite(store) => store.last(),
-            Self::Postgres(store) => store.last(),
-        }
-    }
-
     /// Appends these entries in this order; they are on the disk when it returns. Entries that exist already are skipped.
     /// SQLite works on this machine, and rests at this pace.
     pub(super) async fn append(&mut self, rows: &[Row<'_>], pace: Option<&mut Pace>) -> Result<(), sqlx::Error> {
@@ -83,10 +74,21 @@ impl AnyStore {
         }
     }
 
-    pub(super) async fn close(&mut self) {
+    /// The last entries, each with its number and seal, as `verify` prints them.
+    pub(super) async fn heads(&mut self) -> Result<Vec<String>, sqlx::Error> {
+        match self {
+            Self::Sqlite(store) => {
+                Ok(store.last().map(|(number, seal)| format!("{number}={}", seal.to_hex())).into_iter().collect())
+            }
+            Self::Postgres(store) => store.heads().await,
+        }
+    }
+
+    /// `is_level` if everything has moved.
+    pub(super) async fn close(&mut self, is_level: bool) {
         match self {
             Self::Sqlite(store) => store.close().await,
-            Self::Postgres(store) => store.close().await,
+            Self::Postgres(store) => store.close(is_level).await,
         }
     }
 }

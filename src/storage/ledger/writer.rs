@@ -87,15 +87,18 @@ struct Round {
 }
 
 impl Writer {
-    /// Takes the two spool files, which must be empty.
+    /// Takes the two spool files, the older one first. Entries in them are moved once the database can be written.
     pub(super) fn new(
         receiver: Receiver<WriteRequest>,
         shared: Arc<Shared>,
         tasks: TaskTracker,
         flusher: Flusher,
-        [mut taking, resting]: [Spool; 2],
+        [resting, mut taking]: [Spool; 2],
     ) -> Self {
-        taking.follow(&resting);
+        let is_left = !(taking.is_empty() && resting.is_empty());
+        if taking.is_empty() {
+            taking.follow(&resting);
+        }
         Self {
             receiver,
             shared,
@@ -108,11 +111,11 @@ impl Writer {
             appending: None,
             append_at: None,
             flushing: None,
-            flush_at: None,
+            flush_at: is_left.then(Instant::now),
             keys: 0,
             goes_past: false,
             spool_fails: false,
-            database_fails: false,
+            database_fails: is_left,
             is_nowhere: false,
             is_closing: false,
         }
@@ -353,7 +356,8 @@ impl Writer {
         let mut batch = std::mem::take(&mut self.waiting);
         let (mut flusher, mut load, flushed) =
             flusher.round(Load { older, younger: Some(taking), beyond: batch.records.clone() }).await;
-        let mut is_written = flushed.is_ok();
+        let is_level = flushed.is_ok();
+        let mut is_written = is_level;
         if let Err(error) = flushed {
             tracing::error!(%error, "ledger: the database cannot be written; the next start moves what waits in the spool");
             let younger = load.younger.as_mut();
@@ -366,10 +370,8 @@ impl Writer {
         }
         [Some(load.older), load.younger].into_iter().flatten().for_each(|mut spool| spool.close());
         notify(self.waiters.drain(..));
-        if let Some((number, seal)) = flusher.store.last() {
-            tracing::info!(number, seal = seal.to_hex(), "ledger: closed");
-        }
-        flusher.store.close().await;
+        flusher.tell_heads("ledger: closed").await;
+        flusher.store.close(is_level).await;
     }
 
     /// A task panicked and took its spool file with it, which is a bug. The next start reads that file again.

@@ -18,6 +18,8 @@ const WITHIN: Duration = Duration::from_millis(250);
 /// What Redis had about a person, and which replicas have not said that they have forgotten them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ForgottenElsewhere {
+    /// Whether Redis has erased it, and so the others were told.
+    pub is_told: bool,
     pub verdicts: u64,
     pub holds: u64,
     /// The replicas that there are, with this one.
@@ -68,7 +70,8 @@ impl Shared {
         let patience = Patience::of(open.config.patience);
         let found: Result<(u64, u64, u64), _> =
             open.link.send(Command::Forget, &patience, async move |mut to| cmd.query_async(&mut to).await).await;
-        if found.is_ok() {
+        let is_told = found.is_ok();
+        if is_told {
             let _ = timeout(WITHIN, open.all_have(what)).await;
         }
         let known = open.acknowledged.lock().remove(&what).unwrap_or_default();
@@ -76,7 +79,7 @@ impl Shared {
         let unconfirmed = others.iter().filter(|other| !known.contains(&other.incarnation));
         let unconfirmed = unconfirmed.map(|other| other.name.clone()).collect();
         let (verdicts, holds, _) = found.unwrap_or_default();
-        ForgottenElsewhere { verdicts, holds, of: others.len() + 1, unconfirmed }
+        ForgottenElsewhere { is_told, verdicts, holds, of: others.len() + 1, unconfirmed }
     }
 
     /// Drops what this replica would still tell the others about a person.

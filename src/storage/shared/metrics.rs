@@ -37,6 +37,7 @@ pub(super) struct Meter {
     forged: IntCounter,
     forgotten_late: IntCounter,
     replicas: IntGaugeVec,
+    most: IntGauge,
     differ: IntGaugeVec,
     slice: IntGaugeVec,
 }
@@ -87,6 +88,7 @@ impl Meter {
                 "Verdicts that were not shared, because the person was erased during the call.",
             )?,
             replicas: gauges("idgate_replicas", "Replicas that share one Redis.", &["state"])?,
+            most: IntGauge::new("idgate_replicas_most", "The value of replica.most.")?,
             differ: gauges(
                 "idgate_replicas_differ",
                 "1 while another replica has another version of this section of the configuration.",
@@ -105,6 +107,7 @@ impl Meter {
         registry.register(Box::new(meter.forged.clone()))?;
         registry.register(Box::new(meter.forgotten_late.clone()))?;
         registry.register(Box::new(meter.replicas.clone()))?;
+        registry.register(Box::new(meter.most.clone()))?;
         registry.register(Box::new(meter.differ.clone()))?;
         registry.register(Box::new(meter.slice.clone()))?;
         for command in Command::VARIANTS {
@@ -118,6 +121,10 @@ impl Meter {
         }
         meter.members(1, 0);
         Ok(meter)
+    }
+
+    pub(super) fn most(&self, most: u32) {
+        self.most.set(most.into());
     }
 
     pub(super) fn up(&self, is_up: bool) {

@@ -66,6 +66,7 @@ impl Shared {
         registry: &Registry,
     ) -> Result<Self, prometheus::Error> {
         let meter = Meter::register(registry)?;
+        meter.most(config.most.get());
         let [a, b, c, d, e, f, g, h, ..] = ids.nonce().into_bytes();
         let prefix = format!("{}1:{}:", config.namespace, digest_key.id());
         let incarnation = [a, b, c, d, e, f, g, h];

@@ -13,6 +13,7 @@ mod meter;
 mod opening;
 mod packages;
 mod provider_spend;
+mod refill;
 mod reservation;
 mod shared_budgets;
 mod totals;

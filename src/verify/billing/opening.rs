@@ -17,6 +17,8 @@ pub struct Opening {
     pub(super) spent: Vec<Spent>,
     pub(super) histories: HashMap<String, History>,
     pub(super) since: Date,
+    /// Whether it was read.
+    pub(super) is_known: bool,
 }
 
 impl Opening {
@@ -28,7 +30,13 @@ impl Opening {
         let today = clock.believed_date_in_china();
         let since = reach(config, today);
         let spent = ledger.spent(ms(today.first_of_month()), ms(today)).await?;
-        Ok(Self { spent, histories: histories(ledger, ms(since), i64::MAX).await?, since })
+        Ok(Self { spent, histories: histories(ledger, ms(since), i64::MAX).await?, since, is_known: true })
+    }
+
+    /// The record cannot be read now: [`super::Billing::refill`] does it later.
+    pub fn unknown(config: &Config, clock: &Clock) -> Self {
+        let since = reach(config, clock.believed_date_in_china());
+        Self { spent: Vec::new(), histories: HashMap::new(), since, is_known: false }
     }
 }
 

@@ -47,6 +47,8 @@ pub(in crate::verify) struct Reservation {
 pub(in crate::verify) enum UsedUp {
     Client(Duration),
     Provider(Duration),
+    /// It cannot be known yet what was spent before this start.
+    Unknown,
 }
 
 impl Payer {
@@ -88,6 +90,11 @@ impl Payer {
 }
 
 impl Payer {
+    /// Whether it is known what was spent of the budgets of both, if they have any.
+    pub(super) fn knows_what_was_spent(&self, account: &Account) -> bool {
+        self.billing.is_known() || !(self.spending.is_limited() || account.spend.spending.is_limited())
+    }
+
     /// Counts a refusal.
     pub(super) fn used_up(&self, owner: Owner, name: &str, full: Full) -> UsedUp {
         self.billing.meter.refused(owner.as_str(), name);

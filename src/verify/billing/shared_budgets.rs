@@ -30,6 +30,9 @@ impl Payer {
         shared: &Shared,
         patience: &Patience,
     ) -> Result<Reservation, UsedUp> {
+        if !self.knows_what_was_spent(account) {
+            return Err(UsedUp::Unknown);
+        }
         if !shared.is_on() {
             return self.reserve(account);
         }
@@ -101,6 +104,10 @@ impl Limited {
 impl Billing {
     /// Tells the other replicas what this one has spent and reserved, and hears what they have.
     pub async fn tell(&self, shared: &Shared) {
+        if !self.is_known() {
+            // It would be less than what the process before this one has told.
+            return;
+        }
         for (owner, name, spending) in self.limited() {
             // Or a reservation under way would be overwritten by what was before it.
             let _turn = shared.turn(owner, &name).lock_owned().await;

@@ -4,6 +4,7 @@
 //! totals survive reloads; spending before a restart is read from the ledger (`opening`).
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,14 +35,16 @@ pub struct Billing {
     pub(super) meter: Meter,
     pub(super) duplicate_bills: Bills,
     owners: Mutex<Owners>,
+    /// Whether it is known what was spent before this process started.
+    pub(super) is_known: AtomicBool,
 }
 
 #[derive(Debug)]
-struct Owners {
-    clients: HashMap<Arc<str>, Arc<Spending>>,
-    providers: HashMap<Arc<str>, Arc<ProviderSpend>>,
+pub(super) struct Owners {
+    pub(super) clients: HashMap<Arc<str>, Arc<Spending>>,
+    pub(super) providers: HashMap<Arc<str>, Arc<ProviderSpend>>,
     /// The package histories hold all calls from this day on.
-    since: Date,
+    pub(super) since: Date,
 }
 
 impl Billing {
@@ -56,6 +59,7 @@ impl Billing {
             meter: Meter::register(registry)?,
             duplicate_bills: Bills::default(),
             owners: Mutex::new(owners),
+            is_known: AtomicBool::new(opening.is_known),
         };
         for Spent { client, provider, calls_today, micro_yuan_today, calls, micro_yuan } in opening.spent {
             let day = Use { calls: calls_today, amount: micro_yuan_today };
@@ -176,7 +180,7 @@ impl Billing {
         }
     }
 
-    fn owners(&self) -> MutexGuard<'_, Owners> {
+    pub(super) fn owners(&self) -> MutexGuard<'_, Owners> {
         // The tables only grow, by single inserts, so a panicking holder leaves nothing half done.
         self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }

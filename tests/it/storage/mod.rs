@@ -23,6 +23,7 @@ mod measured;
 mod operate;
 mod postgres;
 mod replicas;
+mod starting;
 
 /// What tells the answers of a test apart.
 pub const CLIENT: &str = "payout";

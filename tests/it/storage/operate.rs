@@ -10,12 +10,12 @@ use super::{Place, answer, ask, ids};
 use crate::support::postgres::{Postgres, USER};
 
 impl Place {
-    fn section(&self) -> postgres::Config {
+    pub fn section(&self) -> postgres::Config {
         let (socket, database) = self.postgres.as_ref().unwrap();
         serde_json::from_value(json!({"host": socket, "database": database, "user": USER})).unwrap()
     }
 
-    async fn check(&self, books: &Books) -> Result<Vec<String>, BrokenBook> {
+    pub async fn check(&self, books: &Books) -> Result<Vec<String>, BrokenBook> {
         let record = Record::open(&self.section()).await.unwrap();
         let sound = record.check(books, |_| {}).await.unwrap()?;
         Ok(sound.into_iter().map(|book| format!("{}/{}={}", book.replica, book.last, book.entries.unwrap())).collect())

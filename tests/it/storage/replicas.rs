@@ -5,6 +5,7 @@ use idgate::providers::{DRIVERS, Driver};
 
 use super::Place;
 use crate::support::postgres::{Postgres, USER};
+use crate::support::services::{Forwarder, RedisServer, Traffic};
 use crate::support::{Reply, TestGateway, anybody, eventually};
 
 const KEY: (&str, &str) = ("idempotency-key", "k-1");
@@ -13,6 +14,11 @@ const NO_CACHE: (&str, &str) = ("cache-control", "no-cache");
 impl Place {
     /// A gateway whose record is in PostgreSQL.
     async fn gateway(&self, name: &str) -> TestGateway {
+        self.gateway_with(name, "").await
+    }
+
+    /// The same with more sections.
+    async fn gateway_with(&self, name: &str, more: &str) -> TestGateway {
         let (socket, database) = self.postgres.clone().unwrap();
         let key = "synthetic-digest-key-0123456789abcdef";
         let fast = |driver: &&Driver| format!("[providers.{}]\nrate_limit = 1000000\n", driver.name);
@@ -24,6 +30,7 @@ impl Place {
         TestGateway::new()
             .over(toml)
             .over(DRIVERS.iter().map(fast).collect::<String>())
+            .over(more)
             .chain(&["aliyun"])
             .start()
             .await
@@ -136,4 +143,80 @@ async fn no_table_has_a_name_or_a_number() {
     for canary in [&*pair.name, &*pair.id_number, "synthetic-digest-key", KEY.1] {
         assert!(!dump.contains(canary), "{canary}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs postgres"]
+async fn a_gateway_that_starts_without_postgres_serves_what_needs_no_budget() {
+    const BUDGET: &str = "[providers.aliyun.budget]\ncalls_per_day = 4\n";
+    let mut server = Postgres::start(&["-c", "fsync=off"]);
+    let place = Place::on(&server);
+    let (one, two) = (place.gateway_with("a", BUDGET).await, place.gateway("b").await);
+    for gateway in [&one, &one, &two] {
+        assert_eq!(gateway.ask(&anybody()).await.verdict(), "match");
+    }
+    assert!(one.stop().await && two.stop().await);
+    server.crash();
+    let began = tokio::time::Instant::now();
+    let (one, two) = (place.gateway_with("a", BUDGET).await, place.gateway("b").await);
+    assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+    let status = |gateway: &TestGateway| {
+        let (http, url) = (gateway.http.clone(), format!("http://{}/v1/status", gateway.admin));
+        async move { Reply::of(http.get(url).send().await.unwrap()).await.body }
+    };
+    assert_eq!(status(&two).await["ledger"]["postgres"], false);
+    assert_eq!(two.metric("idgate_ledger_postgres_up", &[]).await, 0.0);
+    assert_eq!(two.admin_get("/readyz").await.0, 200);
+    let known = anybody();
+    assert_eq!(two.ask(&known).await.verdict(), "match");
+    let began = tokio::time::Instant::now();
+    assert_eq!(two.ask_with(&anybody(), &[KEY]).await.code(), "ledger_unavailable");
+    assert!(began.elapsed() < std::time::Duration::from_millis(250), "{:?}", began.elapsed());
+    assert_eq!(one.ask(&anybody()).await.code(), "ledger_unavailable", "what was spent is not known");
+    server.run();
+    eventually("what was spent is read", async || one.ask(&anybody()).await.verdict() == "match").await;
+    // Two of its own and one of the other were known before; the other one's call since then may be known, too.
+    let left = one.ask(&anybody()).await;
+    assert_ne!(left.code(), "", "four in all, and another replica has had two: {left:?}");
+    assert_eq!(two.ask_with(&anybody(), &[KEY]).await.verdict(), "match");
+    eventually("nothing waits", async || two.metric("idgate_ledger_behind_entries", &[]).await == 0.0).await;
+    assert!(one.stop().await && two.stop().await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs postgres, redis-server"]
+async fn while_redis_is_away_a_person_is_forgotten_at_every_replica_within_two_seconds_and_stays_so() {
+    let (place, redis) = (Place::postgres(), RedisServer::start());
+    let forwarder = Forwarder::to(&redis.socket());
+    let shared = format!("[shared]\nredis = [\"{}\"]\npatience = \"200ms\"\n", forwarder.address());
+    let (one, two) = (place.gateway_with("a", &shared).await, place.gateway_with("b", &shared).await);
+    let is_up = async |gateway: &TestGateway| gateway.metric("idgate_shared_up", &[]).await == 1.0;
+    eventually("both are connected", async || is_up(&one).await && is_up(&two).await).await;
+    let (pair, other) = (anybody(), anybody());
+    for pair in [&pair, &other] {
+        assert_eq!(one.ask(pair).await.source(), "provider");
+        assert_eq!(two.ask(pair).await.source(), "cache");
+    }
+    forwarder.set(Traffic::Refused);
+    forwarder.cut();
+    eventually("Redis is away", async || !is_up(&one).await && !is_up(&two).await).await;
+    let forget = async |gateway: &TestGateway| {
+        let url = format!("http://{}/v1/subjects/forget", gateway.admin);
+        let request = gateway.http.post(url).header("content-type", "application/json");
+        Reply::of(request.body(pair.body().to_string()).send().await.unwrap()).await
+    };
+    assert_eq!(forget(&one).await.status, 200);
+    let began = tokio::time::Instant::now();
+    let cached = [("cache-control", "only-if-cached")];
+    eventually("the other one has forgotten", async || two.ask_with(&pair, &cached).await.status != 200).await;
+    assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
+    assert_eq!(two.ask_with(&other, &cached).await.source(), "cache", "nobody else is");
+    // Redis still had the verdict.
+    forwarder.set(Traffic::Flows);
+    eventually("Redis is back", async || is_up(&one).await && is_up(&two).await).await;
+    eventually("it has forgotten, too", async || two.ask_with(&pair, &cached).await.status != 200).await;
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    assert_ne!(one.ask_with(&pair, &cached).await.status, 200);
+    assert_eq!(two.ask(&pair).await.source(), "provider");
+    assert!(one.stop().await && two.stop().await);
 }

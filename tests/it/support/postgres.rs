@@ -84,6 +84,13 @@ impl Postgres {
         std::fs::remove_file(self.folder.join("keep")).unwrap();
     }
 
+    /// From now on every role but [`USER`] has to give its password.
+    pub fn require_passwords(&self, database: &str) {
+        let lines = format!("local all {USER} trust\nlocal all all scram-sha-256\n");
+        std::fs::write(self.folder.join("data/pg_hba.conf"), lines).unwrap();
+        self.sql(database, "SELECT pg_reload_conf()");
+    }
+
     /// Makes the server hang, or go on: it still accepts connections, and answers none.
     pub fn hang(&self, hangs: bool) {
         let signal = if hangs { "-STOP" } else { "-CONT" };

@@ -25,7 +25,7 @@ use super::serve;
 use crate::app::commands::output::{say, tell};
 use crate::app::config::{Mistakes, Sources};
 use crate::app::gateway::digest_key_of;
-use crate::storage::ledger::{Call, ReadError, Reader};
+use crate::storage::ledger::{Call, ReadError};
 
 mod matching;
 mod report;
@@ -84,7 +84,7 @@ pub(super) fn run(sources: &Sources, args: Args) -> anyhow::Result<ExitCode> {
 
 async fn reconcile(sources: &Sources, args: Args) -> anyhow::Result<ExitCode> {
     let Usage { mut rows, has_no_prices } = usage(&args)?;
-    let reader = args.of.open(sources).await?;
+    let reader = args.of.calls(sources).await?;
     let tolerance_ms = i64::try_from(args.tolerance.as_millis()).unwrap_or(i64::MAX);
     let span = span(&args, &rows, tolerance_ms)?;
     let calls = calls(&reader, &args.provider, span).await?;
@@ -136,7 +136,7 @@ fn span(args: &Args, rows: &[Row], tolerance_ms: i64) -> anyhow::Result<Span> {
 
 /// The provider's calls in this time and around it.
 async fn calls(
-    reader: &Reader,
+    reader: &ledger::Calls,
     provider: &str,
     Span { around: (from_ms, to_ms), .. }: Span,
 ) -> anyhow::Result<Vec<Known>> {
@@ -148,13 +148,13 @@ async fn calls(
         if providers.is_empty() { "(none)".to_owned() } else { providers.join(", ") }
     );
     let (from_ms, to_ms) = (from_ms.saturating_sub(AROUND_MS), to_ms.saturating_add(AROUND_MS));
-    let bar = bar(reader.count_calls(provider, from_ms, to_ms).await.map_err(readable)?);
+    let bar = bar(reader.count(provider, (from_ms, to_ms)).await.map_err(readable)?);
     let mut calls = Vec::new();
     let each = |call| {
         bar.inc(1);
         calls.push(known(call));
     };
-    reader.each_call(provider, from_ms, to_ms, each).await.map_err(readable)?;
+    reader.each(provider, (from_ms, to_ms), each).await.map_err(readable)?;
     bar.finish_and_clear();
     Ok(calls)
 }

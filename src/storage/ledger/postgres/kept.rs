@@ -40,7 +40,7 @@ struct Open {
 
 impl Kept {
     pub(super) fn open(folder: &Path, replica: &str) -> io::Result<Self> {
-        let mut kept = Self { folder: folder.to_owned(), name: format!("{replica}.moved-"), number: 0, open: None };
+        let mut kept = Self { folder: folder.to_owned(), name: prefix(replica), number: 0, open: None };
         kept.number = kept.files()?.last().map_or(0, |(number, _)| *number);
         Ok(kept)
     }
@@ -96,15 +96,7 @@ impl Kept {
 
     /// The files with their numbers, the oldest first.
     fn files(&self) -> io::Result<Vec<(u64, PathBuf)>> {
-        let mut files = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
-            let path = entry?.path();
-            let name = path.file_name().and_then(|name| name.to_str());
-            let number = name.and_then(|name| name.strip_prefix(&self.name)?.parse().ok());
-            files.extend(number.map(|number| (number, path)));
-        }
-        files.sort();
-        Ok(files)
+        numbered(&self.folder, &self.name)
     }
 
     /// The files whose last batch was sent long ago.
@@ -117,4 +109,25 @@ impl Kept {
         };
         Ok(self.files()?.into_iter().map(|(_, path)| path).filter(is_stale).collect())
     }
+}
+
+fn prefix(replica: &str) -> String {
+    format!("{replica}.moved-")
+}
+
+/// The files of this replica's batches, the oldest first.
+pub(in super::super) fn files(folder: &Path, replica: &str) -> io::Result<Vec<PathBuf>> {
+    Ok(numbered(folder, &prefix(replica))?.into_iter().map(|(_, path)| path).collect())
+}
+
+fn numbered(folder: &Path, prefix: &str) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let number = name.and_then(|name| name.strip_prefix(prefix)?.parse().ok());
+        files.extend(number.map(|number| (number, path)));
+    }
+    files.sort();
+    Ok(files)
 }

@@ -127,10 +127,11 @@ pub(in super::super) async fn forget(link: &Link, subject: &Subject, at_ms: i64)
     let forgetting = async {
         // Never a transaction of the pool that a caller may leave in the middle: one statement.
         let text = "WITH gone AS (DELETE FROM ~claims WHERE subject = decode($1, 'hex')) \
-                    INSERT INTO ~forgotten (at_ms, person) VALUES ($2, decode($1, 'hex'))";
-        link.sql().query(text).bind(&subject.digest).bind(at_ms).execute(&pools.keys).await
+                    INSERT INTO ~forgotten (at_ms, person) VALUES ($2, decode($1, 'hex')) RETURNING n";
+        link.sql().query(text).bind(&subject.digest).bind(at_ms).fetch_one(&pools.keys).await
     };
-    link.read(&pools, forgetting).await.map(drop)
+    link.forgot(link.read(&pools, forgetting).await?.try_get(0)?);
+    Ok(())
 }
 
 /// The people that were forgotten after number `after`, in order, with their numbers; without `after`, only where to
@@ -147,6 +148,9 @@ pub(in super::super) async fn forgotten(link: &Link, after: Option<i64>) -> Resu
     let mut people = Vec::new();
     for row in &rows {
         last = row.try_get("n")?;
+        if link.has_forgotten(last) {
+            continue;
+        }
         people.extend(Digest::from_hex(row.try_get("person")?));
     }
     Ok((last, people))

@@ -4,20 +4,22 @@
 //! then on everybody is refused without waiting, until it answers again. What is under way is given up then: a server
 //! that hangs keeps its connections open.
 
+use std::collections::BTreeSet;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::Connection;
+use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::config::{Address, Config, Password};
-use super::schema::{self, SchemaError};
+use super::config::Config;
+use super::connecting::{self, LinkError, may_pass};
+use super::schema;
 use super::sql::Sql;
 use crate::storage::ledger::error::ReadError;
 
@@ -30,8 +32,15 @@ const LONGEST_READ: Duration = Duration::from_secs(2);
 const LONGEST_WRITE: Duration = Duration::from_secs(60);
 /// How long a connection may take, and how long a caller waits for one.
 const CONNECTS_WITHIN: Duration = Duration::from_secs(5);
+/// How long a start waits for a connection, and for the schema.
+const STARTS_WITHIN: Duration = Duration::from_secs(2);
+const LONGEST_START: Duration = Duration::from_secs(60);
+/// Who waits for a server that has not answered anybody for so long is refused.
+const SILENT_FOR: Duration = Duration::from_millis(220);
 const CONNECTION_WITHIN: Duration = Duration::from_millis(250);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How many numbers of forgotten people are remembered as this replica's own.
+const MOST_FORGOT: usize = 10_000;
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(1);
 
@@ -42,10 +51,11 @@ const OURS: u32 = 2;
 
 /// Says that this replica lives. It must not wait for the server's disk.
 const HERE: &str = "WITH quick AS (SELECT set_config('synchronous_commit', 'off', true)) \
-                    INSERT INTO ~replicas AS r (replica, incarnation, version, seen_ms) \
-                    SELECT $1, $2, $3, (extract(epoch FROM clock_timestamp()) * 1000)::bigint FROM quick \
+                    INSERT INTO ~replicas AS r (replica, incarnation, version, seen_ms, level_ms) \
+                    SELECT $1, $2, $3, now_ms, now_ms - $4 FROM quick, \
+                    (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms) AS clock \
                     ON CONFLICT (replica) DO UPDATE SET incarnation = excluded.incarnation, \
-                    version = excluded.version, seen_ms = excluded.seen_ms \
+                    version = excluded.version, seen_ms = excluded.seen_ms, level_ms = excluded.level_ms \
                     WHERE r.incarnation <= excluded.incarnation";
 
 /// The way to the database. Clones share it.
@@ -63,7 +73,18 @@ struct Inner {
     pools: watch::Sender<Option<Arc<Pools>>>,
     suspect: Notify,
     is_taken: AtomicBool,
+    /// Whether the schema is known to be this program's.
+    is_prepared: AtomicBool,
     sent_again: AtomicU64,
+    /// For how long the oldest entry of the spool has waited.
+    unmoved_ms: AtomicU64,
+    /// Whether the month of the time in a week has no partition.
+    lacks_partition: AtomicBool,
+    /// The numbers under which this replica has told the others whom it forgot.
+    forgot: Mutex<BTreeSet<i64>>,
+    /// When the server answered last, in milliseconds since `began`.
+    answered_ms: AtomicU64,
+    began: Instant,
 }
 
 /// The connections of one stay of the server.
@@ -73,58 +94,62 @@ pub(super) struct Pools {
     pub(super) lookups: PgPool,
 }
 
-/// Why there is no way.
-#[derive(Debug, thiserror::Error)]
-pub(in super::super) enum LinkError {
-    #[error("{0}")]
-    Database(#[from] sqlx::Error),
-    #[error("the schema {0} cannot be used: {1}")]
-    Schema(String, String),
-    #[error("the file {0} of ledger.postgres.password cannot be read: {1}")]
-    Password(String, std::io::Error),
-    #[error("it does not answer")]
-    Silent,
-}
-
-impl LinkError {
-    fn schema(name: &str, error: &SchemaError) -> Self {
-        Self::Schema(name.to_owned(), error.to_string())
-    }
-}
-
 impl Link {
-    /// Waits for the server at most `patience`, brings the schema up to date and says that this replica lives.
-    pub(in super::super) async fn open(
+    /// Connects, brings the schema up to date and says that this replica lives.
+    pub(super) async fn open(
         config: &Config,
         replica: &str,
         incarnation: Uuid,
-        patience: Duration,
     ) -> Result<(Self, PgConnection), LinkError> {
         let link = Self::new(config, replica, incarnation);
-        let until = Instant::now() + patience;
-        let mut pause = FIRST_RETRY;
-        let mut connection = loop {
-            match link.connect().await {
-                Ok(connection) => break connection,
-                Err(error) if Instant::now() + pause >= until => return Err(error),
-                Err(error) => {
-                    if pause == FIRST_RETRY {
-                        tracing::warn!(%error, "ledger: PostgreSQL does not answer yet");
-                    }
-                    sleep(pause).await;
-                    pause = (pause * 2).min(LAST_RETRY);
-                }
-            }
-        };
-        let schema = &config.schema;
-        if config.migrate {
-            let migrated = schema::migrate(&mut connection, link.sql(), schema).await;
-            migrated.map_err(|error| LinkError::schema(schema, &error))?;
-        }
-        schema::check(&mut connection, link.sql(), schema).await.map_err(|error| LinkError::schema(schema, &error))?;
-        link.is_here(&mut connection).await?;
-        link.0.pools.send_replace(Some(Arc::new(link.new_pools().await?)));
+        let connection = link.begin(CONNECTS_WITHIN).await?;
         Ok((link, connection))
+    }
+
+    /// Like [`Self::open`], but a server that is away is left to [`Self::watch`]. What waiting would not cure is an
+    /// error.
+    pub(in super::super) async fn start(
+        config: &Config,
+        replica: &str,
+        incarnation: Uuid,
+    ) -> Result<(Self, Option<PgConnection>), LinkError> {
+        let link = Self::new(config, replica, incarnation);
+        let begun = timeout(LONGEST_START, link.begin(STARTS_WITHIN)).await.unwrap_or(Err(LinkError::Silent));
+        match begun {
+            Ok(connection) => Ok((link, Some(connection))),
+            Err(error) if error.may_pass() => {
+                tracing::error!(
+                    %error,
+                    "ledger: PostgreSQL is away at the start; entries wait in the spool, look-ups and idempotency keys are \
+                     refused, and so is who has a budget, until what was spent has been read"
+                );
+                Ok((link, None))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn begin(&self, patience: Duration) -> Result<PgConnection, LinkError> {
+        let mut connection = connecting::connect(&self.0.config, patience).await?;
+        self.prepare(&mut connection).await?;
+        self.is_here(&mut connection).await?;
+        self.0.pools.send_replace(Some(Arc::new(self.new_pools().await?)));
+        Ok(connection)
+    }
+
+    /// Brings the schema up to date, once.
+    async fn prepare(&self, connection: &mut PgConnection) -> Result<(), LinkError> {
+        if self.0.is_prepared.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let schema = &self.0.config.schema;
+        if self.may_migrate() {
+            let migrated = schema::migrate(connection, self.sql(), schema).await;
+            migrated.map_err(|error| LinkError::schema(schema, error))?;
+        }
+        schema::check(connection, self.sql(), schema).await.map_err(|error| LinkError::schema(schema, error))?;
+        self.0.is_prepared.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Only reads, and does not say that it lives.
@@ -132,7 +157,7 @@ impl Link {
         let link = Self::new(config, "", Uuid::nil());
         let mut connection = link.connect().await?;
         let checked = schema::check(&mut connection, link.sql(), &config.schema).await;
-        checked.map_err(|error| LinkError::schema(&config.schema, &error))?;
+        checked.map_err(|error| LinkError::schema(&config.schema, error))?;
         let _ = connection.close().await;
         link.0.pools.send_replace(Some(Arc::new(link.new_pools().await?)));
         Ok(link)
@@ -147,7 +172,13 @@ impl Link {
             pools: watch::Sender::new(None),
             suspect: Notify::new(),
             is_taken: AtomicBool::new(false),
+            is_prepared: AtomicBool::new(false),
             sent_again: AtomicU64::new(0),
+            unmoved_ms: AtomicU64::new(0),
+            lacks_partition: AtomicBool::new(false),
+            forgot: Mutex::default(),
+            answered_ms: AtomicU64::new(0),
+            began: Instant::now(),
         }))
     }
 
@@ -180,6 +211,26 @@ impl Link {
         self.0.pools.borrow().is_some()
     }
 
+    /// Notes for how long the oldest entry of the spool has waited, for the others.
+    pub(in super::super) fn is_unmoved_for(&self, oldest: Duration) {
+        self.0.unmoved_ms.store(u64::try_from(oldest.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Notes whether the month of the time in a week has no partition.
+    pub(super) fn lacks_partition(&self, lacks: bool) {
+        if lacks && !self.0.lacks_partition.swap(lacks, Ordering::Relaxed) {
+            tracing::error!(
+                "ledger: PostgreSQL has no partition for the entries of the next days; run `idgate ledger migrate` as the \
+                 owner of the schema"
+            );
+        }
+        self.0.lacks_partition.store(lacks, Ordering::Relaxed);
+    }
+
+    pub(in super::super) fn is_partition_missing(&self) -> bool {
+        self.0.lacks_partition.load(Ordering::Relaxed)
+    }
+
     /// Counts entries that had to be sent again, because the server had lost what it had acknowledged.
     pub(super) fn sent_again(&self, entries: u64) {
         self.0.sent_again.fetch_add(entries, Ordering::Relaxed);
@@ -187,6 +238,21 @@ impl Link {
 
     pub(in super::super) fn all_sent_again(&self) -> u64 {
         self.0.sent_again.load(Ordering::Relaxed)
+    }
+
+    /// Notes that this replica has told the others under this number whom it forgot.
+    pub(super) fn forgot(&self, number: i64) {
+        let mut numbers = self.0.forgot.lock().unwrap_or_else(PoisonError::into_inner);
+        numbers.insert(number);
+        if numbers.len() > MOST_FORGOT {
+            // At worst it is forgotten once more.
+            numbers.pop_first();
+        }
+    }
+
+    /// Whether this number is this replica's own. It is asked once.
+    pub(super) fn has_forgotten(&self, number: i64) -> bool {
+        self.0.forgot.lock().unwrap_or_else(PoisonError::into_inner).remove(&number)
     }
 
     /// Connections of the pools: all, and idle.
@@ -244,30 +310,48 @@ impl Link {
             (Some(_), None) => false,
         };
         let mut work = pin!(timeout(longest, work));
-        let mut is_slow = false;
+        let mut silence = pin!(self.silence(pools.is_some()));
         loop {
             tokio::select! {
                 biased;
                 done = &mut work => return match done {
-                    Ok(done) => done.map_err(|error| self.judge(error)),
+                    Ok(done) => done.inspect(|_| self.answered()).map_err(|error| self.judge(error)),
                     Err(_) => Err(ReadError::Away),
                 },
                 _ = now.wait_for(is_gone) => return Err(ReadError::Away),
-                () = sleep(USUAL), if !is_slow => {
-                    is_slow = true;
-                    self.0.suspect.notify_one();
-                }
+                () = &mut silence => return Err(ReadError::Away),
             }
         }
+    }
+
+    /// Returns once the server has answered nobody for longer than a caller shall wait; has it looked at meanwhile.
+    /// Never returns unless the caller `gives_up`.
+    pub(in super::super) async fn silence(&self, gives_up: bool) {
+        let began = Instant::now();
+        let mut look_at = began + USUAL;
+        loop {
+            let last = self.0.began + Duration::from_millis(self.0.answered_ms.load(Ordering::Relaxed));
+            let until = last.max(began) + SILENT_FOR;
+            if gives_up && Instant::now() >= until {
+                return;
+            }
+            sleep_until(if gives_up { look_at.min(until) } else { look_at }).await;
+            if Instant::now() >= look_at {
+                self.0.suspect.notify_one();
+                look_at = Instant::now() + ANSWERS_WITHIN;
+            }
+        }
+    }
+
+    fn answered(&self) {
+        let now = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.answered_ms.fetch_max(now, Ordering::Relaxed);
     }
 
     /// An error that is the connection's makes everybody look whether the server is still there.
     fn judge(&self, error: sqlx::Error) -> ReadError {
         let is_about_data = match &error {
-            // Classes: connection, resources, operator intervention, system error; and a standby, which takes no writes.
-            sqlx::Error::Database(error) => error.code().is_none_or(|code| {
-                !(["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)) || code == "25006")
-            }),
+            sqlx::Error::Database(_) => !may_pass(&error),
             sqlx::Error::RowNotFound
             | sqlx::Error::ColumnDecode { .. }
             | sqlx::Error::ColumnNotFound(_)
@@ -284,12 +368,11 @@ impl Link {
 
     /// Connects with the password as it is now.
     pub(super) async fn connect(&self) -> Result<PgConnection, LinkError> {
-        let connecting = async { Ok(self.options().await?.connect().await?) };
-        timeout(CONNECTS_WITHIN, connecting).await.map_err(|_| LinkError::Silent)?
+        connecting::connect(&self.0.config, CONNECTS_WITHIN).await
     }
 
     async fn new_pools(&self) -> Result<Pools, LinkError> {
-        let options = self.options().await?;
+        let options = connecting::options(&self.0.config).await?;
         let pool = |most| PgPoolOptions::new().max_connections(most).acquire_timeout(CONNECTION_WITHIN);
         let lookups = self.0.config.connections.saturating_sub(KEYS + OURS).max(1);
         Ok(Pools {
@@ -298,46 +381,11 @@ impl Link {
         })
     }
 
-    async fn options(&self) -> Result<PgConnectOptions, LinkError> {
-        let config = &self.0.config;
-        let options = PgConnectOptions::new_without_pgpass()
-            .username(&config.user)
-            .database(&config.database)
-            .application_name("idgate")
-            // Statements and the values bound to them must not reach the log.
-            .disable_statement_logging();
-        let mut options = match config.address() {
-            Some(Address::Socket(folder)) => options.host(folder),
-            Some(Address::Host(host, port)) => options.host(host).port(port),
-            None => options,
-        };
-        options = match &config.password {
-            Some(Password::Fixed(secret)) => options.password(secret.expose()),
-            Some(Password::File(path)) => {
-                let text = tokio::fs::read_to_string(path).await.map(zeroize::Zeroizing::new);
-                let text = text.map_err(|error| LinkError::Password(path.display().to_string(), error))?;
-                options.password(text.trim_end_matches(['\r', '\n']))
-            }
-            None => options,
-        };
-        let is_plain = config.is_local() && config.ca_file.is_none();
-        options = options.ssl_mode(if is_plain { PgSslMode::Disable } else { PgSslMode::VerifyFull });
-        if let Some(file) = &config.ca_file {
-            options = options.ssl_root_cert(file);
-        }
-        if let (Some(certificate), Some(key)) = (&config.certificate, &config.key) {
-            options = options.ssl_client_cert(certificate).ssl_client_key(key);
-        }
-        if !config.prepared {
-            options = options.statement_cache_capacity(0);
-        }
-        Ok(options)
-    }
-
     /// Says that this replica lives, and notices who has its name.
     async fn is_here(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let here = self.sql().query(HERE).bind(self.replica()).bind(self.incarnation().as_bytes().to_vec());
-        let here = here.bind(env!("CARGO_PKG_VERSION"));
+        let unmoved_ms = i64::try_from(self.0.unmoved_ms.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
+        let here = here.bind(env!("CARGO_PKG_VERSION")).bind(unmoved_ms);
         let is_taken = here.execute(connection).await?.rows_affected() == 0;
         if is_taken && !self.0.is_taken.swap(true, Ordering::Relaxed) {
             tracing::error!(
@@ -350,10 +398,9 @@ impl Link {
     }
 
     /// Looks after the connections until `closing`.
-    pub(in super::super) async fn watch(self, connection: PgConnection, closing: CancellationToken) {
-        let mut connection = Some(connection);
+    pub(in super::super) async fn watch(self, mut connection: Option<PgConnection>, closing: CancellationToken) {
         let looking = async {
-            let mut pause = FIRST_RETRY;
+            let (mut pause, mut told) = (FIRST_RETRY, String::new());
             loop {
                 match self.look(connection.take()).await {
                     Ok(kept) => {
@@ -366,7 +413,7 @@ impl Link {
                                 Err(error) => tracing::error!(%error, "ledger: PostgreSQL cannot be used"),
                             }
                         }
-                        pause = FIRST_RETRY;
+                        (pause, told) = (FIRST_RETRY, String::new());
                         tokio::select! {
                             () = sleep(LOOK_EVERY) => {}
                             () = self.0.suspect.notified() => {}
@@ -380,6 +427,9 @@ impl Link {
                                 "ledger: PostgreSQL is away; entries wait in the spool, look-ups and new idempotency \
                                  keys are refused"
                             );
+                        } else if !error.may_pass() && told != error.to_string() {
+                            told = error.to_string();
+                            tracing::error!(%error, "ledger: PostgreSQL is there again, but cannot be used");
                         }
                         sleep(pause).await;
                         pause = (pause * 2).min(LAST_RETRY);
@@ -401,9 +451,15 @@ impl Link {
     async fn look(&self, connection: Option<PgConnection>) -> Result<PgConnection, LinkError> {
         let (mut connection, patience) = match connection {
             Some(connection) => (connection, ANSWERS_WITHIN),
-            None => (self.connect().await?, CONNECTS_WITHIN),
+            None => {
+                let mut connection = self.connect().await?;
+                let prepared = timeout(LONGEST_START, self.prepare(&mut connection)).await;
+                prepared.map_err(|_| LinkError::Silent)??;
+                (connection, CONNECTS_WITHIN)
+            }
         };
         timeout(patience, self.is_here(&mut connection)).await.map_err(|_| LinkError::Silent)??;
+        self.answered();
         Ok(connection)
     }
 }

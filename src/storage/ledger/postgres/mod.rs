@@ -4,6 +4,7 @@
 mod books;
 mod check;
 mod config;
+mod connecting;
 mod daily;
 mod kept;
 pub(super) mod keys;
@@ -17,6 +18,8 @@ mod write;
 
 pub use check::{Books, BrokenBook, ExpectedSeal, SoundBook};
 pub use config::{Config, Password};
+pub(super) use connecting::may_pass;
+pub(super) use kept::files as kept_files;
 pub(super) use link::Link;
 pub use operate::{Exported, Imported, OperateError, Record, confirm_time, import, migrate, probe};
 pub(super) use read::Reader;

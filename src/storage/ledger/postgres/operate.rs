@@ -7,7 +7,7 @@ use sqlx::{Connection, Row as _};
 use uuid::Uuid;
 
 use super::super::database::Times;
-use super::super::entry::{Entry, Operation};
+use super::super::entry::{Call, Entry, Operation};
 use super::super::error::ReadError;
 use super::super::queries;
 use super::super::record::{self, Malformed};
@@ -15,6 +15,7 @@ use super::books::{Book, first_id};
 use super::check::{self, Books, BrokenBook, SoundBook};
 use super::config::Config;
 use super::link::Link;
+use super::rows::entry;
 use super::schema;
 use super::write::Store;
 use crate::domain::clock::{Clock, Ids};
@@ -164,7 +165,7 @@ pub async fn confirm_time(config: &Config) -> Result<Option<Times>, OperateError
     if let Some(before) = before {
         store.believe(before.newest_ms).await?;
     }
-    store.close().await;
+    store.close(false).await;
     Ok(before)
 }
 
@@ -180,7 +181,7 @@ pub async fn import(
     mut progress: impl FnMut(u64),
 ) -> Result<Imported, OperateError> {
     let reader = queries::Reader::open(file).await?;
-    let opened = Link::open(config, replica, ids.ordered(), std::time::Duration::from_secs(5)).await;
+    let opened = Link::open(config, replica, ids.ordered()).await;
     let (link, _lives) = opened.map_err(|error| failed(&error))?;
     let store = Store::without_spool(link);
     let mut to =
@@ -218,7 +219,7 @@ pub async fn import(
         ..Operation::default()
     });
     to.store.append_one(&done).await?;
-    to.store.close().await;
+    to.store.close(true).await;
     Ok(to.imported)
 }
 
@@ -273,6 +274,65 @@ impl Record {
                     pg_class.oid = inhrelid WHERE relnamespace = to_regnamespace($1) AND relkind = 'r'";
         let row = sqlx::query(text).persistent(false).bind(self.link.schema()).fetch_one(&pools.lookups).await?;
         Ok(row.try_get::<i64, _>(0)?.unsigned_abs())
+    }
+
+    /// The providers that were called.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub async fn providers(&self) -> Result<Vec<String>, ReadError> {
+        let pools = self.link.pools()?;
+        // One step in an index for each, instead of a walk over all calls.
+        let text = "SELECT min(provider) AS next FROM ~entries WHERE kind = 'call' AND provider > $1";
+        let mut names: Vec<String> = Vec::new();
+        loop {
+            let last = names.last().cloned().unwrap_or_default();
+            let row = self.link.sql().query(text).bind(last).fetch_one(&pools.lookups).await?;
+            match row.try_get::<Option<String>, _>("next")? {
+                Some(next) => names.push(next),
+                None => return Ok(names),
+            }
+        }
+    }
+
+    /// The number of calls to a provider that ended in this period.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub async fn count_calls(&self, provider: &str, from_ms: i64, until_ms: i64) -> Result<u64, ReadError> {
+        let pools = self.link.pools()?;
+        let text = "SELECT count(*) AS n FROM ~entries WHERE kind = 'call' AND provider = $1 AND at_ms >= $2 AND at_ms < $3";
+        let query = self.link.sql().query(text).bind(provider).bind(from_ms).bind(until_ms);
+        Ok(query.fetch_one(&pools.lookups).await?.try_get::<i64, _>("n")?.unsigned_abs())
+    }
+
+    /// Passes each call to a provider that ended in this period to `each`, in the order in which they ended.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub async fn each_call(
+        &self,
+        provider: &str,
+        (from_ms, until_ms): (i64, i64),
+        mut each: impl FnMut(Call),
+    ) -> Result<(), ReadError> {
+        let pools = self.link.pools()?;
+        let text = "SELECT at_ms, id::text AS id, body FROM ~entries WHERE kind = 'call' AND provider = $1 AND at_ms < $2 \
+                    AND (at_ms, id) > ($3, $4::uuid) ORDER BY at_ms, id LIMIT $5";
+        let (mut at_ms, mut id) = (from_ms.saturating_sub(1), Uuid::max().to_string());
+        loop {
+            let page = self.link.sql().query(text).bind(provider).bind(until_ms).bind(at_ms).bind(&id);
+            let page = page.bind(PART as i64).fetch_all(&pools.lookups).await?;
+            for row in &page {
+                (at_ms, id) = (row.try_get("at_ms")?, row.try_get("id")?);
+                if let Entry::Call(call) = entry(row)? {
+                    each(call);
+                }
+            }
+            if page.len() < PART {
+                return Ok(());
+            }
+        }
     }
 
     /// Checks the books.

@@ -18,10 +18,14 @@ use super::rows::{SUBJECT_DIGITS, entry};
 /// An id is made when its question begins, and its entry tells when that ended: so much later at most.
 const LONGEST_QUESTION_MS: i64 = 60 * 60 * 1000;
 
+/// A replica whose entries have waited for so long is behind.
+const BEHIND_MS: i64 = 10_000;
+
 const SPENT: &str = "SELECT client, provider, sum(calls)::bigint AS calls, sum(micro_yuan)::bigint AS micro_yuan, \
                      coalesce(sum(calls) FILTER (WHERE day >= $2), 0)::bigint AS calls_today, \
                      coalesce(sum(micro_yuan) FILTER (WHERE day >= $2), 0)::bigint AS micro_yuan_today \
-                     FROM ~daily WHERE day >= $1 GROUP BY client, provider ORDER BY client, provider";
+                     FROM ~daily WHERE day >= $1 AND (replica = $3) = $4 GROUP BY client, provider \
+                     ORDER BY client, provider";
 
 const COUNTED: &str = "SELECT day, provider, used_up, sum(billed)::bigint AS billed FROM ~daily \
                        WHERE day >= $1 AND day < $2 GROUP BY day, provider, used_up ORDER BY day, provider, used_up";
@@ -145,10 +149,16 @@ impl Reader {
         query
     }
 
-    /// The times must be starts of days in China.
-    pub(in super::super) async fn spent(&self, month_ms: i64, day_ms: i64) -> Result<Vec<Spent>, ReadError> {
+    /// What this replica has spent, or all others together. The times must be starts of days in China.
+    pub(in super::super) async fn spent(
+        &self,
+        month_ms: i64,
+        day_ms: i64,
+        is_ours: bool,
+    ) -> Result<Vec<Spent>, ReadError> {
         let pools = self.link.pools()?;
         let query = self.link.sql().query(SPENT).bind(day_of(month_ms)).bind(day_of(day_ms));
+        let query = query.bind(self.link.replica()).bind(is_ours);
         let rows = self.link.read(&pools, query.fetch_all(&pools.lookups)).await?;
         let spent = |row: &PgRow| {
             let sum = |name: &str| row.try_get::<i64, _>(name).map(i64::unsigned_abs);
@@ -183,6 +193,18 @@ impl Reader {
             }
         }
         Ok(())
+    }
+
+    /// The replicas whose latest entries the record may lack, with the time up to which it has them all, in milliseconds
+    /// since 1970.
+    pub(in super::super) async fn behind(&self) -> Result<Vec<(String, i64)>, ReadError> {
+        let pools = self.link.pools()?;
+        let text = "SELECT replica, level_ms FROM ~replicas WHERE level_ms < (extract(epoch FROM clock_timestamp()) * \
+                    1000)::bigint - $1 ORDER BY replica";
+        let query = self.link.sql().query(text).bind(BEHIND_MS);
+        let rows = self.link.read(&pools, query.fetch_all(&pools.lookups)).await?;
+        let of = |row: &PgRow| Ok((row.try_get("replica")?, row.try_get("level_ms")?));
+        rows.iter().map(of).collect::<Result<_, sqlx::Error>>().map_err(Into::into)
     }
 
     pub(in super::super) async fn last_isolation(&self, provider: &str) -> Result<Option<Operation>, ReadError> {

@@ -7,7 +7,7 @@ use super::books::{Book, first_id};
 use super::sql::Sql;
 
 /// What each version adds to the one before. Only add: replicas of the release before still write.
-const STEPS: [&str; 1] = [include_str!("schema.sql")];
+const STEPS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema-2.sql")];
 
 /// The version of this program's statements.
 const OURS: i32 = STEPS.len() as i32;
@@ -46,7 +46,7 @@ pub(super) async fn migrate(connection: &mut PgConnection, sql: &Sql, schema: &s
     for step in STEPS.iter().skip(usize::try_from(from).unwrap_or_default()) {
         sqlx::raw_sql(sql.text(step)).execute(&mut *transaction).await?;
     }
-    if from > 0 && from < OURS {
+    if from < OURS {
         sql.query("UPDATE ~format SET version = $1").bind(OURS).execute(&mut *transaction).await?;
     }
     Ok(transaction.commit().await?)

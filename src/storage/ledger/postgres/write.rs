@@ -12,11 +12,10 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Row as _};
 use uuid::Uuid;
 
-use super::super::chain_hash::Seal;
 use super::super::database::Times;
 use super::super::entry::Entry;
 use super::super::record::{self, Row};
-use super::books::{Book, Head};
+use super::books::{Book, Head, first_id};
 use super::daily;
 use super::kept::Kept;
 use super::keys;
@@ -37,6 +36,8 @@ const ADVANCE: &str = "INSERT INTO ~heads AS h (replica, book, seq, seal, after_
      VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (replica, book) DO UPDATE \
      SET seq = excluded.seq, seal = excluded.seal WHERE h.seq = $8";
 
+/// A partition must be there so long before its month.
+const SOON_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 /// How long a person that was forgotten stands in the table that tells the other replicas.
 const FORGOTTEN_FOR_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 
@@ -72,11 +73,6 @@ impl Store {
     /// For an operator's command, which can be repeated: nothing is sent again.
     pub(super) fn without_spool(link: Link) -> Self {
         Self { link, connection: None, heads: BTreeMap::new(), partitions: HashSet::new(), kept: None }
-    }
-
-    /// The number and seal of the last entry of the newest book that this process has written.
-    pub(in super::super) fn last(&self) -> Option<(i64, Seal)> {
-        self.heads.values().next_back().map(|head| (head.seq, head.seal))
     }
 
     /// Appends these entries in this order; they are committed when it returns. Entries that exist already are skipped.
@@ -220,10 +216,16 @@ impl Store {
             keys::remove_old(&mut connection, link.sql(), at_ms).await?;
             let forgotten = link.sql().query("DELETE FROM ~forgotten WHERE at_ms < $1");
             forgotten.bind(at_ms.saturating_sub(FORGOTTEN_FOR_MS)).execute(&mut connection).await?;
+            let soon = Book::of(first_id(at_ms.saturating_add(SOON_MS)));
+            if let Some(soon) = soon.filter(|_| link.may_migrate()) {
+                schema::partition(&mut connection, link.sql(), link.schema(), soon).await?;
+            }
+            let partitions = schema::partitions(&mut connection, link.schema()).await?;
+            link.lacks_partition(soon.is_some_and(|soon| !partitions.contains(&soon)));
             if !link.may_migrate() {
                 return Ok(());
             }
-            for book in schema::partitions(&mut connection, link.schema()).await? {
+            for book in partitions {
                 if book.next().start_ms() <= oldest_ms {
                     // Whoever comes second fails, and finds it gone the next time.
                     schema::remove_partition(&mut connection, link.sql(), book).await?;
@@ -239,8 +241,26 @@ impl Store {
         Ok(())
     }
 
-    pub(in super::super) async fn close(&mut self) {
-        if let Some(connection) = self.connection.take() {
+    /// The last entries of the two newest books of this replica, as `verify` prints them and `--expect` takes them.
+    pub(in super::super) async fn heads(&mut self) -> Result<Vec<String>, sqlx::Error> {
+        let mut connection = self.connected().await?;
+        let link = self.link.clone();
+        let heads = link.write(heads(&link, &mut connection)).await?;
+        self.connection = Some(connection);
+        let line = |Head { book, seq, seal }: &Head| format!("{}/{}/{seq}={}", link.replica(), book.name(), seal.to_hex());
+        Ok(heads.values().rev().take(2).map(line).collect())
+    }
+
+    /// `is_level` if everything has moved: nobody need wait for this replica then.
+    pub(in super::super) async fn close(&mut self, is_level: bool) {
+        if let Some(mut connection) = self.connection.take() {
+            if is_level {
+                let text = "UPDATE ~replicas SET level_ms = 9223372036854775807 WHERE replica = $1 AND incarnation = $2";
+                let query = self.link.sql().query(text).bind(self.link.replica());
+                let query = query.bind(self.link.incarnation().as_bytes().to_vec());
+                // If this fails, it looks as if it had been killed.
+                let _ = self.link.write(query.execute(&mut connection)).await;
+            }
             let _ = self.link.write(connection.close()).await;
         }
     }
