@@ -30,9 +30,12 @@ use crate::server::admin::Admin;
 use crate::server::api::Verify;
 use crate::server::auth::expiry::Expiries;
 use crate::server::auth::operator_gate::OperatorGate;
+use crate::server::auth::sessions::Sessions;
 use crate::server::compat::{Edge, EdgeError};
+use crate::server::console::Console;
 use crate::server::http::access_log::AccessLog;
 use crate::server::http::metrics::Metrics;
+use crate::server::http::minutes::Minutes;
 use crate::server::http::recorder::Recorder;
 use crate::server::idempotency::Idempotency;
 use crate::server::listener::{self, Listener, Tls};
@@ -190,17 +193,21 @@ impl Gateway {
             runtime.isolate(&provider, isolated);
         }
         let (server, poll) = (settings.server.clone(), settings.reload.poll);
+        let (console_config, has_tls) = (settings.console.clone(), settings.admin_tls.is_some());
         let public_tls = settings.tls.take();
         // The listener has it.
         settings.admin_tls = None;
+        let billing = Arc::clone(runtime.billing());
         let (current, switch) = place(snapshot(runtime, settings, &shared, None));
         let draining = CancellationToken::new();
         let clock_watch = ClockWatch::new(world.clock.clone(), &registry)?;
-        let recorder = Recorder::new(
+        let minutes = console_config.enabled.then(Arc::<Minutes>::default);
+        let recorder = Recorder::counting(
             world.access_log.clone(),
             Metrics::register(&registry)?,
             world.clock.clone(),
             world.ids.clone(),
+            minutes.clone(),
         );
         let pipeline = Arc::new(Pipeline {
             current: current.clone(),
@@ -236,11 +243,18 @@ impl Gateway {
         let (reloads, asked) = crate::server::reload::channel();
         let tls = [("server.tls", public.tls()), ("server.admin_tls", admin.tls())];
         let reloader = Reloader::new(reload::Running { fixed, sections, deps, switch, tls, poll }, asked, &registry)?;
+        let sessions = minutes.as_ref().map(|_| Arc::new(Sessions::new(console_config.session, pipeline.ids.clone())));
+        let console = minutes.zip(sessions.clone()).map(|(minutes, sessions)| {
+            billing.keep_minutes();
+            let listener = (registry.clone(), has_tls);
+            Console::new(console_config, pipe(), record(), sessions, minutes, listener)
+        });
         let gate = OperatorGate {
             current: current.clone(),
             recorder: record(),
             clock: pipeline.clock.clone(),
             max_header_bytes: pipeline.max_header_bytes,
+            sessions: sessions.clone(),
         };
         let for_operators = ForOperators {
             gate,
@@ -256,6 +270,7 @@ impl Gateway {
             }),
             records: Arc::clone(&records),
             forget: Arc::new(Forget { pipeline: pipe(), idempotency }),
+            console,
             more: world.more_admin,
         };
         Ok(Self {

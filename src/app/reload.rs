@@ -103,6 +103,7 @@ impl Fixed {
             // Not its password, which may change.
             ("shared", print(&settings.shared)),
             ("replica", print(&settings.replica)),
+            ("console", print(&settings.console)),
         ];
         Self { settings, guards }
     }

@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod disclosure;
 pub mod id_number;
+pub mod minutes;
 pub mod money;
 pub mod name;
 pub mod outcome;

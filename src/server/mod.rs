@@ -6,6 +6,7 @@
 //! | [`compat`] | public | every provider's own protocol, answered by our verifier; off by default |
 //! | [`records`] | both | lookups, receipts and their keys; forgetting a person |
 //! | [`admin`] | admin | liveness, readiness, metrics, status, isolate and restore; [`reload`]; the API documentation |
+//! | [`console`] | admin | the web pages for operators; off by default |
 //! | [`sandbox`] | loopback | every provider's own protocol, answered by a simulator |
 //!
 //! No edge imports another. They share these modules, each of which imports only those before it: [`http`] and
@@ -20,6 +21,7 @@ pub mod api;
 mod audit;
 pub mod auth;
 pub mod compat;
+pub mod console;
 pub mod http;
 pub mod idempotency;
 mod index;

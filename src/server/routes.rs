@@ -22,6 +22,7 @@ use super::admin::{self, Admin};
 use super::api::{self, Verify};
 use super::auth::operator_gate::{self, OperatorGate};
 use super::compat::{self, Edge};
+use super::console::{self, Console};
 use super::http::code::Code;
 use super::http::page_headers;
 use super::http::problem::Problem;
@@ -54,6 +55,8 @@ pub struct ForOperators {
     /// Lookups in the answers of all clients.
     pub records: Arc<Records>,
     pub forget: Arc<Forget>,
+    /// The web pages, if they are on.
+    pub console: Option<Console>,
     /// Additional routes: the sandbox controls.
     pub more: Router,
 }
@@ -105,9 +108,9 @@ pub fn public(state: Public) -> PublicRoutes {
     PublicRoutes { verify, others }
 }
 
-/// The routes of the admin listener. Nothing here ever calls a provider.
+/// The routes of the admin listener. Only the console's page to ask ever calls a provider.
 pub fn for_operators(state: ForOperators) -> Router {
-    let ForOperators { gate, admin, records, forget, more } = state;
+    let ForOperators { gate, admin, records, forget, console, more } = state;
     let last_resort = last_resort(gate.recorder.clone(), Audience::Operators);
     let last_resort = move |panic: Box<dyn Any + Send>| page_headers::add(last_resort(panic));
     let of_records = Router::new()
@@ -116,7 +119,7 @@ pub fn for_operators(state: ForOperators) -> Router {
         .route(records::ROUTE_SEARCH, post(records::search_in_all))
         .route(records::ROUTE_RECEIPT, get(records::receipt_of_all))
         .with_state(records);
-    Router::new()
+    let for_programs = Router::new()
         .route("/livez", get(admin::health::livez))
         .route("/readyz", get(admin::health::readyz))
         .route("/metrics", get(admin::health::metrics))
@@ -128,7 +131,10 @@ pub fn for_operators(state: ForOperators) -> Router {
         .merge(of_records)
         .merge(Router::new().route("/v1/subjects/forget", post(forget::forget)).with_state(forget))
         .merge(openapi::page(Side::Admin))
-        .merge(more)
+        .merge(more);
+    let of_console = console.map(|console| console::routes(Arc::new(console.with_inner(for_programs.clone()))));
+    for_programs
+        .merge(of_console.unwrap_or_default())
         .fallback(index::admin)
         .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed))
         .layer(from_fn_with_state(gate, operator_gate::pass))

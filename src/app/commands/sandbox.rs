@@ -30,8 +30,7 @@ const SIMULATORS_LEAVE: Duration = Duration::from_secs(1);
 
 /// Settings for local use that differ from the defaults. A breaker stays open long enough to read what is shown and to
 /// type the next command.
-const FOR_A_LAPTOP: &str =
-    "[log]\nformat = \"text\"\n\n[server]\ndrain_notice = \"0s\"\n\n[breaker]\nopen_for = \"1m\"\n";
+const FOR_A_LAPTOP: &str = "[log]\nformat = \"text\"\n\n[server]\ndrain_notice = \"0s\"\n\n[console]\nenabled = true\n\n[breaker]\nopen_for = \"1m\"\n";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

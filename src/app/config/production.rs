@@ -10,7 +10,7 @@ use crate::verify::ProviderConfig;
 pub(super) fn mistakes(settings: &Settings) -> Vec<Mistake> {
     let providers = settings.verify.providers.iter().flat_map(provider);
     let parts = listeners(settings).into_iter().chain(clients(settings)).chain(log(settings)).chain(ledger(settings));
-    let parts = parts.chain(shared(settings));
+    let parts = parts.chain(shared(settings)).chain(console(settings));
     providers.chain(parts).collect()
 }
 
@@ -70,6 +70,15 @@ pub(in crate::app) const WITHOUT_A_RECORD: &str =
 
 fn shared(settings: &Settings) -> Option<Mistake> {
     settings.lacks_a_common_record().then(|| mistake("shared", WITHOUT_A_RECORD))
+}
+
+/// Also behind a proxy: keys and cookies would cross a network in the clear.
+fn console(settings: &Settings) -> Option<Mistake> {
+    let server = &settings.server;
+    let is_plain = server.admin_tls.is_none() && !server.admin_listen.ip().is_loopback();
+    let problem = "is true, and browsers of other machines would reach it over plain HTTP; add [server.admin_tls], let \
+                   server.admin_listen be a loopback address, or write false";
+    (settings.console.enabled && is_plain).then(|| mistake("console.enabled", problem))
 }
 
 /// Debug lines of other libraries contain headers, which include keys.
@@ -173,6 +182,18 @@ mod tests {
             assert!(told.len() == 1 && told[0].contains("server.behind = \"trusted-proxy\""), "{told:?}");
         }
         assert_eq!(refused("behind = \"trusted-proxy\""), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_console_is_for_loopback_or_for_tls_also_behind_a_proxy() {
+        let refused = |listen: &str, enabled: bool| {
+            let toml = format!(
+                "profile = \"production\"\n[server]\nadmin_listen = \"{listen}:1\"\nbehind = \"trusted-proxy\"\n[console]\n\
+                 enabled = {enabled}\n"
+            );
+            Sources::text(toml).load().unwrap_err().0.iter().any(|mistake| mistake.key == "console.enabled")
+        };
+        assert!(refused("0.0.0.0", true) && !refused("0.0.0.0", false) && !refused("127.0.0.1", true));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::server::auth::certificates::Identity;
 use crate::server::auth::client_config::ClientConfig;
 use crate::server::auth::operators::OperatorConfig;
 use crate::server::records::receipt;
-use crate::server::{compat, listener};
+use crate::server::{compat, console, listener};
 use crate::storage;
 use crate::verify::outbound::dns;
 use crate::verify::{enumeration, holds, policy};
@@ -128,6 +128,7 @@ pub(super) struct Raw {
     pub(super) reload: Reload,
     pub(super) rules: Rules,
     pub(super) compat: compat::Config,
+    pub(super) console: console::Config,
     #[serde(default)]
     pub(super) regions: RegionsSection,
     #[serde(default)]

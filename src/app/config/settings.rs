@@ -23,7 +23,7 @@ use crate::server::auth::client_config::{ANONYMOUS, ClientConfig, DEFAULT_PURPOS
 use crate::server::auth::issued_keys::Issued;
 use crate::server::auth::operators::OperatorConfig;
 use crate::server::records::receipt;
-use crate::server::{compat, listener, snapshot};
+use crate::server::{compat, console, listener, snapshot};
 use crate::storage;
 use crate::verify::{self};
 
@@ -56,6 +56,7 @@ pub struct Settings {
     /// The keys of callers that use a provider's protocol.
     pub issued: Vec<Issued>,
     pub compat: compat::Config,
+    pub console: console::Config,
     pub operators: BTreeMap<String, OperatorConfig>,
     /// All configured purposes.
     pub purposes: Vec<String>,
@@ -123,6 +124,7 @@ pub(super) fn finish(
     checks::clients(&raw.clients, read);
     let issued = issued::finish(&raw.compat, &raw.clients, read);
     checks::operators(&raw.operators, read);
+    checks::console(&raw, read);
     tls::check_certificates(&raw.server, &raw.clients, &raw.operators, read);
     let public_tls = tls::finish(("server.tls", TLS_KEY), raw.server.tls.as_ref(), &mut sections, read);
     let admin_tls =
@@ -205,6 +207,7 @@ pub(super) fn finish(
         clients: raw.clients,
         issued,
         compat: raw.compat,
+        console: raw.console,
         operators: raw.operators,
         purposes: purposes.into_iter().collect(),
         receipts: receipts?,

@@ -73,7 +73,9 @@ pub(in crate::server) fn check_origin(
     if site.is_some_and(|site| !matches!(site, "same-origin" | "none")) && !is_link {
         return Err(refusal(FOREIGN_PAGE));
     }
-    if origin.is_some_and(|origin| !is_same(origin, asked_host(uri, headers))) {
+    // A form of a page without a referrer has the origin `null`; the browser's other word says where it is from.
+    let is_form = |origin: &str| origin == "null" && site == Some("same-origin");
+    if origin.is_some_and(|origin| !is_form(origin) && !is_same(origin, asked_host(uri, headers))) {
         return Err(refusal(FOREIGN_PAGE));
     }
     let is_browser = site.is_some() || origin.is_some() || text(&header::USER_AGENT).is_some_and(is_of_browser);

@@ -105,6 +105,29 @@ impl Clients {
         keys.chain(self.issued.expiries())
     }
 
+    /// The client of this name; without a name, the one of every request if none is configured.
+    pub(in crate::server) fn named(&self, name: Option<&str>) -> Option<Arc<Client>> {
+        match name {
+            Some(name) => self.by_name.get(name).cloned(),
+            None => self.anonymous.clone(),
+        }
+    }
+
+    /// All configured clients by name, each with the public ids of its keys and their ends.
+    pub(in crate::server) fn described(&self) -> Vec<(&Arc<Client>, Vec<(&str, Option<Timestamp>)>)> {
+        let mut all: Vec<_> = self.by_name.values().map(|client| (client, self.keys_of(client))).collect();
+        all.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
+        all
+    }
+
+    fn keys_of(&self, client: &Client) -> Vec<(&str, Option<Timestamp>)> {
+        let own = self.by_hash.values().filter(|key| key.client.name == client.name).map(|key| (&*key.id, key.expires));
+        let issued = self.issued.expiries().filter(|(name, ..)| **name == *client.name);
+        let mut keys: Vec<_> = own.chain(issued.map(|(_, id, end)| (id, Some(end)))).collect();
+        keys.sort_unstable();
+        keys
+    }
+
     /// Identifies the client by the key in `headers`.
     ///
     /// # Errors

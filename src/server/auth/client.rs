@@ -89,6 +89,20 @@ impl Client {
         })
     }
 
+    pub(in crate::server) fn purposes(&self) -> &[Arc<str>] {
+        &self.purposes
+    }
+
+    /// The rate: requests a second, and at once. `None` if there is no limit.
+    pub(in crate::server) fn limits(&self) -> Option<(u32, u32)> {
+        self.rate.as_ref().map(|rate| rate.limits())
+    }
+
+    /// Questions of this day, and their cap.
+    pub(in crate::server) fn day(&self, clock: &Clock) -> (u32, Option<u32>) {
+        self.day.used(clock)
+    }
+
     /// Counts a request against the client's rate, and returns the remaining allowance.
     ///
     /// # Errors

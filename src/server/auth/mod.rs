@@ -12,3 +12,5 @@ pub mod operator_gate;
 pub mod operators;
 pub(in crate::server) mod rate;
 pub mod rights;
+pub mod roles;
+pub mod sessions;

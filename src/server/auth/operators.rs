@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::certificates::{CertificateConfig, Certificates, Owner, refusal};
 use super::key_config::{KeyConfig, KeyHash, bearer, validate_keys};
+use super::roles::{Role, Roles};
 use crate::server::http::problem::Refused;
 use crate::server::listener::tls::PeerCertificate;
 
@@ -29,8 +30,13 @@ pub(in crate::server) fn is_page(path: &str) -> bool {
     matches!(path, "/" | "/docs" | "/openapi.json") || path.starts_with("/docs/")
 }
 
+/// Whether this belongs to the console.
+pub(in crate::server) fn is_console(path: &str) -> bool {
+    path == "/console" || path.starts_with("/console/")
+}
+
 /// Section `[operators.NAME]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OperatorConfig {
     /// Two keys at a time allow a rotation.
@@ -38,6 +44,8 @@ pub struct OperatorConfig {
     pub keys: Vec<KeyConfig>,
     #[serde(default)]
     pub certificates: Vec<CertificateConfig>,
+    #[serde(default = "Roles::before_roles")]
+    pub roles: Vec<Role>,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +67,8 @@ pub struct Operator {
     /// The name in the configuration. `local` if no operator is configured, in which case everyone who can reach the
     /// listener is admitted.
     pub name: Arc<str>,
+    /// What it may do.
+    pub roles: Roles,
 }
 
 impl OperatorConfig {
@@ -70,6 +80,10 @@ impl OperatorConfig {
             let text = "is empty, and so is `certificates`; `idgate key new --operator NAME` prints a line for it";
             mistakes.push(("keys".to_owned(), text.to_owned()));
         }
+        if self.roles.is_empty() {
+            let text = "is empty, so this operator could do nothing; write for example [\"viewer\"], or leave it out";
+            mistakes.push(("roles".to_owned(), text.to_owned()));
+        }
         mistakes
     }
 }
@@ -78,7 +92,7 @@ impl Operators {
     pub fn new(configured: &BTreeMap<String, OperatorConfig>) -> Self {
         let mut all = Self::default();
         for (name, config) in configured {
-            let operator = Arc::new(Operator { name: Arc::from(&**name) });
+            let operator = Arc::new(Operator { name: Arc::from(&**name), roles: Roles::new(&config.roles) });
             for key in &config.keys {
                 if let Some(hash) = KeyHash::parse(&key.sha256) {
                     all.keys.insert(hash, Key { expires: key.expires, operator: Arc::clone(&operator) });
@@ -87,7 +101,7 @@ impl Operators {
             all.certificates.add(&config.certificates, &operator);
         }
         if configured.is_empty() {
-            all.local = Some(Arc::new(Operator { name: Arc::from("local") }));
+            all.local = Some(Arc::new(Operator { name: Arc::from("local"), roles: Roles::all() }));
         }
         all
     }
@@ -110,11 +124,29 @@ impl Operators {
         if let Some(local) = &self.local {
             return Ok(Arc::clone(local));
         }
-        // Looked up by hash, so that timing does not reveal how much of a key is right.
         if let Some(key) = headers.get(header::AUTHORIZATION).and_then(bearer) {
-            let known = self.keys.get(&KeyHash::of(key)).filter(|key| key.expires.is_none_or(|end| now < end));
-            return known.map(|key| Arc::clone(&key.operator)).ok_or_else(|| refusal(BAD_KEY));
+            return self.with_key(&KeyHash::of(key), now).ok_or_else(|| refusal(BAD_KEY));
         }
+        self.with_certificate(extensions)
+    }
+
+    /// Whoever needs no key: `local`, if no operator is configured.
+    pub(in crate::server) fn local(&self) -> Option<&Arc<Operator>> {
+        self.local.as_ref()
+    }
+
+    /// The operator of a key that has not expired. Keys are looked up by hash, so that timing does not reveal how much of
+    /// one is right.
+    pub(in crate::server) fn with_key(&self, hash: &KeyHash, now: Timestamp) -> Option<Arc<Operator>> {
+        let known = self.keys.get(hash).filter(|key| key.expires.is_none_or(|end| now < end));
+        known.map(|key| Arc::clone(&key.operator))
+    }
+
+    /// The operator of the certificate of a connection.
+    ///
+    /// # Errors
+    /// `unauthenticated` without the certificate of one operator.
+    pub(in crate::server) fn with_certificate(&self, extensions: &Extensions) -> Result<Arc<Operator>, Refused> {
         match extensions.get::<PeerCertificate>().map(|certificate| self.certificates.owner(certificate)) {
             Some(Owner::One(operator, _)) => Ok(Arc::clone(operator)),
             Some(Owner::Unknown | Owner::Several) => Err(refusal(UNKNOWN)),

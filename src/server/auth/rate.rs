@@ -32,6 +32,11 @@ impl Rate {
         self.per_second == per_second && self.burst == burst
     }
 
+    /// Requests a second, and at once.
+    pub(in crate::server) fn limits(&self) -> (u32, u32) {
+        (self.per_second.get(), self.burst.get())
+    }
+
     /// Counts a request. Returns the remaining allowance, or as an error how long to wait.
     pub(in crate::server) fn admit(&self) -> Result<Allowance, (Allowance, Duration)> {
         match self.limiter.check() {

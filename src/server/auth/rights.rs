@@ -47,6 +47,14 @@ impl Rights {
         Self { no_cache: *no_cache, longest_max_age: *longest_max_age, include_person: *include_person }
     }
 
+    /// In words, for operators.
+    pub(in crate::server) fn words(self) -> Vec<String> {
+        let age = self.longest_max_age.map(|age| format!("verdicts of at most {} s", age.as_secs()));
+        let fresh = self.no_cache.then(|| "may force a call".to_owned());
+        let person = self.include_person.then(|| "person fields".to_owned());
+        [fresh, person, age].into_iter().flatten().collect()
+    }
+
     /// All rights, for `anonymous`.
     pub(in crate::server) const ALL: Self = Self { no_cache: true, longest_max_age: None, include_person: true };
 
@@ -92,6 +100,13 @@ impl Day {
     /// Continues the count of `before`, the instance that a reload replaces.
     pub(in crate::server) fn new(cap: Option<NonZeroU32>, before: Option<&Self>) -> Self {
         Self { cap, used: before.map(|before| Arc::clone(&before.used)).unwrap_or_default() }
+    }
+
+    /// The questions of today, and the cap. Without a cap nothing is counted.
+    pub(in crate::server) fn used(&self, clock: &Clock) -> (u32, Option<u32>) {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_today = used.day == clock.believed_date_in_china();
+        (if is_today { used.questions } else { 0 }, self.cap.map(NonZeroU32::get))
     }
 
     /// Counts a question, with `share` against the cap of all replicas together.

@@ -11,6 +11,7 @@ pub mod headers;
 pub(in crate::server) mod json_writer;
 pub mod line_sink;
 pub mod metrics;
+pub mod minutes;
 pub(in crate::server) mod operation_body;
 pub mod page_headers;
 pub mod problem;

@@ -130,6 +130,16 @@ impl Problem {
         Self { request_id: request_id.to_owned(), ..self }
     }
 
+    /// What happened and what to do, for a person.
+    pub(in crate::server) fn in_words(&self) -> String {
+        let errors = self.errors.iter().map(|error| match error.pointer.trim_start_matches('/') {
+            "" => error.detail.clone(),
+            member => format!("{}: {}", member.replace('_', " "), error.detail),
+        });
+        let errors: Vec<_> = errors.collect();
+        if errors.is_empty() { self.detail.clone() } else { format!("{}: {}", self.title, errors.join("; ")) }
+    }
+
     pub fn code(&self) -> Code {
         self.code
     }

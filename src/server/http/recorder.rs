@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::access_log::{ADMIN_REQUEST, AccessLog, Line, REQUEST};
 use super::metrics::{Metrics, NO_SOURCE, UNKNOWN};
+use super::minutes::Minutes;
 use crate::domain::clock::{Clock, Ids};
 
 /// Logs and counts requests. Clones share the log and the metrics.
@@ -19,6 +20,8 @@ struct Sinks {
     metrics: Metrics,
     clock: Clock,
     ids: Ids,
+    /// What the console shows; `None` without one.
+    minutes: Option<Arc<Minutes>>,
 }
 
 /// Which listener received a request, and whether it is logged and counted.
@@ -34,7 +37,18 @@ pub(in crate::server) enum Audience {
 
 impl Recorder {
     pub fn new(access_log: AccessLog, metrics: Metrics, clock: Clock, ids: Ids) -> Self {
-        Self(Arc::new(Sinks { access_log, metrics, clock, ids }))
+        Self::counting(access_log, metrics, clock, ids, None)
+    }
+
+    /// Like [`Self::new`]; counts by minute too, for the console.
+    pub fn counting(
+        access_log: AccessLog,
+        metrics: Metrics,
+        clock: Clock,
+        ids: Ids,
+        minutes: Option<Arc<Minutes>>,
+    ) -> Self {
+        Self(Arc::new(Sinks { access_log, metrics, clock, ids, minutes }))
     }
 
     /// An id for a request that has none.
@@ -49,11 +63,14 @@ impl Recorder {
             Audience::Operators => ADMIN_REQUEST,
             Audience::Probes => return,
         };
-        let Sinks { access_log, metrics, clock, .. } = &*self.0;
+        let Sinks { access_log, metrics, clock, minutes, .. } = &*self.0;
         let duration_ms = (total.as_secs_f64() * 1e6).round() / 1e3;
         let line = Line { time: clock.wall(), kind, duration_ms, ..line };
         access_log.write(&line);
         if audience == Audience::Services {
+            if let Some(minutes) = minutes {
+                minutes.count(&line, total);
+            }
             metrics.request(
                 line.client.unwrap_or(UNKNOWN),
                 line.purpose.unwrap_or(UNKNOWN),

@@ -157,7 +157,7 @@ pub struct Operation {
     pub client: String,
     /// `isolated`, `restored`, `reloaded`, `answered`; or the code of the problem.
     pub outcome: String,
-    /// `isolate`, `restore`, `reload`, `verification`, `verifications`, `search` or `receipt`.
+    /// `isolate`, `restore`, `reload`, `verification`, `verifications`, `search`, `export` or `receipt`.
     pub action: String,
     /// The operator's name in the configuration; for a reload without one, `signal` or `file`.
     pub operator: String,

@@ -1,8 +1,12 @@
 //! Billing metrics. Amounts are in yuan, the base unit; the exact sums are in the ledger.
 
+use std::sync::OnceLock;
+
 use prometheus::{CounterVec, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use super::packages::{Left, float};
+use crate::domain::clock::Clock;
+use crate::domain::minutes::Ring;
 use crate::domain::money::MicroYuan;
 use crate::resilience::spending::{Limit, Use};
 use crate::verify::metrics::Avoided;
@@ -19,6 +23,15 @@ pub(super) struct Meter {
     remaining_share: GaugeVec,
     ends: IntGaugeVec,
     days_left: GaugeVec,
+    minutes: OnceLock<Minutes>,
+}
+
+/// Millionths of a yuan by minute, for the console.
+#[derive(Debug)]
+struct Minutes {
+    clock: Clock,
+    /// Billed, possibly billed, saved.
+    ring: Ring<3>,
 }
 
 impl Meter {
@@ -80,6 +93,7 @@ impl Meter {
                 ),
                 &["provider", "package"],
             )?,
+            minutes: OnceLock::new(),
         };
         for family in [&meter.cost, &meter.possible, &meter.saved] {
             registry.register(Box::new(family.clone()))?;
@@ -122,15 +136,34 @@ impl Meter {
     /// Counts a billed call of a provider, client and purpose.
     pub(super) fn billed(&self, labels: [&str; 3], price: MicroYuan) {
         self.cost.with_label_values(&labels).inc_by(yuan(price));
+        self.in_minute(0, price);
     }
 
     /// Counts a call of a provider, client and purpose that may have been billed.
     pub(super) fn possible(&self, labels: [&str; 3], price: MicroYuan) {
         self.possible.with_label_values(&labels).inc_by(yuan(price));
+        self.in_minute(1, price);
     }
 
     pub(super) fn saved(&self, why: Avoided, price: MicroYuan) {
         self.saved.with_label_values(&[why.as_str()]).inc_by(yuan(price));
+        self.in_minute(2, price);
+    }
+
+    fn in_minute(&self, place: usize, MicroYuan(amount): MicroYuan) {
+        if let Some(Minutes { clock, ring }) = self.minutes.get() {
+            ring.add(clock.wall().as_second().div_euclid(60), [(place, amount)]);
+        }
+    }
+
+    /// Begins to count by minute.
+    pub(super) fn keep_minutes(&self, clock: Clock) {
+        self.minutes.get_or_init(|| Minutes { clock, ring: Ring::default() });
+    }
+
+    /// Millionths of a yuan billed, possibly billed and saved in the `minutes` that end with the minute `last`.
+    pub(super) fn in_minutes(&self, last: i64, minutes: i64) -> [u64; 3] {
+        self.minutes.get().map_or([0; 3], |kept| kept.ring.sum(last, minutes))
     }
 
     pub(super) fn duplicate(&self, provider: &str) {

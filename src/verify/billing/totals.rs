@@ -119,6 +119,17 @@ impl Billing {
         self.meter.saved(why, price);
     }
 
+    /// Begins to count by minute, for the console.
+    pub fn keep_minutes(&self) {
+        self.meter.keep_minutes(self.clock.clone());
+    }
+
+    /// Millionths of a yuan billed, possibly billed and saved in the `minutes` that end with the minute `last` (since
+    /// 1970). Zeros before [`Self::keep_minutes`].
+    pub fn in_minutes(&self, last: i64, minutes: i64) -> [u64; 3] {
+        self.meter.in_minutes(last, minutes)
+    }
+
     /// Adds a bill of an earlier process, made at `at`.
     pub(in crate::verify) fn restore_bill(
         &self,

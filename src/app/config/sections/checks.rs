@@ -99,6 +99,15 @@ pub(in crate::app::config) fn operators(operators: &BTreeMap<String, OperatorCon
     keys(all, "idgate key new --operator NAME", read);
 }
 
+/// The questions of the console belong to a client.
+pub(in crate::app::config) fn console(raw: &Raw, read: &mut Draft) {
+    read.section("console", raw.console.validate());
+    if let Some(client) = raw.console.client.as_ref().filter(|client| !raw.clients.contains_key(*client)) {
+        let problem = format!("is \"{client}\", which has no section; add [clients.{client}], or leave it out");
+        read.mistake("console.client", problem);
+    }
+}
+
 /// Budgets and packages need the ledger, which counts the calls.
 pub(in crate::app::config) fn money(raw: &Raw, read: &mut Draft) {
     let clients = raw.clients.iter().filter(|(_, client)| client.budget.is_some());

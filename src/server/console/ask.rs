@@ -1,0 +1,303 @@
+//! Asking about a person: under the client that the configuration names, with its purposes, rights, rate and budget. In
+//! the sandbox also the invented people, and a fault for each provider.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Redirect, Response};
+use http::{Method, StatusCode};
+use maud::{Markup, html};
+use serde_json::{Map, Value, json};
+
+use super::answers::attempts;
+use super::form::Form;
+use super::layout::{self, token};
+use super::shown::{moment, outcome, yuan};
+use super::state::Console;
+use super::visitor::Visitor;
+use crate::domain::subject::Subject;
+use crate::server::auth::client::{Caller, Client};
+use crate::server::auth::operators::Operator;
+use crate::server::auth::roles::Right;
+use crate::server::http::body_reader::VerifyBody;
+use crate::server::http::code::Code;
+use crate::server::http::problem::{Problem, Refused};
+use crate::server::http::recorder::Audience;
+use crate::server::http::request_scope::{RequestScope, caught};
+use crate::server::pipeline::{self, Delivered, RequestOptions, build_question};
+use crate::storage::ledger;
+use crate::verify::{Attempt, Freshness};
+
+/// What can be tried in the sandbox, as a word and as the sandbox takes it.
+const FAULTS: [(&str, &str); 8] = [
+    ("refuses connections", r#"{"kind":"refuse_connections"}"#),
+    ("answers 500", r#"{"kind":"status","status":500}"#),
+    ("hangs", r#"{"kind":"hang"}"#),
+    ("is slow", r#"{"kind":"slow","delay":"2s"}"#),
+    ("resets connections", r#"{"kind":"reset"}"#),
+    ("sends garbage", r#"{"kind":"garbage"}"#),
+    ("tells of another person", r#"{"kind":"wrong_echo"}"#),
+    ("account in arrears", r#"{"kind":"outcome","outcome":"account_fault","reason":"arrears"}"#),
+];
+
+/// What was asked, to be shown beside its answer. Holds a person, so it has no `Debug`.
+struct Asked {
+    body: Map<String, Value>,
+    no_cache: bool,
+}
+
+/// The form.
+pub(super) async fn page(State(console): State<Arc<Console>>, visitor: Visitor) -> Response {
+    show(&console, &visitor, StatusCode::OK, &html! {}).await
+}
+
+/// Asks. The answer stands in the answer to the form, and so in no address and no history.
+pub(super) async fn ask(State(console): State<Arc<Console>>, visitor: Visitor, form: Form) -> Response {
+    let asked = Asked::of(&form);
+    let Some(client) = client(&console) else {
+        return show(&console, &visitor, StatusCode::FORBIDDEN, &html! {}).await;
+    };
+    let mut scope = RequestScope::unknown(&console.recorder, Audience::Services);
+    scope.is_operated_by(&visitor.operator);
+    let mut subject = None;
+    let result = caught(pin!(deliver(&console, &visitor.operator, client, &asked, &mut scope, &mut subject))).await;
+    scope.answer(&result, |_| Response::default());
+    let (status, told) = match &result {
+        Ok(delivered) => (StatusCode::OK, verdict(&console, delivered, subject.as_deref(), &asked).await),
+        Err(problem) => (problem.code().status(), refusal(problem)),
+    };
+    let answer = html! {
+        section.card aria-labelledby="answer" {
+            h2 #answer { "The answer" }
+            (told)
+            (curl(&asked))
+        }
+    };
+    show(&console, &visitor, status, &answer).await
+}
+
+/// The client of the questions asked here.
+fn client(console: &Console) -> Option<Arc<Client>> {
+    console.pipeline.current.load().clients.named(console.config.client.as_deref())
+}
+
+async fn deliver(
+    console: &Console,
+    operator: &Operator,
+    client: Arc<Client>,
+    asked: &Asked,
+    scope: &mut RequestScope,
+    subject: &mut Option<Arc<Subject>>,
+) -> Result<Delivered, Refused> {
+    let pipeline = &*console.pipeline;
+    let now = pipeline.current.load();
+    // In the ledger, the key of the question says who asked.
+    let key_id = Arc::from(format!("console/{}", operator.name));
+    let client = pipeline::admit(scope, Caller { client, key_id, certificate_id: None })?;
+    let place = now.runtime.place_to_read(&client.name).map_err(|_| pipeline::overloaded())?;
+    // The same checks as for a question of a program.
+    let body = VerifyBody::parse(Value::Object(asked.body.clone()).to_string().as_bytes())
+        .map_err(|errors| Box::new(Problem::new(Code::MalformedRequest).with_errors(errors)))?;
+    let freshness = Freshness { no_cache: asked.no_cache, ..Freshness::default() };
+    let options = RequestOptions { freshness, patience: None };
+    let question = build_question(pipeline, &now, &client, &body, options, scope)?;
+    client.count_question(&pipeline.clock)?;
+    drop(place);
+    *subject = Some(Arc::clone(&question.subject));
+    pipeline::ask_and_write(pipeline, &now, &question, scope).await
+}
+
+async fn verdict(console: &Console, delivered: &Delivered, subject: Option<&Subject>, asked: &Asked) -> Markup {
+    let verified = &delivered.verified;
+    let tried: Vec<_> = verified.attempts.iter().map(on_record).collect();
+    let cost = cost(console, verified.id).await;
+    html! {
+        p.verdict role="status" { (outcome(verified.verdict.as_str())) }
+        dl.facts {
+            dt { "Provider" } dd { (verified.provider) }
+            dt { "Source" } dd { (verified.source.as_str()) }
+            dt { "Verified" } dd { (moment(verified.verified_at.at)) " UTC" }
+            @if let Some((billed, possible)) = cost {
+                dt { "Cost" } dd { (yuan(billed)) @if possible > 0 { ", and possibly " (yuan(possible)) } }
+            }
+            dt { "Verification" } dd { code { (verified.id) } }
+            @if let Some(subject) = subject.filter(|_| asked.body.contains_key("include_person")) {
+                (person(console, subject))
+            }
+        }
+        (attempts(&tried))
+    }
+}
+
+/// What the calls of this answer's flight cost, if there is a ledger: billed, and possibly billed.
+async fn cost(console: &Console, id: uuid::Uuid) -> Option<(u64, u64)> {
+    let ledger = &console.pipeline.ledger;
+    let answer = ledger.answer(id).await.ok()??;
+    if answer.source.as_deref() == Some("cache") {
+        return Some((0, 0));
+    }
+    let calls = ledger.calls(answer.flight?).await.ok()?;
+    let sum = |billed: &str| {
+        calls.iter().filter(|call| call.end.billed == billed).map(|call| call.end.price_micro_yuan).sum()
+    };
+    Some((sum("yes"), sum("unknown")))
+}
+
+fn person(console: &Console, subject: &Subject) -> Markup {
+    let (now, today) = (console.pipeline.current.load(), console.pipeline.clock.today_in_china());
+    let number = subject.number();
+    let region = now.regions.of(number);
+    let region: Vec<_> = [region.province, region.city, region.county].into_iter().flatten().collect();
+    html! {
+        @if let Some(birth) = number.birth_date() { dt { "Born" } dd { (birth) } }
+        @if let Some(age) = number.age_on(today) { dt { "Age" } dd { (age) } }
+        @if let Some(sex) = number.sex() { dt { "Sex" } dd { (sex.as_str()) } }
+        @if !region.is_empty() { dt { "First registered in" } dd lang="zh" { (region.join(" ")) } }
+    }
+}
+
+fn refusal(problem: &Problem) -> Markup {
+    let tried: Vec<_> = problem.attempts().iter().map(on_record).collect();
+    html! {
+        p.verdict role="alert" { (outcome(problem.code().as_str())) }
+        p { (problem.in_words()) }
+        @if let Some(after) = problem.retry_after() { p.quiet { "Try again in " (super::shown::lasting(after)) "." } }
+        @if !tried.is_empty() { (attempts(&tried)) }
+    }
+}
+
+fn on_record(attempt: &Attempt) -> ledger::Attempt {
+    ledger::Attempt {
+        provider: attempt.provider.to_string(),
+        endpoint: attempt.endpoint.to_string(),
+        outcome: attempt.outcome.as_str().to_owned(),
+        billed: attempt.billed.as_str().to_owned(),
+        duration_ms: attempt.duration_ms(),
+        reason: attempt.reason.is_specific().then(|| attempt.reason.as_str().to_owned()),
+    }
+}
+
+/// The same question for a program. The key is for the reader to fill in.
+fn curl(asked: &Asked) -> Markup {
+    let body = Value::Object(asked.body.clone()).to_string().replace('\'', "'\\''");
+    let fresh = if asked.no_cache { " -H 'Cache-Control: no-cache'" } else { "" };
+    let line = format!(
+        "curl -s http://ADDRESS/v1/verify -H \"Authorization: Bearer $KEY\" -H 'Content-Type: application/json'{fresh} -d '{body}'"
+    );
+    html! {
+        h3 #curl { "The same with curl" }
+        pre tabindex="0" role="region" aria-labelledby="curl" { code #line { (line) } }
+        button type="button" hidden data-copy="line" { "Copy" }
+    }
+}
+
+impl Asked {
+    fn of(form: &Form) -> Self {
+        let mut body = Map::new();
+        for name in ["name", "id_number", "purpose", "reference"] {
+            if let Some(text) = form.text(name) {
+                body.insert(name.to_owned(), Value::from(text));
+            }
+        }
+        if form.text("include_person").is_some() {
+            body.insert("include_person".to_owned(), Value::from(true));
+        }
+        Self { body, no_cache: form.text("no_cache").is_some() }
+    }
+}
+
+async fn show(console: &Console, visitor: &Visitor, status: StatusCode, answer: &Markup) -> Response {
+    let content = html! {
+        (answer)
+        @match client(console) {
+            None => p.notice.warn { "Nobody can ask here: the configuration names no client for it (" code { "console.client" } ")." },
+            Some(client) => (form(visitor, &client)),
+        }
+        (sandbox(console, visitor).await)
+    };
+    layout::page(visitor, status, "Ask", &content)
+}
+
+fn form(visitor: &Visitor, client: &Client) -> Markup {
+    html! {
+        form.fields method="post" action="/console/ask" aria-label="A question" {
+            (token(visitor))
+            fieldset { legend { "Do they belong together?" }
+                div { label for="name" { "Name" } input #name name="name" required autocomplete="off" spellcheck="false"; }
+                div { label for="id_number" { "ID number" } input #id_number name="id_number" required autocomplete="off" spellcheck="false"; }
+                div { label for="purpose" { "Purpose" } select #purpose name="purpose" {
+                    @for purpose in client.purposes() { option { (purpose) } } } }
+                div { label for="reference" { "Reference (optional)" } input #reference name="reference" maxlength="128" autocomplete="off"; }
+                div.check { input #include_person type="checkbox" name="include_person" value="yes"; label for="include_person" { "What the number says of the person" } }
+                div.check { input #no_cache type="checkbox" name="no_cache" value="yes"; label for="no_cache" { "Ask a provider, whatever is cached" } }
+            }
+            p.quiet { "Asked as client " strong { (client.name) } ", with its rights and its budget. It is recorded with your name." }
+            button.main type="submit" { "Ask" }
+        }
+    }
+}
+
+/// The invented people and the faults, if this is a sandbox.
+async fn sandbox(console: &Console, visitor: &Visitor) -> Markup {
+    let people = console.inner(&visitor.operator, Method::GET, "/sandbox/people", None).await.json();
+    let Some(Value::Array(people)) = people else { return html! {} };
+    let text = |person: &Value, name: &str| person.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let providers = console.pipeline.current.load().runtime.status();
+    html! {
+        @if visitor.may(Right::Operate) {
+            section aria-labelledby="faults" {
+                h2 #faults { "Faults of the sandbox" }
+                p.quiet { "All providers are simulated on this machine. Break one, ask, and see who answers." }
+                ul.faults { @for one in &providers { li { form.row method="post" action="/console/ask/fault" {
+                    (token(visitor))
+                    input type="hidden" name="provider" value=(one.name);
+                    div { label for=(format!("fault-{}", one.name)) { (one.name) }
+                        select id=(format!("fault-{}", one.name)) name="fault" { option value="" { "no fault" }
+                            @for (word, _) in FAULTS { option { (word) } } } }
+                    button type="submit" { "Set for " (one.name) }
+                } } } }
+            }
+        }
+        section aria-labelledby="people" {
+            h2 #people { "People of the sandbox" }
+            div.scroll tabindex="0" role="region" aria-labelledby="people" { table {
+                thead { tr { th scope="col" { "Name" } th scope="col" { "ID number" } th scope="col" { "Why in the list" } th scope="col" { "Ask" } } }
+                tbody { @for person in &people {
+                    @let (name, number) = (text(person, "name"), text(person, "id_number"));
+                    tr { th scope="row" lang="zh" { (name) } td { code { (number) } } td { (text(person, "note")) }
+                        td { form method="post" action="/console/ask" { (token(visitor))
+                            input type="hidden" name="name" value=(name);
+                            input type="hidden" name="id_number" value=(number);
+                            button type="submit" aria-label=(format!("Ask about {name}")) { "Ask" } } } }
+                } }
+            } }
+        }
+    }
+}
+
+/// Sets or ends the fault of a provider of the sandbox.
+pub(super) async fn fault(State(console): State<Arc<Console>>, visitor: Visitor, form: Form) -> Response {
+    let provider = form.text("provider").unwrap_or_default();
+    let known = console.pipeline.current.load().runtime.status();
+    let fault = FAULTS.iter().find(|(word, _)| form.text("fault") == Some(word));
+    let is_known = known.iter().any(|one| *one.name == *provider) && (fault.is_some() || form.text("fault").is_none());
+    if !visitor.may(Right::Operate) || !is_known {
+        return super::form::refused(
+            StatusCode::FORBIDDEN,
+            "Only an operator sets a fault, and only of a known provider.",
+        );
+    }
+    let path = format!("/sandbox/{provider}/fault");
+    let done = match fault {
+        Some((_, json)) => {
+            let body = serde_json::from_str(json).unwrap_or(json!({}));
+            console.inner(&visitor.operator, Method::PUT, &path, Some(body)).await
+        }
+        None => console.inner(&visitor.operator, Method::DELETE, &path, None).await,
+    };
+    match done.problem {
+        None => Redirect::to("/console/ask#faults").into_response(),
+        Some(problem) => super::form::refused(done.status, &problem),
+    }
+}

@@ -1,0 +1,66 @@
+//! The console: web pages for operators on the admin listener, under `/console/`. Off by default.
+//!
+//! Pages are built on the server from compile-time templates; one style sheet and one small module of script are
+//! embedded. Reading works without the script. What changes something is done by the same routes that programs use:
+//! the console sends them a request in the operator's name, so that rights, records and logs are theirs.
+//!
+//! Invariants: nothing about a person is in an address, a cookie or a log line; each form that is sent carries the token
+//! of its session (`form` reads no other); every page is checked against the roles of whoever asks (`visitor`), by the
+//! one table in `auth::roles`.
+
+mod answers;
+mod ask;
+mod assets;
+mod attention;
+mod chart;
+mod clients;
+mod config;
+mod export;
+mod form;
+mod inner;
+mod layout;
+mod money;
+mod overview;
+mod providers;
+mod search;
+mod shown;
+mod sign_in;
+mod state;
+mod visitor;
+
+pub use config::Config;
+pub use state::Console;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+
+/// The routes below `/console`, for whoever has signed in, and the page to do so.
+pub(in crate::server) fn routes(console: Arc<Console>) -> Router {
+    let pages = Router::new()
+        .route("/console/", get(overview::page))
+        .route("/console/ask", get(ask::page).post(ask::ask))
+        .route("/console/ask/fault", post(ask::fault))
+        .route("/console/providers", get(providers::page))
+        .route("/console/providers/{provider}/isolate", post(providers::isolate))
+        .route("/console/providers/{provider}/restore", post(providers::restore))
+        .route("/console/answers", get(answers::page).post(answers::search))
+        .route("/console/answers/export", post(export::export))
+        .route("/console/answers/{id}", get(answers::one))
+        .route("/console/answers/{id}/receipt", get(answers::receipt))
+        .route("/console/money", get(money::page))
+        .route("/console/clients", get(clients::page))
+        .route("/console/sign-out", post(sign_in::sign_out))
+        .layer(from_fn_with_state(Arc::clone(&console), visitor::admit))
+        .with_state(Arc::clone(&console));
+    let open = Router::new()
+        .route("/console", get(sign_in::start))
+        .route("/console/sign-in", get(sign_in::page).post(sign_in::sign_in))
+        .with_state(console)
+        .route("/console/console.css", get(assets::style))
+        .route("/console/console.js", get(assets::script))
+        .route("/console/icon.svg", get(assets::icon));
+    pages.merge(open)
+}

@@ -1,0 +1,52 @@
+//! What the pages are made of.
+
+use std::sync::Arc;
+
+use axum::Router;
+use prometheus::Registry;
+use tokio::sync::Semaphore;
+
+use super::config::Config;
+use crate::server::auth::sessions::Sessions;
+use crate::server::http::minutes::Minutes;
+use crate::server::http::recorder::Recorder;
+use crate::server::pipeline::Pipeline;
+
+/// How many exports may run at a time.
+const EXPORTS: usize = 2;
+
+/// What the pages are made of.
+#[derive(Debug)]
+pub struct Console {
+    pub config: Config,
+    pub pipeline: Arc<Pipeline>,
+    pub recorder: Recorder,
+    pub sessions: Arc<Sessions>,
+    pub minutes: Arc<Minutes>,
+    pub registry: Registry,
+    /// Whether browsers come over TLS, so that cookies may be for TLS only.
+    pub has_tls: bool,
+    /// The routes for programs, which do what is asked here. Set by `routes`.
+    pub(in crate::server) inner: Router,
+    pub(super) exports: Arc<Semaphore>,
+}
+
+impl Console {
+    pub fn new(
+        config: Config,
+        pipeline: Arc<Pipeline>,
+        recorder: Recorder,
+        sessions: Arc<Sessions>,
+        minutes: Arc<Minutes>,
+        (registry, has_tls): (Registry, bool),
+    ) -> Self {
+        let (inner, exports) = (Router::new(), Arc::new(Semaphore::new(EXPORTS)));
+        Self { config, pipeline, recorder, sessions, minutes, registry, has_tls, inner, exports }
+    }
+
+    /// The same, with the routes for programs.
+    #[must_use]
+    pub(in crate::server) fn with_inner(self, inner: Router) -> Self {
+        Self { inner, ..self }
+    }
+}
