@@ -223,6 +223,7 @@ fn welcome(gateway: &Gateway, access: &Access) -> String {
          '{{\"kind\":\"status\",\"status\":500}}'\n\
          mend     curl -s -X DELETE {admin_http}://{admin}/sandbox/{first}/fault{admin_key}\n\
          people   curl -s {admin_http}://{admin}/sandbox/people{admin_key}\n\
+         pages    {admin_http}://{admin}/console/\n\
          look     curl -s {admin_http}://{admin}/v1/status{admin_key}    /metrics    {admin_http}://{admin}/docs/\n"
     )
 }

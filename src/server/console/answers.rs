@@ -113,7 +113,7 @@ fn results(visitor: &Visitor, search: &Search, found: &[Answer], next: Option<&S
 
 fn table(found: &[Answer]) -> Markup {
     html! {
-        div.scroll tabindex="0" role="region" aria-labelledby="found" { table {
+        div.scroll tabindex="0" role="group" aria-labelledby="found" { table {
             thead { tr { th scope="col" { "Answered (UTC)" } th scope="col" { "Outcome" } th scope="col" { "Client" }
                 th scope="col" { "Purpose" } th scope="col" { "Reference" } th scope="col" { "Provider" } th scope="col" { "Source" }
                 th scope="col" { "Verification" } } }
@@ -206,7 +206,7 @@ pub(super) fn attempts(all: &[Attempt]) -> Markup {
     html! {
         h2 #attempts { "Attempts" }
         @if all.is_empty() { p.quiet { "None of its own: it was answered without a call." } } @else {
-            div.scroll tabindex="0" role="region" aria-labelledby="attempts" { table {
+            div.scroll tabindex="0" role="group" aria-labelledby="attempts" { table {
                 thead { tr { th scope="col" { "Provider" } th scope="col" { "Endpoint" } th scope="col" { "Outcome" }
                     th scope="col" { "Cause" } th scope="col" { "Billed" } th.number scope="col" { "Time" } } }
                 tbody { @for one in all { tr {
@@ -221,7 +221,7 @@ pub(super) fn attempts(all: &[Attempt]) -> Markup {
 fn calls_of(calls: &[Call]) -> Markup {
     html! {
         h2 #calls { "Calls of its flight" }
-        div.scroll tabindex="0" role="region" aria-labelledby="calls" { table {
+        div.scroll tabindex="0" role="group" aria-labelledby="calls" { table {
             thead { tr { th scope="col" { "Ended (UTC)" } th scope="col" { "Provider" } th scope="col" { "Outcome" }
                 th scope="col" { "Billed" } th.number scope="col" { "Price" } th.number scope="col" { "Time" }
                 th scope="col" { "Provider’s reference" } } }

@@ -187,7 +187,7 @@ fn curl(asked: &Asked) -> Markup {
     );
     html! {
         h3 #curl { "The same with curl" }
-        pre tabindex="0" role="region" aria-labelledby="curl" { code #line { (line) } }
+        pre tabindex="0" role="group" aria-labelledby="curl" { code #line { (line) } }
         button type="button" hidden data-copy="line" { "Copy" }
     }
 }
@@ -261,7 +261,7 @@ async fn sandbox(console: &Console, visitor: &Visitor) -> Markup {
         }
         section aria-labelledby="people" {
             h2 #people { "People of the sandbox" }
-            div.scroll tabindex="0" role="region" aria-labelledby="people" { table {
+            div.scroll tabindex="0" role="group" aria-labelledby="people" { table {
                 thead { tr { th scope="col" { "Name" } th scope="col" { "ID number" } th scope="col" { "Why in the list" } th scope="col" { "Ask" } } }
                 tbody { @for person in &people {
                     @let (name, number) = (text(person, "name"), text(person, "id_number"));

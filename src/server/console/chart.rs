@@ -17,7 +17,7 @@ pub(super) fn bars<const N: usize>(title: &str, classes: [&'static str; N], bars
     let most = bars.iter().map(|bar| bar.parts.iter().sum::<u64>()).max().unwrap_or_default();
     let scaled = |count: u64| (count * HEIGHT).checked_div(most).unwrap_or_default();
     let width = STEP * bars.len() as u64;
-    let ends = [bars.first(), bars.last()].map(|bar| bar.map(|bar| &*bar.label).unwrap_or_default());
+    let first = bars.first().map(|bar| &*bar.label).unwrap_or_default();
     html! {
         figure {
             svg.chart viewBox=(format!("0 0 {width} {}", HEIGHT + 2)) preserveAspectRatio="none" role="img" aria-label=(title) {
@@ -37,9 +37,9 @@ pub(super) fn bars<const N: usize>(title: &str, classes: [&'static str; N], bars
                 }
             }
             div.ends aria-hidden="true" {
-                span { (ends[0]) }
+                span { (first) }
                 span { "most: " (super::shown::grouped(most)) }
-                span { (ends[1]) }
+                span { "now" }
             }
         }
     }

@@ -59,7 +59,7 @@ fn one(client: &Client, keys: &[(&str, Option<Timestamp>)], clock: &Clock, famil
                 dt { "Requests" } dd { (grouped(requests)) ", refused " (grouped(refusals(families, name)))
                     @if suspected > 0 { ", suspected of trying out " (grouped(suspected)) } }
             }
-            div.scroll tabindex="0" role="region" aria-label=(format!("Keys of {name}")) { table {
+            div.scroll tabindex="0" role="group" aria-label=(format!("Keys of {name}")) { table {
                 thead { tr { th scope="col" { "Key" } th scope="col" { "Ends" } } }
                 tbody { @for (id, end) in keys { tr { th scope="row" { (id) } td { @match end {
                     Some(end) if *end <= clock.now() => { (badge(Tone::Bad, "has ended")) " " (moment(*end)) },

@@ -34,8 +34,10 @@ pub use state::Console;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn_with_state, map_response};
+use axum::response::Response;
 use axum::routing::{get, post};
+use http::{HeaderValue, header};
 
 /// The routes below `/console`, for whoever has signed in, and the page to do so.
 pub(in crate::server) fn routes(console: Arc<Console>) -> Router {
@@ -62,5 +64,11 @@ pub(in crate::server) fn routes(console: Arc<Console>) -> Router {
         .route("/console/console.css", get(assets::style))
         .route("/console/console.js", get(assets::script))
         .route("/console/icon.svg", get(assets::icon));
-    pages.merge(open)
+    pages.merge(open).layer(map_response(kept_nowhere))
+}
+
+/// No cache keeps an answer, unless it says so itself.
+async fn kept_nowhere(mut response: Response) -> Response {
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
 }

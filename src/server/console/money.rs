@@ -55,7 +55,7 @@ fn spending(spent: &[Spent]) -> Markup {
         section aria-labelledby="spent" {
             h2 #spent { "Spent, by provider and client" }
             @if spent.is_empty() { p.quiet { "Nothing this month." } } @else {
-                div.scroll tabindex="0" role="region" aria-labelledby="spent" { table {
+                div.scroll tabindex="0" role="group" aria-labelledby="spent" { table {
                     thead { tr { th scope="col" { "Provider" } th scope="col" { "Client" } th.number scope="col" { "Calls today" }
                         th.number scope="col" { "Today" } th.number scope="col" { "Calls this month" } th.number scope="col" { "This month" } } }
                     tbody { @for one in spent { tr {
@@ -81,13 +81,13 @@ fn since_start(families: &[MetricFamily]) -> Markup {
     html! {
         section aria-labelledby="purposes" {
             h2 #purposes { "Since the start of this process" }
-            div.scroll tabindex="0" role="region" aria-labelledby="purposes" { table {
+            div.scroll tabindex="0" role="group" aria-labelledby="purposes" { table {
                 caption { "By purpose" }
                 thead { tr { th scope="col" { "Purpose" } th.number scope="col" { "Spent" } th.number scope="col" { "Possibly" } } }
                 tbody { @for (purpose, [spent, possibly]) in &by_purpose { tr {
                     th scope="row" { (purpose) } td.number { (of_yuan(*spent)) } td.number { (of_yuan(*possibly)) } } } }
             } }
-            div.scroll tabindex="0" role="region" aria-label="Saved since the start" { table {
+            div.scroll tabindex="0" role="group" aria-label="Saved since the start" { table {
                 caption { "Saved, because no call of its own was needed" }
                 thead { tr { th scope="col" { "By" } th.number scope="col" { "Saved" } } }
                 tbody { @for one in &saved { tr {
@@ -113,7 +113,7 @@ fn budgets(families: &[MetricFamily]) -> Markup {
         section aria-labelledby="budgets" {
             h2 #budgets { "Budgets" }
             @if all.is_empty() { p.quiet { "None is configured." } } @else {
-                div.scroll tabindex="0" role="region" aria-labelledby="budgets" { table {
+                div.scroll tabindex="0" role="group" aria-labelledby="budgets" { table {
                     thead { tr { th scope="col" { "Of" } th scope="col" { "Name" } th scope="col" { "In a" } th scope="col" { "Unit" }
                         th.number scope="col" { "Used" } } }
                     tbody { @for one in &all { tr {
@@ -138,7 +138,7 @@ fn packages(families: &[MetricFamily]) -> Markup {
         section aria-labelledby="packages" {
             h2 #packages { "Packages" }
             @if all.is_empty() { p.quiet { "None is configured." } } @else {
-                div.scroll tabindex="0" role="region" aria-labelledby="packages" { table {
+                div.scroll tabindex="0" role="group" aria-labelledby="packages" { table {
                     thead { tr { th scope="col" { "Provider" } th scope="col" { "Package" } th.number scope="col" { "Calls left" }
                         th.number scope="col" { "Left" } th scope="col" { "Ends" } th.number scope="col" { "Lasts for" } } }
                     tbody { @for one in &all { tr {

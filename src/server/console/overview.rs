@@ -112,7 +112,7 @@ fn verdicts(sum: &Sum) -> Markup {
     html! {
         h3 #verdicts { "Verdicts by provider" }
         @if sum.providers.is_empty() { p.quiet { "None yet." } } @else {
-            div.scroll tabindex="0" role="region" aria-labelledby="verdicts" { table {
+            div.scroll tabindex="0" role="group" aria-labelledby="verdicts" { table {
                 thead { tr { th scope="col" { "Provider" } th.number scope="col" { "Match" } th.number scope="col" { "Mismatch" }
                     th.number scope="col" { "No record" } th.number scope="col" { "Share of matches" } } }
                 tbody { @for (name, counts) in &sum.providers {
@@ -136,7 +136,7 @@ fn problems(sum: &Sum) -> Markup {
     html! {
         h3 #problems { "Problems by code" }
         @if sum.problems.is_empty() { p.quiet { "None." } } @else {
-            div.scroll tabindex="0" role="region" aria-labelledby="problems" { table {
+            div.scroll tabindex="0" role="group" aria-labelledby="problems" { table {
                 thead { tr { th scope="col" { "Code" } th.number scope="col" { "Number" } th scope="col" { "What it means" } } }
                 tbody { @for (code, count) in &sum.problems {
                     tr { th scope="row" { (words(code.as_str())) } td.number { (grouped(*count)) } td { (code.title()) } }

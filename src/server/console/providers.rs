@@ -119,7 +119,7 @@ fn credential(status: &CredentialStatus) -> Markup {
 
 fn endpoints(heading: &str, all: &[EndpointStatus]) -> Markup {
     html! {
-        div.scroll tabindex="0" role="region" aria-labelledby=(heading) { table {
+        div.scroll tabindex="0" role="group" aria-labelledby=(heading) { table {
             thead { tr { th scope="col" { "Endpoint" } th scope="col" { "Breaker" } th scope="col" { "For" } th scope="col" { "Why" }
                 th scope="col" { "Next probe" } th scope="col" { "Last fault" } } }
             tbody { @for one in all {

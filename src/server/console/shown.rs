@@ -35,6 +35,7 @@ pub(super) fn outcome(word: &str) -> Markup {
     let tone = match word {
         "match" | "verdict" => Tone::Good,
         "mismatch" | "no_record" => Tone::Plain,
+        skipped if skipped.starts_with("skipped") => Tone::Warn,
         _ => Tone::Bad,
     };
     badge(tone, &words(word))
