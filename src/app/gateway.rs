@@ -24,6 +24,7 @@ use super::descriptors::{self, Shares};
 use super::reload::{self, Reloader};
 use super::snapshot::{description, snapshot, warn_of_expiry};
 use super::telemetry;
+use super::traces::{self, Traces};
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::subject::DigestKey;
 use crate::server::admin::Admin;
@@ -88,6 +89,7 @@ pub struct Gateway {
     pub(super) reloader: Reloader,
     pub(super) clock_watch: ClockWatch,
     pub(super) shared: Shared,
+    pub(super) traces: Traces,
 }
 
 /// Why a gateway cannot start.
@@ -96,6 +98,8 @@ pub enum StartError {
     /// A metric was registered twice, which is a bug.
     #[error("the metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
+    #[error(transparent)]
+    Traces(#[from] traces::Unusable),
     #[error(transparent)]
     Edge(#[from] EdgeError),
     #[error(transparent)]
@@ -197,16 +201,18 @@ impl Gateway {
         let public_tls = settings.tls.take();
         // The listener has it.
         settings.admin_tls = None;
+        let (traces, tracer) = Traces::start(settings.tracing.as_ref(), &registry)?;
         let billing = Arc::clone(runtime.billing());
         let (current, switch) = place(snapshot(runtime, settings, &shared, None));
         let draining = CancellationToken::new();
         let clock_watch = ClockWatch::new(world.clock.clone(), &registry)?;
         let minutes = console_config.enabled.then(Arc::<Minutes>::default);
-        let recorder = Recorder::counting(
+        let recorder = Recorder::new(
             world.access_log.clone(),
             Metrics::register(&registry)?,
             world.clock.clone(),
             world.ids.clone(),
+            tracer,
             minutes.clone(),
         );
         let pipeline = Arc::new(Pipeline {
@@ -287,6 +293,7 @@ impl Gateway {
             reloader,
             clock_watch,
             shared,
+            traces,
         })
     }
 

@@ -60,6 +60,7 @@ impl Gateway {
             reloader,
             clock_watch,
             shared,
+            traces,
             ..
         } = self;
         let (stop_public, stop_admin) = (CancellationToken::new(), CancellationToken::new());
@@ -126,7 +127,9 @@ impl Gateway {
         };
         // What follows may hang, and has nothing to lose but log lines and answers to probes.
         let _ = timeout(LAST_FLUSH, watching).await;
+        let traced = tokio::task::spawn_blocking(move || traces.end(LAST_FLUSH));
         let logged = tokio::task::spawn_blocking(move || access_log.end(LAST_FLUSH)).await.unwrap_or_default();
+        let _ = traced.await;
         let lost = verify.pipeline.ledger.lost();
         if let Some(entries) = &lost {
             tracing::error!(entries, "these entries could be written nowhere; the ledger lacks them");

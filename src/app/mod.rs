@@ -14,6 +14,7 @@ pub mod simulated;
 mod snapshot;
 mod stack_wiper;
 pub mod telemetry;
+mod traces;
 
 use gateway::bind_admin;
 pub use gateway::{Books, Gateway, StartError, World, ledger};

@@ -84,6 +84,8 @@ impl Fixed {
         let print = |value: &dyn Debug| Sha256::digest(format!("{value:?}")).into();
         let server = &settings.server;
         let digest_key = settings.digest_key.as_ref().map(|key| Sha256::digest(key.expose()));
+        let headers = settings.tracing.iter().flat_map(|tracing| &tracing.headers);
+        let headers: Vec<_> = headers.map(|(_, value)| Sha256::digest(value.expose())).collect();
         let guards = [("clients", !settings.clients.is_empty()), ("operators", !settings.operators.is_empty())];
         let settings = vec![
             ("profile", print(&settings.profile)),
@@ -97,6 +99,7 @@ impl Fixed {
             ("server.tls", print(&settings.tls.is_some())),
             ("server.admin_tls", print(&settings.admin_tls.is_some())),
             ("log", print(&settings.log)),
+            ("tracing", print(&(&settings.tracing, headers))),
             ("cache.max_entries", print(&settings.cache.max_entries)),
             ("cache.digest_key", print(&digest_key)),
             ("ledger", print(&settings.ledger)),

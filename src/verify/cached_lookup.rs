@@ -116,6 +116,7 @@ impl CachedLookup {
                 Role::Joined => Some(self.places.to_wait(party).map_err(overloaded)?),
             };
             question.ticket.joined.set(&flight.context().flight());
+            question.recall.ended();
             let ended = async {
                 if let Some(own) = own {
                     own.await;
@@ -339,6 +340,7 @@ impl CachedLookup {
             patience: _,
             for_replicas: _,
             ticket: _,
+            recall: _,
         } = question;
         let scope = match self.sharing {
             Sharing::Shared => policy.scope,

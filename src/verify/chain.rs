@@ -297,6 +297,7 @@ impl Progress {
             attempts.push(Attempt {
                 billed: Billed::Unknown,
                 duration: now.duration_since(*began),
+                began: Some(*began),
                 ..Attempt::skipped(provider, endpoint, Outcome::Timeout, None)
             });
         }

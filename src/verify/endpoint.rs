@@ -165,7 +165,7 @@ impl GuardedEndpoint {
                 if !(context.trickles && outcome == Outcome::SkippedOpen) {
                     self.meter.attempted(outcome, Duration::ZERO);
                 }
-                return Ok(self.skipped(account, outcome, reason, retry_after));
+                return Ok(self.skipped(account, outcome, reason, retry_after, began));
             }
             Err(Refused::Everywhere(abort)) => return Err(abort),
         };
@@ -198,7 +198,7 @@ impl GuardedEndpoint {
         }
         let learnt = || learn(account, &result, &context.cache_slot, &context.replicas.shared, now);
         let retry_after = if pending { None } else { learnt() };
-        let mut attempt = self.report(account, &result, duration, retry_after);
+        let mut attempt = Attempt { began: Some(began), ..self.report(account, &result, duration, retry_after) };
         if context.trickles && !attempt.reason.is_specific() {
             attempt.reason = Reason::Trickle;
         }
@@ -325,9 +325,11 @@ impl GuardedEndpoint {
         outcome: Outcome,
         reason: Reason,
         retry_after: Option<Duration>,
+        began: Instant,
     ) -> AttemptResult {
         let plain = Attempt::skipped(&account.name, &self.endpoint, outcome, retry_after);
-        AttemptResult { attempt: Attempt { reason, ..plain }, finding: None, pending: false }
+        let attempt = Attempt { reason, began: Some(began), ..plain };
+        AttemptResult { attempt, finding: None, pending: false }
     }
 
     fn report(

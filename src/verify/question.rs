@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::enumeration::Kind;
 use super::joined_flight::JoinedFlight;
+use super::recall::Recall;
 use crate::domain::clock::Moment;
 use crate::domain::money::Billed;
 use crate::domain::outcome::{Outcome, Reason};
@@ -29,6 +31,8 @@ pub struct Question {
     pub for_replicas: Patience,
     /// For the ledger only.
     pub ticket: Ticket,
+    /// For the trace of the request only.
+    pub recall: Recall,
 }
 
 /// What the ledger records about a question, besides its answer. Never affects the answer.
@@ -130,6 +134,8 @@ pub struct Attempt {
     pub code: Option<&'static str>,
     pub billed: Billed,
     pub duration: Duration,
+    /// When it began, for the trace; `None` if it was skipped with its provider, or comes from the ledger.
+    pub began: Option<Instant>,
     /// When a retry can help, if known.
     pub retry_after: Option<Duration>,
 }
@@ -194,6 +200,7 @@ impl Attempt {
             code: None,
             billed: Billed::No,
             duration: Duration::ZERO,
+            began: None,
             retry_after,
         }
     }

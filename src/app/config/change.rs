@@ -82,7 +82,7 @@ impl Sections {
     /// The digest of each section that replicas should have in common. Where they listen, what they log and where their
     /// files are is their own.
     pub fn in_common(&self) -> Vec<(String, Vec<u8>)> {
-        const OWN: [&str; 6] = ["server", "server.tls", "server.admin_tls", "log", "ledger", "replica"];
+        const OWN: [&str; 7] = ["server", "server.tls", "server.admin_tls", "log", "tracing", "ledger", "replica"];
         let common = self.0.iter().filter(|(name, _)| !OWN.contains(&name.as_str()));
         common.map(|(name, digest)| (name.clone(), digest.to_vec())).collect()
     }

@@ -27,4 +27,5 @@ pub use mistakes::{Mistake, Mistakes};
 pub use profile::Profile;
 pub use raw::{Behind, Format, Log, Reload, Rules, Server};
 pub use reader::{DEFAULT, Found, Sources};
+pub use sections::traces::Tracing;
 pub use settings::Settings;

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::profile::Profile;
 use super::sections::provider_section::Section;
 use super::sections::replica::Replica;
+use super::sections::traces;
 use crate::resilience::{account, breaker};
 use crate::server::auth::certificates::Identity;
 use crate::server::auth::client_config::ClientConfig;
@@ -125,6 +126,7 @@ pub(super) struct Raw {
     pub(super) profile: Profile,
     pub(super) server: Server,
     pub(super) log: Log,
+    pub(super) tracing: traces::Section,
     pub(super) reload: Reload,
     pub(super) rules: Rules,
     pub(super) compat: compat::Config,

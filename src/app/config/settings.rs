@@ -14,7 +14,7 @@ use super::sections::provider::{self, DriverSettings};
 use super::sections::provider_section::Section;
 use super::sections::replica::{self, Replica};
 use super::sections::secret::{ADMIN_TLS_KEY, DIGEST_KEY, TLS_KEY};
-use super::sections::{checks, issued, ledger, money, receipts, shared, tls};
+use super::sections::{checks, issued, ledger, money, receipts, shared, tls, traces};
 use crate::domain::id_number::Calendar;
 use crate::domain::personal::Secret;
 use crate::domain::region::Regions;
@@ -48,6 +48,8 @@ pub struct Settings {
     /// Section `[server.admin_tls]`, with its files loaded.
     pub admin_tls: Option<listener::Tls>,
     pub log: Log,
+    /// Section `[tracing]`, if anything is traced.
+    pub tracing: Option<traces::Tracing>,
     pub reload: Reload,
     pub rules: snapshot::Rules,
     /// Region names, embedded or from the configured file.
@@ -141,6 +143,7 @@ pub(super) fn finish(
     }
     let receipts = receipts::finish(&raw.receipts, raw.ledger.is_on(), &mut sections, read);
     let shared = shared::finish(&raw, &mut sections, read);
+    let tracing = traces::finish(&raw.tracing, read);
     read.section("holds", raw.holds.validate());
     read.section("enumeration", raw.enumeration.validate());
     read.section("breaker", raw.breaker.validate());
@@ -236,6 +239,7 @@ pub(super) fn finish(
         tls: public_tls,
         admin_tls,
         log: raw.log,
+        tracing,
     })
 }
 

@@ -18,7 +18,9 @@ use crate::server::http::code::Code;
 use crate::server::http::problem::{Problem, Refused, SOON};
 use crate::server::http::request_scope::RequestScope;
 use crate::server::idempotency::{Claim, ClaimResult, InProgress, Keyed, LedgerLookup, Lookup, LookupWait};
-use crate::server::pipeline::{Delivered, Unwritten, Verified, WriteFailed, ask, ask_and_write, overloaded, unwritten};
+use crate::server::pipeline::{
+    Delivered, Unwritten, Verified, WriteFailed, ask, ask_and_write, overloaded, traced, unwritten,
+};
 use crate::server::snapshot::Snapshot;
 use crate::storage::ledger::Ledger;
 use crate::verify::{Avoided, Failure, FailureKind, Freshness, NoPlace, Question};
@@ -162,10 +164,15 @@ async fn work(
         }
     };
     match asked {
-        Ok(unwritten) => finish(verify, (claim, held), unwritten).await.map_err(|lost| match lost {
-            Some(lost) => lost.refuse(scope),
-            None => Box::new(Problem::new(Code::Internal)),
-        }),
+        Ok(unwritten) => {
+            let began = scope.traced_now();
+            let written = finish(verify, (claim, held), unwritten).await;
+            traced(began, written.as_ref().ok(), scope);
+            written.map_err(|lost| match lost {
+                Some(lost) => lost.refuse(scope),
+                None => Box::new(Problem::new(Code::Internal)),
+            })
+        }
         Err(problem) => {
             if problem.code().is_everybodys() {
                 claim.fail(Arc::new(Problem::clone(&problem)));

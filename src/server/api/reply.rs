@@ -229,6 +229,7 @@ mod tests {
             code: None,
             billed: Billed::Yes,
             duration: Duration::from_millis(12),
+            began: None,
             retry_after: None,
         };
         for (attempts, provider_request_id) in

@@ -101,7 +101,7 @@ pub struct Line<'a> {
     #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     pub verification_id: Option<uuid::Uuid>,
     #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
-    pub verdict: Option<&'a str>,
+    pub verdict: Option<&'static str>,
     /// The code of the problem.
     #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     pub code: Option<&'static str>,
@@ -110,7 +110,7 @@ pub struct Line<'a> {
     pub reason: Option<&'static str>,
     /// `provider`, `shared` or `cache`.
     #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
-    pub source: Option<&'a str>,
+    pub source: Option<&'static str>,
     /// The provider that gave the verdict.
     #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     pub provider: Option<&'a str>,

@@ -165,6 +165,33 @@ pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
     (is_trace && !may_hold_number(trace)).then_some(trace)
 }
 
+/// The caller's span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Parent {
+    pub(super) trace: [u8; 16],
+    pub(super) span: [u8; 8],
+    pub(super) is_sampled: bool,
+}
+
+/// The caller's span of a well-formed `traceparent`, if no part of it may be an ID number.
+pub(super) fn parent(headers: &HeaderMap) -> Option<Parent> {
+    let trace_id = trace_id(headers)?;
+    let mut parts = headers.get(TRACEPARENT)?.to_str().ok()?.split('-');
+    let (version, span, flags) = (parts.next()?, parts.nth(1)?, parts.next()?);
+    let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    let is_word = |text: &str, length| text.len() == length && text.bytes().all(hex);
+    let ends = version != "00" || parts.next().is_none();
+    let is_sound = is_word(version, 2) && version != "ff" && is_word(span, 16) && is_word(flags, 2) && ends;
+    if !is_sound || may_hold_number(span) || span.bytes().all(|byte| byte == b'0') {
+        return None;
+    }
+    let (mut trace, mut id) = ([0; 16], [0; 8]);
+    hex::decode_to_slice(trace_id, &mut trace).ok()?;
+    hex::decode_to_slice(span, &mut id).ok()?;
+    let is_sampled = u8::from_str_radix(flags, 16).ok()? & 1 == 1;
+    Some(Parent { trace, span: id, is_sampled })
+}
+
 pub fn accepts_json(headers: &HeaderMap) -> bool {
     accepts(headers, "application/json")
 }

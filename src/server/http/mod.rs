@@ -21,4 +21,5 @@ pub mod request_scope;
 pub mod sampler;
 pub mod schema;
 pub(in crate::server) mod timestamp;
+pub mod trace;
 pub mod unambiguous;

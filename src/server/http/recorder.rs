@@ -3,11 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
+use jiff::Timestamp;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::access_log::{ADMIN_REQUEST, AccessLog, Line, REQUEST};
 use super::metrics::{Metrics, NO_SOURCE, UNKNOWN};
 use super::minutes::Minutes;
+use super::trace::{Trace, Tracer};
 use crate::domain::clock::{Clock, Ids};
 
 /// Logs and counts requests. Clones share the log and the metrics.
@@ -20,6 +24,7 @@ struct Sinks {
     metrics: Metrics,
     clock: Clock,
     ids: Ids,
+    tracer: Tracer,
     /// What the console shows; `None` without one.
     minutes: Option<Arc<Minutes>>,
 }
@@ -36,19 +41,34 @@ pub(in crate::server) enum Audience {
 }
 
 impl Recorder {
-    pub fn new(access_log: AccessLog, metrics: Metrics, clock: Clock, ids: Ids) -> Self {
-        Self::counting(access_log, metrics, clock, ids, None)
-    }
-
-    /// Like [`Self::new`]; counts by minute too, for the console.
-    pub fn counting(
+    /// With `minutes`, requests are counted by minute too, for the console.
+    pub fn new(
         access_log: AccessLog,
         metrics: Metrics,
         clock: Clock,
         ids: Ids,
+        tracer: Tracer,
         minutes: Option<Arc<Minutes>>,
     ) -> Self {
-        Self(Arc::new(Sinks { access_log, metrics, clock, ids, minutes }))
+        Self(Arc::new(Sinks { access_log, metrics, clock, ids, tracer, minutes }))
+    }
+
+    /// The trace of a request that begins now; `None` if it is not traced.
+    pub(super) fn trace(&self, audience: Audience, head: &HeaderMap, began: Instant) -> Option<Box<Trace>> {
+        // What operators do is in the ledger.
+        if audience != Audience::Services {
+            return None;
+        }
+        self.0.tracer.begin(head, began, || self.chance())
+    }
+
+    /// A random id.
+    pub(super) fn chance(&self) -> Uuid {
+        self.0.ids.nonce()
+    }
+
+    pub(super) fn wall(&self) -> Timestamp {
+        self.0.clock.wall()
     }
 
     /// An id for a request that has none.

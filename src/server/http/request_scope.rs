@@ -27,6 +27,7 @@ use super::headers;
 use super::problem::{Problem, Refused};
 use super::rate_limit::Allowance;
 use super::recorder::{Audience, Recorder};
+use super::trace::{Key, Trace, Value};
 use crate::domain::disclosure::holds_person;
 use crate::domain::subject::Subject;
 use crate::server::audit::AuditEntry;
@@ -43,6 +44,8 @@ pub(in crate::server) struct RequestScope {
     protocol: Option<&'static str>,
     request_id: IdText,
     trace_id: Option<String>,
+    /// Only while the request is traced.
+    trace: Option<Box<Trace>>,
     began: Instant,
     /// Time spent waiting for providers or other requests since `began`.
     waited: Duration,
@@ -121,6 +124,7 @@ fn matched(extensions: &Extensions) -> Route {
 impl RequestScope {
     fn begin(recorder: &Recorder, audience: Audience, method: &Method, route: Route, head: &HeaderMap) -> Self {
         let request_id = headers::request_id(head).map_or_else(|| IdText::new(recorder), IdText::OfCaller);
+        let began = Instant::now();
         Self {
             recorder: recorder.clone(),
             audience,
@@ -129,7 +133,8 @@ impl RequestScope {
             protocol: None,
             request_id,
             trace_id: headers::trace_id(head).map(str::to_owned),
-            began: Instant::now(),
+            trace: recorder.trace(audience, head, began),
+            began,
             waited: Duration::ZERO,
             admitted: None,
             operator: None,
@@ -199,6 +204,9 @@ impl RequestScope {
         if self.trace_id.as_deref().is_some_and(names) {
             self.trace_id = None;
         }
+        if let Some(trace) = &mut self.trace {
+            trace.is_about(subject, || self.recorder.chance());
+        }
     }
 
     pub(in crate::server) fn has_reference(&mut self, reference: Option<&str>) {
@@ -229,6 +237,16 @@ impl RequestScope {
     /// Puts back a ledger entry that could not be written.
     pub(in crate::server) fn owes(&mut self, audit: AuditEntry) {
         self.audit = Some(audit);
+    }
+
+    /// The trace of the request, if it is traced.
+    pub(in crate::server) fn trace(&mut self) -> Option<&mut Trace> {
+        self.trace.as_deref_mut()
+    }
+
+    /// Now, if the request is traced.
+    pub(in crate::server) fn traced_now(&self) -> Option<Instant> {
+        self.trace.as_ref().map(|_| Instant::now())
     }
 
     /// Starts measuring a wait for others, which ends when the guard is dropped.
@@ -297,10 +315,12 @@ impl RequestScope {
             }
         }
         let total = self.began.elapsed();
+        let trace = self.trace.take();
+        let trace_id = trace.as_ref().map(|trace| trace.id());
         let caller = self.caller();
         let mut line = Line {
             request_id: self.request_id.as_str(),
-            trace_id: self.trace_id.as_deref(),
+            trace_id: trace_id.as_deref().or(self.trace_id.as_deref()),
             method: self.method,
             route: self.route.as_str(),
             protocol: self.protocol,
@@ -323,7 +343,35 @@ impl RequestScope {
             }
             End::CallerLeft => {}
         }
+        // Nobody we know may fill what collects the traces.
+        if let Some(trace) = trace
+            && let Some(caller) = caller
+        {
+            let attributes = self.attributes(&line, caller);
+            trace.end(self.recorder.wall(), total, status, attributes);
+        }
         self.recorder.record(self.audience, line, total, self.waited);
+    }
+
+    /// What the span of the request says: words of ours and of the configuration.
+    fn attributes(&self, line: &Line<'_>, caller: &Caller) -> Vec<(Key, Value)> {
+        let route = match &self.route {
+            Route::Matched(path) => Value::Name(Arc::from(path.as_str())),
+            Route::Named(name) => Value::Word(name),
+        };
+        let mut attributes = vec![
+            (Key::Method, Value::Word(self.method)),
+            (Key::Route, route),
+            (Key::Status, Value::Number(i64::from(line.status))),
+            (Key::Client, Value::Name(Arc::clone(&caller.client.name))),
+        ];
+        let words = [(Key::Protocol, self.protocol), (Key::Code, line.code)];
+        attributes.extend(words.into_iter().filter_map(|(key, word)| Some((key, Value::Word(word?)))));
+        let words = [(Key::Verdict, line.verdict), (Key::Source, line.source)];
+        attributes.extend(words.into_iter().filter_map(|(key, word)| Some((key, Value::Word(word?)))));
+        attributes.extend(self.purpose.as_ref().map(|purpose| (Key::Purpose, Value::Name(Arc::clone(purpose)))));
+        attributes.extend(line.verification_id.map(|id| (Key::VerificationId, Value::Id(id))));
+        attributes
     }
 }
 

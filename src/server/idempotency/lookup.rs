@@ -174,6 +174,7 @@ fn attempt(attempt: &ledger::Attempt) -> Option<Attempt> {
         code: None,
         billed: Billed::ALL.into_iter().find(|billed| billed.as_str() == attempt.billed)?,
         duration: Duration::from_millis(attempt.duration_ms),
+        began: None,
         retry_after: None,
     })
 }

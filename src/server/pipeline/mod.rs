@@ -16,7 +16,7 @@ mod state;
 pub(in crate::server) use admission::{admit, check_head, overloaded};
 pub use answer::Verified;
 pub(in crate::server) use answer::{Delivered, Unwritten, WriteFailed};
-pub(in crate::server) use asking::{ask, ask_and_write, unwritten};
+pub(in crate::server) use asking::{ask, ask_and_write, traced, unwritten};
 pub(in crate::server) use local_rules::subject;
 pub(in crate::server) use question::{RequestOptions, build_local_question, build_question};
 pub use state::Pipeline;

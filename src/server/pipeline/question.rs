@@ -14,7 +14,7 @@ use crate::server::http::body_reader::VerifyBody;
 use crate::server::http::problem::Refused;
 use crate::server::http::request_scope::RequestScope;
 use crate::server::snapshot::Snapshot;
-use crate::verify::{Avoided, Freshness, JoinedFlight, Question, Ticket};
+use crate::verify::{Avoided, Freshness, JoinedFlight, Question, Recall, Ticket};
 
 /// The client of a question that this very process asks.
 const LOCAL: &str = "local";
@@ -59,6 +59,7 @@ pub(in crate::server) fn build_question(
         patience: granted.unwrap_or(now.limits.request_timeout),
         for_replicas: pipeline.shared.patience(),
         ticket,
+        recall: recall(scope),
     })
 }
 
@@ -78,7 +79,11 @@ pub(in crate::server) fn build_local_question(
     let subject = Arc::new(checked(pipeline, now, body, scope)?);
     let (freshness, patience) = (Freshness::default(), now.limits.request_timeout);
     let for_replicas = pipeline.shared.patience();
-    Ok(Question { subject, client, purpose, freshness, patience, for_replicas, ticket })
+    Ok(Question { subject, client, purpose, freshness, patience, for_replicas, ticket, recall: recall(scope) })
+}
+
+fn recall(scope: &mut RequestScope) -> Recall {
+    if scope.trace().is_some() { Recall::traced() } else { Recall::default() }
 }
 
 fn ticket(pipeline: &Pipeline, now: &Snapshot, key_id: Arc<str>, reference: Option<String>) -> Ticket {

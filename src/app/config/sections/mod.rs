@@ -13,3 +13,4 @@ pub(super) mod replica;
 pub(super) mod secret;
 pub(super) mod shared;
 pub(super) mod tls;
+pub(super) mod traces;

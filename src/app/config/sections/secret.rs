@@ -33,14 +33,16 @@ pub(in crate::app::config) const SHARED_PASSWORD: &str = "shared.password";
 pub(in crate::app::config) const SHARED_KEY: &str = "shared.key";
 /// The password of PostgreSQL, which is read again whenever idgate connects.
 pub(in crate::app::config) const POSTGRES_PASSWORD: &str = "ledger.postgres.password";
+/// The headers that go to the collector of traces.
+pub(in crate::app::config) const TRACING_HEADERS: &str = "tracing.headers";
 /// The replacement credential of a provider.
 pub(in crate::app::config) const NEXT: &str = "next";
 /// The source of a provider's temporary credentials.
 pub(in crate::app::config) const CREDENTIALS: &str = "credentials";
 
 /// The secrets outside the sections of providers and clients.
-const OURS: [&str; 7] =
-    [DIGEST_KEY, TLS_KEY, ADMIN_TLS_KEY, RECEIPTS_KEY, SHARED_PASSWORD, SHARED_KEY, POSTGRES_PASSWORD];
+const OURS: [&str; 8] =
+    [DIGEST_KEY, TLS_KEY, ADMIN_TLS_KEY, RECEIPTS_KEY, SHARED_PASSWORD, SHARED_KEY, POSTGRES_PASSWORD, TRACING_HEADERS];
 
 /// The member of a client's issued key that holds the secret that signs.
 const SECRET: &str = "secret";

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::super::access_log::AccessLog;
 use super::super::metrics::Metrics;
+use super::super::trace::Tracer;
 use super::*;
 use crate::domain::clock::{Clock, Ids};
 
@@ -28,7 +29,7 @@ impl Recorded {
         let log = AccessLog::file(&file).unwrap();
         let clock = Clock::fixed(jiff::Timestamp::UNIX_EPOCH);
         let ids = Ids::new(uuid::Uuid::nil, uuid::Uuid::nil);
-        let recorder = Recorder::new(log.clone(), Metrics::register(&registry).unwrap(), clock, ids);
+        let recorder = Recorder::new(log.clone(), Metrics::register(&registry).unwrap(), clock, ids, Tracer::default(), None);
         Self { log, recorder, registry, file }
     }
 
