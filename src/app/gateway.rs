@@ -40,6 +40,7 @@ use crate::server::http::minutes::Minutes;
 use crate::server::http::recorder::Recorder;
 use crate::server::idempotency::Idempotency;
 use crate::server::listener::{self, Listener, Tls};
+use crate::server::log_level::LogLevel;
 use crate::server::pipeline::Pipeline;
 use crate::server::records::Records;
 use crate::server::records::forget::Forget;
@@ -90,6 +91,7 @@ pub struct Gateway {
     pub(super) clock_watch: ClockWatch,
     pub(super) shared: Shared,
     pub(super) traces: Traces,
+    pub(super) log_level: LogLevel,
 }
 
 /// Why a gateway cannot start.
@@ -262,6 +264,7 @@ impl Gateway {
             max_header_bytes: pipeline.max_header_bytes,
             sessions: sessions.clone(),
         };
+        let log_level = telemetry::log_level();
         let for_operators = ForOperators {
             gate,
             admin: Arc::new(Admin {
@@ -271,6 +274,7 @@ impl Gateway {
                 reloads: reloads.clone(),
                 ledger: pipeline.ledger.clone(),
                 shared: shared.clone(),
+                log_level: log_level.clone(),
                 clock: pipeline.clock.clone(),
                 draining: draining.clone(),
             }),
@@ -294,6 +298,7 @@ impl Gateway {
             clock_watch,
             shared,
             traces,
+            log_level,
         })
     }
 

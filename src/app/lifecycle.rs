@@ -61,12 +61,14 @@ impl Gateway {
             clock_watch,
             shared,
             traces,
+            log_level,
             ..
         } = self;
         let (stop_public, stop_admin) = (CancellationToken::new(), CancellationToken::new());
         // No reloads once draining has started.
         let reloading = reloader.run(draining.clone());
         let ticking = clock_watch.run(draining.clone());
+        let levelling = log_level.run(draining.clone());
         let runtime = Arc::clone(&verify.pipeline.current.load().runtime);
         // Nothing waits for it: until it has ended, each question is looked up.
         #[expect(clippy::disallowed_methods, reason = "it only reads, so shutdown does not wait for it")]
@@ -121,8 +123,8 @@ impl Gateway {
             stop_admin.cancel();
             (finished && is_closed, cut)
         };
-        let ((), (), (finished, cut)) = tokio::select! {
-            ended = async { tokio::join!(reloading, ticking, life) } => ended,
+        let ((), (), (), (finished, cut)) = tokio::select! {
+            ended = async { tokio::join!(reloading, ticking, levelling, life) } => ended,
             never = memory::give_back_regularly() => match never {},
         };
         // What follows may hang, and has nothing to lose but log lines and answers to probes.

@@ -17,11 +17,12 @@ use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use super::config::{Format, Log};
 use crate::server::http::line_sink::{self, LineSink};
 use crate::server::http::sampler::Sampler;
+use crate::server::log_level::{Level as SetLevel, LogLevel};
 
 /// Crates whose debug lines contain headers, URLs or bodies.
 const QUIET: [&str; 8] = ["axum", "h2", "hyper", "hyper_util", "reqwest", "rustls", "tower", "tower_http"];
@@ -31,6 +32,9 @@ const MOST: u32 = 50;
 
 /// Standard error of the whole process, which has one global subscriber.
 static SINK: OnceLock<Events> = OnceLock::new();
+
+/// The filter of that subscriber, and the level that is configured.
+static FILTER: OnceLock<(reload::Handle<EnvFilter, Registry>, String)> = OnceLock::new();
 
 /// How long the end of the process waits for an output that may hang.
 pub(super) const LAST_FLUSH: Duration = Duration::from_secs(1);
@@ -56,7 +60,8 @@ struct Event<'a>(Option<&'a LineSink>);
 /// When the level is not a valid filter, or the system cannot start a thread.
 pub fn start(log: &Log) -> anyhow::Result<()> {
     // A separate filter, because a more specific directive in the configuration would override one added to the first.
-    let filter = EnvFilter::try_new(&log.level)?.and(filter_fn(may_be_logged));
+    let (filter, handle) = reload::Layer::new(EnvFilter::try_new(&log.level)?);
+    let filter = filter.and(filter_fn(may_be_logged));
     // A reader of standard error that hangs must not stop the workers.
     let places = Arc::<Places>::default();
     let of_thread = Arc::clone(&places);
@@ -66,12 +71,15 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
     let events = SINK.get_or_init(|| events).clone();
     let events = tracing_subscriber::fmt::layer().with_writer(events).with_ansi(stderr().is_terminal());
     // With two gateways in one process, the first configuration stays; this is not an error.
-    let _ = match log.format {
+    let is_first = match log.format {
         Format::Json => {
             tracing_subscriber::registry().with(events.json().flatten_event(true).with_filter(filter)).try_init()
         }
         Format::Text => tracing_subscriber::registry().with(events.with_target(false).with_filter(filter)).try_init(),
     };
+    if is_first.is_ok() {
+        let _ = FILTER.set((handle, log.level.clone()));
+    }
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(|place| format!("{}:{}", place.file(), place.line()));
         tracing::error!(place, "a request panicked and got 500; this is a bug in idgate, please report the place");
@@ -88,6 +96,20 @@ pub(super) fn counters() -> Vec<IntCounter> {
 /// written.
 pub fn end() -> bool {
     SINK.get().is_none_or(|events| events.sink.end(LAST_FLUSH))
+}
+
+/// The level of the log, for operators who change it.
+pub(super) fn log_level() -> LogLevel {
+    LogLevel::new(Box::new(|level| {
+        let Some((handle, configured)) = FILTER.get() else { return false };
+        let filter = match level {
+            None => configured.clone(),
+            Some(level @ (SetLevel::Error | SetLevel::Warn | SetLevel::Info)) => <&str>::from(level).to_owned(),
+            // Libraries may log what they send, such as statements.
+            Some(level) => format!("info,idgate={}", <&str>::from(level)),
+        };
+        EnvFilter::try_new(filter).is_ok_and(|filter| handle.reload(filter).is_ok())
+    }))
 }
 
 fn may_be_logged(event: &Metadata<'_>) -> bool {

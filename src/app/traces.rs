@@ -20,6 +20,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter as _, SpanLinks};
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 use rustls::RootCertStore;
+use tokio::time::Instant;
 
 use super::config::Tracing;
 use crate::server::http::trace::{Finished, Key, Sink, Step, Tracer, Value};
@@ -41,6 +42,8 @@ struct Queue {
     sender: SyncSender<Order>,
     /// Requests that wait or are being sent.
     waiting: Arc<AtomicUsize>,
+    /// The most of them.
+    most: usize,
     is_ended: Arc<AtomicBool>,
     dropped: IntCounter,
 }
@@ -80,9 +83,10 @@ impl Traces {
         registry.register(Box::new(dropped.clone()))?;
         let [queue, export] = REASONS.map(|reason| dropped.with_label_values(&[reason]));
         let Some(config) = config.cloned() else { return Ok((Self(None), Tracer::default())) };
-        let (sender, orders) = mpsc::sync_channel(config.queue);
+        // `waiting` is the bound; the last place is for the end.
+        let (sender, orders) = mpsc::sync_channel(config.queue.saturating_add(1));
         let (waiting, is_ended) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
-        let ratio = config.ratio;
+        let (ratio, most) = (config.ratio, config.queue);
         let (of_thread, ends) = (Arc::clone(&waiting), Arc::clone(&is_ended));
         // The blocking client of the exporter must be made and used where no runtime is.
         let run = move || match exporter(&config) {
@@ -105,7 +109,7 @@ impl Traces {
             .name("traces".to_owned())
             .spawn(run)
             .map_err(|error| super::StartError::Traces(Unusable(error.to_string())))?;
-        let queue = Arc::new(Queue { sender, waiting, is_ended, dropped: queue });
+        let queue = Arc::new(Queue { sender, waiting, most, is_ended, dropped: queue });
         let tracer = Tracer::new(ratio, Arc::clone(&queue) as Arc<dyn Sink>);
         Ok((Self(Some(queue)), tracer))
     }
@@ -114,7 +118,6 @@ impl Traces {
     pub fn end(&self, limit: Duration) {
         let Some(queue) = &self.0 else { return };
         let (done, ended) = mpsc::sync_channel(1);
-        // A full queue has no place for the order: then there is no time for it either.
         let is_ended = queue.sender.try_send(Order::End(done)).is_ok() && ended.recv_timeout(limit).is_ok();
         queue.is_ended.store(true, Ordering::Relaxed);
         let left = queue.waiting.load(Ordering::Relaxed);
@@ -130,8 +133,8 @@ impl Traces {
 impl Sink for Queue {
     fn take(&self, finished: Finished) {
         let spans = finished.steps.len() + 1;
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        if self.sender.try_send(Order::Send(Box::new(finished))).is_err() {
+        let is_full = self.waiting.fetch_add(1, Ordering::Relaxed) >= self.most;
+        if is_full || self.sender.try_send(Order::Send(Box::new(finished))).is_err() {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             self.dropped.inc_by(u64::try_from(spans).unwrap_or(u64::MAX));
         }
@@ -148,13 +151,17 @@ impl Sender {
     /// Sends until the process ends.
     fn run(mut self, orders: &Receiver<Order>) {
         let mut batch = Vec::new();
+        let mut due = Instant::now();
         loop {
             let order = match batch.is_empty() {
                 true => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                false => orders.recv_timeout(GATHER),
+                false => orders.recv_timeout(due.saturating_duration_since(Instant::now())),
             };
             match order {
                 Ok(Order::Send(finished)) => {
+                    if batch.is_empty() {
+                        due = Instant::now() + GATHER;
+                    }
                     batch.push(*finished);
                     if batch.len() < MOST_AT_ONCE {
                         continue;
@@ -293,4 +300,89 @@ fn key_values(attributes: Vec<(Key, Value)>) -> Vec<KeyValue> {
         }
     };
     attributes.into_iter().map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use strum::VariantArray;
+
+    use super::*;
+    use crate::server::http::trace::Span;
+
+    fn finished(parent: Option<[u8; 8]>) -> Finished {
+        let step = |step, began, is_error| Span {
+            step,
+            began: Duration::from_millis(began),
+            took: Duration::from_millis(2),
+            attributes: vec![(Key::Outcome, Value::Word("timeout"))],
+            is_error,
+        };
+        Finished {
+            trace: [1; 16],
+            span: [0xff; 8],
+            parent,
+            ended: jiff::Timestamp::UNIX_EPOCH + Duration::from_secs(10),
+            took: Duration::from_millis(10),
+            attributes: vec![(Key::Client, Value::Name(Arc::from("c"))), (Key::Status, Value::Number(502))],
+            is_error: true,
+            steps: vec![step(Step::Recall, 1, false), step(Step::Attempt, 3, true)],
+        }
+    }
+
+    #[test]
+    fn steps_are_children_of_their_request_within_its_time() {
+        let scope = InstrumentationScope::builder(NAME).build();
+        let [request, recall, attempt] = &spans(finished(Some([2; 8])), &scope)[..] else { panic!("three spans") };
+        assert_eq!(request.parent_span_id, SpanId::from_bytes([2; 8]));
+        assert!(request.parent_span_is_remote && request.span_kind == SpanKind::Server);
+        let id = request.span_context.span_id();
+        for child in [recall, attempt] {
+            assert!(child.parent_span_id == id && !child.parent_span_is_remote);
+            assert_eq!(child.span_context.trace_id(), request.span_context.trace_id());
+            assert!(child.span_context.is_valid() && child.start_time > request.start_time);
+            assert!(child.end_time < request.end_time);
+        }
+        assert_ne!(recall.span_context.span_id(), attempt.span_context.span_id());
+        assert_eq!((&*recall.name, &*attempt.name, &recall.status), ("recall", "attempt", &Status::Unset));
+        assert!(matches!(attempt.status, Status::Error { .. }) && attempt.span_kind == SpanKind::Client);
+        let told: Vec<_> = request.attributes.iter().map(|one| (one.key.as_str(), one.value.as_str())).collect();
+        assert_eq!(told, [("idgate.client", "c".into()), ("http.response.status_code", "502".into())]);
+        let root = &spans(finished(None), &scope)[0];
+        assert!(root.parent_span_id == SpanId::INVALID && !root.parent_span_is_remote);
+        for key in Key::VARIANTS {
+            let word: &'static str = key.into();
+            assert!(word.starts_with("idgate.") || word.starts_with("http."), "{word}");
+        }
+    }
+
+    #[test]
+    fn a_collector_that_never_answers_bounds_the_queue_and_the_end() {
+        let collector = TcpListener::bind("127.0.0.1:0").unwrap();
+        let config = Tracing {
+            endpoint: format!("http://{}/v1/traces", collector.local_addr().unwrap()),
+            ratio: 1.0,
+            queue: 3,
+            timeout: Duration::from_secs(30),
+            headers: Vec::new(),
+        };
+        let registry = Registry::new();
+        let (traces, _tracer) = Traces::start(Some(&config), &registry).unwrap();
+        let queue = traces.0.clone().unwrap();
+        (0..10).for_each(|_| queue.take(finished(None)));
+        let lost = queue.dropped.get();
+        assert_eq!(lost, 7 * 3, "spans of the requests that had no place");
+        let began = Instant::now();
+        traces.end(Duration::from_millis(50));
+        assert!(began.elapsed() < Duration::from_secs(10));
+        drop(collector);
+    }
+
+    #[test]
+    fn nothing_runs_without_an_endpoint() {
+        let (traces, _) = Traces::start(None, &Registry::new()).unwrap();
+        assert!(traces.0.is_none());
+        traces.end(Duration::ZERO);
+    }
 }

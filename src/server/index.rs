@@ -47,6 +47,8 @@ const ADMIN: &[Route] = &[
     route("GET", "/metrics", "shows the metrics, for Prometheus"),
     route("GET", "/v1/status", "shows providers, breakers, budgets and packages"),
     route("POST", "/v1/reload", "reads the configuration again"),
+    route("POST", "/v1/log-level", "sets the level of the log for a while"),
+    route("GET", "/v1/changes", "lists what operators did"),
     route("POST", "/v1/providers/{provider}/isolate", "stops asking a provider"),
     route("POST", "/v1/providers/{provider}/restore", "asks it again"),
     route("POST", "/v1/subjects/forget", "forgets a person"),

@@ -9,8 +9,8 @@
 //! | [`console`] | admin | the web pages for operators; off by default |
 //! | [`sandbox`] | loopback | every provider's own protocol, answered by a simulator |
 //!
-//! No edge imports another. They share these modules, each of which imports only those before it: [`http`] and
-//! [`auth`], `index`, [`snapshot`], [`pipeline`] (the steps that every question goes through), [`idempotency`].
+//! No edge imports another. They share these modules, each of which imports only those before it: [`log_level`],
+//! [`http`] and [`auth`], `index`, [`snapshot`], [`pipeline`] (the steps that every question goes through), [`idempotency`].
 //!
 //! Invariants: all input from a socket is limited in time, size and number before it is processed; a request has one
 //! owner, its `RequestScope`, which logs and counts it however it ends. To add an edge, add a folder with its handlers,
@@ -26,6 +26,7 @@ pub mod http;
 pub mod idempotency;
 mod index;
 pub mod listener;
+pub mod log_level;
 pub mod openapi;
 pub mod pipeline;
 pub mod records;

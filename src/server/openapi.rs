@@ -47,6 +47,8 @@ const DOCUMENT: &str = "/openapi.json";
         admin::providers::isolate,
         admin::providers::restore,
         admin::reload::reload,
+        admin::log_level::set,
+        admin::changes::changes,
         super::records::forget::forget,
     ),
     components(schemas(super::http::problem::Problem)),
@@ -110,6 +112,8 @@ fn problems_of(path: &str) -> &'static [Code] {
     match path {
         "/v1/providers/{provider}/isolate" | "/v1/providers/{provider}/restore" => &admin::providers::PROBLEMS,
         "/v1/reload" => &admin::reload::PROBLEMS,
+        "/v1/log-level" => &admin::log_level::PROBLEMS,
+        "/v1/changes" => &admin::changes::PROBLEMS,
         "/v1/subjects/forget" => &forget::PROBLEMS,
         _ => &[],
     }

@@ -125,6 +125,8 @@ pub fn for_operators(state: ForOperators) -> Router {
         .route("/metrics", get(admin::health::metrics))
         .route("/v1/status", get(admin::status::status))
         .route("/v1/reload", post(admin::reload::reload))
+        .route("/v1/log-level", post(admin::log_level::set))
+        .route("/v1/changes", get(admin::changes::changes))
         .route("/v1/providers/{provider}/isolate", post(admin::providers::isolate))
         .route("/v1/providers/{provider}/restore", post(admin::providers::restore))
         .with_state(admin)

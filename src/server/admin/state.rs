@@ -4,6 +4,7 @@ use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::clock::Clock;
+use crate::server::log_level::LogLevel;
 use crate::server::snapshot::Current;
 use crate::server::{listener, reload};
 use crate::storage::ledger::Ledger;
@@ -21,6 +22,8 @@ pub struct Admin {
     /// Records what operators do.
     pub ledger: Ledger,
     pub shared: Shared,
+    /// The level of the log.
+    pub log_level: LogLevel,
     pub clock: Clock,
     /// Cancelled when shutdown begins.
     pub draining: CancellationToken,

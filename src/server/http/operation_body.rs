@@ -13,6 +13,7 @@ use super::problem::{Problem, Refused};
 use super::{body, headers};
 use crate::domain::disclosure::may_hold_number;
 use crate::server::auth::key_config::holds_key;
+use crate::server::log_level::Level;
 
 /// The longest reason, in characters.
 const MOST_REASON: usize = 200;
@@ -46,6 +47,54 @@ pub(in crate::server) struct Isolate {
     pub(in crate::server) until: Option<Timestamp>,
 }
 
+/// Another level of the log. One of `for` and `until` is needed.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::server) struct LogLevelRequest {
+    #[schema(value_type = Level)]
+    level: String,
+    /// For how long: at most an hour.
+    #[schema(example = "10m")]
+    r#for: Option<String>,
+    /// Until when: a time (RFC 3339), at most an hour away.
+    until: Option<String>,
+    /// For the ledger and the log: at most 200 printable ASCII characters. No person: ID numbers are refused.
+    #[schema(example = "ticket 4711", min_length = 1, max_length = 200)]
+    reason: Option<String>,
+}
+
+/// A checked [`LogLevelRequest`].
+pub(in crate::server) struct SetLevel {
+    pub(in crate::server) level: Level,
+    pub(in crate::server) until: Timestamp,
+    pub(in crate::server) reason: Option<String>,
+}
+
+/// Reads a level, and for how long it holds.
+///
+/// # Errors
+/// `unsupported_media_type` or `malformed_request`.
+pub(in crate::server) async fn level(
+    headers: &HeaderMap,
+    body: Body,
+    now: Timestamp,
+    longest: Duration,
+) -> Result<SetLevel, Refused> {
+    let LogLevelRequest { level, r#for, until, reason } = read(headers, body).await?;
+    let level =
+        level.parse().map_err(|_| malformed("/level", "bad_level", "must be error, warn, info, debug or trace"))?;
+    let (pointer, text) = match (r#for, until) {
+        (Some(text), None) => ("/for", text),
+        (None, Some(text)) => ("/until", text),
+        _ => return Err(malformed("", "bad_body", "must have either `for`, such as 10m, or `until`, a time")),
+    };
+    let until = end_at(pointer, &text, now)?;
+    if until.duration_since(now).unsigned_abs() > longest {
+        return Err(malformed(pointer, "too_long", "must be at most an hour away, so that no level is forgotten"));
+    }
+    Ok(SetLevel { level, until, reason: check_reason(reason)? })
+}
+
 /// Reads an optional reason.
 ///
 /// # Errors
@@ -72,7 +121,7 @@ async fn read<T: Default + for<'de> Deserialize<'de>>(headers: &HeaderMap, body:
     }
     headers::require_json(headers)?;
     // Not serde's own text, which may quote what was sent.
-    let detail = "must be a JSON object of strings: `reason`, and for isolate `until`; or leave it out";
+    let detail = "must be a JSON object of strings, with no member that is unknown here";
     serde_json::from_slice(&bytes).map_err(|_| malformed("", "bad_body", detail))
 }
 
@@ -98,6 +147,10 @@ pub(in crate::server) fn check_reason(reason: Option<String>) -> Result<Option<S
 }
 
 fn end(text: &str, now: Timestamp) -> Result<Timestamp, Refused> {
+    end_at("/until", text, now)
+}
+
+fn end_at(pointer: &str, text: &str, now: Timestamp) -> Result<Timestamp, Refused> {
     let by_duration = || {
         let span: jiff::Span = text.parse().ok()?;
         let length = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
@@ -105,7 +158,7 @@ fn end(text: &str, now: Timestamp) -> Result<Timestamp, Refused> {
     };
     let until = text.parse::<Timestamp>().ok().or_else(by_duration).filter(|until| *until > now);
     let detail = "must be a time to come, such as 2026-12-01T08:00:00+08:00, or a duration, such as 2h";
-    until.ok_or_else(|| malformed("/until", "bad_time", detail))
+    until.ok_or_else(|| malformed(pointer, "bad_time", detail))
 }
 
 fn malformed(pointer: &str, reason: &'static str, detail: &str) -> Refused {

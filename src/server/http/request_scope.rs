@@ -27,7 +27,7 @@ use super::headers;
 use super::problem::{Problem, Refused};
 use super::rate_limit::Allowance;
 use super::recorder::{Audience, Recorder};
-use super::trace::{Key, Trace, Value};
+use super::trace::{self, Key, Trace, Value};
 use crate::domain::disclosure::holds_person;
 use crate::domain::subject::Subject;
 use crate::server::audit::AuditEntry;
@@ -347,31 +347,16 @@ impl RequestScope {
         if let Some(trace) = trace
             && let Some(caller) = caller
         {
-            let attributes = self.attributes(&line, caller);
+            let route = match &self.route {
+                Route::Matched(path) => Value::Name(Arc::from(path.as_str())),
+                Route::Named(name) => Value::Word(name),
+            };
+            let plain = [(Key::Method, Value::Word(self.method)), (Key::Route, route)];
+            let names = [(Key::Client, Some(&caller.client.name)), (Key::Purpose, self.purpose.as_ref())];
+            let attributes = trace::attributes(plain, names, &line);
             trace.end(self.recorder.wall(), total, status, attributes);
         }
         self.recorder.record(self.audience, line, total, self.waited);
-    }
-
-    /// What the span of the request says: words of ours and of the configuration.
-    fn attributes(&self, line: &Line<'_>, caller: &Caller) -> Vec<(Key, Value)> {
-        let route = match &self.route {
-            Route::Matched(path) => Value::Name(Arc::from(path.as_str())),
-            Route::Named(name) => Value::Word(name),
-        };
-        let mut attributes = vec![
-            (Key::Method, Value::Word(self.method)),
-            (Key::Route, route),
-            (Key::Status, Value::Number(i64::from(line.status))),
-            (Key::Client, Value::Name(Arc::clone(&caller.client.name))),
-        ];
-        let words = [(Key::Protocol, self.protocol), (Key::Code, line.code)];
-        attributes.extend(words.into_iter().filter_map(|(key, word)| Some((key, Value::Word(word?)))));
-        let words = [(Key::Verdict, line.verdict), (Key::Source, line.source)];
-        attributes.extend(words.into_iter().filter_map(|(key, word)| Some((key, Value::Word(word?)))));
-        attributes.extend(self.purpose.as_ref().map(|purpose| (Key::Purpose, Value::Name(Arc::clone(purpose)))));
-        attributes.extend(line.verification_id.map(|id| (Key::VerificationId, Value::Id(id))));
-        attributes
     }
 }
 

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::access_log::Line;
 use super::headers::{self, Parent};
 use crate::domain::disclosure::holds_person;
 use crate::domain::subject::Subject;
@@ -244,6 +245,26 @@ impl Trace {
     }
 }
 
+/// What the span of a request says: words of ours, and names of the configuration.
+pub(super) fn attributes(
+    plain: [(Key, Value); 2],
+    names: [(Key, Option<&Arc<str>>); 2],
+    line: &Line<'_>,
+) -> Vec<(Key, Value)> {
+    let words = [
+        (Key::Protocol, line.protocol),
+        (Key::Verdict, line.verdict),
+        (Key::Source, line.source),
+        (Key::Code, line.code),
+    ];
+    let mut attributes = Vec::from(plain);
+    attributes.push((Key::Status, Value::Number(i64::from(line.status))));
+    attributes.extend(names.into_iter().filter_map(|(key, name)| Some((key, Value::Name(Arc::clone(name?))))));
+    attributes.extend(words.into_iter().filter_map(|(key, word)| Some((key, Value::Word(word?)))));
+    attributes.extend(line.verification_id.map(|id| (Key::VerificationId, Value::Id(id))));
+    attributes
+}
+
 fn half(id: Uuid) -> [u8; 8] {
     let (_, low) = id.as_u64_pair();
     // A span id of zero is none (W3C Trace Context).
@@ -255,3 +276,6 @@ fn tail(trace: &[u8; 16]) -> u64 {
     // The bits that a version 4 UUID fixes are at the beginning of this half.
     Uuid::from_bytes(*trace).as_u64_pair().1 << 2
 }
+
+#[cfg(test)]
+mod tests;

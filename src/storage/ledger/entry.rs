@@ -155,9 +155,9 @@ pub struct Operation {
     pub at_ms: i64,
     /// Always empty, because no client caused it; the database requires the field.
     pub client: String,
-    /// `isolated`, `restored`, `reloaded`, `answered`; or the code of the problem.
+    /// `isolated`, `restored`, `reloaded`, `changed`, `answered` …; or the code of the problem.
     pub outcome: String,
-    /// `isolate`, `restore`, `reload`, `verification`, `verifications`, `search`, `export` or `receipt`.
+    /// `isolate`, `restore`, `reload`, `log_level`, `verification`, `verifications`, `search`, `export`, `receipt` …
     pub action: String,
     /// The operator's name in the configuration; for a reload without one, `signal` or `file`.
     pub operator: String,
@@ -166,7 +166,7 @@ pub struct Operation {
     pub reason: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
-    /// When an isolation ends by itself, in milliseconds since 1970.
+    /// When an isolation or a log level ends by itself, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until_ms: Option<i64>,
     /// The person who was looked up.
@@ -178,6 +178,9 @@ pub struct Operation {
     /// The sections that a reload added, changed or removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sections: Vec<String>,
+    /// The log level that was set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<String>,
 }
 
 /// A removal of expired entries. Its seal is the evidence: the chain begins after the entry that the last one names.

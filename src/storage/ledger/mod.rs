@@ -11,6 +11,7 @@
 mod answer_ref;
 mod chain_check;
 mod chain_hash;
+mod changes;
 mod claims;
 mod config;
 mod cursor;
@@ -54,6 +55,7 @@ mod writer;
 
 pub use answer_ref::AnswerRef;
 pub use chain_check::{Broken, Checked, Expected};
+pub use changes::{Changes, WantedChanges};
 pub use claims::Claimed;
 pub use config::Config;
 pub use cursor::Cursor;

@@ -336,6 +336,24 @@ async fn every_operation(scene: &Scene, file: &TempFile) {
         assert_eq!(scene.send(scene.http.post(&reload)).await.0, 422);
     }
     std::fs::write(&file.0, good).unwrap();
+    let level = format!("{}/v1/log-level", scene.admin);
+    let json = |body: String| scene.http.post(&level).header("content-type", "application/json").body(body);
+    for body in [
+        format!("{{\"level\": \"{id_number}\", \"for\": \"1m\"}}"),
+        format!("{{\"level\": \"debug\", \"for\": \"{name}\"}}"),
+        format!("{{\"level\": \"debug\", \"for\": \"1m\", \"reason\": \"{KEY}\"}}"),
+        format!("{{\"{name}\": \"{KEY}\"}}"),
+    ] {
+        assert_eq!(scene.send(json(body)).await.0, 400);
+    }
+    // From here on at the finest level, whichever one is configured.
+    assert_eq!(scene.send(json("{\"level\": \"trace\", \"for\": \"1h\"}".to_owned())).await.0, 200);
+    for (driver, index) in DRIVERS.iter().zip(0..) {
+        scene.every_fault(index, driver.name, &faults_of(driver)[..3]).await;
+    }
+    for query in [format!("?operator={id_number}"), format!("?{name}={KEY}"), String::new()] {
+        scene.send(scene.http.get(format!("{}/v1/changes{query}", scene.admin))).await;
+    }
     for path in ["/metrics", "/v1/status", "/readyz", "/livez", "/openapi.json", "/docs/", "/sandbox/credentials"] {
         scene.send(scene.http.get(format!("{}{path}", scene.admin))).await;
     }

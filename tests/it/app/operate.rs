@@ -79,3 +79,35 @@ async fn what_an_operator_does_is_logged_with_its_name() {
     assert!(!err.contains(KEY));
     assert!(out.contains("/v1/status -H 'Authorization: Bearer YOUR-KEY'"), "{out}");
 }
+
+#[tokio::test]
+async fn a_log_level_is_set_for_a_while_and_ends_by_itself() {
+    let config = TempFile::new("log-level.toml", &operator());
+    let process = SandboxProcess::start(&["--config", config.path()], &[("IDGATE__LOG__LEVEL", "error")]);
+    let http = crate::support::client();
+    let post = async |path: &str, body: &'static str| {
+        let request = http.post(format!("http://{}{path}", process.admin)).bearer_auth(KEY);
+        request.header("content-type", "application/json").body(body).send().await.unwrap()
+    };
+    assert_eq!(post("/v1/reload", r#"{"reason": "before"}"#).await.status(), 200);
+    let set = post("/v1/log-level", r#"{"level": "info", "for": "1s", "reason": "ticket 4711"}"#).await;
+    assert_eq!(set.status(), 200);
+    let reply: serde_json::Value = set.json().await.unwrap();
+    assert!(reply["level"] == "info" && reply["until"].as_str().unwrap().ends_with('Z'), "{reply}");
+    assert_eq!(post("/v1/reload", r#"{"reason": "meanwhile"}"#).await.status(), 200);
+    // The next level is set after the first one has ended, for its end is told before.
+    let until: jiff::Timestamp = reply["until"].as_str().unwrap().parse().unwrap();
+    #[expect(clippy::disallowed_methods, reason = "the clock that the process reads too")]
+    while jiff::Timestamp::now() < until + std::time::Duration::from_millis(300) {
+        assert_eq!(post("/v1/reload", "").await.status(), 200);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(post("/v1/reload", r#"{"reason": "after"}"#).await.status(), 200);
+    process.terminate();
+    let (_, _, err) = process.ended();
+    assert!(err.contains("meanwhile") && err.contains("the log has another level"), "{err}");
+    assert!(
+        !err.contains("before\"") && !err.contains("reason=\"before\"") && !err.contains("reason=\"after\""),
+        "{err}"
+    );
+}

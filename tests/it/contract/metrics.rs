@@ -53,6 +53,8 @@ pub const SERIES: &[(&str, &[&str])] = &[
     ("idgate_clock_offset_seconds", &[]),
     ("idgate_config_reloads_total", &["result"]),
     ("idgate_config_checked_timestamp_seconds", &[]),
+    ("idgate_spans_exported_total", &[]),
+    ("idgate_spans_dropped_total", &["reason"]),
     ("idgate_log_lines_lost_total", &["sink"]),
     ("idgate_log_lines_left_out_total", &["sink"]),
     ("idgate_ledger_entries_total", &["kind"]),

@@ -160,3 +160,58 @@ async fn without_a_ledger_an_isolation_works_and_says_that_it_does_not_survive()
     assert_eq!((reply.status.as_u16(), reply.header("x-survives-restart")), (204, "false"));
     assert_eq!(gateway.ask(&anybody()).await.provider(), "yunyi");
 }
+
+#[tokio::test]
+async fn changes_are_read_back_in_pages_and_by_who_what_and_when_and_name_nobody() {
+    let folder = Folder::new();
+    let gateway = with_operator(&folder).start().await;
+    let pair = anybody();
+    assert_eq!(gateway.ask(&pair).await.status, 200);
+    let person = json!({"name": pair.name, "id_number": pair.id_number}).to_string();
+    let isolate = "/v1/providers/yunyi/isolate";
+    for (path, body, status) in [
+        (isolate, r#"{"reason": "ticket 4711", "until": "2h"}"#, 204),
+        ("/v1/verifications/search", &*person, 200),
+        ("/v1/subjects/forget", &person.replace('}', ",\"reason\": \"asked for\"}"), 200),
+        ("/v1/log-level", r#"{"level": "debug", "for": "2h"}"#, 400),
+        ("/v1/log-level", r#"{"level": "loud", "for": "1m"}"#, 400),
+        ("/v1/log-level", r#"{"level": "debug"}"#, 400),
+        ("/v1/log-level", r#"{"level": "debug", "for": "1m", "until": "1m"}"#, 400),
+    ] {
+        let reply = operate(&gateway, "POST", path, body).await;
+        assert_eq!(reply.status.as_u16(), status, "{path} {body}: {reply:?}");
+    }
+    // More than a page.
+    for _ in 0..120 {
+        assert_eq!(operate(&gateway, "POST", "/v1/providers/yunyi/restore", "").await.status, 204);
+    }
+    let page = async |query: &str| {
+        let reply = operate(&gateway, "GET", &format!("/v1/changes{query}"), "").await;
+        assert_eq!(reply.status, 200, "{query}: {reply:?}");
+        let text = reply.body.to_string();
+        assert!(!text.contains(&pair.id_number) && !text.contains(&pair.name) && !text.contains("digest"), "{text}");
+        (reply.body["changes"].as_array().unwrap().clone(), reply.body["next_cursor"].as_str().map(str::to_owned))
+    };
+    let (first, next) = page("").await;
+    assert!(first.len() == 100 && first.iter().all(|one| one["action"] == "restore"), "{first:?}");
+    let (second, end) = page(&format!("?cursor={}", next.unwrap())).await;
+    let done: Vec<_> = second[20..].iter().map(|one| one["action"].as_str().unwrap()).collect();
+    assert_eq!((done, end), (vec!["forget", "search", "isolate"], None));
+    let (by_kind, _) = page("?action=isolate&operator=oncall").await;
+    let [isolated] = &by_kind[..] else { panic!("{by_kind:?}") };
+    assert_eq!((&isolated["provider"], &isolated["outcome"]), (&json!("yunyi"), &json!("isolated")));
+    assert_eq!((&isolated["reason"], &isolated["operator"]), (&json!("ticket 4711"), &json!("oncall")));
+    let at = isolated["at"].as_str().unwrap();
+    assert!(isolated["until"].as_str().unwrap() > at, "{isolated}");
+    assert!(page("?operator=nobody").await.0.is_empty());
+    let from_then = page(&format!("?from={at}&action=isolate")).await.0;
+    let before_then = page(&format!("?to={at}")).await.0;
+    assert_eq!((from_then.len(), before_then.len()), (1, 0));
+    for wrong in ["?who=oncall", "?from=yesterday", "?cursor=x", "?action=isolate&action=restore", "?operator=A%20B"] {
+        assert_eq!(operate(&gateway, "GET", &format!("/v1/changes{wrong}"), "").await.status, 400, "{wrong}");
+    }
+    let stranger = gateway.http.get(format!("http://{}/v1/changes", gateway.admin)).send().await.unwrap();
+    assert_eq!(stranger.status(), 401);
+    assert!(gateway.stop().await);
+    folder.assert_sound().await;
+}

@@ -2,6 +2,7 @@
 //! knows whether it answers, `books` are the hash chains, `keys` the idempotency keys of all replicas.
 
 mod books;
+mod changes;
 mod check;
 mod config;
 mod connecting;

@@ -294,7 +294,7 @@ impl Reader {
     }
 }
 
-fn id(row: &PgRow) -> Result<Uuid, sqlx::Error> {
+pub(super) fn id(row: &PgRow) -> Result<Uuid, sqlx::Error> {
     Uuid::try_parse(row.try_get("id")?).map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 
