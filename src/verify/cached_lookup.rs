@@ -407,7 +407,7 @@ impl FlightResult {
     }
 
     /// What the other replicas are told of it.
-    /// `again`: what they are told who ask again too early, and for how long.
+    /// `again`: the kind of failure that an early retry gets, and for how long.
     fn told<'a>(&'a self, replicas: &Replicas, cache_slot: &CacheSlot, again: Option<(u8, Duration)>) -> Told<'a> {
         match &self.result {
             Ok(FlightVerdict::Answered(found) | FlightVerdict::Cached(found, _)) => {

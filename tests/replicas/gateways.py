@@ -19,7 +19,7 @@ tls = false
 takeover = "2s"
 patience = "{patience}"
 """
-KEYS = {name: f"idg_{name}-key-of-the-replicas-synthetic-0123456789" for name in ("payout", "limited")}
+KEYS = {name: f"idg_{name}-key-of-the-replicas-synthetic-0123456789" for name in ("payout", "limited", "slow", "capped")}
 CONFIGURATION = """
 [server]
 listen = "127.0.0.1:{public}"
@@ -50,6 +50,13 @@ rate_limit = 100000
 [clients.limited]
 keys = [{{ id = "l", sha256 = "{limited}" }}]
 rate_limit = 100000
+[clients.slow]
+keys = [{{ id = "s", sha256 = "{slow}" }}]
+rate_limit = 50
+[clients.capped]
+keys = [{{ id = "c", sha256 = "{capped}" }}]
+rate_limit = 100000
+daily_cap = 100
 [clients.limited.budget]
 calls_per_day = 100
 [providers.mock]
@@ -114,6 +121,10 @@ class Gateway(Service):
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         headers |= {"Content-Type": "application/json", "Authorization": f"Bearer {KEYS[client]}"}
         return await self.http.request("POST", "/v1/verify", body, headers)
+
+    async def look_up(self, verification, client="payout"):
+        """The answer of this id, from the ledger."""
+        return await self.http.request("GET", f"/v1/verifications/{verification}", b"", {"Authorization": f"Bearer {KEYS[client]}"})
 
     async def status(self):
         return (await self.operator.request("GET", "/v1/status")).json

@@ -121,11 +121,18 @@ async def owner_paused(world, _long):
     calls = (await world.provider.calls())[number(1)]
     assert second.status == late.status == 200 and calls == 2, (second, late, calls)
     lost = await world.metric("idgate_shared_questions_total", role="lost")
-    twice = await world.metric("idgate_duplicate_bills_total")
     assert lost == 1, lost
+    # The second call was one too many, and is counted as such by the one who paid last.
+    await world.until("the second bill is counted", lambda: billed_twice(world))
+    told = [answer.json["provenance"]["verified_at"] for answer in (second, late)]
+    assert told[0] == told[1], f"the late owner's caller is told another verdict: {told}"
     remembered = await world.gateways[2].ask(1)
     assert remembered.json["provenance"]["verified_at"] == second.json["provenance"]["verified_at"], (remembered.json, second.json)
-    return f"2 calls, answered after {second.seconds:.1f} s; lost {lost:.0f}, billed twice {twice:.0f}; the second verdict is remembered"
+    return f"2 calls, answered after {second.seconds:.1f} s; lost {lost:.0f}, billed twice 1; all are told the second verdict"
+
+
+async def billed_twice(world):
+    return await world.metric("idgate_duplicate_bills_total") == 1
 
 
 async def storm(world, happen, mend, seconds, long, rate=100):
@@ -316,6 +323,65 @@ async def a_budget_is_never_passed(world, _long):
     return f"{calls} calls, {dict(codes)}"
 
 
+@row(patience="500ms")
+async def a_daily_cap_is_one(world, _long):
+    """A client with 100 questions a day asks at three replicas: at most those, and what it asks elsewhere in 0.1 s."""
+    calls, refused = 0, 0
+    for n in range(160):
+        answer = await world.gateways[n % 3].ask(n, client="capped")
+        calls, refused = calls + (answer.status == 200), refused + (answer.status == 429)
+        await asyncio.sleep(0.02)
+    # Three replicas, each with what came in before it had heard: 0.02 s and an answer apart.
+    assert 100 <= calls <= 110 and calls + refused == 160, (calls, refused)
+    # A restart forgets none of it.
+    owner = world.gateways[0]
+    owner.kill()
+    owner.start()
+    await owner.ready()
+    await world.until("all share again", world.is_shared)
+    await owner.ask(1, client="capped")
+    await asyncio.sleep(0.5)
+    again = await owner.ask(2, client="capped")
+    assert again.status == 429, again
+    return f"{calls} of 160 answered; refused after a restart too"
+
+
+@row(patience="500ms")
+async def a_clients_rate_is_one(world, long):
+    """A client with 50/s asks six times as much at three replicas: the mean is 50/s, with and without Redis."""
+    seen = []
+    for is_up in (True, False):
+        if not is_up:
+            world.redis.kill()
+            await asyncio.sleep(2)
+        seconds, answers, began = (10 if long else 5), [], time.monotonic()
+        first = 0 if is_up else 100_000
+        for turn in range(300 * seconds):
+            answers.append(asyncio.create_task(world.gateways[turn % 3].ask(first + turn, client="slow")))
+            await asyncio.sleep(max(0, began + turn / 300 - time.monotonic()))
+        took = time.monotonic() - began
+        codes = collections.Counter(answer.status for answer in await asyncio.gather(*answers))
+        # A burst at each replica may come first, and is paid back afterwards.
+        assert set(codes) == {200, 429} and codes[200] <= 50 * took + (100 if is_up else 60), (codes, took)
+        assert codes[200] >= 40 * took, (codes, took)
+        seen.append(f"{'with' if is_up else 'without'} Redis {codes[200]} of {codes.total()} in {took:.1f} s")
+    return "; ".join(seen)
+
+
+@row()
+async def look_ups_anywhere(world, _long):
+    """An answer of one replica is looked up at another at once."""
+    slowest = 0
+    for n in range(20):
+        answer = await world.gateways[n % 3].ask(n)
+        found = await world.gateways[(n + 1) % 3].look_up(answer.json["verification_id"])
+        assert found.status == 200, found
+        slowest = max(slowest, found.seconds)
+    unknown = await world.gateways[0].look_up("01999999-9999-7999-8999-999999999999")
+    assert unknown.status == 404 and unknown.seconds < 0.1, unknown
+    return f"20 found, the slowest in {slowest * 1000:.0f} ms"
+
+
 @row(rate=50, patience="500ms")
 async def the_accounts_rate_holds(world, long):
     """Six times what the provider allows, over three replicas: it never sees more in any second, with and without Redis."""
@@ -369,10 +435,17 @@ async def forgetting(world, _long):
     headers = {"Content-Type": "application/json"}
     answer = await world.gateways[0].operator.request("POST", "/v1/subjects/forget", body, headers)
     assert answer.status == 200, answer
+    assert answer.json["replicas"] == {"of": 3, "told": 3, "unconfirmed": []}, answer.json
     assert (await flight).status == 200
     only = [(await gateway.ask(1, Cache_Control="only-if-cached")).status for gateway in world.gateways]
     assert only == [504, 504, 504], only
     assert answer.seconds <= 0.25, answer.seconds
+    # One that cannot answer is named.
+    silent = world.gateways[2]
+    silent.signal(signal.SIGSTOP)
+    cut = await world.gateways[0].operator.request("POST", "/v1/subjects/forget", body, headers)
+    silent.signal(signal.SIGCONT)
+    assert cut.json["replicas"] == {"of": 3, "told": 2, "unconfirmed": [silent.name]}, cut.json
     return f"answered in {answer.seconds * 1000:.0f} ms: {answer.json}; nothing is remembered anywhere"
 
 

@@ -140,10 +140,9 @@ impl Day {
     }
 }
 
-/// A date as a number: 20261128.
+/// A number for each date, greater than that of the day before.
 fn number_of(day: Date) -> u32 {
-    let (year, month, day) = (day.year().unsigned_abs(), day.month().unsigned_abs(), day.day().unsigned_abs());
-    u32::from(year) * 10_000 + u32::from(month) * 100 + u32::from(day)
+    u32::from(day.year().unsigned_abs()) * 366 + u32::from(day.day_of_year().unsigned_abs())
 }
 
 #[cfg(test)]

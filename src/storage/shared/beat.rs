@@ -15,7 +15,7 @@ use super::script::Command;
 const BEAT: Duration = Duration::from_secs(1);
 
 impl Open {
-    /// Says each second that this replica lives, and hears who else does. It is what finds out that Redis has stopped.
+    /// Says each second that this replica lives, and hears from the others. This is what notices that Redis has stopped.
     pub(super) async fn beat(&self, events: &mpsc::Sender<Event>) {
         let mut ticks = interval(BEAT);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

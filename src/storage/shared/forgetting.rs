@@ -32,7 +32,7 @@ pub struct ForgottenElsewhere {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Acknowledge(pub(super) [u8; 16]);
 
-/// Who has acknowledged what this replica is waiting for.
+/// The acknowledgements that this replica is waiting for.
 #[derive(Debug, Default)]
 pub(super) struct Acknowledged {
     waiting: Mutex<HashMap<[u8; 16], BTreeSet<[u8; 8]>>>,

@@ -21,7 +21,7 @@ use crate::storage::cache::Remembered;
 /// Longer than any verdict may be old.
 const NEVER: i64 = 9_000_000_000_000_000;
 
-/// The kind byte of a verdict, in what is left for those who wait.
+/// The kind byte of a verdict, in the ending that waiting flights read.
 const VERDICT: u8 = 0;
 
 /// The call for a place is this replica's, until the lease ends.
@@ -84,7 +84,7 @@ pub enum Told<'a> {
         retry: Duration,
         client: [u8; 8],
         may_be_billed: bool,
-        /// If it may yet be billed: what others are told who ask again, and for how long.
+        /// If it may yet be billed: the kind of failure that a retry gets, and for how long.
         again: Option<(u8, Duration)>,
     },
 }

@@ -38,10 +38,7 @@ pub struct Tls {
 impl Password {
     /// The password as it was read with the configuration, and the file that it is in, if it is in one.
     pub fn new(secret: Option<Secret>, file: Option<PathBuf>) -> Self {
-        Self(Arc::new(Inner {
-            secret: ArcSwapOption::from_pointee(secret),
-            file: ArcSwapOption::from_pointee(file),
-        }))
+        Self(Arc::new(Inner { secret: ArcSwapOption::from_pointee(secret), file: ArcSwapOption::from_pointee(file) }))
     }
 
     /// Takes over the password of a newer configuration.

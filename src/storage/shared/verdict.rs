@@ -1,4 +1,4 @@
-//! A verdict as it lies in Redis. It carries a MAC, or whoever can write to Redis could forge a `match`.
+//! A verdict as it lies in Redis. It carries a MAC: without it, a writer to Redis could forge a `match`.
 
 use std::sync::Arc;
 

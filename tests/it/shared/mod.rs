@@ -3,6 +3,8 @@
 mod clients;
 mod connect;
 mod gateways;
+mod late;
+mod limits;
 mod model;
 mod words;
 
@@ -34,19 +36,8 @@ pub struct Replica {
 impl Replica {
     /// Connected to `address`, as soon as somebody answers there.
     pub fn new(address: &str, name: &str) -> Self {
-        let section = Section {
-            redis: vec![address.to_owned()],
-            sentinel: None,
-            user: None,
-            ca_file: None,
-            certificate: None,
-            tls: false,
-            database: 0,
-            namespace: "idgate".to_owned(),
-            patience: Duration::from_millis(200),
-            takeover: Duration::from_secs(2),
-        };
-        let config = section.finish(Password::default(), Tls::default(), name.to_owned(), NonZeroU32::new(3).unwrap());
+        let config =
+            section(address).finish(Password::default(), Tls::default(), name.to_owned(), NonZeroU32::new(3).unwrap());
         let (clock, ids, registry) =
             (Clock::new(Timestamp::now), Ids::new(Uuid::new_v4, Uuid::now_v7), Registry::new());
         let shared = Shared::new(config.unwrap(), (&key(), &clock, &ids), &registry).unwrap();
@@ -70,6 +61,21 @@ impl Replica {
             label.is_empty() || metric.get_label().iter().any(|one| one.value() == label)
         };
         metrics.iter().filter(is).map(|one| one.get_counter().get_value() + one.get_gauge().get_value()).sum()
+    }
+}
+
+pub fn section(address: &str) -> Section {
+    Section {
+        redis: vec![address.to_owned()],
+        sentinel: None,
+        user: None,
+        ca_file: None,
+        certificate: None,
+        tls: false,
+        database: 0,
+        namespace: "idgate".to_owned(),
+        patience: Duration::from_millis(200),
+        takeover: Duration::from_secs(2),
     }
 }
 

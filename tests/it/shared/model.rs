@@ -89,12 +89,13 @@ impl World {
         let Some(flight) = self.flights[replica].take() else { return };
         let verdict = flight.verified_at.map(|at| [&at.to_be_bytes()[..], b"\x01rest"].concat()).unwrap_or_default();
         let before = self.stored();
-        let (landed, _): (u8, Value) = (self.land.key(&PERSON[..]).arg(SCOPE).arg(&flight.token).arg(flight.began_ms).arg(verdict))
-            .arg(if is_kept { 60_000 } else { 0 })
-            .arg("told")
-            .arg("bus")
-            .invoke(&mut self.connection)
-            .unwrap();
+        let (landed, _): (u8, Value) =
+            (self.land.key(&PERSON[..]).arg(SCOPE).arg(&flight.token).arg(flight.began_ms).arg(verdict))
+                .arg(if is_kept { 60_000 } else { 0 })
+                .arg("told")
+                .arg("bus")
+                .invoke(&mut self.connection)
+                .unwrap();
         let after = self.stored();
         if flight.forgotten < self.forgotten {
             assert_eq!(before, after, "it stores something about somebody who was forgotten meanwhile");

@@ -9,7 +9,7 @@ for i = 1, #all, 2 do
   local day, count = all[i + 1]:match('^(%d+):(%d+)$')
   if day == A[4] then
     if all[i] ~= 'd' .. A[1] then others = others + count end
-  elseif day and n(day) < n(A[4]) then
+  elseif day and n(day) + 1 < n(A[4]) then
     redis.call('HDEL', K, all[i])
   end
 end

@@ -1,6 +1,6 @@
 -- 1 scope, 2 token, 3 when the lease began, 4 verdict or '', 5 its life (0: ends the one before),
--- 6 for those who wait: 0 and a verdict, or kind 1, retry_ms 4, client 8, billed 1; 7 channel,
--- 8 for how long nobody asks again (0: anybody may), 9 the kind of failure that they are told instead.
+-- 6 for waiting flights: 0 and a verdict, or kind 1, retry_ms 4, client 8, billed 1; 7 channel,
+-- 8 for how long nobody asks again (0: anybody may), 9 the kind of failure that a retry gets.
 -- {1 mine, 0 lost, 2 forgotten; the verdict that stays in place of this one or ''}.
 -- The token tells the replica that landed its own message.
 local q = redis.call('HMGET', K, 'v' .. A[1], 'f' .. A[1], 'x'); local v, f, tell = q[1], q[2], false
