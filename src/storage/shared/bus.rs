@@ -8,7 +8,7 @@ use redis::{PushInfo, PushKind, Value};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 
-use super::forgetting::{Acknowledge, Acknowledged};
+use super::acknowledged::{Acknowledge, Acknowledged};
 use super::place::Place;
 use crate::domain::subject::Digest;
 

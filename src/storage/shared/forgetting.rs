@@ -1,12 +1,11 @@
 //! Forgetting a person at every replica, and knowing which of them have done it.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use super::acknowledged::Acknowledge;
 use super::open::{Open, Shared};
 use super::patience::{Patience, millis};
 use super::script::Command;
@@ -26,32 +25,6 @@ pub struct ForgottenElsewhere {
     pub of: usize,
     /// Those that did not answer: silent, cut off, or slow.
     pub unconfirmed: Vec<String>,
-}
-
-/// The replica that asks to be told, and a number of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Acknowledge(pub(super) [u8; 16]);
-
-/// The acknowledgements that this replica is waiting for.
-#[derive(Debug, Default)]
-pub(super) struct Acknowledged {
-    waiting: Mutex<HashMap<[u8; 16], BTreeSet<[u8; 8]>>>,
-    heard: Notify,
-}
-
-impl Acknowledged {
-    /// Notes that the replica with this incarnation has forgotten.
-    pub(super) fn note(&self, what: [u8; 16], by: [u8; 8]) {
-        if let Some(known) = self.lock().get_mut(&what) {
-            known.insert(by);
-            self.heard.notify_waiters();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 16], BTreeSet<[u8; 8]>>> {
-        // Every change is a single one.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Shared {

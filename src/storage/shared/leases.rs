@@ -15,6 +15,8 @@ use super::open::{Open, Shared};
 use super::patience::{Away, Patience, millis};
 use super::place::Place;
 use super::script::Command;
+use super::told::{Lease, Told};
+use super::unlanded::Waits;
 use super::verdict;
 use crate::storage::cache::Remembered;
 
@@ -23,15 +25,6 @@ const NEVER: i64 = 9_000_000_000_000_000;
 
 /// The kind byte of a verdict, in the ending that waiting flights read.
 const VERDICT: u8 = 0;
-
-/// The call for a place is this replica's, until the lease ends.
-#[derive(Debug, Clone, Copy)]
-pub struct Lease {
-    token: [u8; 24],
-    /// By Redis' clock.
-    began_ms: i64,
-    pub place: Place,
-}
 
 /// What a question asks for.
 #[derive(Debug, Clone, Copy)]
@@ -72,21 +65,6 @@ pub enum Look {
 pub enum Ending {
     Verdict(Remembered),
     Failed { kind: u8, retry: Duration, client: [u8; 8], may_be_billed: bool },
-}
-
-/// What the other replicas are told at the end.
-#[derive(Debug, Clone)]
-pub enum Told<'a> {
-    /// A verdict, and for how long it is remembered.
-    Verdict(&'a Remembered, Duration),
-    Failed {
-        kind: u8,
-        retry: Duration,
-        client: [u8; 8],
-        may_be_billed: bool,
-        /// If it may yet be billed: the kind of failure that a retry gets, and for how long.
-        again: Option<(u8, Duration)>,
-    },
 }
 
 /// How a landing went.
@@ -201,7 +179,18 @@ impl Open {
         token
     }
 
-    pub(super) fn landing(&self, lease: &Lease, told: &Told<'_>) -> redis::Cmd {
+    /// Tells what could not be told, now that Redis answers.
+    pub(super) fn land_again(&self) {
+        let (all, now) = (self.unlanded.take(), Instant::now());
+        for Waits { lease, verdict, ends } in all {
+            let life = ends.saturating_duration_since(now);
+            if !life.is_zero() {
+                self.link.behind(Command::Land, self.landing(&lease, &Told::Verdict(&verdict, life)));
+            }
+        }
+    }
+
+    fn landing(&self, lease: &Lease, told: &Told<'_>) -> redis::Cmd {
         let mut again = (0, Duration::ZERO);
         let (verdict, life, tells) = match *told {
             Told::Verdict(remembered, life) => {

@@ -62,6 +62,8 @@ pub(super) struct Link {
     config: Config,
     channel: String,
     current: ArcSwapOption<Connected>,
+    /// Whether there is one, for what has no link.
+    is_up: Arc<AtomicBool>,
     /// Wakes the supervisor: the connection is of no use.
     broken: Notify,
     since: Mutex<Instant>,
@@ -96,6 +98,7 @@ impl Link {
             config: config.clone(),
             channel,
             current: ArcSwapOption::empty(),
+            is_up: Arc::default(),
             broken: Notify::new(),
             since: Mutex::new(Instant::now()),
             meter,
@@ -104,6 +107,11 @@ impl Link {
 
     pub(super) fn is_up(&self) -> bool {
         self.current.load().is_some()
+    }
+
+    /// Says whether it is up, now and later.
+    pub(super) fn up_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_up)
     }
 
     /// Since when it is up, or away.
@@ -266,6 +274,7 @@ impl Link {
         tracing::info!("the shared Redis answers; limits are shared");
         *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.current.store(Some(Arc::new(connected)));
+        self.is_up.store(true, Ordering::Relaxed);
         self.meter.up(true);
     }
 
@@ -279,6 +288,7 @@ impl Link {
     fn lose(&self, lost: &Arc<Connected>, why: &str) {
         let before = self.current.compare_and_swap(lost, None);
         if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, lost)) {
+            self.is_up.store(false, Ordering::Relaxed);
             tracing::warn!(why, "the shared Redis is away; limits are local");
             *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
             self.meter.up(false);

@@ -9,10 +9,12 @@
 //! replicas; `verdict` encodes a verdict. The operations are in `leases`, `limits`, `budgets`, `clients`, `numbers` and
 //! `bills`.
 
+mod acknowledged;
 mod beat;
 mod bills;
 mod budgets;
 mod bus;
+mod client_share;
 mod clients;
 mod config;
 mod forgetting;
@@ -28,16 +30,18 @@ mod patience;
 mod place;
 mod probe;
 mod script;
+mod told;
 mod totals;
 mod unlanded;
 mod verdict;
 
+pub use acknowledged::Acknowledge;
 pub use bills::Bill;
 pub use bus::Event;
-pub use clients::ClientShare;
+pub use client_share::ClientShare;
 pub use config::{Config, Section};
-pub use forgetting::{Acknowledge, ForgottenElsewhere};
-pub use leases::{Ending, Landed, Lease, Look, Told, Wanted};
+pub use forgetting::ForgottenElsewhere;
+pub use leases::{Ending, Landed, Look, Wanted};
 pub use limits::{Booking, Refusal};
 pub use members::{Description, Member, State};
 pub use metrics::Role;
@@ -46,4 +50,5 @@ pub use password::{Password, Tls};
 pub use patience::{Away, Patience};
 pub use place::Place;
 pub use probe::{Finding, probe};
+pub use told::{Lease, Told};
 pub use totals::{Granted, Others, Owner, Totals};

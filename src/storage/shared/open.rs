@@ -8,10 +8,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::acknowledged::Acknowledged;
 use super::bus::{Bus, Event};
-use super::clients;
+use super::client_share::Clients;
 use super::config::Config;
-use super::forgetting::Acknowledged;
 use super::link::Link;
 use super::members::{Description, Members, State};
 use super::metrics::{Meter, Role};
@@ -46,7 +46,7 @@ pub(super) struct Open {
     pub(super) members: Members,
     pub(super) meter: Meter,
     pub(super) totals: totals::Book,
-    pub(super) clients: clients::Clients,
+    pub(super) clients: Clients,
     pub(super) unlanded: Unlanded,
     pub(super) acknowledged: Acknowledged,
     hurried: Mutex<Option<Instant>>,
@@ -76,7 +76,7 @@ impl Shared {
             bus: Bus::new(incarnation),
             members: Members::new(&config, incarnation, digest_key),
             totals: totals::Book::new(started),
-            clients: clients::Clients::default(),
+            clients: Clients::default(),
             unlanded: Unlanded::default(),
             acknowledged: Acknowledged::default(),
             hurried: Mutex::default(),

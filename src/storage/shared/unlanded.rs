@@ -5,9 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-use super::leases::{Lease, Told};
-use super::open::Open;
-use super::script::Command;
+use super::told::{Lease, Told};
 use crate::domain::subject::Digest;
 use crate::storage::cache::Remembered;
 
@@ -17,11 +15,12 @@ const MOST: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Unlanded(Mutex<VecDeque<Waits>>);
 
+/// A verdict that waits, and when its life ends.
 #[derive(Debug)]
-struct Waits {
-    lease: Lease,
-    verdict: Remembered,
-    ends: Instant,
+pub(super) struct Waits {
+    pub(super) lease: Lease,
+    pub(super) verdict: Remembered,
+    pub(super) ends: Instant,
 }
 
 impl Unlanded {
@@ -36,6 +35,11 @@ impl Unlanded {
         all.push_back(Waits { lease: *lease, verdict: (*verdict).clone(), ends });
     }
 
+    /// All that is kept; nothing is afterwards.
+    pub(super) fn take(&self) -> VecDeque<Waits> {
+        std::mem::take(&mut *self.lock())
+    }
+
     /// Drops what is kept about a person.
     pub(super) fn forget(&self, person: &Digest) {
         self.lock().retain(|waits| waits.lease.place.person != *person);
@@ -44,18 +48,5 @@ impl Unlanded {
     fn lock(&self) -> MutexGuard<'_, VecDeque<Waits>> {
         // Every change is a single one.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Open {
-    /// Tells what could not be told, now that Redis answers.
-    pub(super) fn land_again(&self) {
-        let (all, now) = (std::mem::take(&mut *self.unlanded.lock()), Instant::now());
-        for Waits { lease, verdict, ends } in all {
-            let life = ends.saturating_duration_since(now);
-            if !life.is_zero() {
-                self.link.behind(Command::Land, self.landing(&lease, &Told::Verdict(&verdict, life)));
-            }
-        }
     }
 }
