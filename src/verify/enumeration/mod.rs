@@ -148,11 +148,11 @@ impl Tries {
     pub(super) fn numbers(&self) -> Vec<(Box<str>, usize)> {
         let state = self.lock();
         let counts = state.numbers.counts();
-        let of = |(name, number): (&Box<str>, &u32)| {
+        let all = state.clients.iter().map(|(name, number)| {
             let count = counts.get(*number as usize).copied().unwrap_or_default();
-            (count > 0).then(|| (name.clone(), count))
-        };
-        state.clients.iter().filter_map(of).collect()
+            (name.clone(), count)
+        });
+        all.filter(|(_, count)| *count > 0).collect()
     }
 
     /// Takes how many numbers clients have asked about at other replicas only; of those not named it is not known.
