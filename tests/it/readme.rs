@@ -15,7 +15,8 @@ use idgate::app::config::DEFAULT;
 use idgate::server::http::code::Code;
 use serde_json::{Deserializer, Value};
 
-use crate::contract::{metrics::SERIES, read};
+use crate::contract::metrics::{ALERTS, SERIES, SHARED};
+use crate::contract::read;
 use crate::support::{client, process};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -401,7 +402,11 @@ fn the_operations_page_lists_every_series_and_alert() {
         let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
         has("docs/operations.md", &format!("`{name}{labels}`"));
     }
-    let alerts = read("config/prometheus/alerts.yml");
+    for (name, labels, _) in SHARED {
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        has("docs/operations.md", &format!("`{name}{labels}`"));
+    }
+    let alerts = ALERTS.map(read).concat();
     for alert in alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
         has("docs/operations.md", &format!("`{alert}`"));
     }
@@ -438,13 +443,15 @@ fn anchors(document: &str) -> BTreeSet<String> {
 fn every_link_of_the_documents_leads_somewhere() {
     let mut sources: Vec<(String, String)> = documents().into_iter().map(|name| (read(&name), name)).collect();
     // Each alert names the page that describes the response to it.
-    let alerts = "config/prometheus/alerts.yml";
-    sources.extend(
-        read(alerts)
-            .split_whitespace()
-            .filter(|word| word.starts_with("docs/"))
-            .map(|word| (format!("]({})", word.trim_end_matches(['.', '"'])), alerts.to_owned())),
-    );
+    for alerts in ALERTS {
+        sources.extend(
+            read(alerts)
+                .split_whitespace()
+                .map(|word| word.trim_matches('"'))
+                .filter(|word| word.starts_with("docs/"))
+                .map(|word| (format!("]({})", word.trim_end_matches('.')), alerts.to_owned())),
+        );
+    }
     for (text, source) in sources {
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             if link.starts_with("http") {

@@ -59,7 +59,19 @@ const SERIES: &[&str] = &[
     "idgate_tls_certificate_expiry_timestamp_seconds",
     "idgate_ledger_oldest_unmoved_seconds",
     "idgate_ledger_postgres_up",
+    "idgate_ledger_partition_missing",
     "idgate_ledger_sent_again_total",
+    "idgate_postgres_connections",
+    "idgate_budget_slice",
+    "idgate_replicas",
+    "idgate_replicas_differ",
+    "idgate_replicas_most",
+    "idgate_shared_command_seconds",
+    "idgate_shared_commands_total",
+    "idgate_shared_forged_total",
+    "idgate_shared_forgotten_late_total",
+    "idgate_shared_questions_total",
+    "idgate_shared_up",
     "idgate_ledger_spool_bytes",
     "idgate_ledger_spool_most_bytes",
     "idgate_tls_handshake_failures_total",
@@ -72,9 +84,12 @@ const SERIES: &[&str] = &[
 pub const FILES: &[&str] = &[
     "config/grafana/dashboards/idgate.json",
     "config/grafana/dashboards/idgate-money.json",
+    "config/grafana/dashboards/idgate-replicas.json",
     "config/grafana/dashboards/idgate-service.json",
     "config/prometheus/alerts.yml",
     "config/prometheus/alerts.test.yml",
+    "config/prometheus/alerts-replicas.yml",
+    "config/prometheus/alerts-replicas.test.yml",
 ];
 
 /// Every series that the dashboards, the alerts and their tests name, with names as in the `# TYPE` lines of

@@ -69,6 +69,7 @@ attempt_timeout = "12s"
 [chain]
 order = ["mock"]
 budget = "15s"
+{more}
 """
 
 
@@ -92,7 +93,7 @@ class Gateway(Service):
 
     def configure(self):
         hashes = {name: hashlib.sha256(key.encode()).hexdigest() for name, key in KEYS.items()}
-        values = {"rate": 100_000, "notice": "0s", "patience": "50ms"} | self.settings | hashes | {
+        values = {"rate": 100_000, "notice": "0s", "patience": "50ms", "more": ""} | self.settings | hashes | {
             "public": self.public, "admin": self.admin, "folder": self.folder, "name": self.name,
             "postgres": self.world.postgres.folder, "provider": self.world.provider.port,
             "redis": self.forwarder.socket if self.forwarder else self.world.redis.socket,
@@ -147,12 +148,14 @@ class Gateway(Service):
 class World:
     """All of it, for one row of the table."""
 
-    def __init__(self, folder, template, binary, shares=True, forwarded=False, **settings):
-        self.folder, self.template, self.binary = folder, template, binary
+    def __init__(self, folder, template, binary, old=None, shares=True, forwarded=False, starts_old=False, **settings):
+        self.folder, self.template, self.binary, self.old = folder, template, binary, old or binary
         self.shares, self.is_forwarded = shares, forwarded
         self.redis, self.postgres = Redis(folder), Postgres(folder / "pg")
         self.provider = Provider(free_port(), folder / "provider.log")
         self.gateways = [Gateway(self, index, settings) for index in range(3)]
+        for gateway in self.gateways if starts_old else []:
+            gateway.binary = self.old
 
     async def __aenter__(self):
         self.provider.start()
@@ -194,7 +197,7 @@ class World:
     async def metric(self, name, **labels):
         return sum([await gateway.metric(name, **labels) for gateway in self.gateways])
 
-    def ledger_verify(self):
+    def ledger_verify(self, *more):
         """What `idgate ledger verify` says about PostgreSQL."""
-        command = [self.binary, "ledger", "verify", "--config", self.gateways[0].folder / "idgate.toml"]
+        command = [self.binary, "ledger", "verify", "--config", self.gateways[0].folder / "idgate.toml", *more]
         return subprocess.run([str(part) for part in command], capture_output=True, text=True, env={}, check=False)

@@ -4,12 +4,15 @@ Where a row is about what is exact and not about time, the patience is longer th
 machine answers a crowd more slowly than Redis."""
 
 import asyncio
+import base64
 import collections
+import hmac
 import json
 import random
 import signal
 import subprocess
 import time
+import urllib.parse
 
 from balancer import Balancer
 from load import Load
@@ -17,6 +20,14 @@ from people import NAME, number
 from services import Redis
 
 ROWS = {}
+ACCESS_KEY, SECRET = "synthetic-access-key", "synthetic-access-secret-0123456789"
+LEGACY = f"""
+[compat]
+enabled = true
+[clients.legacy]
+rate_limit = 100000
+access_keys = [{{ id = "{ACCESS_KEY}", secret = {{ value = "{SECRET}" }} }}]
+"""
 
 
 def row(**settings):
@@ -302,6 +313,37 @@ async def postgres_stopped(world, long):
     return f"{len(load.told)} told in and around {seconds} s without it, 0 failed, each there once; keyed: {[answer.status for answer in keyed]}; sound"
 
 
+@row()
+async def postgres_restored(world, long):
+    """PostgreSQL is restored to a copy of some seconds ago: what it had acknowledged is sent again, with the same seals."""
+    seconds = 5 if long else 2
+    async with Load(world, 60) as load:
+        await asyncio.sleep(1)
+        world.postgres.stop()
+        world.postgres.copy()
+        world.postgres.start()
+        await asyncio.sleep(seconds)
+        heads = world.postgres.ask("SELECT replica, book, seq, encode(seal, 'hex') FROM heads")
+        world.postgres.stop()
+        world.postgres.restore()
+        world.postgres.start()
+        await asyncio.sleep(1)
+    load.check()
+    await world.until("everything has reached PostgreSQL", lambda: level(world))
+    again = await world.metric("idgate_ledger_sent_again_total")
+    assert again > 0, "nothing was sent again"
+    there = {identifier for [identifier] in world.postgres.ask("SELECT id FROM entries WHERE kind = 'answer'")}
+    missing = set(load.told) - there
+    assert not missing, f"{len(missing)} of {len(load.told)} told answers are missing"
+    same_sums(world)
+    # As the log has them: what `verify` would have printed before.
+    expected = world.folder / "expected"
+    expected.write_text("".join(f"{replica}/{book}/{seq}={seal}\n" for replica, book, seq, seal in heads))
+    verified = world.ledger_verify("--expect", expected)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    return f"{len(load.told)} told, {again:.0f} entries sent again, {len(heads)} seals as before; sound"
+
+
 async def level(world):
     return await world.metric("idgate_ledger_behind_entries") == 0
 
@@ -384,6 +426,51 @@ async def look_ups_anywhere(world, long):
     unknown = await world.gateways[0].look_up("01999999-9999-7999-8999-999999999999")
     assert unknown.status == 404 and unknown.seconds < 0.1, unknown
     return f"20 found, {again} of them at the second look, the slowest in {slowest * 1000:.0f} ms"
+
+
+@row(patience="500ms", forwarded=True)
+async def a_budget_is_divided_for_who_is_cut_off(world, _long):
+    """The same with one replica that reaches no Redis: at most its part more, which is a third."""
+    gateways = world.gateways
+    gateways[0].forwarder.cut()
+    await world.until("it notices", lambda: is_cut_off(gateways[0]))
+    answers = await asyncio.gather(*(gateways[n % 3].ask(n, client="limited") for n in range(500)))
+    codes = collections.Counter(answer.json.get("code", "verdict") for answer in answers)
+    calls = sum((await world.provider.calls()).values())
+    assert 100 <= calls <= 133 and codes == {"verdict": calls, "budget_exhausted": 500 - calls}, (calls, codes)
+    return f"{calls} calls, {dict(codes)}"
+
+
+async def is_cut_off(gateway):
+    return await gateway.metric("idgate_shared_up") == 0
+
+
+@row(patience="500ms", more=LEGACY)
+async def one_nonce_at_two_replicas(world, long):
+    """The same signed request at two replicas at once: one takes it, the other refuses its nonce."""
+    rounds, seen = 1000 if long else 100, collections.Counter()
+    for n in range(rounds):
+        target = signed(n)
+        two = await asyncio.gather(*(gateway.http.request("GET", target) for gateway in world.gateways[:2]))
+        seen[" and ".join(sorted("taken" if b"SignatureNonceUsed" not in answer.body else "refused" for answer in two))] += 1
+    assert seen == {"refused and taken": rounds}, seen
+    return f"{rounds} taken, {rounds} refused"
+
+
+def signed(n):
+    """A question in the RPC protocol of the cloud, with a nonce of its own."""
+
+    def encoded(text):
+        return urllib.parse.quote(text, safe="-_.~")
+
+    parameters = {
+        "Action": "Id2MetaVerify", "Version": "2019-03-07", "Format": "JSON", "AccessKeyId": ACCESS_KEY, "SignatureMethod": "HMAC-SHA1",
+        "SignatureVersion": "1.0", "SignatureNonce": f"nonce-{n}", "Timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "ParamType": "normal", "UserName": NAME, "IdentifyNum": number(n),
+    }
+    query = "&".join(f"{encoded(key)}={encoded(value)}" for key, value in sorted(parameters.items()))
+    digest = hmac.digest(f"{SECRET}&".encode(), f"GET&%2F&{encoded(query)}".encode(), "sha1")
+    return f"/?{query}&Signature={encoded(base64.b64encode(digest).decode())}"
 
 
 @row(rate=50, patience="500ms")
@@ -527,24 +614,31 @@ async def random_kills(world, long):
     return f"{turns} kills: {len(load.told)} told and there, {len(load.failed)} connections broken; sound"
 
 
-@row(notice="1s")
+@row(notice="1s", starts_old=True)
 async def rolling_restart(world, _long):
-    """Behind the balancer of docker-compose.yml, each replica is restarted in turn under load: nothing fails, nothing is paid twice."""
+    """Behind the balancer of docker-compose.yml, under load, each replica is replaced in turn by this release, and then by
+    the one before (--old; without it both are the same): nothing fails, nothing is paid twice."""
     balancer = Balancer(world)
     try:
         await balancer.start()
         async with Load(world, 100) as load:
             load.up = [balancer]
             await asyncio.sleep(1)
-            for gateway in world.gateways:
-                gateway.signal(signal.SIGTERM)
-                await asyncio.to_thread(gateway.process.wait)
-                gateway.start()
-                await gateway.ready()
-                await asyncio.sleep(1.5)
+            for binary in (world.binary, world.old):
+                for gateway in world.gateways:
+                    gateway.signal(signal.SIGTERM)
+                    await asyncio.to_thread(gateway.process.wait)
+                    gateway.binary = binary
+                    gateway.start()
+                    await gateway.ready()
+                    await asyncio.sleep(1.5)
         load.check()
         extra, _ = await load.extra_calls()
         assert extra == 0, extra
-        return f"{len(load.times)} asked, 0 failed, {extra} extra calls"
+        await world.until("everything has reached PostgreSQL", lambda: level(world))
+        verified = world.ledger_verify()
+        assert verified.returncode == 0, verified.stdout + verified.stderr
+        which = "two releases" if world.old != world.binary else "THE SAME BINARY TWICE: name the release before by --old"
+        return f"{len(load.times)} asked, 0 failed, {extra} extra calls, there and back; {which}; sound"
     finally:
         balancer.kill()

@@ -105,6 +105,16 @@ class Postgres(Service):
         out = self.run("psql", "-d", "idgate", "-X", "-A", "-t", "-F", "\t", "-c", f"SET search_path TO idgate; {query}").stdout
         return [line.split("\t") for line in out.splitlines() if line and line != "SET"]
 
+    def copy(self):
+        """Copies the files of the stopped server, as a backup has them."""
+        shutil.rmtree(self.folder / "copy", ignore_errors=True)
+        subprocess.run(["cp", "-a", self.data, self.folder / "copy"], check=True)
+
+    def restore(self):
+        """Puts the copy in place of the files of the stopped server."""
+        shutil.rmtree(self.data)
+        subprocess.run(["cp", "-a", self.folder / "copy", self.data], check=True)
+
     def stop(self):
         """As an operator stops it."""
         self.signal(signal.SIGINT)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use sqlx::sqlite::{Sqlite, SqlitePool, SqlitePoolOptions, SqliteRow};
-use sqlx::{QueryBuilder, Row};
+use sqlx::{Database, Encode, QueryBuilder, Row, Type};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -75,12 +75,13 @@ pub struct Found {
 }
 
 impl Wanted {
-    /// The next entries of a walk: each with its number, and with its text if it is wanted. Only the first conditions
-    /// choose which entries are read, and each choice has an index; a filter shall not lead to a longer walk.
-    fn part(&self, below: i64) -> QueryBuilder<Sqlite> {
-        let Self { client, reference, from_ms, until_ms, provider, outcome, subject } = self;
-        let mut query = QueryBuilder::<Sqlite>::new(if subject.is_some() { SPANS } else { "" });
-        query.push("SELECT seq, CASE WHEN kind = 'answer'");
+    /// Appends what the text of an entry is wanted by, whichever database has it. The person is left to an index.
+    pub(super) fn conditions<D: Database>(&self, query: &mut QueryBuilder<D>)
+    where
+        String: for<'q> Encode<'q, D> + Type<D>,
+        i64: for<'q> Encode<'q, D> + Type<D>,
+    {
+        let Self { client, reference, from_ms, until_ms, provider, outcome, subject: _ } = self;
         let texts = [
             (" AND client = ", client),
             (" AND reference = ", reference),
@@ -97,6 +98,15 @@ impl Wanted {
                 query.push(condition).push_bind(*value);
             }
         }
+    }
+
+    /// The next entries of a walk: each with its number, and with its text if it is wanted. Only the first conditions
+    /// choose which entries are read, and each choice has an index; a filter shall not lead to a longer walk.
+    fn part(&self, below: i64) -> QueryBuilder<Sqlite> {
+        let Self { client, reference, subject, .. } = self;
+        let mut query = QueryBuilder::<Sqlite>::new(if subject.is_some() { SPANS } else { "" });
+        query.push("SELECT seq, CASE WHEN kind = 'answer'");
+        self.conditions(&mut query);
         query.push(" THEN body END AS body");
         if let Some(digest) = subject {
             // The index holds only the first 8 digits of the digest.

@@ -70,6 +70,7 @@ pub const SERIES: &[(&str, &[&str])] = &[
     ("idgate_ledger_postgres_up", &[]),
     ("idgate_ledger_sent_again_total", &[]),
     ("idgate_postgres_connections", &["pool", "state"]),
+    ("idgate_ledger_partition_missing", &[]),
     ("idgate_build_info", &["version", "target"]),
     ("idgate_tls_certificate_expiry_timestamp_seconds", &["listener"]),
     ("idgate_tls_handshake_failures_total", &["listener", "reason"]),
@@ -77,6 +78,20 @@ pub const SERIES: &[(&str, &[&str])] = &[
     ("process_resident_memory_bytes", &[]),
     ("process_open_fds", &[]),
     ("process_start_time_seconds", &[]),
+];
+
+/// The series that exist with `[shared]` only, and whether they do from the start.
+pub const SHARED: &[(&str, &[&str], bool)] = &[
+    ("idgate_shared_up", &[], true),
+    ("idgate_shared_commands_total", &["command", "result"], true),
+    ("idgate_shared_command_seconds", &["command"], true),
+    ("idgate_shared_questions_total", &["role"], true),
+    ("idgate_shared_forged_total", &[], true),
+    ("idgate_shared_forgotten_late_total", &[], true),
+    ("idgate_replicas", &["state"], true),
+    ("idgate_replicas_most", &[], true),
+    ("idgate_replicas_differ", &["section"], false),
+    ("idgate_budget_slice", &["owner", "name"], false),
 ];
 
 /// Labels that Prometheus itself adds.
@@ -179,6 +194,13 @@ async fn after_some_questions() -> (TestGateway, Folder) {
     (gateway, folder)
 }
 
+/// The page of a gateway whose Redis is away.
+async fn with_shared() -> Page {
+    const SHARED: &str = "[cache]\ndigest_key = { value = \"a key that is the same for all of the replicas\" }\n\
+                          [replica]\nname = \"one\"\nmost = 3\n[shared]\nredis = [\"unix:/nowhere/redis\"]\n";
+    Page::of(&TestGateway::new().over(SHARED).start().await).await
+}
+
 #[tokio::test]
 async fn every_series_of_the_contract_exists_with_its_labels() {
     let (gateway, _folder) = after_some_questions().await;
@@ -188,9 +210,17 @@ async fn every_series_of_the_contract_exists_with_its_labels() {
         let expected: BTreeSet<_> = labels.iter().map(|&label| label.to_owned()).collect();
         assert_eq!(page.labels(name), expected, "{name}");
     }
-    let promised: BTreeSet<_> = SERIES.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let shared = with_shared().await;
+    for (name, labels, is_there) in SHARED {
+        let expected: BTreeSet<_> = labels.iter().map(|&label| label.to_owned()).collect();
+        assert!(!is_there || shared.labels(name) == expected, "{name} in {:?}", shared.names());
+    }
+    let mut promised: BTreeSet<_> = SERIES.iter().map(|(name, _)| (*name).to_owned()).collect();
+    promised.extend(SHARED.iter().map(|(name, ..)| (*name).to_owned()));
+    let mut exported: BTreeSet<_> = page.names().union(&shared.names()).cloned().collect();
+    exported.extend(SHARED.iter().filter(|(.., is_there)| !is_there).map(|(name, ..)| (*name).to_owned()));
     let named = series_named_in_shell_files();
-    assert!(named.is_subset(&page.names()), "not exported: {:?}", named.difference(&page.names()));
+    assert!(named.is_subset(&exported), "not exported: {:?}", named.difference(&exported));
     assert!(named.is_subset(&promised), "not in the contract: {:?}", named.difference(&promised));
 }
 
@@ -313,7 +343,14 @@ async fn a_thousand_strange_callers_add_no_series() {
 #[tokio::test]
 async fn every_label_that_a_query_names_is_one_of_its_series() {
     let (gateway, _folder) = after_some_questions().await;
-    let page = Page::of(&gateway).await;
+    let mut page = with_shared().await;
+    page.0.extend(Page::of(&gateway).await.0);
+    for (name, labels, _) in SHARED {
+        let family = page.0.entry((*name).to_owned()).or_default();
+        if family.is_empty() {
+            family.insert(labels.iter().map(|label| ((*label).to_owned(), String::new())).collect(), 0.0);
+        }
+    }
     let queries = queries();
     assert!(queries.len() >= 30, "the queries are not recognised: {queries:#?}");
     for query in queries {
@@ -369,7 +406,7 @@ fn every_panel_of_a_dashboard_has_an_id_of_its_own_and_says_what_it_shows_in_whi
 
 #[test]
 fn every_alert_has_a_panel_that_leads_to_its_runbook_and_the_dashboards_lead_to_each_other() {
-    let alerts = read("config/prometheus/alerts.yml");
+    let alerts = ALERTS.map(read).concat();
     let runbooks = alerts.lines().filter_map(|line| line.trim().strip_prefix("runbook_url: \"docs/"));
     let runbooks: BTreeSet<_> = runbooks.map(|rest| format!("${{docs}}/{}", rest.trim_end_matches('"'))).collect();
     assert!(runbooks.len() >= 30, "the alerts are not recognised: {runbooks:?}");
@@ -404,6 +441,9 @@ fn no_dashboard_draws_a_crowd_of_zero_lines() {
     }
 }
 
+/// The files of alerts.
+pub const ALERTS: [&str; 2] = ["config/prometheus/alerts.yml", "config/prometheus/alerts-replicas.yml"];
+
 /// The dashboards by the names of their files.
 fn dashboards() -> Vec<(&'static str, Value)> {
     let of = |path: &&'static str| {
@@ -417,7 +457,7 @@ fn dashboards() -> Vec<(&'static str, Value)> {
 fn queries() -> Vec<String> {
     let mut queries = Vec::new();
     dashboards().iter().for_each(|(_, dashboard)| expressions(dashboard, &mut queries));
-    let alerts = read("config/prometheus/alerts.yml");
+    let alerts = ALERTS.map(read).join("\n");
     for rest in alerts.split("expr: ").skip(1) {
         let lines = rest.lines().take_while(|line| {
             let line = line.trim();

@@ -36,8 +36,11 @@ pub struct Replica {
 impl Replica {
     /// Connected to `address`, as soon as somebody answers there.
     pub fn new(address: &str, name: &str) -> Self {
-        let config =
-            section(address).finish(Password::default(), Tls::default(), name.to_owned(), NonZeroU32::new(3).unwrap());
+        Self::of(section(address), name)
+    }
+
+    pub fn of(section: Section, name: &str) -> Self {
+        let config = section.finish(Password::default(), Tls::default(), name.to_owned(), NonZeroU32::new(3).unwrap());
         let (clock, ids, registry) =
             (Clock::new(Timestamp::now), Ids::new(Uuid::new_v4, Uuid::now_v7), Registry::new());
         let shared = Shared::new(config.unwrap(), (&key(), &clock, &ids), &registry).unwrap();

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::support::postgres::{Postgres, USER};
 
 mod both;
+mod connecting;
 mod keys;
 mod measured;
 mod operate;

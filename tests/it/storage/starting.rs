@@ -56,7 +56,7 @@ async fn without_postgres_a_start_takes_up_what_was_left_and_moves_it_later() {
     let cut_off = "SELECT provider, body::json ->> 'outcome', billed FROM idgate.entries WHERE kind = 'call' AND flight IN \
                    (SELECT flight FROM idgate.entries WHERE provider = 'two') ORDER BY provider";
     assert_eq!(sql(cut_off), "one|refused|no\ntwo|interrupted|unknown");
-    assert_eq!(place.check(&Default::default()).await.unwrap(), ["replica/17=17"]);
+    assert_eq!(place.check(&Default::default()).await.unwrap(), ["a/17=17"]);
 }
 
 #[tokio::test]

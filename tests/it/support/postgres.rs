@@ -7,6 +7,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::pki::Authority;
+
 /// `nobody` and `nogroup`, whose number is the same on every Debian: PostgreSQL refuses to run as root.
 const NOBODY: u32 = 65534;
 
@@ -18,6 +20,7 @@ pub struct Postgres {
     folder: PathBuf,
     server: Option<Child>,
     options: &'static [&'static str],
+    port: u16,
     databases: AtomicU64,
 }
 
@@ -30,6 +33,45 @@ impl Postgres {
 
     /// A cluster of its own, for a test that stops it.
     pub fn start(options: &'static [&'static str]) -> Self {
+        Self::prepare(options, 5432)
+    }
+
+    /// A cluster that is also reached by TCP, with TLS, from clients that have a certificate of this authority.
+    pub fn start_tls(authority: &Authority) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let issued = authority.server();
+        let folder = std::env::temp_dir().join(format!("idgate-postgres-tls-{}-{port}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let copies = [("server.pem", issued.certificate), ("server.key", issued.key), ("ca.pem", authority.path())];
+        let [certificate, key, ca] = copies.map(|(name, from)| {
+            let to = folder.join(name);
+            std::fs::copy(from, &to).unwrap();
+            std::fs::set_permissions(&to, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+            if is_root() {
+                chown(&to, Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+            to.display().to_string()
+        });
+        let options = ["fsync=off", "ssl=on", "listen_addresses=127.0.0.1"].map(str::to_owned).into_iter().chain([
+            format!("port={port}"),
+            format!("ssl_cert_file={certificate}"),
+            format!("ssl_key_file={key}"),
+            format!("ssl_ca_file={ca}"),
+        ]);
+        let options: Vec<&'static str> = options.flat_map(|option| ["-c", &*option.leak()]).collect();
+        let server = Self::prepare(options.leak(), port);
+        let lines = "local all all trust\nhostssl all all 127.0.0.1/32 trust clientcert=verify-ca\n";
+        std::fs::write(server.folder.join("data/pg_hba.conf"), lines).unwrap();
+        server.sql("postgres", "SELECT pg_reload_conf()");
+        server
+    }
+
+    /// Where it is reached by TCP.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn prepare(options: &'static [&'static str], port: u16) -> Self {
         static CLUSTERS: AtomicU64 = AtomicU64::new(0);
         let number = CLUSTERS.fetch_add(1, Ordering::Relaxed);
         // A socket's path has 107 bytes at most, which a folder below target/ may exceed.
@@ -43,7 +85,7 @@ impl Postgres {
         let mut initdb = as_nobody(&program("initdb"), &folder);
         initdb.args(["-A", "trust", "-U", USER, "--no-sync", "-E", "UTF8", "--locale=C", "-D"]).arg(&data);
         succeeded(&initdb.output().expect("initdb, of Debian's postgresql"));
-        let mut cluster = Self { folder, server: None, options, databases: AtomicU64::default() };
+        let mut cluster = Self { folder, server: None, options, port, databases: AtomicU64::default() };
         cluster.run();
         cluster
     }
@@ -131,7 +173,7 @@ impl Postgres {
 
     fn psql(&self, database: &str, statements: &str) -> Output {
         let mut psql = Command::new(program("psql"));
-        psql.arg("-h").arg(&self.folder).args(["-U", USER, "-d", database, "-qXAt", "-v", "ON_ERROR_STOP=1"]);
+        psql.arg("-h").arg(&self.folder).args(["-p", &self.port.to_string(), "-U", USER, "-d", database, "-qXAt", "-v", "ON_ERROR_STOP=1"]);
         psql.args(["-c", statements]).stdin(Stdio::null()).output().expect("psql, of Debian's postgresql")
     }
 }
@@ -143,6 +185,59 @@ impl Drop for Postgres {
             let _ = server.wait();
         }
         let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A `pgbouncer` that gives each transaction whatever connection is free.
+pub struct Pooler {
+    process: Child,
+    folder: PathBuf,
+}
+
+impl Pooler {
+    pub fn before(server: &Postgres) -> Self {
+        let folder = server.folder.join("pooler");
+        std::fs::create_dir(&folder).unwrap();
+        let users = folder.join("users");
+        std::fs::write(&users, format!("\"{USER}\" \"\"\n")).unwrap();
+        let ini = folder.join("pgbouncer.ini");
+        let text = format!(
+            "[databases]\n* = host={} port={}\n[pgbouncer]\nunix_socket_dir = {}\nlisten_port = 5432\nauth_type = trust\n\
+             auth_file = {}\npool_mode = transaction\ndefault_pool_size = 3\nmax_client_conn = 100\n\
+             ignore_startup_parameters = extra_float_digits\n",
+            server.folder.display(),
+            server.port,
+            folder.display(),
+            users.display()
+        );
+        std::fs::write(&ini, text).unwrap();
+        if is_root() {
+            [&folder, &users, &ini].into_iter().for_each(|path| chown(path, Some(NOBODY), Some(NOBODY)).unwrap());
+        }
+        let log = std::fs::File::create(folder.join("log")).unwrap();
+        let mut command = as_nobody(Path::new("pgbouncer"), &folder);
+        command.arg(&ini).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let process = command.spawn().expect("pgbouncer, of Debian's pgbouncer");
+        let pooler = Self { process, folder };
+        for _ in 0..200 {
+            if std::os::unix::net::UnixStream::connect(pooler.folder.join(".s.PGSQL.5432")).is_ok() {
+                return pooler;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        panic!("pgbouncer does not start: {}", std::fs::read_to_string(pooler.folder.join("log")).unwrap());
+    }
+
+    /// The folder of its socket.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 

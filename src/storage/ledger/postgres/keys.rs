@@ -13,7 +13,7 @@ use super::super::entry::{Answer, Claim, Entry, Subject};
 use super::super::error::ReadError;
 use super::super::record::Row;
 use super::link::Link;
-use super::rows::entry;
+use super::rows::{entry, only};
 use super::sql::Sql;
 use crate::domain::subject::Digest;
 use crate::domain::verdict::Verdict;
@@ -57,7 +57,7 @@ pub(in super::super) async fn claimed(
     let pools = link.pools()?;
     let silent_ms = i64::try_from(SILENT_FOR.as_millis()).unwrap_or(i64::MAX);
     let find = link.sql().query(FIND).bind(key.to_hex()).bind(not_before_ms).bind(silent_ms);
-    let Some(row) = link.read(&pools, find.fetch_optional(&pools.keys)).await? else { return Ok(None) };
+    let Some(row) = link.read(&pools, link.sql().rows(&pools.keys, find)).await?.pop() else { return Ok(None) };
     let Entry::Claim(claim) = entry(&row)? else {
         return Err(sqlx::Error::Decode("something else where a claim was looked for".into()).into());
     };
@@ -70,7 +70,7 @@ pub(in super::super) async fn claimed(
     let mut is_elsewhere = true;
     if is_ours || row.try_get("is_silent")? {
         let take_over = link.sql().query(TAKE_OVER).bind(key.to_hex()).bind(term).bind(link.replica());
-        is_elsewhere = link.read(&pools, take_over.execute(&pools.keys)).await?.rows_affected() == 0;
+        is_elsewhere = link.read(&pools, link.sql().run(&pools.keys, take_over)).await? == 0;
     }
     Ok(Some(Claimed { claim, answer, is_elsewhere, term: term.saturating_add(1) }))
 }
@@ -80,7 +80,7 @@ pub(in super::super) async fn release(link: &Link, claim: Uuid, term: i32) -> Re
     let pools = link.pools()?;
     let text = "UPDATE ~claims SET replica = '' WHERE id = $1::uuid AND replica = $2 AND term = $3 AND answer IS NULL";
     let query = link.sql().query(text).bind(claim.to_string()).bind(link.replica()).bind(term);
-    link.read(&pools, query.execute(&pools.keys)).await.map(drop)
+    link.read(&pools, link.sql().run(&pools.keys, query)).await.map(drop)
 }
 
 /// Claims the key; whether it was free. A claim before `not_before_ms` (milliseconds since 1970), and the one that is to
@@ -96,7 +96,7 @@ pub(in super::super) async fn claim(
     let query = link.sql().query(CLAIM).bind(&claim.key).bind(claim.id.to_string()).bind(claim.at_ms);
     let query = query.bind(&claim.subject.digest).bind(text).bind(link.replica()).bind(not_before_ms);
     let query = query.bind(replaced.map(|id| id.to_string()));
-    Ok(link.read(&pools, query.execute(&pools.keys)).await?.rows_affected() == 1)
+    Ok(link.read(&pools, link.sql().run(&pools.keys, query)).await? == 1)
 }
 
 /// Finishes the claim of this answer, for all replicas.
@@ -105,7 +105,7 @@ pub(in super::super) async fn finish(link: &Link, answer: &Answer) -> Result<(),
     let text = Entry::Answer(answer.clone()).text().map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
     let pools = link.pools()?;
     let query = link.sql().query(FINISH).bind(vec![claim.to_string()]).bind(vec![text]);
-    link.read(&pools, query.execute(&pools.keys)).await.map(drop)
+    link.read(&pools, link.sql().run(&pools.keys, query)).await.map(drop)
 }
 
 /// How many keys were claimed for this person at `not_before_ms` or later.
@@ -117,20 +117,19 @@ pub(in super::super) async fn claims_about(
     let pools = link.pools()?;
     let text = "SELECT count(*) FROM ~claims WHERE subject = decode($1, 'hex') AND at_ms >= $2";
     let query = link.sql().query(text).bind(&subject.digest).bind(not_before_ms);
-    let row = link.read(&pools, query.fetch_one(&pools.keys)).await?;
+    let row = only(link.read(&pools, link.sql().rows(&pools.keys, query)).await?)?;
     Ok(usize::try_from(row.try_get::<i64, _>(0)?).unwrap_or_default())
 }
 
 /// Ends all claims about a person, and tells the other replicas.
 pub(in super::super) async fn forget(link: &Link, subject: &Subject, at_ms: i64) -> Result<(), ReadError> {
     let pools = link.pools()?;
-    let forgetting = async {
-        // Never a transaction of the pool that a caller may leave in the middle: one statement.
-        let text = "WITH gone AS (DELETE FROM ~claims WHERE subject = decode($1, 'hex')) \
-                    INSERT INTO ~forgotten (at_ms, person) VALUES ($2, decode($1, 'hex')) RETURNING n";
-        link.sql().query(text).bind(&subject.digest).bind(at_ms).fetch_one(&pools.keys).await
-    };
-    link.forgot(link.read(&pools, forgetting).await?.try_get(0)?);
+    // One statement: a caller may leave in the middle.
+    let text = "WITH gone AS (DELETE FROM ~claims WHERE subject = decode($1, 'hex')) \
+                INSERT INTO ~forgotten (at_ms, person) VALUES ($2, decode($1, 'hex')) RETURNING n";
+    let query = link.sql().query(text).bind(&subject.digest).bind(at_ms);
+    let row = only(link.read(&pools, link.sql().rows(&pools.keys, query)).await?)?;
+    link.forgot(row.try_get(0)?);
     Ok(())
 }
 
@@ -140,10 +139,12 @@ pub(in super::super) async fn forgotten(link: &Link, after: Option<i64>) -> Resu
     let pools = link.pools()?;
     let Some(after) = after else {
         let query = link.sql().query("SELECT coalesce(max(n), 0) FROM ~forgotten");
-        return Ok((link.read(&pools, query.fetch_one(&pools.keys)).await?.try_get(0)?, Vec::new()));
+        let row = only(link.read(&pools, link.sql().rows(&pools.keys, query)).await?)?;
+        return Ok((row.try_get(0)?, Vec::new()));
     };
     let text = "SELECT n, encode(person, 'hex') AS person FROM ~forgotten WHERE n > $1 ORDER BY n";
-    let rows = link.read(&pools, link.sql().query(text).bind(after).fetch_all(&pools.keys)).await?;
+    let query = link.sql().query(text).bind(after);
+    let rows = link.read(&pools, link.sql().rows(&pools.keys, query)).await?;
     let mut last = after;
     let mut people = Vec::new();
     for row in &rows {

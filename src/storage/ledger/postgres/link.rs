@@ -386,7 +386,9 @@ impl Link {
         let here = self.sql().query(HERE).bind(self.replica()).bind(self.incarnation().as_bytes().to_vec());
         let unmoved_ms = i64::try_from(self.0.unmoved_ms.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
         let here = here.bind(env!("CARGO_PKG_VERSION")).bind(unmoved_ms);
-        let is_taken = here.execute(connection).await?.rows_affected() == 0;
+        let mut transaction = connection.begin().await?;
+        let is_taken = here.execute(&mut *transaction).await?.rows_affected() == 0;
+        transaction.commit().await?;
         if is_taken && !self.0.is_taken.swap(true, Ordering::Relaxed) {
             tracing::error!(
                 replica = self.replica(),

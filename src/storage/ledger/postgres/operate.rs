@@ -15,7 +15,7 @@ use super::books::{Book, first_id};
 use super::check::{self, Books, BrokenBook, SoundBook};
 use super::config::Config;
 use super::link::Link;
-use super::rows::entry;
+use super::rows::{entry, only};
 use super::schema;
 use super::write::Store;
 use crate::domain::clock::{Clock, Ids};
@@ -95,10 +95,12 @@ pub async fn migrate(config: &Config, clock: &Clock) -> Result<(), OperateError>
 /// If idgate could not work with it; the message says what to do.
 pub async fn probe(config: &Config, clock: &Clock) -> Result<String, OperateError> {
     let link = Link::new(config, "", Uuid::nil());
-    let mut connection = link.connect().await.map_err(|error| failed(&error))?;
+    let mut connected = link.connect().await.map_err(|error| failed(&error))?;
+    // A pooler must not give each statement another connection.
+    let mut connection = connected.begin().await?;
     let text = "SELECT current_setting('server_version_num')::int AS version, current_user::text AS role, \
                 pg_is_in_recovery() AS is_standby, (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms";
-    let row = sqlx::query(text).persistent(false).fetch_one(&mut connection).await?;
+    let row = sqlx::query(text).persistent(false).fetch_one(&mut *connection).await?;
     let version: i32 = row.try_get("version")?;
     if version < 140_000 {
         return Err(failed(&format!("the server is version {}; 14 or later is needed", version / 10_000)));
@@ -114,8 +116,8 @@ pub async fn probe(config: &Config, clock: &Clock) -> Result<String, OperateErro
         Err(schema::SchemaError::Missing | schema::SchemaError::Old) if config.migrate => {
             let may = sqlx::query("SELECT has_database_privilege(current_database(), 'CREATE')").persistent(false);
             let exists = sqlx::query("SELECT to_regnamespace($1) IS NOT NULL AND has_schema_privilege($1, 'CREATE')");
-            let may_make: bool = may.fetch_one(&mut connection).await?.try_get(0)?;
-            let exists = exists.persistent(false).bind(link.schema()).fetch_one(&mut connection).await?;
+            let may_make: bool = may.fetch_one(&mut *connection).await?.try_get(0)?;
+            let exists = exists.persistent(false).bind(link.schema()).fetch_one(&mut *connection).await?;
             if !may_make && !exists.try_get::<Option<bool>, _>(0)?.unwrap_or_default() {
                 return Err(failed(
                     &"the role may not make the tables; grant it CREATE, or run `idgate ledger migrate`",
@@ -126,7 +128,8 @@ pub async fn probe(config: &Config, clock: &Clock) -> Result<String, OperateErro
         Ok(()) => rights(&mut connection, &link).await?,
     }
     let role: String = row.try_get("role")?;
-    let _ = connection.close().await;
+    connection.rollback().await?;
+    let _ = connected.close().await;
     Ok(format!("PostgreSQL {}, as {role}", version / 10_000))
 }
 
@@ -272,7 +275,8 @@ impl Record {
         let pools = self.link.pools()?;
         let text = "SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint FROM pg_inherits JOIN pg_class ON \
                     pg_class.oid = inhrelid WHERE relnamespace = to_regnamespace($1) AND relkind = 'r'";
-        let row = sqlx::query(text).persistent(false).bind(self.link.schema()).fetch_one(&pools.lookups).await?;
+        let query = self.link.sql().query(text).bind(self.link.schema());
+        let row = only(self.link.sql().rows(&pools.lookups, query).await?)?;
         Ok(row.try_get::<i64, _>(0)?.unsigned_abs())
     }
 
@@ -287,7 +291,8 @@ impl Record {
         let mut names: Vec<String> = Vec::new();
         loop {
             let last = names.last().cloned().unwrap_or_default();
-            let row = self.link.sql().query(text).bind(last).fetch_one(&pools.lookups).await?;
+            let query = self.link.sql().query(text).bind(last);
+            let row = only(self.link.sql().rows(&pools.lookups, query).await?)?;
             match row.try_get::<Option<String>, _>("next")? {
                 Some(next) => names.push(next),
                 None => return Ok(names),
@@ -303,7 +308,7 @@ impl Record {
         let pools = self.link.pools()?;
         let text = "SELECT count(*) AS n FROM ~entries WHERE kind = 'call' AND provider = $1 AND at_ms >= $2 AND at_ms < $3";
         let query = self.link.sql().query(text).bind(provider).bind(from_ms).bind(until_ms);
-        Ok(query.fetch_one(&pools.lookups).await?.try_get::<i64, _>("n")?.unsigned_abs())
+        Ok(only(self.link.sql().rows(&pools.lookups, query).await?)?.try_get::<i64, _>("n")?.unsigned_abs())
     }
 
     /// Passes each call to a provider that ended in this period to `each`, in the order in which they ended.
@@ -322,7 +327,7 @@ impl Record {
         let (mut at_ms, mut id) = (from_ms.saturating_sub(1), Uuid::max().to_string());
         loop {
             let page = self.link.sql().query(text).bind(provider).bind(until_ms).bind(at_ms).bind(&id);
-            let page = page.bind(PART as i64).fetch_all(&pools.lookups).await?;
+            let page = self.link.sql().rows(&pools.lookups, page.bind(PART as i64)).await?;
             for row in &page {
                 (at_ms, id) = (row.try_get("at_ms")?, row.try_get("id")?);
                 if let Entry::Call(call) = entry(row)? {
@@ -363,7 +368,8 @@ impl Record {
         let mut after = Uuid::nil();
         loop {
             let page = self.link.sql().query(text).bind(from_ms).bind(until_ms).bind(after.to_string());
-            let page = page.bind(PART as i64).fetch_all(&pools.lookups).await.map_err(ReadError::from)?;
+            let page = page.bind(PART as i64);
+            let page = self.link.sql().rows(&pools.lookups, page).await.map_err(ReadError::from)?;
             for row in &page {
                 let read = || -> Result<_, sqlx::Error> {
                     let id = Uuid::try_parse(row.try_get("id")?).map_err(|error| sqlx::Error::Decode(error.into()))?;

@@ -52,7 +52,7 @@ impl Reader {
         let pools = self.link.pools()?;
         let text = "SELECT body FROM ~entries WHERE id = $1::uuid AND kind = 'answer'";
         let query = self.link.sql().query(text).bind(id.to_string());
-        let row = self.link.read(&pools, query.fetch_optional(&pools.lookups)).await?;
+        let row = self.link.read(&pools, self.link.sql().rows(&pools.lookups, query)).await?.pop();
         Ok(row.as_ref().map(answer).transpose()?)
     }
 
@@ -61,7 +61,7 @@ impl Reader {
         let pools = self.link.pools()?;
         let text = "SELECT body FROM ~entries WHERE flight = $1::uuid AND kind = 'call' ORDER BY at_ms, id";
         let query = self.link.sql().query(text).bind(flight.to_string());
-        let rows = self.link.read(&pools, query.fetch_all(&pools.lookups)).await?;
+        let rows = self.link.read(&pools, self.link.sql().rows(&pools.lookups, query)).await?;
         let mut calls = Vec::new();
         for row in &rows {
             if let Entry::Call(call) = entry(row)? {
@@ -85,7 +85,7 @@ impl Reader {
         let (mut found, mut seen) = (Vec::<Answer>::new(), 0);
         loop {
             let mut part = self.part(wanted, below);
-            let part = part.build().persistent(false).fetch_all(&pools.lookups);
+            let part = self.link.sql().rows(&pools.lookups, part.build().persistent(false));
             let part = self.link.read(&pools, part).await?;
             for row in &part {
                 below = id(row)?;
@@ -116,24 +116,9 @@ impl Reader {
     /// The next entries of a walk: the first conditions choose which are read, and each choice has an index; the others
     /// choose whose text is wanted, so that a filter does not lead to a longer walk.
     fn part(&self, wanted: &Wanted, below: Uuid) -> QueryBuilder<Postgres> {
-        let Wanted { client, reference, from_ms, until_ms, provider, outcome, subject } = wanted;
+        let Wanted { client, reference, subject, .. } = wanted;
         let mut query = QueryBuilder::<Postgres>::new("SELECT id::text AS id, CASE WHEN kind = 'answer'");
-        let texts = [
-            (" AND client = ", client),
-            (" AND reference = ", reference),
-            (" AND provider = ", provider),
-            (" AND outcome = ", outcome),
-        ];
-        for (condition, value) in texts {
-            if let Some(value) = value {
-                query.push(condition).push_bind(value.clone());
-            }
-        }
-        for (condition, value) in [(" AND at_ms >= ", from_ms), (" AND at_ms < ", until_ms)] {
-            if let Some(value) = value {
-                query.push(condition).push_bind(*value);
-            }
-        }
+        wanted.conditions(&mut query);
         query.push(" THEN body END AS body FROM ").push(self.link.sql().text("~entries").as_str());
         query.push(" WHERE id < ").push_bind(below.to_string()).push("::uuid");
         if let Some(digest) = subject {
@@ -159,7 +144,7 @@ impl Reader {
         let pools = self.link.pools()?;
         let query = self.link.sql().query(SPENT).bind(day_of(month_ms)).bind(day_of(day_ms));
         let query = query.bind(self.link.replica()).bind(is_ours);
-        let rows = self.link.read(&pools, query.fetch_all(&pools.lookups)).await?;
+        let rows = self.link.read(&pools, self.link.sql().rows(&pools.lookups, query)).await?;
         let spent = |row: &PgRow| {
             let sum = |name: &str| row.try_get::<i64, _>(name).map(i64::unsigned_abs);
             Ok(Spent {
@@ -182,7 +167,7 @@ impl Reader {
     ) -> Result<(), ReadError> {
         let pools = self.link.pools()?;
         let query = self.link.sql().query(COUNTED).bind(day_of(from_ms)).bind(day_of(until_ms));
-        for row in &self.link.read(&pools, query.fetch_all(&pools.lookups)).await? {
+        for row in &self.link.read(&pools, self.link.sql().rows(&pools.lookups, query)).await? {
             let (at_ms, provider) = (start_of(row.try_get("day")?), row.try_get("provider")?);
             if row.try_get("used_up")? {
                 each(Counted { at_ms, provider, calls: 1, is_billed: false });
@@ -202,7 +187,7 @@ impl Reader {
         let text = "SELECT replica, level_ms FROM ~replicas WHERE level_ms < (extract(epoch FROM clock_timestamp()) * \
                     1000)::bigint - $1 ORDER BY replica";
         let query = self.link.sql().query(text).bind(BEHIND_MS);
-        let rows = self.link.read(&pools, query.fetch_all(&pools.lookups)).await?;
+        let rows = self.link.read(&pools, self.link.sql().rows(&pools.lookups, query)).await?;
         let of = |row: &PgRow| Ok((row.try_get("replica")?, row.try_get("level_ms")?));
         rows.iter().map(of).collect::<Result<_, sqlx::Error>>().map_err(Into::into)
     }
@@ -212,7 +197,7 @@ impl Reader {
         let text = "SELECT body FROM ~entries WHERE kind = 'operation' AND provider = $1 \
                     AND outcome IN ('isolated', 'restored') ORDER BY id DESC LIMIT 1";
         let query = self.link.sql().query(text).bind(provider);
-        let row = self.link.read(&pools, query.fetch_optional(&pools.keys)).await?;
+        let row = self.link.read(&pools, self.link.sql().rows(&pools.keys, query)).await?.pop();
         match row.as_ref().map(entry).transpose()? {
             Some(Entry::Operation(operation)) => Ok(Some(operation)),
             _ => Ok(None),
@@ -223,7 +208,7 @@ impl Reader {
     pub(in super::super) async fn since(&self, from_ms: i64) -> Result<Option<Since>, ReadError> {
         let pools = self.link.pools()?;
         let newest = self.link.sql().query("SELECT at_ms FROM ~entries ORDER BY id DESC LIMIT 1");
-        let Some(newest) = self.link.read(&pools, newest.fetch_optional(&pools.keys)).await? else { return Ok(None) };
+        let Some(newest) = self.link.read(&pools, self.link.sql().rows(&pools.keys, newest)).await?.pop() else { return Ok(None) };
         let first = from_ms.saturating_sub(LONGEST_QUESTION_MS);
         Ok(Some(Since { from_ms, newest_ms: newest.try_get("at_ms")?, first }))
     }
@@ -240,7 +225,7 @@ impl Reader {
         let (mut below, mut rows, mut kept) = (Uuid::max(), 0, 0);
         loop {
             let part = self.link.sql().query(text).bind(below.to_string()).bind(first_id(since.first).to_string());
-            let part = part.bind(PART as i64).fetch_all(&pools.lookups);
+            let part = self.link.sql().rows(&pools.lookups, part.bind(PART as i64));
             let part = self.link.read(&pools, part).await?;
             for row in &part {
                 below = id(row)?;
@@ -270,7 +255,7 @@ impl Reader {
         let start: String = subject.digest.chars().take(SUBJECT_DIGITS).collect();
         let find = |kind: &'static str, first: Uuid, most: i64| {
             let query = self.link.sql().query(text).bind(kind).bind(start.clone()).bind(first.to_string());
-            query.bind(most).fetch_all(&pools.keys)
+            self.link.sql().rows(&pools.keys, query.bind(most))
         };
         let first = first_id(since.first);
         for row in &self.link.read(&pools, find("answer", first, MOST_ANSWERS)).await? {

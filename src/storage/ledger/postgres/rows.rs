@@ -22,6 +22,11 @@ pub(super) fn seal(row: &PgRow, column: &str) -> Result<Seal, sqlx::Error> {
     Ok(Seal(seal.try_into().map_err(|_| sqlx::Error::Decode("a seal is not 32 bytes long".into()))?))
 }
 
+/// The row of a statement that has one.
+pub(super) fn only(mut rows: Vec<PgRow>) -> Result<PgRow, sqlx::Error> {
+    rows.pop().ok_or(sqlx::Error::RowNotFound)
+}
+
 pub(super) fn entry(row: &PgRow) -> Result<Entry, sqlx::Error> {
     serde_json::from_str(row.try_get("body")?).map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }

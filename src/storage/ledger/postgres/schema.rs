@@ -34,7 +34,7 @@ pub(super) async fn migrate(connection: &mut PgConnection, sql: &Sql, schema: &s
     let mut transaction = connection.begin().await?;
     lock(&mut transaction, schema).await?;
     let exists =
-        sqlx::query("SELECT to_regnamespace($1) IS NOT NULL").bind(schema).fetch_one(&mut *transaction).await?;
+        sqlx::query("SELECT to_regnamespace($1) IS NOT NULL").persistent(false).bind(schema).fetch_one(&mut *transaction).await?;
     if !exists.try_get::<bool, _>(0)? {
         transaction.execute(sqlx::AssertSqlSafe(format!("CREATE SCHEMA \"{schema}\""))).await?;
     }
@@ -54,7 +54,11 @@ pub(super) async fn migrate(connection: &mut PgConnection, sql: &Sql, schema: &s
 
 /// Checks that this program may write to the schema.
 pub(super) async fn check(connection: &mut PgConnection, sql: &Sql, schema: &str) -> Result<(), SchemaError> {
-    let (version, oldest_writer) = version(connection, sql, schema).await?;
+    // One transaction, so that a pooler gives each statement the same connection.
+    let mut transaction = connection.begin().await?;
+    let found = version(&mut transaction, sql, schema).await;
+    let _ = transaction.rollback().await;
+    let (version, oldest_writer) = found?;
     if oldest_writer > OURS {
         Err(SchemaError::TooNew)
     } else if version < OURS {
@@ -67,7 +71,7 @@ pub(super) async fn check(connection: &mut PgConnection, sql: &Sql, schema: &str
 async fn version(connection: &mut PgConnection, sql: &Sql, schema: &str) -> Result<(i32, i32), SchemaError> {
     let text = "SELECT count(*) FILTER (WHERE relname = 'format') AS ours, count(*) AS tables FROM pg_class \
                 WHERE relnamespace = to_regnamespace($1) AND relkind IN ('r', 'p')";
-    let found = sqlx::query(text).bind(schema).fetch_one(&mut *connection).await?;
+    let found = sqlx::query(text).persistent(false).bind(schema).fetch_one(&mut *connection).await?;
     match (found.try_get::<i64, _>("ours")?, found.try_get::<i64, _>("tables")?) {
         (0, 0) => return Err(SchemaError::Missing),
         (0, _) => return Err(SchemaError::Foreign),
@@ -96,13 +100,13 @@ pub(super) async fn partition(
     let exists = "SELECT EXISTS (SELECT 1 FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid \
                   WHERE relnamespace = to_regnamespace($1) AND relname = $2)";
     let is_there = async |connection: &mut PgConnection| {
-        let row = sqlx::query(exists).bind(schema).bind(&name).fetch_one(connection).await?;
+        let row = sqlx::query(exists).persistent(false).bind(schema).bind(&name).fetch_one(connection).await?;
         row.try_get::<bool, _>(0)
     };
-    if is_there(connection).await? {
-        return Ok(());
-    }
     let mut transaction = connection.begin().await?;
+    if is_there(&mut transaction).await? {
+        return transaction.rollback().await;
+    }
     lock(&mut transaction, schema).await?;
     if is_there(&mut transaction).await? {
         return transaction.rollback().await;
@@ -124,7 +128,9 @@ pub(super) async fn remove_partition(connection: &mut PgConnection, sql: &Sql, b
         "SELECT inhdetachpending FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid \
          WHERE inhparent = '~entries'::regclass AND relname = $1",
     );
-    let pending = pending.bind(&name).fetch_optional(&mut *connection).await?;
+    let mut transaction = connection.begin().await?;
+    let pending = pending.bind(&name).fetch_optional(&mut *transaction).await?;
+    transaction.commit().await?;
     // Somebody else was interrupted in the middle.
     let is_pending = pending.map_or(Ok(false), |row| row.try_get(0))?;
     let how = if is_pending { "FINALIZE" } else { "CONCURRENTLY" };
@@ -138,7 +144,9 @@ pub(super) async fn remove_partition(connection: &mut PgConnection, sql: &Sql, b
 pub(super) async fn partitions(connection: &mut PgConnection, schema: &str) -> Result<Vec<Book>, sqlx::Error> {
     let text = "SELECT relname::text AS name FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid \
                 WHERE relnamespace = to_regnamespace($1) AND relkind = 'r' AND relname LIKE 'entries\\_%' ORDER BY 1";
-    let rows = sqlx::query(text).bind(schema).fetch_all(connection).await?;
+    let mut transaction = connection.begin().await?;
+    let rows = sqlx::query(text).persistent(false).bind(schema).fetch_all(&mut *transaction).await?;
+    transaction.commit().await?;
     let mut books = Vec::new();
     for row in &rows {
         let name: &str = row.try_get("name")?;
@@ -150,6 +158,7 @@ pub(super) async fn partitions(connection: &mut PgConnection, schema: &str) -> R
 /// Held until the transaction ends: a pooler keeps no lock of a session.
 async fn lock(connection: &mut PgConnection, schema: &str) -> Result<(), sqlx::Error> {
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('idgate ' || $1, 0))")
+        .persistent(false)
         .bind(schema)
         .execute(connection)
         .await?;

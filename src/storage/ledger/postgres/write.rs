@@ -152,7 +152,7 @@ impl Store {
     async fn send_again(&mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let Some(kept) = &self.kept else { return Ok(()) };
         let link = self.link.clone();
-        let there = link.write(heads(&link, connection)).await?;
+        let there = link.write(heads_apart(&link, connection)).await?;
         let has = |head: &Head| there.get(&head.book).is_some_and(|there| there.seq >= head.seq);
         // What an earlier process was told is not known here.
         if !self.heads.is_empty() && self.heads.values().all(has) {
@@ -176,7 +176,13 @@ impl Store {
     pub(in super::super) async fn find(&mut self, id: Uuid) -> Result<Option<Entry>, sqlx::Error> {
         let mut connection = self.connected().await?;
         let query = self.link.sql().query("SELECT body FROM ~entries WHERE id = $1::uuid").bind(id.to_string());
-        let row = self.link.write(query.fetch_optional(&mut connection)).await?;
+        let find = async {
+            let mut transaction = connection.begin().await?;
+            let row = query.fetch_optional(&mut *transaction).await?;
+            transaction.commit().await?;
+            Ok(row)
+        };
+        let row = self.link.write(find).await?;
         self.connection = Some(connection);
         row.as_ref().map(entry).transpose()
     }
@@ -186,9 +192,11 @@ impl Store {
         let mut connection = self.connected().await?;
         let read = async {
             let newest = self.link.sql().query("SELECT at_ms FROM ~entries ORDER BY id DESC LIMIT 1");
-            let Some(newest) = newest.fetch_optional(&mut connection).await? else { return Ok(None) };
+            let mut transaction = connection.begin().await?;
+            let Some(newest) = newest.fetch_optional(&mut *transaction).await? else { return Ok(None) };
             let believed = self.link.sql().query("SELECT believed_ms FROM ~retention");
-            let believed = believed.fetch_optional(&mut connection).await?;
+            let believed = believed.fetch_optional(&mut *transaction).await?;
+            transaction.commit().await?;
             let believed_ms = believed.map(|row| row.try_get("believed_ms")).transpose()?;
             Ok(Some(Times { newest_ms: newest.try_get("at_ms")?, believed_ms }))
         };
@@ -202,7 +210,8 @@ impl Store {
         let mut connection = self.connected().await?;
         let text = "INSERT INTO ~retention (believed_ms) VALUES ($1) \
                     ON CONFLICT (only_row) DO UPDATE SET believed_ms = excluded.believed_ms";
-        self.link.write(self.link.sql().query(text).bind(newest_ms).execute(&mut connection)).await?;
+        let query = self.link.sql().query(text).bind(newest_ms);
+        self.link.write(alone(&mut connection, query)).await?;
         self.connection = Some(connection);
         Ok(())
     }
@@ -213,9 +222,11 @@ impl Store {
         let mut connection = self.connected().await?;
         let (link, oldest_ms) = (self.link.clone(), at_ms.saturating_sub(keep_ms));
         let removing = async {
-            keys::remove_old(&mut connection, link.sql(), at_ms).await?;
+            let mut transaction = connection.begin().await?;
+            keys::remove_old(&mut transaction, link.sql(), at_ms).await?;
             let forgotten = link.sql().query("DELETE FROM ~forgotten WHERE at_ms < $1");
-            forgotten.bind(at_ms.saturating_sub(FORGOTTEN_FOR_MS)).execute(&mut connection).await?;
+            forgotten.bind(at_ms.saturating_sub(FORGOTTEN_FOR_MS)).execute(&mut *transaction).await?;
+            transaction.commit().await?;
             let soon = Book::of(first_id(at_ms.saturating_add(SOON_MS)));
             if let Some(soon) = soon.filter(|_| link.may_migrate()) {
                 schema::partition(&mut connection, link.sql(), link.schema(), soon).await?;
@@ -229,7 +240,9 @@ impl Store {
                 if book.next().start_ms() <= oldest_ms {
                     // Whoever comes second fails, and finds it gone the next time.
                     schema::remove_partition(&mut connection, link.sql(), book).await?;
-                    daily::remove_before(&mut connection, link.sql(), book.next().start_ms()).await?;
+                    let mut transaction = connection.begin().await?;
+                    daily::remove_before(&mut transaction, link.sql(), book.next().start_ms()).await?;
+                    transaction.commit().await?;
                     tracing::warn!(month = book.name(), "ledger: the entries of this month were removed");
                 }
             }
@@ -245,7 +258,7 @@ impl Store {
     pub(in super::super) async fn heads(&mut self) -> Result<Vec<String>, sqlx::Error> {
         let mut connection = self.connected().await?;
         let link = self.link.clone();
-        let heads = link.write(heads(&link, &mut connection)).await?;
+        let heads = link.write(heads_apart(&link, &mut connection)).await?;
         self.connection = Some(connection);
         let line = |Head { book, seq, seal }: &Head| format!("{}/{}/{seq}={}", link.replica(), book.name(), seal.to_hex());
         Ok(heads.values().rev().take(2).map(line).collect())
@@ -259,11 +272,30 @@ impl Store {
                 let query = self.link.sql().query(text).bind(self.link.replica());
                 let query = query.bind(self.link.incarnation().as_bytes().to_vec());
                 // If this fails, it looks as if it had been killed.
-                let _ = self.link.write(query.execute(&mut connection)).await;
+                let _ = self.link.write(alone(&mut connection, query)).await;
             }
             let _ = self.link.write(connection.close()).await;
         }
     }
+}
+
+/// Runs one statement in a transaction of its own: between a statement and its values a pooler would take the connection
+/// away.
+async fn alone(
+    connection: &mut PgConnection,
+    query: sqlx::query::Query<'_, sqlx::Postgres, sqlx::postgres::PgArguments>,
+) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    query.execute(&mut *transaction).await?;
+    transaction.commit().await
+}
+
+/// [`heads`] in a transaction of their own.
+async fn heads_apart(link: &Link, connection: &mut PgConnection) -> Result<BTreeMap<Book, Head>, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    let heads = heads(link, &mut transaction).await?;
+    transaction.commit().await?;
+    Ok(heads)
 }
 
 /// The ids with the books that they belong to.
