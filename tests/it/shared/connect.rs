@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use idgate::storage::shared::Section;
 
-use super::Replica;
+use super::{Replica, section};
 use crate::support::eventually;
 use crate::support::pki::Authority;
 use crate::support::services::RedisServer;

@@ -1,10 +1,11 @@
 //! The ways to PostgreSQL: TLS with a client certificate, and a pooler that shares connections between transactions.
 
 use futures_util::future::join_all;
-use idgate::storage::ledger::Config;
+use idgate::storage::ledger::{Config, ReadError};
 use serde_json::json;
 
 use super::{Place, ask, claim, digest, forgotten, subject};
+use crate::support::eventually;
 use crate::support::pki::Authority;
 use crate::support::postgres::{Pooler, Postgres, USER};
 
@@ -44,6 +45,17 @@ async fn over_tls_the_server_is_verified_and_we_show_a_certificate() {
     }
 }
 
+/// Whatever a read says, once a connection is free: the pooler has fewer than are wanted.
+async fn again<T>(mut read: impl AsyncFnMut() -> Result<T, ReadError>) -> T {
+    loop {
+        match read().await {
+            Ok(read) => return read,
+            Err(ReadError::Away) => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs postgres, pgbouncer"]
 async fn behind_a_pooler_that_shares_connections_between_transactions_everything_works() {
@@ -60,21 +72,22 @@ async fn behind_a_pooler_that_shares_connections_between_transactions_everything
     let replicas = join_all(["a", "b", "c"].map(&open)).await;
     let not_before = place.now_ms() - 1;
     // More at once than the pooler has connections.
-    let works = replicas.iter().flat_map(|ledger| (0..6).map(move |turn| (ledger, turn))).map(async |(ledger, turn)| {
+    let works = replicas.iter().flat_map(|ledger| (0..3).map(move |turn| (ledger, turn))).map(async |(ledger, turn)| {
         for round in 0..20 {
             let (id, flight) = ask(ledger, "somebody").await;
-            assert_eq!(ledger.answer(id).await.unwrap().map(|answer| answer.id), Some(id));
-            assert_eq!(ledger.calls(flight.id().unwrap()).await.unwrap().len(), 1);
+            assert_eq!(again(async || ledger.answer(id).await).await.map(|answer| answer.id), Some(id));
+            assert_eq!(again(async || ledger.calls(flight.id().unwrap()).await).await.len(), 1);
             let key = format!("{turn}-{round}");
-            let won = ledger.claim(not_before, None, claim(&key, "other")).await.is_ok();
-            let known = ledger.claimed(&digest(&key), not_before).await.unwrap().unwrap();
-            assert!(won || known.is_elsewhere || known.answer.is_none(), "{known:?}");
+            // Each of them tries until one has it.
+            while again(async || ledger.claimed(&digest(&key), not_before).await).await.is_none() {
+                let _ = ledger.claim(not_before, None, claim(&key, "other")).await;
+            }
         }
     });
     join_all(works).await;
-    replicas[0].forget(forgotten("other")).await.unwrap();
-    assert_eq!(replicas[1].claims_about(&subject("other"), not_before).await.unwrap(), 0);
+    eventually("they are forgotten", async || replicas[0].forget(forgotten("other")).await.is_ok()).await;
+    assert_eq!(again(async || replicas[1].claims_about(&subject("other"), not_before).await).await, 0);
     join_all(replicas.iter().map(|ledger| ledger.close())).await;
-    let sums = "SELECT count(*) FILTER (WHERE kind = 'answer'), count(*) FILTER (WHERE kind = 'claim') FROM idgate.entries";
-    assert_eq!(server.sql(place.database(), sums), "360|120");
+    let sums = "SELECT count(*) FILTER (WHERE kind = 'answer'), count(*) FILTER (WHERE kind = 'call') FROM idgate.entries";
+    assert_eq!(server.sql(place.database(), sums), "180|180");
 }

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::support::postgres::{Postgres, USER};
 
 mod both;
+mod commands;
 mod connecting;
 mod keys;
 mod measured;
@@ -180,9 +181,9 @@ pub fn begun(person: &str) -> impl FnOnce(Uuid, i64) -> Begun + use<> {
 
 /// Asks about a person, with one call, and returns the id of the answer.
 pub async fn ask(ledger: &Ledger, person: &str) -> (Uuid, Flight) {
-    let flight = ledger.begin(begun(person)).unwrap();
+    let (id, begun) = (ids().ordered(), begun(person));
+    let flight = ledger.begin(|flight, at_ms| Begun { id, ..begun(flight, at_ms) }).unwrap();
     flight.call("one", "one.example", 300_000).await.unwrap().ended(|| end("yes", None));
-    let id = ids().ordered();
     let of = flight.id();
     let answer = answer(id, person, "match");
     ledger.write(|at_ms| Answer { flight: of, ..answer(at_ms) }, flight.clone()).await.unwrap();

@@ -123,7 +123,7 @@ async fn an_sqlite_ledger_is_imported_once_however_often_and_exported_again() {
 async fn a_role_that_may_only_write_works_after_the_owner_has_migrated() {
     let (place, server) = (Place::postgres(), Postgres::shared());
     let sql = |text: &str| server.sql(place.database(), text);
-    let clock = idgate::domain::clock::Clock::fixed(jiff::Timestamp::from_millisecond(place.now_ms()).unwrap());
+    let clock = idgate::domain::clock::Clock::new(jiff::Timestamp::now);
     let role = format!("writer_{}", place.database());
     sql(&format!("CREATE ROLE {role} LOGIN"));
     let (socket, database) = place.postgres.clone().unwrap();

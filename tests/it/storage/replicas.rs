@@ -148,7 +148,7 @@ async fn no_table_has_a_name_or_a_number() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs postgres"]
 async fn a_gateway_that_starts_without_postgres_serves_what_needs_no_budget() {
-    const BUDGET: &str = "[providers.aliyun.budget]\ncalls_per_day = 4\n";
+    const BUDGET: &str = "[providers.aliyun.budget]\ncalls_per_day = 5\n";
     let mut server = Postgres::start(&["-c", "fsync=off"]);
     let place = Place::on(&server);
     let (one, two) = (place.gateway_with("a", BUDGET).await, place.gateway("b").await);
@@ -174,10 +174,13 @@ async fn a_gateway_that_starts_without_postgres_serves_what_needs_no_budget() {
     assert!(began.elapsed() < std::time::Duration::from_millis(250), "{:?}", began.elapsed());
     assert_eq!(one.ask(&anybody()).await.code(), "ledger_unavailable", "what was spent is not known");
     server.run();
-    eventually("what was spent is read", async || one.ask(&anybody()).await.verdict() == "match").await;
-    // Two of its own and one of the other were known before; the other one's call since then may be known, too.
-    let left = one.ask(&anybody()).await;
-    assert_ne!(left.code(), "", "four in all, and another replica has had two: {left:?}");
+    eventually("what was spent is read", async || one.ask(&anybody()).await.status == 200).await;
+    // Two of its own and one of the other one's are known, and perhaps the one that the other one has made since.
+    let mut more = 0;
+    while one.ask(&anybody()).await.status == 200 {
+        more += 1;
+    }
+    assert!(more <= 1, "five in all, and {more} after the first");
     assert_eq!(two.ask_with(&anybody(), &[KEY]).await.verdict(), "match");
     eventually("nothing waits", async || two.metric("idgate_ledger_behind_entries", &[]).await == 0.0).await;
     assert!(one.stop().await && two.stop().await);

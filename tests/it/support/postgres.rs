@@ -203,7 +203,7 @@ impl Pooler {
         let ini = folder.join("pgbouncer.ini");
         let text = format!(
             "[databases]\n* = host={} port={}\n[pgbouncer]\nunix_socket_dir = {}\nlisten_port = 5432\nauth_type = trust\n\
-             auth_file = {}\npool_mode = transaction\ndefault_pool_size = 3\nmax_client_conn = 100\n\
+             auth_file = {}\npool_mode = transaction\ndefault_pool_size = 6\nmax_client_conn = 100\n\
              ignore_startup_parameters = extra_float_digits\n",
             server.folder.display(),
             server.port,
