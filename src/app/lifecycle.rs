@@ -74,7 +74,10 @@ impl Gateway {
         #[expect(clippy::disallowed_methods, reason = "it only reads, so shutdown does not wait for it")]
         let warming = AbortOnDropHandle::new(tokio::spawn(async move { runtime.warm().await }));
         let with_replicas = spawn_replicas(&shared, &verify);
-        #[expect(clippy::disallowed_methods, reason = "it only reads what others have written, so shutdown does not wait for it")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it only reads what others have written, so shutdown does not wait for it"
+        )]
         let following = AbortOnDropHandle::new(tokio::spawn(record_follower::follow(Arc::clone(&verify))));
         let watching =
             serve_on_own_thread(admin.serve(Closing::when(&draining, routed(admin_routes)), stop_admin.clone()));

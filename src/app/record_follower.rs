@@ -44,7 +44,9 @@ async fn follow_sums(verify: &Verify) {
         let read = async {
             runtime.billing().refill(&pipeline.ledger).await?;
             if !was_known {
-                for (provider, isolated) in isolations(&pipeline.ledger, runtime.provider_names(), pipeline.clock.now()).await? {
+                for (provider, isolated) in
+                    isolations(&pipeline.ledger, runtime.provider_names(), pipeline.clock.now()).await?
+                {
                     tracing::warn!(provider = &*provider, by = &*isolated.by, "still isolated, as before this start");
                     runtime.isolate(&provider, isolated);
                 }

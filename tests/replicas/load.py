@@ -57,7 +57,7 @@ class Load:
         self.times.append((at, answer.seconds))
         if answer.status != 200:
             self.codes[answer.json.get("code", answer.status)] += 1
-            return self.failed.append((n, gateway.name, answer.json.get("code", answer.status)))
+            return self.failed.append((n, gateway.name, answer.json.get("code", answer.status), answer.json.get("attempts")))
         told = answer.json
         self.codes[told["provenance"]["source"]] += 1
         self.told[told["verification_id"]] = f"r-{n}"

@@ -118,7 +118,10 @@ mod tests {
         assert!(!Sources::text(format!("{shared}{record}")).load().unwrap().lacks_a_common_record());
         let told = |text: String| {
             let told = Sources::text(format!("profile = \"production\"\n{text}")).load().unwrap_err().0;
-            told.into_iter().filter(|mistake| mistake.key == "shared").map(|mistake| mistake.problem).collect::<Vec<_>>()
+            told.into_iter()
+                .filter(|mistake| mistake.key == "shared")
+                .map(|mistake| mistake.problem)
+                .collect::<Vec<_>>()
         };
         assert_eq!(told(shared.to_owned()).len(), 1);
         assert_eq!(told(format!("{shared}{record}")), [""; 0]);
@@ -128,11 +131,16 @@ mod tests {
     fn each_mistake_of_replicas_is_said_with_its_key() {
         const REDIS: &str = "[shared]\nredis = [\"unix:/run/redis\"]\n";
         const KEY: &str = "[cache]\ndigest_key = { value = \"synthetic-digest-key-0123456789abcdef\" }\n";
-        const POSTGRES: &str = "[ledger.postgres]\nhost = \"/run/postgresql\"\ndatabase = \"idgate\"\nuser = \"idgate\"\n";
+        const POSTGRES: &str =
+            "[ledger.postgres]\nhost = \"/run/postgresql\"\ndatabase = \"idgate\"\nuser = \"idgate\"\n";
         for (text, key, part) in [
             (format!("{REDIS}[replica]\nmost = 3\n"), "shared.redis", "cache.digest_key is not"),
             (format!("{REDIS}{KEY}"), "replica.most", "is 1 with [shared]"),
-            (format!("[ledger]\nfile = \"/l\"\nspool_folder = \"/s\"\n{POSTGRES}"), "ledger.file", "cannot both be the record"),
+            (
+                format!("[ledger]\nfile = \"/l\"\nspool_folder = \"/s\"\n{POSTGRES}"),
+                "ledger.file",
+                "cannot both be the record",
+            ),
             (POSTGRES.to_owned(), "ledger.postgres", "wants ledger.spool_folder on a disk that stays"),
             (
                 format!("{KEY}[replica]\nmost = 3\n[shared]\nredis = [\"redis.internal:6379\"]\ntls = false\n"),
@@ -147,7 +155,8 @@ mod tests {
         ] {
             let told = Sources::text(text).load().unwrap_err().0;
             let found = told.iter().find(|mistake| mistake.key == key);
-            let found = found.unwrap_or_else(|| panic!("{key}: {:?}", told.iter().map(|one| &one.key).collect::<Vec<_>>()));
+            let found =
+                found.unwrap_or_else(|| panic!("{key}: {:?}", told.iter().map(|one| &one.key).collect::<Vec<_>>()));
             assert!(format!("{}; {}", found.problem, found.remedy).contains(part), "{key}: {}", found.problem);
         }
     }

@@ -42,7 +42,12 @@ impl Billing {
         }
         let all: Vec<_> = {
             let owners = self.owners();
-            owners.clients.values().cloned().chain(owners.providers.values().map(|one| Arc::clone(&one.spending))).collect()
+            owners
+                .clients
+                .values()
+                .cloned()
+                .chain(owners.providers.values().map(|one| Arc::clone(&one.spending)))
+                .collect()
         };
         all.iter().for_each(|spending| spending.recorded(moment, Use::default(), Use::default()));
         self.each(&elsewhere, |spending, [day, month]| spending.recorded(moment, day, month));

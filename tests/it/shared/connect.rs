@@ -77,10 +77,19 @@ fn over_tls_the_server_is_verified_and_a_certificate_is_shown_if_it_wants_one() 
     let (server, client) = (authority.server(), authority.client("idgate.example"));
     for wants in ["no", "yes"] {
         let port = free_port();
-        let [certificate, key, ca] = [&server.certificate, &server.key, &authority.path()].map(|path| path.display().to_string());
+        let [certificate, key, ca] =
+            [&server.certificate, &server.key, &authority.path()].map(|path| path.display().to_string());
         let redis = RedisServer::with(&[
-            "--tls-port", &port.to_string(), "--tls-cert-file", &certificate, "--tls-key-file", &key, "--tls-ca-cert-file", &ca,
-            "--tls-auth-clients", wants,
+            "--tls-port",
+            &port.to_string(),
+            "--tls-cert-file",
+            &certificate,
+            "--tls-key-file",
+            &key,
+            "--tls-ca-cert-file",
+            &ca,
+            "--tls-auth-clients",
+            wants,
         ]);
         let address = format!("127.0.0.1:{port}");
         let ca = |authority: &Authority| format!("ca_file = {:?}", authority.path());

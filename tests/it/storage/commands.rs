@@ -60,8 +60,10 @@ async fn the_time_is_confirmed_and_an_export_of_a_provider_is_reconciled() {
     ask(&ledger, "somebody").await;
     ledger.close().await;
     let newest = sql("SELECT max(at_ms) FROM idgate.entries");
-    sql(&format!("INSERT INTO idgate.retention (believed_ms) VALUES ({newest} - 86400000000) \
-                  ON CONFLICT (only_row) DO UPDATE SET believed_ms = excluded.believed_ms"));
+    sql(&format!(
+        "INSERT INTO idgate.retention (believed_ms) VALUES ({newest} - 86400000000) \
+                  ON CONFLICT (only_row) DO UPDATE SET believed_ms = excluded.believed_ms"
+    ));
     let (code, said) = place.idgate(&["ledger", "confirm-time"]);
     assert_eq!((code, said.contains("confirmed: ")), (Some(0), true), "{said}");
     assert_eq!(sql("SELECT believed_ms FROM idgate.retention"), newest);

@@ -72,22 +72,24 @@ async fn behind_a_pooler_that_shares_connections_between_transactions_everything
     let replicas = join_all(["a", "b", "c"].map(&open)).await;
     let not_before = place.now_ms() - 1;
     // More at once than the pooler has connections.
-    let works = replicas.iter().flat_map(|ledger| (0..3).map(move |turn| (ledger, turn))).map(async |(ledger, turn)| {
-        for round in 0..20 {
-            let (id, flight) = ask(ledger, "somebody").await;
-            assert_eq!(again(async || ledger.answer(id).await).await.map(|answer| answer.id), Some(id));
-            assert_eq!(again(async || ledger.calls(flight.id().unwrap()).await).await.len(), 1);
-            let key = format!("{turn}-{round}");
-            // Each of them tries until one has it.
-            while again(async || ledger.claimed(&digest(&key), not_before).await).await.is_none() {
-                let _ = ledger.claim(not_before, None, claim(&key, "other")).await;
+    let works =
+        replicas.iter().flat_map(|ledger| (0..3).map(move |turn| (ledger, turn))).map(async |(ledger, turn)| {
+            for round in 0..20 {
+                let (id, flight) = ask(ledger, "somebody").await;
+                assert_eq!(again(async || ledger.answer(id).await).await.map(|answer| answer.id), Some(id));
+                assert_eq!(again(async || ledger.calls(flight.id().unwrap()).await).await.len(), 1);
+                let key = format!("{turn}-{round}");
+                // Each of them tries until one has it.
+                while again(async || ledger.claimed(&digest(&key), not_before).await).await.is_none() {
+                    let _ = ledger.claim(not_before, None, claim(&key, "other")).await;
+                }
             }
-        }
-    });
+        });
     join_all(works).await;
     eventually("they are forgotten", async || replicas[0].forget(forgotten("other")).await.is_ok()).await;
     assert_eq!(again(async || replicas[1].claims_about(&subject("other"), not_before).await).await, 0);
     join_all(replicas.iter().map(|ledger| ledger.close())).await;
-    let sums = "SELECT count(*) FILTER (WHERE kind = 'answer'), count(*) FILTER (WHERE kind = 'call') FROM idgate.entries";
+    let sums =
+        "SELECT count(*) FILTER (WHERE kind = 'answer'), count(*) FILTER (WHERE kind = 'call') FROM idgate.entries";
     assert_eq!(server.sql(place.database(), sums), "180|180");
 }

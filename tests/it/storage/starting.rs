@@ -123,7 +123,10 @@ async fn a_wrong_password_ends_the_start() {
     // It is changed while the replica runs: first in the file, then in the database, which ends its connections.
     std::fs::write(&file, "synthetic-2").unwrap();
     server.sql(place.database(), "ALTER ROLE service PASSWORD 'synthetic-2'");
-    server.sql(place.database(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'idgate'");
+    server.sql(
+        place.database(),
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'idgate'",
+    );
     let (second, _) = ask(&ledger, "somebody").await;
     eventually("it is connected again", async || ledger.answer(second).await.is_ok_and(|found| found.is_some())).await;
     ledger.close().await;
@@ -154,7 +157,9 @@ async fn pages_say_who_is_behind_until_that_one_is_back_or_stopped_in_order() {
     let sql = |text: &str| server.sql(place.database(), text);
     let one = place.replica("a").await;
     // One that was killed, and whose volume has not come back.
-    sql("INSERT INTO idgate.replicas VALUES ('b', decode('00000000000000000000000000000000', 'hex'), '1', 0, 1764288000000)");
+    sql(
+        "INSERT INTO idgate.replicas VALUES ('b', decode('00000000000000000000000000000000', 'hex'), '1', 0, 1764288000000)",
+    );
     ask(&one, "somebody").await;
     assert_eq!(one.behind().await.unwrap(), [("b".to_owned(), 1_764_288_000_000)]);
     let two = place.replica("b").await;
@@ -175,7 +180,9 @@ async fn keys_are_kept_for_two_days_and_the_next_months_have_partitions() {
     for key in ["old", "young"] {
         ledger.claim(0, None, claim(key, "somebody")).await.unwrap();
     }
-    sql("UPDATE idgate.claims SET at_ms = at_ms - 172900000 WHERE key = (SELECT key FROM idgate.claims ORDER BY id LIMIT 1)");
+    sql(
+        "UPDATE idgate.claims SET at_ms = at_ms - 172900000 WHERE key = (SELECT key FROM idgate.claims ORDER BY id LIMIT 1)",
+    );
     ledger.close().await;
     drop(ledger);
     // A start looks for what is over.

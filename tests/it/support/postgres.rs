@@ -173,7 +173,17 @@ impl Postgres {
 
     fn psql(&self, database: &str, statements: &str) -> Output {
         let mut psql = Command::new(program("psql"));
-        psql.arg("-h").arg(&self.folder).args(["-p", &self.port.to_string(), "-U", USER, "-d", database, "-qXAt", "-v", "ON_ERROR_STOP=1"]);
+        psql.arg("-h").arg(&self.folder).args([
+            "-p",
+            &self.port.to_string(),
+            "-U",
+            USER,
+            "-d",
+            database,
+            "-qXAt",
+            "-v",
+            "ON_ERROR_STOP=1",
+        ]);
         psql.args(["-c", statements]).stdin(Stdio::null()).output().expect("psql, of Debian's postgresql")
     }
 }

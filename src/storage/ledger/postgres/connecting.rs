@@ -50,9 +50,10 @@ pub(in super::super) fn may_pass(error: &sqlx::Error) -> bool {
             ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)) || code == "25006"
         }),
         // What a handshake finds wrong comes as invalid data.
-        sqlx::Error::Io(error) => {
-            !matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::PermissionDenied)
-        }
+        sqlx::Error::Io(error) => !matches!(
+            error.kind(),
+            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::PermissionDenied
+        ),
         sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
         _ => false,
     }

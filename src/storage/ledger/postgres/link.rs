@@ -309,18 +309,15 @@ impl Link {
             (Some(now), Some(pools)) => !Arc::ptr_eq(now, pools),
             (Some(_), None) => false,
         };
-        let mut work = pin!(timeout(longest, work));
-        let mut silence = pin!(self.silence(pools.is_some()));
-        loop {
-            tokio::select! {
-                biased;
-                done = &mut work => return match done {
-                    Ok(done) => done.inspect(|_| self.answered()).map_err(|error| self.judge(error)),
-                    Err(_) => Err(ReadError::Away),
-                },
-                _ = now.wait_for(is_gone) => return Err(ReadError::Away),
-                () = &mut silence => return Err(ReadError::Away),
-            }
+        let (mut work, mut silence) = (pin!(timeout(longest, work)), pin!(self.silence(pools.is_some())));
+        tokio::select! {
+            biased;
+            done = &mut work => match done {
+                Ok(done) => done.inspect(|_| self.answered()).map_err(|error| self.judge(error)),
+                Err(_) => Err(ReadError::Away),
+            },
+            _ = now.wait_for(is_gone) => Err(ReadError::Away),
+            () = &mut silence => Err(ReadError::Away),
         }
     }
 

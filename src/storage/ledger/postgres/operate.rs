@@ -306,7 +306,8 @@ impl Record {
     /// If they cannot be read.
     pub async fn count_calls(&self, provider: &str, from_ms: i64, until_ms: i64) -> Result<u64, ReadError> {
         let pools = self.link.pools()?;
-        let text = "SELECT count(*) AS n FROM ~entries WHERE kind = 'call' AND provider = $1 AND at_ms >= $2 AND at_ms < $3";
+        let text =
+            "SELECT count(*) AS n FROM ~entries WHERE kind = 'call' AND provider = $1 AND at_ms >= $2 AND at_ms < $3";
         let query = self.link.sql().query(text).bind(provider).bind(from_ms).bind(until_ms);
         Ok(only(self.link.sql().rows(&pools.lookups, query).await?)?.try_get::<i64, _>("n")?.unsigned_abs())
     }

@@ -208,7 +208,9 @@ impl Reader {
     pub(in super::super) async fn since(&self, from_ms: i64) -> Result<Option<Since>, ReadError> {
         let pools = self.link.pools()?;
         let newest = self.link.sql().query("SELECT at_ms FROM ~entries ORDER BY id DESC LIMIT 1");
-        let Some(newest) = self.link.read(&pools, self.link.sql().rows(&pools.keys, newest)).await?.pop() else { return Ok(None) };
+        let Some(newest) = self.link.read(&pools, self.link.sql().rows(&pools.keys, newest)).await?.pop() else {
+            return Ok(None);
+        };
         let first = from_ms.saturating_sub(LONGEST_QUESTION_MS);
         Ok(Some(Since { from_ms, newest_ms: newest.try_get("at_ms")?, first }))
     }

@@ -33,8 +33,11 @@ pub(super) enum SchemaError {
 pub(super) async fn migrate(connection: &mut PgConnection, sql: &Sql, schema: &str) -> Result<(), SchemaError> {
     let mut transaction = connection.begin().await?;
     lock(&mut transaction, schema).await?;
-    let exists =
-        sqlx::query("SELECT to_regnamespace($1) IS NOT NULL").persistent(false).bind(schema).fetch_one(&mut *transaction).await?;
+    let exists = sqlx::query("SELECT to_regnamespace($1) IS NOT NULL")
+        .persistent(false)
+        .bind(schema)
+        .fetch_one(&mut *transaction)
+        .await?;
     if !exists.try_get::<bool, _>(0)? {
         transaction.execute(sqlx::AssertSqlSafe(format!("CREATE SCHEMA \"{schema}\""))).await?;
     }

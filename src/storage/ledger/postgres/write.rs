@@ -260,7 +260,8 @@ impl Store {
         let link = self.link.clone();
         let heads = link.write(heads_apart(&link, &mut connection)).await?;
         self.connection = Some(connection);
-        let line = |Head { book, seq, seal }: &Head| format!("{}/{}/{seq}={}", link.replica(), book.name(), seal.to_hex());
+        let line =
+            |Head { book, seq, seal }: &Head| format!("{}/{}/{seq}={}", link.replica(), book.name(), seal.to_hex());
         Ok(heads.values().rev().take(2).map(line).collect())
     }
 
@@ -268,7 +269,8 @@ impl Store {
     pub(in super::super) async fn close(&mut self, is_level: bool) {
         if let Some(mut connection) = self.connection.take() {
             if is_level {
-                let text = "UPDATE ~replicas SET level_ms = 9223372036854775807 WHERE replica = $1 AND incarnation = $2";
+                let text =
+                    "UPDATE ~replicas SET level_ms = 9223372036854775807 WHERE replica = $1 AND incarnation = $2";
                 let query = self.link.sql().query(text).bind(self.link.replica());
                 let query = query.bind(self.link.incarnation().as_bytes().to_vec());
                 // If this fails, it looks as if it had been killed.
