@@ -39,7 +39,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 ];
 
 /// The edges of the server. What two of them need belongs beside them, in `server::http` or `server::auth`.
-const EDGES: &[&str] = &["server::api", "server::records", "server::compat", "server::admin", "server::sandbox"];
+const EDGES: &[&str] =
+    &["server::api", "server::records", "server::compat", "server::admin", "server::sandbox", "server::console"];
 
 /// Where a provider is registered, and so may be named: its `mod` declaration, and the list `DRIVERS`.
 const REGISTRY: &[&str] = &["providers/mod.rs", "providers/registry.rs"];

@@ -121,8 +121,8 @@ mod tests {
             (Method::GET, "/v1/status", [true, true, true, true]),
             (Method::GET, "/console/", [true, true, true, true]),
             (Method::GET, "/console/providers", [true, true, true, true]),
-            (Method::POST, "/console/providers/aliyun/isolate", [false, false, true, false]),
-            (Method::POST, "/v1/providers/aliyun/isolate", [false, false, true, false]),
+            (Method::POST, "/console/providers/one/isolate", [false, false, true, false]),
+            (Method::POST, "/v1/providers/one/isolate", [false, false, true, false]),
             (Method::POST, "/v1/reload", [false, false, true, false]),
             (Method::POST, "/v1/subjects/forget", [false, false, true, false]),
             (Method::POST, "/v1/verifications/search", [false, true, true, true]),
@@ -130,7 +130,7 @@ mod tests {
             (Method::POST, "/console/answers/export", [false, true, true, true]),
             (Method::POST, "/console/ask", [false, true, false, false]),
             (Method::GET, "/v1/verificationsx", [false, false, true, false]),
-            (Method::PUT, "/sandbox/aliyun/fault", [false, false, true, false]),
+            (Method::PUT, "/sandbox/one/fault", [false, false, true, false]),
             (Method::GET, "/new", [false, false, true, false]),
         ];
         for (method, path, expected) in cases {

@@ -114,7 +114,7 @@ fn results(visitor: &Visitor, search: &Search, found: &[Answer], next: Option<&S
 fn table(found: &[Answer]) -> Markup {
     html! {
         div.scroll tabindex="0" role="group" aria-labelledby="found" { table {
-            thead { tr { th scope="col" { "Answered (UTC)" } th scope="col" { "Outcome" } th scope="col" { "Client" }
+            thead { tr { th scope="col" { "Answered" } th scope="col" { "Outcome" } th scope="col" { "Client" }
                 th scope="col" { "Purpose" } th scope="col" { "Reference" } th scope="col" { "Provider" } th scope="col" { "Source" }
                 th scope="col" { "Verification" } } }
             tbody { @for one in found { tr {
@@ -179,14 +179,14 @@ fn whole(answer: &Answer, calls: &[Call]) -> Markup {
         ("Provider’s reference", answer.provider_request_id.clone()),
         ("Configuration", Some(answer.configuration.clone())),
         ("Flight", answer.flight.map(|flight| flight.to_string())),
-        ("Seal of the person in the receipt", answer.receipt.clone()),
+        ("Person’s digest in the receipt", answer.receipt.clone()),
     ];
     html! {
-        p { (outcome(&answer.outcome)) " answered " (moment_ms(answer.at_ms)) " UTC" }
+        p { (outcome(&answer.outcome)) " answered " (moment_ms(answer.at_ms)) }
         dl.facts {
             dt { "Verification" } dd { code { (answer.id) } }
             @for (name, value) in facts { @if let Some(value) = value { dt { (name) } dd { (value) } } }
-            @if let Some(at) = answer.verified_at_ms { dt { "Verified" } dd { (moment_ms(at)) " UTC" } }
+            @if let Some(at) = answer.verified_at_ms { dt { "Verified" } dd { (moment_ms(at)) } }
             @if !calls.is_empty() {
                 dt { "Cost of its flight" } dd { (yuan(cost("yes")))
                     @if cost("unknown") > 0 { ", and possibly " (yuan(cost("unknown"))) } }
@@ -222,7 +222,7 @@ fn calls_of(calls: &[Call]) -> Markup {
     html! {
         h2 #calls { "Calls of its flight" }
         div.scroll tabindex="0" role="group" aria-labelledby="calls" { table {
-            thead { tr { th scope="col" { "Ended (UTC)" } th scope="col" { "Provider" } th scope="col" { "Outcome" }
+            thead { tr { th scope="col" { "Ended" } th scope="col" { "Provider" } th scope="col" { "Outcome" }
                 th scope="col" { "Billed" } th.number scope="col" { "Price" } th.number scope="col" { "Time" }
                 th scope="col" { "Provider’s reference" } } }
             tbody { @for one in calls { tr {

@@ -117,7 +117,7 @@ async fn verdict(console: &Console, delivered: &Delivered, subject: Option<&Subj
         dl.facts {
             dt { "Provider" } dd { (verified.provider) }
             dt { "Source" } dd { (verified.source.as_str()) }
-            dt { "Verified" } dd { (moment(verified.verified_at.at)) " UTC" }
+            dt { "Verified" } dd { (moment(verified.verified_at.at)) }
             @if let Some((billed, possible)) = cost {
                 dt { "Cost" } dd { (yuan(billed)) @if possible > 0 { ", and possibly " (yuan(possible)) } }
             }

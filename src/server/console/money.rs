@@ -45,12 +45,16 @@ pub(super) async fn page(State(console): State<Arc<Console>>, visitor: Visitor) 
     layout::page(&visitor, StatusCode::OK, "Money", &content)
 }
 
+fn calls(count: u64) -> String {
+    format!("{} {}", grouped(count), if count == 1 { "call" } else { "calls" })
+}
+
 fn spending(spent: &[Spent]) -> Markup {
     let sum = |of: fn(&Spent) -> u64| spent.iter().map(of).sum::<u64>();
     html! {
         dl.tiles {
-            (tile("Today", &yuan(sum(|one| one.micro_yuan_today)), &format!("{} calls", grouped(sum(|one| one.calls_today)))))
-            (tile("This month", &yuan(sum(|one| one.micro_yuan)), &format!("{} calls", grouped(sum(|one| one.calls)))))
+            (tile("Today", &yuan(sum(|one| one.micro_yuan_today)), &calls(sum(|one| one.calls_today))))
+            (tile("This month", &yuan(sum(|one| one.micro_yuan)), &calls(sum(|one| one.calls))))
         }
         section aria-labelledby="spent" {
             h2 #spent { "Spent, by provider and client" }

@@ -31,7 +31,7 @@ pub(super) async fn page(State(console): State<Arc<Console>>, visitor: Visitor) 
         (console.minutes.sum(minute, minutes), money)
     });
     let content = html! {
-        p.quiet { "As of " (moment(at)) " UTC, from the counters of this process since its start."
+        p.quiet { "As of " (moment(at)) ", from the counters of this process since its start."
             label.refresh hidden { input #refresh type="checkbox"; " Refresh every 10 s" } }
         (attention(&matters(&console, &now, &console.registry.gather())))
         section aria-labelledby="hour" {

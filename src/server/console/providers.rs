@@ -125,7 +125,7 @@ fn endpoints(heading: &str, all: &[EndpointStatus]) -> Markup {
             tbody { @for one in all {
                 tr { th scope="row" { (one.endpoint) }
                     td { (breaker(one.state.as_str())) }
-                    td { (lasting(one.since)) }
+                    td.short { (lasting(one.since)) }
                     td { (one.reason.map(|reason| words(reason.as_str())).unwrap_or_default()) }
                     td { @if let Some(left) = one.retry_after { "in " (lasting(left)) } }
                     td { @if let Some(fault) = one.last_fault {

@@ -60,7 +60,7 @@ pub(super) fn lasting(duration: Duration) -> String {
 /// A moment in UTC, to the second. The script adds the reader's own time.
 pub(super) fn moment(at: Timestamp) -> Markup {
     let text = format!("{at:.0}");
-    html! { time datetime=(text) { (text.replace('T', " ")) } }
+    html! { time datetime=(text) { (text.trim_end_matches('Z').replace('T', " ")) " UTC" } }
 }
 
 /// The same, of milliseconds since 1970.

@@ -1,10 +1,14 @@
 //! The console: who gets in, what a forged form cannot do, and what stays nowhere.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use http::StatusCode;
+use idgate::server::http::access_log::AccessLog;
 use sha2::{Digest, Sha256};
 
-use crate::support::{Pair, Reply, TestGateway, client, eventually};
-use idgate::server::http::access_log::AccessLog;
+use crate::ledger::Folder;
+use crate::support::{Pair, Reply, TestGateway, client};
 
 const ON: &str = "[console]\nenabled = true\n";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -33,7 +37,14 @@ struct Shown {
 }
 
 impl Browser {
-    async fn send(&mut self, gateway: &TestGateway, method: &str, path: &str, form: Option<String>, more: &[(&str, &str)]) -> Shown {
+    async fn send(
+        &mut self,
+        gateway: &TestGateway,
+        method: &str,
+        path: &str,
+        form: Option<String>,
+        more: &[(&str, &str)],
+    ) -> Shown {
         let url = format!("http://{}{path}", gateway.admin);
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap();
         let mut request = http.request(method.parse().unwrap(), url);
@@ -119,9 +130,17 @@ async fn a_key_signs_in_and_every_page_has_its_headers() {
     let wrong = browser.post(&gateway, "/console/sign-in", &[("key", "idg_wrong")]).await;
     assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
     let mut browser = Browser::signed_in(&gateway, &key("otto")).await;
-    for path in ["/console/", "/console/providers", "/console/answers", "/console/money", "/console/clients", "/console/nothing"] {
+    for path in [
+        "/console/",
+        "/console/providers",
+        "/console/answers",
+        "/console/money",
+        "/console/clients",
+        "/console/nothing",
+    ] {
         let shown = browser.get(&gateway, path).await;
-        let header = |name: &str| shown.headers.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
+        let header =
+            |name: &str| shown.headers.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
         assert_eq!(header("cache-control"), "no-store", "{path}");
         assert_eq!(header("referrer-policy"), "no-referrer", "{path}");
         assert_eq!(header("x-frame-options"), "DENY", "{path}");
@@ -134,7 +153,11 @@ async fn a_key_signs_in_and_every_page_has_its_headers() {
     assert_eq!(out.status, StatusCode::SEE_OTHER);
     assert!(out.headers["set-cookie"].to_str().unwrap().contains("Max-Age=0"));
     let mut kept = Browser { cookies: cookie, token: browser.token };
-    assert_eq!(kept.get(&gateway, "/console/").await.status, StatusCode::SEE_OTHER, "the session has ended, not only the cookie");
+    assert_eq!(
+        kept.get(&gateway, "/console/").await.status,
+        StatusCode::SEE_OTHER,
+        "the session has ended, not only the cookie"
+    );
 }
 
 #[tokio::test]
@@ -151,7 +174,8 @@ async fn a_cookie_is_for_this_site_and_for_tls_if_there_is_any() {
 
 #[tokio::test]
 async fn a_forged_form_changes_nothing() {
-    let gateway = TestGateway::new().over(ON).over(operator("otto", "operator")).over(operator("olga", "operator")).start().await;
+    let gateway =
+        TestGateway::new().over(ON).over(operator("otto", "operator")).over(operator("olga", "operator")).start().await;
     let mut otto = Browser::signed_in(&gateway, &key("otto")).await;
     let olga = Browser::signed_in(&gateway, &key("olga")).await;
     let path = "/console/providers/aliyun/isolate";
@@ -231,7 +255,8 @@ async fn each_role_does_what_is_its_own_in_pages_and_by_program() {
             ("GET", "/v1/verifications", role != "viewer"),
         ] {
             let url = format!("http://{}{path}", gateway.admin);
-            let request = client().request(method.parse().unwrap(), url).header("authorization", format!("Bearer {}", key(role)));
+            let request =
+                client().request(method.parse().unwrap(), url).header("authorization", format!("Bearer {}", key(role)));
             let reply = Reply::of(request.send().await.unwrap()).await;
             let is_refused = reply.status == StatusCode::FORBIDDEN;
             assert_eq!(is_refused, !allowed, "{role} {method} {path}: {}", reply.status);
@@ -242,8 +267,8 @@ async fn each_role_does_what_is_its_own_in_pages_and_by_program() {
 
 #[tokio::test]
 async fn a_key_that_is_taken_away_ends_its_sessions() {
-    let folder = tempfile_folder("console-key");
-    let path = folder.join("idgate.toml");
+    let folder = Folder::new();
+    let path = folder.path().join("idgate.toml");
     let both = operator("otto", "operator") + &operator("olga", "operator");
     let gateway = TestGateway::new().over(ON).over(both).in_file(&path).start().await;
     let (mut otto, mut olga) =
@@ -258,14 +283,6 @@ async fn a_key_that_is_taken_away_ends_its_sessions() {
     assert_eq!(reload.send().await.unwrap().status(), StatusCode::OK);
     assert_eq!(otto.get(&gateway, "/console/").await.status, StatusCode::SEE_OTHER);
     assert_eq!(olga.get(&gateway, "/console/").await.status, StatusCode::OK);
-    std::fs::remove_dir_all(folder).unwrap();
-}
-
-fn tempfile_folder(name: &str) -> std::path::PathBuf {
-    let folder = std::env::temp_dir().join(format!("idgate-{name}-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir(&folder).unwrap();
-    folder
 }
 
 #[tokio::test]
@@ -286,10 +303,10 @@ async fn ten_thousand_sign_ins_are_refused() {
 
 #[tokio::test]
 async fn nothing_about_a_person_is_where_it_would_stay() {
-    let (log, lines) = AccessLog::into_memory();
-    let folder = tempfile_folder("console-canary");
-    let ledger = format!("[ledger]\nfile = {:?}\n[cache]\ndigest_key = {{ value = \"{}\" }}\n", folder.join("l.db"), "k".repeat(64));
-    let gateway = TestGateway::new().over(ON).over(ledger).access_log(log).start().await;
+    let folder = Folder::new();
+    let path: PathBuf = folder.path().join("requests.log");
+    let log = AccessLog::file(&path).unwrap();
+    let gateway = folder.gateway().over(ON).access_log(log.clone()).start().await;
     let (name, number) = ("张测试", "110101199003079972");
     let mut browser = Browser::signed_in(&gateway, "").await;
     browser.get(&gateway, "/console/ask").await;
@@ -303,13 +320,12 @@ async fn nothing_about_a_person_is_where_it_would_stay() {
     assert_eq!(csv.text.lines().count(), 2, "{}", csv.text);
     let by_reference = browser.post(&gateway, "/console/answers", &[("id", number)]).await;
     assert!(by_reference.status == StatusCode::BAD_REQUEST && by_reference.headers.get("location").is_none());
-    eventually("all requests are logged", async || lines.lock().unwrap().matches("/console/answers").count() >= 4).await;
-    let told = lines.lock().unwrap().clone() + &format!("{:?}", browser.cookies) + &csv.text;
+    assert!(log.flush(Duration::from_secs(60)));
+    let told = std::fs::read_to_string(&path).unwrap() + &format!("{:?}", browser.cookies) + &csv.text;
     for word in [name, number, &number[..17], "%E5%BC%A0"] {
         assert!(!told.contains(word), "{word}");
     }
     assert!(told.contains("\"operator\":\"local\""));
     let ask = Pair::new(name, number);
     assert_eq!(gateway.ask(&ask).await.source(), "cache", "the same question as a program asks");
-    std::fs::remove_dir_all(folder).unwrap();
 }
