@@ -17,6 +17,9 @@ use crate::server::http::problem::{Problem, Refused};
 use crate::server::listener::tls::PeerCertificate;
 use crate::storage::shared::Shared;
 
+/// The public id of a key, and its end if it has one.
+pub(in crate::server) type KeyEnd<'a> = (&'a str, Option<Timestamp>);
+
 #[derive(Debug)]
 pub struct Clients {
     by_hash: HashMap<KeyHash, Key>,
@@ -114,13 +117,13 @@ impl Clients {
     }
 
     /// All configured clients by name, each with the public ids of its keys and their ends.
-    pub(in crate::server) fn described(&self) -> Vec<(&Arc<Client>, Vec<(&str, Option<Timestamp>)>)> {
+    pub(in crate::server) fn described(&self) -> Vec<(&Arc<Client>, Vec<KeyEnd<'_>>)> {
         let mut all: Vec<_> = self.by_name.values().map(|client| (client, self.keys_of(client))).collect();
         all.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
         all
     }
 
-    fn keys_of(&self, client: &Client) -> Vec<(&str, Option<Timestamp>)> {
+    fn keys_of(&self, client: &Client) -> Vec<KeyEnd<'_>> {
         let own = self.by_hash.values().filter(|key| key.client.name == client.name).map(|key| (&*key.id, key.expires));
         let issued = self.issued.expiries().filter(|(name, ..)| **name == *client.name);
         let mut keys: Vec<_> = own.chain(issued.map(|(_, id, end)| (id, Some(end)))).collect();

@@ -104,7 +104,7 @@ fn results(visitor: &Visitor, search: &Search, found: &[Answer], next: Option<&S
                     form method="post" action="/console/answers" { (token(visitor)) (next.fields())
                         button type="submit" { "Next page" } }
                 }
-                form method="post" action="/console/answers/export" { (token(visitor)) (search.from_the_beginning().fields())
+                form method="post" action="/console/answers/export" { (token(visitor)) (search.anew().fields())
                     button type="submit" { "Export as CSV" } }
             }
         }

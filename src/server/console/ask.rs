@@ -283,7 +283,7 @@ pub(super) async fn fault(State(console): State<Arc<Console>>, visitor: Visitor,
     let fault = FAULTS.iter().find(|(word, _)| form.text("fault") == Some(word));
     let is_known = known.iter().any(|one| *one.name == *provider) && (fault.is_some() || form.text("fault").is_none());
     if !visitor.may(Right::Operate) || !is_known {
-        return super::form::refused(
+        return super::frame::refused(
             StatusCode::FORBIDDEN,
             "Only an operator sets a fault, and only of a known provider.",
         );
@@ -298,6 +298,6 @@ pub(super) async fn fault(State(console): State<Arc<Console>>, visitor: Visitor,
     };
     match done.problem {
         None => Redirect::to("/console/ask#faults").into_response(),
-        Some(problem) => super::form::refused(done.status, &problem),
+        Some(problem) => super::frame::refused(done.status, &problem),
     }
 }

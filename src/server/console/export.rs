@@ -10,7 +10,8 @@ use futures_util::stream;
 use http::{StatusCode, header};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::form::{Form, refused};
+use super::form::Form;
+use super::frame::refused;
 use super::search::Search;
 use super::state::Console;
 use super::visitor::Visitor;

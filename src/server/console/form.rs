@@ -6,15 +6,13 @@ use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
-use super::layout;
+use super::frame::{TOKEN, refused};
 use crate::domain::personal::Personal;
 use crate::server::auth::sessions::Session;
 use crate::server::http::body;
 
 const MOST: usize = 16 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The name of the field with the token.
-pub(super) const TOKEN: &str = "token";
 
 /// The fields of a form. May hold a person, so it has no `Debug`.
 pub(super) struct Form(Vec<(String, Personal)>);
@@ -57,8 +55,4 @@ impl<S: Sync> FromRequest<S> for Form {
         }
         Ok(form)
     }
-}
-
-pub(super) fn refused(status: StatusCode, text: &str) -> Response {
-    layout::bare(status, "Not done", &maud::html! { p { (text) } })
 }

@@ -5,9 +5,10 @@
 //! the console sends them a request in the operator's name, so that rights, records and logs are theirs.
 //!
 //! Invariants: nothing about a person is in an address, a cookie or a log line; each form that is sent carries the token
-//! of its session (`form` reads no other); every page is checked against the roles of whoever asks (`visitor`), by the
+//! of its session (`form` reads no other); every page is checked against the roles of whoever asks (`admission`), by the
 //! one table in `auth::roles`.
 
+mod admission;
 mod answers;
 mod ask;
 mod assets;
@@ -17,6 +18,7 @@ mod clients;
 mod config;
 mod export;
 mod form;
+mod frame;
 mod inner;
 mod layout;
 mod money;
@@ -34,7 +36,7 @@ pub use state::Console;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::{from_fn, map_response};
 use axum::response::Response;
 use axum::routing::{get, post};
 use http::{HeaderValue, header};
@@ -55,7 +57,7 @@ pub(in crate::server) fn routes(console: Arc<Console>) -> Router {
         .route("/console/money", get(money::page))
         .route("/console/clients", get(clients::page))
         .route("/console/sign-out", post(sign_in::sign_out))
-        .layer(from_fn_with_state(Arc::clone(&console), visitor::admit))
+        .layer(from_fn(admission::admit))
         .with_state(Arc::clone(&console));
     let open = Router::new()
         .route("/console", get(sign_in::start))

@@ -110,7 +110,7 @@ impl Search {
     }
 
     /// The same search from its beginning.
-    pub(super) fn from_the_beginning(&self) -> Self {
+    pub(super) fn anew(&self) -> Self {
         Self { cursor: None, ..self.clone() }
     }
 

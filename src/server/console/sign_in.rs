@@ -13,8 +13,8 @@ use maud::html;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::form::{Form, TOKEN};
-use super::layout;
+use super::form::Form;
+use super::frame::{TOKEN, bare};
 use super::state::Console;
 use super::visitor::Visitor;
 use crate::server::auth::key_config::KeyHash;
@@ -58,7 +58,7 @@ fn form(console: &Console, has_certificate: bool, status: StatusCode, why_not: O
             }
         }
     };
-    let mut response = layout::bare(status, "Sign in", &content);
+    let mut response = bare(status, "Sign in", &content);
     set_cookie(console, &mut response, FORM_COOKIE, &word, 3600);
     response
 }

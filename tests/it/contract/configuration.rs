@@ -196,6 +196,7 @@ fn no_key_goes_without_a_word_in_the_defaults() {
         "rules",
         "regions",
         "compat",
+        "console",
         "clients.withdrawal",
         "clients.withdrawal.budget",
         "providers.aliyun.budget",

@@ -182,7 +182,7 @@ async fn a_forged_form_changes_nothing() {
     let fields = [("reason", "forged")];
     let own = form_of(&otto.token, &fields);
     let browser_says: &[(&str, &str)] = &[("user-agent", "Mozilla/5.0"), ("sec-fetch-site", "same-origin")];
-    let forgeries: Vec<(&str, String, Vec<(&str, &str)>)> = vec![
+    let forgeries = [
         ("no token", "reason=forged".to_owned(), browser_says.to_vec()),
         ("an empty token", form_of("", &fields), browser_says.to_vec()),
         ("the token of another session", form_of(&olga.token, &fields), browser_says.to_vec()),
