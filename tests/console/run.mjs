@@ -99,6 +99,7 @@ async function watched(browser, gateway, options = {}) {
   });
   page.on("response", (response) => {
     const type = response.headers()["content-type"] ?? "";
+    check(!type.includes(",") && !type.includes("text/plain"), `${response.url()} is ${type}`);
     if (!type.startsWith("text/html") && !type.startsWith("text/css") && !type.startsWith("text/javascript")) return;
     const bytes = Number(response.headers()["content-length"] ?? Infinity);
     if (response.status() === 304) return;

@@ -56,6 +56,8 @@ pub(super) fn respond(status: StatusCode, title: &str, body: &Markup) -> Respons
         (header::CACHE_CONTROL, "no-store"),
         (header::CONTENT_SECURITY_POLICY, POLICY),
     ];
-    response.headers_mut().extend(fixed.map(|(name, text)| (name, HeaderValue::from_static(text))));
+    for (name, text) in fixed {
+        response.headers_mut().insert(name, HeaderValue::from_static(text));
+    }
     response
 }

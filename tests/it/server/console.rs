@@ -142,6 +142,8 @@ async fn a_key_signs_in_and_every_page_has_its_headers() {
         let header =
             |name: &str| shown.headers.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
         assert_eq!(header("cache-control"), "no-store", "{path}");
+        let types: Vec<_> = shown.headers.get_all("content-type").into_iter().collect();
+        assert!(types.len() == 1 && (types[0] == "text/html; charset=utf-8" || path == "/console/nothing"), "{path}");
         assert_eq!(header("referrer-policy"), "no-referrer", "{path}");
         assert_eq!(header("x-frame-options"), "DENY", "{path}");
         assert!(header("content-security-policy").starts_with("default-src 'none'"), "{path}");
