@@ -66,15 +66,21 @@ struct Sender {
 
 /// Why traces cannot be sent at all.
 #[derive(Debug, thiserror::Error)]
-#[error("traces cannot be sent to tracing.endpoint: {0}")]
+#[error("traces cannot be sent: {0}")]
 pub struct Unusable(String);
+
+impl From<prometheus::Error> for Unusable {
+    fn from(error: prometheus::Error) -> Self {
+        Self(error.to_string())
+    }
+}
 
 impl Traces {
     /// Starts the thread, if there is a section `[tracing]`, and registers the counts of spans.
     ///
     /// # Errors
     /// A count was registered twice, or the system cannot start a thread.
-    pub fn start(config: Option<&Tracing>, registry: &Registry) -> Result<(Self, Tracer), super::StartError> {
+    pub fn start(config: Option<&Tracing>, registry: &Registry) -> Result<(Self, Tracer), Unusable> {
         let exported = IntCounter::new("idgate_spans_exported_total", "Spans that the collector of traces has taken.")?;
         let dropped =
             Opts::new("idgate_spans_dropped_total", "Spans that were lost, as the queue was full or sending failed.");
@@ -108,7 +114,7 @@ impl Traces {
         std::thread::Builder::new()
             .name("traces".to_owned())
             .spawn(run)
-            .map_err(|error| super::StartError::Traces(Unusable(error.to_string())))?;
+            .map_err(|error| Unusable(error.to_string()))?;
         let queue = Arc::new(Queue { sender, waiting, most, is_ended, dropped: queue });
         let tracer = Tracer::new(ratio, Arc::clone(&queue) as Arc<dyn Sink>);
         Ok((Self(Some(queue)), tracer))
@@ -321,7 +327,7 @@ mod tests {
         };
         Finished {
             trace: [1; 16],
-            span: [0xff; 8],
+            span: [0x7f; 8],
             parent,
             ended: jiff::Timestamp::UNIX_EPOCH + Duration::from_secs(10),
             took: Duration::from_millis(10),

@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Uri;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -28,24 +28,25 @@ const PAGE: usize = 100;
 pub(in crate::server) const PROBLEMS: [Code; 2] = [Code::NotFound, Code::LedgerUnavailable];
 
 /// Which changes.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "the documented form of what `Query::parse` reads")]
 pub(in crate::server) struct ChangesQuery {
     /// By this operator.
-    #[param(example = "alice")]
-    operator: Option<String>,
+    #[param(required = false, min_length = 1, max_length = 64, pattern = "^[a-z0-9_]+$", example = "oncall")]
+    operator: String,
     /// Of this kind: `isolate`, `restore`, `reload`, `forget`, `log_level`, `verification`, `verifications`, `search`, `receipt` …
-    #[param(example = "isolate")]
-    action: Option<String>,
+    #[param(required = false, min_length = 1, max_length = 64, pattern = "^[a-z0-9_]+$", example = "isolate")]
+    action: String,
     /// Since this time (RFC 3339).
-    #[param(format = DateTime)]
-    from: Option<String>,
+    #[param(required = false, format = DateTime)]
+    from: String,
     /// Before this time (RFC 3339).
-    #[param(format = DateTime)]
-    to: Option<String>,
+    #[param(required = false, format = DateTime)]
+    to: String,
     /// Where the last page ended: its `next_cursor`.
-    cursor: Option<String>,
+    #[param(required = false, min_length = 1, max_length = 22, pattern = "^[A-Za-z0-9_-]+$")]
+    cursor: String,
 }
 
 /// Something that an operator did, or was refused.

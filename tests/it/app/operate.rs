@@ -92,7 +92,7 @@ async fn a_log_level_is_set_for_a_while_and_ends_by_itself() {
     assert_eq!(post("/v1/reload", r#"{"reason": "before"}"#).await.status(), 200);
     let set = post("/v1/log-level", r#"{"level": "info", "for": "1s", "reason": "ticket 4711"}"#).await;
     assert_eq!(set.status(), 200);
-    let reply: serde_json::Value = set.json().await.unwrap();
+    let reply: serde_json::Value = serde_json::from_str(&set.text().await.unwrap()).unwrap();
     assert!(reply["level"] == "info" && reply["until"].as_str().unwrap().ends_with('Z'), "{reply}");
     assert_eq!(post("/v1/reload", r#"{"reason": "meanwhile"}"#).await.status(), 200);
     // The next level is set after the first one has ended, for its end is told before.

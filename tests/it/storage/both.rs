@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use idgate::storage::ledger::{Counted, Cursor, Ledger, NotClaimed, Operation, Spent, Wanted};
+use idgate::storage::ledger::{Counted, Cursor, Ledger, NotClaimed, Operation, Spent, Wanted, WantedChanges};
 
 use super::{CLIENT, Place, answer, ask, claim, digest, end, forgotten, ids, subject};
 
@@ -25,6 +25,7 @@ async fn body(place: Place) {
     pages_are_complete_and_without_repetition(&ledger).await;
     keys_are_claimed_once_and_end_with_their_person(&ledger, &place).await;
     operations_are_found(&ledger).await;
+    changes_are_complete_and_without_repetition(&ledger).await;
     what_was_spent_is_summed(&ledger, &place).await;
     the_past_of_a_person_is_known(&ledger, &place).await;
     ledger.close().await;
@@ -127,6 +128,46 @@ async fn operations_are_found(ledger: &Ledger) {
     }
     assert_eq!(ledger.last_isolation("one").await.unwrap().unwrap().outcome, "restored");
     assert_eq!(ledger.last_isolation("two").await.unwrap(), None);
+}
+
+async fn changes_are_complete_and_without_repetition(ledger: &Ledger) {
+    for number in 0..5 {
+        let provider = (number % 2 == 0).then(|| "one".to_owned());
+        let done = Operation {
+            outcome: number.to_string(),
+            action: "turn".to_owned(),
+            operator: "somebody".to_owned(),
+            provider,
+            ..Operation::default()
+        };
+        assert!(ledger.record(|id, at_ms| Operation { id, at_ms, ..done }).await);
+    }
+    let turns = WantedChanges { action: Some("turn".to_owned()), ..WantedChanges::default() };
+    let (mut seen, mut cursor) = (Vec::new(), None);
+    loop {
+        let (found, next) = ledger.changes(&turns, cursor, 2).await.unwrap();
+        assert!(found.len() <= 2 && found.iter().all(|one| one.operator == "somebody"), "{found:?}");
+        seen.extend(found.into_iter().map(|one| one.outcome));
+        cursor = next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, ["4", "3", "2", "1", "0"], "newest first, with a provider or without");
+    let all = ledger.changes(&WantedChanges::default(), None, 1000).await.unwrap().0;
+    assert!(all.iter().any(|one| one.action == "forget") && all.len() > 8, "{all:?}");
+    let [newest, oldest] = [all.first(), all.last()].map(|one| one.unwrap().at_ms);
+    for (from_ms, until_ms, count) in [
+        (Some(oldest), None, all.len()),
+        (Some(newest + 1), None, 0),
+        (None, Some(oldest), 0),
+        (None, Some(newest + 1), all.len()),
+    ] {
+        let wanted = WantedChanges { from_ms, until_ms, ..WantedChanges::default() };
+        assert_eq!(ledger.changes(&wanted, None, 1000).await.unwrap().0.len(), count);
+    }
+    let nobody = WantedChanges { operator: Some("nobody".to_owned()), ..WantedChanges::default() };
+    assert_eq!(ledger.changes(&nobody, None, 10).await.unwrap(), (Vec::new(), None));
 }
 
 async fn what_was_spent_is_summed(ledger: &Ledger, place: &Place) {
