@@ -142,7 +142,8 @@ async fn when_the_sentinels_have_promoted_another_one_that_is_the_one_that_is_us
         redis::cmd("INFO").arg("sentinel").query_async(&mut connection).await.unwrap_or_default()
     };
     eventually("the sentinel knows both", async || info().await.contains("slaves=1")).await;
-    let named = |redis: &[String]| Section { redis: redis.to_vec(), sentinel: Some("idgate".to_owned()), ..section("") };
+    let named =
+        |redis: &[String]| Section { redis: redis.to_vec(), sentinel: Some("idgate".to_owned()), ..section("") };
     let sentinels = [format!("127.0.0.1:{watch}")];
     let replica = Replica::of(named(&sentinels), "one");
     eventually("it is connected", async || replica.shared.is_up()).await;

@@ -29,7 +29,8 @@ impl Recorded {
         let log = AccessLog::file(&file).unwrap();
         let clock = Clock::fixed(jiff::Timestamp::UNIX_EPOCH);
         let ids = Ids::new(uuid::Uuid::nil, uuid::Uuid::nil);
-        let recorder = Recorder::new(log.clone(), Metrics::register(&registry).unwrap(), clock, ids, Tracer::default(), None);
+        let recorder =
+            Recorder::new(log.clone(), Metrics::register(&registry).unwrap(), clock, ids, Tracer::default(), None);
         Self { log, recorder, registry, file }
     }
 
