@@ -1,5 +1,5 @@
 //! The audit entry of a question: one entry in the ledger for each question that could be parsed, with the answer its
-//! caller got.
+//! caller got. And what operators do.
 //!
 //! Invariants: writing the answer consumes the [`AuditEntry`], so no question has two entries. Until then the request
 //! scope holds it, and writes it if the request ends in any other way. A verdict that cost money is on disk before the
@@ -12,9 +12,24 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::domain::subject::Digest;
+use crate::server::auth::operators::Operator;
 use crate::server::http::code::Code;
-use crate::storage::ledger::{self, Flight, Ledger, NotWritten};
+use crate::storage::ledger::{self, Flight, Ledger, NotWritten, Operation};
 use crate::verify::{Answer, Attempt, Source, Ticket};
+
+/// Notes in the ledger what `operator` did: `action` names it, `outcome` is what came of it or the code of a problem,
+/// and `about` has the rest. Returns whether it is on the disk; it is never waited for long, and written later if it
+/// cannot be now.
+pub(in crate::server) async fn note(
+    ledger: &Ledger,
+    operator: &Operator,
+    action: &str,
+    outcome: &str,
+    about: Operation,
+) -> bool {
+    let (action, outcome, operator) = (action.to_owned(), outcome.to_owned(), operator.name.to_string());
+    ledger.record(|id, at_ms| Operation { id, at_ms, action, outcome, operator, ..about }).await
+}
 
 /// Where the entry of a verdict is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -229,7 +229,8 @@ impl CachedLookup {
                 .sharing(&self.replicas.shared, &self.tasks),
             trickles: false,
             replicas: self.replicas.clone(),
-            patience: patience.clone(),
+            // Of its own, or questions that waited for each other would count against a part of a limit instead of all of it.
+            patience: self.replicas.shared.patience(),
         };
         async move {
             // The flight's own, because it can outlive every caller.

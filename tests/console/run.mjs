@@ -234,11 +234,15 @@ async function inTheSandbox(browser, axe) {
     await page.getByRole("button", { name: "Find" }).click();
     check((await page.locator("#found").innerText()).startsWith("1 answer"), "a reference is found");
 
-    for (const name of ["Money", "Clients"]) {
+    for (const name of ["Money", "Clients", "Changes"]) {
       await to(page, name);
       check((await heading(page)) === name, `${name} is shown`);
       await look(page, axe, name.toLowerCase());
     }
+    await page.getByLabel("Action").selectOption("isolate");
+    await page.getByRole("button", { name: "Find" }).click();
+    const changes = (await page.locator("tbody").allInnerTexts()).join();
+    check(changes.includes("isolate") && !changes.includes("sign in"), `what was isolated is told: ${changes}`);
 
     // No name or number where they would stay.
     const cookies = JSON.stringify(await page.context().cookies());
@@ -254,7 +258,7 @@ async function inTheSandbox(browser, axe) {
     const plain = await watched(browser, gateway, { javaScriptEnabled: false });
     await plain.goto(`${gateway.admin}/console/sign-in`);
     await plain.getByRole("button", { name: "Sign in" }).click();
-    for (const name of ["Ask", "Providers", "Answers", "Money", "Clients", "Overview"]) {
+    for (const name of ["Ask", "Providers", "Answers", "Money", "Clients", "Changes", "Overview"]) {
       await to(plain, name);
       check((await heading(plain)) === name, `without a script: ${name}`);
     }
@@ -323,7 +327,7 @@ yuan_per_day = "0.50"
     }
 
     const sam = await signIn("sam");
-    check((await names(sam)) === "Overview Ask Providers Answers Money Clients", `support: ${await names(sam)}`);
+    check((await names(sam)) === "Overview Ask Providers Answers Money Clients Changes", `support: ${await names(sam)}`);
     await to(sam, "Ask");
     check((await sam.locator("#faults").count()) === 0, "support sets no fault");
     for (let n = 0; n < 4; n += 1) {
@@ -340,7 +344,7 @@ yuan_per_day = "0.50"
     await sam.locator("tbody a").last().click();
     check((await sam.locator(".facts").innerText()).includes("console/sam"), "the ledger says who asked");
     const ada = await signIn("ada");
-    check((await names(ada)) === "Overview Providers Answers Money Clients", `an auditor: ${await names(ada)}`);
+    check((await names(ada)) === "Overview Providers Answers Money Clients Changes", `an auditor: ${await names(ada)}`);
     for (const name of ["vera", "sam", "otto", "ada", "payout"]) check(!gateway.log.includes(key(name)), `the key of ${name} is logged`);
     return Math.max(vera.largest, sam.largest, ada.largest);
   } finally {

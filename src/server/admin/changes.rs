@@ -1,4 +1,4 @@
-//! `GET /v1/changes`: what operators did, from the ledger; and the one way to note it there.
+//! `GET /v1/changes`: what operators did, from the ledger.
 //!
 //! Invariant: a document has no person. Whom an operator looked up or had forgotten is in the ledger as a digest only,
 //! and is not told here.
@@ -16,10 +16,9 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::state::Admin;
-use crate::server::auth::operators::Operator;
 use crate::server::http::code::Code;
 use crate::server::http::problem::{Problem, Refused, SOON};
-use crate::storage::ledger::{Changes, Cursor, Ledger, Operation, WantedChanges};
+use crate::storage::ledger::{Cursor, Operation, WantedChanges};
 
 /// Number of changes on a page.
 const PAGE: usize = 100;
@@ -121,36 +120,10 @@ pub(in crate::server) async fn changes(
         let detail = "this gateway keeps no ledger; its operator names one with ledger.file";
         return Err(Box::new(Problem::new(Code::NotFound).with_error("", "no_ledger", detail)));
     }
-    let (found, next) = read(&admin.ledger, &wanted, cursor).await?;
+    let unreadable = |_| Box::new(Problem::new(Code::LedgerUnavailable).with_retry_after(SOON));
+    let (found, next) = admin.ledger.changes(&wanted, cursor, PAGE).await.map_err(unreadable)?;
     let next_cursor = next.map(|next| URL_SAFE_NO_PAD.encode(next.to_bytes()));
     Ok(Json(ChangesPage { changes: found.into_iter().map(Change::from).collect(), next_cursor }))
-}
-
-/// A page of changes, for the modules that show them.
-///
-/// # Errors
-/// `ledger_unavailable`.
-pub(in crate::server) async fn read(
-    ledger: &Ledger,
-    wanted: &WantedChanges,
-    cursor: Option<Cursor>,
-) -> Result<Changes, Refused> {
-    let unreadable = |_| Box::new(Problem::new(Code::LedgerUnavailable).with_retry_after(SOON));
-    ledger.changes(wanted, cursor, PAGE).await.map_err(unreadable)
-}
-
-/// Notes in the ledger what `operator` did: `action` names it, `outcome` is what came of it or the code of a problem,
-/// and `about` has the rest. Returns whether it is on the disk; it is never waited for long, and written later if it
-/// cannot be now.
-pub(in crate::server) async fn note(
-    ledger: &Ledger,
-    operator: &Operator,
-    action: &str,
-    outcome: &str,
-    about: Operation,
-) -> bool {
-    let (action, outcome, operator) = (action.to_owned(), outcome.to_owned(), operator.name.to_string());
-    ledger.record(|id, at_ms| Operation { id, at_ms, action, outcome, operator, ..about }).await
 }
 
 impl From<Operation> for Change {

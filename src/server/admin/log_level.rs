@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::changes::note;
 use super::state::Admin;
+use crate::server::audit::note;
 use crate::server::auth::operators::Operator;
 use crate::server::http::code::Code;
 use crate::server::http::operation_body::{self, LogLevelRequest, SetLevel};

@@ -98,7 +98,8 @@ pub fn needed(method: &Method, path: &str) -> Right {
     let is_below = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     match path {
         _ if is_below("/v1/verifications") || is_below("/console/answers") => Right::LookUp,
-        "/v1/changes" | "/console/changes" if is_read => Right::LookUp,
+        "/console/changes" => Right::LookUp,
+        "/v1/changes" if is_read => Right::LookUp,
         _ if is_below("/console/ask") => Right::Ask,
         "/console" | "/console/" | "/console/providers" | "/console/money" | "/console/clients" if is_read => {
             Right::View

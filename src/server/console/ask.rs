@@ -17,6 +17,7 @@ use super::shown::{moment, outcome, yuan};
 use super::state::Console;
 use super::visitor::Visitor;
 use crate::domain::subject::Subject;
+use crate::server::audit;
 use crate::server::auth::client::{Caller, Client};
 use crate::server::auth::operators::Operator;
 use crate::server::auth::roles::Right;
@@ -63,6 +64,12 @@ pub(super) async fn ask(State(console): State<Arc<Console>>, visitor: Visitor, f
     let mut subject = None;
     let result = caught(pin!(deliver(&console, &visitor.operator, client, &asked, &mut scope, &mut subject))).await;
     scope.answer(&result, |_| Response::default());
+    let (outcome_of, verification) = match &result {
+        Ok(delivered) => (delivered.verified.verdict.as_str(), Some(delivered.verified.id)),
+        Err(problem) => (problem.code().as_str(), None),
+    };
+    let about = ledger::Operation { verification, ..ledger::Operation::default() };
+    audit::note(&console.pipeline.ledger, &visitor.operator, "question", outcome_of, about).await;
     let (status, told) = match &result {
         Ok(delivered) => (StatusCode::OK, verdict(&console, delivered, subject.as_deref(), &asked).await),
         Err(problem) => (problem.code().status(), refusal(problem)),

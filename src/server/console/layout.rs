@@ -8,13 +8,14 @@ use super::frame::{TOKEN, respond};
 use super::visitor::Visitor;
 use crate::server::auth::roles::Right;
 
-const PAGES: [(&str, &str, Right); 6] = [
+const PAGES: [(&str, &str, Right); 7] = [
     ("/console/", "Overview", Right::View),
     ("/console/ask", "Ask", Right::Ask),
     ("/console/providers", "Providers", Right::View),
     ("/console/answers", "Answers", Right::LookUp),
     ("/console/money", "Money", Right::View),
     ("/console/clients", "Clients", Right::View),
+    ("/console/changes", "Changes", Right::LookUp),
 ];
 
 /// A page for whoever has signed in.

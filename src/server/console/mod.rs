@@ -13,6 +13,7 @@ mod answers;
 mod ask;
 mod assets;
 mod attention;
+mod changes;
 mod chart;
 mod clients;
 mod config;
@@ -56,6 +57,7 @@ pub(in crate::server) fn routes(console: Arc<Console>) -> Router {
         .route("/console/answers/{id}/receipt", get(answers::receipt))
         .route("/console/money", get(money::page))
         .route("/console/clients", get(clients::page))
+        .route("/console/changes", get(changes::page).post(changes::search))
         .route("/console/sign-out", post(sign_in::sign_out))
         .layer(from_fn(admission::admit))
         .with_state(Arc::clone(&console));

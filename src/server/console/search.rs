@@ -132,7 +132,7 @@ impl Search {
 }
 
 /// `2026-11-22T08:00`, in UTC, or with a zone.
-fn time(text: Option<&str>) -> Result<Option<i64>, String> {
+pub(super) fn time(text: Option<&str>) -> Result<Option<i64>, String> {
     let Some(text) = text else { return Ok(None) };
     let of_zone = || text.parse::<Timestamp>().ok();
     let of_utc = || text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp());

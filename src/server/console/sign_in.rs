@@ -17,10 +17,12 @@ use super::form::Form;
 use super::frame::{TOKEN, bare};
 use super::state::Console;
 use super::visitor::Visitor;
+use crate::server::audit;
 use crate::server::auth::key_config::KeyHash;
 use crate::server::auth::operators::{Operator, Operators};
 use crate::server::auth::sessions::{COOKIE, Proof, cookie};
 use crate::server::listener::tls::PeerCertificate;
+use crate::storage::ledger::Operation;
 
 /// The cookie of a form to sign in.
 const FORM_COOKIE: &str = "idgate_sign_in";
@@ -92,6 +94,7 @@ pub(super) async fn sign_in(State(console): State<Arc<Console>>, request: Reques
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "Too many people are signed in. Try again later.");
     };
     tracing::info!(operator = %operator.name, "signed in to the console");
+    audit::note(&console.pipeline.ledger, &operator, "sign_in", "signed_in", Operation::default()).await;
     let mut response = Redirect::to("/console/").into_response();
     set_cookie(&console, &mut response, COOKIE, &cookie, console.sessions.lifetime().as_secs());
     set_cookie(&console, &mut response, FORM_COOKIE, "", 0);
@@ -124,6 +127,8 @@ fn identify(
 pub(super) async fn sign_out(State(console): State<Arc<Console>>, visitor: Visitor, _form: Form) -> Response {
     console.sessions.end(&visitor.session);
     tracing::info!(operator = %visitor.operator.name, "signed out of the console");
+    let (ledger, operator) = (&console.pipeline.ledger, &visitor.operator);
+    audit::note(ledger, operator, "sign_out", "signed_out", Operation::default()).await;
     let mut response = Redirect::to("/console/sign-in").into_response();
     set_cookie(&console, &mut response, COOKIE, "", 0);
     response

@@ -157,7 +157,8 @@ pub struct Operation {
     pub client: String,
     /// `isolated`, `restored`, `reloaded`, `changed`, `answered` …; or the code of the problem.
     pub outcome: String,
-    /// `isolate`, `restore`, `reload`, `log_level`, `verification`, `verifications`, `search`, `export`, `receipt` …
+    /// `isolate`, `restore`, `reload`, `log_level`, `verification`, `verifications`, `search`, `export` or `receipt`; in the
+    /// console also `question`, `sign_in` and `sign_out`.
     pub action: String,
     /// The operator's name in the configuration; for a reload without one, `signal` or `file`.
     pub operator: String,

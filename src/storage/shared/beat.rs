@@ -83,9 +83,8 @@ impl Shared {
     /// Tells the other replicas what an operator has decided about a provider at `at_ms`.
     pub fn decided(&self, provider: &str, at_ms: i64, said: &str) {
         let Some(open) = &self.0 else { return };
-        let decision = format!("{at_ms}:{said}");
+        let decision = open.members.decide(provider, at_ms, said);
         open.link.behind(Command::Decide, open.decide(provider, &decision));
-        open.members.decide(provider, decision);
     }
 
     /// The newest decision about each provider: when (milliseconds since 1970), and what.

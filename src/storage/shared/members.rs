@@ -250,8 +250,14 @@ impl Members {
         (is_news, lost)
     }
 
-    pub(super) fn decide(&self, provider: &str, decision: String) {
-        self.lock().decisions.insert(provider.to_owned(), decision);
+    /// Keeps what was decided at `at_ms` here, and returns it as Redis has it. Of two decisions within a millisecond the
+    /// second is the newer one.
+    pub(super) fn decide(&self, provider: &str, at_ms: i64, said: &str) -> String {
+        let mut state = self.lock();
+        let earliest = state.decisions.get(provider).map_or(i64::MIN, |before| made_at(before).saturating_add(1));
+        let decision = format!("{}:{said}", at_ms.max(earliest));
+        state.decisions.insert(provider.to_owned(), decision.clone());
+        decision
     }
 
     pub(super) fn decisions(&self) -> BTreeMap<String, String> {

@@ -136,6 +136,7 @@ async fn a_key_signs_in_and_every_page_has_its_headers() {
         "/console/answers",
         "/console/money",
         "/console/clients",
+        "/console/changes",
         "/console/nothing",
     ] {
         let shown = browser.get(&gateway, path).await;
