@@ -17,6 +17,7 @@ class Load:
         self.up = list(world.gateways)
         self.asked_at = collections.defaultdict(set)
         self.codes, self.times, self.failed, self.wrong, self.told = collections.Counter(), [], [], [], {}
+        self.sources = {}
         self.next, self.is_over = first, False
 
     async def __aenter__(self):
@@ -61,6 +62,7 @@ class Load:
         told = answer.json
         self.codes[told["provenance"]["source"]] += 1
         self.told[told["verification_id"]] = f"r-{n}"
+        self.sources[told["verification_id"]] = told["provenance"]["source"]
         if told["verdict"] != verdict_of(number(n)):
             self.wrong.append((n, told["verdict"]))
 

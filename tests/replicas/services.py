@@ -22,7 +22,7 @@ def wait_for(what, check):
     end = time.monotonic() + PATIENCE
     while not check():
         if time.monotonic() > end:
-            sys.exit(f"{what} does not come up")
+            raise TimeoutError(f"{what} does not come up")
         time.sleep(0.02)
 
 
@@ -93,8 +93,14 @@ class Postgres(Service):
 
     def start(self):
         command = [*self.run_as, self.bin / "postgres", "-D", self.data, "-k", self.folder, "-c", "listen_addresses="]
-        self.spawn(command, self.folder.parent / "postgres.log")
-        wait_for("PostgreSQL", lambda: self.run("pg_isready", check=False).returncode == 0)
+
+        def is_ready():
+            # After kill -9 it refuses to start until its orphaned backends have noticed.
+            if self.process is None or self.process.poll() is not None:
+                self.spawn(command, self.folder.parent / "postgres.log")
+            return self.run("pg_isready", check=False).returncode == 0
+
+        wait_for("PostgreSQL", is_ready)
 
     def run(self, program, *arguments, check=True):
         command = [self.bin / program, "-h", self.folder, "-U", "idgate", *arguments]
