@@ -35,6 +35,10 @@ const ACTIONS: [&str; 13] = [
     "sign_out",
 ];
 
+/// What came of an action that was done.
+const DONE: [&str; 8] =
+    ["answered", "isolated", "restored", "reloaded", "changed", "forgotten", "signed_in", "signed_out"];
+
 /// The newest ones.
 pub(super) async fn page(State(console): State<Arc<Console>>, visitor: Visitor) -> Response {
     show(&console, &visitor, &WantedChanges::default(), None).await
@@ -106,12 +110,21 @@ fn table(found: &[Operation]) -> Markup {
                     td { (moment_ms(one.at_ms)) }
                     td { (one.operator) }
                     td { (words(&one.action)) }
-                    td { (outcome(&one.outcome)) }
+                    td { (came_of(&one.outcome)) }
                     td { (about(one)) }
                     td { (one.reason.as_deref().unwrap_or_default()) }
                 } } }
             } } }
         }
+    }
+}
+
+/// A verdict or a problem in its colour; anything else is what was meant to happen.
+fn came_of(word: &str) -> Markup {
+    if DONE.contains(&word) {
+        html! { (words(word)) }
+    } else {
+        outcome(word)
     }
 }
 
