@@ -177,7 +177,8 @@ impl AuditEntry {
     }
 }
 
-fn on_record(attempt: &Attempt) -> ledger::Attempt {
+/// An attempt as the ledger has it.
+pub(in crate::server) fn on_record(attempt: &Attempt) -> ledger::Attempt {
     ledger::Attempt {
         provider: attempt.provider.to_string(),
         endpoint: attempt.endpoint.to_string(),

@@ -2,7 +2,7 @@
 //!
 //! A question passes these steps, outermost first; each step has a file of that name:
 //! 0. `enumeration`: refuses a client that tries out names or ID numbers;
-//! 1. `cached_lookup`: answers from the verdict cache, joins a call in flight, or starts a flight in its own task,
+//! 1. `cached_lookup`: answers from the verdict cache, joins a call in flight, or starts a flight of its own,
 //!    within its `places`;
 //! 2. `chain`: asks the providers in order; the outcome table in `domain::outcome` decides what comes next;
 //! 3. `endpoint`: the checks that may refuse a call (slot, account, breaker, hold, budget, rate), then the attempt
@@ -28,6 +28,7 @@ pub mod enumeration;
 mod erasure;
 mod exchange;
 mod failure;
+mod flight_result;
 #[cfg(test)]
 mod footprint;
 pub mod holds;

@@ -28,7 +28,7 @@ use crate::server::http::recorder::Audience;
 use crate::server::http::request_scope::{RequestScope, caught};
 use crate::server::pipeline::{self, Delivered, RequestOptions, build_question};
 use crate::storage::ledger;
-use crate::verify::{Attempt, Freshness};
+use crate::verify::Freshness;
 
 /// What can be tried in the sandbox, as a word and as the sandbox takes it.
 const FAULTS: [(&str, &str); 8] = [
@@ -117,7 +117,7 @@ async fn deliver(
 
 async fn verdict(console: &Console, delivered: &Delivered, subject: Option<&Subject>, asked: &Asked) -> Markup {
     let verified = &delivered.verified;
-    let tried: Vec<_> = verified.attempts.iter().map(on_record).collect();
+    let tried: Vec<_> = verified.attempts.iter().map(audit::on_record).collect();
     let cost = cost(console, verified.id).await;
     html! {
         p.verdict role="status" { (outcome(verified.verdict.as_str())) }
@@ -165,23 +165,12 @@ fn person(console: &Console, subject: &Subject) -> Markup {
 }
 
 fn refusal(problem: &Problem) -> Markup {
-    let tried: Vec<_> = problem.attempts().iter().map(on_record).collect();
+    let tried: Vec<_> = problem.attempts().iter().map(audit::on_record).collect();
     html! {
         p.verdict role="alert" { (outcome(problem.code().as_str())) }
         p { (problem.in_words()) }
         @if let Some(after) = problem.retry_after() { p.quiet { "Try again in " (super::shown::lasting(after)) "." } }
         @if !tried.is_empty() { (attempts(&tried)) }
-    }
-}
-
-fn on_record(attempt: &Attempt) -> ledger::Attempt {
-    ledger::Attempt {
-        provider: attempt.provider.to_string(),
-        endpoint: attempt.endpoint.to_string(),
-        outcome: attempt.outcome.as_str().to_owned(),
-        billed: attempt.billed.as_str().to_owned(),
-        duration_ms: attempt.duration_ms(),
-        reason: attempt.reason.is_specific().then(|| attempt.reason.as_str().to_owned()),
     }
 }
 
