@@ -130,7 +130,8 @@ impl Ledger {
         open.queue.write_soon(Entry::Answer(answer), flight).await?;
         if let Some((link, answer)) = finishing {
             // If it is away, the row follows with the entry.
-            let finished = keys::finish(link, &answer).await;
+            // Boxed, because its 45 KB would be copied and wiped with every answer.
+            let finished = Box::pin(keys::finish(link, &answer)).await;
             let _ = finished.inspect_err(|error| tell(error, "ledger: a key is finished later"));
         }
         Ok(())
