@@ -24,7 +24,7 @@ pub struct Traces {
     pub(super) untold: Untold,
 }
 
-/// The most forgotten people of whom the other replicas are told later.
+/// The most forgotten people that the other replicas are told about later.
 const MOST_UNTOLD: usize = 10_000;
 
 /// People who were forgotten while Redis was away, by their digest and that of their number: it still has what it knew of

@@ -436,7 +436,7 @@ async def look_ups_anywhere(world, long):
 
 
 @row(patience="500ms", forwarded=True)
-async def a_budget_is_divided_for_who_is_cut_off(world, _long):
+async def a_budget_is_divided_when_one_is_cut_off(world, _long):
     """The same with one replica that reaches no Redis: at most its part more, which is a third."""
     gateways = world.gateways
     gateways[0].forwarder.cut()

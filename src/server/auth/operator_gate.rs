@@ -53,7 +53,7 @@ pub(in crate::server) async fn pass(State(gate): State<OperatorGate>, mut reques
             browsers::check_origin(method, uri, headers, is_page(uri.path()) || of_console.is_some())?;
         }
         if let Some(sessions) = of_console {
-            // Who has no session gets the page to sign in. The console checks the rights, and says so on a page.
+            // Without a session the browser is sent to the sign-in page. The console checks the rights, and says so on a page.
             let found = sessions.find(headers, request.extensions(), &now.operators, gate.clock.now());
             if let Some((session, operator)) = found {
                 scope.is_operated_by(&operator);

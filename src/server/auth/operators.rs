@@ -130,7 +130,7 @@ impl Operators {
         self.with_certificate(extensions)
     }
 
-    /// Whoever needs no key: `local`, if no operator is configured.
+    /// The operator that needs no key: `local`, if none is configured.
     pub(in crate::server) fn local(&self) -> Option<&Arc<Operator>> {
         self.local.as_ref()
     }

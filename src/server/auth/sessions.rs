@@ -1,4 +1,4 @@
-//! Sessions of the console: who has signed in, for how long, and the token that every form of theirs must send back.
+//! Sessions of the console: the operator who has signed in, when the session ends, and the token of its forms.
 //!
 //! Invariants: sessions are in memory only, and so end with the process; their number is bounded, in all and for each
 //! operator; a session is no authority of its own: each request looks up again whether its key or certificate still
@@ -115,7 +115,7 @@ impl Sessions {
         }
     }
 
-    /// Whoever has a network of IPv6 has all of its addresses.
+    /// An IPv6 address counts as its /64 network: one caller has all addresses of it.
     fn place(&self, address: Option<IpAddr>) -> usize {
         let network = match address.map(|address| address.to_canonical()) {
             Some(IpAddr::V4(v4)) => u64::from(v4.to_bits()),

@@ -11,7 +11,7 @@ pub(super) const TOKEN: &str = "token";
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; form-action 'self'; \
                       frame-ancestors 'none'; base-uri 'none'";
 
-/// A page for whoever has not signed in.
+/// A page before sign-in.
 pub(super) fn bare(status: StatusCode, title: &str, content: &Markup) -> Response {
     respond(
         status,

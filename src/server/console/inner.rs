@@ -1,4 +1,4 @@
-//! Does what is asked by the routes for programs, in the name of the operator, and reads their answer.
+//! Sends requests to the routes for programs in the name of the operator, and reads the answers.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A page for whoever has signed in, with the way to the others.
+//! The layout of a page after sign-in, with the navigation.
 
 use axum::response::Response;
 use http::StatusCode;
@@ -18,7 +18,7 @@ const PAGES: [(&str, &str, Right); 7] = [
     ("/console/changes", "Changes", Right::LookUp),
 ];
 
-/// A page for whoever has signed in.
+/// A page after sign-in.
 pub(super) fn page(visitor: &Visitor, status: StatusCode, title: &str, content: &Markup) -> Response {
     respond(
         status,

@@ -5,7 +5,7 @@
 //! the console sends them a request in the operator's name, so that rights, records and logs are theirs.
 //!
 //! Invariants: nothing about a person is in an address, a cookie or a log line; each form that is sent carries the token
-//! of its session (`form` reads no other); every page is checked against the roles of whoever asks (`admission`), by the
+//! of its session (`form` reads no other); every page is checked against the roles of the operator (`admission`), by the
 //! one table in `auth::roles`.
 
 mod admission;
@@ -42,7 +42,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use http::{HeaderValue, header};
 
-/// The routes below `/console`, for whoever has signed in, and the page to do so.
+/// The routes below `/console`, with the sign-in page.
 pub(in crate::server) fn routes(console: Arc<Console>) -> Router {
     let pages = Router::new()
         .route("/console/", get(overview::page))

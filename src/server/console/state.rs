@@ -26,7 +26,7 @@ pub struct Console {
     pub registry: Registry,
     /// Whether browsers come over TLS, so that cookies may be for TLS only.
     pub has_tls: bool,
-    /// The routes for programs, which do what is asked here. Set by `routes`.
+    /// The routes for programs, through which the pages act. Set by `routes`.
     pub(in crate::server) inner: Router,
     pub(super) exports: Arc<Semaphore>,
 }

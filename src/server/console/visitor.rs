@@ -1,4 +1,4 @@
-//! Whoever has signed in, and what they may do.
+//! The operator who has signed in, and what they may do.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::server::auth::operators::Operator;
 use crate::server::auth::roles::Right;
 use crate::server::auth::sessions::Session;
 
-/// Whoever has signed in.
+/// The operator who has signed in.
 #[derive(Debug, Clone)]
 pub(super) struct Visitor {
     pub(super) operator: Arc<Operator>,

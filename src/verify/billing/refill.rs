@@ -67,7 +67,7 @@ impl Billing {
     }
 }
 
-/// Adds what was spent before; the record also has what this process has spent since. Who has a limit has spent nothing.
+/// Adds what was spent before; the record also has what this process has spent since. A client with a limit has spent nothing.
 fn spending_before(spending: &Spending, moment: Moment, [day, month]: [Use; 2]) {
     let [since_day, since_month] = spending.spent(moment);
     spending.spent_before(moment, day.without(since_day), month.without(since_month));

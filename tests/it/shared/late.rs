@@ -8,39 +8,22 @@ use std::time::Duration;
 use idgate::domain::clock::{Clock, Ids};
 use idgate::domain::personal::Secret;
 use idgate::domain::verdict::Verdict;
-use idgate::storage::shared::{Bill, Event, Lease, Look, Password, Patience, Shared, Told, Wanted};
+use idgate::storage::shared::{Bill, Event, Look, Password, Patience, Shared, Told, Wanted};
 use jiff::Timestamp;
 use prometheus::Registry;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use super::{Replica, key, person, section, verdict};
+use super::{Replica, key, lease, look, person, section, verdict};
 use crate::support::eventually;
 use crate::support::services::{Forwarder, RedisServer, Traffic};
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// A question of a flight of its own.
 fn wanted(replica: &Replica, n: u32) -> Wanted {
-    Wanted {
-        place: replica.shared.place(person(n), "", ""),
-        oldest_ms: [Some(0); 3],
-        lease: 20 * SECOND,
-        may_lead: true,
-        recalls: true,
-        flight: Uuid::new_v4(),
-    }
-}
-
-async fn look(replica: &Replica, wanted: &Wanted) -> Look {
-    replica.shared.look(wanted, &Patience::of(SECOND)).await.unwrap()
-}
-
-async fn lease(replica: &Replica, wanted: &Wanted) -> Lease {
-    match look(replica, wanted).await {
-        Look::Mine(lease) => lease,
-        other => panic!("{other:?}"),
-    }
+    Wanted { flight: Uuid::new_v4(), ..super::wanted(replica, n) }
 }
 
 #[tokio::test]

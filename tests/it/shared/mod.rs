@@ -16,7 +16,7 @@ use idgate::domain::clock::{Clock, Ids};
 use idgate::domain::subject::{Digest, DigestKey};
 use idgate::domain::verdict::{RequestId, Verdict};
 use idgate::storage::Remembered;
-use idgate::storage::shared::{Event, Password, Section, Shared, Tls};
+use idgate::storage::shared::{Event, Lease, Look, Password, Patience, Section, Shared, Tls, Wanted};
 use jiff::Timestamp;
 use prometheus::Registry;
 use tokio::sync::mpsc;
@@ -79,6 +79,28 @@ pub fn section(address: &str) -> Section {
         namespace: "idgate".to_owned(),
         patience: Duration::from_millis(200),
         takeover: Duration::from_secs(2),
+    }
+}
+
+pub fn wanted(replica: &Replica, n: u32) -> Wanted {
+    Wanted {
+        place: replica.shared.place(person(n), "", ""),
+        oldest_ms: [Some(0); 3],
+        lease: Duration::from_secs(20),
+        may_lead: true,
+        recalls: true,
+        flight: Uuid::from_u128(u128::from(n) << 8),
+    }
+}
+
+pub async fn look(replica: &Replica, wanted: &Wanted) -> Look {
+    replica.shared.look(wanted, &Patience::of(Duration::from_secs(1))).await.unwrap()
+}
+
+pub async fn lease(replica: &Replica, wanted: &Wanted) -> Lease {
+    match look(replica, wanted).await {
+        Look::Mine(lease) => lease,
+        other => panic!("{other:?}"),
     }
 }
 

@@ -5,38 +5,16 @@ use std::time::Duration;
 
 use idgate::domain::verdict::Verdict;
 use idgate::storage::shared::{
-    Away, Booking, Ending, Event, Granted, Lease, Look, Others, Owner, Patience, Refusal, Role, Told, Totals, Wanted,
+    Away, Booking, Ending, Event, Granted, Look, Others, Owner, Patience, Refusal, Role, Told, Totals, Wanted,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Replica, key, person, verdict};
+use super::{Replica, key, lease, look, person, verdict, wanted};
 use crate::support::eventually;
 use crate::support::services::{Forwarder, RedisServer, Traffic};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-fn wanted(replica: &Replica, n: u32) -> Wanted {
-    Wanted {
-        place: replica.shared.place(person(n), "", ""),
-        oldest_ms: [Some(0); 3],
-        lease: 20 * SECOND,
-        may_lead: true,
-        recalls: true,
-        flight: Uuid::from_u128(u128::from(n) << 8),
-    }
-}
-
-async fn look(replica: &Replica, wanted: &Wanted) -> Look {
-    replica.shared.look(wanted, &Patience::of(SECOND)).await.unwrap()
-}
-
-async fn lease(replica: &Replica, wanted: &Wanted) -> Lease {
-    match look(replica, wanted).await {
-        Look::Mine(lease) => lease,
-        other => panic!("{other:?}"),
-    }
-}
 
 #[tokio::test]
 #[ignore = "needs redis-server"]

@@ -35,7 +35,7 @@ const CONNECTS_WITHIN: Duration = Duration::from_secs(5);
 /// How long a start waits for a connection, and for the schema.
 const STARTS_WITHIN: Duration = Duration::from_secs(2);
 const LONGEST_START: Duration = Duration::from_secs(60);
-/// Who waits for a server that has not answered anybody for so long is refused.
+/// A request is refused once the server has answered nobody for so long.
 const SILENT_FOR: Duration = Duration::from_millis(220);
 const CONNECTION_WITHIN: Duration = Duration::from_millis(250);
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -238,7 +238,7 @@ impl Store {
             }
             for book in partitions {
                 if book.next().start_ms() <= oldest_ms {
-                    // Whoever comes second fails, and finds it gone the next time.
+                    // If two replicas do this at once, the second one fails, and finds the month gone the next time.
                     schema::remove_partition(&mut connection, link.sql(), book).await?;
                     let mut transaction = connection.begin().await?;
                     daily::remove_before(&mut transaction, link.sql(), book.next().start_ms()).await?;
