@@ -21,6 +21,7 @@ use super::clock_watch::{self, ClockWatch};
 use super::config::production::WITHOUT_A_RECORD;
 use super::config::{self, Files, Settings, Sources};
 use super::descriptors::{self, Shares};
+use super::reconcile::ForConsole;
 use super::reload::{self, Reloader};
 use super::snapshot::{description, snapshot, warn_of_expiry};
 use super::telemetry;
@@ -191,7 +192,7 @@ impl Gateway {
             shared: shared.clone(),
         };
         let has_documentation = settings.profile == config::Profile::Development;
-        let sections = settings.sections.clone();
+        let (sections, ledger_config) = (settings.sections.clone(), settings.ledger.clone());
         let fixed = reload::Fixed::of(&settings);
         let runtime = Arc::new(Runtime::build(&settings.verify, &deps, None)?);
         for (provider, isolated) in isolations {
@@ -255,7 +256,8 @@ impl Gateway {
         let console = minutes.zip(sessions.clone()).map(|(minutes, sessions)| {
             billing.keep_minutes();
             let listener = (registry.clone(), has_tls);
-            Console::new(console_config, pipe(), record(), sessions, minutes, listener)
+            let console = Console::new(console_config, pipe(), record(), sessions, minutes, listener);
+            console.with_reconciliation(ForConsole { ledger: ledger_config, key: pipeline.digest_key.clone() })
         });
         let gate = OperatorGate {
             current: current.clone(),

@@ -8,6 +8,7 @@ mod file_reader;
 mod gateway;
 pub mod lifecycle;
 mod memory;
+mod reconcile;
 mod record_follower;
 mod reload;
 pub mod simulated;

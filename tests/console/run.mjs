@@ -239,6 +239,25 @@ async function inTheSandbox(browser, axe) {
       check((await heading(page)) === name, `${name} is shown`);
       await look(page, axe, name.toLowerCase());
     }
+    // A provider's export of which no call is ours, and which lacks all that are.
+    await to(page, "Money");
+    const now = new Date().toISOString();
+    const usage = `request_id,time,amount\nunknown-1,${new Date(Date.now() - 3_600_000).toISOString()},0.30\nunknown-2,${now},0.30\n`;
+    const choose = async () => {
+      await page.locator("#provider").selectOption(first);
+      await page.getByLabel("Usage export").setInputFiles({ name: "usage.csv", mimeType: "text/csv", buffer: Buffer.from(usage) });
+    };
+    await choose();
+    const differences = page.waitForEvent("download");
+    await page.getByRole("button", { name: "Compare and download all differences" }).click();
+    const file = readFileSync(await (await differences).path(), "utf8");
+    check(file.startsWith("class,") && file.includes("no_row") && file.split("no_call").length === 3, `the file has every difference: ${file}`);
+    await choose();
+    await page.getByRole("button", { name: "Compare", exact: true }).click();
+    await page.locator("#differences").waitFor();
+    check((await page.locator("main").innerText()).includes("it does not balance"), "a difference is told");
+    await look(page, axe, "reconciliation");
+    await to(page, "Changes");
     await page.getByLabel("Action").selectOption("isolate");
     await page.getByRole("button", { name: "Find" }).click();
     const changes = (await page.locator("tbody").allInnerTexts()).join();

@@ -14,8 +14,9 @@ use super::spreadsheet::{Format, at, csv_header, csv_record};
 use super::{record, serve};
 use crate::app::commands::output::{ignore_closed, remark, say};
 use crate::app::config::Sources;
+use crate::app::reconcile::Calls;
 use crate::storage::ledger::postgres::{self, Books, Record};
-use crate::storage::ledger::{Broken, Call, Expected, ReadError, Reader, Times, confirm_time, left_behind};
+use crate::storage::ledger::{Broken, Expected, Reader, Times, confirm_time, left_behind};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -81,42 +82,6 @@ pub(super) enum Command {
         #[arg(long, value_enum, default_value_t = Format::Jsonl)]
         format: Format,
     },
-}
-
-/// The calls of a ledger.
-#[derive(Debug)]
-pub(super) enum Calls {
-    Own(Box<Reader>),
-    Common(Record),
-}
-
-impl Calls {
-    pub(super) async fn providers(&self) -> Result<Vec<String>, ReadError> {
-        match self {
-            Self::Own(reader) => reader.providers().await,
-            Self::Common(record) => record.providers().await,
-        }
-    }
-
-    pub(super) async fn count(&self, provider: &str, (from_ms, until_ms): (i64, i64)) -> Result<u64, ReadError> {
-        match self {
-            Self::Own(reader) => reader.count_calls(provider, from_ms, until_ms).await,
-            Self::Common(record) => record.count_calls(provider, from_ms, until_ms).await,
-        }
-    }
-
-    /// Those to a provider that ended in this period, in the order in which they ended.
-    pub(super) async fn each(
-        &self,
-        provider: &str,
-        (from_ms, until_ms): (i64, i64),
-        each: impl FnMut(Call),
-    ) -> Result<(), ReadError> {
-        match self {
-            Self::Own(reader) => reader.each_call(provider, from_ms, until_ms, each).await,
-            Self::Common(record) => record.each_call(provider, (from_ms, until_ms), each).await,
-        }
-    }
 }
 
 /// Which ledger.

@@ -98,7 +98,7 @@ pub fn needed(method: &Method, path: &str) -> Right {
     let is_below = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     match path {
         _ if is_below("/v1/verifications") || is_below("/console/answers") => Right::LookUp,
-        "/console/changes" => Right::LookUp,
+        "/console/changes" | "/console/money/reconcile" => Right::LookUp,
         "/v1/changes" if is_read => Right::LookUp,
         _ if is_below("/console/ask") => Right::Ask,
         "/console" | "/console/" | "/console/providers" | "/console/money" | "/console/clients" if is_read => {
@@ -130,6 +130,7 @@ mod tests {
             (Method::POST, "/v1/verifications/search", [false, true, true, true]),
             (Method::GET, "/v1/verifications", [false, true, true, true]),
             (Method::POST, "/console/answers/export", [false, true, true, true]),
+            (Method::POST, "/console/money/reconcile", [false, true, true, true]),
             (Method::POST, "/console/ask", [false, true, false, false]),
             (Method::GET, "/v1/verificationsx", [false, false, true, false]),
             (Method::PUT, "/sandbox/one/fault", [false, false, true, false]),

@@ -113,6 +113,6 @@ fn row(answer: &Answer) -> [String; HEAD.len()] {
 }
 
 /// A spreadsheet takes what begins like this for a formula.
-fn harmless(text: String) -> String {
+pub(super) fn harmless(text: String) -> String {
     if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text }
 }

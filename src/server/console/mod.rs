@@ -25,6 +25,7 @@ mod layout;
 mod money;
 mod overview;
 mod providers;
+mod reconciliation;
 mod search;
 mod shown;
 mod sign_in;
@@ -32,11 +33,13 @@ mod state;
 mod visitor;
 
 pub use config::Config;
+pub use reconciliation::{Difference, Reconcile, Reconciled};
 pub use state::Console;
 
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, map_response};
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -56,6 +59,10 @@ pub(in crate::server) fn routes(console: Arc<Console>) -> Router {
         .route("/console/answers/{id}", get(answers::one))
         .route("/console/answers/{id}/receipt", get(answers::receipt))
         .route("/console/money", get(money::page))
+        .route(
+            "/console/money/reconcile",
+            post(reconciliation::reconcile).layer(DefaultBodyLimit::max(reconciliation::MOST_FORM)),
+        )
         .route("/console/clients", get(clients::page))
         .route("/console/changes", get(changes::page).post(changes::search))
         .route("/console/sign-out", post(sign_in::sign_out))

@@ -11,10 +11,12 @@ use prometheus::proto::MetricFamily;
 
 use super::attention::{Series, series};
 use super::layout;
+use super::reconciliation;
 use super::shown::{Tone, badge, grouped, moment_ms, percent, tile, words, yuan};
 use super::state::Console;
 use super::visitor::Visitor;
 use crate::domain::clock::start_in_china;
+use crate::server::auth::roles::Right;
 use crate::storage::ledger::Spent;
 
 pub(super) async fn page(State(console): State<Arc<Console>>, visitor: Visitor) -> Response {
@@ -41,6 +43,7 @@ pub(super) async fn page(State(console): State<Arc<Console>>, visitor: Visitor) 
         (since_start(&families))
         (budgets(&families))
         (packages(&families))
+        @if visitor.may(Right::LookUp) && pipeline.ledger.is_on() { (reconciliation::form(&console, &visitor)) }
     };
     layout::page(&visitor, StatusCode::OK, "Money", &content)
 }

@@ -7,6 +7,7 @@ use prometheus::Registry;
 use tokio::sync::Semaphore;
 
 use super::config::Config;
+use super::reconciliation::Reconcile;
 use crate::server::auth::sessions::Sessions;
 use crate::server::http::minutes::Minutes;
 use crate::server::http::recorder::Recorder;
@@ -14,6 +15,9 @@ use crate::server::pipeline::Pipeline;
 
 /// How many exports may run at a time.
 const EXPORTS: usize = 2;
+
+/// How many comparisons with an uploaded export may run at a time.
+const RECONCILIATIONS: usize = 2;
 
 /// What the pages are made of.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub struct Console {
     /// The routes for programs, through which the pages act. Set by `routes`.
     pub(in crate::server) inner: Router,
     pub(super) exports: Arc<Semaphore>,
+    pub(super) reconcile: Option<Arc<dyn Reconcile>>,
+    pub(super) reconciliations: Arc<Semaphore>,
 }
 
 impl Console {
@@ -41,7 +47,26 @@ impl Console {
         (registry, has_tls): (Registry, bool),
     ) -> Self {
         let (inner, exports) = (Router::new(), Arc::new(Semaphore::new(EXPORTS)));
-        Self { config, pipeline, recorder, sessions, minutes, registry, has_tls, inner, exports }
+        let reconciliations = Arc::new(Semaphore::new(RECONCILIATIONS));
+        Self {
+            config,
+            pipeline,
+            recorder,
+            sessions,
+            minutes,
+            registry,
+            has_tls,
+            inner,
+            exports,
+            reconcile: None,
+            reconciliations,
+        }
+    }
+
+    /// The same, which compares providers' bills with the ledger.
+    #[must_use]
+    pub fn with_reconciliation(self, reconcile: impl Reconcile + 'static) -> Self {
+        Self { reconcile: Some(Arc::new(reconcile)), ..self }
     }
 
     /// The same, with the routes for programs.

@@ -174,6 +174,17 @@ impl Ledger {
         }
     }
 
+    /// Returns once the database has every entry that was on the disk before, for somebody who reads it directly.
+    ///
+    /// # Errors
+    /// If the database cannot take them now.
+    pub async fn settled(&self) -> Result<(), ReadError> {
+        match &self.0 {
+            Some(open) => open.flushed().await.map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// Has the entries written to the database that are on the disk, because another replica looks for one. Nobody waits
     /// for it.
     pub fn hurry(&self) {

@@ -10,34 +10,34 @@ use sha2::{Digest, Sha256};
 use crate::ledger::Folder;
 use crate::support::{Pair, Reply, TestGateway, client};
 
-const ON: &str = "[console]\nenabled = true\n";
+pub const ON: &str = "[console]\nenabled = true\n";
 const FORM: &str = "application/x-www-form-urlencoded";
 
-fn key(name: &str) -> String {
+pub fn key(name: &str) -> String {
     format!("idg_synthetic-{name}")
 }
 
-fn operator(name: &str, role: &str) -> String {
+pub fn operator(name: &str, role: &str) -> String {
     let hash = hex::encode(Sha256::digest(key(name)));
     format!("[operators.{name}]\nkeys = [{{ id = \"{name}\", sha256 = \"{hash}\" }}]\nroles = [\"{role}\"]\n")
 }
 
 /// A browser: its cookies, and the token of the last form that it was shown.
 #[derive(Default, Clone)]
-struct Browser {
-    cookies: Vec<(String, String)>,
-    token: String,
+pub struct Browser {
+    pub cookies: Vec<(String, String)>,
+    pub token: String,
 }
 
 /// An answer, with its text and where it leads.
-struct Shown {
-    status: StatusCode,
-    headers: http::HeaderMap,
-    text: String,
+pub struct Shown {
+    pub status: StatusCode,
+    pub headers: http::HeaderMap,
+    pub text: String,
 }
 
 impl Browser {
-    async fn send(
+    pub async fn send(
         &mut self,
         gateway: &TestGateway,
         method: &str,
@@ -53,7 +53,10 @@ impl Browser {
             request = request.header("cookie", cookies.join("; "));
         }
         if let Some(form) = form {
-            request = request.header("content-type", FORM).body(form);
+            request = request.body(form);
+            if !more.iter().any(|(name, _)| *name == "content-type") {
+                request = request.header("content-type", FORM);
+            }
         }
         for (name, value) in more {
             request = request.header(*name, *value);
@@ -75,17 +78,17 @@ impl Browser {
         Shown { status, headers, text }
     }
 
-    async fn get(&mut self, gateway: &TestGateway, path: &str) -> Shown {
+    pub async fn get(&mut self, gateway: &TestGateway, path: &str) -> Shown {
         self.send(gateway, "GET", path, None, &[]).await
     }
 
     /// Sends a form with the token.
-    async fn post(&mut self, gateway: &TestGateway, path: &str, fields: &[(&str, &str)]) -> Shown {
+    pub async fn post(&mut self, gateway: &TestGateway, path: &str, fields: &[(&str, &str)]) -> Shown {
         let form = form_of(&self.token, fields);
         self.send(gateway, "POST", path, Some(form), &[]).await
     }
 
-    async fn signed_in(gateway: &TestGateway, key: &str) -> Self {
+    pub async fn signed_in(gateway: &TestGateway, key: &str) -> Self {
         let mut browser = Self::default();
         browser.get(gateway, "/console/sign-in").await;
         let done = browser.post(gateway, "/console/sign-in", &[("key", key)]).await;

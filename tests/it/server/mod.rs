@@ -5,5 +5,6 @@ mod console;
 mod index;
 mod listener;
 mod operators;
+mod reconciliation;
 mod sandbox;
 mod tls;

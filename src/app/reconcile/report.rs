@@ -11,16 +11,17 @@ use serde::Serialize;
 use super::matching::{Known, Matched};
 use super::span::Span;
 use super::usage::Row;
+use crate::server::console::{self, Reconciled};
 
 /// The table shows at most this many differences of each class.
 const SHOWN: usize = 10;
 
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(in crate::app) struct Report {
     provider: String,
     from: String,
     to: String,
-    pub(super) balances: bool,
+    pub(in crate::app) balances: bool,
     /// All amounts in the export are zero, so amounts were not compared.
     has_no_prices: bool,
     /// Billed on both sides.
@@ -188,14 +189,30 @@ impl Report {
         });
     }
 
-    /// The report as a table.
-    pub(super) fn table(&self) -> String {
-        let mut text = format!("{} from {} to {}\n\n", self.provider, self.from, self.to);
-        if self.has_no_prices {
-            text.push_str(
-                "All amounts in the export are zero, as with prepaid packages, so amounts were not compared.\n\n",
-            );
+    /// The same for a page.
+    pub(super) fn for_console(self) -> Reconciled {
+        let sums = self.lines().into_iter().map(|(what, sum)| (what, sum.count, sum.micro_yuan)).collect();
+        let difference = |one: Difference| console::Difference {
+            class: one.class,
+            reason: one.reason,
+            line: one.line,
+            at: one.at,
+            call: one.call,
+            provider_request_id: one.provider_request_id,
+            there: one.micro_yuan_there,
+            here: one.micro_yuan_here,
+        };
+        Reconciled {
+            period: (self.from, self.to),
+            balances: self.balances,
+            has_no_prices: self.has_no_prices,
+            sums,
+            differences: self.differences.into_iter().map(difference).collect(),
         }
+    }
+
+    /// What was counted, in words.
+    fn lines(&self) -> Vec<(String, &Sum)> {
         let mut lines = vec![
             ("billed there and here".to_owned(), &self.agree),
             ("not billed on either side".to_owned(), &self.free),
@@ -214,6 +231,18 @@ impl Report {
         }
         lines.push(("total there".to_owned(), &self.total_there));
         lines.push(("total here".to_owned(), &self.total_here));
+        lines
+    }
+
+    /// The report as a table.
+    pub(in crate::app) fn table(&self) -> String {
+        let mut text = format!("{} from {} to {}\n\n", self.provider, self.from, self.to);
+        if self.has_no_prices {
+            text.push_str(
+                "All amounts in the export are zero, as with prepaid packages, so amounts were not compared.\n\n",
+            );
+        }
+        let lines = self.lines();
         let width = lines.iter().map(|(what, _)| what.chars().count()).max().unwrap_or_default();
         for (what, sum) in lines {
             // Writing to a String cannot fail.

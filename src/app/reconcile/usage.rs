@@ -38,13 +38,13 @@ const NO: [&str; 12] =
 const FORMS: [&str; 4] = ["%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y/%m/%d %H:%M:%S", "%Y%m%d%H%M%S"];
 
 #[derive(Debug, Clone)]
-pub(super) struct Form {
+pub(in crate::app) struct Form {
     /// The header of the column with request ids; one of the known headers if not set.
-    pub(super) id_column: Option<String>,
+    pub(in crate::app) id_column: Option<String>,
     /// The same for the times.
-    pub(super) time_column: Option<String>,
+    pub(in crate::app) time_column: Option<String>,
     /// The time zone of times without an offset.
-    pub(super) zone: Offset,
+    pub(in crate::app) zone: Offset,
 }
 
 /// One row: a call, as the provider recorded it.

@@ -1,0 +1,143 @@
+//! Compares a provider's usage export with the calls in the ledger, for the command and for the console.
+
+use std::io::Read;
+
+use anyhow::Context as _;
+use jiff::tz::Offset;
+
+pub(super) use self::calls::Calls;
+use self::matching::Known;
+pub(super) use self::report::Report;
+use self::span::Span;
+pub(super) use self::usage::Form;
+use self::usage::{Row, Usage};
+use crate::domain::subject::DigestKey;
+use crate::storage::ledger::Call;
+
+mod calls;
+mod for_console;
+mod matching;
+mod report;
+mod span;
+mod usage;
+
+pub(super) use for_console::ForConsole;
+
+/// How far outside the export's time range to look for calls. A request id found there shows that the clocks differ.
+const AROUND_MS: i64 = 26 * 60 * 60 * 1_000;
+
+/// An export that was read, and how to compare it.
+#[derive(Debug)]
+pub(super) struct Export {
+    usage: Usage,
+    span: Span,
+    tolerance_ms: i64,
+    zone: Offset,
+}
+
+/// What the export is said to cover (milliseconds since 1970); without it, from its first row to its last.
+pub(super) type Bounds = (Option<i64>, Option<i64>);
+
+impl Export {
+    /// Reads an export. Calls `progress` with the number of bytes read so far.
+    ///
+    /// # Errors
+    /// Where it cannot be read, and what to do.
+    pub(super) fn read(
+        from: impl Read,
+        form: &Form,
+        tolerance_ms: i64,
+        bounds: Bounds,
+        progress: impl FnMut(u64),
+    ) -> anyhow::Result<Self> {
+        let usage = usage::read(from, form, progress)?;
+        let span = span(bounds, &usage.rows, tolerance_ms)?;
+        Ok(Self { usage, span, tolerance_ms, zone: form.zone })
+    }
+
+    /// The period in which calls may be that belong to it.
+    pub(super) const fn period(&self) -> (i64, i64) {
+        let (from_ms, until_ms) = self.span.around;
+        (from_ms.saturating_sub(AROUND_MS), until_ms.saturating_add(AROUND_MS))
+    }
+
+    /// Compares it with the calls to `provider`. `each` is called for each call that is read. Without `key`, request ids
+    /// that the ledger has as digests are matched by time.
+    ///
+    /// # Errors
+    /// The calls cannot be read, there are none to this provider, or the times are of another zone.
+    pub(super) async fn compare(
+        mut self,
+        provider: &str,
+        with: &Calls,
+        key: Option<&DigestKey>,
+        mut each: impl FnMut(),
+    ) -> anyhow::Result<Report> {
+        let mut calls = Vec::new();
+        let known_too = |call| {
+            each();
+            calls.push(known(call));
+        };
+        with.each(provider, self.period(), known_too).await?;
+        let Usage { rows, has_no_prices } = &mut self.usage;
+        if let Some(key) = key {
+            matching::seal(rows, &calls, key);
+        }
+        let matched = matching::all(rows, &calls, self.tolerance_ms);
+        if let Some(minutes) = matching::zone_shift(rows, &calls, &matched) {
+            let (sign, size) = (if minutes < 0 { '-' } else { '+' }, minutes.abs());
+            anyhow::bail!(
+                "the times of most rows differ by {sign}{:02}:{:02} from those of the same calls in the ledger; correct \
+                 the zone of times without an offset (it is {}), or the offsets in the export",
+                size / 60,
+                size % 60,
+                self.zone
+            );
+        }
+        Ok(Report::of(provider, self.span, rows, &calls, &matched).without_prices(*has_no_prices))
+    }
+}
+
+/// Checks that the ledger has calls to this provider.
+///
+/// # Errors
+/// It has none; or it cannot be read.
+pub(super) async fn check_provider(calls: &Calls, provider: &str) -> anyhow::Result<()> {
+    let providers = calls.providers().await?;
+    anyhow::ensure!(
+        providers.iter().any(|name| name == provider),
+        "the ledger has no calls to {provider:?}; use one of: {}",
+        if providers.is_empty() { "(none)".to_owned() } else { providers.join(", ") }
+    );
+    Ok(())
+}
+
+/// Given bounds are exact. Without them the range comes from the rows, which are only as exact as the tolerance.
+fn span((from, to): Bounds, rows: &[Row], tolerance_ms: i64) -> anyhow::Result<Span> {
+    let (first, last) = (rows.iter().map(|row| row.at_ms).min(), rows.iter().map(|row| row.at_ms).max());
+    let inside = from.or(first).zip(to.or(last));
+    let earliest = from.or(first.map(|ms| ms.saturating_sub(tolerance_ms)));
+    let latest = to.or(last.map(|ms| ms.saturating_add(tolerance_ms)));
+    let span = inside.zip(earliest.zip(latest)).map(|(inside, around)| Span { inside, around });
+    span.context("has no rows, so the time it covers is unknown; with `idgate reconcile`, add --from and --to")
+}
+
+fn known(Call { id, at_ms, end, .. }: Call) -> Known {
+    let lasted = i64::try_from(end.duration_ms).unwrap_or(i64::MAX);
+    // The id has the time at which the call began. A call killed with its process is recorded at the next start, so its
+    // duration is unknown.
+    let made = id.get_timestamp().map(|made| made.to_unix()).and_then(|(seconds, nanos)| {
+        i64::try_from(seconds).ok()?.checked_mul(1_000)?.checked_add(i64::from(nanos / 1_000_000))
+    });
+    let begin_ms = at_ms.saturating_sub(lasted);
+    Known {
+        id: id.to_string(),
+        begin_ms: made.map_or(begin_ms, |made| made.min(begin_ms)),
+        end_ms: at_ms,
+        request_id: end.provider_request_id,
+        billed: end.billed,
+        micro_yuan: i64::try_from(end.price_micro_yuan).unwrap_or(i64::MAX),
+        outcome: end.outcome,
+        late: end.late,
+    }
+}
