@@ -35,6 +35,7 @@ use crate::resilience::budget::Budget;
 use crate::resilience::flight::{Flights, Role};
 use crate::resilience::party::Party;
 use crate::storage::ledger::{self, Flight, Ledger, ReadError};
+use crate::storage::shared::Patience;
 use crate::storage::{self, Remembered, Sharing};
 
 /// A flight as its waiters see it.
@@ -189,7 +190,7 @@ impl CachedLookup {
         let cache_slot = CacheSlot::new(Arc::clone(&self.verdict_cache), key, self.traces.under_way.begin(key.person));
         let (this, question, policy) = (Arc::clone(self), question.clone(), Arc::clone(policy));
         let (late, mut late_answers) = mpsc::unbounded_channel();
-        let patience = question.for_replicas.clone();
+        let mut patience = question.for_replicas.clone();
         let mut context = AttemptContext {
             person: key.person,
             subject: Arc::clone(&question.subject),
@@ -203,8 +204,7 @@ impl CachedLookup {
                 .sharing(&self.replicas.shared, &self.tasks),
             trickles: false,
             replicas: self.replicas.clone(),
-            // Of its own, or questions that waited for each other would count against a part of a limit instead of all of it.
-            patience: self.replicas.shared.patience(),
+            patience: Patience::NONE,
         };
         async move {
             // The flight's own, because it can outlive every caller.
@@ -242,6 +242,8 @@ impl CachedLookup {
                     }
                 }
                 context.cache_slot.leads(lead.lease());
+                patience = this.replicas.shared.patience_of_the_call(&patience);
+                context.patience = patience.clone();
             }
             let Ok(flight) = announced else {
                 let failed = Err((FailureKind::LedgerUnavailable, Some(COME_BACK)));

@@ -136,6 +136,11 @@ impl Shared {
         self.0.as_ref().map_or(Patience::NONE, |open| Patience::of(open.config.patience))
     }
 
+    /// What the call of a question may wait for Redis, after `question` has waited to hear whether anybody knows.
+    pub fn patience_of_the_call(&self, question: &Patience) -> Patience {
+        self.0.as_ref().map_or(Patience::NONE, |open| question.of_the_call(open.config.patience))
+    }
+
     /// So many replicas run at most: what is shared is divided by it while Redis is away.
     pub fn most(&self) -> u32 {
         self.0.as_ref().map_or(1, |open| open.config.most.get())

@@ -66,4 +66,10 @@ async fn all_that_a_question_waits_for_redis_is_one_patience() {
     };
     assert_eq!(commands("try_name", "ok").await, 1.0);
     assert_eq!((commands("ask", "ok").await, commands("ask", "timeout").await), (0.0, 1.0));
+    // Nor does its call wait, or the landing.
+    assert_eq!((commands("admit", "away").await, commands("admit", "ok").await), (1.0, 0.0));
+    // Where Redis is quick, what the question has waited is not missing to the call.
+    forwarder.set(Traffic::Flows);
+    assert_eq!(one.ask(&anybody()).await.status, 200);
+    assert_eq!(commands("admit", "ok").await, 1.0);
 }
