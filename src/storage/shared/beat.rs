@@ -7,12 +7,23 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::bus::Event;
+use super::members::{LONGEST, MOST};
 use super::open::{Open, Shared};
 use super::patience::{Away, Patience};
 use super::script::Command;
 
 /// How often a replica says that it lives.
 const BEAT: Duration = Duration::from_secs(1);
+
+/// Reads a hash to which anybody who reaches Redis can write. The fields `known` are no surplus.
+fn few(key: &[u8], known: impl IntoIterator<Item = String>) -> redis::Cmd {
+    let mut cmd = Command::Few.on(key);
+    cmd.arg(MOST).arg(LONGEST);
+    for field in known {
+        cmd.arg(field);
+    }
+    cmd
+}
 
 impl Open {
     /// Says each second that this replica lives, and hears from the others. This is what notices that Redis has stopped.
@@ -41,8 +52,8 @@ impl Open {
         let decisions = self.key("i", b"");
         let mut pipe = redis::pipe();
         pipe.cmd("HSET").arg(&members.key).arg(&members.name).arg(said).ignore();
-        pipe.cmd("HGETALL").arg(&members.key);
-        pipe.cmd("HGETALL").arg(&decisions);
+        pipe.add_command(few(members.key.as_bytes(), members.names()));
+        pipe.add_command(few(&decisions, members.decisions().into_keys()));
         let patience = Patience::of(self.config.patience);
         let (all, decided): (BTreeMap<String, String>, BTreeMap<String, String>) =
             self.link.send(Command::Beat, &patience, async move |mut to| pipe.query_async(&mut to).await).await?;

@@ -20,8 +20,8 @@ const SILENT: Duration = Duration::from_secs(5);
 const GONE: Duration = Duration::from_hours(1);
 
 /// How many replicas are known at most, and how long what one says may be: anybody who reaches Redis can write there.
-const MOST: usize = 256;
-const LONGEST: usize = 4096;
+pub(super) const MOST: usize = 256;
+pub(super) const LONGEST: usize = 4096;
 
 /// What the configuration of a replica is, in digests.
 #[derive(Debug, Clone, Default)]
@@ -132,6 +132,12 @@ impl Members {
         self.lock().known.values().filter(|known| known.changed.elapsed() < SILENT).count().max(1)
     }
 
+    /// Those that are known, with this one.
+    pub(super) fn names(&self) -> Vec<String> {
+        let own = [self.name.clone()];
+        own.into_iter().chain(self.lock().known.keys().filter(|name| **name != self.name).cloned()).collect()
+    }
+
     /// The others, also those that have been silent for less than an hour.
     pub(super) fn others(&self) -> Vec<Other> {
         let state = self.lock();
@@ -201,13 +207,8 @@ impl Members {
         let (mut state, now) = (self.lock(), Instant::now());
         state.reached.get_or_insert(now);
         state.known.retain(|name, _| all.contains_key(name));
-        let mut too_many = Vec::new();
         for (name, raw) in all {
             if state.known.get(name).is_some_and(|known| known.raw == *raw) {
-                continue;
-            }
-            if raw.len() > LONGEST || (!state.known.contains_key(name) && state.known.len() >= MOST) {
-                too_many.push(name.clone());
                 continue;
             }
             let Ok(said) = serde_json::from_str::<Said>(raw) else { continue };
@@ -217,8 +218,7 @@ impl Members {
             state.known.insert(name.clone(), Known { raw: raw.clone(), said, changed: now });
         }
         let gone = state.known.iter().filter(|(_, known)| known.changed.elapsed() >= GONE);
-        too_many.extend(gone.map(|(name, _)| name.clone()));
-        too_many
+        gone.map(|(name, _)| name.clone()).collect()
     }
 
     /// Redis was not reached: nobody can be told silent from cut off.
@@ -242,6 +242,10 @@ impl Members {
         let lost = state.decisions.iter().filter(lost).map(|(one, two)| (one.clone(), two.clone())).collect();
         let mut is_news = false;
         for (provider, theirs) in decided {
+            // Fewer than that are in Redis at once, but not over time.
+            if !state.decisions.contains_key(&provider) && state.decisions.len() >= MOST {
+                continue;
+            }
             if state.decisions.get(&provider).is_none_or(|ours| made_at(ours) < made_at(&theirs)) {
                 state.decisions.insert(provider, theirs);
                 is_news = true;

@@ -24,6 +24,8 @@ pub(super) enum Command {
     Client,
     Forget,
     Decide,
+    /// What replicas say of themselves, or have decided.
+    Few,
     /// All that must be granted before a call, in one pipeline.
     Admit,
     Nonce,
@@ -81,6 +83,7 @@ const fn body(command: Command) -> Option<&'static str> {
         Command::Client => include_str!("lua/client.lua"),
         Command::Forget => include_str!("lua/forget.lua"),
         Command::Decide => include_str!("lua/decide.lua"),
+        Command::Few => include_str!("lua/few.lua"),
         Command::Admit | Command::Nonce | Command::Beat | Command::Numbers | Command::Publish => return None,
     })
 }

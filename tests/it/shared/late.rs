@@ -190,7 +190,17 @@ async fn messages_that_come_too_fast_are_missed_aloud_and_strangers_do_not_fill_
     pipe.query_async::<()>(&mut raw).await.unwrap();
     let few = async || {
         let all: usize = redis::cmd("HLEN").arg("idgate1:members").query_async(&mut raw.clone()).await.unwrap();
-        all <= 256 && one.shared.state().unwrap().members.len() == all
+        let members = one.shared.state().unwrap().members;
+        all <= 256 && members.len() == all && members.iter().any(|member| member.is_self)
     };
     eventually("the surplus is removed", few).await;
+    // Nor is anything read that is long, by whatever name.
+    let long = ["stranger-1".to_owned(), " ".repeat(1 << 20), "l".repeat(1 << 20), String::new()];
+    redis::cmd("HSET").arg("idgate1:members").arg(&long).query_async::<()>(&mut raw.clone()).await.unwrap();
+    let short = async || {
+        let fields: Vec<String> =
+            redis::cmd("HKEYS").arg("idgate1:members").query_async(&mut raw.clone()).await.unwrap();
+        fields.iter().all(|field| field.len() < 1000 && field != "stranger-1")
+    };
+    eventually("what is long is removed", short).await;
 }

@@ -300,6 +300,20 @@ async fn the_newest_decision_of_an_operator_reaches_all_and_survives_a_flush() {
     };
     eventually("it is put back", back).await;
     assert!(matches!(other.events.recv().await, Some(Event::Decided)));
+    // Whoever is cut off misses the message, and hears of it when they are back.
+    let forwarder = Forwarder::to(&redis.socket());
+    let mut third = Replica::up(&forwarder.address(), "third").await;
+    eventually("it knows both", async || third.shared.decisions().len() == 2).await;
+    forwarder.set(Traffic::Refused);
+    forwarder.cut();
+    eventually("it is away", async || !third.shared.is_up()).await;
+    while third.events.try_recv().is_ok() {}
+    one.shared.decided("muzhiyun", 3000, "isolated");
+    eventually("the other knows it", async || other.shared.decisions().len() == 3).await;
+    assert!(third.events.try_recv().is_err());
+    forwarder.set(Traffic::Flows);
+    eventually("it has heard of it", async || third.shared.decisions().len() == 3).await;
+    assert!(matches!(third.events.recv().await, Some(Event::Decided)));
 }
 
 #[tokio::test]
