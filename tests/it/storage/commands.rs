@@ -53,6 +53,28 @@ async fn a_spool_that_was_saved_is_moved_once_and_not_said_to_be_while_postgres_
 
 #[tokio::test]
 #[ignore = "needs postgres"]
+async fn a_replica_that_never_comes_back_is_no_longer_behind_once_an_empty_spool_was_moved_for_it() {
+    let mut server = Postgres::start(&["-c", "fsync=off"]);
+    let place = Place::on(&server);
+    let ledger = place.replica("b").await;
+    ask(&ledger, "somebody").await;
+    // Its last words do not reach the record.
+    server.crash();
+    ledger.close().await;
+    drop(ledger);
+    server.run();
+    let behind = || {
+        server.sql(place.database(), "SELECT level_ms < 9223372036854775807 FROM idgate.replicas WHERE replica = 'b'")
+    };
+    assert_eq!(behind(), "t");
+    let empty = place.folder().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let (code, said) = place.idgate(&["ledger", "move", "--spool", &empty.display().to_string(), "--replica", "b"]);
+    assert_eq!((code, behind().as_str()), (Some(0), "f"), "{said}");
+}
+
+#[tokio::test]
+#[ignore = "needs postgres"]
 async fn the_time_is_confirmed_and_an_export_of_a_provider_is_reconciled() {
     let (place, server) = (Place::postgres(), Postgres::shared());
     let sql = |text: &str| server.sql(place.database(), text);
