@@ -637,6 +637,7 @@ async def rolling_restart(world, _long):
     balancer = Balancer(world)
     try:
         await balancer.start()
+        schemas = world.postgres.ask("SELECT version FROM format")
         async with Load(world, 100) as load:
             load.up = [balancer]
             await asyncio.sleep(1)
@@ -654,7 +655,8 @@ async def rolling_restart(world, _long):
         await world.until("everything has reached PostgreSQL", lambda: level(world))
         verified = world.ledger_verify()
         assert verified.returncode == 0, verified.stdout + verified.stderr
-        which = "two releases" if world.old != world.binary else "THE SAME BINARY TWICE: name the release before by --old"
+        [[before], [after]] = schemas + world.postgres.ask("SELECT version FROM format")
+        which = f"two releases, schemas {before} and {after}" if world.old != world.binary else "THE SAME BINARY TWICE: name the release before by --old"
         return f"{len(load.times)} asked, 0 failed, {extra} extra calls, there and back; {which}; sound"
     finally:
         balancer.kill()
