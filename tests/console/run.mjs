@@ -10,7 +10,7 @@
 
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
@@ -175,6 +175,7 @@ async function inTheSandbox(browser, axe) {
     await page.locator(`#fault-${first}`).selectOption("answers 500");
     await page.getByRole("button", { name: `Set for ${first}`, exact: true }).click();
     await page.waitForURL("**/console/ask#faults");
+    check((await page.locator(".faults").innerText()).includes(`${first} now: status`), "the fault that is set is shown");
     for (const { name, id_number } of people.slice(3, 18)) await ask(gateway, { name, id_number }, { "cache-control": "no-cache" });
     await put("张测试", "110101199003079972");
     check((await page.locator(".verdict").innerText()) === "match", "another provider answers");
@@ -291,6 +292,48 @@ async function inTheSandbox(browser, axe) {
   }
 }
 
+/// What a browser keeps in its profile after somebody has asked about a person, found them and signed out.
+async function inTheProfile() {
+  const profile = mkdtempSync(join(tmpdir(), "idgate-profile-"));
+  const gateway = await sandbox();
+  const [name, number] = ["欧阳留痕", "110101199003079972"];
+  try {
+    const context = await chromium.launchPersistentContext(profile, { ...LAUNCH, acceptDownloads: true });
+    const page = await context.newPage();
+    page.setDefaultTimeout(PATIENCE);
+    await page.goto(`${gateway.admin}/console/sign-in`);
+    await page.getByRole("button", { name: "Sign in" }).click();
+    const titles = [];
+    for (const [place, button] of [["Ask", "Ask"], ["Answers", "Find"]]) {
+      await to(page, place);
+      await page.getByLabel("Name", { exact: true }).fill(name);
+      await page.getByLabel("ID number").fill(number);
+      await page.getByRole("button", { name: button, exact: true }).first().click();
+      await page.locator(place === "Ask" ? ".verdict" : "#found").waitFor();
+      titles.push(await page.title(), page.url());
+    }
+    const stored = await page.evaluate(() => localStorage.length + sessionStorage.length);
+    check(stored === 0, `the pages store ${stored} things`);
+    for (const word of [name, number]) check(!titles.join().includes(word), `${word} is in a title or an address`);
+    await page.getByRole("button", { name: "Sign out" }).click();
+    await page.waitForURL("**/console/sign-in");
+    await context.close();
+    const words = [name, encodeURIComponent(name), number].flatMap((word) => [Buffer.from(word), Buffer.from(word, "utf16le")]);
+    const files = readdirSync(profile, { recursive: true, withFileTypes: true }).filter((file) => file.isFile());
+    for (const file of files) {
+      const bytes = readFileSync(join(file.parentPath, file.name));
+      for (const word of words) check(!bytes.includes(word), `${file.name} of the browser's profile has a person`);
+    }
+    const history = files.find((file) => file.name === "History");
+    const visited = history && readFileSync(join(history.parentPath, history.name)).includes("/console/answers");
+    check(visited, "the browser's history has been looked at");
+  } finally {
+    gateway.child.kill("SIGTERM");
+    rmSync(profile, { recursive: true, force: true });
+  }
+  return 0;
+}
+
 const key = (name) => `idg_synthetic-${name}`;
 const hash = (name) => createHash("sha256").update(key(name)).digest("hex");
 const operator = (name, roles) =>
@@ -378,10 +421,11 @@ const watch = setTimeout(() => {
 const { chromium, axe } = install();
 rmSync(PAGES, { recursive: true, force: true });
 mkdirSync(PAGES, { recursive: true });
-const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
+const LAUNCH = { executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] };
+const browser = await chromium.launch(LAUNCH);
 let largest = 0;
 try {
-  for (const part of [inTheSandbox, withRoles]) largest = Math.max(largest, await part(browser, axe));
+  for (const part of [inTheSandbox, withRoles, inTheProfile]) largest = Math.max(largest, await part(browser, axe));
 } catch (error) {
   failures.push(error.stack);
 } finally {

@@ -21,7 +21,7 @@ use super::serve;
 use crate::app::commands::output::{say, tell};
 use crate::app::config::{Mistakes, Sources};
 use crate::app::gateway::digest_key_of;
-use crate::app::reconcile::{Export, Form, check_provider};
+use crate::app::reconcile::{Export, Form, Most, check_provider};
 
 /// The exit code when an input cannot be read.
 const UNREADABLE: u8 = 2;
@@ -79,7 +79,7 @@ async fn reconcile(sources: &Sources, args: Args) -> anyhow::Result<ExitCode> {
     let secret = sources.load().ok().and_then(|settings| settings.digest_key);
     let key = secret.map(|secret| digest_key_of(&[secret.expose().as_bytes()]));
     let bar = bar(calls.count(&args.provider, export.period()).await?);
-    let report = export.compare(&args.provider, &calls, key.as_ref(), || bar.inc(1)).await;
+    let report = export.compare(&args.provider, &calls, key.as_ref(), Most::UNBOUNDED, || bar.inc(1)).await;
     bar.finish_and_clear();
     let report = report.with_context(named)?;
     say(&if args.json { serde_json::to_string_pretty(&report)? } else { report.table() })?;

@@ -5,8 +5,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jiff::tz::{self, Offset};
 use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Calls, Export, Form, check_provider};
+use super::{Calls, Export, Form, Most, TOO_LARGE, check_provider};
 use crate::domain::subject::DigestKey;
 use crate::server::console::{Reconcile, Reconciled};
 use crate::storage::ledger::postgres::Record;
@@ -14,6 +15,8 @@ use crate::storage::ledger::{Config, Reader};
 
 /// How many calls are compared for a page, about 250 bytes each in memory.
 const MOST_CALLS: u64 = 500_000;
+
+const MOST: Most = Most { rows: 200_000, pairs: 2_000_000 };
 
 /// As the default of `idgate reconcile --tolerance`.
 const TOLERANCE_MS: i64 = 5_000;
@@ -29,10 +32,18 @@ pub(in crate::app) struct ForConsole {
 }
 
 impl Reconcile for ForConsole {
-    fn reconcile(&self, provider: String, export: Bytes) -> BoxFuture<'static, Result<Reconciled, String>> {
+    fn reconcile(
+        &self,
+        provider: String,
+        export: Bytes,
+        place: OwnedSemaphorePermit,
+    ) -> BoxFuture<'static, Result<Reconciled, String>> {
         let this = self.clone();
         // Parsing and matching take seconds of a processor.
-        let done = tokio::task::spawn_blocking(move || Handle::current().block_on(this.compared(&provider, &export)));
+        let done = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            Handle::current().block_on(this.compared(&provider, &export))
+        });
         let failed = "The comparison failed; the log says more.";
         done.map(|done| done.map_err(|_| failed.to_owned()).and_then(|done| done.map_err(in_words))).boxed()
     }
@@ -48,16 +59,12 @@ impl ForConsole {
             (None, None) => anyhow::bail!("this gateway keeps no ledger"),
         };
         check_provider(&calls, provider).await?;
-        let count = calls.count(provider, export.period()).await?;
-        anyhow::ensure!(
-            count <= MOST_CALLS,
-            "the ledger has {count} calls in this time, more than a page compares; use idgate reconcile"
-        );
-        Ok(export.compare(provider, &calls, Some(&self.key), || {}).await?.for_console())
+        anyhow::ensure!(calls.count(provider, export.period()).await? <= MOST_CALLS, TOO_LARGE);
+        Ok(export.compare(provider, &calls, Some(&self.key), MOST, || {}).await?.for_console())
     }
 }
 
 /// The error as a sentence.
 fn in_words(error: anyhow::Error) -> String {
-    format!("The export was not compared: {error:#}.")
+    format!("The export was not compared. {error:#}.")
 }

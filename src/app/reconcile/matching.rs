@@ -51,7 +51,14 @@ pub(super) fn seal(rows: &mut [Row], calls: &[Known], key: &DigestKey) {
 
 /// Matches all rows. A call without a request id may match a row whose time is in the call's window or within
 /// `tolerance_ms` of it.
+#[cfg(test)]
 pub(super) fn all(rows: &[Row], calls: &[Known], tolerance_ms: i64) -> Matched {
+    within(rows, calls, tolerance_ms, usize::MAX).unwrap_or_default()
+}
+
+/// The same; `None` if more than `most` pairs are possible by time: without request ids each row may be any call around
+/// its time.
+pub(super) fn within(rows: &[Row], calls: &[Known], tolerance_ms: i64, most: usize) -> Option<Matched> {
     let mut matched = Matched::default();
     let (mut free_rows, mut free_calls) = (vec![true; rows.len()], vec![true; calls.len()]);
     let mut by_id: HashMap<&str, Vec<usize>> = HashMap::new();
@@ -67,13 +74,13 @@ pub(super) fn all(rows: &[Row], calls: &[Known], tolerance_ms: i64) -> Matched {
             None => drop(matched.repeated.insert(index)),
         }
     }
-    let found = candidates(rows, calls, &free_rows, &free_calls, &matched.repeated, tolerance_ms);
+    let found = candidates(rows, calls, (&free_rows, &free_calls), &matched.repeated, tolerance_ms, most)?;
     for (row, call) in by_time(rows, &found) {
         take(&mut matched, &mut free_rows, &mut free_calls, (row, call, false));
     }
     let left = |free: &[bool]| free.iter().enumerate().filter(|(_, free)| **free).map(|(index, _)| index).collect();
     (matched.rows, matched.calls) = (left(&free_rows), left(&free_calls));
-    matched
+    Some(matched)
 }
 
 fn take(matched: &mut Matched, rows: &mut [bool], calls: &mut [bool], pair: (usize, usize, bool)) {
@@ -94,11 +101,11 @@ type Candidate = ((bool, i64, i64), usize, usize);
 fn candidates(
     rows: &[Row],
     calls: &[Known],
-    free_rows: &[bool],
-    free_calls: &[bool],
+    (free_rows, free_calls): (&[bool], &[bool]),
     repeated: &BTreeSet<usize>,
     tolerance_ms: i64,
-) -> Vec<Candidate> {
+    most: usize,
+) -> Option<Vec<Candidate>> {
     let was_sent = |call: &Known| call.outcome != Outcome::Unreachable.as_str();
     let is_free = |(index, call): &(usize, &Known)| free_calls.get(*index) == Some(&true) && was_sent(call);
     let mut by_begin: Vec<_> = calls.iter().enumerate().filter(is_free).collect();
@@ -121,9 +128,12 @@ fn candidates(
                 found.push((place, row_index, *call_index));
             }
         }
+        if found.len() > most {
+            return None;
+        }
     }
     found.sort_unstable();
-    found
+    Some(found)
 }
 
 /// The call of each row. Takes the likeliest pairs first, then finds a call for each remaining billed row by the

@@ -26,6 +26,9 @@ pub(super) use for_console::ForConsole;
 /// How far outside the export's time range to look for calls. A request id found there shows that the clocks differ.
 const AROUND_MS: i64 = 26 * 60 * 60 * 1_000;
 
+/// What is more than a page compares.
+const TOO_LARGE: &str = "is more than a page compares; export a shorter time, or use the command `idgate reconcile`";
+
 /// An export that was read, and how to compare it.
 #[derive(Debug)]
 pub(super) struct Export {
@@ -33,6 +36,18 @@ pub(super) struct Export {
     span: Span,
     tolerance_ms: i64,
     zone: Offset,
+}
+
+/// How much of a machine a comparison may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Most {
+    pub(super) rows: usize,
+    /// Pairs of a row and a call that are possible by time.
+    pub(super) pairs: usize,
+}
+
+impl Most {
+    pub(super) const UNBOUNDED: Self = Self { rows: usize::MAX, pairs: usize::MAX };
 }
 
 /// What the export is said to cover (milliseconds since 1970); without it, from its first row to its last.
@@ -71,8 +86,10 @@ impl Export {
         provider: &str,
         with: &Calls,
         key: Option<&DigestKey>,
+        most: Most,
         mut each: impl FnMut(),
     ) -> anyhow::Result<Report> {
+        anyhow::ensure!(self.usage.rows.len() <= most.rows, TOO_LARGE);
         let mut calls = Vec::new();
         let known_too = |call| {
             each();
@@ -83,7 +100,7 @@ impl Export {
         if let Some(key) = key {
             matching::seal(rows, &calls, key);
         }
-        let matched = matching::all(rows, &calls, self.tolerance_ms);
+        let matched = matching::within(rows, &calls, self.tolerance_ms, most.pairs).context(TOO_LARGE)?;
         if let Some(minutes) = matching::zone_shift(rows, &calls, &matched) {
             let (sign, size) = (if minutes < 0 { '-' } else { '+' }, minutes.abs());
             anyhow::bail!(

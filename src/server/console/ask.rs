@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::answers::attempts;
 use super::form::Form;
 use super::layout::{self, token};
-use super::shown::{moment, outcome, yuan};
+use super::shown::{Tone, badge, moment, outcome, words, yuan};
 use super::state::Console;
 use super::visitor::Visitor;
 use crate::domain::subject::Subject;
@@ -240,15 +240,22 @@ async fn sandbox(console: &Console, visitor: &Visitor) -> Markup {
     let Some(Value::Array(people)) = people else { return html! {} };
     let text = |person: &Value, name: &str| person.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let providers = console.pipeline.current.load().runtime.status();
+    let mut faults = Vec::with_capacity(providers.len());
+    for one in &providers {
+        let path = format!("/sandbox/{}/fault", one.name);
+        let set = console.inner(&visitor.operator, Method::GET, &path, None).await.json();
+        faults.push(set.as_ref().and_then(|set| set.get("kind")?.as_str()).map(words));
+    }
     html! {
         @if visitor.may(Right::Operate) {
             section aria-labelledby="faults" {
                 h2 #faults { "Faults of the sandbox" }
                 p.quiet { "All providers are simulated on this machine. Break one, ask, and see who answers." }
-                ul.faults { @for one in &providers { li { form.row method="post" action="/console/ask/fault" {
+                ul.faults { @for (one, fault) in providers.iter().zip(&faults) { li { form.row method="post" action="/console/ask/fault" {
                     (token(visitor))
                     input type="hidden" name="provider" value=(one.name);
-                    div { label for=(format!("fault-{}", one.name)) { (one.name) }
+                    div { label for=(format!("fault-{}", one.name)) { (one.name)
+                            @if let Some(fault) = fault { " " (badge(Tone::Bad, &format!("now: {fault}"))) } }
                         select id=(format!("fault-{}", one.name)) name="fault" { option value="" { "no fault" }
                             @for (word, _) in FAULTS { option { (word) } } } }
                     button type="submit" { "Set for " (one.name) }

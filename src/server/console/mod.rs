@@ -23,6 +23,7 @@ mod frame;
 mod inner;
 mod layout;
 mod money;
+mod money_history;
 mod overview;
 mod providers;
 mod reconciliation;

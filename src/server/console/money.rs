@@ -10,11 +10,10 @@ use maud::{Markup, html};
 use prometheus::proto::MetricFamily;
 
 use super::attention::{Series, series};
-use super::layout;
-use super::reconciliation;
 use super::shown::{Tone, badge, grouped, moment_ms, percent, tile, words, yuan};
 use super::state::Console;
 use super::visitor::Visitor;
+use super::{layout, money_history, reconciliation};
 use crate::domain::clock::start_in_china;
 use crate::server::auth::roles::Right;
 use crate::storage::ledger::Spent;
@@ -40,6 +39,7 @@ pub(super) async fn page(State(console): State<Arc<Console>>, visitor: Visitor) 
             Ok(_) if !pipeline.ledger.is_on() => p.notice.warn { "This gateway keeps no ledger, so what was spent before its start is not known." },
             Ok(spent) => (spending(spent)),
         }
+        (money_history::of(&console, today).await)
         (since_start(&families))
         (budgets(&families))
         (packages(&families))

@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use http::{StatusCode, header};
 use maud::{Markup, html};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::export::harmless;
@@ -64,11 +65,16 @@ pub struct Difference {
 
 /// Compares exports with the ledger.
 pub trait Reconcile: Debug + Send + Sync {
-    /// Compares `export` with the calls to `provider`.
+    /// Compares `export` with the calls to `provider`. It goes on if nobody waits for it any more, and keeps its `place`.
     ///
     /// # Errors
     /// A sentence for the operator, without anything that the export says.
-    fn reconcile(&self, provider: String, export: Bytes) -> BoxFuture<'static, Result<Reconciled, String>>;
+    fn reconcile(
+        &self,
+        provider: String,
+        export: Bytes,
+        place: OwnedSemaphorePermit,
+    ) -> BoxFuture<'static, Result<Reconciled, String>>;
 }
 
 /// What an operator has sent.
@@ -114,14 +120,8 @@ pub(super) async fn reconcile(State(console): State<Arc<Console>>, visitor: Visi
     if console.pipeline.ledger.settled().await.is_err() {
         return refused(StatusCode::SERVICE_UNAVAILABLE, "The ledger cannot be read now. Try again in a moment.");
     }
-    let comparing = comparer.reconcile(upload.provider.clone(), upload.export);
-    // It goes on if nobody waits for it any more, and keeps its place.
-    let compared = tokio::spawn(async move { (comparing.await, place) });
-    let compared = match timeout(PATIENCE, compared).await {
-        Ok(Ok((compared, _))) => compared,
-        Ok(Err(_)) => Err("The comparison failed; the log says more.".to_owned()),
-        Err(_) => Err("This takes too long for a page; use idgate reconcile on the command line.".to_owned()),
-    };
+    let compared = timeout(PATIENCE, comparer.reconcile(upload.provider.clone(), upload.export, place)).await;
+    let compared = compared.unwrap_or_else(|_| Err("This takes too long for a page; use idgate reconcile.".to_owned()));
     let outcome = if compared.is_ok() { "compared" } else { "not_compared" };
     let about = Operation { provider: Some(upload.provider.clone()), ..Operation::default() };
     note(&console.pipeline.ledger, &visitor.operator, "reconcile", outcome, about).await;

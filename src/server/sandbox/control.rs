@@ -1,5 +1,5 @@
-//! Control routes: `PUT` and `DELETE /sandbox/{provider}/fault` set and clear a fault, `GET /sandbox/{provider}/calls`
-//! shows call stats, `GET /sandbox/people` lists the people. For temporary credentials there are `GET` and
+//! Control routes: `PUT` and `DELETE /sandbox/{provider}/fault` set and clear a fault, `GET` tells its kind.
+//! `GET /sandbox/{provider}/calls` shows call stats, `GET /sandbox/people` lists the people. For temporary credentials there are `GET` and
 //! `DELETE /sandbox/credentials`, and `PUT` and `DELETE /sandbox/credentials/{place}/fault`.
 //!
 //! Invariant: every error is a problem document that says how to fix the request. Only people on the synthetic list are
@@ -28,7 +28,7 @@ pub fn router(handle: SandboxHandle) -> Router {
         .route("/sandbox/credentials", get(issued).delete(end_issued))
         .route("/sandbox/credentials/{place}/fault", put(set_place_fault).delete(clear_place_fault))
         .route("/sandbox/{provider}/calls", get(calls))
-        .route("/sandbox/{provider}/fault", put(set_fault).delete(clear_fault))
+        .route("/sandbox/{provider}/fault", get(fault).put(set_fault).delete(clear_fault))
         .with_state(handle)
 }
 
@@ -87,6 +87,11 @@ impl IntoResponse for NotSet {
         let problem = Problem { kind: "about:blank", title, status: status.as_u16(), code, detail };
         (status, [(header::CONTENT_TYPE, "application/problem+json")], Json(problem)).into_response()
     }
+}
+
+async fn fault(State(handle): State<SandboxHandle>, Path(provider): Path<String>) -> Result<Response, NotSet> {
+    let kind = handle.simulator(&provider)?.kind_of_fault();
+    Ok(Json(serde_json::json!({ "kind": kind })).into_response())
 }
 
 async fn set_fault(

@@ -61,7 +61,8 @@ pub struct Fault {
 }
 
 /// The effect of a fault. The module documentation says what the client sees.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[expect(missing_docs, reason = "the table at the head of the module says it once")]
 pub enum Kind {
     /// A documented code: the JSON kinds `code` and `outcome`.

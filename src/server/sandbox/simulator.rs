@@ -216,6 +216,11 @@ impl Simulator {
         Ok(())
     }
 
+    /// What kind of fault is set, in a word.
+    pub(super) fn kind_of_fault(&self) -> Option<&'static str> {
+        self.fault().as_ref().map(|fault| (&fault.kind).into())
+    }
+
     fn fault(&self) -> MutexGuard<'_, Option<Fault>> {
         self.fault.lock().unwrap_or_else(PoisonError::into_inner)
     }

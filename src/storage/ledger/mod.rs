@@ -9,6 +9,7 @@
 //! moved), and `claims` reads the entries about idempotency keys.
 
 mod answer_ref;
+mod by_day;
 mod chain_check;
 mod chain_hash;
 mod changes;
@@ -54,6 +55,7 @@ mod watch;
 mod writer;
 
 pub use answer_ref::AnswerRef;
+pub use by_day::OnDay;
 pub use chain_check::{Broken, Checked, Expected};
 pub use changes::{Changes, WantedChanges};
 pub use claims::Claimed;

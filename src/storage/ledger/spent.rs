@@ -81,7 +81,7 @@ fn add(all: &mut BTreeMap<(String, String), Spent>, row: &SqliteRow) -> Result<(
 }
 
 /// The last entry that the sums include, if there are later ones: in a file of an earlier idgate.
-async fn unsummed(connection: &mut SqliteConnection) -> Result<Option<i64>, sqlx::Error> {
+pub(super) async fn unsummed(connection: &mut SqliteConnection) -> Result<Option<i64>, sqlx::Error> {
     let after = sums::summed(connection).await?;
     let later = sqlx::query("SELECT seq FROM entries WHERE seq > $1 LIMIT 1").bind(after);
     Ok(later.fetch_optional(connection).await?.map(|_| after))

@@ -44,7 +44,12 @@ async fn an_export_is_compared_and_what_differs_is_shown_and_downloaded() {
     let folder = Folder::new();
     let (gateway, [before, after]) = gateway(&folder).await;
     let mut olga = Browser::signed_in(&gateway, &key("olga")).await;
-    assert!(olga.get(&gateway, "/console/money").await.text.contains("multipart/form-data"));
+    let money = olga.get(&gateway, "/console/money").await.text;
+    assert!(money.contains("multipart/form-data"));
+    for title in ["Day by day", "Month by month"] {
+        let history = money.split_once(title).unwrap().1.split_once("</table>").unwrap().0;
+        assert!(history.contains("aliyun") && history.contains("<td class=\"number\">1</td>"), "{title}: {history}");
+    }
     let export = format!("request_id,time,amount\nunknown-1,{before},0.30\n=unknown-2,{after},0.30\n");
     let shown = upload(&mut olga, &gateway, &export, "page").await;
     assert_eq!(shown.status, StatusCode::OK, "{}", shown.text);

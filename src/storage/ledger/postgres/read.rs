@@ -5,6 +5,7 @@ use sqlx::{QueryBuilder, Row as _};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::super::by_day::OnDay;
 use super::super::entry::{Answer, Call, Entry, Operation, Subject};
 use super::super::error::ReadError;
 use super::super::queries::{LONGEST_WALK, PART, Wanted};
@@ -26,6 +27,9 @@ const SPENT: &str = "SELECT client, provider, sum(calls)::bigint AS calls, sum(m
                      coalesce(sum(micro_yuan) FILTER (WHERE day >= $2), 0)::bigint AS micro_yuan_today \
                      FROM ~daily WHERE day >= $1 AND (replica = $3) = $4 GROUP BY client, provider \
                      ORDER BY client, provider";
+
+const SPENT_BY_DAY: &str = "SELECT day, provider, sum(calls)::bigint AS calls, sum(micro_yuan)::bigint AS micro_yuan \
+                            FROM ~daily WHERE day >= $1 GROUP BY day, provider ORDER BY day, provider";
 
 const COUNTED: &str = "SELECT day, provider, used_up, sum(billed)::bigint AS billed FROM ~daily \
                        WHERE day >= $1 AND day < $2 GROUP BY day, provider, used_up ORDER BY day, provider, used_up";
@@ -157,6 +161,21 @@ impl Reader {
             })
         };
         rows.iter().map(spent).collect::<Result<_, sqlx::Error>>().map_err(Into::into)
+    }
+
+    pub(in super::super) async fn spent_by_day(&self, from_ms: i64) -> Result<Vec<OnDay>, ReadError> {
+        let pools = self.link.pools()?;
+        let query = self.link.sql().query(SPENT_BY_DAY).bind(day_of(from_ms));
+        let rows = self.link.read(&pools, self.link.sql().rows(&pools.lookups, query)).await?;
+        let on_day = |row: &PgRow| {
+            Ok(OnDay {
+                start_ms: start_of(row.try_get("day")?),
+                provider: row.try_get("provider")?,
+                calls: row.try_get::<i64, _>("calls")?.unsigned_abs(),
+                micro_yuan: row.try_get::<i64, _>("micro_yuan")?.unsigned_abs(),
+            })
+        };
+        rows.iter().map(on_day).collect::<Result<_, sqlx::Error>>().map_err(Into::into)
     }
 
     /// The times must be starts of days in China, or the end of time.
