@@ -143,7 +143,13 @@ impl Shared {
         let cmd = open.landing(lease, &told);
         let landed: Result<(u8, Vec<u8>), Away> =
             open.link.send(Command::Land, patience, async move |mut to| cmd.query_async(&mut to).await).await;
-        let (landed, stays) = landed.inspect_err(|Away| open.unlanded.keep(lease, &told))?;
+        let (landed, stays) = landed.inspect_err(|Away| {
+            open.unlanded.keep(lease, &told);
+            // It may never have been sent, and others wait for it. What comes twice does nothing.
+            if open.link.is_up() {
+                open.link.behind(Command::Land, open.landing(lease, &told));
+            }
+        })?;
         match landed {
             2 => open.meter.forgotten_late(),
             0 if lease.began_ms > 0 => open.meter.question(Role::Lost),

@@ -56,6 +56,23 @@ async fn a_verdict_that_could_not_be_told_is_told_when_redis_is_back_if_it_still
 
 #[tokio::test]
 #[ignore = "needs redis-server"]
+async fn a_landing_that_nobody_waits_for_is_sent_again_if_its_connection_was_lost() {
+    let redis = RedisServer::start();
+    let forwarder = Forwarder::to(&redis.socket());
+    let (one, other) = (Replica::up(&forwarder.address(), "one").await, Replica::up(&redis.address(), "other").await);
+    let question = wanted(&one, 1);
+    let mine = lease(&one, &question).await;
+    forwarder.set(Traffic::Stalls);
+    one.shared.land_behind(&mine, Told::Verdict(&verdict(Verdict::Match, Timestamp::now()), 60 * SECOND));
+    eventually("it is away", async || !one.shared.is_up()).await;
+    forwarder.cut();
+    forwarder.set(Traffic::Flows);
+    let known = async || matches!(look(&other, &Wanted { may_lead: false, ..question }).await, Look::Known(_));
+    eventually("the other knows", known).await;
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
 async fn a_late_owner_hears_the_verdict_that_stays() {
     let redis = RedisServer::start();
     let (one, other) = (Replica::up(&redis.address(), "one").await, Replica::up(&redis.address(), "other").await);
