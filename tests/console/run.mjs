@@ -94,7 +94,7 @@ async function watched(browser, gateway, options = {}) {
   });
   page.on("pageerror", (error) => failures.push(`${page.url()}: ${error}`));
   page.on("request", (request) => {
-    check(request.url().startsWith(gateway.admin), `a request to elsewhere: ${request.url()}`);
+    check(request.url().replace("blob:", "").startsWith(gateway.admin), `a request to elsewhere: ${request.url()}`);
     page.addresses.push(request.url());
   });
   page.on("response", (response) => {
@@ -220,11 +220,16 @@ async function inTheSandbox(browser, axe) {
     const exported = page.waitForEvent("download");
     await page.getByRole("button", { name: "Export as CSV" }).click();
     const csv = readFileSync(await (await exported).path(), "utf8");
+    const told = page.locator("form[data-export] output");
+    await told.getByText("saved").waitFor();
+    check((await told.innerText()) === `${csv.trim().split("\n").length - 1} rows, saved`, "the export tells how far it is");
     check(csv.startsWith("verification_id,") && csv.trim().split("\n").length >= 4, "the export has the rows");
     check(!csv.includes("110101199003079972") && !csv.includes("张测试"), "the export has no person");
     await page.locator("tbody a").last().click();
     await page.waitForURL("**/console/answers/*-*");
     check((await heading(page)) === "Answer", "one answer is shown");
+    await page.getByText("Seal", { exact: true }).click();
+    check(/--expect \d+=[0-9a-f]{64}$/.test(await page.locator("#seal").innerText()), "the seal is shown");
     await look(page, axe, "answer");
     const receipt = page.waitForEvent("download");
     await page.getByRole("link", { name: "Download the receipt" }).click();

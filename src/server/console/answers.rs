@@ -104,8 +104,9 @@ fn results(visitor: &Visitor, search: &Search, found: &[Answer], next: Option<&S
                     form method="post" action="/console/answers" { (token(visitor)) (next.fields())
                         button type="submit" { "Next page" } }
                 }
-                form method="post" action="/console/answers/export" { (token(visitor)) (search.anew().fields())
-                    button type="submit" { "Export as CSV" } }
+                form method="post" action="/console/answers/export" data-export="answers.csv" {
+                    (token(visitor)) (search.anew().fields())
+                    button type="submit" { "Export as CSV" } " " output {} }
             }
         }
     }
@@ -143,10 +144,10 @@ pub(super) async fn one(State(console): State<Arc<Console>>, Path(id): Path<Stri
             Some(flight) => ledger.calls(flight).await?,
             None => Vec::new(),
         };
-        Ok::<_, crate::storage::ledger::ReadError>(Some((answer, calls)))
+        Ok::<_, crate::storage::ledger::ReadError>(Some((answer, calls, ledger.seal(id).await?)))
     };
     let (status, notice, found) = match read.await {
-        Ok(Some((answer, calls))) => (StatusCode::OK, None, Some((answer, calls))),
+        Ok(Some(whole)) => (StatusCode::OK, None, Some(whole)),
         Ok(None) => (StatusCode::NOT_FOUND, Some("There is no answer with this id in the ledger."), None),
         Err(_) => {
             (StatusCode::SERVICE_UNAVAILABLE, Some("The ledger cannot be read now. Try again in a moment."), None)
@@ -160,12 +161,14 @@ pub(super) async fn one(State(console): State<Arc<Console>>, Path(id): Path<Stri
     let looked_for = Search::for_one(id);
     looked_for.recorded(&console, &visitor.operator, "verification", outcome).await;
     match found {
-        Some((answer, calls)) => layout::page(&visitor, status, "Answer", &whole(&answer, &calls)),
+        Some((answer, calls, seal)) => {
+            layout::page(&visitor, status, "Answer", &whole(&answer, &calls, seal.as_deref()))
+        }
         None => show(&console, &visitor, status, notice, &html! {}),
     }
 }
 
-fn whole(answer: &Answer, calls: &[Call]) -> Markup {
+fn whole(answer: &Answer, calls: &[Call], seal: Option<&str>) -> Markup {
     let cost = |billed: &str| {
         calls.iter().filter(|call| call.end.billed == billed).map(|call| call.end.price_micro_yuan).sum()
     };
@@ -192,12 +195,25 @@ fn whole(answer: &Answer, calls: &[Call]) -> Markup {
                     @if cost("unknown") > 0 { ", and possibly " (yuan(cost("unknown"))) } }
             }
         }
+        @if let Some(seal) = seal { (sealed(seal)) }
         @if answer.receipt.is_some() {
             p { a.button href=(format!("/console/answers/{}/receipt", answer.id)) download { "Download the receipt" } }
         }
         (attempts(&answer.attempts))
         @if !calls.is_empty() { (calls_of(calls)) }
         p { a href="/console/answers" { "Find others" } }
+    }
+}
+
+/// How to check that the entry is as it was.
+fn sealed(seal: &str) -> Markup {
+    html! {
+        details { summary { "Seal" }
+            p { "It covers this entry and all before it in its book. Keep the line; later, this says whether any of them was "
+                "changed, removed or moved:" }
+            pre tabindex="0" role="group" aria-label="Check the seal" { code #seal { "idgate ledger verify --expect " (seal) } }
+            button type="button" data-copy="seal" hidden { "Copy" }
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use maud::{DOCTYPE, Markup, html};
 pub(super) const TOKEN: &str = "token";
 
 /// Nothing but what is embedded here, no frame, and forms to this address only.
-const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; form-action 'self'; \
-                      frame-ancestors 'none'; base-uri 'none'";
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src \
+                      'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// A page before sign-in.
 pub(super) fn bare(status: StatusCode, title: &str, content: &Markup) -> Response {

@@ -41,6 +41,7 @@ mod recent;
 mod record;
 mod repair;
 mod retention;
+mod sealed;
 mod shared;
 mod spent;
 mod spool;

@@ -12,7 +12,7 @@ use super::super::queries::{LONGEST_WALK, PART, Wanted};
 use super::super::recent::{self, MOST_ANSWERS, Names, Past, Point, Recent, Since};
 use super::super::spent::{Counted, Spent};
 use super::super::sums::{day_of, start_of};
-use super::books::first_id;
+use super::books::{Book, first_id};
 use super::link::Link;
 use super::rows::{SUBJECT_DIGITS, entry};
 
@@ -58,6 +58,20 @@ impl Reader {
         let query = self.link.sql().query(text).bind(id.to_string());
         let row = self.link.read(&pools, self.link.sql().rows(&pools.lookups, query)).await?.pop();
         Ok(row.as_ref().map(answer).transpose()?)
+    }
+
+    /// The entry's place and its seal: `REPLICA/MONTH/NUMBER=SEAL`.
+    pub(in super::super) async fn seal(&self, id: Uuid) -> Result<Option<String>, ReadError> {
+        let pools = self.link.pools()?;
+        let query = self.link.sql().query("SELECT replica, seq, seal FROM ~entries WHERE id = $1::uuid");
+        let query = query.bind(id.to_string());
+        let row = self.link.read(&pools, self.link.sql().rows(&pools.lookups, query)).await?.pop();
+        let line = |row: &PgRow| {
+            let (replica, number) = (row.try_get::<&str, _>("replica")?, row.try_get::<i64, _>("seq")?);
+            let month = Book::of(id).map_or(0, Book::name);
+            Ok(format!("{replica}/{month}/{number}={}", hex::encode(row.try_get::<&[u8], _>("seal")?)))
+        };
+        row.as_ref().map(line).transpose().map_err(|error: sqlx::Error| error.into())
     }
 
     /// The calls of a flight, in the order in which they began.
