@@ -7,7 +7,9 @@ use jiff::tz::{self, Offset};
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Calls, Export, Form, Most, TOO_LARGE, check_provider};
+use super::calls::Calls;
+use super::compare::{Export, Most, TOO_LARGE, check_provider};
+use super::usage::Form;
 use crate::domain::subject::DigestKey;
 use crate::server::console::{Reconcile, Reconciled};
 use crate::storage::ledger::postgres::Record;

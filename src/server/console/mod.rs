@@ -26,6 +26,7 @@ mod money;
 mod money_history;
 mod overview;
 mod providers;
+mod reconciled;
 mod reconciliation;
 mod search;
 mod shown;
@@ -34,7 +35,7 @@ mod state;
 mod visitor;
 
 pub use config::Config;
-pub use reconciliation::{Difference, Reconcile, Reconciled};
+pub use reconciled::{Difference, Reconcile, Reconciled};
 pub use state::Console;
 
 use std::sync::Arc;

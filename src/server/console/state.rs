@@ -7,7 +7,7 @@ use prometheus::Registry;
 use tokio::sync::Semaphore;
 
 use super::config::Config;
-use super::reconciliation::Reconcile;
+use super::reconciled::Reconcile;
 use crate::server::auth::sessions::Sessions;
 use crate::server::http::minutes::Minutes;
 use crate::server::http::recorder::Recorder;

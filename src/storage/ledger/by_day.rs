@@ -8,7 +8,7 @@ use super::error::ReadError;
 use super::handle::Ledger;
 use super::queries::Reader;
 use super::reader::AnyReader;
-use super::spent::unsummed;
+use super::spent::{OnDay, unsummed};
 use super::sums::{day_of, start_of};
 
 const SUMMED: &str = "SELECT day, provider, CAST(sum(calls) AS BIGINT) AS calls, \
@@ -19,18 +19,6 @@ const SUMMED: &str = "SELECT day, provider, CAST(sum(calls) AS BIGINT) AS calls,
 const LATER: &str = "SELECT (at_ms + 28800000) / 86400000 AS day, provider, count(*) AS calls, \
                      CAST(sum(price_micro_yuan) AS BIGINT) AS micro_yuan FROM entries WHERE kind = 'call' \
                      AND at_ms >= $1 AND (outcome = 'verdict' OR billed <> 'no') AND seq > $2 GROUP BY 1, 2";
-
-/// What one provider's calls have cost on one day in China, of all clients and replicas.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OnDay {
-    /// The start of the day, in milliseconds since 1970.
-    pub start_ms: i64,
-    pub provider: String,
-    /// Calls that brought a verdict or may be billed.
-    pub calls: u64,
-    /// Their cost, or their maximum cost if it is not known whether they are billed, in millionths of a yuan.
-    pub micro_yuan: u64,
-}
 
 impl Ledger {
     /// From the day in China that starts at `from_ms` (milliseconds since 1970) on, by day and provider.

@@ -56,7 +56,6 @@ mod watch;
 mod writer;
 
 pub use answer_ref::AnswerRef;
-pub use by_day::OnDay;
 pub use chain_check::{Broken, Checked, Expected};
 pub use changes::{Changes, WantedChanges};
 pub use claims::Claimed;
@@ -72,4 +71,4 @@ pub use queries::{Answers, Found, Reader, Wanted};
 pub use queue::{Calling, Flight};
 pub use recent::{Past, PastCall, PastFlight, PastVerdict, Recent, Since};
 pub use shared::Unavailable;
-pub use spent::{Counted, Spent};
+pub use spent::{Counted, OnDay, Spent};

@@ -29,6 +29,18 @@ const SPENT: &str = "SELECT client, provider, count(*) AS calls, CAST(sum(price_
 const COUNTED: &str = "SELECT at_ms, provider, billed FROM entries WHERE kind = 'call' AND at_ms >= $1 AND at_ms < $2 \
                        AND (billed = 'yes' OR reason = $3) AND seq > $4 ORDER BY at_ms";
 
+/// What one provider's calls have cost on one day in China, of all clients and replicas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnDay {
+    /// The start of the day, in milliseconds since 1970.
+    pub start_ms: i64,
+    pub provider: String,
+    /// Calls that brought a verdict or may be billed.
+    pub calls: u64,
+    /// Their cost, or their maximum cost if it is not known whether they are billed, in millionths of a yuan.
+    pub micro_yuan: u64,
+}
+
 /// What one client has spent at one provider since the start of the month.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Spent {

@@ -328,10 +328,10 @@ async fn nothing_about_a_person_is_where_it_would_stay() {
     let id = csv.text.lines().nth(1).unwrap().split(',').next().unwrap();
     let one = browser.get(&gateway, &format!("/console/answers/{id}")).await.text;
     let seal = one.split_once("ledger verify --expect ").unwrap().1.split('<').next().unwrap();
-    let (number, seal) = seal.split_once('=').unwrap();
-    let expected = Expected { seal: Some((number.parse().unwrap(), seal.to_owned())), keep: None, accepts_gap: false };
+    let (entry, seal) = seal.split_once('=').unwrap();
+    let expected = Expected { seal: Some((entry.parse().unwrap(), seal.to_owned())), keep: None, accepts_gap: false };
     let ledger = Reader::open(&folder.path().join("ledger.db")).await.unwrap();
-    assert!(ledger.check(&expected, |_| {}).await.unwrap().is_ok(), "{number}={seal}");
+    assert!(ledger.check(&expected, |_| {}).await.unwrap().is_ok(), "{entry}={seal}");
     let by_reference = browser.post(&gateway, "/console/answers", &[("id", number)]).await;
     assert!(by_reference.status == StatusCode::BAD_REQUEST && by_reference.headers.get("location").is_none());
     assert!(log.flush(Duration::from_secs(60)));

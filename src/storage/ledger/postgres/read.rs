@@ -5,12 +5,11 @@ use sqlx::{QueryBuilder, Row as _};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::super::by_day::OnDay;
 use super::super::entry::{Answer, Call, Entry, Operation, Subject};
 use super::super::error::ReadError;
 use super::super::queries::{LONGEST_WALK, PART, Wanted};
 use super::super::recent::{self, MOST_ANSWERS, Names, Past, Point, Recent, Since};
-use super::super::spent::{Counted, Spent};
+use super::super::spent::{Counted, OnDay, Spent};
 use super::super::sums::{day_of, start_of};
 use super::books::{Book, first_id};
 use super::link::Link;
