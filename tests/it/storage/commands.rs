@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use jiff::Timestamp;
 
 use super::{Place, ask};
+use crate::support::eventually;
 use crate::support::postgres::{Postgres, USER};
 
 impl Place {
@@ -58,6 +59,10 @@ async fn a_replica_that_never_comes_back_is_no_longer_behind_once_an_empty_spool
     let place = Place::on(&server);
     let ledger = place.replica("b").await;
     ask(&ledger, "somebody").await;
+    let is_known = || server.sql(place.database(), "SELECT count(*) FROM idgate.replicas WHERE replica = 'b'") == "1";
+    eventually("it has said that it lives", async || is_known()).await;
+    // What says so does not wait for the disk, and would be lost.
+    server.sql(place.database(), "CHECKPOINT");
     // Its last words do not reach the record.
     server.crash();
     ledger.close().await;
