@@ -9,6 +9,7 @@ use idgate::storage::ledger::{Expected, Reader};
 use sha2::{Digest, Sha256};
 
 use crate::ledger::Folder;
+use crate::support::pki::{Authority, asks};
 use crate::support::{Pair, Reply, TestGateway, client};
 
 pub const ON: &str = "[console]\nenabled = true\n";
@@ -28,6 +29,8 @@ pub fn operator(name: &str, role: &str) -> String {
 pub struct Browser {
     pub cookies: Vec<(String, String)>,
     pub token: String,
+    /// How it connects; without it, plainly and without a certificate.
+    http: Option<reqwest::Client>,
 }
 
 /// An answer, with its text and where it leads.
@@ -46,8 +49,10 @@ impl Browser {
         form: Option<String>,
         more: &[(&str, &str)],
     ) -> Shown {
-        let url = format!("http://{}{path}", gateway.admin);
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap();
+        let url = format!("{}://{}{path}", gateway.schemes[1], gateway.admin);
+        let plain =
+            || reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap();
+        let http = self.http.get_or_insert_with(plain).clone();
         let mut request = http.request(method.parse().unwrap(), url);
         let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         if !cookies.is_empty() {
@@ -159,7 +164,7 @@ async fn a_key_signs_in_and_every_page_has_its_headers() {
     let out = browser.post(&gateway, "/console/sign-out", &[]).await;
     assert_eq!(out.status, StatusCode::SEE_OTHER);
     assert!(out.headers["set-cookie"].to_str().unwrap().contains("Max-Age=0"));
-    let mut kept = Browser { cookies: cookie, token: browser.token };
+    let mut kept = Browser { cookies: cookie, ..browser };
     assert_eq!(
         kept.get(&gateway, "/console/").await.status,
         StatusCode::SEE_OTHER,
@@ -177,6 +182,34 @@ async fn a_cookie_is_for_this_site_and_for_tls_if_there_is_any() {
         assert!(cookie.contains(part), "{cookie}");
     }
     assert!(!cookie.contains("Secure"));
+}
+
+#[tokio::test]
+async fn a_certificate_signs_in_and_cookies_are_then_for_tls_only() {
+    let authority = Authority::new("console");
+    let (oncall, stranger) = (authority.client("spiffe://test/oncall"), authority.client("spiffe://test/other"));
+    let tls = authority.server().section("admin_tls", &asks(&authority, "optional"));
+    let by = "[operators.oncall]\ncertificates = [{ id = \"c\", uri = \"spiffe://test/oncall\" }]\n";
+    let gateway = TestGateway::new().over(format!("{ON}{tls}{by}")).http(authority.http(Some(&oncall))).start().await;
+    for (who, signs_in) in [(Some(&oncall), true), (Some(&stranger), false), (None, false)] {
+        let http = authority.builder(who).redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        let mut browser = Browser { http: Some(http), ..Browser::default() };
+        let shown = browser.get(&gateway, "/console/sign-in").await;
+        assert_eq!(shown.text.contains("leave the key empty"), who.is_some(), "{}", shown.text);
+        assert!(shown.headers["set-cookie"].to_str().unwrap().contains("; Secure"));
+        let done = browser.post(&gateway, "/console/sign-in", &[("key", "")]).await;
+        assert_eq!(done.status == StatusCode::SEE_OTHER, signs_in, "{}", done.text);
+        let overview = browser.get(&gateway, "/console/").await;
+        assert_eq!(overview.status == StatusCode::OK, signs_in, "{}", overview.text);
+        if signs_in {
+            assert!(done.headers["set-cookie"].to_str().unwrap().contains("; Secure"));
+            assert!(overview.text.contains("oncall"));
+            // Without the certificate its session is of no use.
+            let bare = authority.builder(None).redirect(reqwest::redirect::Policy::none()).build().unwrap();
+            let mut thief = Browser { http: Some(bare), ..browser.clone() };
+            assert_eq!(thief.get(&gateway, "/console/").await.status, StatusCode::SEE_OTHER);
+        }
+    }
 }
 
 #[tokio::test]

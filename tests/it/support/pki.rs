@@ -191,6 +191,11 @@ impl Authority {
 
     /// An HTTP client that trusts this authority only.
     pub fn http(&self, client: Option<&Issued>) -> reqwest::Client {
+        self.builder(client).build().unwrap()
+    }
+
+    /// The same, still to be built.
+    pub fn builder(&self, client: Option<&Issued>) -> reqwest::ClientBuilder {
         let mut builder = reqwest::Client::builder()
             .no_proxy()
             .retry(reqwest::retry::never())
@@ -199,7 +204,7 @@ impl Authority {
             let pem = format!("{}{}", issued.key_pem, issued.certificate_pem);
             builder = builder.identity(reqwest::Identity::from_pem(pem.as_bytes()).unwrap());
         }
-        builder.build().unwrap()
+        builder
     }
 }
 
