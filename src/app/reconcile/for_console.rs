@@ -1,11 +1,14 @@
 //! The comparison for the console: an upload in memory, the ledger of this process, and a bound on both.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jiff::tz::{self, Offset};
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 
 use super::calls::Calls;
 use super::compare::{Export, Most, TOO_LARGE, check_provider};
@@ -17,6 +20,9 @@ use crate::storage::ledger::{Config, Reader};
 
 /// How many calls are compared for a page, about 250 bytes each in memory.
 const MOST_CALLS: u64 = 500_000;
+
+/// How long the ledger may take, whoever still waits.
+const LONGEST: Duration = Duration::from_secs(60);
 
 const MOST: Most = Most { rows: 200_000, pairs: 2_000_000 };
 
@@ -44,7 +50,11 @@ impl Reconcile for ForConsole {
         // Parsing and matching take seconds of a processor.
         let done = tokio::task::spawn_blocking(move || {
             let _place = place;
-            Handle::current().block_on(this.compared(&provider, &export))
+            Handle::current().block_on(async {
+                // Whoever waited is told sooner; this gives the place back.
+                let compared = timeout(LONGEST, this.compared(&provider, &export)).await;
+                compared.unwrap_or_else(|_| Err(anyhow::anyhow!("the ledger took too long")))
+            })
         });
         let failed = "The comparison failed; the log says more.";
         done.map(|done| done.map_err(|_| failed.to_owned()).and_then(|done| done.map_err(in_words))).boxed()

@@ -72,6 +72,13 @@ pub(super) async fn reconcile(State(console): State<Arc<Console>>, visitor: Visi
         Ok(Err(refusal)) => return refusal,
         Err(_) => return refused(StatusCode::REQUEST_TIMEOUT, "The file took too long to arrive. Send it again."),
     };
+    // It is written into the ledger, so it must not be whatever somebody has typed.
+    if console.pipeline.current.load().runtime.status().iter().all(|one| *one.name != *upload.provider) {
+        return refused(
+            StatusCode::BAD_REQUEST,
+            "Choose a provider of the list; idgate reconcile compares former ones too.",
+        );
+    }
     if console.pipeline.ledger.settled().await.is_err() {
         return refused(StatusCode::SERVICE_UNAVAILABLE, "The ledger cannot be read now. Try again in a moment.");
     }

@@ -83,6 +83,11 @@ async fn what_cannot_be_compared_is_refused_by_place_and_never_by_value() {
     }
     let none = upload(&mut olga, &gateway, "", "page").await;
     assert!(none.status == StatusCode::BAD_REQUEST && none.text.contains("Choose a provider and a file"));
+    let token = olga.token.clone();
+    let typed = [("token", &*token), ("provider", PERSON), ("export", "request_id,time\n"), ("as", "page")];
+    let typed = send(&mut olga, &gateway, &typed).await;
+    assert!(typed.status == StatusCode::BAD_REQUEST && !typed.text.contains(PERSON), "{}", typed.text);
+    assert!(!olga.get(&gateway, "/console/changes").await.text.contains(PERSON), "it is not written down");
     let long = upload(&mut olga, &gateway, &"a".repeat(17 * 1024 * 1024), "page").await;
     assert!(long.status.is_client_error() && long.text.contains("16 MiB"), "{} {}", long.status, long.text);
 }
