@@ -21,6 +21,7 @@ use redis::{
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::behind::{Behind, queue};
 use super::bus::Event;
 use super::config::Config;
 use super::metrics::{Meter, Sent};
@@ -36,14 +37,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How many commands may wait to be written.
 const BUFFER: usize = 512;
-
-/// How many commands may wait that nobody waits for; more are dropped.
-const QUEUE: usize = 4096;
-
-/// How soon landings are sent again that were not answered, and for how long: shorter than Redis refuses what lands about
-/// somebody who was forgotten.
-const AGAIN: Duration = Duration::from_millis(100);
-const LANDINGS: Duration = Duration::from_secs(5);
 
 /// How many messages may wait to be handed on.
 const PUSHES: usize = 4096;
@@ -75,7 +68,7 @@ pub(super) struct Link {
     meter: Meter,
     /// What nobody waits for; read by the supervisor.
     behind: mpsc::Sender<(Command, Cmd)>,
-    queue: Mutex<Option<mpsc::Receiver<(Command, Cmd)>>>,
+    queue: Mutex<Option<Behind>>,
 }
 
 #[derive(Debug)]
@@ -96,7 +89,7 @@ impl AsyncPushSender for Sender {
 
 impl Link {
     pub(super) fn new(config: &Config, channel: String, meter: Meter) -> Self {
-        let (behind, queue) = mpsc::channel(QUEUE);
+        let (behind, queue) = queue();
         Self {
             behind,
             queue: Mutex::new(Some(queue)),
@@ -176,32 +169,10 @@ impl Link {
     pub(super) async fn write_behind(&self) {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut queue) = queue else { return std::future::pending().await };
-        let (mut batch, mut landings, mut lost_since) = (Vec::new(), Vec::new(), Instant::now());
-        loop {
-            if landings.is_empty() {
-                lost_since = Instant::now();
-                if queue.recv_many(&mut batch, BUFFER).await == 0 {
-                    return;
-                }
-            } else {
-                let _ = timeout(AGAIN, queue.recv_many(&mut batch, BUFFER)).await;
-            }
-            batch.extend(landings.drain(..).map(|cmd| (Command::Land, cmd)));
-            let of = |(command, cmd): &(Command, Cmd)| (*command == Command::Land).then(|| cmd.clone());
-            landings.extend(batch.iter().filter_map(of).take(BUFFER));
-            let mut pipe = redis::pipe();
-            let mut last = Command::Beat;
-            for (command, cmd) in batch.drain(..) {
-                last = command;
-                pipe.add_command(cmd).ignore();
-            }
+        while let Some((last, pipe)) = queue.next().await {
             let patience = Patience::of(self.config.patience);
             let sent = self.send(last, &patience, async move |mut to| pipe.query_async::<()>(&mut to).await).await;
-            // What else there was, was a hint, or is written again. A landing that is lost has others wait for a call that
-            // has ended; one that comes twice does nothing.
-            if sent.is_ok() || lost_since.elapsed() > LANDINGS {
-                landings.clear();
-            }
+            queue.was_answered(sent.is_ok());
         }
     }
 

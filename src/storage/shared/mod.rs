@@ -5,12 +5,13 @@
 //! person is one hash under the person's digest, so that a script is atomic, takes one round trip, and *forget* is one
 //! command.
 //!
-//! `link` holds the connection, `script` the scripts; `bus` wakes waiting flights; `members` and `beat` track the other
+//! `link` holds the connection, `behind` what nobody waits for, `script` the scripts; `bus` wakes waiting flights; `members` and `beat` track the other
 //! replicas; `verdict` encodes a verdict. The operations are in `leases`, `limits`, `budgets`, `clients`, `numbers` and
 //! `bills`.
 
 mod acknowledged;
 mod beat;
+mod behind;
 mod bills;
 mod budgets;
 mod bus;

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
+
 use super::{Folder, connection, eventually, get, get_as_operator};
+use crate::server::console::{Browser, ON};
 use crate::support::{Reply, anybody};
 
 #[tokio::test]
@@ -32,7 +35,7 @@ async fn a_database_that_another_process_locks_for_five_seconds_costs_nobody_an_
 #[tokio::test]
 async fn the_record_does_not_lie_while_its_database_is_locked() {
     let folder = Folder::new();
-    let gateway = folder.gateway().start().await;
+    let gateway = folder.gateway().over(ON).start().await;
     let moved = gateway.ask(&anybody()).await;
     let moved = format!("/v1/verifications/{}", moved.body["verification_id"].as_str().unwrap());
     assert_eq!(get(&gateway, &moved, "none").await.status, 200);
@@ -49,6 +52,9 @@ async fn the_record_does_not_lie_while_its_database_is_locked() {
     assert_eq!((own.status.as_u16(), &own.body["verdict"]), (200, &"match".into()), "{own:?}");
     assert_eq!(seen.body["calls"][0]["outcome"], "verdict", "{seen:?}");
     assert_eq!(old.status, 200, "{old:?}");
+    let page = format!("/console/answers/{}", told.rsplit('/').next().unwrap());
+    let shown = Browser::signed_in(&gateway, "").await.get(&gateway, &page).await;
+    assert!(shown.status == StatusCode::OK && !shown.text.contains("--expect"), "{} {}", shown.status, shown.text);
     let nobody = format!("/v1/verifications/{}", uuid::Uuid::now_v7());
     assert_eq!(get(&gateway, &nobody, "none").await.code(), "not_found");
     let search = async || {

@@ -1,7 +1,7 @@
 //! The server's endpoints, over real sockets.
 
 mod browsers;
-mod console;
+pub mod console;
 mod index;
 mod listener;
 mod operators;
