@@ -29,6 +29,15 @@ pub enum ReadError {
     Away,
 }
 
+impl ReadError {
+    /// Logs this as the reason of `what`. That PostgreSQL is away is said once, by `link`.
+    pub(super) fn tell(&self, what: &'static str) {
+        if !matches!(self, Self::Away) {
+            tracing::error!(error = %self, "{what}");
+        }
+    }
+}
+
 /// Why a ledger cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {

@@ -27,6 +27,7 @@ mod inbox;
 mod insert;
 mod journal;
 mod journal_thread;
+mod key_claims;
 mod metrics;
 mod opening;
 mod operations;
