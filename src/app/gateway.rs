@@ -21,7 +21,7 @@ use super::clock_watch::{self, ClockWatch};
 use super::config::production::WITHOUT_A_RECORD;
 use super::config::{self, Files, Settings, Sources};
 use super::descriptors::{self, Shares};
-use super::reconcile::ForConsole;
+use super::reconcile::ConsoleReconciler;
 use super::reload::{self, Reloader};
 use super::snapshot::{description, snapshot, warn_of_expiry};
 use super::telemetry;
@@ -257,7 +257,7 @@ impl Gateway {
             billing.keep_minutes();
             let listener = (registry.clone(), has_tls);
             let console = Console::new(console_config, pipe(), record(), sessions, minutes, listener);
-            console.with_reconciliation(ForConsole { ledger: ledger_config, key: pipeline.digest_key.clone() })
+            console.with_reconciliation(ConsoleReconciler { ledger: ledger_config, key: pipeline.digest_key.clone() })
         });
         let gate = OperatorGate {
             current: current.clone(),

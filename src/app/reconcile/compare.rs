@@ -82,11 +82,11 @@ impl Export {
     ) -> anyhow::Result<Report> {
         anyhow::ensure!(self.usage.rows.len() <= most.rows, TOO_LARGE);
         let mut calls = Vec::new();
-        let known_too = |call| {
+        let keep = |call| {
             each();
             calls.push(known(call));
         };
-        with.each(provider, self.period(), known_too).await?;
+        with.each(provider, self.period(), keep).await?;
         let Usage { rows, has_no_prices } = &mut self.usage;
         if let Some(key) = key {
             matching::seal(rows, &calls, key);

@@ -2,12 +2,12 @@
 
 pub(super) use calls::Calls;
 pub(super) use compare::{Export, Most, check_provider};
-pub(super) use for_console::ForConsole;
+pub(super) use console_reconciler::ConsoleReconciler;
 pub(super) use usage::Form;
 
 mod calls;
 mod compare;
-mod for_console;
+mod console_reconciler;
 mod matching;
 mod report;
 mod span;

@@ -103,8 +103,12 @@ pub(super) async fn reconcile(State(console): State<Arc<Console>>, visitor: Visi
 impl Upload {
     /// Reads the form. Its token must come before its file, which is not read without it.
     async fn read(request: Request, visitor: &Visitor) -> Result<Self, Response> {
-        let unreadable =
-            |_| refused(StatusCode::BAD_REQUEST, "The form broke off or is too long; a file may have 16 MiB.");
+        let unreadable = |_| {
+            refused(
+                StatusCode::BAD_REQUEST,
+                "The upload broke off, or the file has more than 16 MiB. Send it again, or export a shorter time.",
+            )
+        };
         let mut form = Multipart::from_request(request, &())
             .await
             .map_err(|_| refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "This is no form with a file."))?;

@@ -1,5 +1,5 @@
--- What a hash has, whoever writes to it: 1 how many fields at most, 2 how long a value may be, then the fields that stay.
--- Of a surplus so many are removed at once that Redis is not held up; as long as there is one, only those that stay are told.
+-- The fields of a hash, whoever writes to it: 1 the most fields, 2 the longest value, then the fields that must stay.
+-- A surplus is removed in steps that do not hold Redis up; until it is gone, only the fields that must stay are returned.
 local most, longest, stay, out = n(A[1]), n(A[2]), {}, {}
 for i = 3, #A do stay[A[i]] = true end
 local surplus = redis.call('HLEN', K) - most

@@ -34,12 +34,12 @@ const ZONE: Offset = tz::offset(8);
 
 /// Compares uploads with the ledger of this process.
 #[derive(Debug, Clone)]
-pub(in crate::app) struct ForConsole {
+pub(in crate::app) struct ConsoleReconciler {
     pub(in crate::app) ledger: Config,
     pub(in crate::app) key: DigestKey,
 }
 
-impl Reconcile for ForConsole {
+impl Reconcile for ConsoleReconciler {
     fn reconcile(
         &self,
         provider: String,
@@ -61,7 +61,7 @@ impl Reconcile for ForConsole {
     }
 }
 
-impl ForConsole {
+impl ConsoleReconciler {
     async fn compared(&self, provider: &str, export: &[u8]) -> anyhow::Result<Reconciled> {
         let form = Form { id_column: None, time_column: None, zone: ZONE };
         let export = Export::read(export, &form, TOLERANCE_MS, (None, None), |_| {})?;
