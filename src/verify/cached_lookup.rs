@@ -24,7 +24,7 @@ use super::ledger_entries;
 use super::places::{NoPlace, Parties, Place, Places};
 use super::policy::OnNoRecord;
 use super::question::{Answer, Failure, FailureKind, Question};
-use super::replicas::{Asked, Lead, Replicas, Turn, byte_of};
+use super::replicas::{Asked, Lead, Replicas, Trial, Turn, byte_of};
 use super::unanswered::{Ending, Unanswered};
 use super::verdict_cache::{CacheSlot, VerdictCache};
 use super::warmer::Warmer;
@@ -35,7 +35,7 @@ use crate::resilience::budget::Budget;
 use crate::resilience::flight::{Flights, Role};
 use crate::resilience::party::Party;
 use crate::storage::ledger::{self, Flight, Ledger, ReadError};
-use crate::storage::shared::Patience;
+use crate::storage::shared::{Landing, Patience};
 use crate::storage::{self, Remembered, Sharing};
 
 /// A flight as its waiters see it.
@@ -64,7 +64,13 @@ pub(super) struct CachedLookup {
 }
 
 impl CachedLookup {
-    pub(super) async fn ask(self: &Arc<Self>, question: &Question, policy: &Arc<Policy>) -> Result<Answer, Failure> {
+    /// A flight that `question` leads hears whether `trial` is granted, and calls only then.
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        question: &Question,
+        policy: &Arc<Policy>,
+        trial: Option<&Arc<Trial>>,
+    ) -> Result<Answer, Failure> {
         let key = self.key_of(question, policy);
         let deadline = Instant::now() + question.patience;
         let party = self.parties.of(&question.client, policy.priority);
@@ -84,7 +90,7 @@ impl CachedLookup {
                 return Err(Failure::bare(FailureKind::NotCached));
             }
             let mut own = None;
-            let (role, flight) = self.board(key, question, policy, party, &mut own)?;
+            let (role, flight) = self.board(key, question, policy, party, trial, &mut own)?;
             // Who only waits has a place of its own: it must not take one from those who could be answered.
             let _place = match role {
                 Role::Leader => None,
@@ -125,13 +131,14 @@ impl CachedLookup {
         question: &Question,
         policy: &Arc<Policy>,
         party: &Party,
+        trial: Option<&Arc<Trial>>,
         own: &mut Option<OwnFlight>,
     ) -> Result<(Role, Joinable), Failure> {
         match self.places.to_call(party) {
             Ok(place) => Ok(self.flights.join_or_start(
                 key,
                 |work| *own = Some(Attended::new(self.tasks.track_future(work))),
-                |progress| self.fly(key, question, policy, party, place, progress),
+                |progress| self.fly(key, question, policy, party, (place, trial.cloned()), progress),
             )),
             Err(none) => match self.flights.join(&key) {
                 Some(flight) => Ok((Role::Joined, flight)),
@@ -184,7 +191,7 @@ impl CachedLookup {
         question: &Question,
         policy: &Arc<Policy>,
         party: &Party,
-        place: Place,
+        (place, trial): (Place, Option<Arc<Trial>>),
         progress: Arc<Progress>,
     ) -> impl Future<Output = Arc<FlightResult>> + Send + 'static + use<> {
         let cache_slot = CacheSlot::new(Arc::clone(&self.verdict_cache), key, self.traces.under_way.begin(key.person));
@@ -201,7 +208,7 @@ impl CachedLookup {
             extra: None,
             flight: Flight::NONE,
             payer: Payer::new(&self.billing, &question, policy.on_no_record == OnNoRecord::AskNext)
-                .sharing(&self.replicas.shared, &self.tasks),
+                .sharing(&self.replicas.shared),
             trickles: false,
             replicas: self.replicas.clone(),
             patience: Patience::NONE,
@@ -235,7 +242,7 @@ impl CachedLookup {
                     flight: announced.as_ref().ok().and_then(Flight::id),
                 };
                 // Boxed, so that the future is no larger where nothing is shared.
-                match Box::pin(this.replicas.ask(asked, &patience)).await {
+                match Box::pin(this.replicas.ask(asked, trial.as_deref(), &patience)).await {
                     Turn::Lead(leads) => lead = leads,
                     ended => {
                         return Arc::new(FlightResult::elsewhere(&question, ended, &context.cache_slot, &progress));
@@ -290,8 +297,20 @@ impl CachedLookup {
                 }
             }
             let attempts = progress.attempts_until(Instant::now());
-            let mut result =
-                FlightResult { result, attempts, flight, client: question.client, is_recalled: false, elsewhere: None };
+            let mut result = FlightResult {
+                result,
+                attempts,
+                flight,
+                client: question.client,
+                is_recalled: false,
+                elsewhere: None,
+                landing: Landing::default(),
+            };
+            if let Ok(FlightVerdict::Answered(verdict)) = &result.result
+                && let Some(landing) = lead.land_meanwhile((verdict, cache_slot.shared_life(verdict)), &patience)
+            {
+                result.landing = landing;
+            }
             let stays = lead.land(result.told(&this.replicas, &cache_slot, again), &patience).await;
             // Another replica has replaced this one meanwhile: all callers everywhere are told its verdict. One that is
             // older than the question is none that `no-cache` may get.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::chain::Progress;
+use super::enumeration::Kind;
 use super::failure;
 use super::question::{Answer, Attempt, Failure, FailureKind, Freshness, Question, Source};
 use super::replicas::{Replicas, Turn, byte_of};
@@ -16,7 +17,7 @@ use crate::domain::money::Billed;
 use crate::resilience::flight::Role;
 use crate::storage::Remembered;
 use crate::storage::ledger::Flight;
-use crate::storage::shared::Told;
+use crate::storage::shared::{Landing, Told};
 
 /// The result of a flight, shared by all its waiters.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(super) struct FlightResult {
     pub(super) is_recalled: bool,
     /// Set if another replica made the call: whether it may be billed.
     pub(super) elsewhere: Option<bool>,
+    /// What the other replicas are being told of it.
+    pub(super) landing: Landing,
 }
 
 #[derive(Debug)]
@@ -50,9 +53,11 @@ impl FlightResult {
         }
     }
 
-    /// Whether the result applies to `client`: an exhausted budget only concerns the client that paid.
+    /// Whether the result applies to `client`: an exhausted budget or a name too many only concerns the client whose it is.
     pub(super) fn concerns(&self, client: &Arc<str>) -> bool {
-        !matches!(self.result, Err((FailureKind::BudgetExhausted, _))) || self.client == *client
+        let is_its_own =
+            matches!(self.result, Err((FailureKind::BudgetExhausted | FailureKind::EnumerationSuspected(_), _)));
+        !is_its_own || self.client == *client
     }
 
     pub(super) fn without_a_call(
@@ -60,7 +65,15 @@ impl FlightResult {
         result: Result<FlightVerdict, (FailureKind, Option<Duration>)>,
     ) -> Self {
         let client = Arc::clone(&question.client);
-        Self { result, attempts: Vec::new(), flight: Flight::NONE, client, is_recalled: false, elsewhere: None }
+        Self {
+            result,
+            attempts: Vec::new(),
+            flight: Flight::NONE,
+            client,
+            is_recalled: false,
+            elsewhere: None,
+            landing: Landing::default(),
+        }
     }
 
     /// The ending of an earlier flight, which may yet be billed.
@@ -87,6 +100,10 @@ impl FlightResult {
                 return Self { is_recalled: true, elsewhere: Some(true), ..recalled };
             }
             Turn::Failed { kind, retry, may_be_billed, flight } => (Err((kind, retry)), flight, may_be_billed),
+            Turn::Refused(wait) => {
+                let kind = FailureKind::EnumerationSuspected(Kind::NamesPerNumber);
+                return Self::without_a_call(question, Err((kind, Some(wait))));
+            }
             // A flight that leads does not come here.
             Turn::Lead(_) => return Self::without_a_call(question, Err((FailureKind::Internal, None))),
         };
@@ -135,6 +152,7 @@ impl FlightResult {
                 left: None,
                 by_replica: self.elsewhere.is_some(),
                 flight: self.flight.clone(),
+                landing: self.landing.clone(),
             }),
             Err((kind, retry_after)) => Err(Failure {
                 kind: *kind,
@@ -159,6 +177,7 @@ impl Answer {
             left: Some(left),
             by_replica: false,
             flight: Flight::NONE,
+            landing: Landing::default(),
         }
     }
 }
@@ -183,6 +202,7 @@ mod tests {
             client: Arc::default(),
             is_recalled: false,
             elsewhere: None,
+            landing: Landing::default(),
         };
         let answered = FlightResult {
             result: Ok(FlightVerdict::Answered(remembered)),
@@ -191,6 +211,7 @@ mod tests {
             client: Arc::default(),
             is_recalled: false,
             elsewhere: None,
+            landing: Landing::default(),
         };
         let any = Freshness::default();
         for (freshness, good) in [

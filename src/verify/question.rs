@@ -15,7 +15,7 @@ use crate::domain::outcome::{Outcome, Reason};
 use crate::domain::subject::Subject;
 use crate::domain::verdict::{RequestId, Verdict};
 use crate::storage::ledger::Flight;
-use crate::storage::shared::Patience;
+use crate::storage::shared::{Landing, Patience};
 
 /// One caller's question, validated.
 #[derive(Debug, Clone)]
@@ -120,6 +120,8 @@ pub struct Answer {
     pub by_replica: bool,
     /// For the ledger.
     pub flight: Flight,
+    /// The other replicas have the verdict when this has ended; only then may the caller hear it.
+    pub landing: Landing,
 }
 
 /// One attempt at one endpoint, or the reason why no call was made.

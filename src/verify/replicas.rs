@@ -4,7 +4,7 @@
 //! may fail, and then this replica calls alone.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -18,7 +18,7 @@ use crate::domain::subject::Digest;
 use crate::domain::verdict::Verdict;
 use crate::resilience::budget::Budget;
 use crate::storage::shared::{
-    Away, Booking, Ending, Lease, Look, Patience, Place, Refusal, Role, Shared, Told, Wanted,
+    Away, Booking, Ending, Landing, Lease, Look, Patience, Place, Refusal, Role, Shared, Told, Tried, Wanted,
 };
 use crate::storage::{Cache, Remembered, Sharing};
 
@@ -52,13 +52,24 @@ pub(super) enum Turn {
     Recalled { kind: FailureKind, left: Duration },
     /// The call of another replica failed, in this flight.
     Failed { kind: FailureKind, retry: Option<Duration>, may_be_billed: bool, flight: Uuid },
+    /// The name was one too many: for so long.
+    Refused(Duration),
 }
 
 /// The lease of a flight. If it is dropped, the others no longer wait.
 #[derive(Debug)]
 pub(super) struct Lead {
     shared: Shared,
-    lease: Option<Lease>,
+    /// And when it was asked for.
+    lease: Option<(Lease, Instant)>,
+}
+
+/// A name that its client had not tried here before. Whether the other replicas grant it is heard once, with the question
+/// itself if that has to be asked.
+#[derive(Debug)]
+pub(super) struct Trial {
+    tried: Tried,
+    heard: OnceLock<Result<(), Duration>>,
 }
 
 /// What a flight wants to know.
@@ -109,16 +120,28 @@ impl Replicas {
     }
 
     /// Asks the others, and waits for the one that calls.
-    pub(super) async fn ask(&self, asked: Asked<'_>, patience: &Patience) -> Turn {
+    pub(super) async fn ask(&self, asked: Asked<'_>, trial: Option<&Trial>, patience: &Patience) -> Turn {
         let wanted = self.wanted(&asked);
+        let since = Instant::now();
+        let lead = |lease: Option<Lease>| {
+            let lease = lease.map(|lease| (lease, since));
+            Turn::Lead(Lead { shared: self.shared.clone(), lease })
+        };
         let alone = || {
             self.shared.count(Role::Alone);
             // An answer that was lost on the way may have been the lease.
-            let lease = self.shared.presumed(&wanted);
-            Turn::Lead(Lead { shared: self.shared.clone(), lease })
+            lead(self.shared.presumed(&wanted))
         };
+        let mut trial = trial.filter(|trial| trial.heard.get().is_none());
         loop {
-            match self.shared.converse(&wanted, patience).await {
+            let tried = trial.take();
+            let look = self.shared.converse(&wanted, tried.map(|trial| &trial.tried), patience).await;
+            if let Some(trial) = tried {
+                // While Redis is away the local count was enough.
+                let heard = if let Ok(Look::Refused(wait, _)) = &look { Err(*wait) } else { Ok(()) };
+                let _ = trial.heard.set(heard);
+            }
+            match look {
                 Ok(Look::Known(found)) => match self.known(found, &asked) {
                     Some((found, left)) => {
                         self.shared.count(Role::Known);
@@ -129,7 +152,7 @@ impl Replicas {
                 },
                 Ok(Look::Mine(lease)) => {
                     self.shared.count(Role::Led);
-                    return Turn::Lead(Lead { shared: self.shared.clone(), lease: Some(lease) });
+                    return lead(Some(lease));
                 }
                 Ok(Look::Ended(Ending::Verdict(found), flight)) => {
                     self.shared.count(Role::Joined);
@@ -147,6 +170,11 @@ impl Replicas {
                     self.shared.count(Role::Joined);
                     let retry = Some(retry).filter(|retry| !retry.is_zero());
                     return Turn::Failed { kind, retry, may_be_billed, flight };
+                }
+                Ok(Look::Refused(wait, lease)) => {
+                    // Who asks for the same person meanwhile leads instead.
+                    drop(lead(lease));
+                    return Turn::Refused(wait);
                 }
                 Ok(Look::Unanswered { kind, left }) => {
                     self.shared.count(Role::Known);
@@ -184,18 +212,31 @@ impl Replicas {
         Ok(())
     }
 
-    /// Counts a name that a client tries for a number; while Redis is away the local count was enough.
-    pub(super) async fn try_name(
+    /// A name that `client` tries for a number.
+    pub(super) fn trial(
         &self,
         person: Digest,
         number: Digest,
         client: &str,
         guard: &enumeration::Config,
-        patience: &Patience,
-    ) -> Result<(), Duration> {
-        let (number, [.., a, b, c, d, e, f, g, h]) = (number.half(), *person.as_bytes());
-        let tried = (number.into_bytes(), self.name_of(client), [a, b, c, d, e, f, g, h]);
-        self.shared.try_name(tried, guard.names_per_number, guard.window, patience).await.unwrap_or(Ok(()))
+    ) -> Arc<Trial> {
+        let [.., a, b, c, d, e, f, g, h] = *person.as_bytes();
+        let tried = Tried {
+            number: number.half().into_bytes(),
+            client: self.name_of(client),
+            name: [a, b, c, d, e, f, g, h],
+            most: guard.names_per_number,
+            window: guard.window,
+        };
+        Arc::new(Trial { tried, heard: OnceLock::new() })
+    }
+
+    /// Whether the other replicas grant it, or how long to wait. While Redis is away the local count was enough.
+    pub(super) async fn grant(&self, trial: &Trial, patience: &Patience) -> Result<(), Duration> {
+        match trial.heard.get() {
+            Some(heard) => *heard,
+            None => self.shared.try_name(&trial.tried, patience).await.unwrap_or(Ok(())),
+        }
     }
 
     /// Books a call in this replica's part of the rate, and returns when it may begin: those that come at once follow each
@@ -271,13 +312,20 @@ impl Lead {
     }
 
     pub(super) fn lease(&self) -> Option<(Shared, Lease)> {
-        Some((self.shared.clone(), self.lease?))
+        Some((self.shared.clone(), self.lease?.0))
+    }
+
+    /// Tells the others a verdict while it is written down; only if nobody can have taken the lease over.
+    pub(super) fn land_meanwhile(&mut self, verdict: (&Remembered, Duration), patience: &Patience) -> Option<Landing> {
+        let takeover = self.shared.takeover();
+        let (lease, _) = self.lease.take_if(|(_, since)| since.elapsed() < takeover && !patience.is_over())?;
+        Some(self.shared.land_meanwhile(&lease, verdict, patience))
     }
 
     /// Tells the others, before this replica's callers hear it. Returns another replica's verdict that stays in place of
     /// ours.
     pub(super) async fn land(mut self, told: Told<'_>, patience: &Patience) -> Option<Remembered> {
-        let lease = self.lease.take()?;
+        let (lease, _) = self.lease.take()?;
         if patience.is_over() {
             self.shared.land_behind(&lease, told);
             return None;
@@ -289,7 +337,7 @@ impl Lead {
 
 impl Drop for Lead {
     fn drop(&mut self) {
-        if let Some(lease) = self.lease.take() {
+        if let Some((lease, _)) = self.lease.take() {
             let retry = Duration::ZERO;
             let kind = byte_of(FailureKind::Internal);
             let told = Told::Failed { kind, retry, client: [0; 8], may_be_billed: true, again: None };

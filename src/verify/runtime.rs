@@ -25,7 +25,7 @@ use super::places::{NoPlace, Parties, Place};
 use super::policy::{self, Priority};
 use super::provider::Provider;
 use super::question::{Answer, Failure, FailureKind, Question, Source};
-use super::replicas::Replicas;
+use super::replicas::{Replicas, Trial};
 use super::status::ProviderStatus;
 use super::unanswered::Unanswered;
 use super::verdict_cache::VerdictCache;
@@ -200,9 +200,14 @@ impl Runtime {
     /// No verdict in time. The failure holds the reason and the attempts.
     pub async fn ask(&self, question: &Question) -> Result<Answer, Failure> {
         // Checked before the cache, because a cached answer reveals as much as a provider's.
-        self.guard(question).await?;
+        let trial = self.guard(question)?;
         let policy = self.purposes.get(&*question.purpose).unwrap_or(&self.policy);
-        let answer = self.lookup.ask(question, policy).await;
+        let answer = self.lookup.ask(question, policy, trial.as_ref()).await;
+        if let Some(trial) = trial {
+            // Nobody is told anything for a name that the other replicas do not grant.
+            let granted = Box::pin(self.lookup.replicas.grant(&trial, &question.for_replicas)).await;
+            granted.map_err(|wait| self.suspect(question, (enumeration::Kind::NamesPerNumber, wait)))?;
+        }
         match &answer {
             Ok(Answer { source: Source::Cache, provider, verdict, .. }) => {
                 self.spared(Avoided::Cache, provider, *verdict);
@@ -366,28 +371,30 @@ impl Runtime {
         self.lookup.warmer.warming.progress()
     }
 
-    async fn guard(&self, question: &Question) -> Result<(), Failure> {
+    /// Counts the question against the limits of this replica. Returns what the others have to grant.
+    fn guard(&self, question: &Question) -> Result<Option<Arc<Trial>>, Failure> {
         let Question { subject, client, .. } = question;
         let (tries, key) = (&self.lookup.traces.tries, &self.lookup.digest_key);
-        let suspect = |(kind, wait)| {
-            self.metrics.enumeration_suspected(client, kind);
-            Failure { retry_after: Some(wait), ..Failure::bare(FailureKind::EnumerationSuspected(kind)) }
-        };
         let replicas = &self.lookup.replicas;
         // A name that was tried here before is known to the others too.
         let is_new = replicas.is_on() && self.enumeration.names_per_number > 0 && !tries.knows(key, client, subject);
-        let number = tries.admit(&self.enumeration, key, client, subject, Instant::now()).map_err(suspect)?;
+        let number = tries.admit(&self.enumeration, key, client, subject, Instant::now());
+        let number = number.map_err(|suspected| self.suspect(question, suspected))?;
         if let Some(number) = number
             && replicas.is_on()
         {
             replicas.shared.asked_about(replicas.name_of(client), number, self.enumeration.window);
         }
-        if is_new {
+        let trial = || {
             let (person, number) = (key.person(subject), enumeration::number(key, subject));
-            let tried = replicas.try_name(person, number, client, &self.enumeration, &question.for_replicas).await;
-            tried.map_err(|wait| suspect((enumeration::Kind::NamesPerNumber, wait)))?;
-        }
-        Ok(())
+            replicas.trial(person, number, client, &self.enumeration)
+        };
+        Ok(is_new.then(trial))
+    }
+
+    fn suspect(&self, question: &Question, (kind, wait): (enumeration::Kind, Duration)) -> Failure {
+        self.metrics.enumeration_suspected(&question.client, kind);
+        Failure { retry_after: Some(wait), ..Failure::bare(FailureKind::EnumerationSuspected(kind)) }
     }
 
     /// Tells the other replicas that an operator has isolated or restored the named provider.

@@ -81,7 +81,7 @@ impl Unwritten {
         self.audit.is_some()
     }
 
-    /// Writes it down. `must_last`: on the disk before this returns, so that it can finish an idempotency key, unless
+    /// Writes it down, and waits until the other replicas have it. `must_last`: on the disk before this returns, so that it can finish an idempotency key, unless
     /// [`Delivered::is_kept`] says otherwise; without it, a verdict that cost nothing is only queued.
     ///
     /// # Errors
@@ -96,6 +96,7 @@ impl Unwritten {
                 Err(audit) => return Err(WriteFailed { audit, attempts: answer.attempts }),
             },
         };
+        answer.landing.wait().await;
         let (age, left) = (answer.age, answer.left.unwrap_or_default());
         let delivery = Delivery::First { age, left, by_replica: answer.by_replica };
         let verified = Verified {
@@ -163,6 +164,7 @@ mod tests {
     use super::*;
     use crate::domain::clock::{Clock, Ids};
     use crate::storage::ledger::{Config, Flight, Ledger};
+    use crate::storage::shared::Landing;
     use crate::verify::{JoinedFlight, Ticket};
 
     #[tokio::test]
@@ -198,6 +200,7 @@ mod tests {
                 left: None,
                 by_replica: false,
                 flight: Flight::NONE,
+                landing: Landing::default(),
             };
             let mut audit = AuditEntry::open(&ledger, &ticket, &Arc::default(), &Arc::default()).unwrap();
             audit.is_under_claim(Some(Uuid::max()));

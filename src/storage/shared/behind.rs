@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use redis::{Cmd, Pipeline};
+use redis::{Cmd, Pipeline, Value};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::script::Command;
 
@@ -22,14 +22,25 @@ const AT_ONCE: usize = 512;
 const AGAIN: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// A command and what it is.
-type Sent = (Command, Cmd);
+/// How long commands for which nobody waits are collected, to share a round trip.
+const COLLECT: Duration = Duration::from_millis(5);
+
+/// What is done with the answer; `None`: there was none.
+type Then = Box<dyn FnOnce(Option<Value>) + Send>;
+
+/// A command on its way.
+pub(super) struct Item {
+    command: Command,
+    cmd: Cmd,
+    then: Option<Then>,
+}
 
 /// The commands that wait, for the one task that sends them.
 #[derive(Debug)]
 pub(super) struct Behind {
-    waiting: mpsc::Receiver<Sent>,
-    batch: Vec<Sent>,
+    waiting: mpsc::Receiver<Item>,
+    /// What was sent last, or is collected to be sent next.
+    batch: Vec<Item>,
     /// Landings of the last batch, until it is answered.
     landings: Vec<Cmd>,
     /// Since when landings have not been answered.
@@ -37,64 +48,104 @@ pub(super) struct Behind {
 }
 
 /// An empty queue: where commands are put, and where they are taken from.
-pub(super) fn queue() -> (mpsc::Sender<Sent>, Behind) {
+pub(super) fn queue() -> (mpsc::Sender<Item>, Behind) {
     let (sender, waiting) = mpsc::channel(MOST);
     (sender, Behind { waiting, batch: Vec::new(), landings: Vec::new(), since: Instant::now() })
 }
 
+impl Item {
+    pub(super) fn new(command: Command, cmd: Cmd, then: Option<Then>) -> Self {
+        Self { command, cmd, then }
+    }
+
+    pub(super) const fn command(&self) -> Command {
+        self.command
+    }
+
+    pub(super) fn answer(self, answer: Option<Value>) {
+        if let Some(then) = self.then {
+            then(answer);
+        }
+    }
+}
+
+impl std::fmt::Debug for Item {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Item").field(&self.command).finish()
+    }
+}
+
 impl Behind {
-    /// What to send next, and the last command of it; `None` at the end. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Option<(Command, Pipeline)> {
+    /// What to send next; `None` at the end.
+    pub(super) async fn next(&mut self) -> Option<Pipeline> {
         if self.landings.is_empty() {
             if self.waiting.recv_many(&mut self.batch, AT_ONCE).await == 0 {
                 return None;
             }
             self.since = Instant::now();
+            let until = self.since + COLLECT;
+            while self.batch.len() < AT_ONCE && self.batch.iter().all(|item| item.command.can_wait()) {
+                let more = timeout_at(until, self.waiting.recv_many(&mut self.batch, AT_ONCE)).await;
+                if more.is_err() || self.waiting.is_closed() {
+                    break;
+                }
+            }
         } else {
             let _ = timeout(AGAIN, self.waiting.recv_many(&mut self.batch, AT_ONCE)).await;
         }
-        self.batch.extend(self.landings.drain(..).map(|cmd| (Command::Land, cmd)));
-        let landing = |(command, cmd): &Sent| (*command == Command::Land).then(|| cmd.clone());
+        self.batch.extend(self.landings.drain(..).map(|cmd| Item::new(Command::Land, cmd, None)));
+        let landing = |item: &Item| (item.command == Command::Land).then(|| item.cmd.clone());
         self.landings.extend(self.batch.iter().filter_map(landing).take(AT_ONCE));
-        let (mut pipe, mut last) = (redis::pipe(), Command::Beat);
-        for (command, cmd) in self.batch.drain(..) {
-            last = command;
-            pipe.add_command(cmd).ignore();
+        let mut pipe = redis::pipe();
+        for item in &mut self.batch {
+            pipe.add_command(std::mem::take(&mut item.cmd));
         }
-        Some((last, pipe))
+        Some(pipe)
     }
 
-    /// Notes whether the last batch was answered.
-    pub(super) fn was_answered(&mut self, is_answered: bool) {
-        if is_answered || self.since.elapsed() > LONGEST {
+    /// Hands on the answers to what [`Self::next`] returned; `None`: there were none. Returns what was sent.
+    pub(super) fn was_answered(&mut self, answers: Option<Vec<Value>>) -> impl Iterator<Item = Command> + '_ {
+        if answers.is_some() || self.since.elapsed() > LONGEST {
             self.landings.clear();
         }
+        let mut answers = answers.map(Vec::into_iter);
+        self.batch.drain(..).map(move |item| {
+            let command = item.command();
+            item.answer(answers.as_mut().and_then(Iterator::next));
+            command
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::poll;
+
     use super::*;
 
     async fn sizes(behind: &mut Behind, answered: bool) -> usize {
-        let (_, pipe) = behind.next().await.unwrap();
-        behind.was_answered(answered);
+        let pipe = behind.next().await.unwrap();
+        assert_eq!(behind.was_answered(answered.then(Vec::new)).count(), pipe.cmd_iter().count());
         pipe.cmd_iter().count()
+    }
+
+    fn item(command: Command) -> Item {
+        Item::new(command, redis::cmd("PING"), None)
     }
 
     #[tokio::test(start_paused = true)]
     async fn only_landings_are_sent_again_until_they_are_answered_or_too_old() {
         let (put, mut behind) = queue();
         for command in [Command::Beat, Command::Land, Command::Hold] {
-            put.try_send((command, redis::cmd("PING"))).unwrap();
+            put.try_send(item(command)).unwrap();
         }
         assert_eq!(sizes(&mut behind, false).await, 3);
         let began = Instant::now();
         assert_eq!(sizes(&mut behind, false).await, 1);
         assert_eq!(began.elapsed(), AGAIN);
-        put.try_send((Command::Beat, redis::cmd("PING"))).unwrap();
+        put.try_send(item(Command::Beat)).unwrap();
         assert_eq!(sizes(&mut behind, true).await, 2);
-        put.try_send((Command::Land, redis::cmd("PING"))).unwrap();
+        put.try_send(item(Command::Land)).unwrap();
         let mut again = 0;
         while again == 0 || !behind.landings.is_empty() {
             assert_eq!(sizes(&mut behind, false).await, 1);
@@ -103,5 +154,36 @@ mod tests {
         assert_eq!(again, 2 + LONGEST.as_millis() / AGAIN.as_millis());
         drop(put);
         assert!(behind.next().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_waits_for_is_collected_and_each_gets_its_answer() {
+        let (put, mut behind) = queue();
+        let (heard, mut hears) = mpsc::unbounded_channel();
+        let asks = |command, n: i64| {
+            let heard = heard.clone();
+            let then = move |answer| heard.send((n, answer)).unwrap();
+            put.try_send(Item::new(command, redis::cmd("PING"), Some(Box::new(then)))).unwrap();
+        };
+        let began = Instant::now();
+        asks(Command::Bill, 1);
+        let pipe = {
+            let mut next = std::pin::pin!(behind.next());
+            assert!(poll!(&mut next).is_pending());
+            asks(Command::Numbers, 2);
+            assert!(poll!(&mut next).is_pending());
+            asks(Command::Land, 3);
+            next.await.unwrap()
+        };
+        assert_eq!((pipe.cmd_iter().count(), began.elapsed()), (3, Duration::ZERO));
+        assert_eq!(behind.was_answered(Some((1..=3).map(Value::Int).collect())).count(), 3);
+        for n in 1..=3 {
+            assert_eq!(hears.try_recv().unwrap(), (n, Some(Value::Int(n))));
+        }
+        asks(Command::Bill, 4);
+        assert_eq!(behind.next().await.unwrap().cmd_iter().count(), 1);
+        assert_eq!(began.elapsed(), COLLECT);
+        assert_eq!(behind.was_answered(None).count(), 1);
+        assert_eq!(hears.try_recv().unwrap(), (4, None));
     }
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use redis::Value;
 use uuid::Uuid;
 
 use super::open::Shared;
-use super::patience::{Away, Patience, millis};
+use super::patience::millis;
 use super::script::Command;
 use crate::domain::subject::Digest;
 use crate::domain::verdict::Verdict;
@@ -24,20 +25,21 @@ pub struct Bill {
 }
 
 impl Shared {
-    /// Puts the bill in place of the last one about `person`, for as long as it counts. Returns that one if another
-    /// replica paid it.
-    ///
-    /// # Errors
-    /// Redis is away: each replica compares its own.
-    pub async fn bill(&self, person: Digest, bill: &Bill, keep: Duration) -> Result<Option<Bill>, Away> {
-        let open = self.0.as_ref().ok_or(Away)?;
+    /// Puts the bill in place of the last one about `person`, for as long as it counts; nobody waits for it. If another
+    /// replica paid that one, `then` gets it. While Redis is away each replica compares its own.
+    pub fn bill(&self, person: Digest, bill: &Bill, keep: Duration, then: impl FnOnce(Bill) + Send + 'static) {
+        let Some(open) = &self.0 else { return };
+        let ours = open.incarnation;
         let mut cmd = Command::Bill.on(&open.key_of(&person));
-        cmd.arg(write(bill, open.incarnation)).arg(millis(keep).max(1));
-        let patience = Patience::of(open.config.patience);
-        let before: Option<Vec<u8>> =
-            open.link.send(Command::Bill, &patience, async move |mut to| cmd.query_async(&mut to).await).await?;
-        let before = before.as_deref().and_then(read);
-        Ok(before.filter(|(by, _)| *by != open.incarnation).map(|(_, bill)| bill))
+        cmd.arg(write(bill, ours)).arg(millis(keep).max(1));
+        open.link.behind_then(Command::Bill, cmd, move |answer| {
+            let Some(Value::BulkString(before)) = answer else { return };
+            if let Some((by, before)) = read(&before)
+                && by != ours
+            {
+                then(before);
+            }
+        });
     }
 }
 

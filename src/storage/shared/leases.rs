@@ -3,6 +3,7 @@
 //! A lease is a courtesy, not a lock: lost, it costs one more call, never an answer. It lives longer than the longest
 //! flight and is never renewed; a dead owner is noticed by its silence.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Value;
@@ -10,6 +11,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::bus::Waiting;
+use super::landing::Landing;
+use super::limits::Tried;
 use super::metrics::Role;
 use super::open::{Open, Shared};
 use super::patience::{Away, Patience, millis};
@@ -58,6 +61,8 @@ pub enum Look {
     Waits,
     /// Nobody knows, and only a look was wanted.
     Nothing,
+    /// The name was one too many: for so long. The lease may be ours all the same.
+    Refused(Duration, Option<Lease>),
 }
 
 /// How a call elsewhere ended.
@@ -91,14 +96,20 @@ impl Shared {
     /// Redis is away.
     pub async fn look(&self, wanted: &Wanted, patience: &Patience) -> Result<Look, Away> {
         let open = self.0.as_ref().ok_or(Away)?;
-        open.ask(wanted, None, None, patience).await.map(|(look, _)| look)
+        open.ask(wanted, None, None, None, patience).await.map(|(look, _)| look)
     }
 
-    /// Like [`Self::look`], and waits for a call elsewhere: until it ends, its owner falls silent, or Redis goes.
+    /// Like [`Self::look`], and waits for a call elsewhere: until it ends, its owner falls silent, or Redis goes. Counts
+    /// `tried` in the same round trip.
     ///
     /// # Errors
     /// Redis is away: lead alone.
-    pub async fn converse(&self, wanted: &Wanted, patience: &Patience) -> Result<Look, Away> {
+    pub async fn converse(
+        &self,
+        wanted: &Wanted,
+        mut tried: Option<&Tried>,
+        patience: &Patience,
+    ) -> Result<Look, Away> {
         let open = self.0.as_ref().ok_or(Away)?;
         // Registered before the first look, or the end could fall between the two.
         let mut awaited = Awaited { waiting: open.bus.wait(wanted.place), token: [0; 24], since: Instant::now() };
@@ -107,7 +118,7 @@ impl Shared {
         loop {
             let dead =
                 open.members.is_silent(&awaited.token, awaited.since, open.config.takeover).then_some(awaited.token);
-            match open.ask(wanted, dead, Some(awaited.token), &patience).await {
+            match open.ask(wanted, tried.take(), dead, Some(awaited.token), &patience).await {
                 Ok((Look::Waits, token)) => {
                     gone = None;
                     if token != awaited.token {
@@ -172,6 +183,35 @@ impl Shared {
             false => open.unlanded.keep(lease, &told),
         }
     }
+
+    /// Like [`Self::land`] for a verdict whose lease cannot have been taken over, so that none can stay in its place. It
+    /// goes on while the caller does something else, and is waited for within `patience`.
+    pub fn land_meanwhile(
+        &self,
+        lease: &Lease,
+        (verdict, life): (&Remembered, Duration),
+        patience: &Patience,
+    ) -> Landing {
+        let told = Told::Verdict(verdict, life);
+        let Some(open) = self.0.as_ref().filter(|open| open.link.is_up()) else {
+            self.land_behind(lease, told);
+            return Landing::default();
+        };
+        let landing = Landing::until(Instant::now() + patience.left());
+        let (ended, lease_was, verdict) = (landing.clone(), *lease, verdict.clone());
+        let (meter, unlanded) = (open.meter.clone(), Arc::clone(&open.unlanded));
+        open.link.behind_then(Command::Land, open.landing(lease, &told), move |answer| {
+            let landed = answer.and_then(|answer| redis::from_redis_value::<(u8, Vec<u8>)>(answer).ok());
+            match landed {
+                Some((2, _)) => meter.forgotten_late(),
+                Some((0, _)) if lease_was.began_ms > 0 => meter.question(Role::Lost),
+                Some(_) => {}
+                None => unlanded.keep(&lease_was, &Told::Verdict(&verdict, life)),
+            }
+            ended.end();
+        });
+        landing
+    }
 }
 
 /// How often a waiting flight looks, whatever the bus says; and how long Redis may be gone meanwhile.
@@ -219,6 +259,7 @@ impl Open {
     async fn ask(
         &self,
         wanted: &Wanted,
+        tried: Option<&Tried>,
         dead: Option<[u8; 24]>,
         awaited: Option<[u8; 24]>,
         patience: &Patience,
@@ -231,16 +272,31 @@ impl Open {
         }
         cmd.arg(dead.as_ref().map_or(&b""[..], |dead| &dead[..]));
         cmd.arg(awaited.as_ref().map_or(&b""[..], |awaited| &awaited[..])).arg(u8::from(wanted.recalls));
-        let answer: Vec<Value> =
-            self.link.send(Command::Ask, patience, async move |mut to| cmd.query_async(&mut to).await).await?;
-        if let Some(read) = self.read(wanted, token, &answer) {
+        let (wait, answer) = match tried.map(|tried| self.trying(tried)) {
+            None => {
+                let query = async move |mut to| cmd.query_async(&mut to).await;
+                (0, self.link.send(Command::Ask, patience, query).await?)
+            }
+            Some(trying) => {
+                let mut pipe = redis::pipe();
+                pipe.add_command(trying).add_command(cmd);
+                let query = async move |mut to| pipe.query_async::<(u64, Vec<Value>)>(&mut to).await;
+                self.link.send(Command::Ask, patience, query).await?
+            }
+        };
+        let read = self.read(wanted, token, &answer);
+        if wait > 0 {
+            let lease = if let Some((Look::Mine(lease), _)) = read { Some(lease) } else { None };
+            return Ok((Look::Refused(Duration::from_millis(wait), lease), token));
+        }
+        if let Some(read) = read {
             return Ok(read);
         }
         // What does not verify is a miss: pass it by, and the landing replaces it.
         let passed_by = Wanted { oldest_ms: [None; 3], ..*wanted };
         match passed_by.oldest_ms == wanted.oldest_ms {
             true => Err(Away),
-            false => Box::pin(self.ask(&passed_by, dead, awaited, patience)).await,
+            false => Box::pin(self.ask(&passed_by, None, dead, awaited, patience)).await,
         }
     }
 

@@ -22,6 +22,17 @@ pub struct Booking<'a> {
     pub extra: Option<u32>,
 }
 
+/// A name that a client tries for a number, by its keyed digests.
+#[derive(Debug, Clone, Copy)]
+pub struct Tried {
+    pub number: [u8; 16],
+    pub client: [u8; 8],
+    pub name: [u8; 8],
+    /// How many names are allowed in `window`.
+    pub most: usize,
+    pub window: Duration,
+}
+
 /// Why a call may not be made, and how long to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
@@ -90,16 +101,9 @@ impl Shared {
     ///
     /// # Errors
     /// Redis is away.
-    pub async fn try_name(
-        &self,
-        (number, client, name): ([u8; 16], [u8; 8], [u8; 8]),
-        most: usize,
-        window: Duration,
-        patience: &Patience,
-    ) -> Result<Result<(), Duration>, Away> {
+    pub async fn try_name(&self, tried: &Tried, patience: &Patience) -> Result<Result<(), Duration>, Away> {
         let open = self.0.as_ref().ok_or(Away)?;
-        let mut cmd = Command::TryName.on(&open.key("n", &number));
-        cmd.arg(&client).arg(&name).arg(most).arg(millis(window));
+        let cmd = open.trying(tried);
         let wait: u64 =
             open.link.send(Command::TryName, patience, async move |mut to| cmd.query_async(&mut to).await).await?;
         Ok(if wait == 0 { Ok(()) } else { Err(Duration::from_millis(wait)) })
@@ -121,6 +125,13 @@ impl Shared {
 }
 
 impl Open {
+    /// The answer is 0, or the milliseconds to wait.
+    pub(super) fn trying(&self, tried: &Tried) -> redis::Cmd {
+        let mut cmd = Command::TryName.on(&self.key("n", &tried.number));
+        cmd.arg(&tried.client).arg(&tried.name).arg(tried.most).arg(millis(tried.window));
+        cmd
+    }
+
     fn rate(&self, provider: &str, per_second: NonZeroU32, burst: NonZeroU32, pause: Option<Duration>) -> redis::Cmd {
         let mut rate = Command::Rate.on(&self.key("a", provider.as_bytes()));
         rate.arg(1_000_000 / per_second.get()).arg(burst.get()).arg(pause.map_or(0, millis));

@@ -16,12 +16,12 @@ use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo,
-    RedisError, RedisResult, ServerErrorKind, TlsMode,
+    RedisError, RedisResult, ServerErrorKind, TlsMode, Value,
 };
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::behind::{Behind, queue};
+use super::behind::{Behind, Item, queue};
 use super::bus::Event;
 use super::config::Config;
 use super::metrics::{Meter, Sent};
@@ -67,8 +67,8 @@ pub(super) struct Link {
     since: Mutex<Instant>,
     meter: Meter,
     /// What nobody waits for; read by the supervisor.
-    behind: mpsc::Sender<(Command, Cmd)>,
-    queue: Mutex<Option<Behind>>,
+    behind: mpsc::Sender<Item>,
+    queued: Mutex<Option<Behind>>,
 }
 
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl Link {
         let (behind, queue) = queue();
         Self {
             behind,
-            queue: Mutex::new(Some(queue)),
+            queued: Mutex::new(Some(queue)),
             config: config.clone(),
             channel,
             current: ArcSwapOption::empty(),
@@ -127,10 +127,22 @@ impl Link {
     where
         F: Future<Output = RedisResult<T>>,
     {
+        let (result, sent, took) = self.exchange(patience, query).await;
+        self.meter.sent(command, sent, took);
+        result
+    }
+
+    async fn exchange<T, F>(
+        &self,
+        patience: &Patience,
+        query: impl FnOnce(MultiplexedConnection) -> F,
+    ) -> (Result<T, Away>, Sent, Duration)
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
         let (left, began) = (patience.left(), Instant::now());
         let Some(connected) = self.current.load_full().filter(|_| !left.is_zero()) else {
-            self.meter.sent(command, Sent::Away, Duration::ZERO);
-            return Err(Away);
+            return (Err(Away), Sent::Away, Duration::ZERO);
         };
         let answer = timeout(left, query(connected.connection.clone())).await;
         patience.spent(began);
@@ -154,25 +166,38 @@ impl Link {
                 (Err(Away), Sent::Timeout)
             }
         };
-        self.meter.sent(command, sent, began.elapsed());
-        result
+        (result, sent, began.elapsed())
     }
 
     /// Sends a command later, together with others. Nothing is lost with it that does not heal by itself.
     pub(super) fn behind(&self, command: Command, cmd: Cmd) {
-        if self.behind.try_send((command, cmd)).is_err() {
-            self.meter.sent(command, Sent::Away, Duration::ZERO);
+        self.queue(Item::new(command, cmd, None));
+    }
+
+    /// Like [`Self::behind`]; `then` gets the answer, or `None` if Redis is away.
+    pub(super) fn behind_then(&self, command: Command, cmd: Cmd, then: impl FnOnce(Option<Value>) + Send + 'static) {
+        self.queue(Item::new(command, cmd, Some(Box::new(then))));
+    }
+
+    fn queue(&self, item: Item) {
+        if let Err(full) = self.behind.try_send(item) {
+            let item = full.into_inner();
+            self.meter.sent(item.command(), Sent::Away, Duration::ZERO);
+            item.answer(None);
         }
     }
 
     /// Sends what nobody waits for; never ends.
     pub(super) async fn write_behind(&self) {
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let queue = self.queued.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut queue) = queue else { return std::future::pending().await };
-        while let Some((last, pipe)) = queue.next().await {
+        while let Some(pipe) = queue.next().await {
             let patience = Patience::of(self.config.patience);
-            let sent = self.send(last, &patience, async move |mut to| pipe.query_async::<()>(&mut to).await).await;
-            queue.was_answered(sent.is_ok());
+            let query = async move |mut to: MultiplexedConnection| pipe.query_async::<Vec<Value>>(&mut to).await;
+            let (answers, sent, took) = self.exchange(&patience, query).await;
+            for command in queue.was_answered(answers.ok()) {
+                self.meter.sent(command, sent, took);
+            }
         }
     }
 

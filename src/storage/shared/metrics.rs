@@ -1,8 +1,11 @@
 //! The metrics of what is shared.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 use strum::VariantArray as _;
 
 use super::script::Command;
@@ -31,8 +34,8 @@ pub enum Role {
 #[derive(Debug, Clone)]
 pub(super) struct Meter {
     up: IntGauge,
-    commands: IntCounterVec,
-    seconds: HistogramVec,
+    /// Of each command.
+    commands: Arc<[Sends]>,
     questions: IntCounterVec,
     forged: IntCounter,
     forgotten_late: IntCounter,
@@ -40,6 +43,13 @@ pub(super) struct Meter {
     most: IntGauge,
     differ: IntGaugeVec,
     slice: IntGaugeVec,
+}
+
+/// The series of a command.
+#[derive(Debug)]
+struct Sends {
+    ended: Box<[IntCounter]>,
+    seconds: Histogram,
 }
 
 /// How a command ended.
@@ -70,10 +80,18 @@ impl Meter {
         let vec = |name: &str, help: &str, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
         let gauges = |name: &str, help: &str, labels: &[&str]| IntGaugeVec::new(Opts::new(name, help), labels);
         let seconds = HistogramOpts::new("idgate_shared_command_seconds", "How long Redis took to answer a command.");
+        let seconds = HistogramVec::new(seconds.buckets(BUCKETS.to_vec()), &["command"])?;
+        let commands = vec("idgate_shared_commands_total", "Commands for Redis.", &["command", "result"])?;
+        let sends = |command: &Command| Sends {
+            ended: Sent::VARIANTS
+                .iter()
+                .map(|sent| commands.with_label_values(&[command.as_str(), sent.as_str()]))
+                .collect(),
+            seconds: seconds.with_label_values(&[command.as_str()]),
+        };
         let meter = Self {
             up: IntGauge::new("idgate_shared_up", "1 while Redis answers; 0 while every limit is a local one.")?,
-            commands: vec("idgate_shared_commands_total", "Commands for Redis.", &["command", "result"])?,
-            seconds: HistogramVec::new(seconds.buckets(BUCKETS.to_vec()), &["command"])?,
+            commands: Command::VARIANTS.iter().map(sends).collect(),
             questions: vec(
                 "idgate_shared_questions_total",
                 "Questions that this replica did not remember, by how they fared among the replicas.",
@@ -101,8 +119,8 @@ impl Meter {
             )?,
         };
         registry.register(Box::new(meter.up.clone()))?;
-        registry.register(Box::new(meter.commands.clone()))?;
-        registry.register(Box::new(meter.seconds.clone()))?;
+        registry.register(Box::new(commands))?;
+        registry.register(Box::new(seconds))?;
         registry.register(Box::new(meter.questions.clone()))?;
         registry.register(Box::new(meter.forged.clone()))?;
         registry.register(Box::new(meter.forgotten_late.clone()))?;
@@ -110,12 +128,6 @@ impl Meter {
         registry.register(Box::new(meter.most.clone()))?;
         registry.register(Box::new(meter.differ.clone()))?;
         registry.register(Box::new(meter.slice.clone()))?;
-        for command in Command::VARIANTS {
-            meter.seconds.with_label_values(&[command.as_str()]);
-            for sent in Sent::VARIANTS {
-                meter.commands.with_label_values(&[command.as_str(), sent.as_str()]);
-            }
-        }
         for role in Role::VARIANTS {
             meter.questions.with_label_values(&[role.as_str()]);
         }
@@ -132,9 +144,12 @@ impl Meter {
     }
 
     pub(super) fn sent(&self, command: Command, sent: Sent, took: Duration) {
-        self.commands.with_label_values(&[command.as_str(), sent.as_str()]).inc();
+        let Some(series) = self.commands.get(command as usize) else { return };
+        if let Some(ended) = series.ended.get(sent as usize) {
+            ended.inc();
+        }
         if sent == Sent::Ok {
-            self.seconds.with_label_values(&[command.as_str()]).observe(took.as_secs_f64());
+            series.seconds.observe(took.as_secs_f64());
         }
     }
 

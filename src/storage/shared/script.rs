@@ -46,6 +46,11 @@ impl Command {
         self.into()
     }
 
+    /// Whether it is a matter of a few milliseconds when it comes.
+    pub(super) const fn can_wait(self) -> bool {
+        matches!(self, Self::Bill | Self::Numbers)
+    }
+
     /// A call of this script on `key`; arguments follow.
     pub(super) fn on(self, key: &[u8]) -> Cmd {
         let mut cmd = redis::cmd("EVALSHA");

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::cost::Cost;
@@ -29,8 +28,8 @@ pub(in crate::verify) struct Payer {
     verification: Uuid,
     /// Whether the policy has the next provider confirm a `no_record`, which makes a second bill intentional.
     wants_second_opinion: bool,
-    /// The other replicas, and the tasks that tell them; `None` if nothing is shared.
-    replicas: Option<(Shared, TaskTracker)>,
+    /// The other replicas; `None` if nothing is shared.
+    replicas: Option<Shared>,
 }
 
 /// The reserved cost of one call. If dropped unsettled, the call counts as one that may have been billed.
@@ -64,9 +63,9 @@ impl Payer {
         }
     }
 
-    /// Compares its bills with those of the other replicas too, in tasks of `tasks`.
-    pub(in crate::verify) fn sharing(mut self, shared: &Shared, tasks: &TaskTracker) -> Self {
-        self.replicas = shared.is_on().then(|| (shared.clone(), tasks.clone()));
+    /// Compares its bills with those of the other replicas too.
+    pub(in crate::verify) fn sharing(mut self, shared: &Shared) -> Self {
+        self.replicas = shared.is_on().then(|| shared.clone());
         self
     }
 
@@ -152,7 +151,7 @@ impl Reservation {
         // Checked after the write: an erasure sets the mark first and then removes the entry.
         if cache_slot.work.is_forgotten() {
             billing.duplicate_bills.forget(&person);
-        } else if let Some((shared, tasks)) = &self.payer.replicas {
+        } else if let Some(shared) = &self.payer.replicas {
             let bill = shared::Bill {
                 provider: Arc::clone(provider),
                 verification: *verification,
@@ -160,8 +159,7 @@ impl Reservation {
                 at_ms: billing.clock.now().as_millisecond(),
                 window,
             };
-            // Nobody waits for it.
-            tasks.spawn(compare_elsewhere(Arc::clone(billing), shared.clone(), person, bill, earlier.is_some()));
+            compare_elsewhere(Arc::clone(billing), shared, person, bill, earlier.is_some());
         }
         let Some(earlier) = earlier else { return };
         if *wants_second_opinion && earlier.verification == *verification && earlier.verdict == Some(Verdict::NoRecord)
@@ -173,16 +171,17 @@ impl Reservation {
 }
 
 /// Tells the other replicas of a bill, and counts it if one of them has paid for the same person too soon before.
-async fn compare_elsewhere(billing: Arc<Billing>, shared: Shared, person: Digest, bill: shared::Bill, is_known: bool) {
+fn compare_elsewhere(billing: Arc<Billing>, shared: &Shared, person: Digest, bill: shared::Bill, is_known: bool) {
     let keep = billing.duplicate_bills.keeps(bill.window);
-    let Ok(Some(earlier)) = shared.bill(person, &bill, keep).await else { return };
-    let window = i64::try_from(earlier.window.as_millis()).unwrap_or(i64::MAX);
-    // A bill counts once, however many came before it.
-    if !is_known && bill.at_ms.saturating_sub(earlier.at_ms) < window {
-        let earlier =
-            Earlier { provider: earlier.provider, verification: earlier.verification, verdict: earlier.verdict };
-        billing.is_duplicate((&bill.provider, bill.verdict, bill.verification), &earlier);
-    }
+    shared.bill(person, &bill.clone(), keep, move |earlier| {
+        let window = i64::try_from(earlier.window.as_millis()).unwrap_or(i64::MAX);
+        // A bill counts once, however many came before it.
+        if !is_known && bill.at_ms.saturating_sub(earlier.at_ms) < window {
+            let earlier =
+                Earlier { provider: earlier.provider, verification: earlier.verification, verdict: earlier.verdict };
+            billing.is_duplicate((&bill.provider, bill.verdict, bill.verification), &earlier);
+        }
+    });
 }
 
 impl Billing {

@@ -129,6 +129,35 @@ async fn an_ending_that_may_yet_be_billed_is_known_to_all_until_a_verdict_comes(
 
 #[tokio::test]
 #[ignore = "needs redis-server"]
+async fn a_landing_goes_on_meanwhile_and_is_waited_for_within_the_patience() {
+    let redis = RedisServer::start();
+    let forwarder = Forwarder::to(&redis.socket());
+    let (one, other) = (Replica::up(&forwarder.address(), "one").await, Replica::up(&redis.address(), "other").await);
+    let given = verdict(Verdict::Match, Timestamp::now());
+    let (first, second) = (wanted(&one, 1), wanted(&one, 2));
+    let known = async |question: &Wanted| {
+        let question = Wanted { may_lead: false, ..*question };
+        matches!(look(&other, &question).await, Look::Known(_) | Look::Ended(..))
+    };
+    let mine = lease(&one, &first).await;
+    one.shared.land_meanwhile(&mine, (&given, 60 * SECOND), &Patience::of(60 * SECOND)).wait().await;
+    assert!(known(&first).await, "who has waited knows that the others know");
+    let mine = lease(&one, &second).await;
+    forwarder.set(Traffic::Stalls);
+    let began = tokio::time::Instant::now();
+    one.shared.land_meanwhile(&mine, (&given, 60 * SECOND), &Patience::of(SECOND / 10)).wait().await;
+    assert!((SECOND / 10..SECOND).contains(&began.elapsed()));
+    assert!(!known(&second).await);
+    eventually("it is away", async || !one.shared.is_up()).await;
+    // While it is away nobody waits at all.
+    one.shared.land_meanwhile(&mine, (&given, 60 * SECOND), &Patience::of(600 * SECOND)).wait().await;
+    forwarder.cut();
+    forwarder.set(Traffic::Flows);
+    eventually("it is told when Redis is back", async || known(&second).await).await;
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
 async fn a_bill_finds_the_one_before_it_if_another_replica_paid_that() {
     let redis = RedisServer::start();
     let (one, other) = (Replica::up(&redis.address(), "one").await, Replica::up(&redis.address(), "other").await);
@@ -139,13 +168,24 @@ async fn a_bill_finds_the_one_before_it_if_another_replica_paid_that() {
         at_ms: 1_790_000_000_000,
         window: 60 * SECOND,
     };
-    let put = async |replica: &Replica, n| replica.shared.bill(person(1), &bill(n), 60 * SECOND).await.unwrap();
-    assert_eq!(put(&one, 1).await, None);
-    assert_eq!(put(&one, 2).await, None, "a replica compares its own");
-    assert_eq!(put(&other, 3).await, Some(bill(2)));
-    assert_eq!(put(&one, 4).await, Some(bill(3)));
+    let (found, mut finds) = mpsc::unbounded_channel();
+    let put = async |replica: &Replica, n| {
+        let (found, sent) = (found.clone(), replica.counted("idgate_shared_commands_total", "bill"));
+        replica.shared.bill(person(1), &bill(n), 60 * SECOND, move |before| found.send(before).unwrap());
+        let is_answered = async || replica.counted("idgate_shared_commands_total", "bill") > sent;
+        eventually("it is compared", is_answered).await;
+    };
+    put(&one, 1).await;
+    put(&one, 2).await;
+    assert!(finds.try_recv().is_err(), "a replica compares its own");
+    put(&other, 3).await;
+    assert_eq!(finds.try_recv().unwrap(), bill(2));
+    put(&one, 4).await;
+    assert_eq!(finds.try_recv().unwrap(), bill(3));
     one.shared.forget(person(1), person(99), SECOND).await;
-    assert_eq!((put(&other, 5).await, put(&one, 6).await), (None, None), "nothing is kept of who is forgotten");
+    put(&other, 5).await;
+    put(&one, 6).await;
+    assert!(finds.try_recv().is_err(), "nothing is kept of who is forgotten");
 }
 
 #[tokio::test]

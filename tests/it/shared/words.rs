@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use idgate::domain::verdict::Verdict;
 use idgate::storage::shared::{
-    Away, Booking, Ending, Event, Granted, Look, Others, Owner, Patience, Refusal, Role, Told, Totals, Wanted,
+    Away, Booking, Ending, Event, Granted, Look, Others, Owner, Patience, Refusal, Role, Told, Totals, Tried, Wanted,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -57,7 +57,7 @@ async fn who_waits_for_another_replica_hears_how_its_call_ended() {
     for (n, told) in [(1, Told::Verdict(&given, Duration::ZERO)), (2, failed)] {
         let question = wanted(&one, n);
         let mine = lease(&one, &question).await;
-        let waits = async { other.shared.converse(&question, &Patience::of(SECOND)).await.unwrap() };
+        let waits = async { other.shared.converse(&question, None, &Patience::of(SECOND)).await.unwrap() };
         let lands = async {
             tokio::time::sleep(Duration::from_millis(50)).await;
             assert!(one.shared.land(&mine, told.clone(), &Patience::of(SECOND)).await.unwrap().is_ours);
@@ -96,7 +96,7 @@ async fn a_replica_that_falls_silent_is_replaced_by_exactly_one() {
     let patience = Patience::of(SECOND);
     let waits = rest.iter().map(|replica| async {
         let mine = Wanted { flight: Uuid::new_v4(), ..question };
-        match replica.shared.converse(&mine, &patience).await.unwrap() {
+        match replica.shared.converse(&mine, None, &patience).await.unwrap() {
             Look::Mine(lease) => {
                 let given = verdict(Verdict::Match, Timestamp::now());
                 replica.shared.land(&lease, Told::Verdict(&given, 60 * SECOND), &Patience::of(SECOND)).await.unwrap();
@@ -228,8 +228,7 @@ async fn rates_extra_attempts_names_and_nonces_are_those_of_all_replicas_togethe
     assert_eq!(passed, 3);
     let mut tries = Vec::new();
     for name in [1, 2, 1, 3, 2] {
-        let at = ([5; 16], [6; 8], [name; 8]);
-        tries.push(one.shared.try_name(at, 2, 60 * SECOND, &patience).await.unwrap().is_ok());
+        tries.push(one.shared.try_name(&tried(name), &patience).await.unwrap().is_ok());
     }
     assert_eq!(tries, [true, true, true, false, true]);
     let mut taken = 0;
@@ -239,6 +238,35 @@ async fn rates_extra_attempts_names_and_nonces_are_those_of_all_replicas_togethe
         taken += futures_util::future::join_all(takes).await.into_iter().filter(|one| one.unwrap()).count();
     }
     assert_eq!(taken, 100);
+}
+
+fn tried(name: u8) -> Tried {
+    Tried { number: [5; 16], client: [6; 8], name: [name; 8], most: 2, window: 60 * SECOND }
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_question_with_a_name_too_many_is_told_nothing_and_leaves_the_lease_to_others() {
+    let redis = RedisServer::start();
+    let (one, other) = (Replica::up(&redis.address(), "one").await, Replica::up(&redis.address(), "other").await);
+    let patience = Patience::of(60 * SECOND);
+    let ask = async |n: u8| one.shared.converse(&wanted(&one, n.into()), Some(&tried(n)), &patience).await.unwrap();
+    let Look::Mine(mine) = ask(1).await else { panic!("the first name is granted") };
+    assert!(matches!(ask(2).await, Look::Mine(_)));
+    let Look::Refused(wait, Some(lease)) = ask(3).await else { panic!("the third name is one too many") };
+    assert!(wait > 50 * SECOND);
+    let failed = Told::Failed { kind: 1, retry: SECOND, client: [0; 8], may_be_billed: false, again: None };
+    one.shared.land_behind(&lease, failed);
+    let may_lead = async || matches!(look(&other, &wanted(&other, 3)).await, Look::Mine(_));
+    eventually("another leads", may_lead).await;
+    // Nor is it told what is known, and a name that was counted is not counted again.
+    let given = verdict(Verdict::Match, Timestamp::now());
+    one.shared.land(&mine, Told::Verdict(&given, 60 * SECOND), &patience).await.unwrap();
+    let known = wanted(&one, 1);
+    let refused = one.shared.converse(&known, Some(&tried(4)), &patience).await.unwrap();
+    assert!(matches!(refused, Look::Refused(_, None)), "{refused:?}");
+    let granted = one.shared.converse(&known, Some(&tried(2)), &patience).await.unwrap();
+    assert!(matches!(granted, Look::Known(_)), "{granted:?}");
 }
 
 #[tokio::test]
