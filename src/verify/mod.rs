@@ -31,6 +31,7 @@ mod failure;
 mod flight_result;
 #[cfg(test)]
 mod footprint;
+mod hearing;
 pub mod holds;
 mod isolation;
 mod joined_flight;
