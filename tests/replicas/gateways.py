@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 
@@ -18,6 +19,7 @@ redis = ["unix:{redis}"]
 tls = false
 takeover = "2s"
 patience = "{patience}"
+namespace = "{namespace}"
 """
 KEYS = {name: f"idg_{name}-key-of-the-replicas-synthetic-0123456789" for name in ("payout", "limited", "slow", "capped")}
 CONFIGURATION = """
@@ -34,10 +36,13 @@ most = 3
 {sharing}
 [ledger]
 spool_folder = "{folder}/spool"
+spool_most = "{spool_most}"
 [ledger.postgres]
 host = "{postgres}"
 database = "idgate"
 user = "idgate"
+schema = "{schema}"
+migrate = {migrate}
 [cache]
 digest_key = {{ value = "synthetic-digest-key-0123456789abcdef" }}
 match_ttl = "1h"
@@ -71,6 +76,10 @@ order = ["mock"]
 budget = "15s"
 {more}
 """
+DEFAULTS = {
+    "rate": 100_000, "notice": "0s", "patience": "50ms", "namespace": "idgate", "spool_most": "4GiB", "schema": "idgate", "migrate": "true",
+    "more": "",
+}
 
 
 def free_port():
@@ -81,6 +90,9 @@ def free_port():
 
 class Gateway(Service):
     """One replica. Its ports stay the same over restarts."""
+
+    # Of its processes, such as another clock; None: the usual.
+    environment = None
 
     def __init__(self, world, index, settings):
         self.name, self.world, self.settings = f"r{index}", world, settings
@@ -93,7 +105,7 @@ class Gateway(Service):
 
     def configure(self):
         hashes = {name: hashlib.sha256(key.encode()).hexdigest() for name, key in KEYS.items()}
-        values = {"rate": 100_000, "notice": "0s", "patience": "50ms", "more": ""} | self.settings | hashes | {
+        values = DEFAULTS | self.settings | hashes | {
             "public": self.public, "admin": self.admin, "folder": self.folder, "name": self.name,
             "postgres": self.world.postgres.folder, "provider": self.world.provider.port,
             "redis": self.forwarder.socket if self.forwarder else self.world.redis.socket,
@@ -103,7 +115,12 @@ class Gateway(Service):
 
     def start(self):
         self.configure()
-        self.spawn([self.binary, "serve", "--config", self.folder / "idgate.toml"], self.folder / "log")
+        self.spawn([self.binary, "serve", "--config", self.folder / "idgate.toml"], self.folder / "log", self.environment)
+
+    async def stop(self):
+        """As an operator stops it."""
+        self.signal(signal.SIGTERM)
+        await asyncio.to_thread(self.process.wait)
 
     async def ready(self):
         end = asyncio.get_running_loop().time() + 40
@@ -114,11 +131,11 @@ class Gateway(Service):
             except Broken:
                 pass
             if self.process.poll() is not None or asyncio.get_running_loop().time() > end:
-                raise SystemExit(f"{self.name} does not come up:\n" + (self.folder / "log").read_text()[-3000:])
+                raise RuntimeError(f"{self.name} does not come up:\n" + (self.folder / "log").read_text()[-3000:])
             await asyncio.sleep(0.05)
 
-    async def ask(self, n, client="payout", **headers):
-        body = json.dumps({"name": NAME, "id_number": number(n), "reference": f"r-{n}"}).encode()
+    async def ask(self, n, client="payout", reference=None, **headers):
+        body = json.dumps({"name": NAME, "id_number": number(n), "reference": reference or f"r-{n}"}).encode()
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         headers |= {"Content-Type": "application/json", "Authorization": f"Bearer {KEYS[client]}"}
         return await self.http.request("POST", "/v1/verify", body, headers)

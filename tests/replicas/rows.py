@@ -316,16 +316,7 @@ async def postgres_restored(world, long):
     seconds = 5 if long else 2
     async with Load(world, 60) as load:
         await asyncio.sleep(1)
-        world.postgres.stop()
-        world.postgres.copy()
-        world.postgres.start()
-        [[copied]] = world.postgres.ask("SELECT count(*) FROM entries")
-        await asyncio.sleep(seconds)
-        await world.until("what the copy lacks has come", lambda: more_entries(world, int(copied) + 10))
-        heads = world.postgres.ask("SELECT replica, book, seq, encode(seal, 'hex') FROM heads")
-        world.postgres.stop()
-        world.postgres.restore()
-        world.postgres.start()
+        heads = await lose_entries(world, seconds)
         await asyncio.sleep(1)
     load.check()
     await world.until("everything has reached PostgreSQL", lambda: level(world))
@@ -339,6 +330,21 @@ async def postgres_restored(world, long):
     verified = world.ledger_verify("--expect", expected)
     assert verified.returncode == 0, verified.stdout + verified.stderr
     return f"{len(load.told)} told, {again:.0f} entries sent again, {len(heads)} seals as before; sound"
+
+
+async def lose_entries(world, seconds=0.0):
+    """Restores PostgreSQL to a copy of at least some seconds ago; returns the heads of the books that it had until then."""
+    world.postgres.stop()
+    world.postgres.copy()
+    world.postgres.start()
+    [[copied]] = world.postgres.ask("SELECT count(*) FROM entries")
+    await asyncio.sleep(seconds)
+    await world.until("what the copy lacks has come", lambda: more_entries(world, int(copied) + 10))
+    heads = world.postgres.ask("SELECT replica, book, seq, encode(seal, 'hex') FROM heads")
+    world.postgres.stop()
+    world.postgres.restore()
+    world.postgres.start()
+    return heads
 
 
 async def more_entries(world, than):
@@ -359,6 +365,7 @@ def all_are_there(world, load):
 
 
 async def level(world):
+    """Whether no entry of all gateways, or of one, waits in its spool."""
     return await world.metric("idgate_ledger_behind_entries") == 0
 
 
@@ -560,20 +567,28 @@ async def forged_verdicts(world, _long):
     """A verdict that somebody else wrote, or that was copied from another person, is a miss and is counted."""
     for n in (1, 2):
         assert (await world.gateways[0].ask(n)).status == 200
-    keys = [key for key in subprocess.run(["redis-cli", "-s", world.redis.socket, "--raw", "KEYS", "*p:*"], capture_output=True, check=True).stdout.split(b"\n") if b":p:" in key]
-    script = """
-        local fields = redis.call('HGETALL', KEYS[1])
-        for i = 1, #fields, 2 do if fields[i]:sub(1, 1) == 'v' then redis.call('HSET', KEYS[2], fields[i], fields[i + 1]) end end
-        return #fields"""
-    assert len(keys) >= 2, keys
-    copied = ["redis-cli", "-s", str(world.redis.socket), "EVAL", script, "2"]
-    subprocess.run([*map(str.encode, copied), keys[0], keys[1]], check=True, capture_output=True)
+    forge(world)
     before = sum((await world.provider.calls()).values())
     answers = [await world.gateways[1].ask(n) for n in (1, 2)]
     forged = await world.metric("idgate_shared_forged_total")
     calls = sum((await world.provider.calls()).values()) - before
     assert all(answer.status == 200 for answer in answers) and forged == 1 and calls == 1, (forged, calls)
     return f"forged {forged:.0f}, asked again {calls}"
+
+
+def forge(world):
+    """Copies the verdict about one of the people that Redis has onto all others."""
+    script = """
+        local keys = redis.call('KEYS', '*:p:*')
+        local fields = redis.call('HGETALL', keys[1])
+        for i = 1, #fields, 2 do
+            if fields[i]:sub(1, 1) == 'v' then
+                for k = 2, #keys do redis.call('HSET', keys[k], fields[i], fields[i + 1]) end
+            end
+        end
+        return #keys"""
+    known = world.redis.say("EVAL", script, "0")
+    assert int(known) >= 2, known
 
 
 @row()
@@ -643,8 +658,7 @@ async def rolling_restart(world, _long):
             await asyncio.sleep(1)
             for binary in (world.binary, world.old):
                 for gateway in world.gateways:
-                    gateway.signal(signal.SIGTERM)
-                    await asyncio.to_thread(gateway.process.wait)
+                    await gateway.stop()
                     gateway.binary = binary
                     gateway.start()
                     await gateway.ready()
