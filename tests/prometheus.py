@@ -4,10 +4,11 @@
   tests/prometheus.py [BINARY]      default: target/debug/idgate
 
 Debian's Prometheus scrapes gateways of this script with the committed configuration and rules. First a healthy gateway
-under traffic: no alert may fire. Then one gateway for each kind of trouble (tests/troubled.py): every alert must fire,
-with the runbook that exists and annotations without a gap. Every expression of every panel and variable is asked as
-Grafana asks it, over the whole run, and must return series. A panel is covered by being there; an alert needs a line in
-ALERTS, and fails without one.
+and three healthy replicas under traffic: no alert may fire, and no panel of the replicas may be empty. Then one gateway for
+each kind of trouble (tests/troubled.py), and beside them the replicas in one trouble after the other
+(tests/troubled_replicas.py): every alert must fire, with the runbook that exists and annotations without a gap. Every
+expression of every panel and variable is asked as Grafana asks it, over the whole run, and must return series. A panel is
+covered by being there; an alert needs a line in ALERTS or REPLICAS, and fails without one.
 
 Durations of the rules, and only those, are divided by SCALE, so that five minutes are five seconds. That is still the
 same rule: a window, a `for` and an interval keep their ratios to each other, and everything else (series, labels, what
@@ -15,10 +16,13 @@ is divided by what, thresholds) is untouched. What the rules compare with the ti
 certificates) is not scaled: those are made to end that soon. What takes days of traffic is written into Prometheus'
 storage by `promtool tsdb create-blocks-from`.
 
-Needs prometheus, promtool, openssl and libfaketime. All traffic is on loopback. Everything has a deadline.
+Needs prometheus, promtool, openssl, libfaketime, redis-server and postgresql. All traffic is on loopback. Everything has a
+deadline.
 """
 
+import collections
 import json
+import math
 import os
 import pathlib
 import re
@@ -32,6 +36,7 @@ import urllib.error
 import urllib.parse
 
 import troubled
+import troubled_replicas
 from troubled import free_port
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
@@ -39,7 +44,7 @@ BINARY = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else PROJECT / "target
 CONFIG = PROJECT / "config"
 SCALE = 60
 CALM = 12
-PATIENCE = 150
+PATIENCE = 240
 # As Grafana computes it: four times the scrape interval of a second, and room for a late scrape.
 RATE_INTERVAL = "5s"
 
@@ -80,6 +85,23 @@ ALERTS = {
     "IdgateCertificateExpires": "distrusted",
     "IdgateHandshakesFail": "distrusted",
 }
+# Those of alerts-replicas.yml, with functions of tests/troubled_replicas.py.
+REPLICAS = {
+    "IdgateSharedAway": "redis_away",
+    "IdgateSharedAwayForLong": "redis_away",
+    "IdgateSharedSlow": "slow",
+    "IdgateSharedForged": "forged",
+    "IdgateReplicaSilent": "one_silent",
+    "IdgateTooManyReplicas": "one_too_many",
+    "IdgateReplicasDiffer": "one_too_many",
+    "IdgateLedgerPostgresAway": "postgres_away",
+    "IdgateLedgerBehind": "postgres_away",
+    "IdgateSpoolFilling": "postgres_away",
+    "IdgateSpoolAlmostFull": "postgres_away",
+    "IdgateLedgerSentAgain": "restored",
+    "IdgatePartitionMissing": "unmigrated",
+}
+ALL = ALERTS | REPLICAS
 SLOW = ("distrusted", "replayed", "unresolved")
 # Alerts that cannot be produced here, and why. Their series must exist all the same.
 NOT_PRODUCED = {
@@ -99,9 +121,11 @@ def scaled(text):
 
     text = re.sub(r"(\[|offset )(\d+)([smhd])(\]|\b)", shorter, text)
     text = re.sub(r"((?:for|interval): )(\d+)([smhd])(\b)", shorter, text)
-    # The only duration that is written in seconds: how long the configuration was not looked at.
-    text, count = re.subn(r"(idgate_config_checked_timestamp_seconds > )600\b", rf"\g<1>{600 // SCALE}", text)
-    assert count == 1, "the rule about idgate_config_checked_timestamp_seconds is not as expected"
+    # The only duration of each file that is written in seconds: how long the configuration was not looked at, and how long
+    # entries wait, which may be some seconds on a busy machine.
+    written = r"(idgate_config_checked_timestamp_seconds|idgate_ledger_oldest_unmoved_seconds\)) > (\d{2,})\b"
+    text, count = re.subn(written, lambda match: f"{match[1]} > {max(5, int(match[2]) // SCALE)}", text)
+    assert count == 1, f"{count} rules compare with seconds"
     return text
 
 
@@ -123,13 +147,13 @@ def history(file):
 class Prometheus:
     def __init__(self, folder):
         self.folder, self.port, self.targets, self.lock = folder, free_port(), [], threading.Lock()
-        # Those of replicas need Redis and PostgreSQL: promtool tests them.
-        text = (CONFIG / "prometheus/prometheus.yml").read_text().replace("  - alerts-replicas.yml\n", "")
-        # Nor are there the gateways of the profile "replicas".
+        text = (CONFIG / "prometheus/prometheus.yml").read_text()
+        # There are no gateways that are found by a name.
         text, count = re.subn(r"    # Those of the profile.*\n    dns_sd_configs:\n.*\n    relabel_configs:\n.*\n", "", text)
         assert count == 1, "prometheus.yml has no gateways of the profile"
         (folder / "prometheus.yml").write_text(self.configuration(text))
-        (folder / "alerts.yml").write_text(scaled((CONFIG / "prometheus/alerts.yml").read_text()))
+        for name in ("alerts.yml", "alerts-replicas.yml"):
+            (folder / name).write_text(scaled((CONFIG / "prometheus" / name).read_text()))
         self.add()
         history(folder / "history.txt")
         self.run("promtool", "check", "config", "prometheus.yml")
@@ -229,9 +253,7 @@ def panels_of(panels):
 
 def questions():
     """(dashboard, panel, legend, expression) of every expression."""
-    # The gateways of this script share nothing, so that the panels of replicas would be empty; their series and labels are
-    # those of the contract (tests/it/contract/metrics.rs).
-    for file in sorted(set((CONFIG / "grafana/dashboards").glob("*.json")) - {CONFIG / "grafana/dashboards/idgate-replicas.json"}):
+    for file in sorted((CONFIG / "grafana/dashboards").glob("*.json")):
         dashboard = json.loads(file.read_text())
         variables = {"__rate_interval": RATE_INTERVAL, "__interval": "5s", "__range": "1h"}
         for one in dashboard["templating"]["list"]:
@@ -252,14 +274,28 @@ def questions():
                 yield file.name, panel["title"], target.get("legendFormat", ""), expression
 
 
+def drawn(prometheus, expression, began):
+    """What is drawn at any moment since then: the step is that of a scrape."""
+    return prometheus.get("query_range", query=expression, start=began, end=time.time(), step=1)
+
+
+def empty_panels(prometheus, dashboard, began):
+    """The panels that draw nothing."""
+    series = collections.Counter()
+    for of, panel, _, expression in questions():
+        if of == dashboard:
+            series[panel] += len(drawn(prometheus, expression, began)["result"])
+    return [panel for panel, count in series.items() if not count and not panel.startswith("annotation ")]
+
+
 def ask(prometheus, began):
-    """Asks every expression; prints the table and returns what is wrong."""
-    wrong, ended = [], time.time()
+    """Asks every expression; prints the tables and returns what is wrong."""
+    wrong, counts = [], collections.defaultdict(dict)
     print(f"\n{'dashboard, panel':<62} series")
     for dashboard, panel, legend, expression in questions():
-        # A step of a scrape: what is drawn at any moment of the run counts.
-        data = prometheus.get("query_range", query=expression, start=began, end=ended, step=1)
+        data = drawn(prometheus, expression, began)
         series = data["result"]
+        counts[dashboard].setdefault(panel, []).append(len(series))
         print(f"{dashboard.removesuffix('.json')}: {panel}{f' [{legend}]' if legend else ''}"[:62].ljust(62), len(series))
         if not series:
             wrong.append(f"{dashboard}: {panel}: nothing from {expression} {data.get('error', '')}")
@@ -269,6 +305,12 @@ def ask(prometheus, began):
         numbers = [float(value) for one in series for _, value in one["values"]]
         if series and all(number != number for number in numbers):
             wrong.append(f"{dashboard}: {panel}: nothing but NaN from {expression}")
+    print(f"\n{'dashboard':<62} panels, expressions, series of each")
+    for dashboard, panels in counts.items():
+        # Besides the variables and annotations.
+        each = [panel for name, panel in panels.items() if not name.startswith(("variable ", "annotation "))]
+        series = [count for panel in each for count in panel]
+        print(f"{dashboard.removesuffix('.json'):<62} {len(each):3} {len(series):3} {min(series):3} to {max(series)}")
     return wrong
 
 
@@ -291,38 +333,49 @@ def main():
         folder = pathlib.Path(folder)
         (folder / "prometheus").mkdir()
         prometheus = Prometheus(folder / "prometheus")
-        world = troubled.World(BINARY, folder, prometheus)
+        world, replicas = troubled.World(BINARY, folder, prometheus), troubled_replicas.Replicas(BINARY, prometheus)
         try:
             began = time.time()
             alerts = {rule["name"] for rule in prometheus.rules() if rule["type"] == "alerting"}
-            if unknown := alerts ^ (set(ALERTS) | set(NOT_PRODUCED)):
+            if unknown := alerts ^ (set(ALL) | set(NOT_PRODUCED)):
                 sys.exit(f"alerts without a line here, or lines without an alert: {sorted(unknown)}")
+            replicas.start()
             world.produce("calm")
             time.sleep(CALM)
             if early := {alert["labels"]["alertname"] for alert in prometheus.firing()}:
-                wrong.append(f"with a healthy gateway fire {sorted(early)}")
-            print(f"{CALM} s with a healthy gateway: {'no alert' if not early else sorted(early)}", flush=True)
+                wrong.append(f"with healthy gateways fire {sorted(early)}")
+            if empty := empty_panels(prometheus, "idgate-replicas.json", began):
+                wrong.append(f"with healthy replicas are empty {empty}")
+            print(f"{CALM} s with a healthy gateway and three healthy replicas: {'no alert' if not early else sorted(early)}", flush=True)
+            replicas.begin()
             # What takes longest first.
             world.begin(sorted(set(ALERTS.values()), key=lambda name: (name not in SLOW, name)))
             until = time.monotonic() + PATIENCE
-            while time.monotonic() < until and set(ALERTS) - set(fired):
+            while time.monotonic() < until and set(ALL) - set(fired):
                 time.sleep(1)
                 for alert in prometheus.firing():
-                    name, instance = alert["labels"]["alertname"], alert["labels"].get("instance")
+                    name, labels = alert["labels"]["alertname"], alert["labels"]
                     # A late scrape is no gateway that is down: it must be the instance in that trouble, where one is named.
-                    if name not in ALERTS or instance and not world.is_of(ALERTS[name], instance):
+                    # The provider of the replicas is in no trouble.
+                    of = replicas if name in REPLICAS else world
+                    if name not in ALL or not of.has_caused(ALL[name], labels) or labels.get("provider") == troubled_replicas.PROVIDER:
                         continue
                     if name not in fired:
                         fired[name] = time.time() - began
                     texts.setdefault(name, alert)
-                for condition in set(ALERTS.values()):
-                    if all(name in fired and time.time() - began - fired[name] > 10 for name, of in ALERTS.items() if of == condition):
+                for condition in set(ALL.values()):
+                    last = max(fired.get(name, math.inf) for name, of in ALL.items() if of == condition)
+                    # One trouble of the replicas waits for the end of the one before.
+                    if condition in REPLICAS.values() and last < math.inf:
+                        replicas.finish(condition)
+                    elif time.time() - began - last > 10:
                         world.finish(condition)
-            wrong += world.wrong
+            replicas.settle()
+            wrong += world.wrong + replicas.wrong
             for alert in texts.values():
                 wrong += check_alert(alert, runbooks)
             print(f"\n{'alert':<62} after s, series; its condition")
-            for name, condition in ALERTS.items():
+            for name, condition in ALL.items():
                 series = prometheus.get("query_range", query=f'ALERTS{{alertname="{name}",alertstate="firing"}}', start=began, end=time.time(), step=1)["result"]
                 after = f"{fired[name]:5.0f}" if name in fired else "NEVER"
                 print(f"{name:<62} {after} {len(series):3}; {condition}")
@@ -344,8 +397,9 @@ def main():
             wrong += ask(prometheus, began)
         finally:
             world.end()
+            replicas.end()
             prometheus.stop()
-    print(f"\n{len(fired)} of {len(ALERTS)} alerts fired; {time.monotonic() - began_all:.0f} s", flush=True)
+    print(f"\n{len(fired)} of {len(ALL)} alerts fired; {time.monotonic() - began_all:.0f} s", flush=True)
     if wrong:
         print("WRONG:", *wrong, sep="\n  ")
     return 1 if wrong else 0

@@ -265,10 +265,10 @@ class World:
         for _ in range(4):
             threading.Thread(target=work, daemon=True).start()
 
-    def is_of(self, name, instance):
-        """Whether a gateway of this condition is scraped as `instance`."""
+    def has_caused(self, name, labels):
+        """Whether an alert with these labels may come from this condition."""
         activity = self.activities.get(name)
-        return bool(activity) and instance in [f"127.0.0.1:{admin}" for admin in activity.scraped]
+        return bool(activity) and ("instance" not in labels or labels["instance"] in [f"127.0.0.1:{admin}" for admin in activity.scraped])
 
     def finish(self, name):
         """Ends a condition that is no longer needed."""
