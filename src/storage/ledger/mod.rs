@@ -9,7 +9,9 @@
 //! moved), and `claims` reads the entries about idempotency keys.
 
 mod answer_ref;
+mod breakdown;
 mod by_day;
+mod by_purpose;
 mod chain_check;
 mod chain_hash;
 mod changes;
@@ -57,6 +59,7 @@ mod watch;
 mod writer;
 
 pub use answer_ref::AnswerRef;
+pub use breakdown::CostLine;
 pub use chain_check::{Broken, Checked, Expected};
 pub use changes::{Changes, WantedChanges};
 pub use claims::Claimed;

@@ -17,6 +17,7 @@ use super::*;
 use crate::domain::clock::{Clock, Ids};
 use crate::domain::subject::DigestKey;
 
+mod breakdown;
 mod claims;
 mod columns;
 mod frames;

@@ -22,6 +22,7 @@ mod commands;
 mod connecting;
 mod keys;
 mod measured;
+mod money;
 mod operate;
 mod postgres;
 mod replicas;

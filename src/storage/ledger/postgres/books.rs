@@ -76,7 +76,7 @@ impl Book {
 }
 
 /// The smallest id of this time (milliseconds since 1970): as a bound, it need not be one itself.
-pub(super) fn first_id(ms: i64) -> Uuid {
+pub(in super::super) fn first_id(ms: i64) -> Uuid {
     let ms = u128::try_from(ms.clamp(0, (1 << 48) - 1)).unwrap_or_default();
     Uuid::from_u128(ms << 80 | 7 << 76)
 }

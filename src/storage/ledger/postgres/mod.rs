@@ -2,6 +2,7 @@
 //! knows whether it answers, `books` are the hash chains, `keys` the idempotency keys of all replicas.
 
 mod books;
+mod by_purpose;
 mod changes;
 mod check;
 mod config;
@@ -17,11 +18,12 @@ mod schema;
 mod sql;
 mod write;
 
+pub(super) use books::first_id;
 pub use check::{Books, BrokenBook, ExpectedSeal, SoundBook};
 pub use config::{Config, Password};
 pub(super) use connecting::may_pass;
 pub(super) use kept::files as kept_files;
 pub(super) use link::Link;
 pub use operate::{Exported, Imported, OperateError, Record, confirm_time, import, migrate, probe};
-pub(super) use read::Reader;
+pub(super) use read::{LONGEST_QUESTION_MS, Reader};
 pub(super) use write::Store;

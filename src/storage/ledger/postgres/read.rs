@@ -16,7 +16,7 @@ use super::link::Link;
 use super::rows::{SUBJECT_DIGITS, entry};
 
 /// An id is made when its question begins, and its entry tells when that ended: so much later at most.
-const LONGEST_QUESTION_MS: i64 = 60 * 60 * 1000;
+pub(in super::super) const LONGEST_QUESTION_MS: i64 = 60 * 60 * 1000;
 
 /// A replica whose entries have waited for so long is behind.
 const BEHIND_MS: i64 = 10_000;
