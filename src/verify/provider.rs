@@ -156,6 +156,7 @@ impl Provider {
             paused_for,
             in_flight: account.bulkhead.in_use(),
             holds: account.holds.active(now),
+            prices: account.prices,
             endpoints,
         }
     }

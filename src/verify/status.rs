@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::isolation::Isolated;
+use crate::domain::money::Tariff;
 use crate::domain::outcome::{Outcome, Reason};
 use crate::providers::source::Miss;
 use crate::resilience::breaker::{self, State};
@@ -27,6 +28,7 @@ pub struct ProviderStatus {
     pub in_flight: usize,
     /// Persons on hold.
     pub holds: usize,
+    pub prices: Tariff,
     /// First tried first.
     pub endpoints: Vec<EndpointStatus>,
 }
