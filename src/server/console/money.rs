@@ -1,24 +1,33 @@
-//! What was spent this day and this month, budgets and packages.
+//! What was spent this day and this month, budgets and packages; or what one period has cost, if the address names one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::StatusCode;
 use maud::{Markup, html};
 use prometheus::proto::MetricFamily;
 
 use super::attention::{Series, series};
+use super::period::Period;
 use super::shown::{Tone, badge, grouped, moment_ms, percent, tile, words, yuan};
 use super::state::Console;
 use super::visitor::Visitor;
-use super::{layout, money_history, reconciliation};
+use super::{layout, money_history, money_period, reconciliation};
 use crate::domain::clock::start_in_china;
 use crate::server::auth::roles::Right;
 use crate::storage::ledger::Spent;
 
-pub(super) async fn page(State(console): State<Arc<Console>>, visitor: Visitor) -> Response {
+pub(super) async fn page(State(console): State<Arc<Console>>, visitor: Visitor, RawQuery(query): RawQuery) -> Response {
+    match Period::of(query.as_deref()) {
+        Ok(None) => overview(&console, &visitor).await,
+        Ok(Some(period)) => money_period::page(&console, &visitor, &period).await,
+        Err(why) => money_period::not_shown(&visitor, StatusCode::BAD_REQUEST, why),
+    }
+}
+
+async fn overview(console: &Console, visitor: &Visitor) -> Response {
     let pipeline = &console.pipeline;
     let now = pipeline.current.load();
     now.runtime.refresh_metrics();
@@ -39,13 +48,13 @@ pub(super) async fn page(State(console): State<Arc<Console>>, visitor: Visitor) 
             Ok(_) if !pipeline.ledger.is_on() => p.notice.warn { "This gateway keeps no ledger, so what was spent before its start is not known." },
             Ok(spent) => (spending(spent)),
         }
-        (money_history::of(&console, today).await)
+        (money_history::of(console, today).await)
         (since_start(&families))
         (budgets(&families))
         (packages(&families))
-        @if visitor.may(Right::LookUp) && pipeline.ledger.is_on() { (reconciliation::form(&console, &visitor)) }
+        @if visitor.may(Right::LookUp) && pipeline.ledger.is_on() { (reconciliation::form(console, visitor)) }
     };
-    layout::page(&visitor, StatusCode::OK, "Money", &content)
+    layout::page(visitor, StatusCode::OK, "Money", &content)
 }
 
 fn calls(count: u64) -> String {

@@ -1,4 +1,5 @@
-//! What was spent on each of the last days and in each of the last months, from the ledger's daily sums.
+//! What was spent on each of the last days and in each of the last months, from the ledger's daily sums. Each leads to
+//! what was possibly spent and saved, and for which purpose.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,21 +50,27 @@ pub(super) async fn of(console: &Console, today: Date) -> Markup {
     }
     let providers: Vec<_> = providers.into_iter().take(MOST_PROVIDERS).collect();
     html! {
-        (table("days", "Day by day", "Day", &days, &providers))
-        (table("months", "Month by month", "Month", &months, &providers))
+        (table("days", "Day by day", "day", &days, &providers))
+        (table("months", "Month by month", "month", &months, &providers))
+        form method="get" action="/console/money" {
+            label for="day" { "Another day " } input #day type="date" name="day" required; " "
+            button type="submit" { "Show" }
+        }
     }
 }
 
-fn table(id: &str, title: &str, period: &str, periods: &Periods, providers: &[&str]) -> Markup {
+/// `parameter` is the one of the address that shows a period.
+fn table(id: &str, title: &str, parameter: &str, periods: &Periods, providers: &[&str]) -> Markup {
     html! {
         section aria-labelledby=(id) {
             h2 id=(id) { (title) }
             @if periods.0.is_empty() { p.quiet { "Nothing was spent." } } @else {
                 div.scroll tabindex="0" role="group" aria-labelledby=(id) { table {
-                    thead { tr { th scope="col" { (period) } th.number scope="col" { "Calls" } th.number scope="col" { "Spent" }
+                    thead { tr { th scope="col" { (if parameter == "day" { "Day" } else { "Month" }) } th.number scope="col" { "Calls" } th.number scope="col" { "Spent" }
                         @for provider in providers { th.number scope="col" { (provider) } } } }
                     tbody { @for (name, (calls, costs)) in periods.0.iter().rev() { tr {
-                        th scope="row" { (name) } td.number { (grouped(*calls)) } td.number { (yuan(costs.values().sum())) }
+                        th scope="row" { a href=(format!("/console/money?{parameter}={name}")) { (name) } }
+                        td.number { (grouped(*calls)) } td.number { (yuan(costs.values().sum())) }
                         @for provider in providers { td.number { (yuan(costs.get(*provider).copied().unwrap_or_default())) } } } } }
                 } }
             }

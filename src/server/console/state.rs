@@ -19,6 +19,9 @@ const EXPORTS: usize = 2;
 /// How many comparisons with an uploaded export may run at a time.
 const RECONCILIATIONS: usize = 2;
 
+/// How many pages may read a day or a month from the ledger at a time.
+const BREAKDOWNS: usize = 2;
+
 /// What the pages are made of.
 #[derive(Debug)]
 pub struct Console {
@@ -35,6 +38,7 @@ pub struct Console {
     pub(super) exports: Arc<Semaphore>,
     pub(super) reconcile: Option<Arc<dyn Reconcile>>,
     pub(super) reconciliations: Arc<Semaphore>,
+    pub(super) breakdowns: Semaphore,
 }
 
 impl Console {
@@ -60,6 +64,7 @@ impl Console {
             exports,
             reconcile: None,
             reconciliations,
+            breakdowns: Semaphore::new(BREAKDOWNS),
         }
     }
 

@@ -4,6 +4,7 @@ mod browsers;
 pub mod console;
 mod index;
 mod listener;
+mod money;
 mod operators;
 mod reconciliation;
 mod sandbox;
