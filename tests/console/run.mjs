@@ -297,43 +297,77 @@ async function inTheSandbox(browser, axe) {
   }
 }
 
-/// What a browser keeps in its profile after somebody has asked about a person, found them and signed out.
+/// The gateway's counters of questions and calls.
+async function verifications(gateway) {
+  const text = await fetch(`${gateway.admin}/metrics`).then((answer) => answer.text());
+  return text.split("\n").filter((line) => /^idgate_(attempts|verdicts)_total/.test(line)).join();
+}
+
+/// What a browser keeps in its profile after somebody has asked about persons and looked for them, in every way that
+/// ends otherwise, and has signed out. The files of the tabs that it would open again are among it.
 async function inTheProfile() {
   const profile = mkdtempSync(join(tmpdir(), "idgate-profile-"));
   const gateway = await sandbox();
-  const [name, number] = ["欧阳留痕", "110101199003079972"];
+  const [name, number, wrong] = ["欧阳留痕", "110101199003079972", "110101199003079973"];
   try {
     const context = await chromium.launchPersistentContext(profile, { ...LAUNCH, acceptDownloads: true });
-    const page = await context.newPage();
-    page.setDefaultTimeout(PATIENCE);
-    await page.goto(`${gateway.admin}/console/sign-in`);
-    await page.getByRole("button", { name: "Sign in" }).click();
     const titles = [];
-    for (const [place, button] of [["Ask", "Ask"], ["Answers", "Find"]]) {
+    const tab = async () => {
+      const page = await context.newPage();
+      page.setDefaultTimeout(PATIENCE);
+      page.on("framenavigated", (frame) => titles.push(frame.url()));
+      return page;
+    };
+    const fill = async (page, place, id) => {
       await to(page, place);
       await page.getByLabel("Name", { exact: true }).fill(name);
-      await page.getByLabel("ID number").fill(number);
-      await page.getByRole("button", { name: button, exact: true }).first().click();
-      await page.locator(place === "Ask" ? ".verdict" : "#found").waitFor();
-      titles.push(await page.title(), page.url());
+      await page.getByLabel("ID number").fill(id);
+    };
+    const send = (page, button) => page.getByRole("button", { name: button, exact: true }).first().click();
+    const page = await tab();
+    await page.goto(`${gateway.admin}/console/sign-in`);
+    await page.getByRole("button", { name: "Sign in" }).click();
+    for (const [place, button, told] of [["Ask", "Ask", ".verdict"], ["Answers", "Find", "#found"]]) {
+      for (const id of [number, wrong]) {
+        await fill(page, place, id);
+        await send(page, button);
+        await page.locator(id === wrong ? "[role=alert]" : told).waitFor();
+        titles.push(await page.title(), page.url());
+        const asked = await verifications(gateway);
+        await page.reload();
+        await page.locator(id === wrong ? "[role=alert]" : told).waitFor();
+        check((await verifications(gateway)) === asked, `a reload of ${place} asks nobody`);
+      }
+    }
+    await page.goBack();
+    await page.goForward();
+    // Typed and not sent: in a tab that goes on, in one that is left, and in one that finds its session ended.
+    await fill(page, "Ask", number);
+    const [left, late] = [await tab(), await tab()];
+    for (const one of [left, late]) {
+      await one.goto(`${gateway.admin}/console/`);
+      await fill(one, one === left ? "Answers" : "Ask", number);
     }
     const stored = await page.evaluate(() => localStorage.length + sessionStorage.length);
     check(stored === 0, `the pages store ${stored} things`);
-    for (const word of [name, number]) check(!titles.join().includes(word), `${word} is in a title or an address`);
     await page.getByRole("button", { name: "Sign out" }).click();
     await page.waitForURL("**/console/sign-in");
+    await send(late, "Ask");
+    await late.waitForURL("**/console/not-done/401");
+    for (const word of [name, encodeURIComponent(name), number, wrong]) {
+      check(!titles.join().includes(word), `${word} is in a title or an address`);
+    }
     await context.close();
-    const words = [name, encodeURIComponent(name), number].flatMap((word) => [Buffer.from(word), Buffer.from(word, "utf16le")]);
+    const words = [name, encodeURIComponent(name), number, wrong].flatMap((word) => [Buffer.from(word), Buffer.from(word, "utf16le")]);
     const files = readdirSync(profile, { recursive: true, withFileTypes: true }).filter((file) => file.isFile());
-    // What was sent stays in the tabs that Chromium would open again (docs/console.md): only its policies prevent that.
-    const isForTabs = ({ name }) => name.startsWith("Session_") || name.startsWith("Tabs_");
-    for (const file of files.filter((file) => !isForTabs(file))) {
+    for (const file of files) {
       const bytes = readFileSync(join(file.parentPath, file.name));
       for (const word of words) check(!bytes.includes(word), `${file.name} of the browser's profile has a person`);
     }
-    const history = files.find((file) => file.name === "History");
-    const visited = history && readFileSync(join(history.parentPath, history.name)).includes("/console/answers");
-    check(visited, "the browser's history has been looked at");
+    const looked = (kind, text) =>
+      files.some((file) => file.name.startsWith(kind) && readFileSync(join(file.parentPath, file.name)).includes(text));
+    check(looked("History", "/console/answers"), "the browser's history has been looked at");
+    check(looked("Session_", "/console/answers/found/"), "the browser's tabs have been looked at");
   } finally {
     gateway.child.kill("SIGTERM");
     rmSync(profile, { recursive: true, force: true });

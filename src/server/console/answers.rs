@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderValue, Method, StatusCode, header};
 use maud::{Markup, html};
@@ -10,37 +10,58 @@ use uuid::Uuid;
 
 use super::form::Form;
 use super::layout::{self, token};
-use super::search::Search;
 use super::shown::{Tone, badge, moment_ms, outcome, words, yuan};
+use super::sought::Search;
 use super::state::Console;
 use super::visitor::Visitor;
 use crate::domain::verdict::Verdict;
-use crate::storage::ledger::{Answer, Attempt, Call};
+use crate::storage::ledger::{Answer, Attempt, Call, Cursor};
 
 /// How many are on a page.
 const PAGE: usize = 50;
+
+/// Why there is nothing at an address of chance.
+pub(super) const NO_LONGER_KEPT: &str = "This result is no longer kept; ask again.";
 
 /// The form.
 pub(super) async fn page(State(console): State<Arc<Console>>, visitor: Visitor) -> Response {
     show(&console, &visitor, StatusCode::OK, None, &html! {})
 }
 
-/// What a search finds. A search is sent in a body, for somebody may write a number into any field.
+/// Leads to what a search finds. It is sent in a body, for somebody may write a number into any field, and answered
+/// with an address of chance, for a browser keeps the bodies that pages answer.
 pub(super) async fn search(State(console): State<Arc<Console>>, visitor: Visitor, form: Form) -> Response {
-    let search = match Search::of(&form, &console) {
-        Ok(search) => search,
-        Err(why) => return show(&console, &visitor, StatusCode::BAD_REQUEST, Some(&why), &html! {}),
-    };
-    if let Some(id) = search.id {
+    let sought = Search::of(&form, &console);
+    if let Ok(Search { id: Some(id), .. }) = sought {
         return Redirect::to(&format!("/console/answers/{id}")).into_response();
     }
+    let id = console.sought.keep(&visitor.session, sought);
+    Redirect::to(&format!("/console/answers/found/{id}")).into_response()
+}
+
+/// What a search of this session finds; a part of it, if the address names a place.
+pub(super) async fn found(
+    State(console): State<Arc<Console>>,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+    visitor: Visitor,
+) -> Response {
+    let sought = console.sought.find(&visitor.session, &id);
+    let search = match sought.as_deref() {
+        Some(Ok(search)) => search,
+        Some(Err(why)) => return show(&console, &visitor, StatusCode::OK, Some(why), &html! {}),
+        None => return show(&console, &visitor, StatusCode::NOT_FOUND, Some(NO_LONGER_KEPT), &html! {}),
+    };
+    let after = form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+        .find(|(name, _)| name == "after")
+        .and_then(|(_, place)| Cursor::from_bytes(&hex::decode(&*place).ok()?));
     let action = if search.wanted.subject.is_some() { "search" } else { "verifications" };
-    let found = search.page(&console, PAGE).await;
+    let found = search.page(&console, after, PAGE).await;
     let outcome = if found.is_ok() { "answered" } else { "ledger_unavailable" };
     search.recorded(&console, &visitor.operator, action, outcome).await;
     match found {
         Ok((found, next)) => {
-            let list = results(&visitor, &search, &found, next.as_ref());
+            let list = results(&visitor, &id, &found, next);
             show(&console, &visitor, StatusCode::OK, None, &list)
         }
         Err(_) => {
@@ -68,7 +89,7 @@ fn form(console: &Console, visitor: &Visitor) -> Markup {
     let providers = now.runtime.status();
     let clients = now.clients.described();
     html! {
-        form.fields method="post" action="/console/answers" aria-label="Find answers" {
+        form.fields method="post" action="/console/answers" aria-label="Find answers" autocomplete="off" {
             (token(visitor))
             fieldset { legend { "By id" }
                 div { label for="id" { "Verification id" } input #id name="id" autocomplete="off" spellcheck="false"; }
@@ -94,18 +115,18 @@ fn form(console: &Console, visitor: &Visitor) -> Markup {
     }
 }
 
-fn results(visitor: &Visitor, search: &Search, found: &[Answer], next: Option<&Search>) -> Markup {
+fn results(visitor: &Visitor, id: &str, found: &[Answer], next: Option<Cursor>) -> Markup {
     html! {
         section aria-labelledby="found" {
             h2 #found { (found.len()) @if next.is_some() { " of more" } @if found.len() == 1 { " answer" } @else { " answers" } }
             @if !found.is_empty() { (table(found)) }
             div.row {
                 @if let Some(next) = next {
-                    form method="post" action="/console/answers" { (token(visitor)) (next.fields())
-                        button type="submit" { "Next page" } }
+                    a.button href=(format!("/console/answers/found/{id}?after={}", hex::encode(next.to_bytes()))) { "Next page" }
                 }
                 form method="post" action="/console/answers/export" data-export="answers.csv" {
-                    (token(visitor)) (search.anew().fields())
+                    (token(visitor))
+                    input type="hidden" name="found" value=(id);
                     button type="submit" { "Export as CSV" } " " output {} }
             }
         }

@@ -4,19 +4,19 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{Method, StatusCode};
 use maud::{Markup, html};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::answers::attempts;
+use super::answered;
 use super::form::Form;
 use super::layout::{self, token};
-use super::shown::{Tone, badge, moment, outcome, words, yuan};
+use super::question::{Answered, Asked};
+use super::shown::{Tone, badge, words};
 use super::state::Console;
 use super::visitor::Visitor;
-use crate::domain::subject::Subject;
 use crate::server::audit;
 use crate::server::auth::client::{Caller, Client};
 use crate::server::auth::operators::Operator;
@@ -42,27 +42,21 @@ const FAULTS: [(&str, &str); 8] = [
     ("account in arrears", r#"{"kind":"outcome","outcome":"account_fault","reason":"arrears"}"#),
 ];
 
-/// What was asked, to be shown beside its answer. Holds a person, so it has no `Debug`.
-struct Asked {
-    body: Map<String, Value>,
-    no_cache: bool,
-}
-
 /// The form.
 pub(super) async fn page(State(console): State<Arc<Console>>, visitor: Visitor) -> Response {
     show(&console, &visitor, StatusCode::OK, &html! {}).await
 }
 
-/// Asks. The answer stands in the answer to the form, and so in no address and no history.
+/// Asks, and leads to the page of the answer: what the browser keeps of it, and reloads, is only that page.
 pub(super) async fn ask(State(console): State<Arc<Console>>, visitor: Visitor, form: Form) -> Response {
     let asked = Asked::of(&form);
     let Some(client) = client(&console) else {
-        return show(&console, &visitor, StatusCode::FORBIDDEN, &html! {}).await;
+        return Redirect::to("/console/ask").into_response();
     };
     let mut scope = RequestScope::unknown(&console.recorder, Audience::Services);
     scope.is_operated_by(&visitor.operator);
-    let mut subject = None;
-    let result = caught(pin!(deliver(&console, &visitor.operator, client, &asked, &mut scope, &mut subject))).await;
+    let mut is_question = false;
+    let result = caught(pin!(deliver(&console, &visitor.operator, client, &asked, &mut scope, &mut is_question))).await;
     scope.answer(&result, |_| Response::default());
     let (outcome_of, verification) = match &result {
         Ok(delivered) => (delivered.verified.verdict.as_str(), Some(delivered.verified.id)),
@@ -70,18 +64,20 @@ pub(super) async fn ask(State(console): State<Arc<Console>>, visitor: Visitor, f
     };
     let about = ledger::Operation { verification, ..ledger::Operation::default() };
     audit::note(&console.pipeline.ledger, &visitor.operator, "question", outcome_of, about).await;
-    let (status, told) = match &result {
-        Ok(delivered) => (StatusCode::OK, verdict(&console, delivered, subject.as_deref(), &asked).await),
-        Err(problem) => (problem.code().status(), refusal(problem)),
+    let result = result.map(|delivered| delivered.verified);
+    let answered = Answered { asked: is_question.then_some(asked), result };
+    let id = console.answered.keep(&visitor.session, answered);
+    Redirect::to(&format!("/console/ask/answer/{id}")).into_response()
+}
+
+/// The answer to a question of this session.
+pub(super) async fn answer(State(console): State<Arc<Console>>, Path(id): Path<String>, visitor: Visitor) -> Response {
+    let Some(answered) = console.answered.find(&visitor.session, &id) else {
+        let content = html! { p.notice.warn role="alert" { "This result is no longer kept; ask again." } };
+        return show(&console, &visitor, StatusCode::NOT_FOUND, &content).await;
     };
-    let answer = html! {
-        section.card aria-labelledby="answer" {
-            h2 #answer { "The answer" }
-            (told)
-            (curl(&asked))
-        }
-    };
-    show(&console, &visitor, status, &answer).await
+    let answer = answered::section(&console, &answered).await;
+    show(&console, &visitor, StatusCode::OK, &answer).await
 }
 
 /// The client of the questions asked here.
@@ -95,7 +91,7 @@ async fn deliver(
     client: Arc<Client>,
     asked: &Asked,
     scope: &mut RequestScope,
-    subject: &mut Option<Arc<Subject>>,
+    is_question: &mut bool,
 ) -> Result<Delivered, Refused> {
     let pipeline = &*console.pipeline;
     let now = pipeline.current.load();
@@ -104,103 +100,15 @@ async fn deliver(
     let client = pipeline::admit(scope, Caller { client, key_id, certificate_id: None })?;
     let place = now.runtime.place_to_read(&client.name).map_err(|_| pipeline::overloaded())?;
     // The same checks as for a question of a program.
-    let body = VerifyBody::parse(Value::Object(asked.body.clone()).to_string().as_bytes())
+    let body = VerifyBody::parse(&asked.json())
         .map_err(|errors| Box::new(Problem::new(Code::MalformedRequest).with_errors(errors)))?;
     let freshness = Freshness { no_cache: asked.no_cache, ..Freshness::default() };
     let options = RequestOptions { freshness, patience: None };
     let question = build_question(pipeline, &now, &client, &body, options, scope)?;
+    *is_question = true;
     client.count_question(&pipeline.clock)?;
     drop(place);
-    *subject = Some(Arc::clone(&question.subject));
     pipeline::ask_and_write(pipeline, &now, &question, scope).await
-}
-
-async fn verdict(console: &Console, delivered: &Delivered, subject: Option<&Subject>, asked: &Asked) -> Markup {
-    let verified = &delivered.verified;
-    let tried: Vec<_> = verified.attempts.iter().map(audit::on_record).collect();
-    let cost = cost(console, verified.id).await;
-    html! {
-        p.verdict role="status" { (outcome(verified.verdict.as_str())) }
-        dl.facts {
-            dt { "Provider" } dd { (verified.provider) }
-            dt { "Source" } dd { (verified.source.as_str()) }
-            dt { "Verified" } dd { (moment(verified.verified_at.at)) }
-            @if let Some((billed, possible)) = cost {
-                dt { "Cost" } dd { (yuan(billed)) @if possible > 0 { ", and possibly " (yuan(possible)) } }
-            }
-            dt { "Verification" } dd { code { (verified.id) } }
-            @if let Some(subject) = subject.filter(|_| asked.body.contains_key("include_person")) {
-                (person(console, subject))
-            }
-        }
-        (attempts(&tried))
-    }
-}
-
-/// What the calls of this answer's flight cost, if there is a ledger: billed, and possibly billed.
-async fn cost(console: &Console, id: uuid::Uuid) -> Option<(u64, u64)> {
-    let ledger = &console.pipeline.ledger;
-    let answer = ledger.answer(id).await.ok()??;
-    if answer.source.as_deref() == Some("cache") {
-        return Some((0, 0));
-    }
-    let calls = ledger.calls(answer.flight?).await.ok()?;
-    let sum = |billed: &str| {
-        calls.iter().filter(|call| call.end.billed == billed).map(|call| call.end.price_micro_yuan).sum()
-    };
-    Some((sum("yes"), sum("unknown")))
-}
-
-fn person(console: &Console, subject: &Subject) -> Markup {
-    let (now, today) = (console.pipeline.current.load(), console.pipeline.clock.today_in_china());
-    let number = subject.number();
-    let region = now.regions.of(number);
-    let region: Vec<_> = [region.province, region.city, region.county].into_iter().flatten().collect();
-    html! {
-        @if let Some(birth) = number.birth_date() { dt { "Born" } dd { (birth) } }
-        @if let Some(age) = number.age_on(today) { dt { "Age" } dd { (age) } }
-        @if let Some(sex) = number.sex() { dt { "Sex" } dd { (sex.as_str()) } }
-        @if !region.is_empty() { dt { "First registered in" } dd lang="zh" { (region.join(" ")) } }
-    }
-}
-
-fn refusal(problem: &Problem) -> Markup {
-    let tried: Vec<_> = problem.attempts().iter().map(audit::on_record).collect();
-    html! {
-        p.verdict role="alert" { (outcome(problem.code().as_str())) }
-        p { (problem.in_words()) }
-        @if let Some(after) = problem.retry_after() { p.quiet { "Try again in " (super::shown::lasting(after)) "." } }
-        @if !tried.is_empty() { (attempts(&tried)) }
-    }
-}
-
-/// The same question for a program. The key is for the reader to fill in.
-fn curl(asked: &Asked) -> Markup {
-    let body = Value::Object(asked.body.clone()).to_string().replace('\'', "'\\''");
-    let fresh = if asked.no_cache { " -H 'Cache-Control: no-cache'" } else { "" };
-    let line = format!(
-        "curl -s http://ADDRESS/v1/verify -H \"Authorization: Bearer $KEY\" -H 'Content-Type: application/json'{fresh} -d '{body}'"
-    );
-    html! {
-        h3 #curl { "The same with curl" }
-        pre tabindex="0" role="group" aria-labelledby="curl" { code #line { (line) } }
-        button type="button" hidden data-copy="line" { "Copy" }
-    }
-}
-
-impl Asked {
-    fn of(form: &Form) -> Self {
-        let mut body = Map::new();
-        for name in ["name", "id_number", "purpose", "reference"] {
-            if let Some(text) = form.text(name) {
-                body.insert(name.to_owned(), Value::from(text));
-            }
-        }
-        if form.text("include_person").is_some() {
-            body.insert("include_person".to_owned(), Value::from(true));
-        }
-        Self { body, no_cache: form.text("no_cache").is_some() }
-    }
 }
 
 async fn show(console: &Console, visitor: &Visitor, status: StatusCode, answer: &Markup) -> Response {
@@ -217,7 +125,7 @@ async fn show(console: &Console, visitor: &Visitor, status: StatusCode, answer: 
 
 fn form(visitor: &Visitor, client: &Client) -> Markup {
     html! {
-        form.fields method="post" action="/console/ask" aria-label="A question" {
+        form.fields method="post" action="/console/ask" aria-label="A question" autocomplete="off" {
             (token(visitor))
             fieldset { legend { "Do they belong together?" }
                 div { label for="name" { "Name" } input #name name="name" required autocomplete="off" spellcheck="false"; }

@@ -10,12 +10,13 @@ use futures_util::stream;
 use http::{StatusCode, header};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::answers::NO_LONGER_KEPT;
 use super::form::Form;
 use super::frame::refused;
-use super::search::Search;
+use super::sought::Search;
 use super::state::Console;
 use super::visitor::Visitor;
-use crate::storage::ledger::Answer;
+use crate::storage::ledger::{Answer, Cursor};
 use jiff::Timestamp;
 
 /// How many answers are read at a time, and at most.
@@ -36,7 +37,9 @@ const HEAD: [&str; 10] = [
 
 struct Reading {
     console: Arc<Console>,
-    next: Option<Search>,
+    search: Search,
+    /// Where the next part begins; `None` after the last.
+    next: Option<Option<Cursor>>,
     rows: usize,
     has_begun: bool,
     _place: OwnedSemaphorePermit,
@@ -44,15 +47,16 @@ struct Reading {
 
 /// Sends the file.
 pub(super) async fn export(State(console): State<Arc<Console>>, visitor: Visitor, form: Form) -> Response {
-    let search = match Search::of(&form, &console) {
-        Ok(search) => search,
-        Err(why) => return refused(StatusCode::BAD_REQUEST, &why),
+    let sought = console.sought.find(&visitor.session, form.text("found").unwrap_or_default());
+    let Some(Ok(search)) = sought.as_deref() else {
+        return refused(StatusCode::NOT_FOUND, NO_LONGER_KEPT);
     };
     let Ok(place) = Arc::clone(&console.exports).try_acquire_owned() else {
         return refused(StatusCode::SERVICE_UNAVAILABLE, "Others are exporting. Try again in a moment.");
     };
     search.recorded(&console, &visitor.operator, "export", "answered").await;
-    let reading = Reading { console, next: Some(search), rows: 0, has_begun: false, _place: place };
+    let reading =
+        Reading { console, search: search.clone(), next: Some(None), rows: 0, has_begun: false, _place: place };
     let body = Body::from_stream(stream::unfold(reading, |reading| async {
         let (text, reading) = reading.part().await?;
         Some((Ok::<_, Infallible>(text), reading))
@@ -67,18 +71,18 @@ pub(super) async fn export(State(console): State<Arc<Console>>, visitor: Visitor
 
 impl Reading {
     async fn part(mut self) -> Option<(Vec<u8>, Self)> {
-        let search = self.next.take()?;
+        let place = self.next.take()?;
         let mut csv = csv::Writer::from_writer(Vec::new());
         if !std::mem::replace(&mut self.has_begun, true) {
             csv.write_record(HEAD).ok()?;
         }
-        match search.page(&self.console, PART).await {
+        match self.search.page(&self.console, place, PART).await {
             Ok((found, next)) => {
                 for answer in &found {
                     csv.write_record(row(answer)).ok()?;
                 }
                 self.rows += found.len();
-                self.next = next;
+                self.next = next.map(Some);
                 if self.rows >= MOST && self.next.take().is_some() {
                     csv.write_record(cut(&format!("cut off after {MOST} rows; narrow the times"))).ok()?;
                 }

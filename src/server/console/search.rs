@@ -1,41 +1,26 @@
-//! Which answers are looked for, as a form says it. A person is found by digest; nothing of them is kept.
+//! Looks for answers, as a form says it. A person is found by digest; nothing else of them is kept.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use maud::{Markup, html};
 use uuid::Uuid;
 
 use super::form::Form;
+use super::sought::Search;
 use super::state::Console;
 use crate::domain::personal::Personal;
 use crate::domain::verdict::Verdict;
 use crate::server::auth::operators::Operator;
 use crate::server::http::problem::Refused;
 use crate::server::pipeline;
-use crate::storage::ledger::{Answer, Cursor, Operation, ReadError, Subject, Wanted};
+use crate::storage::ledger::{Answer, Cursor, Operation, ReadError, Subject};
 
 /// How often a part is read for a page, if a purpose leaves few of each.
 const PARTS: usize = 8;
 
-/// A search.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Search {
-    pub(super) wanted: Wanted,
-    purpose: Option<String>,
-    cursor: Option<Cursor>,
-    /// A verification id, which ends the search.
-    pub(super) id: Option<Uuid>,
-}
-
 impl Search {
-    /// For the answer with this id.
-    pub(super) fn for_one(id: Uuid) -> Self {
-        Self { id: Some(id), ..Self::default() }
-    }
-
     /// Reads a form.
     ///
     /// # Errors
@@ -58,22 +43,23 @@ impl Search {
         (wanted.from_ms, wanted.until_ms) = (time(form.text("from"))?, time(form.text("to"))?);
         wanted.subject = match (form.text("name"), form.text("id_number")) {
             (Some(name), Some(number)) => Some(digest(console, name, number).map_err(|problem| problem.in_words())?),
-            (None, None) => {
-                text("subject").filter(|text| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()))
-            }
+            (None, None) => None,
             _ => return Err("A person is found by name and ID number together.".to_owned()),
         };
-        let cursor = form.text("cursor").and_then(|text| Cursor::from_bytes(&hex::decode(text).ok()?));
-        search.cursor = cursor;
         Ok(search)
     }
 
-    /// At most `most` answers, and the search that finds those after them.
+    /// At most `most` answers after this place, and the place after them.
     ///
     /// # Errors
     /// If the ledger cannot be read.
-    pub(super) async fn page(&self, console: &Console, most: usize) -> Result<(Vec<Answer>, Option<Self>), ReadError> {
-        let (mut found, mut cursor) = (Vec::new(), self.cursor);
+    pub(super) async fn page(
+        &self,
+        console: &Console,
+        mut cursor: Option<Cursor>,
+        most: usize,
+    ) -> Result<(Vec<Answer>, Option<Cursor>), ReadError> {
+        let mut found = Vec::new();
         for _ in 0..PARTS {
             let (part, next) = console.pipeline.ledger.page(&self.wanted, cursor, most - found.len()).await?;
             let is_wanted = |answer: &Answer| self.purpose.as_ref().is_none_or(|purpose| *purpose == answer.purpose);
@@ -83,35 +69,7 @@ impl Search {
                 break;
             }
         }
-        Ok((found, cursor.map(|_| Self { cursor, ..self.clone() })))
-    }
-
-    /// The fields by which a form repeats this search, with its place. A person is there as a digest.
-    pub(super) fn fields(&self) -> Markup {
-        let Wanted { client, reference, from_ms, until_ms, provider, outcome, subject } = &self.wanted;
-        let time = |ms: &Option<i64>| ms.and_then(|ms| Timestamp::from_millisecond(ms).ok()).map(|at| at.to_string());
-        let cursor = self.cursor.map(|cursor| hex::encode(cursor.to_bytes()));
-        let fields = [
-            ("client", client.clone()),
-            ("reference", reference.clone()),
-            ("from", time(from_ms)),
-            ("to", time(until_ms)),
-            ("provider", provider.clone()),
-            ("verdict", outcome.clone()),
-            ("subject", subject.clone()),
-            ("purpose", self.purpose.clone()),
-            ("cursor", cursor),
-        ];
-        html! {
-            @for (name, value) in fields {
-                @if let Some(value) = value { input type="hidden" name=(name) value=(value); }
-            }
-        }
-    }
-
-    /// The same search from its beginning.
-    pub(super) fn anew(&self) -> Self {
-        Self { cursor: None, ..self.clone() }
+        Ok((found, cursor))
     }
 
     /// Records that the operator has looked for this.

@@ -126,6 +126,8 @@ fn identify(
 /// Ends the session.
 pub(super) async fn sign_out(State(console): State<Arc<Console>>, visitor: Visitor, _form: Form) -> Response {
     console.sessions.end(&visitor.session);
+    console.answered.end(&visitor.session);
+    console.sought.end(&visitor.session);
     tracing::info!(operator = %visitor.operator.name, "signed out of the console");
     let (ledger, operator) = (&console.pipeline.ledger, &visitor.operator);
     audit::note(ledger, operator, "sign_out", "signed_out", Operation::default()).await;

@@ -7,7 +7,10 @@ use prometheus::Registry;
 use tokio::sync::Semaphore;
 
 use super::config::Config;
+use super::kept::Kept;
+use super::question::Answered;
 use super::reconciled::Reconcile;
+use super::sought::Sought;
 use crate::server::auth::sessions::Sessions;
 use crate::server::http::minutes::Minutes;
 use crate::server::http::recorder::Recorder;
@@ -35,6 +38,9 @@ pub struct Console {
     pub has_tls: bool,
     /// The routes for programs, through which the pages act. Set by `routes`.
     pub(in crate::server) inner: Router,
+    /// The answers to questions, and the searches, that sessions can still look at.
+    pub(super) answered: Kept<Answered>,
+    pub(super) sought: Kept<Sought>,
     pub(super) exports: Arc<Semaphore>,
     pub(super) reconcile: Option<Arc<dyn Reconcile>>,
     pub(super) reconciliations: Arc<Semaphore>,
@@ -52,6 +58,7 @@ impl Console {
     ) -> Self {
         let (inner, exports) = (Router::new(), Arc::new(Semaphore::new(EXPORTS)));
         let reconciliations = Arc::new(Semaphore::new(RECONCILIATIONS));
+        let (answered, sought) = (Kept::new(Arc::clone(&sessions)), Kept::new(Arc::clone(&sessions)));
         Self {
             config,
             pipeline,
@@ -61,6 +68,8 @@ impl Console {
             registry,
             has_tls,
             inner,
+            answered,
+            sought,
             exports,
             reconcile: None,
             reconciliations,

@@ -94,6 +94,14 @@ impl Browser {
         self.send(gateway, "POST", path, Some(form), &[]).await
     }
 
+    /// Sends a form, and goes where it leads.
+    pub async fn follow(&mut self, gateway: &TestGateway, path: &str, fields: &[(&str, &str)]) -> Shown {
+        let led = self.post(gateway, path, fields).await;
+        assert_eq!(led.status, StatusCode::SEE_OTHER, "{path}: {}", led.text);
+        assert!(led.text.is_empty(), "{path}: {}", led.text);
+        self.get(gateway, led.location()).await
+    }
+
     pub async fn signed_in(gateway: &TestGateway, key: &str) -> Self {
         let mut browser = Self::default();
         browser.get(gateway, "/console/sign-in").await;
@@ -101,6 +109,12 @@ impl Browser {
         assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
         assert_eq!(browser.get(gateway, "/console/").await.status, StatusCode::OK);
         browser
+    }
+}
+
+impl Shown {
+    pub fn location(&self) -> &str {
+        self.headers["location"].to_str().unwrap()
     }
 }
 
@@ -286,7 +300,8 @@ async fn each_role_does_what_is_its_own_in_pages_and_by_program() {
         let done = browser.post(&gateway, "/console/providers/yunyi/isolate", &[("reason", "ticket 1")]).await;
         assert_eq!(done.status, if may { 303 } else { 403 }, "{role}");
         let find = browser.post(&gateway, "/console/answers", &[("reference", "x")]).await;
-        assert_eq!(find.status, if role == "viewer" { 403 } else { 200 }, "{role}");
+        let is_found = find.location().starts_with("/console/answers/found/");
+        assert_eq!(is_found, role != "viewer", "{role}: {}", find.location());
         for (method, path, allowed) in [
             ("GET", "/v1/status", true),
             ("GET", "/metrics", true),
@@ -350,13 +365,16 @@ async fn nothing_about_a_person_is_where_it_would_stay() {
     let (name, number) = ("张测试", "110101199003079972");
     let mut browser = Browser::signed_in(&gateway, "").await;
     browser.get(&gateway, "/console/ask").await;
-    let shown = browser.post(&gateway, "/console/ask", &[("name", name), ("id_number", number)]).await;
+    let led = browser.post(&gateway, "/console/ask", &[("name", name), ("id_number", number)]).await;
+    assert!(led.status == StatusCode::SEE_OTHER && led.text.is_empty(), "{}", led.text);
+    let shown = browser.get(&gateway, led.location()).await;
     assert!(shown.status == StatusCode::OK && shown.text.contains("match"), "{}", shown.text);
-    assert!(shown.headers.get("location").is_none());
-    let found = browser.post(&gateway, "/console/answers", &[("name", name), ("id_number", number)]).await;
+    let search = browser.post(&gateway, "/console/answers", &[("name", name), ("id_number", number)]).await;
+    let found = browser.get(&gateway, search.location()).await;
     assert!(found.text.contains("1 answer"), "{}", found.text);
     assert!(!found.text.contains(number) && !found.text.contains(name), "the page does not repeat the person");
-    let csv = browser.post(&gateway, "/console/answers/export", &[("name", name), ("id_number", number)]).await;
+    let search_id = search.location().rsplit('/').next().unwrap();
+    let csv = browser.post(&gateway, "/console/answers/export", &[("found", search_id)]).await;
     assert_eq!(csv.text.lines().count(), 2, "{}", csv.text);
     let id = csv.text.lines().nth(1).unwrap().split(',').next().unwrap();
     let one = browser.get(&gateway, &format!("/console/answers/{id}")).await.text;
@@ -365,10 +383,12 @@ async fn nothing_about_a_person_is_where_it_would_stay() {
     let expected = Expected { seal: Some((entry.parse().unwrap(), seal.to_owned())), keep: None, accepts_gap: false };
     let ledger = Reader::open(&folder.path().join("ledger.db")).await.unwrap();
     assert!(ledger.check(&expected, |_| {}).await.unwrap().is_ok(), "{entry}={seal}");
-    let by_reference = browser.post(&gateway, "/console/answers", &[("id", number)]).await;
-    assert!(by_reference.status == StatusCode::BAD_REQUEST && by_reference.headers.get("location").is_none());
+    let by_id = browser.post(&gateway, "/console/answers", &[("id", number)]).await;
+    let why = browser.get(&gateway, by_id.location()).await.text;
+    assert!(why.contains("is not one") && !why.contains(number), "{why}");
     assert!(log.flush(Duration::from_secs(60)));
-    let told = std::fs::read_to_string(&path).unwrap() + &format!("{:?}", browser.cookies) + &csv.text;
+    let addresses = [&led, &search, &by_id].map(Shown::location).concat();
+    let told = std::fs::read_to_string(&path).unwrap() + &format!("{:?}", browser.cookies) + &csv.text + &addresses;
     for word in [name, number, &number[..17], "%E5%BC%A0"] {
         assert!(!told.contains(word), "{word}");
     }

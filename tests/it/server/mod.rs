@@ -2,6 +2,7 @@
 
 mod browsers;
 pub mod console;
+mod console_results;
 mod index;
 mod listener;
 mod money;
