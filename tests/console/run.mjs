@@ -4,7 +4,7 @@
 //   tests/console/run.mjs [BINARY]      default: target/debug/idgate
 //
 // Fails on a console error, a violation of the pages' policy, an accessibility violation (axe-core), a page over 100 KB,
-// a request to elsewhere, and on a name or number in an address, a cookie, the browser's history or the gateway's log.
+// a request to elsewhere, and on a name or number in an address, a cookie, the gateway's log or any file of the browser.
 // Screenshots of every page, light and dark, wide and narrow, are below target/console/pages/. Needs chromium, node and
 // npm; what package-lock.json pins is installed below target/console/. All traffic is on loopback.
 
