@@ -199,11 +199,11 @@ impl Runtime {
         let trial = self.guard(question)?;
         let policy = self.purposes.get(&*question.purpose).unwrap_or(&self.policy);
         let answer = self.lookup.ask(question, policy, trial.as_ref()).await;
-        if let Some(trial) = trial {
-            // Nobody is told anything for a name that the other replicas do not grant.
-            let granted = Box::pin(self.lookup.replicas.grant(&trial, &question.for_replicas)).await;
-            granted.map_err(|wait| self.suspect(question, (enumeration::Kind::NamesPerNumber, wait)))?;
-        }
+        let answer = match trial {
+            None => answer,
+            // Boxed, so that a request is no larger where nothing is shared.
+            Some(trial) => Box::pin(self.granted(question, trial, answer)).await,
+        };
         match &answer {
             Ok(Answer { source: Source::Cache, provider, verdict, .. }) => {
                 self.spared(Avoided::Cache, provider, *verdict);
@@ -213,6 +213,18 @@ impl Runtime {
             }
             _ => {}
         }
+        answer
+    }
+
+    /// Nobody is told anything for a name that the other replicas do not grant.
+    async fn granted(
+        &self,
+        question: &Question,
+        trial: Arc<Trial>,
+        answer: Result<Answer, Failure>,
+    ) -> Result<Answer, Failure> {
+        let granted = self.lookup.replicas.grant(&trial, &question.for_replicas).await;
+        granted.map_err(|wait| self.suspect(question, (enumeration::Kind::NamesPerNumber, wait)))?;
         answer
     }
 

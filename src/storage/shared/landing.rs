@@ -28,9 +28,13 @@ impl Landing {
         }
     }
 
+    pub fn is_under_way(&self) -> bool {
+        self.0.as_ref().is_some_and(|under_way| !under_way.ended.initialized())
+    }
+
     /// Waits until it has ended, within the patience of its question.
     pub async fn wait(&self) {
-        if let Some(under_way) = self.0.as_ref().filter(|under_way| !under_way.ended.initialized()) {
+        if let Some(under_way) = &self.0 {
             let _ = timeout_at(under_way.until, under_way.ended.wait()).await;
         }
     }
