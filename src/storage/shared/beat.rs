@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::bus::Event;
 use super::members::{LONGEST, MOST};
@@ -14,6 +14,9 @@ use super::script::Command;
 
 /// How often a replica says that it lives.
 const BEAT: Duration = Duration::from_secs(1);
+
+/// How often leaving is tried.
+const LEAVES: usize = 3;
 
 /// Reads a hash to which anybody who reaches Redis can write. The fields `known` are no surplus.
 fn few(key: &[u8], known: impl IntoIterator<Item = String>) -> redis::Cmd {
@@ -81,12 +84,20 @@ impl Open {
     }
 
     pub(super) async fn leave(&self) {
-        let (members, patience) = (&self.members, Patience::of(self.config.patience));
+        let members = &self.members;
         let mut cmd = redis::cmd("HDEL");
         cmd.arg(&members.key).arg(&members.name);
-        // If it fails, the others notice the silence.
-        let _ =
-            self.link.send(Command::Beat, &patience, async move |mut to| cmd.query_async::<()>(&mut to).await).await;
+        for _ in 0..LEAVES {
+            // Queued, so that what was queued before has been told by then.
+            let (heard, hears) = oneshot::channel();
+            let then = move |answer: Option<redis::Value>| drop(heard.send(answer.is_some()));
+            self.link.behind_then(Command::Beat, cmd.clone(), then);
+            match timeout(self.config.patience * 2, hears).await {
+                Ok(Ok(false)) => {}
+                _ => return,
+            }
+        }
+        // The others notice the silence.
     }
 }
 

@@ -158,6 +158,32 @@ async fn a_landing_goes_on_meanwhile_and_is_waited_for_within_the_patience() {
 
 #[tokio::test]
 #[ignore = "needs redis-server"]
+async fn who_leaves_has_told_everything() {
+    let redis = RedisServer::start();
+    let forwarder = Forwarder::to(&redis.socket());
+    let (one, other) = (Replica::up(&forwarder.address(), "one").await, Replica::up(&redis.address(), "other").await);
+    let questions = [1, 2, 3].map(|n| wanted(&one, n));
+    let given = verdict(Verdict::Match, Timestamp::now());
+    let mut leases = Vec::new();
+    for question in &questions {
+        leases.push(lease(&one, question).await);
+    }
+    forwarder.set(Traffic::Lags(Duration::from_millis(60)));
+    for lease in &leases {
+        one.shared.land_behind(lease, Told::Verdict(&given, 60 * SECOND));
+        // The first is on its way while the others wait for it.
+        tokio::task::yield_now().await;
+    }
+    one.shared.leave().await;
+    drop(one);
+    for question in &questions {
+        let question = Wanted { may_lead: false, ..*question };
+        assert!(matches!(look(&other, &question).await, Look::Known(_)));
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
 async fn a_bill_finds_the_one_before_it_if_another_replica_paid_that() {
     let redis = RedisServer::start();
     let (one, other) = (Replica::up(&redis.address(), "one").await, Replica::up(&redis.address(), "other").await);
