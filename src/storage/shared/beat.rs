@@ -90,8 +90,10 @@ impl Open {
         for _ in 0..LEAVES {
             // Queued, so that what was queued before has been told by then.
             let (heard, hears) = oneshot::channel();
-            let then = move |answer: Option<redis::Value>| drop(heard.send(answer.is_some()));
-            self.link.behind_then(Command::Beat, cmd.clone(), then);
+            self.link.behind_then(Command::Beat, cmd.clone(), move |answer| {
+                // It may have been too long.
+                let _ = heard.send(answer.is_some());
+            });
             match timeout(self.config.patience * 2, hears).await {
                 Ok(Ok(false)) => {}
                 _ => return,
