@@ -160,26 +160,24 @@ async fn a_landing_goes_on_meanwhile_and_is_waited_for_within_the_patience() {
 #[ignore = "needs redis-server"]
 async fn who_leaves_has_told_everything() {
     let redis = RedisServer::start();
-    let forwarder = Forwarder::to(&redis.socket());
-    let (one, other) = (Replica::up(&forwarder.address(), "one").await, Replica::up(&redis.address(), "other").await);
-    let questions = [1, 2, 3].map(|n| wanted(&one, n));
-    let given = verdict(Verdict::Match, Timestamp::now());
-    let mut leases = Vec::new();
-    for question in &questions {
-        leases.push(lease(&one, question).await);
-    }
-    forwarder.set(Traffic::Lags(Duration::from_millis(60)));
-    for lease in &leases {
-        one.shared.land_behind(lease, Told::Verdict(&given, 60 * SECOND));
-        // The first is on its way while the others wait for it.
-        tokio::task::yield_now().await;
-    }
-    one.shared.leave().await;
-    drop(one);
-    for question in &questions {
-        let question = Wanted { may_lead: false, ..*question };
-        assert!(matches!(look(&other, &question).await, Look::Known(_)));
-    }
+    let other = Replica::up(&redis.address(), "other").await;
+    let tells_and_leaves = async |n| {
+        let forwarder = Forwarder::to(&redis.socket());
+        let one = Replica::up(&forwarder.address(), "one").await;
+        let question = wanted(&one, n);
+        let mine = lease(&one, &question).await;
+        forwarder.set(Traffic::Stalls);
+        one.shared.land_behind(&mine, Told::Verdict(&verdict(Verdict::Match, Timestamp::now()), 60 * SECOND));
+        eventually("it is away", async || !one.shared.is_up()).await;
+        forwarder.cut();
+        forwarder.set(Traffic::Flows);
+        eventually("it is back", async || one.shared.is_up()).await;
+        // The landing would be sent again at some time in the next 100 ms.
+        one.shared.leave().await;
+        drop(one);
+        assert!(matches!(look(&other, &Wanted { may_lead: false, ..question }).await, Look::Known(_)));
+    };
+    futures_util::future::join_all((1..=8).map(tells_and_leaves)).await;
 }
 
 #[tokio::test]
