@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::postgres::{LONGEST_QUESTION_MS, first_id};
+use super::id_times::{LONGEST_QUESTION_MS, first_id};
 
 /// How many entries one statement reads.
 pub(super) const PART: i64 = 5_000;

@@ -25,6 +25,7 @@ mod files;
 mod flusher;
 mod frame;
 mod handle;
+mod id_times;
 mod inbox;
 mod insert;
 mod journal;

@@ -8,6 +8,8 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::super::chain_hash::Seal;
+#[cfg(test)]
+use super::super::id_times::first_id;
 
 /// A month: the year times twelve, and the months before it in that year.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,12 +75,6 @@ impl Book {
         }
         Seal(hash.finalize().into())
     }
-}
-
-/// The smallest id of this time (milliseconds since 1970): as a bound, it need not be one itself.
-pub(in super::super) fn first_id(ms: i64) -> Uuid {
-    let ms = u128::try_from(ms.clamp(0, (1 << 48) - 1)).unwrap_or_default();
-    Uuid::from_u128(ms << 80 | 7 << 76)
 }
 
 #[cfg(test)]

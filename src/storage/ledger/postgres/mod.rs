@@ -18,12 +18,11 @@ mod schema;
 mod sql;
 mod write;
 
-pub(super) use books::first_id;
 pub use check::{Books, BrokenBook, ExpectedSeal, SoundBook};
 pub use config::{Config, Password};
 pub(super) use connecting::may_pass;
 pub(super) use kept::files as kept_files;
 pub(super) use link::Link;
 pub use operate::{Exported, Imported, OperateError, Record, confirm_time, import, migrate, probe};
-pub(super) use read::{LONGEST_QUESTION_MS, Reader};
+pub(super) use read::Reader;
 pub(super) use write::Store;

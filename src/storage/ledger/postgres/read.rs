@@ -7,16 +7,14 @@ use uuid::Uuid;
 
 use super::super::entry::{Answer, Call, Entry, Operation, Subject};
 use super::super::error::ReadError;
+use super::super::id_times::{LONGEST_QUESTION_MS, first_id};
 use super::super::queries::{LONGEST_WALK, PART, Wanted};
 use super::super::recent::{self, MOST_ANSWERS, Names, Past, Point, Recent, Since};
 use super::super::spent::{Counted, OnDay, Spent};
 use super::super::sums::{day_of, start_of};
-use super::books::{Book, first_id};
+use super::books::Book;
 use super::link::Link;
 use super::rows::{SUBJECT_DIGITS, entry};
-
-/// An id is made when its question begins, and its entry tells when that ended: so much later at most.
-pub(in super::super) const LONGEST_QUESTION_MS: i64 = 60 * 60 * 1000;
 
 /// A replica whose entries have waited for so long is behind.
 const BEHIND_MS: i64 = 10_000;

@@ -3,7 +3,8 @@
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor, Row};
 
-use super::books::{Book, first_id};
+use super::super::id_times::first_id;
+use super::books::Book;
 use super::sql::Sql;
 
 /// What each version adds to the one before. Only add: replicas of the release before still write.

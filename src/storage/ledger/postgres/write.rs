@@ -14,8 +14,9 @@ use uuid::Uuid;
 
 use super::super::database::Times;
 use super::super::entry::Entry;
+use super::super::id_times::first_id;
 use super::super::record::{self, Row};
-use super::books::{Book, Head, first_id};
+use super::books::{Book, Head};
 use super::daily;
 use super::kept::Kept;
 use super::keys;
