@@ -9,6 +9,7 @@ use maud::{Markup, html};
 use uuid::Uuid;
 
 use super::form::Form;
+use super::kept::NO_LONGER_KEPT;
 use super::layout::{self, token};
 use super::shown::{Tone, badge, moment_ms, outcome, words, yuan};
 use super::sought::Search;
@@ -20,16 +21,13 @@ use crate::storage::ledger::{Answer, Attempt, Call, Cursor};
 /// How many are on a page.
 const PAGE: usize = 50;
 
-/// Why there is nothing at an address of chance.
-pub(super) const NO_LONGER_KEPT: &str = "This result is no longer kept; ask again.";
-
 /// The form.
 pub(super) async fn page(State(console): State<Arc<Console>>, visitor: Visitor) -> Response {
     show(&console, &visitor, StatusCode::OK, None, &html! {})
 }
 
-/// Leads to what a search finds. It is sent in a body, for somebody may write a number into any field, and answered
-/// with an address of chance, for a browser keeps the bodies that pages answer.
+/// Redirects to what a search finds. It is sent in a body, for somebody may write a number into any field, and answered
+/// with a random address, because a browser keeps the bodies that pages answer.
 pub(super) async fn search(State(console): State<Arc<Console>>, visitor: Visitor, form: Form) -> Response {
     let sought = Search::of(&form, &console);
     if let Ok(Search { id: Some(id), .. }) = sought {

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::answered;
 use super::form::Form;
+use super::kept::NO_LONGER_KEPT;
 use super::layout::{self, token};
 use super::question::{Answered, Asked};
 use super::shown::{Tone, badge, words};
@@ -47,7 +48,7 @@ pub(super) async fn page(State(console): State<Arc<Console>>, visitor: Visitor) 
     show(&console, &visitor, StatusCode::OK, &html! {}).await
 }
 
-/// Asks, and leads to the page of the answer: what the browser keeps of it, and reloads, is only that page.
+/// Asks, and redirects to the page of the answer: what the browser keeps of it, and reloads, is only that page.
 pub(super) async fn ask(State(console): State<Arc<Console>>, visitor: Visitor, form: Form) -> Response {
     let asked = Asked::of(&form);
     let Some(client) = client(&console) else {
@@ -73,7 +74,7 @@ pub(super) async fn ask(State(console): State<Arc<Console>>, visitor: Visitor, f
 /// The answer to a question of this session.
 pub(super) async fn answer(State(console): State<Arc<Console>>, Path(id): Path<String>, visitor: Visitor) -> Response {
     let Some(answered) = console.answered.find(&visitor.session, &id) else {
-        let content = html! { p.notice.warn role="alert" { "This result is no longer kept; ask again." } };
+        let content = html! { p.notice.warn role="alert" { (NO_LONGER_KEPT) } };
         return show(&console, &visitor, StatusCode::NOT_FOUND, &content).await;
     };
     let answer = answered::section(&console, &answered).await;

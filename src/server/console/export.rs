@@ -10,9 +10,9 @@ use futures_util::stream;
 use http::{StatusCode, header};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::answers::NO_LONGER_KEPT;
 use super::form::Form;
 use super::frame::refused;
+use super::kept::NO_LONGER_KEPT;
 use super::sought::Search;
 use super::state::Console;
 use super::visitor::Visitor;

@@ -1,7 +1,7 @@
 //! What a form led to, kept in memory until its page has been read: a browser keeps the body of a form that a page
 //! answers, so a form about a person is answered with the address of a page instead.
 //!
-//! Invariants: the address is chance and says nothing; only the session that sent the form finds it; it ends by itself,
+//! Invariants: the address is random and says nothing; only the session that sent the form finds it; it ends by itself,
 //! whether or not anybody comes back, and at sign-out; a session has few, and so has the process.
 
 use std::collections::VecDeque;
@@ -21,6 +21,9 @@ pub(super) const LIFETIME: Duration = Duration::from_secs(600);
 const MOST_OF_ONE: usize = 8;
 /// The most of all sessions; one more ends the oldest.
 const MOST: usize = 1024;
+
+/// What the page of a result says that has ended, or is another session's.
+pub(super) const NO_LONGER_KEPT: &str = "This result is no longer kept; ask again.";
 
 /// What is kept for the sessions.
 pub(super) struct Kept<T> {

@@ -246,6 +246,7 @@ mod tests {
         let day = told("day=2026-11-30");
         assert!(day.contains("10 seconds; use idgate ledger export --from 2026-11-30T00:00:00+08:00 --to 2026-12-01"));
     }
+
     #[test]
     fn tables_of_many_long_names_do_not_make_the_page_too_large() {
         let most = u64::MAX / 1000;

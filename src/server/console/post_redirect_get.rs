@@ -8,10 +8,10 @@ use http::{Method, StatusCode};
 
 use super::frame::refused;
 
-/// Where forms go that may have a person.
+/// Where forms are sent that may have a person.
 const OF_PERSONS: [&str; 2] = ["/console/ask", "/console/answers"];
 
-/// Exchanges a page that says why nothing was done for the way to one.
+/// Redirects to a page that says why nothing was done, instead of answering with one.
 pub(super) async fn never_a_page(request: Request, next: Next) -> Response {
     let may_have_person = *request.method() == Method::POST && OF_PERSONS.contains(&request.uri().path());
     let response = next.run(request).await;
@@ -33,7 +33,9 @@ pub(super) async fn not_done(Path(status): Path<u16>) -> Response {
         }
         StatusCode::PAYLOAD_TOO_LARGE => "The form was too large. Write less into it.",
         StatusCode::REQUEST_TIMEOUT => "The form did not arrive in time. Repeat what you did.",
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => "This is no form.",
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            "What was sent is not a form. Open the page again and repeat what you did."
+        }
         _ => "Something went wrong. Open the page again and repeat what you did.",
     };
     refused(status, text)
