@@ -53,7 +53,7 @@ impl FlightResult {
         }
     }
 
-    /// Whether the result applies to `client`: an exhausted budget or a name too many only concerns the client whose it is.
+    /// Whether the result applies to `client`: an exhausted budget and a name too many are its own client's.
     pub(super) fn concerns(&self, client: &Arc<str>) -> bool {
         let is_its_own =
             matches!(self.result, Err((FailureKind::BudgetExhausted | FailureKind::EnumerationSuspected(_), _)));

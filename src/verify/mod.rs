@@ -31,7 +31,6 @@ mod failure;
 mod flight_result;
 #[cfg(test)]
 mod footprint;
-mod hearing;
 pub mod holds;
 mod isolation;
 mod joined_flight;
@@ -43,6 +42,7 @@ pub mod policy;
 mod provider;
 mod question;
 mod recall;
+mod replica_messages;
 mod replicas;
 mod runtime;
 mod scopes;

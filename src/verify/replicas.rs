@@ -52,7 +52,7 @@ pub(super) enum Turn {
     Recalled { kind: FailureKind, left: Duration },
     /// The call of another replica failed, in this flight.
     Failed { kind: FailureKind, retry: Option<Duration>, may_be_billed: bool, flight: Uuid },
-    /// The name was one too many: for so long.
+    /// The name was one too many; wait so long.
     Refused(Duration),
 }
 
@@ -172,7 +172,7 @@ impl Replicas {
                     return Turn::Failed { kind, retry, may_be_billed, flight };
                 }
                 Ok(Look::Refused(wait, lease)) => {
-                    // Who asks for the same person meanwhile leads instead.
+                    // Anyone who asks about the same person meanwhile leads instead.
                     drop(lead(lease));
                     return Turn::Refused(wait);
                 }
@@ -318,7 +318,9 @@ impl Lead {
     /// Tells the others a verdict while it is written down; only if nobody can have taken the lease over.
     pub(super) fn land_meanwhile(&mut self, verdict: (&Remembered, Duration), patience: &Patience) -> Option<Landing> {
         let takeover = self.shared.takeover();
-        let (lease, _) = self.lease.take_if(|(_, since)| since.elapsed() < takeover && !patience.is_over())?;
+        let (lease, _) = self
+            .lease
+            .take_if(|(lease, since)| lease.is_granted() && since.elapsed() < takeover && !patience.is_over())?;
         Some(self.shared.land_meanwhile(&lease, verdict, patience))
     }
 

@@ -61,7 +61,7 @@ pub enum Look {
     Waits,
     /// Nobody knows, and only a look was wanted.
     Nothing,
-    /// The name was one too many: for so long. The lease may be ours all the same.
+    /// The name was one too many; wait so long. The lease may be ours all the same.
     Refused(Duration, Option<Lease>),
 }
 
@@ -163,7 +163,7 @@ impl Shared {
         })?;
         match landed {
             2 => open.meter.forgotten_late(),
-            0 if lease.began_ms > 0 => open.meter.question(Role::Lost),
+            0 if lease.is_granted() => open.meter.question(Role::Lost),
             _ => {}
         }
         let stays = if stays.is_empty() { None } else { open.verdict(&stays, lease.place) };
@@ -204,7 +204,7 @@ impl Shared {
             let landed = answer.and_then(|answer| redis::from_redis_value::<(u8, Vec<u8>)>(answer).ok());
             match landed {
                 Some((2, _)) => meter.forgotten_late(),
-                Some((0, _)) if lease_was.began_ms > 0 => meter.question(Role::Lost),
+                Some((0, _)) if lease_was.is_granted() => meter.question(Role::Lost),
                 Some(_) => {}
                 None => unlanded.keep(&lease_was, &Told::Verdict(&verdict, life)),
             }

@@ -195,9 +195,7 @@ impl Link {
             let patience = Patience::of(self.config.patience);
             let query = async move |mut to: MultiplexedConnection| pipe.query_async::<Vec<Value>>(&mut to).await;
             let (answers, sent, took) = self.exchange(&patience, query).await;
-            for command in queue.was_answered(answers.ok()) {
-                self.meter.sent(command, sent, took);
-            }
+            queue.was_answered(answers.ok(), |command| self.meter.sent(command, sent, took));
         }
     }
 

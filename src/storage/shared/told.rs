@@ -14,6 +14,13 @@ pub struct Lease {
     pub place: Place,
 }
 
+impl Lease {
+    /// Whether Redis has said that it is ours. Otherwise its answer was lost.
+    pub const fn is_granted(&self) -> bool {
+        self.began_ms > 0
+    }
+}
+
 /// What the other replicas are told at the end.
 #[derive(Debug, Clone)]
 pub enum Told<'a> {
