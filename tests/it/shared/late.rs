@@ -140,6 +140,8 @@ async fn a_landing_goes_on_meanwhile_and_is_waited_for_within_the_patience() {
         matches!(look(&other, &question).await, Look::Known(_) | Look::Ended(..))
     };
     let mine = lease(&one, &first).await;
+    assert!(mine.is_granted());
+    assert!(!one.shared.presumed(&first).unwrap().is_granted(), "then another's verdict may stay: that is asked first");
     one.shared.land_meanwhile(&mine, (&given, 60 * SECOND), &Patience::of(60 * SECOND)).wait().await;
     assert!(known(&first).await, "who has waited knows that the others know");
     let mine = lease(&one, &second).await;
