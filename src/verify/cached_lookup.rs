@@ -20,6 +20,7 @@ use super::endpoint::COME_BACK;
 use super::endpoint::{AttemptContext, Late};
 use super::erasure::Traces;
 use super::flight_result::{FlightResult, FlightVerdict};
+use super::landing::Landing;
 use super::ledger_entries;
 use super::places::{NoPlace, Parties, Place, Places};
 use super::policy::OnNoRecord;
@@ -35,7 +36,7 @@ use crate::resilience::budget::Budget;
 use crate::resilience::flight::{Flights, Role};
 use crate::resilience::party::Party;
 use crate::storage::ledger::{self, Flight, Ledger, ReadError};
-use crate::storage::shared::{Landing, Patience};
+use crate::storage::shared::Patience;
 use crate::storage::{self, Remembered, Sharing};
 
 /// A flight as its waiters see it.
@@ -309,7 +310,8 @@ impl CachedLookup {
                 landing: Landing::default(),
             };
             if let Ok(FlightVerdict::Answered(verdict)) = &result.result
-                && let Some(landing) = lead.land_meanwhile((verdict, cache_slot.shared_life(verdict)), &patience)
+                && let Some(landing) =
+                    lead.land_meanwhile((verdict, cache_slot.shared_life(verdict)), &patience, &this.tasks)
             {
                 result.landing = landing;
             }

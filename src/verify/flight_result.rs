@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::chain::Progress;
 use super::enumeration::Kind;
 use super::failure;
+use super::landing::Landing;
 use super::question::{Answer, Attempt, Failure, FailureKind, Freshness, Question, Source};
 use super::replicas::{Replicas, Turn, byte_of};
 use super::unanswered::Ending;
@@ -17,7 +18,7 @@ use crate::domain::money::Billed;
 use crate::resilience::flight::Role;
 use crate::storage::Remembered;
 use crate::storage::ledger::Flight;
-use crate::storage::shared::{Landing, Told};
+use crate::storage::shared::Told;
 
 /// The result of a flight, shared by all its waiters.
 #[derive(Debug)]

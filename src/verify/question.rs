@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::enumeration::Kind;
 use super::joined_flight::JoinedFlight;
+use super::landing::Landing;
 use super::recall::Recall;
 use crate::domain::clock::Moment;
 use crate::domain::money::Billed;
@@ -15,7 +16,7 @@ use crate::domain::outcome::{Outcome, Reason};
 use crate::domain::subject::Subject;
 use crate::domain::verdict::{RequestId, Verdict};
 use crate::storage::ledger::Flight;
-use crate::storage::shared::{Landing, Patience};
+use crate::storage::shared::Patience;
 
 /// One caller's question, validated.
 #[derive(Debug, Clone)]

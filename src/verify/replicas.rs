@@ -8,17 +8,19 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::account::Account;
 use super::enumeration;
+use super::landing::Landing;
 use super::question::{FailureKind, Freshness, Question};
 use crate::domain::clock::Clock;
 use crate::domain::subject::Digest;
 use crate::domain::verdict::Verdict;
 use crate::resilience::budget::Budget;
 use crate::storage::shared::{
-    Away, Booking, Ending, Landing, Lease, Look, Patience, Place, Refusal, Role, Shared, Told, Tried, Wanted,
+    Away, Booking, Ending, Lease, Look, Patience, Place, Refusal, Role, Shared, Told, Tried, Wanted,
 };
 use crate::storage::{Cache, Remembered, Sharing};
 
@@ -315,13 +317,26 @@ impl Lead {
         Some((self.shared.clone(), self.lease?.0))
     }
 
-    /// Tells the others a verdict while it is written down; only if nobody can have taken the lease over.
-    pub(super) fn land_meanwhile(&mut self, verdict: (&Remembered, Duration), patience: &Patience) -> Option<Landing> {
+    /// Tells the others a verdict while it is written down; only if nobody can have taken the lease over, so that none
+    /// stays in its place.
+    pub(super) fn land_meanwhile(
+        &mut self,
+        (verdict, life): (&Remembered, Duration),
+        patience: &Patience,
+        tasks: &TaskTracker,
+    ) -> Option<Landing> {
         let takeover = self.shared.takeover();
-        let (lease, _) = self
-            .lease
-            .take_if(|(lease, since)| lease.is_granted() && since.elapsed() < takeover && !patience.is_over())?;
-        Some(self.shared.land_meanwhile(&lease, verdict, patience))
+        let is_sure = |(lease, since): &mut (Lease, Instant)| lease.is_granted() && since.elapsed() < takeover;
+        let (lease, _) = self.lease.take_if(|leased| is_sure(leased) && !patience.is_over())?;
+        let landing = Landing::within(patience.left());
+        let (shared, verdict, patience, ends) =
+            (self.shared.clone(), verdict.clone(), patience.clone(), landing.clone());
+        tasks.spawn(async move {
+            // If Redis is away, this replica remembers it.
+            let _ = shared.land(&lease, Told::Verdict(&verdict, life), &patience).await;
+            ends.end();
+        });
+        Some(landing)
     }
 
     /// Tells the others, before this replica's callers hear it. Returns another replica's verdict that stays in place of

@@ -178,8 +178,7 @@ mod tests {
     use super::*;
     use crate::domain::clock::{Clock, Ids};
     use crate::storage::ledger::{Config, Flight, Ledger};
-    use crate::storage::shared::Landing;
-    use crate::verify::{JoinedFlight, Ticket};
+    use crate::verify::{JoinedFlight, Landing, Ticket};
 
     #[tokio::test]
     async fn a_cached_verdict_that_cannot_be_written_is_told_but_finishes_no_key() {

@@ -3,7 +3,6 @@
 //! A lease is a courtesy, not a lock: lost, it costs one more call, never an answer. It lives longer than the longest
 //! flight and is never renewed; a dead owner is noticed by its silence.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Value;
@@ -11,7 +10,6 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::bus::Waiting;
-use super::landing::Landing;
 use super::limits::Tried;
 use super::metrics::Role;
 use super::open::{Open, Shared};
@@ -182,35 +180,6 @@ impl Shared {
             true => open.link.behind(Command::Land, open.landing(lease, &told)),
             false => open.unlanded.keep(lease, &told),
         }
-    }
-
-    /// Like [`Self::land`] for a verdict whose lease cannot have been taken over, so that none can stay in its place. It
-    /// goes on while the caller does something else, and is waited for within `patience`.
-    pub fn land_meanwhile(
-        &self,
-        lease: &Lease,
-        (verdict, life): (&Remembered, Duration),
-        patience: &Patience,
-    ) -> Landing {
-        let told = Told::Verdict(verdict, life);
-        let Some(open) = self.0.as_ref().filter(|open| open.link.is_up()) else {
-            self.land_behind(lease, told);
-            return Landing::default();
-        };
-        let landing = Landing::until(Instant::now() + patience.left());
-        let (ended, lease_was, verdict) = (landing.clone(), *lease, verdict.clone());
-        let (meter, unlanded) = (open.meter.clone(), Arc::clone(&open.unlanded));
-        open.link.behind_then(Command::Land, open.landing(lease, &told), move |answer| {
-            let landed = answer.and_then(|answer| redis::from_redis_value::<(u8, Vec<u8>)>(answer).ok());
-            match landed {
-                Some((2, _)) => meter.forgotten_late(),
-                Some((0, _)) if lease_was.is_granted() => meter.question(Role::Lost),
-                Some(_) => {}
-                None => unlanded.keep(&lease_was, &Told::Verdict(&verdict, life)),
-            }
-            ended.end();
-        });
-        landing
     }
 }
 

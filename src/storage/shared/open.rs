@@ -47,7 +47,7 @@ pub(super) struct Open {
     pub(super) meter: Meter,
     pub(super) totals: totals::Book,
     pub(super) clients: Clients,
-    pub(super) unlanded: Arc<Unlanded>,
+    pub(super) unlanded: Unlanded,
     pub(super) acknowledged: Acknowledged,
     hurried: Mutex<Option<Instant>>,
 }
@@ -77,7 +77,7 @@ impl Shared {
             members: Members::new(&config, incarnation, digest_key),
             totals: totals::Book::new(started),
             clients: Clients::default(),
-            unlanded: Arc::default(),
+            unlanded: Unlanded::default(),
             acknowledged: Acknowledged::default(),
             hurried: Mutex::default(),
             digest_key: digest_key.clone(),

@@ -40,7 +40,8 @@ impl Patience {
         if was_quick { Self::of(whole) } else { self.clone() }
     }
 
-    pub(super) fn left(&self) -> Duration {
+    /// What is left.
+    pub fn left(&self) -> Duration {
         Duration::from_micros(self.0.as_ref().map_or(0, |left| left.load(Ordering::Relaxed)))
     }
 

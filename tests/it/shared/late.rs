@@ -62,6 +62,11 @@ async fn a_landing_that_nobody_waits_for_is_sent_again_if_its_connection_was_los
     let (one, other) = (Replica::up(&forwarder.address(), "one").await, Replica::up(&redis.address(), "other").await);
     let question = wanted(&one, 1);
     let mine = lease(&one, &question).await;
+    assert!(mine.is_granted());
+    assert!(
+        !one.shared.presumed(&question).unwrap().is_granted(),
+        "then another's verdict may stay: that is asked first"
+    );
     forwarder.set(Traffic::Stalls);
     one.shared.land_behind(&mine, Told::Verdict(&verdict(Verdict::Match, Timestamp::now()), 60 * SECOND));
     eventually("it is away", async || !one.shared.is_up()).await;
@@ -125,37 +130,6 @@ async fn an_ending_that_may_yet_be_billed_is_known_to_all_until_a_verdict_comes(
     one.shared.land(&fourth, failed(Some((7, 60 * SECOND))), &patience).await.unwrap();
     one.shared.forget(person(3), person(99), SECOND).await;
     lease(&other, &question).await;
-}
-
-#[tokio::test]
-#[ignore = "needs redis-server"]
-async fn a_landing_goes_on_meanwhile_and_is_waited_for_within_the_patience() {
-    let redis = RedisServer::start();
-    let forwarder = Forwarder::to(&redis.socket());
-    let (one, other) = (Replica::up(&forwarder.address(), "one").await, Replica::up(&redis.address(), "other").await);
-    let given = verdict(Verdict::Match, Timestamp::now());
-    let (first, second) = (wanted(&one, 1), wanted(&one, 2));
-    let known = async |question: &Wanted| {
-        let question = Wanted { may_lead: false, ..*question };
-        matches!(look(&other, &question).await, Look::Known(_) | Look::Ended(..))
-    };
-    let mine = lease(&one, &first).await;
-    assert!(mine.is_granted());
-    assert!(!one.shared.presumed(&first).unwrap().is_granted(), "then another's verdict may stay: that is asked first");
-    one.shared.land_meanwhile(&mine, (&given, 60 * SECOND), &Patience::of(60 * SECOND)).wait().await;
-    assert!(known(&first).await, "who has waited knows that the others know");
-    let mine = lease(&one, &second).await;
-    forwarder.set(Traffic::Stalls);
-    let began = tokio::time::Instant::now();
-    one.shared.land_meanwhile(&mine, (&given, 60 * SECOND), &Patience::of(SECOND / 10)).wait().await;
-    assert!((SECOND / 10..SECOND).contains(&began.elapsed()));
-    assert!(!known(&second).await);
-    eventually("it is away", async || !one.shared.is_up()).await;
-    // While it is away nobody waits at all.
-    one.shared.land_meanwhile(&mine, (&given, 60 * SECOND), &Patience::of(600 * SECOND)).wait().await;
-    forwarder.cut();
-    forwarder.set(Traffic::Flows);
-    eventually("it is told when Redis is back", async || known(&second).await).await;
 }
 
 #[tokio::test]

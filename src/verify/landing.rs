@@ -1,6 +1,7 @@
 //! A landing that goes on while its verdict is written into the ledger.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::SetOnce;
 use tokio::time::{Instant, timeout_at};
@@ -17,8 +18,8 @@ struct UnderWay {
 }
 
 impl Landing {
-    pub(super) fn until(until: Instant) -> Self {
-        Self(Some(Arc::new(UnderWay { ended: SetOnce::new(), until })))
+    pub(super) fn within(patience: Duration) -> Self {
+        Self(Some(Arc::new(UnderWay { ended: SetOnce::new(), until: Instant::now() + patience })))
     }
 
     pub(super) fn end(&self) {
@@ -42,8 +43,6 @@ impl Landing {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use futures_util::FutureExt as _;
 
     use super::*;
@@ -52,12 +51,12 @@ mod tests {
     async fn it_is_waited_for_until_it_ends_or_the_patience_does() {
         assert!(Landing::default().wait().now_or_never().is_some());
         let (began, patience) = (Instant::now(), Duration::from_millis(50));
-        let landing = Landing::until(began + patience);
+        let landing = Landing::within(patience);
         let other = landing.clone();
         assert!(landing.wait().now_or_never().is_none());
         other.end();
         assert!(landing.wait().now_or_never().is_some());
-        Landing::until(began + patience).wait().await;
+        Landing::within(patience).wait().await;
         assert_eq!(began.elapsed(), patience);
     }
 }
