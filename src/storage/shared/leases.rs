@@ -117,6 +117,10 @@ impl Shared {
             let dead =
                 open.members.is_silent(&awaited.token, awaited.since, open.config.takeover).then_some(awaited.token);
             match open.ask(wanted, tried.take(), dead, Some(awaited.token), &patience).await {
+                // Redis is slow, and so would be the news of the end.
+                Ok((Look::Waits, _)) if awaited.token == [0; 24] && patience.left() * 2 < open.config.patience => {
+                    return Err(Away);
+                }
                 Ok((Look::Waits, token)) => {
                     gone = None;
                     if token != awaited.token {

@@ -271,6 +271,22 @@ async fn a_question_with_a_name_too_many_is_told_nothing_and_leaves_the_lease_to
 
 #[tokio::test]
 #[ignore = "needs redis-server"]
+async fn nobody_waits_for_another_replica_while_redis_is_slow() {
+    let redis = RedisServer::start();
+    let forwarder = Forwarder::to(&redis.socket());
+    let (one, other) = (Replica::up(&forwarder.address(), "one").await, Replica::up(&redis.address(), "other").await);
+    let question = wanted(&other, 1);
+    lease(&other, &question).await;
+    // More than half of the patience of 200 ms.
+    forwarder.set(Traffic::Lags(Duration::from_millis(130)));
+    let patience = Patience::of(SECOND / 5);
+    let began = tokio::time::Instant::now();
+    assert_eq!(one.shared.converse(&wanted(&one, 1), Some(&tried(1)), &patience).await.err(), Some(Away));
+    assert!(began.elapsed() < SECOND / 5, "the patience is the longest wait");
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
 async fn a_budget_is_sold_to_the_last_call_and_never_passed() {
     let redis = RedisServer::start();
     let (one, other) = (Replica::up(&redis.address(), "one").await, Replica::up(&redis.address(), "other").await);
