@@ -89,13 +89,16 @@ impl Unwritten {
     pub(in crate::server) async fn write(self, must_last: bool) -> Result<Delivered, WriteFailed> {
         let Self { id, answer, receipt, audit } = self;
         let is_kept = match audit {
-            None if !answer.landing.is_under_way() => true,
+            None => true,
             // Boxed, because requests without a ledger would otherwise carry the space of an entry that is being written.
-            audit => match Box::pin(write_and_land(audit, &answer, receipt, must_last)).await {
-                Ok(is_kept) => is_kept,
+            Some(audit) => match Box::pin(audit.verdict(&answer, receipt, must_last)).await {
+                Ok(written) => written == Written::OnDisk,
                 Err(audit) => return Err(WriteFailed { audit, attempts: answer.attempts }),
             },
         };
+        if answer.landing.is_under_way() {
+            Box::pin(answer.landing.wait()).await;
+        }
         let (age, left) = (answer.age, answer.left.unwrap_or_default());
         let delivery = Delivery::First { age, left, by_replica: answer.by_replica };
         let verified = Verified {
@@ -109,21 +112,6 @@ impl Unwritten {
         };
         Ok(Delivered { verified: Arc::new(verified), is_kept, delivery })
     }
-}
-
-/// Writes it, while the other replicas are told. Whether it is on the disk, or need not be.
-async fn write_and_land(
-    audit: Option<AuditEntry>,
-    answer: &Answer,
-    receipt: Option<Digest>,
-    must_last: bool,
-) -> Result<bool, Box<AuditEntry>> {
-    let is_kept = match audit {
-        None => true,
-        Some(audit) => audit.verdict(answer, receipt, must_last).await? == Written::OnDisk,
-    };
-    answer.landing.wait().await;
-    Ok(is_kept)
 }
 
 impl WriteFailed {
