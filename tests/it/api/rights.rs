@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use idgate::domain::clock::Clock;
 
 use super::{LogFile, assert_problem, assert_says_when, bearer, client, errors};
-use crate::support::{TestGateway, anybody};
+use crate::support::{TIMELESS, TestGateway, anybody};
 
 const KEY: &str = "idg_synthetic-key";
 
@@ -16,9 +16,6 @@ fn movable(start: &str) -> (Clock, Arc<AtomicI64>) {
     let shift = Arc::clone(&moved);
     (Clock::new(move || start + jiff::SignedDuration::from_secs(shift.load(Ordering::SeqCst))), moved)
 }
-
-/// A driver whose requests carry no timestamp, so its simulator answers whatever the gateway's clock says.
-const TIMELESS: &str = "yunyi";
 
 #[tokio::test]
 async fn a_client_without_the_right_cannot_force_a_call_whatever_it_sends() {

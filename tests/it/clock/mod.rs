@@ -9,7 +9,7 @@ use idgate::domain::clock::Clock;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::ledger::Folder;
-use crate::support::{Builder, TestGateway, anybody, eventually};
+use crate::support::{Builder, TIMELESS, TestGateway, anybody, eventually};
 
 mod dates;
 mod lifetimes;
@@ -54,8 +54,6 @@ impl Hands {
     }
 }
 
-/// A driver whose requests carry no time stamp, so its simulator answers whatever the gateway's clock says.
-const TIMELESS: &str = "yunyi";
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 /// Ten in the morning in China.

@@ -1,10 +1,12 @@
 //! The console shows what a day and a month have cost, by provider, client and purpose.
 
 use http::StatusCode;
+use idgate::domain::clock::{Clock, date_in_china, start_in_china};
+use jiff::{SignedDuration, Timestamp};
 
 use super::console::{Browser, ON, key, operator};
 use crate::ledger::Folder;
-use crate::support::{Pair, TestGateway, client, person};
+use crate::support::{Pair, TIMELESS, TestGateway, client, person};
 
 const NUMBER: &str = "11010519491231002X";
 
@@ -18,18 +20,25 @@ async fn ask(gateway: &TestGateway, pair: &Pair, purpose: &str) {
     gateway.post(body.to_string(), &[]).await;
 }
 
+/// Begins at noon of this day in China, so that the day does not end during a test.
+fn noon() -> Clock {
+    let start = Timestamp::now();
+    let ahead = start_in_china(date_in_china(start)).unwrap() + SignedDuration::from_hours(12) - start;
+    Clock::new(move || Timestamp::now() + ahead)
+}
+
 /// A gateway whose ledger has a billed call, two answers from the cache, and a call of which nobody knows.
 async fn gateway(folder: &Folder) -> TestGateway {
-    let prices = "[providers.aliyun]\nprice_yuan = { match = \"0.3\", mismatch = \"0.5\", no_record = \"0\" }\n";
+    let prices = "[providers.yunyi]\nprice_yuan = { match = \"0.3\", mismatch = \"0.5\", no_record = \"0\" }\n";
     let purposes = "[purposes.payout]\n[purposes.audit]\non_unknown = \"stop\"\n";
-    let gateway = folder.gateway().chain(&["aliyun"]).over(ON).over(prices).over(purposes);
+    let gateway = folder.gateway().chain(&[TIMELESS]).clock(noon()).over(ON).over(prices).over(purposes);
     let gateway = gateway.over(operator("vera", "viewer")).start().await;
     for _ in 0..3 {
         ask(&gateway, &person(1), "payout").await;
     }
-    gateway.fault("aliyun", RESET);
+    gateway.fault(TIMELESS, RESET);
     ask(&gateway, &person(2), "audit").await;
-    gateway.mend("aliyun");
+    gateway.mend(TIMELESS);
     gateway
 }
 
@@ -60,10 +69,10 @@ async fn a_day_and_a_month_are_shown_by_provider_client_and_purpose() {
         assert!(shown.status == StatusCode::OK && shown.text.len() < 100_000, "{link}");
         let text = text_of(&shown.text);
         for row in [
-            "aliyun|anonymous|payout|1|¥0.300|¥0.000|2|¥0.600|\n",
-            "aliyun|anonymous|audit|1|¥0.000|¥0.500|0|¥0.000|\n",
+            "yunyi|anonymous|payout|1|¥0.300|¥0.000|2|¥0.600|\n",
+            "yunyi|anonymous|audit|1|¥0.000|¥0.500|0|¥0.000|\n",
             "By provider",
-            "aliyun|2|¥0.300|¥0.500|2|¥0.600|\n",
+            "yunyi|2|¥0.300|¥0.500|2|¥0.600|\n",
             "anonymous|2|¥0.300|¥0.500|2|¥0.600|\n",
             "payout|1|¥0.300|¥0.000|2|¥0.600|\n",
             "present configuration",
@@ -76,7 +85,7 @@ async fn a_day_and_a_month_are_shown_by_provider_client_and_purpose() {
         assert_eq!(file.headers["content-type"], "text/csv; charset=utf-8");
         assert!(file.headers["content-disposition"].to_str().unwrap().contains("filename=\"money-20"));
         let rows: Vec<_> = file.text.lines().skip(1).collect();
-        let expected = ["aliyun,anonymous,audit,1,0,500000,0,0,0", "aliyun,anonymous,payout,1,300000,0,2,600000,0"];
+        let expected = ["yunyi,anonymous,audit,1,0,500000,0,0,0", "yunyi,anonymous,payout,1,300000,0,2,600000,0"];
         assert_eq!(rows, expected, "{}", file.text);
     }
     let empty = vera.get(&gateway, "/console/money?day=2020-02-29").await;

@@ -35,6 +35,9 @@ pub mod postgres;
 pub mod process;
 pub mod services;
 
+/// A driver whose requests carry no time stamp, so its simulator answers whatever the gateway's clock says.
+pub const TIMELESS: &str = "yunyi";
+
 /// Describes a gateway to start.
 pub struct Builder {
     overlays: Vec<String>,
