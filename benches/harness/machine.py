@@ -168,7 +168,7 @@ def git(*words):
     return subprocess.run(["git", *words], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
 
 
-def unsteadiness():
+def jitter():
     """The 99th percentile of the same millisecond of work, on the server's processor, as a multiple of its median. What
     neighbours take from a virtual machine shows nowhere else."""
     allowed, work, took = os.sched_getaffinity(0), bytes(1 << 20), []
@@ -192,5 +192,5 @@ def circumstances():
         "commit": git("rev-parse", "--short=7", "HEAD") + (" with uncommitted changes" if dirty else ""),
         "machine": f"{len(PROCESSORS)} × {model[1] if model else os.uname().machine}, Linux {os.uname().release}",
         "load": " ".join(Path("/proc/loadavg").read_text().split()[:3]),
-        "unsteadiness": unsteadiness(),
+        "jitter": jitter(),
     }

@@ -37,8 +37,8 @@ def caption(*results):
                            for commit in sorted({result["commit"] for result in results}))
     date = first["date"] if first["date"] == last["date"] else f"{first['date'].removesuffix(' UTC')} to {last['date']}"
     text = f"Measured {date}, commit {commits}, {first['machine']}, load {first['load']} at the start."
-    if slow := max(result.get("unsteadiness", 0) for result in results):
-        text += f" 99 of 100 repeats of the same millisecond of work took at most {slow:.1f} times the median."
+    if jitter := max(result.get("jitter", 0) for result in results):
+        text += f" 99 of 100 repeats of the same millisecond of work took at most {jitter:.1f} times the median."
     if rounds := [one for result in results for every in result.get("rounds", {}).values() for one in every]:
         seconds = sorted({f"{result['seconds']:g}" for result in results if "rounds" in result})
         counts = sorted({len(every) for result in results for every in result.get("rounds", {}).values()})
