@@ -13,16 +13,16 @@ use std::time::Duration;
 use prometheus::IntCounter;
 use tracing::callsite::Identifier;
 use tracing::{Level, Metadata};
-use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::filter::{FilterExt, LevelFilter, Targets, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
+use tracing_subscriber::{Layer, Registry, reload};
 
 use super::config::{Format, Log};
 use crate::server::http::line_sink::{self, LineSink};
 use crate::server::http::sampler::Sampler;
-use crate::server::log_level::{Level as SetLevel, LogLevel};
+use crate::server::log_level::LogLevel;
 
 /// Crates whose debug lines contain headers, URLs or bodies.
 const QUIET: [&str; 8] = ["axum", "h2", "hyper", "hyper_util", "reqwest", "rustls", "tower", "tower_http"];
@@ -33,8 +33,8 @@ const MOST: u32 = 50;
 /// Standard error of the whole process, which has one global subscriber.
 static SINK: OnceLock<Events> = OnceLock::new();
 
-/// The filter of that subscriber, and the level that is configured.
-static FILTER: OnceLock<(reload::Handle<EnvFilter, Registry>, String)> = OnceLock::new();
+/// The filter of that subscriber, and the one that is configured.
+static FILTER: OnceLock<(reload::Handle<Targets, Registry>, Targets)> = OnceLock::new();
 
 /// How long the end of the process waits for an output that may hang.
 pub(super) const LAST_FLUSH: Duration = Duration::from_secs(1);
@@ -60,7 +60,8 @@ struct Event<'a>(Option<&'a LineSink>);
 /// When the level is not a valid filter, or the system cannot start a thread.
 pub fn start(log: &Log) -> anyhow::Result<()> {
     // A separate filter, because a more specific directive in the configuration would override one added to the first.
-    let (filter, handle) = reload::Layer::new(EnvFilter::try_new(&log.level)?);
+    let configured = log.filter()?;
+    let (filter, handle) = reload::Layer::new(configured.clone());
     let filter = filter.and(filter_fn(may_be_logged));
     // A reader of standard error that hangs must not stop the workers.
     let places = Arc::<Places>::default();
@@ -78,7 +79,7 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
         Format::Text => tracing_subscriber::registry().with(events.with_target(false).with_filter(filter)).try_init(),
     };
     if is_first.is_ok() {
-        let _ = FILTER.set((handle, log.level.clone()));
+        let _ = FILTER.set((handle, configured));
     }
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(|place| format!("{}:{}", place.file(), place.line()));
@@ -102,13 +103,13 @@ pub fn end() -> bool {
 pub(super) fn log_level() -> LogLevel {
     LogLevel::new(Box::new(|level| {
         let Some((handle, configured)) = FILTER.get() else { return false };
-        let filter = match level {
+        let filter = match level.map(|level| <&str>::from(level).parse::<LevelFilter>()) {
             None => configured.clone(),
-            Some(level @ (SetLevel::Error | SetLevel::Warn | SetLevel::Info)) => <&str>::from(level).to_owned(),
             // Libraries may log what they send, such as statements.
-            Some(level) => format!("info,idgate={}", <&str>::from(level)),
+            Some(Ok(level)) => Targets::new().with_default(level.min(LevelFilter::INFO)).with_target("idgate", level),
+            Some(Err(_)) => return false,
         };
-        EnvFilter::try_new(filter).is_ok_and(|filter| handle.reload(filter).is_ok())
+        handle.reload(filter).is_ok()
     }))
 }
 

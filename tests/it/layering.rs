@@ -4,7 +4,8 @@
 //! - `circles`: the files form no circle, so a reader can start at the bottom and meet nothing unknown;
 //! - `edges`: the edges of the server do not import each other;
 //! - `providers`: a provider's name appears only in its own folder and in the registry;
-//! - `sizes`: modules have real names, and files stay short.
+//! - `sizes`: modules have real names, and files stay short;
+//! - `examples`: no comment has an example that nothing runs.
 //!
 //! `source` and `reader` read a file with `syn`; `arrows` finds the file that defines the item a path names.
 //! A breach is reported as `src/FILE:LINE: what is wrong`.
@@ -12,6 +13,7 @@
 mod arrows;
 mod circles;
 mod edges;
+mod examples;
 mod graph;
 mod order;
 mod providers;
@@ -91,6 +93,11 @@ fn a_providers_name_appears_only_at_home() {
 #[test]
 fn modules_have_real_names_and_files_are_short() {
     passes(&sizes::breaches(&src()));
+}
+
+#[test]
+fn no_comment_has_an_example_that_nothing_runs() {
+    passes(&examples::breaches(&src()));
 }
 
 #[track_caller]

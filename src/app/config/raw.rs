@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
 use serde::Deserialize;
+use tracing_subscriber::filter::{ParseError, Targets};
 
 use super::profile::Profile;
 use super::sections::provider_section::Section;
@@ -75,6 +76,18 @@ pub struct Log {
     pub file: Option<PathBuf>,
     /// The most lines a second and listener about requests of nobody we know.
     pub strangers_per_second: u32,
+}
+
+impl Log {
+    /// The level as a filter: directives such as `info` or `idgate::verify=debug` between commas.
+    ///
+    /// # Errors
+    /// When one of them is none.
+    pub fn filter(&self) -> Result<Targets, ParseError> {
+        // The parser would take a space for a part of the target.
+        let text: String = self.level.split_whitespace().collect();
+        text.split(',').filter(|directive| !directive.is_empty()).collect::<Vec<_>>().join(",").parse()
+    }
 }
 
 /// The format of log lines.
@@ -154,4 +167,24 @@ pub(super) struct Raw {
     #[serde(default)]
     pub(super) providers: BTreeMap<String, Section>,
     pub(super) chain: policy::Config,
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn spaces_in_a_filter_mean_nothing() {
+        for level in ["info,idgate::verify=debug", " info, idgate::verify=debug,", "idgate::verify = debug ,, info"] {
+            let log = Log { level: level.to_owned(), format: Format::Json, file: None, strangers_per_second: 1 };
+            let filter = log.filter().unwrap();
+            for (target, most) in [("idgate::verify::chain", Level::DEBUG), ("idgate::server", Level::INFO)] {
+                assert!(filter.would_enable(target, &most), "{level}");
+                assert!(!filter.would_enable(target, &Level::TRACE) && filter.would_enable("sqlx", &Level::INFO));
+            }
+            assert!(!filter.would_enable("idgate::server", &Level::DEBUG), "{level}");
+        }
+    }
 }

@@ -151,7 +151,7 @@ pub(super) fn finish(
     read.section("dns", raw.dns.validate());
     checks::orders(&raw, read);
     checks::purposes(&raw, read);
-    if !checks::is_level_or_filter(&raw.log.level) {
+    if !checks::is_level_or_filter(&raw.log) {
         let problem = "is not a level, or silences idgate itself; write \"error\", \"warn\", \"info\" or \"debug\", or \
                        a filter that begins with one of them, such as \"info,idgate::verify=debug\"";
         read.mistake("log.level", problem);

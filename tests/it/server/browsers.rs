@@ -1,5 +1,8 @@
 //! What a page in a browser can make of the listeners: nothing, unless it is a page of ours.
 
+use std::io::Read;
+
+use flate2::read::GzDecoder;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -19,10 +22,16 @@ async fn send(to: std::net::SocketAddr, line: &str, host: &str, headers: &[&str]
     let request =
         format!("{line} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {length}\r\n{more}\r\n{body}");
     stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_lowercase(), body.to_owned())
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let end = answer.windows(4).position(|end| end == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8(answer[..end].to_vec()).unwrap().to_lowercase();
+    let (mut body, sent) = (String::new(), &answer[end + 4..]);
+    match head.contains("content-encoding: gzip") {
+        true => GzDecoder::new(sent).read_to_string(&mut body).unwrap(),
+        false => Read::read_to_string(&mut &*sent, &mut body).unwrap(),
+    };
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), head, body)
 }
 
 fn operator() -> String {

@@ -3,11 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
-
 use super::money;
 use crate::app::config::draft::Draft;
-use crate::app::config::raw::{HASH_OF_NOTHING, Raw};
+use crate::app::config::raw::{HASH_OF_NOTHING, Log, Raw};
 use crate::app::config::suggest;
 use crate::server::auth::client_config::{ClientConfig, DEFAULT_PURPOSE};
 use crate::server::auth::key_config::KeyConfig;
@@ -67,14 +65,14 @@ pub(in crate::app::config) fn server(raw: &Raw, read: &mut Draft) {
     read.section("server.connections", server.connections.validate());
 }
 
-/// Whether `text` is a filter that lets something of idgate through. A misspelt level would be taken for the name of a
+/// Whether the level is a filter that lets something of idgate through. A misspelt one would be taken for the name of a
 /// crate, and then every line is lost.
-pub(in crate::app::config) fn is_level_or_filter(text: &str) -> bool {
+pub(in crate::app::config) fn is_level_or_filter(log: &Log) -> bool {
     let is_level = |word: &str| word.parse::<tracing::level_filters::LevelFilter>().is_ok() && !word.is_empty();
-    let is_ours = |target: &str| target == "idgate" || target.starts_with("idgate::") || target.starts_with("idgate[");
-    let directives = || text.split(',').map(str::trim).filter(|directive| !directive.is_empty());
-    let bare = |directive: &&str| !directive.contains('=') && !directive.contains('[');
-    EnvFilter::try_new(text).is_ok()
+    let is_ours = |target: &str| target == "idgate" || target.starts_with("idgate::");
+    let directives = || log.level.split(',').map(str::trim).filter(|directive| !directive.is_empty());
+    let bare = |directive: &&str| !directive.contains('=');
+    log.filter().is_ok()
         && directives().filter(bare).all(|word| is_level(word) || is_ours(word))
         && directives().any(|one| is_level(one) || is_ours(one.split('=').next().unwrap_or_default().trim()))
 }
