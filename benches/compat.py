@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the providers' own protocols cost against REST, on the hit path: processor time of the gateway for each request.
 
-  benches/compat.py [BINARY] [ROUNDS]      default: target/release/idgate 7
+  benches/compat.py [BINARY] [ROUNDS]      default: target/profiling/idgate 7
 
 One gateway, one remembered person, one client with a key of each kind, over one connection at a time; in turns, in one run. Every
 request is signed before the clock runs. Needs Linux (scheduler statistics) and nothing but Python. Compare the ratios.
@@ -150,7 +150,7 @@ def measure(binary, rounds):
 
 
 def main():
-    binary, rounds = (sys.argv[1:] + ["target/release/idgate", "7"][len(sys.argv) - 1:])
+    binary, rounds = (sys.argv[1:] + ["target/profiling/idgate", "7"][len(sys.argv) - 1:])
     costs = measure(os.path.abspath(binary), int(rounds))
     for name, every in costs.items():
         ratio = statistics.median(cost / base for cost, base in zip(every, costs["REST"]))

@@ -3,7 +3,7 @@
 
   benches/instructions.py [--write] [--limits] [--count-only] [--times N] [BINARY]
 
-BINARY is measured, or else target/release/idgate is built. The counts are compared with benches/instructions.toml;
+BINARY is measured, or else target/profiling/idgate is built. The counts are compared with benches/instructions.toml;
 --write writes them there instead. A kind may grow by 5 % before this fails: then make it cheaper, or write the table in
 the commit that has the reason. --count-only compares nothing. --limits also counts limit-axum and
 limit-proxy (benches/run.py builds them). --times counts N times and shows how far the counts are apart.

@@ -229,7 +229,7 @@ def main():
     arguments.add_argument("--seconds", type=float, default=4, help="of a round")
     arguments.add_argument("--entries", type=int, default=1_000_000, help="remembered people of the workload memory")
     arguments.add_argument("--targets", type=lambda text: text.split(","), help="only these, and the limits")
-    arguments.add_argument("--binary", type=Path, help="instead of building target/release/idgate")
+    arguments.add_argument("--binary", type=Path, help="instead of building target/profiling/idgate")
     arguments.add_argument("--beside", type=Path, help="another binary of idgate, measured in the same run")
     arguments.add_argument("--patience", type=float, default=120, help="the longest wait for an idle machine, in seconds")
     options = arguments.parse_args()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What sharing through Redis costs, and what PostgreSQL takes: three replicas of tests/replicas, with and without [shared].
 
-  benches/shared.py [--binary PATH] [--rounds N] [--seconds S]      default: target/release/idgate, 5 rounds of 3 s
+  benches/shared.py [--binary PATH] [--rounds N] [--seconds S]      default: target/profiling/idgate, 5 rounds of 3 s
 
 Two sets of three gateways run at the same time, one with [shared] and one without, each with a PostgreSQL of its own;
 rounds take turns. Times are of a caller that asks at a fixed rate; p50 and p99 are over all rounds. Prints the table of
@@ -142,7 +142,7 @@ async def measure(options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--binary", type=pathlib.Path, default=machine.ROOT / "target/release/idgate")
+    parser.add_argument("--binary", type=pathlib.Path, default=machine.ROOT / "target/profiling/idgate")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--rate", type=float, default=200)

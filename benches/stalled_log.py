@@ -3,7 +3,7 @@
 
   benches/stalled_log.py [--stall 60] [--around 30] [--rate 5000] [BINARY]
 
-BINARY is measured, or else target/release/idgate is built. The access log goes to a pipe. Its reader reads for --around
+BINARY is measured, or else target/profiling/idgate is built. The access log goes to a pipe. Its reader reads for --around
 seconds, stops for --stall seconds, and reads again for --around seconds, while hits come at a fixed rate, open loop.
 
 It fails if the median of the p99 of each second is more than 1.5 times as high while the reader stands still as before, if

@@ -3,7 +3,7 @@
 
   benches/sustained.py [--minutes 30] [--rate 2000] [--ledger] [--window 15s] [BINARY]
 
-BINARY is measured, or else target/release/idgate is built. Every question is about another person, open loop. The caps are
+BINARY is measured, or else target/profiling/idgate is built. Every question is about another person, open loop. The caps are
 those of config/default.toml: 200,000 verdicts, holds and bills, 1,000,000 tries of names, which 2,000 people a second reach
 in nine minutes. --window makes everything expire after that time, so that the caps of a short run are reached, too.
 

@@ -203,14 +203,14 @@ def protocols():
 
 
 def written(name):
-    """What sustained.py or stalled_log.py wrote."""
+    """What sustained.py, stalled_log.py or builds.py wrote."""
     result = load(name)
     return caption(result) + (f"\n{result['table']}" if result else "")
 
 
 SECTIONS = {
     "limits": limits, "peers": peers, "instructions": instructions, "wiping": wiping, "layers": layer_costs, "protocols": protocols,
-    **{name: lambda name=name: written(name) for name in ("sustained", "sustained-ledger", "stalled-log")},
+    **{name: lambda name=name: written(name) for name in ("sustained", "sustained-ledger", "stalled-log", "builds")},
 }
 
 
