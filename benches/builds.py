@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
 """What builds and tests cost on a machine that has nothing but the toolchain and the sources of the crates.
 
-  benches/builds.py
+  benches/builds.py [debug] [release]      default: both
 
-Builds from nothing below target/bench/builds: what `cargo run -- sandbox` needs, `cargo test` and `cargo test` again, and a
-release. Processor time is that of cargo and all that it starts; it hardly depends on what else the machine does. Takes 20
-minutes on 2 processors.
+Builds from nothing below target/bench/builds: first what `cargo run -- sandbox` needs, `cargo test`, and `cargo test` again,
+then a release. Processor time is that of cargo and of all that it starts. Takes 20 minutes on 2 processors.
 """
 
 import argparse
@@ -18,37 +17,47 @@ import time
 from harness import machine, tables
 
 FOLDER = machine.WORK / "builds"
-# What is done, whether from nothing, how, and what is aimed at.
-STEPS = [
-    ("first verdict: `cargo run -- sandbox`", True, ["build", "--bin", "idgate"], "330 s"),
-    ("`cargo test`", True, ["test", "--quiet"], "550 s"),
-    ("`cargo test` again", False, ["test", "--quiet"], "100 s"),
-    ("`cargo build --release`", True, ["build", "--release", "--bin", "idgate"], "360 s"),
-]
 MOST_BYTES = 25_000_000
 
 
-def processor():
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def cargo(*arguments):
+    """The seconds of processors and the elapsed ones."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    subprocess.run(["cargo", arguments[0], "--locked", "--offline", *arguments[1:]], cwd=machine.ROOT, check=True,
+                   stdout=subprocess.DEVNULL, env=os.environ | {"CARGO_TARGET_DIR": str(FOLDER)})
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, time.monotonic() - began
+
+
+def debug():
+    first, tests, again = cargo("build", "--bin", "idgate"), cargo("test", "--quiet"), cargo("test", "--quiet")
+    # The tests need all that the binary needs.
+    tests = [mine + before for mine, before in zip(tests, first)]
+    for what, aim, (used, elapsed) in [("`cargo run -- sandbox`, to the first verdict", 330, first),
+                                       ("`cargo test`", 550, tests), ("`cargo test` again", 100, again)]:
+        yield [what, f"{aim} s", f"{used:.0f} s", f"{elapsed:.0f} s"]
+
+
+def release():
+    used, elapsed = cargo("build", "--release", "--bin", "idgate")
+    yield ["`cargo build --release`", "360 s", f"{used:.0f} s", f"{elapsed:.0f} s"]
+    size = (FOLDER / "release/idgate").stat().st_size
+    yield ["its size", f"{MOST_BYTES / 1e6:.0f} MB", f"{size / 1e6:.1f} MB", "–"]
 
 
 def main():
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("builds", nargs="*")
+    chosen = arguments.parse_args().builds or ["debug", "release"]
+    if unknown := set(chosen) - {"debug", "release"}:
+        arguments.error(f"there is no build {', '.join(sorted(unknown))}")
     subprocess.run(["cargo", "fetch", "--locked"], cwd=machine.ROOT, check=True)
-    started, rows = machine.circumstances(), []
-    for name, is_cold, arguments, aim in STEPS:
-        if is_cold:
-            shutil.rmtree(FOLDER, ignore_errors=True)
-        before, began = processor(), time.monotonic()
-        subprocess.run(["cargo", arguments[0], "--locked", "--offline", *arguments[1:]], cwd=machine.ROOT, check=True,
-                       stdout=subprocess.DEVNULL, env=os.environ | {"CARGO_TARGET_DIR": str(FOLDER)})
-        rows.append([name, aim, f"{processor() - before:.0f} s", f"{time.monotonic() - began:.0f} s"])
-        print(*rows[-1], flush=True)
-    size = (FOLDER / "release/idgate").stat().st_size
-    rows.append(["size of the release", f"{MOST_BYTES / 1e6:.0f} MB", f"{size / 1e6:.1f} MB", "–"])
-    print(*rows[-1], flush=True)
-    tables.save("builds", started | {"table": tables.table(["what", "aim", "processor", "elapsed"], rows)})
+    for name in chosen:
+        started = machine.circumstances()
+        shutil.rmtree(FOLDER, ignore_errors=True)
+        rows = list({"debug": debug, "release": release}[name]())
+        print("\n".join(" ".join(row) for row in rows), flush=True)
+        tables.save(f"builds-{name}", started | {"table": tables.table(["what", "aim", "processor", "elapsed"], rows)})
     shutil.rmtree(FOLDER)
 
 

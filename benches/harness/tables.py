@@ -210,7 +210,7 @@ def written(name):
 
 SECTIONS = {
     "limits": limits, "peers": peers, "instructions": instructions, "wiping": wiping, "layers": layer_costs, "protocols": protocols,
-    **{name: lambda name=name: written(name) for name in ("sustained", "sustained-ledger", "stalled-log", "builds")},
+    **{name: lambda name=name: written(name) for name in ("sustained", "sustained-ledger", "stalled-log", "builds-debug", "builds-release")},
 }
 
 
