@@ -24,7 +24,7 @@ def cargo(*arguments):
     """The seconds of processors and the elapsed ones."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     subprocess.run(["cargo", arguments[0], "--locked", "--offline", *arguments[1:]], cwd=machine.ROOT, check=True,
-                   stdout=subprocess.DEVNULL, env=os.environ | {"CARGO_TARGET_DIR": str(FOLDER)})
+                   env=os.environ | {"CARGO_TARGET_DIR": str(FOLDER)})
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, time.monotonic() - began
 
