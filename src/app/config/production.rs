@@ -220,7 +220,9 @@ mod tests {
         for fine in ["info", "warn,idgate=trace", "info,idgate::verify=debug,h2=warn", "off", "error,idgate"] {
             assert!(!tells(fine), "{fine}");
         }
-        for too_much in ["debug", "TRACE", "info,hyper=trace", "info,h2", "info,idgate_other=debug", "5"] {
+        for too_much in
+            ["debug", "TRACE", "info,hyper=trace", "info,h2", "info,idgate_other=debug", "info,sqlx=de bug", "5"]
+        {
             assert!(tells(too_much), "{too_much}");
         }
     }

@@ -79,14 +79,16 @@ pub struct Log {
 }
 
 impl Log {
-    /// The level as a filter: directives such as `info` or `idgate::verify=debug` between commas.
+    /// The level as a filter: directives such as `info` or `idgate::verify=debug`, separated by commas.
     ///
     /// # Errors
-    /// When one of them is none.
+    /// When a directive cannot be parsed.
     pub fn filter(&self) -> Result<Targets, ParseError> {
-        // The parser would take a space for a part of the target.
-        let text: String = self.level.split_whitespace().collect();
-        text.split(',').filter(|directive| !directive.is_empty()).collect::<Vec<_>>().join(",").parse()
+        // The parser would take spaces as part of a target. Only those around a word go: whoever checks the words must see
+        // the same ones.
+        let trimmed = |directive: &str| directive.split('=').map(str::trim).collect::<Vec<_>>().join("=");
+        let directives = self.level.split(',').map(trimmed).filter(|directive| !directive.is_empty());
+        directives.collect::<Vec<_>>().join(",").parse()
     }
 }
 
@@ -176,15 +178,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spaces_in_a_filter_mean_nothing() {
+    fn spaces_around_the_words_of_a_filter_mean_nothing() {
+        let log =
+            |level: &str| Log { level: level.to_owned(), format: Format::Json, file: None, strangers_per_second: 1 };
         for level in ["info,idgate::verify=debug", " info, idgate::verify=debug,", "idgate::verify = debug ,, info"] {
-            let log = Log { level: level.to_owned(), format: Format::Json, file: None, strangers_per_second: 1 };
-            let filter = log.filter().unwrap();
+            let filter = log(level).filter().unwrap();
             for (target, most) in [("idgate::verify::chain", Level::DEBUG), ("idgate::server", Level::INFO)] {
                 assert!(filter.would_enable(target, &most), "{level}");
                 assert!(!filter.would_enable(target, &Level::TRACE) && filter.would_enable("sqlx", &Level::INFO));
             }
             assert!(!filter.would_enable("idgate::server", &Level::DEBUG), "{level}");
         }
+        // Whoever looks for `debug` would not see it.
+        assert!(log("info,sqlx=de bug").filter().is_err());
     }
 }

@@ -67,6 +67,7 @@ const ADDED: &[Case] = &[
     ("[log]\nlevel = \"verbose\"", "log.level:", &["\"info\""]),
     ("[log]\nlevel = \"\"", "log.level:", &["\"info\""]),
     ("[log]\nlevel = \"sqlx=debug\"", "log.level:", &["silences idgate", "\"info\""]),
+    ("[log]\nlevel = \"info,idgate[ask]=debug\"", "log.level:", &["is not a level", "\"info,idgate::verify=debug\""]),
     // What cannot work on a machine.
     ("[server]\nadmin_listen = \"127.0.0.1:8080\"", "server.admin_listen:", &["another port"]),
     ("[server]\nlisten = \"127.0.0.1:9464\"", "server.admin_listen:", &["another port"]),

@@ -72,7 +72,9 @@ pub(in crate::app::config) fn is_level_or_filter(log: &Log) -> bool {
     let is_ours = |target: &str| target == "idgate" || target.starts_with("idgate::");
     let directives = || log.level.split(',').map(str::trim).filter(|directive| !directive.is_empty());
     let bare = |directive: &&str| !directive.contains('=');
+    // Nothing can be chosen by spans or fields: what names one would match nothing.
     log.filter().is_ok()
+        && !log.level.contains('[')
         && directives().filter(bare).all(|word| is_level(word) || is_ours(word))
         && directives().any(|one| is_level(one) || is_ours(one.split('=').next().unwrap_or_default().trim()))
 }
