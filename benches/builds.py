@@ -21,7 +21,7 @@ MOST_BYTES = 25_000_000
 
 
 def cargo(*arguments):
-    """The seconds of processors and the elapsed ones."""
+    """Processor seconds and elapsed seconds."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     subprocess.run(["cargo", arguments[0], "--locked", "--offline", *arguments[1:]], cwd=machine.ROOT, check=True,
                    env=os.environ | {"CARGO_TARGET_DIR": str(FOLDER)})

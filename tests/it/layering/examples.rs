@@ -11,7 +11,7 @@ pub fn breaches(sources: &Sources) -> Vec<String> {
             if let Some(language) = comment.and_then(|comment| comment.trim().strip_prefix("```")) {
                 if !is_inside && !["text", "json", "toml", "sh"].contains(&language) {
                     let line = line + 1;
-                    out.push(format!("src/{file}:{line}: rustdoc takes this for Rust; write a test, or the language"));
+                    out.push(format!("src/{file}:{line}: rustdoc reads this as Rust, and nothing runs it; write a test, or name the language"));
                 }
                 is_inside = !is_inside;
             }

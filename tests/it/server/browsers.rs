@@ -1,6 +1,6 @@
 //! What a page in a browser can make of the listeners: nothing, unless it is a page of ours.
 
-use std::io::Read;
+use std::io::read_to_string;
 
 use flate2::read::GzDecoder;
 use sha2::{Digest, Sha256};
@@ -26,12 +26,12 @@ async fn send(to: std::net::SocketAddr, line: &str, host: &str, headers: &[&str]
     stream.read_to_end(&mut answer).await.unwrap();
     let end = answer.windows(4).position(|end| end == b"\r\n\r\n").unwrap();
     let head = String::from_utf8(answer[..end].to_vec()).unwrap().to_lowercase();
-    let (mut body, sent) = (String::new(), &answer[end + 4..]);
-    match head.contains("content-encoding: gzip") {
-        true => GzDecoder::new(sent).read_to_string(&mut body).unwrap(),
-        false => Read::read_to_string(&mut &*sent, &mut body).unwrap(),
+    let sent = &answer[end + 4..];
+    let body = match head.contains("content-encoding: gzip") {
+        true => read_to_string(GzDecoder::new(sent)),
+        false => read_to_string(sent),
     };
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), head, body)
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), head, body.unwrap())
 }
 
 fn operator() -> String {
