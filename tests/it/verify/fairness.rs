@@ -80,6 +80,7 @@ async fn those_who_wait_for_one_call_that_hangs_take_no_place_from_remembered_an
     let third = async {
         until("no more of them may wait", async || refused.load(Ordering::Relaxed) >= 55).await;
         assert_eq!(in_short(&ask(&gateway, "three", &remembered).await), "aliyun match (cache)");
+        until("their call hangs", async || gateway.sandbox.calls("aliyun") == 2).await;
         gateway.mend("aliyun");
         assert_eq!(in_short(&ask(&gateway, "three", &anybody()).await), "aliyun match (provider)");
         assert_eq!(in_short(&ask(&gateway, "one", &remembered).await), "aliyun match (cache)");
@@ -133,6 +134,8 @@ async fn a_purpose_of_high_priority_has_a_share_of_its_own() {
     }));
     let payout = async {
         until("nine are lent", async || refusals(&gateway, "shop", "slots", "above").await >= 21.0).await;
+        // A call that is still on its way would be answered.
+        until("nine hang", async || gateway.sandbox.calls("aliyun") == 9).await;
         gateway.mend("aliyun");
         let mut body = anybody().body();
         body["purpose"] = "payout".into();
