@@ -25,7 +25,7 @@ use super::shared::Shared;
 use super::spool::Spool;
 
 /// The pause between two fsyncs under load: each costs as much CPU time as several entries.
-const GATHER: Duration = Duration::from_millis(2);
+const GATHER: Duration = Duration::from_millis(1);
 /// A batch of at least this size counts as load.
 const MANY: usize = 8;
 /// How long entries collect in the spool unless a reader needs them: large transactions cost the database half as much
