@@ -8,14 +8,14 @@ BINARY is measured, or else target/profiling/idgate is built. The counts are com
 the commit that has the reason. --count-only compares nothing. --limits also counts limit-axum and
 limit-proxy (benches/run.py builds them). --times counts N times and shows how far the counts are apart.
 
-A fresh gateway with one worker answers some requests of every kind, and another one the same and 600 more of one kind:
+A fresh gateway with one worker answers some requests of every kind, and another one the same and 1,000 more of one kind:
 the difference is the price of a request, without start and end. With 1 connection each request waits for the one before
 it; with 32 each connection asks again as soon as it is answered. The provider answers at once.
 
 What the clock starts and not a request is left out (see CLOCK), so that the counts hardly depend on what else the machine
 does: stacks are wiped by the clock, and valgrind makes a request last longer than usual. What seems dearer is counted a
 second time, and the lower count is taken. valgrind has no SHA instructions, so SHA-256 runs in software here and is counted
-apart. Needs Python 3.11 and valgrind.
+apart; and it counts `rep stosb` once for each byte, so that glibc is told to wipe with vectors. Needs Python 3.11 and valgrind.
 """
 
 import argparse
@@ -38,6 +38,8 @@ TABLE = ROOT / "benches" / "instructions.toml"
 MAY_GROW = 1.05
 # How many requests of each kind come first, by connections, so that everything has been used once; and how many are counted.
 WARM, MORE = {1: 100, 32: 320}, 1000
+# Without this, glibc sets 2 KiB and more with `rep stosb`, which valgrind counts once for each byte.
+VECTORS = {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-ERMS,-FSRM"}
 # Functions that are called by the clock or wait for other threads, with all that they call. The first is reported, the
 # others are not.
 WIPING = r"zeroize::stack::zeroize_stack"
@@ -126,7 +128,7 @@ def run(name, kind, provider, more=None):
     folder.mkdir(parents=True)
     wrapped = ["valgrind", "--tool=callgrind", "--separate-threads=yes", f"--callgrind-out-file={folder}/thread", *kind.command]
     # Files are looked at by the clock.
-    env = {"IDGATE__RELOAD__POLL": "0s"} if kind.remembers else {}
+    env = VECTORS | ({"IDGATE__RELOAD__POLL": "0s"} if kind.remembers else {})
     target = servers.Target(f"{name}-callgrind", servers.replace(kind, command=wrapped), provider, env, pinned=False)
     for connections, warm in WARM.items():
         client = Client(target.port, connections)
