@@ -18,6 +18,7 @@ use idgate::domain::subject::{DigestKey, PairRules, Subject};
 use idgate::providers::DRIVERS;
 use idgate::server::sandbox::People;
 use md5::Md5;
+use memchr::memmem;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
@@ -82,7 +83,7 @@ impl Forbidden {
 
     /// The first forbidden text in `text`, and its position.
     fn find<'a>(&'a self, text: &str) -> Option<(&'a str, usize)> {
-        self.0.iter().find_map(|word| text.find(word.as_str()).map(|at| (word.as_str(), at)))
+        self.0.iter().find_map(|word| memmem::find(text.as_bytes(), word.as_bytes()).map(|at| (word.as_str(), at)))
     }
 
     /// Panics with the place and the surrounding text; the canary in it is synthetic.
