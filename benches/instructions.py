@@ -15,7 +15,7 @@ it; with 32 each connection asks again as soon as it is answered. The provider a
 What the clock starts and not a request is left out (see CLOCK), so that the counts hardly depend on what else the machine
 does: stacks are wiped by the clock, and valgrind makes a request last longer than usual. What seems dearer is counted a
 second time, and the lower count is taken. valgrind has no SHA instructions, so SHA-256 runs in software here and is counted
-apart; and it counts `rep stosb` once for each byte, so that glibc is told to wipe with vectors. Needs Python 3.11 and valgrind.
+apart. It counts `rep stosb` once for each byte, so glibc is told to wipe with vectors. Needs Python 3.11 and valgrind.
 """
 
 import argparse

@@ -24,7 +24,8 @@ use super::queue::WriteRequest;
 use super::shared::Shared;
 use super::spool::Spool;
 
-/// The pause between two fsyncs under load: each costs as much CPU time as several entries.
+/// The pause between two fsyncs under load: each costs as much CPU time as several entries. The runtime's timer adds up to
+/// a millisecond.
 const GATHER: Duration = Duration::from_millis(1);
 /// A batch of at least this size counts as load.
 const MANY: usize = 8;

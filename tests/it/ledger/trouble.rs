@@ -23,16 +23,12 @@ async fn a_database_that_another_process_locks_for_five_seconds_costs_nobody_an_
     }
     assert_eq!(gateway.metric("idgate_ledger_available", &[]).await, 1.0);
     assert!(gateway.metric("idgate_ledger_spooled_total", &[]).await >= told.len() as f64);
-    let spooled = folder.spooled();
-    assert!(
-        told.iter().all(|id| memmem::find(spooled.as_bytes(), id.as_bytes()).is_some()),
-        "what was told is on the disk"
-    );
+    let is_in = |text: &str| told.iter().all(|id| memmem::find(text.as_bytes(), id.as_bytes()).is_some());
+    assert!(is_in(&folder.spooled()), "what was told is on the disk");
     sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
     eventually("the spool is emptied", async || folder.spooled().is_empty()).await;
     assert!(gateway.stop().await);
-    let kept = format!("{:?}", folder.entries().await);
-    assert!(told.iter().all(|id| memmem::find(kept.as_bytes(), id.as_bytes()).is_some()));
+    assert!(is_in(&format!("{:?}", folder.entries().await)));
     folder.assert_sound().await;
 }
 
