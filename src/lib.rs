@@ -13,9 +13,10 @@
 //! | --- | --- | --- |
 //! | [`domain`] | names, ID numbers, verdicts, outcomes, money. Pure values: no I/O, no serde | no other module |
 //! | [`resilience`] | breaker, bulkhead, rate limiter, flight, budget; knows nothing about identity | no other module |
+//! | `json_writer` | JSON objects, member by member, for what is written with every request | no other module |
 //! | [`providers`] | one folder per provider: its protocol as pure functions over bytes | `domain` |
-//! | [`storage`] | state that survives a request: the verdict cache and the ledger | `domain` |
-//! | [`verify`] | the core: takes a question, returns a verdict | the four above |
+//! | [`storage`] | state that survives a request: the verdict cache and the ledger | `domain`, `json_writer` |
+//! | [`verify`] | the core: takes a question, returns a verdict | `domain`, `resilience`, `providers`, `storage` |
 //! | [`server`] | the HTTP edges: the API, the providers' protocols, admin, sandbox | all except `resilience`, `app` |
 //! | [`app`] | configuration, assembly, life cycle, commands | all |
 //!
@@ -24,6 +25,7 @@
 
 pub mod app;
 pub mod domain;
+mod json_writer;
 pub mod providers;
 pub mod resilience;
 pub mod server;

@@ -3,15 +3,15 @@
 use axum::body::Body;
 use http::{HeaderMap, HeaderValue, Response, header};
 use jiff::civil::Date;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::domain::region::{Region, Regions};
 use crate::domain::subject::Subject;
 use crate::domain::verdict::Verdict;
+use crate::json_writer::Object;
 use crate::server::http::attempt::{self, AttemptDocument};
-use crate::server::http::json_writer::Object;
 use crate::server::http::schema::{
     ALTERNATE_SPELLING, CONVERTED, RegionStatusWord, SexWord, SourceWord, VerdictWord, WarningWord,
 };
@@ -145,25 +145,13 @@ fn write(verified: &Verified, subject: &Subject, person: Option<&Person>, body: 
     }
     provenance.word("source", Some(verified.source.as_str()));
     provenance.plain("verified_at", Written::of(verified.verified_at.at).as_bytes());
-    match &*verified.attempts {
-        [] => provenance.texts("attempts", std::iter::empty()),
-        attempts => provenance.value("attempts", &Documents(attempts)),
-    }
+    provenance.objects("attempts", &*verified.attempts, |object, attempt| AttemptDocument::from(attempt).write(object));
     provenance.close();
     reply.texts("warnings", warnings(verified.verdict, subject));
     if let Some(person) = person {
         reply.value("person", person);
     }
     reply.close();
-}
-
-/// Attempts as documents.
-struct Documents<'a>(&'a [Attempt]);
-
-impl Serialize for Documents<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        attempt::documents(self.0, serializer)
-    }
 }
 
 /// Warnings that apply to this verdict: about the number, an alternate spelling and the name.

@@ -20,10 +20,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use prometheus::IntCounter;
 
-use super::json_writer::Object;
 use super::line_sink::{self, LineSink};
 use super::sampler::Sampler;
 use super::timestamp::Written;
+use crate::json_writer::Object;
 
 const FLUSH_EVERY: Duration = Duration::from_millis(250);
 

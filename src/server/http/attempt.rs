@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use super::schema::{BilledWord, OutcomeWord};
+use crate::json_writer::Object;
 use crate::verify::Attempt;
 
 /// One try at a provider, or the reason why there was none.
@@ -31,6 +32,18 @@ pub struct AttemptDocument<'a> {
 
 /// One attempt in a log line: `provider/endpoint=outcome(billed)`.
 pub(in crate::server) struct InShort<'a>(pub(in crate::server) &'a Attempt);
+
+impl AttemptDocument<'_> {
+    /// Writes its members, as serde would.
+    pub(in crate::server) fn write(&self, object: &mut Object<'_>) {
+        object.text("provider", self.provider);
+        object.text("endpoint", self.endpoint);
+        object.word("outcome", Some(self.outcome));
+        object.word("reason", self.reason);
+        object.word("billed", Some(self.billed));
+        object.value("duration_ms", &self.duration_ms);
+    }
+}
 
 impl<'a> From<&'a Attempt> for AttemptDocument<'a> {
     fn from(attempt: &'a Attempt) -> Self {

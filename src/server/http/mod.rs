@@ -8,7 +8,6 @@ pub mod body_room;
 pub mod code;
 mod header_text;
 pub mod headers;
-pub(in crate::server) mod json_writer;
 pub mod line_sink;
 pub mod metrics;
 pub mod minutes;
