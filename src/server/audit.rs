@@ -94,37 +94,59 @@ impl AuditEntry {
         receipt: Option<Digest>,
         must_last: bool,
     ) -> Result<Written, Box<Self>> {
-        let entry = |of: &Self, at_ms| ledger::Answer {
-            at_ms,
-            source: Some(answer.source.as_str().to_owned()),
-            provider: Some(answer.provider.to_string()),
-            provider_request_id: answer.provider_request_id.as_ref().map(|id| id.as_str().to_owned()),
-            verified_at_ms: Some(answer.verified_at.at.as_millisecond()),
-            attempts: answer.attempts.iter().map(on_record).collect(),
-            receipt: receipt.as_ref().map(Digest::to_hex),
-            ..of.entry(answer.verdict.as_str(), &answer.flight)
-        };
         let was_free = answer.source == Source::Cache;
         if must_last || !was_free {
-            match self.ledger.write(|at_ms| entry(&self, at_ms), answer.flight.clone()).await {
+            match self.write(answer, receipt.as_ref()).await {
                 Ok(()) => return Ok(Written::OnDisk),
                 Err(NotWritten) if was_free => self.claim = None,
                 Err(NotWritten) => return Err(Box::new(self)),
             }
         }
-        if self.claim.is_some() {
-            self.ledger.note(|at_ms| entry(&self, at_ms), Flight::NONE);
-        } else {
-            self.note_verdict(answer, receipt.as_ref());
-        }
+        self.with_verdict(answer, receipt.as_ref(), |entry| self.ledger.note(entry, Flight::NONE));
         Ok(Written::Queued)
     }
 
-    /// Queues a verdict without a claim, which most are.
-    fn note_verdict(&self, answer: &Answer, receipt: Option<&Digest>) {
-        let (receipt, attempts) =
-            (receipt.map(Digest::to_hex), answer.attempts.iter().map(on_record).collect::<Vec<_>>());
-        let noted = ledger::AnswerRef {
+    /// Writes a verdict, and returns once it is on the disk.
+    fn write(
+        &self,
+        answer: &Answer,
+        receipt: Option<&Digest>,
+    ) -> impl Future<Output = Result<(), NotWritten>> + use<'_> {
+        self.with_verdict(answer, receipt, |entry| self.ledger.write(entry, answer.flight.clone()))
+    }
+
+    /// Passes the entry of a verdict to `pass`.
+    fn with_verdict<T>(
+        &self,
+        answer: &Answer,
+        receipt: Option<&Digest>,
+        pass: impl FnOnce(ledger::AnswerRef<'_>) -> T,
+    ) -> T {
+        let receipt = receipt.map(Digest::to_hex);
+        let attempts: Vec<_> = answer.attempts.iter().map(on_record).collect();
+        pass(ledger::AnswerRef {
+            source: Some(answer.source.as_str()),
+            provider: Some(&answer.provider),
+            provider_request_id: answer.provider_request_id.as_ref().map(|id| id.as_str()),
+            verified_at_ms: Some(answer.verified_at.at.as_millisecond()),
+            attempts: &attempts,
+            receipt: receipt.as_deref(),
+            ..self.entry(answer.verdict.as_str(), &answer.flight)
+        })
+    }
+
+    /// Queues the entry of a question that was answered by a problem, or whose caller left. It names the flight, which
+    /// may still be paid for; the journal keeps the flight until the entry is on the disk.
+    pub(in crate::server) fn without_verdict(self, code: Code, attempts: &[Attempt]) {
+        let attempts: Vec<_> = attempts.iter().map(on_record).collect();
+        let flight = self.ticket.joined.flight();
+        let entry = ledger::AnswerRef { attempts: &attempts, ..self.entry(code.as_str(), &flight) };
+        self.ledger.note(entry, flight.clone());
+    }
+
+    /// The entry of a question without a verdict. The ledger adds the time.
+    fn entry<'a>(&'a self, outcome: &'a str, flight: &Flight) -> ledger::AnswerRef<'a> {
+        ledger::AnswerRef {
             id: self.ticket.id,
             at_ms: 0,
             client: &self.client,
@@ -132,45 +154,14 @@ impl AuditEntry {
             purpose: &self.purpose,
             reference: self.ticket.reference.as_deref(),
             subject: self.subject.as_ref(),
-            outcome: answer.verdict.as_str(),
-            source: Some(answer.source.as_str()),
-            provider: Some(&answer.provider),
-            provider_request_id: answer.provider_request_id.as_ref().map(|id| id.as_str()),
-            verified_at_ms: Some(answer.verified_at.at.as_millisecond()),
-            flight: answer.flight.id(),
-            attempts: &attempts,
-            configuration: &self.ticket.configuration,
-            receipt: receipt.as_deref(),
-        };
-        self.ledger.note_borrowed(noted, Flight::NONE);
-    }
-
-    /// Queues the entry of a question that was answered by a problem, or whose caller left. It names the flight, which
-    /// may still be paid for; the journal keeps the flight until the entry is on the disk.
-    pub(in crate::server) fn without_verdict(self, code: Code, attempts: &[Attempt]) {
-        let attempts = attempts.iter().map(on_record).collect();
-        let flight = self.ticket.joined.flight();
-        self.ledger
-            .note(|at_ms| ledger::Answer { at_ms, attempts, ..self.entry(code.as_str(), &flight) }, flight.clone());
-    }
-
-    fn entry(&self, outcome: &str, flight: &Flight) -> ledger::Answer {
-        ledger::Answer {
-            id: self.ticket.id,
-            at_ms: 0,
-            client: self.client.to_string(),
-            key_id: self.ticket.key_id.to_string(),
-            purpose: self.purpose.to_string(),
-            reference: self.ticket.reference.clone(),
-            subject: self.subject.clone(),
-            outcome: outcome.to_owned(),
+            outcome,
             source: None,
             provider: None,
             provider_request_id: None,
             verified_at_ms: None,
             flight: flight.id(),
-            attempts: Vec::new(),
-            configuration: self.ticket.configuration.to_string(),
+            attempts: &[],
+            configuration: &self.ticket.configuration,
             receipt: None,
             claim: self.claim,
         }

@@ -383,7 +383,7 @@ async fn adopt(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let newest = sqlx::query("SELECT at_ms FROM entries ORDER BY seq DESC LIMIT 1");
     let newest = newest.fetch_optional(&mut *transaction).await?;
     let at_ms = newest.map_or(Ok(0), |row| row.try_get("at_ms"))?;
-    let body = Entry::Removed(Removed::new(front, None, at_ms, 0)).text();
+    let body = record::text(&Entry::Removed(Removed::new(front, None, at_ms, 0)));
     let body = body.map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
     // The file has the columns of the earlier idgate.
     let text = "INSERT INTO entries (seq, body, hash) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING";

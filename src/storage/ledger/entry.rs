@@ -273,14 +273,6 @@ impl Entry {
         }
     }
 
-    /// The JSON text that is written and sealed.
-    pub(super) fn text(&self) -> serde_json::Result<String> {
-        // Large enough for nearly every entry, so that the buffer does not grow.
-        let mut text = Vec::with_capacity(1024);
-        serde_json::to_writer(&mut text, self)?;
-        Ok(String::from_utf8(text).unwrap_or_default())
-    }
-
     /// Whether it concerns an idempotency key.
     pub(super) const fn is_about_keys(&self) -> bool {
         match self {

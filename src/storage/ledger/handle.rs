@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::Registry;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::answer_ref::AnswerRef;
+use super::borrowed::AnswerRef;
 use super::cursor::Cursor;
 use super::entry::{Answer, Begun, Call, Entry};
 use super::error::{NotWritten, ReadError};
@@ -115,51 +115,49 @@ impl Ledger {
         Ok(Flight::new(Arc::clone(&open.queue), begun))
     }
 
-    /// Writes an answer and returns once it and every entry before it are on the disk. The answer is written even if
+    /// Writes an answer, which is given now, and returns once it and every entry before it are on the disk. The answer is written even if
     /// this future is dropped.
     ///
     /// # Errors
     /// If it cannot be written anywhere, or not in time. The answer must not be sent then. (If the disk hangs, or fails
     /// and the process ends before the write is undone, the answer may be on the disk all the same.)
-    pub async fn write(&self, answer: impl FnOnce(i64) -> Answer, flight: Flight) -> Result<(), NotWritten> {
-        let Some(open) = &self.0 else { return Ok(()) };
-        let answer = answer(open.queue.clock.now().as_millisecond());
-        let finishing = open.queue.shared.link.as_ref().filter(|_| answer.claim.is_some() && answer.source.is_some());
-        let finishing = finishing.map(|link| (link, answer.clone()));
-        open.queue.write_soon(Entry::Answer(answer), flight).await?;
-        if let Some((link, answer)) = finishing {
-            // If it is away, the row follows with the entry.
-            // Boxed, because its 45 KB would be copied and wiped with every answer.
-            let finished = Box::pin(keys::finish(link, &answer)).await;
-            let _ = finished.inspect_err(|error| error.tell("ledger: a key is finished later"));
-        }
-        Ok(())
-    }
-
-    /// Queues an answer to be written, without waiting for it.
-    pub fn note(&self, answer: impl FnOnce(i64) -> Answer, flight: Flight) {
-        if let Some((open, at_ms)) = self.takes_note(&flight) {
-            open.queue.submit(Entry::Answer(answer(at_ms)), flight, None);
-        }
-    }
-
-    /// Queues an answer that has no claim on a key like [`Self::note`]. Its time is now.
-    pub fn note_borrowed(&self, answer: AnswerRef<'_>, flight: Flight) {
-        if let Some((open, at_ms)) = self.takes_note(&flight) {
-            open.queue.submit_answer(&AnswerRef { at_ms, ..answer }, flight);
+    pub fn write<'a>(
+        &self,
+        answer: AnswerRef<'a>,
+        flight: Flight,
+    ) -> impl Future<Output = Result<(), NotWritten>> + use<'_> {
+        // What the answer borrows is not kept while its caller waits.
+        let submitted = self.0.as_ref().map(|open| {
+            let answer = AnswerRef { at_ms: open.queue.clock.now().as_millisecond(), ..answer };
+            let finishing = open.queue.shared.link.as_ref().filter(|_| answer.finishes_a_claim());
+            let finishing = finishing.map(|link| Box::new((link, answer.owned())));
+            let (done, written) = oneshot::channel();
+            open.queue.submit_answer(&answer, flight, Some(done));
+            (open, written, finishing)
+        });
+        async move {
+            let Some((open, written, finishing)) = submitted else { return Ok(()) };
+            open.queue.on_disk_soon(written).await?;
+            if let Some((link, answer)) = finishing.map(|finishing| *finishing) {
+                // If it is away, the row follows with the entry.
+                // Boxed, because its 45 KB would be copied and wiped with every answer.
+                let finished = Box::pin(keys::finish(link, &answer)).await;
+                let _ = finished.inspect_err(|error| error.tell("ledger: a key is finished later"));
+            }
+            Ok(())
         }
     }
 
-    /// The open ledger and the time, if there is a ledger that takes more.
-    fn takes_note(&self, flight: &Flight) -> Option<(&Open, i64)> {
-        let open = self.0.as_ref()?;
+    /// Queues an answer, which is given now, to be written, without waiting for it.
+    pub fn note(&self, answer: AnswerRef<'_>, flight: Flight) {
+        let Some(open) = &self.0 else { return };
         if open.queue.is_full() {
             // Counted, not logged: one line per answer would flood the log.
             flight.leave_open();
-            open.queue.shared.meter.lost("answer");
-            return None;
+            return open.queue.shared.meter.lost("answer");
         }
-        Some((open, open.queue.clock.now().as_millisecond()))
+        let at_ms = open.queue.clock.now().as_millisecond();
+        open.queue.submit_answer(&AnswerRef { at_ms, ..answer }, flight, None);
     }
 
     /// The answer with this id; `None` without a ledger.

@@ -8,7 +8,7 @@
 //! `frame`; `flusher` moves it into `database` (by `insert`); `queries` reads it back (`spool_lookup` what cannot be
 //! moved), and `claims` reads the entries about idempotency keys.
 
-mod answer_ref;
+mod borrowed;
 mod breakdown;
 mod by_day;
 mod by_purpose;
@@ -59,7 +59,7 @@ mod wal;
 mod watch;
 mod writer;
 
-pub use answer_ref::AnswerRef;
+pub use borrowed::AnswerRef;
 pub use breakdown::CostLine;
 pub use chain_check::{Broken, Checked, Expected};
 pub use changes::{Changes, WantedChanges};

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::answer_ref::AnswerRef;
+use super::borrowed::{AnswerRef, CallRef};
 use super::entry::{Begun, BegunCall, End, Entry};
 use super::error::NotWritten;
 use super::inbox::{Closed, Inbox};
@@ -65,19 +65,26 @@ pub(super) struct WriteRequest {
 
 /// Reports the result to the waiting caller.
 pub(super) type Done = oneshot::Sender<Result<(), NotWritten>>;
+/// Waits for the result.
+pub(super) type Written = oneshot::Receiver<Result<(), NotWritten>>;
 
 impl Queue {
     pub(super) async fn write(&self, entry: Entry, flight: Flight) -> Result<(), NotWritten> {
         let (done, written) = oneshot::channel();
         self.submit(entry, flight, Some(done));
+        self.on_disk(written).await
+    }
+
+    /// Waits until the entry is on the disk.
+    async fn on_disk(&self, written: Written) -> Result<(), NotWritten> {
         written.await.unwrap_or(Err(NotWritten))?;
         // It is in a file that the next start will not find.
         if self.shared.in_place.load(Ordering::Relaxed) { Ok(()) } else { Err(NotWritten) }
     }
 
-    /// Like [`Self::write`], but waits for the disk at most [`WITHIN`]. After that the entry may be written all the same.
-    pub(super) async fn write_soon(&self, entry: Entry, flight: Flight) -> Result<(), NotWritten> {
-        tokio::time::timeout(WITHIN, self.write(entry, flight)).await.unwrap_or_else(|_| {
+    /// Like [`Self::on_disk`], but waits at most [`WITHIN`]. After that the entry may be written all the same.
+    pub(super) async fn on_disk_soon(&self, written: Written) -> Result<(), NotWritten> {
+        tokio::time::timeout(WITHIN, self.on_disk(written)).await.unwrap_or_else(|_| {
             self.shared.append_timed_out();
             Err(NotWritten)
         })
@@ -96,15 +103,17 @@ impl Queue {
         self.hand_over(&record, WriteRequest { kind, about_keys, flight, done, is_over: false });
     }
 
-    /// Submits an answer that has no claim on a key, and that no caller waits for.
-    pub(super) fn submit_answer(&self, answer: &AnswerRef<'_>, flight: Flight) {
-        let kind = "answer";
+    pub(super) fn submit_answer(&self, answer: &AnswerRef<'_>, flight: Flight, done: Option<Done>) {
         let mut record = Vec::with_capacity(RECORD);
-        if record::write_answer(answer, &mut record).is_err() {
-            flight.leave_open();
-            return self.shared.lost(std::iter::once(kind));
-        }
-        self.hand_over(&record, WriteRequest { kind, about_keys: None, flight, done: None, is_over: false });
+        record::write_answer(answer, &mut record);
+        let about_keys = answer.finishes_a_claim().then(|| Box::new(Entry::Answer(answer.owned())));
+        self.hand_over(&record, WriteRequest { kind: "answer", about_keys, flight, done, is_over: false });
+    }
+
+    fn submit_call(&self, call: &CallRef<'_>, flight: Flight) {
+        let mut record = Vec::with_capacity(RECORD);
+        record::write_call(call, &mut record);
+        self.hand_over(&record, WriteRequest { kind: "call", about_keys: None, flight, done: None, is_over: false });
     }
 
     fn hand_over(&self, record: &[u8], request: WriteRequest) {
@@ -216,7 +225,7 @@ impl Calling {
     /// Records the result of the call.
     pub fn ended(mut self, end: impl FnOnce() -> End) {
         if let Some((flight, call)) = self.0.take() {
-            write_call(flight, &call, end());
+            write_call(flight, &call, &end());
         }
     }
 }
@@ -224,15 +233,15 @@ impl Calling {
 impl Drop for Calling {
     fn drop(&mut self) {
         if let Some((flight, call)) = self.0.take() {
-            write_call(flight, &call, call.interrupted());
+            write_call(flight, &call, &call.interrupted());
         }
     }
 }
 
-fn write_call(flight: Arc<InFlight>, call: &BegunCall, end: End) {
-    let entry = flight.begun.call(call, flight.queue.clock.now().as_millisecond(), end);
+fn write_call(flight: Arc<InFlight>, call: &BegunCall, end: &End) {
     let queue = Arc::clone(&flight.queue);
-    queue.submit(Entry::Call(entry), Flight(Some(flight), None), None);
+    let at_ms = queue.clock.now().as_millisecond();
+    queue.submit_call(&CallRef::ended(&flight.begun, call, at_ms, end), Flight(Some(Arc::clone(&flight)), None));
 }
 
 impl Drop for InFlight {

@@ -6,7 +6,7 @@
 
 use uuid::Uuid;
 
-use super::answer_ref::AnswerRef;
+use super::borrowed::{AnswerRef, CallRef};
 use super::entry::{Entry, Subject};
 
 /// The length of a text that is not there.
@@ -40,37 +40,71 @@ pub(super) struct Row<'a> {
     pub(super) text: &'a str,
 }
 
+/// Room for the ids of a row.
+struct Buffers {
+    id: [u8; 45],
+    flight: [u8; 45],
+    claim: [u8; 45],
+}
+
 /// Bytes that are no records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Malformed;
 
 /// Appends the record of `entry`. After an error `records` has a part of it.
 pub(super) fn write(entry: &Entry, records: &mut Vec<u8>) -> serde_json::Result<()> {
-    write_columns(entry, records);
-    put_text(records, |records| serde_json::to_writer(records, entry))
-}
-
-/// Appends the record of an answer like [`write`].
-pub(super) fn write_answer(answer: &AnswerRef<'_>, records: &mut Vec<u8>) -> serde_json::Result<()> {
-    let mut buffers = [Uuid::encode_buffer(); 2];
-    let row = columns_of_answer(answer, &mut buffers);
-    put_columns(&row, records);
-    put_text(records, |records| answer.write_text(row.id, row.flight, records))
-}
-
-/// Appends the text that `write` appends, after its length.
-fn put_text(
-    records: &mut Vec<u8>,
-    write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>,
-) -> serde_json::Result<()> {
-    let from = records.len();
-    put_length(NONE, records);
-    write(records)?;
-    let length = length(records.len().saturating_sub(from + 4));
-    if let Some(place) = records.get_mut(from..from + 4) {
-        place.copy_from_slice(&length.to_le_bytes());
+    match entry {
+        Entry::Call(call) => write_call(&call.borrowed(), records),
+        Entry::Answer(answer) => write_answer(&answer.borrowed(), records),
+        Entry::Claim(_) | Entry::Forgotten(_) | Entry::Removed(_) | Entry::Operation(_) => {
+            write_columns(entry, records);
+            let from = begin_text(records);
+            serde_json::to_writer(&mut *records, entry)?;
+            end_text(from, records);
+        }
     }
     Ok(())
+}
+
+/// Appends the record of a call.
+pub(super) fn write_call(call: &CallRef<'_>, records: &mut Vec<u8>) {
+    let mut buffers = Buffers::default();
+    let row = columns_of_call(call, &mut buffers);
+    put_columns(&row, records);
+    let from = begin_text(records);
+    call.write_text(row.id, row.flight, records);
+    end_text(from, records);
+}
+
+/// Appends the record of an answer.
+pub(super) fn write_answer(answer: &AnswerRef<'_>, records: &mut Vec<u8>) {
+    let mut buffers = Buffers::default();
+    let row = columns_of_answer(answer, &mut buffers);
+    put_columns(&row, records);
+    let from = begin_text(records);
+    answer.write_text(row.id, row.flight, row.claim, records);
+    end_text(from, records);
+}
+
+/// The JSON text of `entry`.
+pub(super) fn text(entry: &Entry) -> serde_json::Result<String> {
+    let mut records = Vec::new();
+    write(entry, &mut records)?;
+    Ok(next(&mut &*records).map(|row| row.text.to_owned()).unwrap_or_default())
+}
+
+/// Leaves room for the length of a text that follows; returns where that begins.
+fn begin_text(records: &mut Vec<u8>) -> usize {
+    put_length(NONE, records);
+    records.len()
+}
+
+/// Writes the length of the text that begins at `from`.
+fn end_text(from: usize, records: &mut [u8]) {
+    let length = length(records.len() - from);
+    if let Some(place) = records.get_mut(from - 4..from) {
+        place.copy_from_slice(&length.to_le_bytes());
+    }
 }
 
 /// Appends the record of the entry with this text, which stays as it is.
@@ -97,7 +131,7 @@ pub(super) fn rows(mut records: &[u8]) -> Result<Vec<Row<'_>>, Malformed> {
 
 /// Passes the columns of `entry` to `use_columns`; the text is missing.
 pub(super) fn with_columns<T>(entry: &Entry, use_columns: impl FnOnce(&Row<'_>) -> T) -> T {
-    use_columns(&columns(entry, &mut [Uuid::encode_buffer(); 3]))
+    use_columns(&columns(entry, &mut Buffers::default()))
 }
 
 fn write_columns(entry: &Entry, records: &mut Vec<u8>) {
@@ -118,59 +152,61 @@ fn put_columns(row: &Row<'_>, records: &mut Vec<u8>) {
 }
 
 /// The row of an entry, without its text.
-fn columns<'a>(entry: &'a Entry, [id, flight, claim]: &'a mut [[u8; 45]; 3]) -> Row<'a> {
+fn columns<'a>(entry: &'a Entry, buffers: &'a mut Buffers) -> Row<'a> {
     let in_hex = |subject: &'a Subject| &*subject.digest;
-    let id = &*entry.id().hyphenated().encode_lower(id);
-    let row = Row { kind: entry.kind(), at_ms: entry.at_ms(), id, ..Row::default() };
+    let row = |id: &'a mut [u8]| Row {
+        kind: entry.kind(),
+        at_ms: entry.at_ms(),
+        id: entry.id().hyphenated().encode_lower(id),
+        ..Row::default()
+    };
     match entry {
-        Entry::Call(call) => Row {
-            client: &call.client,
-            outcome: &call.end.outcome,
-            flight: Some(call.flight.hyphenated().encode_lower(flight)),
-            subject: Some(in_hex(&call.subject)),
-            provider: Some(&call.provider),
-            billed: Some(&call.end.billed),
-            reason: call.end.reason.as_deref(),
-            price_micro_yuan: Some(i64::try_from(call.end.price_micro_yuan).unwrap_or(i64::MAX)),
-            ..row
-        },
-        Entry::Answer(answer) => Row {
-            client: &answer.client,
-            outcome: &answer.outcome,
-            flight: answer.flight.map(|id| &*id.hyphenated().encode_lower(flight)),
-            reference: answer.reference.as_deref(),
-            subject: answer.subject.as_ref().map(in_hex),
-            provider: answer.provider.as_deref(),
-            claim: answer.claim.map(|id| &*id.hyphenated().encode_lower(claim)),
-            ..row
-        },
+        Entry::Call(call) => columns_of_call(&call.borrowed(), buffers),
+        Entry::Answer(answer) => columns_of_answer(&answer.borrowed(), buffers),
         Entry::Claim(claim) => Row {
             client: &claim.client,
             outcome: &claim.outcome,
             subject: Some(in_hex(&claim.subject)),
             key: Some(&claim.key),
-            ..row
+            ..row(&mut buffers.id)
         },
         Entry::Forgotten(forgotten) => Row {
             client: &forgotten.client,
             outcome: &forgotten.outcome,
             subject: Some(in_hex(&forgotten.subject)),
             reason: forgotten.reason.as_deref(),
-            ..row
+            ..row(&mut buffers.id)
         },
-        Entry::Removed(removed) => Row { client: &removed.client, outcome: &removed.outcome, ..row },
+        Entry::Removed(removed) => Row { client: &removed.client, outcome: &removed.outcome, ..row(&mut buffers.id) },
         Entry::Operation(operation) => Row {
             client: &operation.client,
             outcome: &operation.outcome,
             subject: operation.subject.as_ref().map(in_hex),
             provider: operation.provider.as_deref(),
             reason: operation.reason.as_deref(),
-            ..row
+            ..row(&mut buffers.id)
         },
     }
 }
 
-fn columns_of_answer<'a>(answer: &AnswerRef<'a>, [id, flight]: &'a mut [[u8; 45]; 2]) -> Row<'a> {
+fn columns_of_call<'a>(call: &CallRef<'a>, Buffers { id, flight, .. }: &'a mut Buffers) -> Row<'a> {
+    Row {
+        kind: "call",
+        at_ms: call.at_ms,
+        price_micro_yuan: Some(i64::try_from(call.end.price_micro_yuan).unwrap_or(i64::MAX)),
+        id: call.id.hyphenated().encode_lower(id),
+        client: call.client,
+        outcome: &call.end.outcome,
+        flight: Some(call.flight.hyphenated().encode_lower(flight)),
+        subject: Some(&call.subject.digest),
+        provider: Some(call.provider),
+        billed: Some(&call.end.billed),
+        reason: call.end.reason.as_deref(),
+        ..Row::default()
+    }
+}
+
+fn columns_of_answer<'a>(answer: &AnswerRef<'a>, Buffers { id, flight, claim }: &'a mut Buffers) -> Row<'a> {
     Row {
         kind: "answer",
         at_ms: answer.at_ms,
@@ -181,6 +217,7 @@ fn columns_of_answer<'a>(answer: &AnswerRef<'a>, [id, flight]: &'a mut [[u8; 45]
         reference: answer.reference,
         subject: answer.subject.map(|subject| &*subject.digest),
         provider: answer.provider,
+        claim: answer.claim.map(|id| &*id.hyphenated().encode_lower(claim)),
         ..Row::default()
     }
 }
@@ -241,6 +278,13 @@ fn take<const N: usize>(records: &mut &[u8]) -> Option<[u8; N]> {
     let (taken, rest) = records.split_first_chunk::<N>()?;
     *records = rest;
     Some(*taken)
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        let [id, flight, claim] = [Uuid::encode_buffer(); 3];
+        Self { id, flight, claim }
+    }
 }
 
 #[cfg(test)]

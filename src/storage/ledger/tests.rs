@@ -151,10 +151,8 @@ fn begun(flight: Uuid, at_ms: i64) -> Begun {
     }
 }
 
-fn answer(outcome: &str) -> impl FnOnce(i64) -> Answer {
-    let mut answer = begun(Uuid::nil(), 0).cut_off(Vec::new());
-    answer.outcome = outcome.to_owned();
-    move |at_ms| Answer { at_ms, ..answer }
+fn answer(outcome: &str) -> Answer {
+    Answer { outcome: outcome.to_owned(), ..begun(Uuid::nil(), 0).cut_off(Vec::new()) }
 }
 
 fn verdict() -> End {
@@ -176,7 +174,7 @@ async fn ask(ledger: &Ledger) -> Result<(), NotWritten> {
     let id = ids().ordered();
     let flight = ledger.begin(|flight, at_ms| Begun { id, ..begun(flight, at_ms) })?;
     flight.call("one", "one.example", 300_000).await?.ended(verdict);
-    ledger.write(|at_ms| Answer { id, ..answer("match")(at_ms) }, flight).await
+    ledger.write(Answer { id, ..answer("match") }.borrowed(), flight).await
 }
 
 #[tokio::test]
@@ -190,12 +188,12 @@ async fn what_is_written_is_there_in_order_and_sound() {
     assert_eq!(folder.spooled(), "");
     assert_eq!(folder.entries().await, ["1 call verdict yes", "2 answer match"]);
     for outcome in ["no_record", "invalid_name"] {
-        ledger.note(answer(outcome), Flight::NONE);
+        ledger.note(answer(outcome).borrowed(), Flight::NONE);
     }
     ledger.close().await;
     drop(ledger);
     let again = folder.open().await;
-    again.write(answer("mismatch"), Flight::NONE).await.unwrap();
+    again.write(answer("mismatch").borrowed(), Flight::NONE).await.unwrap();
     again.close().await;
     let all =
         ["1 call verdict yes", "2 answer match", "3 answer no_record", "4 answer invalid_name", "5 answer mismatch"];
@@ -227,7 +225,7 @@ async fn any_change_is_found_with_its_place() {
         let folder = Folder::new(&format!("change-{index}"));
         let ledger = folder.open().await;
         for outcome in ["match", "mismatch", "no_record", "match"] {
-            ledger.write(answer(outcome), Flight::NONE).await.unwrap();
+            ledger.write(answer(outcome).borrowed(), Flight::NONE).await.unwrap();
         }
         ledger.close().await;
         assert!(folder.check().await.is_ok());
@@ -257,7 +255,7 @@ async fn a_file_of_an_earlier_idgate_gets_what_has_been_added_since() {
     folder.open().await.close().await;
     folder.as_of(1).await;
     let ledger = folder.open().await;
-    ledger.write(answer("match"), Flight::NONE).await.unwrap();
+    ledger.write(answer("match").borrowed(), Flight::NONE).await.unwrap();
     let about = Wanted { subject: Some(subject().digest), ..Wanted::default() };
     assert_eq!(ledger.answers(&about, i64::MAX, 9).await.unwrap().found.len(), 1);
     ledger.close().await;
@@ -270,7 +268,7 @@ async fn a_seal_that_was_kept_shows_that_nothing_was_cut_off() {
     let folder = Folder::new("cut");
     let ledger = folder.open().await;
     for _ in 0..4 {
-        ledger.write(answer("match"), Flight::NONE).await.unwrap();
+        ledger.write(answer("match").borrowed(), Flight::NONE).await.unwrap();
     }
     ledger.close().await;
     let Checked { last, seal, .. } = folder.check().await.unwrap();
@@ -290,7 +288,7 @@ async fn a_question_that_was_cut_off_is_outcome_unknown_after_the_next_start() {
     let (first, second) = (ledger.begin(begun).unwrap(), ledger.begin(begun).unwrap());
     first.call("one", "one.example", 300_000).await.unwrap().ended(verdict);
     // A later entry is on the disk, so this call is too; its own question has no answer.
-    ledger.write(answer("mismatch"), Flight::NONE).await.unwrap();
+    ledger.write(answer("mismatch").borrowed(), Flight::NONE).await.unwrap();
     let calling = second.call("two", "two.example", 200_000).await.unwrap();
     // The process is killed here: what it would still have written is lost.
     let begun = std::fs::read(folder.0.join("ledger.begun")).unwrap();
@@ -373,7 +371,7 @@ async fn with_four_answers(name: &str) -> (Folder, Vec<Seal>) {
     let folder = Folder::new(name);
     let ledger = folder.open().await;
     for outcome in ["match", "mismatch", "no_record", "match"] {
-        ledger.write(answer(outcome), Flight::NONE).await.unwrap();
+        ledger.write(answer(outcome).borrowed(), Flight::NONE).await.unwrap();
     }
     ledger.close().await;
     let rows = sqlx::query("SELECT hash FROM entries ORDER BY seq").fetch_all(&mut folder.connection().await).await;

@@ -45,7 +45,7 @@ async fn answers_and_calls_are_found(ledger: &Ledger) {
 async fn pages_are_complete_and_without_repetition(ledger: &Ledger) {
     for number in 0..30 {
         let outcome = if number % 3 == 0 { "mismatch" } else { "match" };
-        ledger.note(answer(ids().ordered(), "many", outcome), idgate::storage::ledger::Flight::NONE);
+        ledger.note(answer(ids().ordered(), "many", outcome).borrowed(), idgate::storage::ledger::Flight::NONE);
     }
     let client = || Some(CLIENT.to_owned());
     let about = |person: &str| Some(subject(person).digest);
@@ -95,11 +95,8 @@ async fn keys_are_claimed_once_and_end_with_their_person(ledger: &Ledger, place:
     // The claim is finished by a verdict only.
     let id = ids().ordered();
     for (id, outcome) in [(ids().ordered(), "provider_unavailable"), (id, "match"), (ids().ordered(), "mismatch")] {
-        let answer = answer(id, "holder", outcome);
-        let of = Some(first.id);
-        let write =
-            ledger.write(|at_ms| idgate::storage::ledger::Answer { claim: of, ..answer(at_ms) }, Default::default());
-        write.await.unwrap();
+        let answer = idgate::storage::ledger::Answer { claim: Some(first.id), ..answer(id, "holder", outcome) };
+        ledger.write(answer.borrowed(), Default::default()).await.unwrap();
     }
     let known = ledger.claimed(&digest("k"), not_before).await.unwrap().unwrap();
     assert_eq!(known.answer.unwrap().id, id);

@@ -24,9 +24,9 @@ async fn of_three_replicas_that_claim_a_key_at_once_one_gets_it() {
     let first = replicas[0].claim(not_before, None, claim("shared", "somebody")).await.unwrap().unwrap();
     let known = replicas[1].claimed(&digest("shared"), not_before).await.unwrap().unwrap();
     assert_eq!((known.claim.id, known.is_elsewhere), (first.id, true));
-    let (id, of) = (ids().ordered(), Some(first.id));
-    let answer = answer(id, "somebody", "match");
-    replicas[0].write(|at_ms| Answer { claim: of, ..answer(at_ms) }, Default::default()).await.unwrap();
+    let id = ids().ordered();
+    let answer = Answer { claim: Some(first.id), ..answer(id, "somebody", "match") };
+    replicas[0].write(answer.borrowed(), Default::default()).await.unwrap();
     let known = replicas[1].claimed(&digest("shared"), not_before).await.unwrap().unwrap();
     assert_eq!((known.answer.map(|answer| answer.id), known.is_elsewhere), (Some(id), false));
     replicas[2].forget(forgotten("somebody")).await.unwrap();

@@ -18,7 +18,7 @@ async fn entries_a_second() {
     let count = 20_000;
     let began = Instant::now();
     for _ in 0..count {
-        ledger.note(answer(ids().ordered(), "somebody", "match"), Flight::NONE);
+        ledger.note(answer(ids().ordered(), "somebody", "match").borrowed(), Flight::NONE);
     }
     let none = Wanted { client: Some("nobody".to_owned()), ..Wanted::default() };
     while ledger.page(&none, None, 1).await.is_err() {}
@@ -44,8 +44,8 @@ fn copies(columns: &str, rest: &str, [id, series]: [&str; 2], copies: u64) -> St
 
 async fn three(ledger: &Ledger) {
     ask(ledger, "somebody").await;
-    let told = answer(ids().ordered(), "somebody", "match");
-    ledger.note(|at_ms| Answer { source: Some("cache".to_owned()), ..told(at_ms) }, Flight::NONE);
+    let told = Answer { source: Some("cache".to_owned()), ..answer(ids().ordered(), "somebody", "match") };
+    ledger.note(told.borrowed(), Flight::NONE);
     ledger.settled().await.unwrap();
 }
 

@@ -51,9 +51,8 @@ async fn call(ledger: &Ledger, provider: &str, purpose: &str, ends: &[(&str, u64
 
 /// Queues an answer that says from where it came.
 fn note(ledger: &Ledger, id: Uuid, outcome: &str, source: &str, purpose: &str) {
-    let answer = answer(id, "spender", outcome);
     let (source, purpose) = (Some(source.to_owned()), purpose.to_owned());
-    ledger.note(|at_ms| Answer { source, purpose, ..answer(at_ms) }, Flight::NONE);
+    ledger.note(Answer { source, purpose, ..answer(id, "spender", outcome) }.borrowed(), Flight::NONE);
 }
 
 async fn days_and_their_purposes_agree(place: &Place, ledgers: &[&Ledger]) {
@@ -69,7 +68,7 @@ async fn days_and_their_purposes_agree(place: &Place, ledgers: &[&Ledger]) {
         }
         note(ledger, ids().ordered(), "mismatch", "shared", "payout");
         note(ledger, ids().ordered(), "match", "provider", "payout");
-        ledger.note(answer(ids().ordered(), "spender", "provider_unavailable"), Flight::NONE);
+        ledger.note(answer(ids().ordered(), "spender", "provider_unavailable").borrowed(), Flight::NONE);
     }
     // What the clock of a test says is not in the ids, by which answers are found.
     place.later(DAY);

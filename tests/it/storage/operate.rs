@@ -96,7 +96,7 @@ async fn an_sqlite_ledger_is_imported_once_however_often_and_exported_again() {
     for _ in 0..5 {
         ask(&ledger, "somebody").await;
     }
-    ledger.note(answer(ids().ordered(), "other", "mismatch"), Flight::NONE);
+    ledger.note(answer(ids().ordered(), "other", "mismatch").borrowed(), Flight::NONE);
     ledger.close().await;
     let path = file.folder().join("ledger.db");
     let mut texts = HashSet::new();

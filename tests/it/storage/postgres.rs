@@ -68,7 +68,7 @@ async fn what_a_failover_lost_is_sent_again_with_the_same_seals() {
          UPDATE idgate.heads SET seq = 2, seal = (SELECT seal FROM idgate.entries WHERE seq = 2)");
     sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'idgate'");
     eventually("it is sent again", async || {
-        ledger.note(answer(ids().ordered(), "after", "match"), Flight::NONE);
+        ledger.note(answer(ids().ordered(), "after", "match").borrowed(), Flight::NONE);
         ledger.answer(id).await.is_ok_and(|found| found.is_some())
     })
     .await;
@@ -155,11 +155,8 @@ async fn a_full_spool_refuses_paid_calls_until_the_database_takes_it() {
     let long = "x".repeat(100_000);
     let refused = loop {
         let entry = answer(ids().ordered(), "somebody", "match");
-        let write = ledger.write(
-            |at_ms| idgate::storage::ledger::Answer { configuration: long.clone(), ..entry(at_ms) },
-            Flight::NONE,
-        );
-        if write.await.is_err() {
+        let entry = idgate::storage::ledger::Answer { configuration: long.clone(), ..entry };
+        if ledger.write(entry.borrowed(), Flight::NONE).await.is_err() {
             break ledger.begin(begun("somebody")).is_err();
         }
         written += 1;
@@ -257,7 +254,7 @@ async fn months_that_are_wholly_too_old_are_removed_and_their_heads_stay() {
     // The newest entry comes first: alone, the old one would be the time from which the next is a jump of the clock.
     let (id, _) = ask(&ledger, "somebody").await;
     assert!(ledger.answer(id).await.unwrap().is_some());
-    ledger.note(answer(old, "old", "match"), Flight::NONE);
+    ledger.note(answer(old, "old", "match").borrowed(), Flight::NONE);
     ledger.close().await;
     drop(ledger);
     assert_eq!(sql(months), "1");

@@ -187,7 +187,7 @@ async fn keys_are_kept_for_two_days_and_the_next_months_have_partitions() {
     drop(ledger);
     // A start looks for what is over.
     let ledger = place.open().await;
-    ledger.note(answer(ids().ordered(), "somebody", "match"), Flight::NONE);
+    ledger.note(answer(ids().ordered(), "somebody", "match").borrowed(), Flight::NONE);
     eventually("it is removed", async || sql("SELECT count(*) FROM idgate.claims") == "1").await;
     ledger.close().await;
     let soon = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'idgate.entries'::regclass";

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::super::claims::Claimed;
 use super::super::entry::{Answer, Claim, Entry, Subject};
 use super::super::error::ReadError;
-use super::super::record::Row;
+use super::super::record::{self, Row};
 use super::link::Link;
 use super::rows::{entry, only};
 use super::sql::Sql;
@@ -91,7 +91,7 @@ pub(in super::super) async fn claim(
     not_before_ms: i64,
     replaced: Option<Uuid>,
 ) -> Result<bool, ReadError> {
-    let text = Entry::Claim(claim.clone()).text().map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+    let text = record::text(&Entry::Claim(claim.clone())).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
     let pools = link.pools()?;
     let query = link.sql().query(CLAIM).bind(&claim.key).bind(claim.id.to_string()).bind(claim.at_ms);
     let query = query.bind(&claim.subject.digest).bind(text).bind(link.replica()).bind(not_before_ms);
@@ -102,7 +102,7 @@ pub(in super::super) async fn claim(
 /// Finishes the claim of this answer, for all replicas.
 pub(in super::super) async fn finish(link: &Link, answer: &Answer) -> Result<(), ReadError> {
     let Some(claim) = answer.claim else { return Ok(()) };
-    let text = Entry::Answer(answer.clone()).text().map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+    let text = record::text(&Entry::Answer(answer.clone())).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
     let pools = link.pools()?;
     let query = link.sql().query(FINISH).bind(vec![claim.to_string()]).bind(vec![text]);
     link.read(&pools, link.sql().run(&pools.keys, query)).await.map(drop)

@@ -45,7 +45,7 @@ fn entries(count: usize) -> Vec<Entry> {
         } else {
             let source = chance.choice([None, Some("provider"), Some("shared"), Some("cache")]).unwrap();
             let outcome = source.map_or("provider_unavailable", |_| *chance.choice(&["match", "mismatch"]).unwrap());
-            let told = answer(outcome)(at_ms);
+            let told = Answer { at_ms, ..answer(outcome) };
             Entry::Answer(Answer {
                 id: id(began, &mut chance),
                 client,

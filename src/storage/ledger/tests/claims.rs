@@ -36,8 +36,8 @@ async fn forget(ledger: &Ledger) {
 /// Writes an answer to a claim: `match` has a verdict and finishes it, other outcomes do not.
 async fn finish(ledger: &Ledger, claim: &Claim, outcome: &str) {
     let source = (outcome == "match").then(|| "provider".to_owned());
-    let with = |at_ms| Answer { claim: Some(claim.id), source, ..answer(outcome)(at_ms) };
-    ledger.write(with, Flight::NONE).await.unwrap();
+    let answer = Answer { claim: Some(claim.id), source, ..answer(outcome) };
+    ledger.write(answer.borrowed(), Flight::NONE).await.unwrap();
 }
 
 /// Whether a key is claimed, and whether the claim is finished.

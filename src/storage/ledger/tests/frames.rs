@@ -7,7 +7,7 @@ use super::*;
 /// The record of an answer with this outcome.
 fn record_of(outcome: &str) -> Vec<u8> {
     let mut records = Vec::new();
-    record::write(&Entry::Answer(answer(outcome)(0)), &mut records).unwrap();
+    record::write(&Entry::Answer(answer(outcome)), &mut records).unwrap();
     records
 }
 

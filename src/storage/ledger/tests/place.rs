@@ -72,7 +72,11 @@ async fn a_ledger_that_is_moved_or_deleted_while_it_runs_refuses_paid_calls_unti
         available(false).await;
         assert_eq!(ledger.unavailable_reason(), Some(Unavailable::FilesMoved), "{name}");
         calling.ended(verdict);
-        assert_eq!(ledger.write(answer("match"), flight).await, Err(NotWritten), "{name}: a lost answer is not told");
+        assert_eq!(
+            ledger.write(answer("match").borrowed(), flight).await,
+            Err(NotWritten),
+            "{name}: a lost answer is not told"
+        );
         // Another file in its place is not the same one.
         std::fs::write(&path, "").unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -11,7 +11,7 @@ async fn what_is_too_old_goes_from_the_front_and_what_is_left_is_sound() {
     let ledger = folder.try_open(&clock).await.unwrap();
     for day in [0, 1, 2, 300] {
         now.store(day * DAY, Ordering::SeqCst);
-        ledger.write(answer("match"), Flight::NONE).await.unwrap();
+        ledger.write(answer("match").borrowed(), Flight::NONE).await.unwrap();
     }
     ledger.close().await;
     drop(ledger);
@@ -19,7 +19,7 @@ async fn what_is_too_old_goes_from_the_front_and_what_is_left_is_sound() {
     for _ in 0..2 {
         let ledger = folder.try_open(&clock).await.unwrap();
         // The first removal of expired entries starts before the first entry is written.
-        ledger.write(answer("match"), Flight::NONE).await.unwrap();
+        ledger.write(answer("match").borrowed(), Flight::NONE).await.unwrap();
         ledger.close().await;
         drop(ledger);
         confirm_time(&folder.file()).await.unwrap();
@@ -72,7 +72,7 @@ async fn a_forged_removal_is_found_with_and_without_an_expected_seal() {
         let (folder, seals) = with_four_answers(&format!("forged-{name}")).await;
         let removed = Removed::new((up_to, seals[1]), newest_ms, at_ms, keep_ms);
         let removed = Removed { outcome: "removed".to_owned(), ..removed };
-        let body = Entry::Removed(removed).text().unwrap();
+        let body = record::text(&Entry::Removed(removed)).unwrap();
         let mut other = folder.connection().await;
         let row = sqlx::query("INSERT INTO entries (seq, body, hash) VALUES (5, $1, $2)").bind(&body);
         row.bind(seals[3].next(5, &body).0.to_vec()).execute(&mut other).await.unwrap();
@@ -109,7 +109,7 @@ async fn a_start_with_the_clock_401_days_ahead_removes_nothing_until_an_operator
     let run = async |day: i64| {
         now.store(day * DAY, Ordering::SeqCst);
         let ledger = folder.try_open(&clock).await.unwrap();
-        ledger.write(answer("match"), Flight::NONE).await.unwrap();
+        ledger.write(answer("match").borrowed(), Flight::NONE).await.unwrap();
         ledger.close().await;
         let open = ledger.0.as_ref().unwrap();
         (folder.entries().await.len(), open.queue.shared.meter.is_removal_held())

@@ -5,7 +5,7 @@ use tokio_util::task::TaskTracker;
 use super::*;
 
 fn line(outcome: &str) -> String {
-    Entry::Answer(answer(outcome)(0)).text().unwrap() + "\n"
+    record::text(&Entry::Answer(answer(outcome))).unwrap() + "\n"
 }
 
 impl Folder {
@@ -130,7 +130,7 @@ async fn what_the_spool_cannot_take_while_a_round_is_at_work_is_told_when_it_is_
     ledger.0.as_ref().unwrap().queue.shared.spool_is_broken.store(true, Ordering::SeqCst);
     let writing = tasks.spawn({
         let ledger = ledger.clone();
-        async move { ledger.write(answer("mismatch"), Flight::NONE).await }
+        async move { ledger.write(answer("mismatch").borrowed(), Flight::NONE).await }
     });
     turns().await;
     sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
@@ -154,7 +154,7 @@ async fn a_claim_is_found_through_every_trouble_until_the_database_has_it() {
     look(&ledger).await;
     claims::claim(&ledger, 2).await;
     shared.spool_is_broken.store(true, Ordering::SeqCst);
-    assert_eq!(ledger.write(answer("match"), Flight::NONE).await, Err(NotWritten));
+    assert_eq!(ledger.write(answer("match").borrowed(), Flight::NONE).await, Err(NotWritten));
     assert!(ledger.begin(begun).is_err(), "nothing is paid while nothing can be written");
     shared.spool_is_broken.store(false, Ordering::SeqCst);
     let both = async || [claims::state(&ledger, 1).await.0, claims::state(&ledger, 2).await.0];
@@ -180,7 +180,7 @@ async fn many_that_write_and_look_at_once_find_what_they_wrote_and_the_order_is_
             let flight = ledger.begin(begun).unwrap();
             flight.call("one", "one.example", 300_000).await.unwrap().ended(verdict);
             let id = ids().ordered();
-            ledger.write(|at_ms| Answer { id, ..answer("match")(at_ms) }, flight.clone()).await.unwrap();
+            ledger.write(Answer { id, ..answer("match") }.borrowed(), flight.clone()).await.unwrap();
             if n % 4 == 0 {
                 assert!(ledger.answer(id).await.unwrap().is_some(), "{n}");
                 assert_eq!(ledger.calls(flight.id().unwrap()).await.unwrap().len(), 1);

@@ -16,7 +16,7 @@ async fn the_spool_stands_in_and_is_emptied_once_even_if_its_cut_is_lost() {
     let spool = folder.spooled();
     assert_eq!(spool.matches("\"kind\"").count(), 2, "the answer was told, so it is on the disk: {spool}");
     sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
-    ledger.note(answer("no_record"), Flight::NONE);
+    ledger.note(answer("no_record").borrowed(), Flight::NONE);
     ledger.close().await;
     drop(ledger);
     let all = ["1 call verdict yes", "2 answer match", "3 call verdict yes", "4 answer match", "5 answer no_record"];
@@ -62,7 +62,7 @@ async fn a_journal_that_hangs_delays_no_worker_and_refuses_paid_calls_until_it_a
     let began = tokio::time::Instant::now();
     let (refused, ()) = tokio::join!(flight.call("one", "one.example", 300_000), async {
         // The only worker of this runtime goes on meanwhile.
-        ledger.write(answer("match"), Flight::NONE).await.unwrap();
+        ledger.write(answer("match").borrowed(), Flight::NONE).await.unwrap();
         assert!(began.elapsed() < WITHIN);
     });
     assert!(refused.is_err() && began.elapsed() >= WITHIN);
@@ -90,7 +90,7 @@ fn a_spool_that_hangs_refuses_the_answer_in_time_and_has_it_later() {
         let busy = tokio::task::spawn_blocking(move || _ = hangs.recv());
         let flight = ledger.begin(begun).unwrap();
         flight.call("one", "one.example", 300_000).await.unwrap().ended(verdict);
-        assert_eq!(ledger.write(answer("match"), flight).await, Err(NotWritten));
+        assert_eq!(ledger.write(answer("match").borrowed(), flight).await, Err(NotWritten));
         assert_eq!(ledger.begin(begun).map(drop), Err(NotWritten), "nothing more is paid meanwhile");
         drop(release);
         busy.await.unwrap();
@@ -110,7 +110,7 @@ async fn what_cannot_be_opened_says_what_to_do() {
     let ledger = folder.open().await;
     assert!(told(&folder).await.contains("in use by another idgate"));
     for _ in 0..50 {
-        ledger.write(answer("match"), Flight::NONE).await.unwrap();
+        ledger.write(answer("match").borrowed(), Flight::NONE).await.unwrap();
     }
     ledger.close().await;
     drop(ledger);
@@ -145,7 +145,7 @@ async fn a_page_that_is_damaged_while_it_runs_leaves_entries_in_the_spool() {
     let folder = Folder::new("page");
     let ledger = folder.open().await;
     for _ in 0..50 {
-        ledger.write(answer("match"), Flight::NONE).await.unwrap();
+        ledger.write(answer("match").borrowed(), Flight::NONE).await.unwrap();
     }
     ledger.close().await;
     drop(ledger);

@@ -6,7 +6,7 @@ use super::*;
 async fn a_person_is_found_in_every_span_page_by_page_by_the_index_alone() {
     let folder = Folder::new("spans");
     let ledger = folder.open().await;
-    ledger.write(answer("match"), Flight::NONE).await.unwrap();
+    ledger.write(answer("match").borrowed(), Flight::NONE).await.unwrap();
     ledger.close().await;
     drop(ledger);
     // The same person again: on both sides of a border between spans, and two spans later.
@@ -92,7 +92,7 @@ async fn a_lookup_by_id_waits_for_no_walk() {
     let folder = Folder::new("by-id");
     let ledger = folder.open().await;
     let id = ids().ordered();
-    ledger.write(|at_ms| Answer { id, ..answer("match")(at_ms) }, Flight::NONE).await.unwrap();
+    ledger.write(Answer { id, ..answer("match") }.borrowed(), Flight::NONE).await.unwrap();
     let pool = ledger.reader().await.unwrap().unwrap().pool().clone();
     let mut busy = Vec::new();
     for _ in 0..pool.options().get_max_connections() {
@@ -114,7 +114,7 @@ async fn a_stalled_export_does_not_grow_the_write_ahead_log() {
         for _ in 0..count {
             let mut entries = Vec::new();
             for _ in 0..500 {
-                let answer = Answer { id: ids().ordered(), ..answer("match")(0) };
+                let answer = Answer { id: ids().ordered(), ..answer("match") };
                 entries.push(Entry::Answer(Answer { configuration: "c".repeat(2000), ..answer }));
             }
             store.append_entries(&entries).await.unwrap();
