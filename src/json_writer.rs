@@ -2,6 +2,7 @@
 //! key and every word; that costs more than the rest of a log line.
 
 use serde::Serialize;
+use uuid::Uuid;
 
 /// An object that is being written.
 pub(crate) struct Object<'a> {
@@ -39,6 +40,11 @@ impl<'a> Object<'a> {
     pub(crate) fn plain(&mut self, key: &'static str, text: &[u8]) {
         self.key(key);
         write_plain(self.into, text);
+    }
+
+    #[inline(always)]
+    pub(crate) fn uuid(&mut self, key: &'static str, uuid: Uuid) {
+        self.plain(key, uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes());
     }
 
     /// Leaves the member out if there is no text.

@@ -7,16 +7,19 @@
 //! that are still open.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use uuid::Uuid;
 
+use super::borrowed::write_subject;
 use super::entry::{Begun, BegunCall};
 use super::files::Identity;
 use super::private_file;
+use crate::json_writer::Object;
 
 const LARGEST: u64 = 1 << 20;
 /// From this length on the file is emptied as soon as no flight is open.
@@ -33,6 +36,8 @@ pub(super) struct Journal {
     /// The length in bytes at which it is compacted.
     most: u64,
     open: HashMap<Uuid, Vec<u8>>,
+    #[cfg(test)]
+    pub(super) writes: usize,
 }
 
 /// A flight of an earlier process, and the calls it had begun.
@@ -49,12 +54,58 @@ enum Line {
     Call(BegunCall),
 }
 
-/// A [`Line`] to be written.
-#[derive(Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Written<'a> {
-    Flight(&'a Begun),
-    Call(&'a BegunCall),
+/// The lines that announce a call.
+#[derive(Debug)]
+pub(super) struct Announced {
+    flight: Uuid,
+    lines: Vec<u8>,
+}
+
+impl Announced {
+    /// `begun` is the flight, unless an earlier call has announced it.
+    pub(super) fn new(begun: Option<&Begun>, call: &BegunCall) -> Self {
+        let mut lines = Vec::with_capacity(1024);
+        if let Some(begun) = begun {
+            write_flight(begun, &mut lines);
+        }
+        write_call(call, &mut lines);
+        Self { flight: call.flight, lines }
+    }
+}
+
+/// Writes a [`Line::Flight`].
+fn write_flight(begun: &Begun, lines: &mut Vec<u8>) {
+    let Begun { flight, at_ms, id, client, key_id, purpose, reference, subject, configuration } = begun;
+    let mut line = Object::open(lines);
+    let mut object = line.object("flight");
+    object.uuid("flight", *flight);
+    object.value("at_ms", at_ms);
+    object.uuid("id", *id);
+    object.text("client", client);
+    object.text("key_id", key_id);
+    object.text("purpose", purpose);
+    object.optional("reference", reference.as_deref());
+    write_subject(&mut object, subject);
+    object.text("configuration", configuration);
+    object.close();
+    line.close();
+    lines.push(b'\n');
+}
+
+/// Writes a [`Line::Call`].
+fn write_call(call: &BegunCall, lines: &mut Vec<u8>) {
+    let BegunCall { id, flight, at_ms, provider, endpoint, price_micro_yuan } = call;
+    let mut line = Object::open(lines);
+    let mut object = line.object("call");
+    object.uuid("id", *id);
+    object.uuid("flight", *flight);
+    object.value("at_ms", at_ms);
+    object.text("provider", provider);
+    object.text("endpoint", endpoint);
+    object.value("price_micro_yuan", price_micro_yuan);
+    object.close();
+    line.close();
+    lines.push(b'\n');
 }
 
 impl Journal {
@@ -67,9 +118,12 @@ impl Journal {
         // An incomplete line was the last one, and its call was never made.
         for line in text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()) {
             match line {
-                Line::Flight(flight) => {
-                    places.insert(flight.flight, left.len());
-                    left.push(Left { begun: flight, calls: Vec::new() });
+                Line::Flight(begun) => {
+                    // It can be there twice, if a first call was not told in time that it was announced.
+                    if let Entry::Vacant(place) = places.entry(begun.flight) {
+                        place.insert(left.len());
+                        left.push(Left { begun, calls: Vec::new() });
+                    }
                 }
                 Line::Call(call) => {
                     let flight = places.get(&call.flight).and_then(|place| left.get_mut(*place));
@@ -80,23 +134,34 @@ impl Journal {
             }
         }
         let length = text.len() as u64;
-        Ok((Self { file, path, length, is_torn: false, most: LARGEST, open: HashMap::new() }, left))
+        let journal = Self {
+            file,
+            path,
+            length,
+            is_torn: false,
+            most: LARGEST,
+            open: HashMap::new(),
+            #[cfg(test)]
+            writes: 0,
+        };
+        Ok((journal, left))
     }
 
-    /// Records that a call begins; the first call of a flight records the flight too.
-    pub(super) fn begin(&mut self, flight: &Begun, call: &BegunCall) -> io::Result<()> {
-        let mut text = Vec::with_capacity(1024);
-        if !self.open.contains_key(&flight.flight) {
-            serde_json::to_writer(&mut text, &Written::Flight(flight))?;
-            text.push(b'\n');
-        }
-        serde_json::to_writer(&mut text, &Written::Call(call))?;
-        text.push(b'\n');
+    /// Records that these calls begin, with one write.
+    pub(super) fn begin(&mut self, calls: Vec<Announced>) -> io::Result<()> {
         if self.length > self.most {
             self.cut()?;
         }
-        self.append(&text)?;
-        self.open.entry(flight.flight).or_default().append(&mut text);
+        match &*calls {
+            [only] => self.append(&only.lines)?,
+            all => self.append(&all.iter().map(|call| &*call.lines).collect::<Vec<_>>().concat())?,
+        }
+        for Announced { flight, mut lines } in calls {
+            match self.open.entry(flight) {
+                Entry::Vacant(place) => _ = place.insert(lines),
+                Entry::Occupied(mut earlier) => earlier.get_mut().append(&mut lines),
+            }
+        }
         Ok(())
     }
 
@@ -142,6 +207,8 @@ impl Journal {
             self.file.set_len(self.length)?;
         }
         let written = self.file.write_all(text);
+        #[cfg(test)]
+        (self.writes += 1);
         self.is_torn = written.is_err() && self.file.set_len(self.length).is_err();
         written?;
         self.length += text.len() as u64;

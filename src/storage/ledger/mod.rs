@@ -4,10 +4,13 @@
 //! stored only as a keyed digest; [`Ledger::write`] returns once the entry is on the disk. A call is announced in the
 //! journal before it is made, so a restart finds calls that were interrupted.
 //!
+//! The path of an announcement: `announcer` hands it to `journal_thread`, which owns the `journal`.
+//!
 //! The path of an entry: `queue` puts its `record` into the `inbox` of `writer`, which appends it to `spool` as part of a
 //! `frame`; `flusher` moves it into `database` (by `insert`); `queries` reads it back (`spool_lookup` what cannot be
 //! moved), and `claims` reads the entries about idempotency keys.
 
+mod announcer;
 mod borrowed;
 mod breakdown;
 mod by_day;

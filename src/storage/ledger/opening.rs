@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::announcer::Announcer;
 use super::claims::Spooled;
 use super::config::Config;
 use super::database;
@@ -201,9 +202,12 @@ impl Ledger {
             writer.run(until).await;
             drop(leaves);
         });
+        let (announcer, announcements) = Announcer::new();
+        let (announcing, until) = (announcements.serve(Arc::clone(&shared)), closing.clone());
+        writing.spawn(until.run_until_cancelled_owned(announcing));
         writing.close();
         closes.disarm();
-        let queue = Arc::new(Queue { inbox, shared, clock, ids });
+        let queue = Arc::new(Queue { inbox, announcer, shared, clock, ids });
         let spool_searches = Arc::new(Semaphore::new(spool_lookup::MOST_SEARCHES));
         Ok(Self(Some(Arc::new(Open {
             queue,

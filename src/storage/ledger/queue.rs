@@ -12,11 +12,12 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::announcer::Announcer;
 use super::borrowed::{AnswerRef, CallRef};
 use super::entry::{Begun, BegunCall, End, Entry};
 use super::error::NotWritten;
 use super::inbox::{Closed, Inbox};
-use super::journal::Journal;
+use super::journal::Announced;
 use super::record;
 use super::shared::Shared;
 use crate::domain::clock::{Clock, Ids};
@@ -32,6 +33,7 @@ const MOST_WAITING: usize = 100_000;
 
 pub(super) struct Queue {
     pub(super) inbox: Arc<Inbox<WriteRequest>>,
+    pub(super) announcer: Announcer<(Arc<InFlight>, BegunCall)>,
     pub(super) shared: Arc<Shared>,
     pub(super) clock: Clock,
     pub(super) ids: Ids,
@@ -41,9 +43,11 @@ pub(super) struct Queue {
 #[derive(Clone, Default)]
 pub struct Flight(Option<Arc<InFlight>>, Option<Uuid>);
 
-struct InFlight {
+pub(super) struct InFlight {
     queue: Arc<Queue>,
     begun: Begun,
+    /// Whether the journal has it.
+    is_announced: AtomicBool,
     /// Set once one of its entries is stored nowhere but in the journal.
     unsettled: AtomicBool,
 }
@@ -165,7 +169,8 @@ impl Flight {
     }
 
     pub(super) fn new(queue: Arc<Queue>, begun: Begun) -> Self {
-        Self(Some(Arc::new(InFlight { queue, begun, unsettled: AtomicBool::new(false) })), None)
+        let [is_announced, unsettled] = [const { AtomicBool::new(false) }; 2];
+        Self(Some(Arc::new(InFlight { queue, begun, is_announced, unsettled })), None)
     }
 
     /// Its id, if there is a ledger.
@@ -178,39 +183,11 @@ impl Flight {
     /// # Errors
     /// When the announcement cannot be written in time; the call must not be made then.
     pub async fn call(&self, provider: &str, endpoint: &str, price_micro_yuan: u64) -> Result<Calling, NotWritten> {
-        match self.0.clone() {
-            // Boxed, so that a call without a ledger does not carry its room.
-            Some(flight) => Box::pin(Self::announce(flight, provider, endpoint, price_micro_yuan)).await,
-            None => Ok(Calling(None)),
-        }
-    }
-
-    async fn announce(
-        flight: Arc<InFlight>,
-        provider: &str,
-        endpoint: &str,
-        price_micro_yuan: u64,
-    ) -> Result<Calling, NotWritten> {
-        let queue = Arc::clone(&flight.queue);
-        if !queue.shared.is_keeping() {
-            return Err(NotWritten);
-        }
-        let call = BegunCall {
-            id: queue.ids.ordered(),
-            flight: flight.begun.flight,
-            at_ms: queue.clock.now().as_millisecond(),
-            provider: provider.to_owned(),
-            endpoint: endpoint.to_owned(),
-            price_micro_yuan,
-        };
-        let announce = move |journal: &mut Journal| journal.begin(&flight.begun, &call).map(|()| (flight, call));
-        match queue.shared.journal.run(announce).await {
-            Ok(announced) => Ok(Calling(Some(announced))),
-            Err(error) => {
-                queue.shared.cannot_announce(&error);
-                Err(NotWritten)
-            }
-        }
+        let Some(flight) = &self.0 else { return Ok(Calling(None)) };
+        let announced = flight.announce(provider, endpoint, price_micro_yuan)?.await;
+        let announced = announced.map_err(|_| NotWritten)?;
+        flight.is_announced.store(true, Ordering::Relaxed);
+        Ok(Calling(Some(announced)))
     }
 
     /// Keeps the flight in the journal, because one of its entries is stored nowhere else.
@@ -218,6 +195,31 @@ impl Flight {
         if let Some(flight) = &self.0 {
             flight.unsettled.store(true, Ordering::Relaxed);
         }
+    }
+}
+
+impl InFlight {
+    fn announce(
+        self: &Arc<Self>,
+        provider: &str,
+        endpoint: &str,
+        price_micro_yuan: u64,
+    ) -> Result<oneshot::Receiver<(Arc<Self>, BegunCall)>, NotWritten> {
+        let Queue { announcer, shared, clock, ids, .. } = &*self.queue;
+        if !shared.is_keeping() {
+            return Err(NotWritten);
+        }
+        let call = BegunCall {
+            id: ids.ordered(),
+            flight: self.begun.flight,
+            at_ms: clock.now().as_millisecond(),
+            provider: provider.to_owned(),
+            endpoint: endpoint.to_owned(),
+            price_micro_yuan,
+        };
+        let is_first = !self.is_announced.load(Ordering::Relaxed);
+        let announced = Announced::new(is_first.then_some(&self.begun), &call);
+        Ok(announcer.announce(announced, (Arc::clone(self), call)))
     }
 }
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::chain_hash::Seal;
 use super::database::{Store, migrations};
-use super::journal::Journal;
+use super::journal::{Announced, Journal};
 use super::journal_thread::JournalThread;
 use super::wal::Wal;
 use super::*;
@@ -325,12 +325,13 @@ async fn the_journal_stays_small_and_keeps_what_is_open() {
         endpoint: "one.example".to_owned(),
         price_micro_yuan: 300_000,
     };
-    let stays = begun(ids().nonce(), 0);
-    let calls = [call(&stays), call(&stays)];
-    calls.iter().for_each(|call| journal.begin(&stays, call).unwrap());
+    let stays = Begun { reference: Some("\"张三\"\n".to_owned()), ..begun(ids().nonce(), 0) };
+    let calls = [call(&stays), BegunCall { endpoint: "\\".to_owned(), ..call(&stays) }];
+    // The second call announces the flight again, as if the first had not been told in time.
+    calls.iter().for_each(|call| journal.begin(vec![Announced::new(Some(&stays), call)]).unwrap());
     for _ in 0..10_000 {
         let flight = begun(ids().nonce(), 0);
-        journal.begin(&flight, &call(&flight)).unwrap();
+        journal.begin(vec![Announced::new(Some(&flight), &call(&flight))]).unwrap();
         journal.end(flight.flight);
     }
     assert!(std::fs::metadata(folder.0.join("begun")).unwrap().len() < 2 << 20);
@@ -356,7 +357,7 @@ async fn the_journal_is_emptied_once_no_flight_is_open() {
             endpoint: "one.example".to_owned(),
             price_micro_yuan: 300_000,
         };
-        thread.run(move |journal| journal.begin(&flight, &call)).await.unwrap();
+        thread.run(move |journal| journal.begin(vec![Announced::new(Some(&flight), &call)])).await.unwrap();
     }
     thread.end(flights[0].flight);
     assert!(!thread.run(|journal| Ok(journal.tidy())).await.unwrap(), "a flight is open");

@@ -1,5 +1,8 @@
 //! Files that cannot be written or opened, or are damaged.
 
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+
 use super::super::journal_thread::WITHIN;
 use super::*;
 
@@ -77,6 +80,46 @@ async fn a_journal_that_hangs_delays_no_worker_and_refuses_paid_calls_until_it_a
     drop(flight);
     ledger.close().await;
     assert_eq!(folder.entries().await, ["1 answer match", "2 call verdict yes", "3 answer match"]);
+}
+
+#[tokio::test]
+async fn calls_that_are_announced_at_once_are_written_at_once() {
+    let folder = Folder::new("announced-at-once");
+    let ledger = folder.open().await;
+    let flights = [(); 9].map(|()| ledger.begin(begun).unwrap());
+    let calls = flights.iter().map(|flight| flight.call("one", "one.example", 300_000));
+    let calls: Vec<_> = join_all(calls).await.into_iter().map(Result::unwrap).collect();
+    let shared = &ledger.0.as_ref().unwrap().queue.shared;
+    assert_eq!(shared.journal.run(|journal| Ok(journal.writes)).await.unwrap(), 1);
+    // The flights are known; another call of one of them adds its own line only.
+    let length = || std::fs::metadata(folder.0.join("ledger.begun")).unwrap().len();
+    let each = length() / 9;
+    flights[0].call("two", "two.example", 300_000).await.unwrap().ended(verdict);
+    assert!(length() - each * 9 < each / 2, "{each} {}", length());
+    calls.into_iter().for_each(|call| call.ended(verdict));
+    ledger.close().await;
+    assert_eq!(folder.entries().await.len(), 10);
+}
+
+#[tokio::test]
+async fn who_leaves_while_its_call_is_announced_leaves_nothing_in_the_journal() {
+    let folder = Folder::new("announced-in-vain");
+    let ledger = folder.open().await;
+    let shared = &ledger.0.as_ref().unwrap().queue.shared;
+    let (release, hangs) = std::sync::mpsc::channel::<()>();
+    shared.journal.submit(move |_| _ = hangs.recv());
+    let flight = ledger.begin(begun).unwrap();
+    assert!(flight.call("one", "one.example", 300_000).now_or_never().is_none());
+    drop(flight);
+    drop(release);
+    while shared.journal.run(|journal| Ok(journal.writes)).await.unwrap() == 0 {
+        tokio::task::yield_now().await;
+    }
+    while !shared.journal.run(|journal| Ok(journal.tidy())).await.unwrap() {
+        tokio::task::yield_now().await;
+    }
+    ledger.close().await;
+    assert_eq!(folder.entries().await, Vec::<String>::new());
 }
 
 #[test]
