@@ -149,7 +149,7 @@ def limits():
 def peers():
     hot, many, miss, rate, wait = (Rounds(name) for name in ("hit-hot", "hit-100k", "miss", "latency-miss-4000", "waiting-2000"))
     memory = load("memory-100000")
-    names = list(dict.fromkeys(name for rounds in (hot, many, miss, rate) for name in rounds.of))
+    names = dict.fromkeys(name for rounds in (hot, many, miss, rate) for name in rounds.of if "-beside" not in name)
     rows = []
     for name in names:
         p99 = f"{rate.median(name, 'p99_us') / 1000:.2f} ms" if name in rate.of else "–"

@@ -115,15 +115,15 @@ impl Ledger {
         Ok(Flight::new(Arc::clone(&open.queue), begun))
     }
 
-    /// Writes an answer, which is given now, and returns once it and every entry before it are on the disk. The answer is written even if
-    /// this future is dropped.
+    /// Writes an answer, which is given now, and returns once it and every entry before it are on the disk. The answer is
+    /// written even if the future is dropped, or never polled.
     ///
     /// # Errors
     /// If it cannot be written anywhere, or not in time. The answer must not be sent then. (If the disk hangs, or fails
     /// and the process ends before the write is undone, the answer may be on the disk all the same.)
-    pub fn write<'a>(
+    pub fn write(
         &self,
-        answer: AnswerRef<'a>,
+        answer: AnswerRef<'_>,
         flight: Flight,
     ) -> impl Future<Output = Result<(), NotWritten>> + use<'_> {
         // What the answer borrows is not kept while its caller waits.

@@ -169,7 +169,7 @@ impl Flight {
     }
 
     pub(super) fn new(queue: Arc<Queue>, begun: Begun) -> Self {
-        let [is_announced, unsettled] = [const { AtomicBool::new(false) }; 2];
+        let (is_announced, unsettled) = Default::default();
         Self(Some(Arc::new(InFlight { queue, begun, is_announced, unsettled })), None)
     }
 
