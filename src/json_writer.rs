@@ -110,10 +110,12 @@ impl<'a> Object<'a> {
 }
 
 fn write_text(into: &mut Vec<u8>, text: &str) {
-    if is_plain(text.as_bytes()) {
-        write_plain(into, text.as_bytes());
-    } else {
+    let must_be_escaped = |byte: &u8| *byte < b' ' || *byte == b'"' || *byte == b'\\';
+    // Without an early end, so that it is done for many bytes at once.
+    if text.as_bytes().iter().fold(false, |any, byte| any | must_be_escaped(byte)) {
         let _ = serde_json::to_writer(into, text);
+    } else {
+        write_plain(into, text.as_bytes());
     }
 }
 
@@ -122,22 +124,6 @@ fn write_plain(into: &mut Vec<u8>, text: &[u8]) {
     into.push(b'"');
     into.extend_from_slice(text);
     into.push(b'"');
-}
-
-/// Whether there is nothing to escape. Looks at eight bytes at a time; the last eight may overlap those before.
-fn is_plain(text: &[u8]) -> bool {
-    const EACH: u64 = u64::from_ne_bytes([1; 8]);
-    // The highest bit of a byte is set if the byte is below `than`, which is at most 128, or if one after it is.
-    let below = |bytes: u64, than: u64| bytes.wrapping_sub(EACH * than) & !bytes;
-    let special = |bytes: &[u8; 8]| {
-        let bytes = u64::from_le_bytes(*bytes);
-        let is = |byte: u8| below(bytes ^ (EACH * u64::from(byte)), 1);
-        (below(bytes, u64::from(b' ')) | is(b'"') | is(b'\\')) & (EACH << 7)
-    };
-    match text.last_chunk() {
-        Some(last) => text.as_chunks().0.iter().fold(special(last), |any, bytes| any | special(bytes)) == 0,
-        None => text.iter().all(|byte| *byte >= b' ' && *byte != b'"' && *byte != b'\\'),
-    }
 }
 
 #[cfg(test)]

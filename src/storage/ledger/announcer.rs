@@ -1,5 +1,5 @@
-//! Announces calls in the journal. What several tasks announce at once is written at once: to wake the journal's thread and
-//! to write a line costs more than the line.
+//! Announces calls in the journal. Calls that begin together share one write, because waking the journal's thread costs
+//! more than the lines.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,14 +10,11 @@ use tokio::task::yield_now;
 use super::journal::Announced;
 use super::shared::Shared;
 
-/// How many calls are announced at once.
-const MANY: usize = 256;
-
-/// Where calls are announced; each brings a `T`.
+/// Where calls are announced. Each brings a `T`, which it gets back once it is announced.
 #[derive(Debug)]
 pub(super) struct Announcer<T>(mpsc::UnboundedSender<Announcement<T>>);
 
-/// What waits to be announced.
+/// The calls that wait to be announced; no more than there are places for calls.
 #[derive(Debug)]
 pub(super) struct Announcements<T>(mpsc::UnboundedReceiver<Announcement<T>>);
 
@@ -29,31 +26,28 @@ impl<T: Send + 'static> Announcer<T> {
         (Self(sender), Announcements(receiver))
     }
 
-    /// Has a call announced. What it brings comes back once that is written, and otherwise never.
+    /// Queues an announcement. `brings` comes back once it is written; the channel closes if it cannot be.
     pub(super) fn announce(&self, announced: Announced, brings: T) -> oneshot::Receiver<T> {
         let (done, is_done) = oneshot::channel();
-        // It fails only once the ledger is closed. `done` is dropped then.
+        // This fails only after the ledger has been closed, and drops `done`.
         let _ = self.0.send((announced, brings, done));
         is_done
     }
 }
 
 impl<T: Send + 'static> Announcements<T> {
-    /// Writes what is announced. Whoever announces something is answered within
-    /// [`journal_thread::WITHIN`](super::journal_thread::WITHIN), unless the disk is so slow that two writes take longer.
+    /// Writes announcements until the last [`Announcer`] is dropped. A caller waits for at most two writes: the one that is
+    /// going on and its own, each limited to [`journal_thread::WITHIN`](super::journal_thread::WITHIN). If the first
+    /// takes too long, it is refused without the second.
     pub(super) async fn serve(mut self, shared: Arc<Shared>) {
-        let mut announced = Vec::with_capacity(MANY);
+        let mut announced = Vec::new();
         while let Some(first) = self.0.recv().await {
             announced.push(first);
-            // Every task that is ready may announce something first.
+            // Lets the tasks that are ready announce their calls, too.
             yield_now().await;
-            while announced.len() < MANY
-                && let Ok(next) = self.0.try_recv()
-            {
-                announced.push(next);
-            }
+            announced.extend(std::iter::from_fn(|| self.0.try_recv().ok()));
             if !shared.can_announce.load(Ordering::Relaxed) {
-                // No one waits for a disk that has just been waited for in vain.
+                // The write before this one failed.
                 announced.clear();
                 continue;
             }
@@ -63,9 +57,9 @@ impl<T: Send + 'static> Announcements<T> {
                 brought.push(brings);
                 waiting.push(done);
             }
-            // What they bring stays with the lines until these are written, even if nobody waits any more.
+            // The journal keeps `brought` until the lines are written: dropping a flight ends it, which must come later.
             match shared.journal.run(move |journal| journal.begin(lines).map(|()| brought)).await {
-                // A caller that has left gives back what it would have got.
+                // If a caller has left, what it brought is dropped here.
                 Ok(brought) => waiting.into_iter().zip(brought).for_each(|(done, brings)| _ = done.send(brings)),
                 Err(error) => shared.cannot_announce(&error),
             }

@@ -1,5 +1,5 @@
-//! Calls and answers on their way to the ledger, which copy nothing: they are most of what is written. Their text is written
-//! by hand, because serde looks at each byte of each key and value and costs four times as much.
+//! Calls and answers on their way to the ledger. They are most of what is written, so they borrow instead of copying, and
+//! their text is written without serde, which looks at each byte and takes four times as long.
 
 use uuid::Uuid;
 
@@ -43,7 +43,7 @@ pub struct AnswerRef<'a> {
 }
 
 impl<'a> CallRef<'a> {
-    /// The call that was announced as `call` and ended so.
+    /// The entry of `call`, one of the flight's calls, after it has ended.
     pub(super) fn ended(begun: &'a Begun, call: &'a BegunCall, at_ms: i64, end: &'a End) -> Self {
         Self {
             id: call.id,
@@ -115,7 +115,7 @@ impl AnswerRef<'_> {
         answer.close();
     }
 
-    /// Whether it answers the first request with an idempotency key.
+    /// Whether it is a verdict for a claimed idempotency key.
     pub(super) const fn finishes_a_claim(&self) -> bool {
         self.claim.is_some() && self.source.is_some()
     }

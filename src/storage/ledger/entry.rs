@@ -273,15 +273,6 @@ impl Entry {
         }
     }
 
-    /// Whether it concerns an idempotency key.
-    pub(super) const fn is_about_keys(&self) -> bool {
-        match self {
-            Entry::Answer(answer) => answer.claim.is_some() && answer.source.is_some(),
-            Entry::Claim(_) | Entry::Forgotten(_) => true,
-            Entry::Call(_) | Entry::Removed(_) | Entry::Operation(_) => false,
-        }
-    }
-
     /// When it happened, in milliseconds since 1970.
     pub const fn at_ms(&self) -> i64 {
         match self {

@@ -55,7 +55,6 @@ enum Line {
 }
 
 /// The lines that announce a call.
-#[derive(Debug)]
 pub(super) struct Announced {
     flight: Uuid,
     lines: Vec<u8>,
@@ -119,7 +118,7 @@ impl Journal {
         for line in text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()) {
             match line {
                 Line::Flight(begun) => {
-                    // It can be there twice, if a first call was not told in time that it was announced.
+                    // It is there twice if its first call gave up before the line was written.
                     if let Entry::Vacant(place) = places.entry(begun.flight) {
                         place.insert(left.len());
                         left.push(Left { begun, calls: Vec::new() });

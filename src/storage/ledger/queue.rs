@@ -46,7 +46,7 @@ pub struct Flight(Option<Arc<InFlight>>, Option<Uuid>);
 pub(super) struct InFlight {
     queue: Arc<Queue>,
     begun: Begun,
-    /// Whether the journal has it.
+    /// Whether one of its calls has been announced, so that the journal has it.
     is_announced: AtomicBool,
     /// Set once one of its entries is stored nowhere but in the journal.
     unsettled: AtomicBool,
@@ -94,6 +94,7 @@ impl Queue {
         })
     }
 
+    /// Submits an entry that is neither a call nor an answer.
     pub(super) fn submit(&self, entry: Entry, flight: Flight, done: Option<Done>) {
         let kind = entry.kind();
         let mut record = Vec::with_capacity(RECORD);
@@ -102,8 +103,7 @@ impl Queue {
             flight.leave_open();
             return self.shared.lost(std::iter::once(kind));
         }
-        // Most entries are dropped here: freeing memory on another thread costs more.
-        let about_keys = entry.is_about_keys().then(|| Box::new(entry));
+        let about_keys = matches!(entry, Entry::Claim(_) | Entry::Forgotten(_)).then(|| Box::new(entry));
         self.hand_over(&record, WriteRequest { kind, about_keys, flight, done, is_over: false });
     }
 
@@ -112,12 +112,6 @@ impl Queue {
         record::write_answer(answer, &mut record);
         let about_keys = answer.finishes_a_claim().then(|| Box::new(Entry::Answer(answer.owned())));
         self.hand_over(&record, WriteRequest { kind: "answer", about_keys, flight, done, is_over: false });
-    }
-
-    fn submit_call(&self, call: &CallRef<'_>, flight: Flight) {
-        let mut record = Vec::with_capacity(RECORD);
-        record::write_call(call, &mut record);
-        self.hand_over(&record, WriteRequest { kind: "call", about_keys: None, flight, done: None, is_over: false });
     }
 
     fn hand_over(&self, record: &[u8], request: WriteRequest) {
@@ -169,8 +163,8 @@ impl Flight {
     }
 
     pub(super) fn new(queue: Arc<Queue>, begun: Begun) -> Self {
-        let (is_announced, unsettled) = Default::default();
-        Self(Some(Arc::new(InFlight { queue, begun, is_announced, unsettled })), None)
+        let flight = InFlight { queue, begun, is_announced: AtomicBool::default(), unsettled: AtomicBool::default() };
+        Self(Some(Arc::new(flight)), None)
     }
 
     /// Its id, if there is a ledger.
@@ -242,8 +236,11 @@ impl Drop for Calling {
 
 fn write_call(flight: Arc<InFlight>, call: &BegunCall, end: &End) {
     let queue = Arc::clone(&flight.queue);
+    let mut record = Vec::with_capacity(RECORD);
     let at_ms = queue.clock.now().as_millisecond();
-    queue.submit_call(&CallRef::ended(&flight.begun, call, at_ms, end), Flight(Some(Arc::clone(&flight)), None));
+    record::write_call(&CallRef::ended(&flight.begun, call, at_ms, end), &mut record);
+    let flight = Flight(Some(flight), None);
+    queue.hand_over(&record, WriteRequest { kind: "call", about_keys: None, flight, done: None, is_over: false });
 }
 
 impl Drop for InFlight {
