@@ -17,7 +17,7 @@ SHARED = """
 [shared]
 redis = ["unix:{redis}"]
 tls = false
-takeover = "2s"
+takeover = "{takeover}"
 patience = "{patience}"
 namespace = "{namespace}"
 """
@@ -77,8 +77,8 @@ budget = "15s"
 {more}
 """
 DEFAULTS = {
-    "rate": 100_000, "notice": "0s", "patience": "50ms", "namespace": "idgate", "spool_most": "4GiB", "schema": "idgate", "migrate": "true",
-    "more": "",
+    "rate": 100_000, "notice": "0s", "patience": "50ms", "takeover": "2s", "namespace": "idgate", "spool_most": "4GiB",
+    "schema": "idgate", "migrate": "true", "more": "",
 }
 
 
@@ -156,6 +156,16 @@ class Gateway(Service):
                 total += float(found[2])
         return total
 
+    def unread(self):
+        """Bytes that callers have sent and this process has not read."""
+        found = 0
+        with open("/proc/net/tcp", encoding="ascii") as file:
+            for line in list(file)[1:]:
+                _, local, _, _, queues, *_ = line.split()
+                if int(local.split(":")[1], 16) == self.public:
+                    found += int(queues.split(":")[1], 16)
+        return found
+
     def processor_seconds(self):
         with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as file:
             fields = file.read().rsplit(")", 1)[1].split()
@@ -210,6 +220,19 @@ class World:
             if await gateway.metric("idgate_shared_up") != 1 or await gateway.metric("idgate_replicas", state="live") != len(self.gateways):
                 return False
         return True
+
+    async def waits(self, count):
+        """Until `count` questions are written, the replicas have read them and have nothing left to do but wait."""
+        first = sum(gateway.http.written for gateway in self.gateways)
+        seen = []
+
+        async def check():
+            await asyncio.sleep(0.1)
+            seen.append(sum(gateway.processor_seconds() for gateway in self.gateways))
+            written = sum(gateway.http.written for gateway in self.gateways) - first
+            return written >= count and not any(gateway.unread() for gateway in self.gateways) and seen[-2:-1] == seen[-1:]
+
+        await self.until(f"{count} questions are read", check)
 
     async def metric(self, name, **labels):
         return sum([await gateway.metric(name, **labels) for gateway in self.gateways])

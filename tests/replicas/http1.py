@@ -25,7 +25,7 @@ class Http:
     """One server, as many connections as questions are asked at once; each is kept for the next question."""
 
     def __init__(self, port):
-        self.port, self.idle = port, []
+        self.port, self.idle, self.written = port, [], 0
 
     async def request(self, method, path, body=b"", headers=None):
         clock = asyncio.get_running_loop().time
@@ -41,6 +41,7 @@ class Http:
             reader, writer = pair
             try:
                 writer.write("\r\n".join([*lines, "", ""]).encode() + body)
+                self.written += 1
                 head = await reader.readuntil(b"\r\n\r\n")
             except (OSError, asyncio.IncompleteReadError) as error:
                 writer.close()

@@ -2,8 +2,8 @@
 
   provider.py PORT
 
-`GET /idcard?sfz=NUMBER` is muzhiyun's protocol. `GET /set?delay=SECONDS&fails=0|1` changes how it answers, `GET /calls`
-tells the calls by number and by second of arrival, `GET /reset` forgets them.
+`GET /idcard?sfz=NUMBER` is muzhiyun's protocol. `GET /set?delay=SECONDS&fails=0|1` changes how it answers, `GET /hold` lets
+every call wait until `GET /release`. `GET /calls` tells the calls by number and by second of arrival, `GET /reset` forgets them.
 """
 
 import asyncio
@@ -25,12 +25,20 @@ class Provider:
     def __init__(self):
         self.delay, self.fails = 0.0, False
         self.calls, self.arrivals = collections.Counter(), []
+        self.released = asyncio.Event()
+        self.released.set()
 
     async def answer(self, target):
         path, _, query = target.partition("?")
         query = dict(urllib.parse.parse_qsl(query))
         if path == "/set":
             self.delay, self.fails = float(query.get("delay", 0)), query.get("fails") == "1"
+            return 200, {}
+        if path == "/hold":
+            self.released.clear()
+            return 200, {}
+        if path == "/release":
+            self.released.set()
             return 200, {}
         if path == "/calls":
             return 200, {"by_number": self.calls, "arrivals": self.arrivals}
@@ -40,6 +48,7 @@ class Provider:
         fails = self.fails
         self.calls[query["sfz"]] += 1
         self.arrivals.append(time.time())
+        await self.released.wait()
         if self.delay:
             await asyncio.sleep(self.delay)
         if fails:

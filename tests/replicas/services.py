@@ -156,6 +156,12 @@ class Provider(Service):
     async def set(self, delay=0.0, fails=False):
         await self.tell(f"/set?delay={delay}&fails={int(fails)}")
 
+    async def hold(self):
+        await self.tell("/hold")
+
+    async def release(self):
+        await self.tell("/release")
+
 
 class Forwarder:
     """Passes one replica's bytes to Redis and back, unless it is told to wait or to cut."""
