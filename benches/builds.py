@@ -2,6 +2,7 @@
 """What builds and tests cost on a machine that has nothing but the toolchain and the sources of the crates.
 
   benches/builds.py [debug] [release]      default: both
+  benches/builds.py size BINARY            fails if BINARY without its symbols is larger than a release may be
 
 Builds from nothing below target/bench/builds: first what `cargo run -- sandbox` needs, `cargo test`, and `cargo test` again,
 then a release. Processor time is that of cargo and of all that it starts. Takes 20 minutes on 2 processors.
@@ -12,7 +13,10 @@ import os
 import resource
 import shutil
 import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 
 from harness import machine, tables
 
@@ -45,7 +49,18 @@ def release():
     yield ["its size", f"{MOST_BYTES / 1e6:.0f} MB", f"{size / 1e6:.1f} MB", "–"]
 
 
+def size(binary):
+    with tempfile.TemporaryDirectory() as folder:
+        stripped = Path(folder) / "stripped"
+        subprocess.run(["strip", "-o", stripped, binary], check=True)
+        found = stripped.stat().st_size
+    print(f"{found:,} bytes without symbols, at most {MOST_BYTES:,}")
+    return found > MOST_BYTES
+
+
 def main():
+    if sys.argv[1:2] == ["size"] and len(sys.argv) == 3:
+        return size(sys.argv[2])
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("builds", nargs="*")
     chosen = arguments.parse_args().builds or ["debug", "release"]
@@ -59,7 +74,8 @@ def main():
         print("\n".join(" ".join(row) for row in rows), flush=True)
         tables.save(f"builds-{name}", started | {"table": tables.table(["what", "aim", "processor", "elapsed"], rows)})
     shutil.rmtree(FOLDER)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
