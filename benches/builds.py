@@ -46,7 +46,7 @@ def release():
     used, elapsed = cargo("build", "--release", "--bin", "idgate")
     yield ["`cargo build --release`", "360 s", f"{used:.0f} s", f"{elapsed:.0f} s"]
     size = (FOLDER / "release/idgate").stat().st_size
-    yield ["its size", f"{MOST_BYTES / 1e6:.0f} MB", f"{size / 1e6:.1f} MB", "–"]
+    yield ["its size", f"{MOST_BYTES / 1e6:.0f} MB", f"{size / 1e6:.2f} MB", "–"]
 
 
 def size(binary):
