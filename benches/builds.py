@@ -2,7 +2,7 @@
 """What builds and tests cost on a machine that has nothing but the toolchain and the sources of the crates.
 
   benches/builds.py [debug] [release]      default: both
-  benches/builds.py size BINARY            fails if BINARY without its symbols is larger than a release may be
+  benches/builds.py --size BINARY          fails if BINARY without its symbols is larger than a release may be
 
 Builds from nothing below target/bench/builds: first what `cargo run -- sandbox` needs, `cargo test`, and `cargo test` again,
 then a release. Processor time is that of cargo and of all that it starts. Takes 20 minutes on 2 processors.
@@ -45,11 +45,12 @@ def debug():
 def release():
     used, elapsed = cargo("build", "--release", "--bin", "idgate")
     yield ["`cargo build --release`", "360 s", f"{used:.0f} s", f"{elapsed:.0f} s"]
-    size = (FOLDER / "release/idgate").stat().st_size
-    yield ["its size", f"{MOST_BYTES / 1e6:.0f} MB", f"{size / 1e6:.2f} MB", "–"]
+    found = (FOLDER / "release/idgate").stat().st_size
+    yield ["its size", f"{MOST_BYTES / 1e6:.0f} MB", f"{found / 1e6:.2f} MB", "–"]
 
 
-def size(binary):
+def is_too_large(binary):
+    """Whether it has more bytes without its symbols than a release may have."""
     with tempfile.TemporaryDirectory() as folder:
         stripped = Path(folder) / "stripped"
         subprocess.run(["strip", "-o", stripped, binary], check=True)
@@ -59,11 +60,13 @@ def size(binary):
 
 
 def main():
-    if sys.argv[1:2] == ["size"] and len(sys.argv) == 3:
-        return size(sys.argv[2])
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("builds", nargs="*")
-    chosen = arguments.parse_args().builds or ["debug", "release"]
+    arguments.add_argument("--size", metavar="BINARY")
+    options = arguments.parse_args()
+    if options.size:
+        return is_too_large(options.size)
+    chosen = options.builds or ["debug", "release"]
     if unknown := set(chosen) - {"debug", "release"}:
         arguments.error(f"there is no build {', '.join(sorted(unknown))}")
     subprocess.run(["cargo", "fetch", "--locked"], cwd=machine.ROOT, check=True)

@@ -221,16 +221,20 @@ class World:
                 return False
         return True
 
-    async def waits(self, count):
-        """Until `count` questions are written, the replicas have read them and have nothing left to do but wait."""
-        first = sum(gateway.http.written for gateway in self.gateways)
-        seen = []
+    async def until_read(self, count):
+        """Waits until `count` more questions are written, and the replicas have read them and do nothing but wait."""
+        def written():
+            return sum(gateway.http.written for gateway in self.gateways)
+
+        def used():
+            return sum(gateway.processor_seconds() for gateway in self.gateways)
+
+        first = written()
 
         async def check():
+            before = used()
             await asyncio.sleep(0.1)
-            seen.append(sum(gateway.processor_seconds() for gateway in self.gateways))
-            written = sum(gateway.http.written for gateway in self.gateways) - first
-            return written >= count and not any(gateway.unread() for gateway in self.gateways) and seen[-2:-1] == seen[-1:]
+            return written() - first >= count and not any(gateway.unread() for gateway in self.gateways) and used() == before
 
         await self.until(f"{count} questions are read", check)
 

@@ -50,7 +50,7 @@ async def ask_at_once(world, count, n, **headers):
     """The same, and no call is answered before all of them are read."""
     await world.provider.hold()
     asked = asyncio.create_task(ask_everywhere(world, count, n, **headers))
-    await world.waits(count)
+    await world.until_read(count)
     await world.provider.release()
     return await asked
 
@@ -551,7 +551,7 @@ async def forgetting(world, long):
         assert (await gateway.ask(1)).status == 200
     await world.provider.hold()
     flight = asyncio.create_task(world.gateways[1].ask(1, Cache_Control="no-cache"))
-    await world.waits(1)
+    await world.until_read(1)
     body = json.dumps({"name": NAME, "id_number": number(1)}).encode()
     headers = {"Content-Type": "application/json"}
     answer = await world.gateways[0].operator.request("POST", "/v1/subjects/forget", body, headers)
